@@ -1,0 +1,1 @@
+"""Delivers the outcome of finished AgentTeams."""

@@ -1,0 +1,107 @@
+"""What goes out to a target, what its sender says of one attempt, and the protocol every sender speaks."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Protocol, TypedDict
+
+from pydantic import TypeAdapter
+
+from app.credentials import Credentials
+from app.reasons import Reason
+from app.targets import Target
+
+
+class Artifact(TypedDict):
+    """A file that the team produced: where it is, and what it is called."""
+
+    path: str
+    name: str
+
+
+class Body(TypedDict):
+    """The webhook's body: these six keys, no more."""
+
+    event: str
+    team: str
+    namespace: str
+    phase: str
+    message: str
+    artifacts: list[Artifact]
+
+
+_BODY = TypeAdapter(Body)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message to one target; `facts` are label and value pairs worth showing to a person."""
+
+    id: str
+    event: str
+    team: str
+    namespace: str
+    phase: str
+    message: str
+    artifacts: tuple[Artifact, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+    def body(self) -> bytes:
+        """Return the six-key JSON document."""
+        return _BODY.dump_json(
+            {
+                "event": self.event,
+                "team": self.team,
+                "namespace": self.namespace,
+                "phase": self.phase,
+                "message": self.message,
+                "artifacts": list(self.artifacts),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one attempt came to; `retry_after`: seconds that the receiver asked to wait."""
+
+    reason: Reason
+    message: str
+    http_status: int | None = None
+    retryable: bool = False
+    retry_after: float | None = None
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the receiver has it."""
+        return self.reason is Reason.DELIVERED
+
+
+class Sender(Protocol):
+    """One way out. A sender makes one attempt; retrying, timing and recording are not its business."""
+
+    async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
+        """Make one attempt; raise `TargetError` where there was no answer to judge."""
+        ...
+
+
+RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def judge(status: int, retry_after: float | None, note: str = "") -> Verdict:
+    """Turn a receiver's HTTP status into a verdict; `note` is what it said, free of secrets."""
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return Verdict(Reason.DELIVERED, f"answered {status}", status)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        message = f"answered {status}: redirects are refused; give the final address"
+        return Verdict(Reason.REDIRECTED, message, status)
+    reason = Reason.RATE_LIMITED if status == HTTPStatus.TOO_MANY_REQUESTS else Reason.HTTP_STATUS
+    message = f"answered {status} {note or _phrase(status)}".rstrip()
+    if status in RETRYABLE_STATUSES:
+        return Verdict(reason, message, status, retryable=True, retry_after=retry_after)
+    return Verdict(reason, message, status)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -1,0 +1,56 @@
+"""The body of `POST /deliveries`: which team finished, and what is asked for it."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TERMINAL_PHASES = ("Completed", "Failed", "TimedOut", "BudgetExceeded")
+
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+"""RFC 1123 label: what a namespace may be called."""
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+"""RFC 1123 subdomain: what a custom resource and a Secret may be called; 253 characters at most.
+
+https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+"""
+
+Namespace = Annotated[str, Field(pattern=DNS_LABEL, max_length=63, examples=["research"])]
+TeamName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253, examples=["report"])]
+EventName = Literal["team.completed"]
+Redeliver = Literal["none", "failed", "all"]
+
+
+class CompletionEvent(BaseModel):
+    """A team has finished.
+
+    What is sent, and where to, comes from the team's own resource: a caller names no address and no text.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        json_schema_extra={"examples": [{"namespace": "research", "team": "report"}]},
+    )
+
+    namespace: Namespace
+    team: TeamName
+    uid: Annotated[
+        str | None, Field(max_length=128, description="Refused with 409 when the team's uid is another.")
+    ] = None
+    event: EventName = "team.completed"
+    phase: Annotated[
+        str | None,
+        Field(max_length=64, description="The terminal phase, where the resource does not show it yet."),
+    ] = None
+    redeliver: Annotated[Redeliver, Field(description="Which settled targets to send to again.")] = "none"
+    targets: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] | None,
+        Field(
+            min_length=1,
+            max_length=1000,
+            strict=False,
+            description="Only these targets, by name; all of them when absent.",
+        ),
+    ] = None
+    test: Annotated[bool, Field(description="Send a marked test notice and record nothing.")] = False

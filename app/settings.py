@@ -1,0 +1,138 @@
+"""Every setting of both processes: environment variables with the prefix `DELIVERY_`.
+
+Durations are decimal seconds, lists are comma-separated (empty: none), levels are upper case.
+"""
+
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AnyHttpUrl, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import SettingsError
+from app.events import TERMINAL_PHASES
+
+PREFIX = "DELIVERY_"
+
+
+def _split(value: Any) -> Any:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+def _blank_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class CommonSettings(BaseSettings):
+    """What the service and the watcher are both told."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    api_group: Annotated[str, Field(min_length=1)] = "kagents.dev"
+    namespaces: Words = ()  # empty: all
+    phases: Words = ("Completed",)
+    api_timeout: Seconds = 10.0  # one request to the Kubernetes API
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    @field_validator("phases")
+    @classmethod
+    def _known(cls, phases: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [phase for phase in phases if phase not in TERMINAL_PHASES]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: not among {', '.join(TERMINAL_PHASES)}")
+        return phases
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment.
+
+        Raises:
+            SettingsError: a setting has a value that cannot be used; the sentence names it.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            raise SettingsError("; ".join(_sentence(dict(item)) for item in error.errors())) from None
+
+    def serves(self, namespace: str) -> bool:
+        """Whether teams of this namespace are served."""
+        return not self.namespaces or namespace in self.namespaces
+
+
+class ServiceSettings(CommonSettings):
+    """What `serve` is told."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    auth: Literal["kubernetes", "none"] = "kubernetes"
+    audience: str = "agentteam-delivery"
+
+    egress_allow: Networks = ()  # CIDRs allowed beside public addresses
+    egress_http: bool = False  # True lifts https, for webhooks and Slack alike
+    slack_hosts: Words = ("hooks.slack.com", "hooks.slack-gov.com")  # host names, any port
+
+    attempts: Count = 4  # 1 and 3 retries
+    attempt_timeout: Seconds = 10.0
+    target_timeout: Seconds = 60.0  # all attempts and the waits between them
+    backoff_initial: Seconds = 0.5  # at most 0.5 s, 1 s, 2 s between attempts
+    record_timeout: Seconds = 60.0  # how long an API server that is away is ridden out
+    wait_limit: Annotated[Seconds | None, BeforeValidator(_blank_is_none)] = None
+    drain_timeout: Seconds = 25.0  # within Kubernetes' default grace period of 30 s
+
+    max_in_flight: Count = 200  # events
+    max_targets: Count = 1000  # of one team
+    max_takeovers: Annotated[int, Field(ge=0)] = 10
+    max_body: Count = 1_048_576  # bytes of a request
+    max_response: Count = 65_536  # bytes read of a receiver's answer
+    max_connections: Count = 1000  # to receivers
+    max_connections_per_host: Count = 100
+
+    @model_validator(mode="after")
+    def _hold_together(self) -> Self:
+        if self.attempt_timeout > self.target_timeout:
+            raise ValueError(
+                "ATTEMPT_TIMEOUT is longer than TARGET_TIMEOUT, so that no attempt could ever end in time;"
+                " lower the one or raise the other"
+            )
+        return self
+
+    @property
+    def waits(self) -> float:
+        """Seconds a caller who says nothing is kept waiting for the report."""
+        return self.wait_limit if self.wait_limit is not None else self.target_timeout + 15.0
+
+    @property
+    def claim_life(self) -> timedelta:
+        """How long a claim lives: longer, by construction, than the longest dispatch can last.
+
+        The margin covers the claim's own write, which may take `API_TIMEOUT` before the first attempt
+        starts, the last record's write, and the whole second that the API server's clock is read to.
+        """
+        margin = 2 * self.api_timeout + 2.0
+        return timedelta(seconds=self.target_timeout + self.record_timeout + margin)
+
+
+class WatcherSettings(CommonSettings):
+    """What `watch` is told."""
+
+    url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:8080")
+    token_file: Annotated[str | None, BeforeValidator(_blank_is_none)] = None  # none: no token is sent
+    resync: Seconds = 300.0
+    max_age: Seconds = 86_400.0  # older teams are history, not news
+    host: str = "127.0.0.1"
+    watch_port: Port = 8081
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    name = PREFIX + "_".join(str(part) for part in error["loc"][:1]).upper() if error["loc"] else ""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message
