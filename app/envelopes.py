@@ -1,10 +1,9 @@
 """What goes out to a target, what its sender says of one attempt, and the protocol every sender speaks."""
 
+import json
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol, TypedDict
-
-from pydantic import TypeAdapter
 
 from app.credentials import Credentials
 from app.reasons import Reason
@@ -16,20 +15,6 @@ class Artifact(TypedDict):
 
     path: str
     name: str
-
-
-class Body(TypedDict):
-    """The webhook's body: these six keys, no more."""
-
-    event: str
-    team: str
-    namespace: str
-    phase: str
-    message: str
-    artifacts: list[Artifact]
-
-
-_BODY = TypeAdapter(Body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +31,31 @@ class Envelope:
     facts: tuple[tuple[str, str], ...] = ()
 
     def body(self) -> bytes:
-        """Return the six-key JSON document."""
-        return _BODY.dump_json(
-            {
-                "event": self.event,
-                "team": self.team,
-                "namespace": self.namespace,
-                "phase": self.phase,
-                "message": self.message,
-                "artifacts": list(self.artifacts),
-            }
-        )
+        """Return the webhook's JSON document: these six keys, no more."""
+        document = {
+            "event": self.event,
+            "team": self.team,
+            "namespace": self.namespace,
+            "phase": self.phase,
+            "message": self.message,
+            "artifacts": self.artifacts,
+        }
+        return json.dumps(document).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one attempt came to; `retry_after`: seconds that the receiver asked to wait."""
+    """What one attempt came to.
+
+    `retry_after`: seconds that the receiver asked to wait; `attempted`: whether the network was reached for.
+    """
 
     reason: Reason
     message: str
     http_status: int | None = None
     retryable: bool = False
     retry_after: float | None = None
+    attempted: bool = True
 
     @property
     def delivered(self) -> bool:

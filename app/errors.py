@@ -171,13 +171,19 @@ class ApiUnavailable(ClusterError):
 
 
 class TargetError(DeliveryError):
-    """One attempt at one target failed before the receiver answered; `message` holds no secret."""
+    """One attempt at one target failed before the receiver answered; `message` holds no secret.
 
-    def __init__(self, reason: Reason, message: str, *, retryable: bool = False) -> None:
+    `attempted`: whether the network was reached for at all.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, *, retryable: bool = False, attempted: bool = False
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.retryable = retryable
+        self.attempted = attempted
 
 
 class SettingsError(DeliveryError):

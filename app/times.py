@@ -1,8 +1,17 @@
 """Times as Kubernetes and HTTP write them."""
 
+import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the former is Linux's
+LONGEST_WAIT = 365 * 86_400.0  # seconds
+
+
+def steady() -> float:
+    """Return seconds on a clock that never goes back, and that counts a suspended machine's sleep."""
+    return time.clock_gettime(_STEADY)
 
 
 def parse_time(value: Any) -> datetime | None:
@@ -10,15 +19,15 @@ def parse_time(value: Any) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        time = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
     except ValueError:
         return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def format_time(time: datetime) -> str:
+def format_time(moment: datetime) -> str:
     """Write a time as Kubernetes does: RFC 3339, UTC, whole seconds."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_http_date(value: str) -> datetime | None:
@@ -27,3 +36,16 @@ def parse_http_date(value: str) -> datetime | None:
         return parsedate_to_datetime(value).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Read a `Retry-After` header as seconds from `now`, a year at most; None for what is neither form.
+
+    Seconds or an HTTP date: RFC 9110, section 10.2.3.
+    """
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit():
+        return min(float(value), LONGEST_WAIT)
+    date = parse_http_date(value)
+    return None if date is None else min(max(0.0, (date - now).total_seconds()), LONGEST_WAIT)

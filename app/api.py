@@ -1,0 +1,350 @@
+"""The HTTP API: requests in, reports and problems out. What it promises stands in `openapi/openapi.yaml`."""
+
+import asyncio
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from app.authorize import Authorizer
+from app.cluster import Cluster
+from app.dispatcher import Dispatcher
+from app.errors import BodyTooLarge, ClusterError, Malformed, Problem
+from app.events import CompletionEvent, Namespace, TeamName
+from app.metrics import Metrics
+from app.receipts import Report
+from app.settings import ServiceSettings
+from app.times import steady
+
+PROBLEM_TYPE = "urn:agentteam-delivery:"
+PROBLEM_JSON = "application/problem+json"
+READY_FOR = 2.0  # seconds that an answer of the API server counts for readiness
+
+_WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?')
+
+
+@dataclass(slots=True)
+class Service:
+    """What the routes work with; made by the composition root."""
+
+    settings: ServiceSettings
+    cluster: Cluster
+    dispatcher: Dispatcher
+    authorizer: Authorizer
+    metrics: Metrics
+    readiness: "Readiness" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.readiness = Readiness(self.cluster)
+
+
+class Readiness:
+    """Whether the Kubernetes API answers, asked at most every `READY_FOR` seconds."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._asking = asyncio.Lock()
+        self._until = 0.0
+        self._answer = ""
+
+    async def check(self) -> str:
+        """Return `ok`, or what is wrong."""
+        async with self._asking:
+            if steady() >= self._until:
+                try:
+                    await self._cluster.ping()
+                    self._answer = "ok"
+                except ClusterError as error:
+                    self._answer = str(error)
+                self._until = steady() + READY_FOR
+            return self._answer
+
+
+class ProblemDetails(BaseModel):
+    """What went wrong, for programs (`type`) and for people (`detail`): RFC 9457."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": PROBLEM_TYPE + "team-not-found",
+                    "title": "No such team",
+                    "status": 404,
+                    "detail": 'there is no AgentTeam "report" in namespace "research"',
+                }
+            ]
+        }
+    )
+
+    type: Annotated[str, Field(description="Stable; tells this kind of problem from others.")]
+    title: str
+    status: int
+    detail: str
+    recorded: Annotated[bool | None, Field(description="False where an outcome is not on record.")] = None
+    errors: Annotated[
+        list[str] | None, Field(description="Each field that is wrong, and what it should be.")
+    ] = None
+
+
+class Health(BaseModel):
+    """How the process is, and which check says so."""
+
+    status: Literal["ok", "failing"]
+    checks: dict[str, str]
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+_bearer = HTTPBearer(auto_error=False, description="A token for the audience `agentteam-delivery`.")
+
+Using = Annotated[Service, Depends(_service)]
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def _only_known_parameters(request: Request) -> None:
+    """Refuse a query parameter that nobody reads: `?dryrun=All` must not send."""
+    unknown = [name for name in request.query_params if name != "dryRun"]
+    if unknown:
+        raise Malformed(f'unknown query parameter "{unknown[0][:64]}"')
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    texts = {
+        401: "Unknown caller.",
+        403: "The caller lacks the right.",
+        404: "No such team.",
+        409: "The uid differs, the team is not finished, or a claim is in flight.",
+        413: "The body is too large.",
+        422: "Malformed.",
+        500: "The ledger is not kept: nothing was sent.",
+        503: "Too busy, draining, or the Kubernetes API is away.",
+    }
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    answers: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        answers[status] = {"description": texts[status], "content": content}
+        if status == 503:  # noqa: PLR2004
+            answers[status]["headers"] = {
+                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+            }
+    return answers
+
+
+router = APIRouter()
+
+
+@router.post(
+    "/deliveries",
+    operation_id="deliver",
+    tags=["deliveries"],
+    summary="Deliver a finished team's notices",
+    dependencies=[Depends(_only_known_parameters)],
+    responses={
+        200: {"description": "Every target is settled, also where some failed; or there is nothing to do."},
+        202: {
+            "model": Report,
+            "description": "Accepted; the delivery goes on. The report is what is on record by now.",
+            "headers": {"Location": {"description": "Where to read on.", "schema": {"type": "string"}}},
+        },
+        **_problems(401, 403, 404, 409, 413, 422, 500, 503),
+    },
+)
+async def deliver(  # noqa: PLR0913  # what the request consists of
+    event: CompletionEvent,
+    response: Response,
+    service: Using,
+    bearer: Bearer,
+    *,
+    prefer: Annotated[
+        list[str] | None, Header(description="`respond-async`, or `wait=N` seconds (RFC 7240).")
+    ] = None,
+    dry_run: Annotated[str | None, Query(alias="dryRun", description="Not available yet: refused.")] = None,
+) -> Report:
+    """Send what the team's own resource asks for, and answer with what landed where."""
+    if dry_run is not None:
+        raise Malformed("dryRun is not available in this version; nothing was sent")
+    if event.test:
+        raise Malformed("test is not available in this version; nothing was sent")
+    await service.authorizer.authorize(_token(bearer), "create", event.namespace, event.team)
+    dispatch = await service.dispatcher.dispatch(event)
+    await dispatch.wait(_patience(prefer, service.settings.waits))
+    report = dispatch.report()
+    if not dispatch.done or report.phase == "Pending":
+        response.status_code = 202
+        response.headers["location"] = f"/deliveries/{event.namespace}/{event.team}"
+    return report
+
+
+@router.get(
+    "/deliveries/{namespace}/{team}",
+    operation_id="readDelivery",
+    tags=["deliveries"],
+    summary="Read what is on record of a team's delivery",
+    responses=_problems(401, 403, 404, 422, 503),
+)
+async def read_delivery(namespace: Namespace, team: TeamName, service: Using, bearer: Bearer) -> Report:
+    """Read the record from the team's status; a team with none yet is `Pending`, without targets."""
+    await service.authorizer.authorize(_token(bearer), "get", namespace, team)
+    return await service.dispatcher.read(namespace, team)
+
+
+@router.get("/healthz", operation_id="healthz", tags=["operations"], summary="Is the process alive?")
+async def healthz() -> Health:
+    """Answer; a process that cannot should be started anew."""
+    return Health(status="ok", checks={})
+
+
+@router.get(
+    "/readyz",
+    operation_id="readyz",
+    tags=["operations"],
+    summary="Should events be sent here?",
+    responses={503: {"model": Health, "description": "Not now; `checks` says why."}},
+)
+async def readyz(service: Using, response: Response) -> Health:
+    """Say whether this replica takes events: the Kubernetes API answers, and the process is not draining."""
+    checks = {
+        "kubernetes": await service.readiness.check(),
+        "accepting": "draining" if service.dispatcher.draining else "ok",
+    }
+    ready = all(answer == "ok" for answer in checks.values())
+    response.status_code = 200 if ready else 503
+    return Health(status="ok" if ready else "failing", checks=checks)
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    tags=["operations"],
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(service: Using) -> Response:
+    """Return the metrics of this process in the Prometheus text format."""
+    return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+def install(app: FastAPI) -> None:
+    """Add the routes, and make every error a problem document."""
+    app.include_router(router)
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(RequestValidationError, _answer_validation)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_unexpected)
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    if not app.openapi_schema:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            routes=app.routes,
+            license_info=app.license_info,
+        )
+        # Named by hand: as a response model it would be documented as plain application/json.
+        schemas = document["components"]["schemas"]
+        schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
+        document["components"]["schemas"] = dict(sorted(schemas.items()))
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _token(bearer: HTTPAuthorizationCredentials | None) -> str | None:
+    return bearer.credentials if bearer else None
+
+
+def _patience(prefer: list[str] | None, limit: float) -> float:
+    """Return how many seconds to wait for the outcome; what is not understood is ignored (RFC 7240)."""
+    preferences = [item.strip().lower() for line in prefer or () for item in line.split(",")]
+    for preference in preferences:
+        if match := _WAIT.fullmatch(preference):
+            return min(float(match[1]), limit)
+    return 0.0 if "respond-async" in preferences else limit
+
+
+def _answer(details: ProblemDetails, retry_after: float | None = None) -> JSONResponse:
+    headers = {} if retry_after is None else {"retry-after": str(max(1, math.ceil(retry_after)))}
+    return JSONResponse(
+        details.model_dump(exclude_none=True), details.status, headers, media_type=PROBLEM_JSON
+    )
+
+
+async def _answer_problem(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)  # noqa: S101  # registered for it
+    details = ProblemDetails(
+        type=PROBLEM_TYPE + error.slug,
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        recorded=error.recorded,
+    )
+    return _answer(details, error.retry_after)
+
+
+async def _answer_validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for it
+    sentences = [_sentence(item) for item in error.errors()]
+    details = ProblemDetails(
+        type=PROBLEM_TYPE + Malformed.slug,
+        title=Malformed.title,
+        status=Malformed.status,
+        detail=f"nothing was done: {sentences[0]}",
+        errors=sentences[:20],
+    )
+    return _answer(details)
+
+
+def _sentence(item: dict[str, Any]) -> str:
+    """Name the field and what it should be; never the value that was given."""
+    if item["type"] == "json_invalid":
+        return "the body is not valid JSON"
+    where, *path = item["loc"]
+    field = ".".join(str(part) for part in path) or str(where)
+    hints = {
+        "string_pattern_mismatch": "must be a lower-case DNS name, as Kubernetes names are",
+        "extra_forbidden": "is not a field of this request; remove it",
+        "missing": "is required",
+    }
+    message = hints.get(item["type"]) or f"{item['msg'][0].lower()}{item['msg'][1:]}"
+    return f"{field}: {message}"[:300]
+
+
+async def _answer_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for it
+    if error.status_code == BodyTooLarge.status:
+        return await _answer_problem(request, BodyTooLarge("the body is larger than is read; send less"))
+    if error.status_code == 400:  # noqa: PLR2004  # FastAPI's answer to a body that is not UTF-8
+        return await _answer_problem(request, Malformed("nothing was done: the body is not valid JSON"))
+    details = ProblemDetails(
+        type="about:blank", title=error.detail, status=error.status_code, detail=error.detail
+    )
+    answer = _answer(details)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _answer_unexpected(_: Request, error: Exception) -> JSONResponse:
+    return _answer(
+        ProblemDetails(
+            type=PROBLEM_TYPE + "internal",
+            title="Internal error",
+            status=500,
+            detail=f"an unexpected {type(error).__name__}; the service's log says where",
+        )
+    )

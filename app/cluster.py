@@ -1,0 +1,208 @@
+"""The only door to the Kubernetes API: read a team, write its record, read a Secret.
+
+What the client library raises, and what the API server answers, is translated here into our own errors.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+from kubernetes_asyncio import config
+from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api, CustomObjectsApi, VersionApi
+
+from app.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    ClusterError,
+    Conflict,
+    ObjectNotFound,
+    Rejected,
+    SettingsError,
+)
+from app.settings import ServiceSettings
+from app.targets import shortened
+from app.teams import AgentTeam
+from app.times import parse_http_date, parse_retry_after, steady
+
+VERSION = "v1alpha1"
+PLURAL = "agentteams"
+FIELD_MANAGER = "agentteam-delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A team as it was at one moment.
+
+    `date` is that moment by the API server's clock, cut to the whole second, so never late: claims are judged
+    and stamped by it. `asked` is when the question was put, by our own steady clock, so never late either.
+    """
+
+    team: AgentTeam
+    date: datetime
+    asked: float
+
+    @property
+    def now(self) -> datetime:
+        """About what the API server's clock shows by now; good enough for a stamp."""
+        return self.date + timedelta(seconds=steady() - self.asked)
+
+
+@asynccontextmanager
+async def connect() -> AsyncIterator[ApiClient]:
+    """Yield an API client: in-cluster, else what `KUBECONFIG` names.
+
+    Raises:
+        SettingsError: neither is there.
+    """
+    configuration = Configuration()
+    try:
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(client_configuration=configuration)
+    except (config.ConfigException, OSError) as error:
+        raise SettingsError(
+            "no Kubernetes API is configured: run inside a cluster, or set KUBECONFIG to a readable file"
+            f" ({type(error).__name__})"
+        ) from None
+    async with ApiClient(configuration) as api:
+        yield api
+
+
+class Cluster:
+    """The calls that the service makes, each bounded in time."""
+
+    def __init__(self, api: ApiClient, *, group: str, timeout: float) -> None:
+        self._objects = CustomObjectsApi(api)
+        self._core = CoreV1Api(api)
+        self._version = VersionApi(api)
+        self._group = group
+        self._timeout = timeout  # seconds a request
+
+    async def read_team(self, namespace: str, name: str) -> Snapshot:
+        """Read an AgentTeam, fresh from the API server.
+
+        Raises:
+            ClusterError: any of its kinds.
+        """
+        return await self._snapshot(
+            self._objects.get_namespaced_custom_object, self._group, VERSION, namespace, PLURAL, name
+        )
+
+    async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
+        """Replace `status.delivery` of the team as it was read, and return the team as it is then.
+
+        Raises:
+            Conflict: the team has changed since it was read.
+            ClusterError: any of its other kinds.
+        """
+        patch = {
+            "metadata": {"resourceVersion": team.resource_version},
+            "status": {"delivery": list(entries)},
+        }
+        return await self._snapshot(
+            self._objects.patch_namespaced_custom_object_status,
+            self._group,
+            VERSION,
+            team.namespace,
+            PLURAL,
+            team.name,
+            patch,
+            # A dict would go out as a JSON patch otherwise, and be refused.
+            _content_type="application/merge-patch+json",
+            field_manager=FIELD_MANAGER,
+        )
+
+    async def read_secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        """Read a Secret's values.
+
+        Raises:
+            ClusterError: any of its kinds.
+        """
+        secret, _ = await self._call(self._core.read_namespaced_secret, name, namespace)
+        data = secret.get("data") or {}
+        try:
+            return {str(key): base64.b64decode(value) for key, value in data.items()}
+        except (AttributeError, TypeError, binascii.Error):
+            raise Rejected("the API server's answer holds no data that can be read") from None
+
+    async def ping(self) -> None:
+        """Ask the API server for its version.
+
+        Raises:
+            ClusterError: it does not answer.
+        """
+        await self._call(self._version.get_code)
+
+    async def _snapshot(self, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Snapshot:
+        asked = steady()
+        resource, headers = await self._call(call, *args, **kwargs)
+        date = parse_http_date(headers.get("Date", "")) or datetime.now(UTC)
+        return Snapshot(AgentTeam.from_resource(resource), date, asked)
+
+    async def _call(
+        self, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """Make one request; the library's own decoding is left out, since it logs the body."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                response: aiohttp.ClientResponse = await call(
+                    *args, _preload_content=False, _request_timeout=self._timeout, **kwargs
+                )
+                async with response:
+                    body = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ApiUnavailable(f"the Kubernetes API does not answer ({type(error).__name__})") from None
+        if response.status >= 400:  # noqa: PLR2004  # HTTP's first error
+            raise _translated(response, body)
+        document = _document(body)
+        if document is None:
+            raise ApiUnavailable("the Kubernetes API answered something other than a JSON object")
+        return document, response.headers
+
+
+@asynccontextmanager
+async def open_cluster(settings: ServiceSettings) -> AsyncIterator[Cluster]:
+    """Yield the door to the cluster that the environment names.
+
+    Raises:
+        SettingsError: it names none.
+    """
+    async with connect() as api:
+        yield Cluster(api, group=settings.api_group, timeout=settings.api_timeout)
+
+
+def _document(body: bytes) -> dict[str, Any] | None:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _translated(response: aiohttp.ClientResponse, body: bytes) -> ClusterError:
+    """Turn an error answer into our own; of its text only the `Status` message is kept, and cut."""
+    status = response.status
+    said = (_document(body) or {}).get("message")
+    text = f"the Kubernetes API answered {status}" + (f": {shortened(said)}" if isinstance(said, str) else "")
+    match status:
+        case 404:
+            return ObjectNotFound(text)
+        case 409:
+            return Conflict(text)
+        case 401 | 403:
+            return AccessDenied(text)
+        case 429:
+            pass
+        case _ if status < 500:  # noqa: PLR2004  # the caller's fault
+            return Rejected(text)
+    wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+    return ApiUnavailable(text, retry_after=wait)

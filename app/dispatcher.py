@@ -1,0 +1,343 @@
+"""One event's way through: read the team, claim its targets, send to all of them, record what landed."""
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import structlog
+
+from app.cluster import Cluster, Snapshot
+from app.envelopes import Sender
+from app.errors import (
+    ApiUnavailable,
+    ClusterError,
+    ClusterUnavailable,
+    Conflict,
+    DeliveryError,
+    Draining,
+    LedgerNotKept,
+    ObjectNotFound,
+    PhaseNotTerminal,
+    TeamNotFinished,
+    TeamNotFound,
+    TooBusy,
+    TooManyTargets,
+    UidChanged,
+)
+from app.events import TERMINAL_PHASES, CompletionEvent
+from app.fanout import Fanout
+from app.ledger import Plan, Terms, holds, plan
+from app.metrics import Metrics
+from app.receipts import Receipt, Report, overall_phase
+from app.recorder import Recorder
+from app.resolver import SecretResolver
+from app.retry import Pace, RetryPolicy, full_jitter
+from app.settings import ServiceSettings
+from app.targets import TYPES
+from app.teams import AgentTeam, settled
+
+log = structlog.get_logger(__name__)
+
+CLAIM_TRIES = 8
+CLAIM_BACKOFF = RetryPolicy(backoff_initial=0.05)  # at most 50 ms, 100 ms, 200 ms … between tries to claim
+RETRY_SOON = 1.0  # seconds: what a caller is told to wait when it is we who are short of something
+CLOCK_STEP = 1.0  # seconds: the API server's clock is read to the whole second
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An event whose claims are on record: the team as it was planned for, as it is now, and the plan."""
+
+    read: Snapshot
+    claimed: Snapshot
+    plan: Plan
+    phase: str
+    skipped: str | None = None  # why there is nothing to deliver
+
+
+class Dispatch:
+    """A delivery under way, or done."""
+
+    def __init__(self, accepted: Accepted, recorder: Recorder, task: asyncio.Task[None]) -> None:
+        self._accepted = accepted
+        self._recorder = recorder
+        self._task = task
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for the outcome, at most so long; the delivery goes on all the same."""
+        if not self.done:
+            await asyncio.wait({self._task}, timeout=seconds)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is under way here any more."""
+        return self._task.done() or not self._accepted.plan.claims
+
+    def report(self) -> Report:
+        """Return what is on record, and the outcomes that could not be written.
+
+        Raises:
+            UidChanged: the team was made anew under way.
+        """
+        recorder = self._recorder
+        if recorder.uid_changed:
+            raise UidChanged("the team was made anew while its targets were sent to; nothing more was sent")
+        report = reported(recorder.latest.team)
+        targets = tuple(recorder.unwritten.get(receipt.name, receipt) for receipt in report.targets)
+        return report.model_copy(
+            update={
+                "phase": "Skipped" if self._accepted.skipped else overall_phase(targets),
+                "recorded": recorder.unrecorded is None,
+                "reason": recorder.unrecorded or self._accepted.skipped,
+                "targets": targets,
+            }
+        )
+
+
+def reported(team: AgentTeam) -> Report:
+    """Return the record of a team as it stands in its status."""
+    receipts = tuple(Receipt.from_wire(entry) for entry in team.entries)
+    return Report(
+        namespace=team.namespace,
+        team=team.name,
+        uid=team.uid,
+        phase=overall_phase(receipts),
+        targets=receipts,
+    )
+
+
+class Dispatcher:
+    """Takes events and sees each through, one task an event, within the bounds that the settings give."""
+
+    def __init__(
+        self, settings: ServiceSettings, cluster: Cluster, senders: Mapping[str, Sender], metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._senders = senders
+        self._metrics = metrics
+        self._holder = f"agentteam-delivery-{secrets.token_hex(8)}"
+        self._policy = RetryPolicy(
+            settings.attempts, settings.attempt_timeout, settings.target_timeout, settings.backoff_initial
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stops: set[asyncio.Event] = set()
+        self._claiming: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._sending: defaultdict[str, set[str]] = defaultdict(set)  # names, by the team's uid
+        self.draining = False
+
+    async def dispatch(self, event: CompletionEvent) -> Dispatch:
+        """Accept an event: when this returns its claims are on record and its sends are under way.
+
+        Raises:
+            Problem: the event is not accepted, and nothing is sent for it.
+        """
+        self._admit(event)
+        accepted: asyncio.Future[Dispatch] = asyncio.get_running_loop().create_future()
+        # A task of its own: a caller that goes away does not stop a delivery.
+        task = asyncio.create_task(self._see_through(event, accepted))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(accepted)
+
+    async def read(self, namespace: str, name: str) -> Report:
+        """Return the record of a team.
+
+        Raises:
+            Problem: there is no such team, or the Kubernetes API is away.
+        """
+        return reported((await self._read(namespace, name)).team)
+
+    async def drain(self) -> None:
+        """Take no more events; return when those in flight are settled or handed back, and recorded."""
+        self.draining = True
+        for stop in self._stops:
+            stop.set()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _admit(self, event: CompletionEvent) -> None:
+        if event.phase is not None and event.phase not in TERMINAL_PHASES:
+            raise PhaseNotTerminal(f"phase must be one of {', '.join(TERMINAL_PHASES)}, or left out")
+        if self.draining:
+            raise Draining("this replica is about to end; ask again", retry_after=RETRY_SOON)
+        if len(self._tasks) >= self._settings.max_in_flight:
+            raise TooBusy(f"{len(self._tasks)} events are in flight; ask again", retry_after=RETRY_SOON)
+
+    async def _see_through(self, event: CompletionEvent, answer: asyncio.Future[Dispatch]) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # always, inside a coroutine that runs
+        stop = asyncio.Event()
+        try:
+            with self._metrics.in_flight.track_inprogress():
+                accepted = await self._accept(event)
+                recorder = self._recorder(accepted, stop)
+                answer.set_result(Dispatch(accepted, recorder, task))
+                await self._send(accepted, event, recorder, stop)
+        except DeliveryError as error:
+            answer.set_exception(error)
+            answer.exception()  # a caller who has gone leaves it unread, which is no reason to complain
+        except Exception as error:
+            if answer.done():
+                raise
+            answer.set_exception(error)
+
+    async def _accept(self, event: CompletionEvent) -> Accepted:
+        """Claim; in this process one event at a time for a team, so that its own claims are told apart."""
+        lock = self._claiming.setdefault((event.namespace, event.team), asyncio.Lock())
+        async with lock:
+            accepted = await self._claim(event)
+            names = {claim.target.name for claim in accepted.plan.claims}
+            if names:
+                self._sending[accepted.read.team.uid] |= names
+            return accepted
+
+    async def _claim(self, event: CompletionEvent) -> Accepted:
+        """Read, plan and write the claims; start over when the team has changed in between."""
+        error: ClusterError | None = None
+        for tries in range(1, CLAIM_TRIES + 1):
+            read = await self._read(event.namespace, event.team)
+            accepted = self._plan(event, read)
+            if not accepted.plan.changes:
+                return accepted
+            try:
+                claimed = await self._cluster.write_delivery(read.team, accepted.plan.entries)
+            except (Conflict, ApiUnavailable, ObjectNotFound) as lost:
+                # After no answer the claim may be on record: the next plan finds it there, and uses it.
+                error = lost
+                await asyncio.sleep(full_jitter(CLAIM_BACKOFF.backoff(tries)))
+                continue
+            except ClusterError as denied:
+                raise _unavailable(denied) from None
+            await self._check_ledger(accepted, claimed)
+            self._metrics.takeovers.inc(accepted.plan.takeovers)
+            return Accepted(read, claimed, accepted.plan, accepted.phase)
+        raise _unavailable(error)
+
+    def _plan(self, event: CompletionEvent, read: Snapshot) -> Accepted:
+        """Judge the event against the team as it was read, and plan."""
+        team = read.team
+        if event.uid is not None and event.uid != team.uid:
+            raise UidChanged("the team of this name has another uid: it was deleted and made anew")
+        phase = event.phase or team.phase
+        accepted_before = any(not settled(entry) for entry in team.entries)
+        skipped = None
+        if not team.wants_delivery:
+            skipped = "the team asks for no delivery: onComplete is not deliver, or it names no targets"
+        elif phase not in TERMINAL_PHASES:
+            raise TeamNotFinished(f'the team is in phase "{phase}"; hand it in when it has finished')
+        elif phase not in self._settings.phases:
+            skipped = f"teams that end as {phase} are not delivered in this installation"
+        if skipped and not accepted_before:
+            return Accepted(read, read, Plan([]), phase, skipped)
+        if not skipped and len(team.targets) > self._settings.max_targets:
+            raise TooManyTargets(
+                f"the team lists {len(team.targets)} targets, and at most {self._settings.max_targets} are"
+                " served; nothing was sent"
+            )
+        terms = Terms(
+            holder=self._holder,
+            now=read.date,
+            life=self._settings.claim_life,
+            max_takeovers=self._settings.max_takeovers,
+            ours=self._sending.get(team.uid, ()),
+        )
+        return Accepted(read, read, plan(team, event, terms, start=not skipped), phase)
+
+    async def _read(self, namespace: str, name: str) -> Snapshot:
+        if not self._settings.serves(namespace):
+            raise TeamNotFound(
+                f'there is no AgentTeam "{name}" in namespace "{namespace}" that is served here'
+            )
+        try:
+            return await self._cluster.read_team(namespace, name)
+        except ObjectNotFound:
+            raise TeamNotFound(f'there is no AgentTeam "{name}" in namespace "{namespace}"') from None
+        except ClusterError as error:
+            raise _unavailable(error) from None
+
+    async def _check_ledger(self, accepted: Accepted, claimed: Snapshot) -> None:
+        """Make sure that the claim is on record; where a CRD dropped a part of it, take the rest back."""
+        receipts = [claim.receipt for claim in accepted.plan.claims] + list(accepted.plan.closed)
+        if holds(claimed.team, receipts):
+            return
+        self._metrics.ledger_not_kept.inc()
+        team = accepted.read.team
+        log.error("ledger_not_kept", team=team.name, namespace=team.namespace)
+        try:
+            # Half a claim would look like somebody else's entry, and its target as settled, ever after.
+            await self._cluster.write_delivery(claimed.team, accepted.read.team.entries)
+        except ClusterError as error:
+            log.warning("claim_not_taken_back", team=team.name, namespace=team.namespace, why=str(error))
+        raise LedgerNotKept(
+            "the cluster's AgentTeam CRD drops status.delivery or fields of it, so nothing was sent; apply"
+            " the CRD that belongs to this version",
+            recorded=False,
+        )
+
+    def _recorder(self, accepted: Accepted, stop: asyncio.Event) -> Recorder:
+        return Recorder(
+            self._cluster,
+            accepted.claimed,
+            holder=self._holder,
+            timeout=self._settings.record_timeout,
+            stop=stop,
+            metrics=self._metrics,
+        )
+
+    async def _send(
+        self, accepted: Accepted, event: CompletionEvent, recorder: Recorder, stop: asyncio.Event
+    ) -> None:
+        """Send to every claimed target, and record beside it."""
+        for receipt in accepted.plan.closed:
+            self._count(receipt)
+        claims = accepted.plan.claims
+        if not claims:
+            return
+        team = accepted.claimed.team
+        fanout = Fanout(
+            team=team,
+            event=event.event,
+            phase=accepted.phase,
+            senders=self._senders,
+            resolve=SecretResolver(self._cluster, team.namespace).resolve,
+            policy=self._policy,
+            pace=Pace(sleep=lambda seconds: _undisturbed(stop, seconds)),
+            metrics=self._metrics,
+            ends=accepted.read.asked + self._settings.claim_life.total_seconds() - CLOCK_STEP,
+            now=lambda: accepted.claimed.now,
+        )
+        self._stops.add(stop)
+        if self.draining:
+            stop.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(recorder.run(len(claims)))
+                group.create_task(fanout.send(claims, recorder.settle))
+        finally:
+            self._stops.discard(stop)
+            self._sending[team.uid] -= {claim.target.name for claim in claims}
+            if not self._sending[team.uid]:
+                del self._sending[team.uid]
+
+    def _count(self, receipt: Receipt) -> None:
+        kind = receipt.type if receipt.type in TYPES else "unknown"
+        self._metrics.deliveries.labels(kind, receipt.reason).inc()
+
+
+def _unavailable(error: ClusterError | None) -> ClusterUnavailable:
+    wait = error.retry_after if isinstance(error, ApiUnavailable) else None
+    return ClusterUnavailable(f"nothing was sent: {error}", retry_after=wait or RETRY_SOON)
+
+
+async def _undisturbed(stop: asyncio.Event, seconds: float) -> bool:
+    """Sleep; return False at once when told to stop."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return True
+    return False

@@ -1,0 +1,136 @@
+"""Sends to all claimed targets at once, each under its own budget, and says of each as it settles."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from app.credentials import Credentials
+from app.envelopes import Sender, Verdict
+from app.errors import TargetError
+from app.ledger import Claim
+from app.messages import compose
+from app.metrics import Metrics
+from app.reasons import Reason
+from app.receipts import Phase, Receipt
+from app.retry import Pace, RetryPolicy, Tried, retrying
+from app.targets import Target, WebhookTarget
+from app.teams import AgentTeam
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fanout:
+    """One event's sends: what is sent is read from `team`, `phase` is the terminal phase it is sent for."""
+
+    team: AgentTeam
+    event: str
+    phase: str
+    senders: Mapping[str, Sender]
+    resolve: Callable[[str | None], Awaitable[Credentials]]
+    policy: RetryPolicy
+    pace: Pace
+    metrics: Metrics
+    ends: float  # on the pace's clock; no attempt may last beyond it
+    now: Callable[[], datetime]  # the API server's time, for stamps
+
+    async def send(self, claims: Iterable[Claim], settle: Callable[[Receipt], None]) -> None:
+        """Send to every target; `settle` is called with each receipt the moment it is known."""
+        await asyncio.gather(*(self._deliver(claim, settle) for claim in claims))
+
+    async def _deliver(self, claim: Claim, settle: Callable[[Receipt], None]) -> None:
+        started = self.pace.clock()
+        delivery = Delivery(self, claim.target, claim.receipt)
+        try:
+            tried = await retrying(delivery.attempt, self.policy, self.pace, ends=self.ends)
+        except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
+            # The text of an unknown exception may hold a secret; its type and place do not.
+            log.error("target_crashed", target=claim.target.name, error=_place(error))  # noqa: TRY400
+            verdict = Verdict(Reason.INTERRUPTED, f"internal error ({type(error).__name__}); see the log")
+            tried = Tried(verdict, 1)
+        receipt = delivery.receipt(tried)
+        self.metrics.attempts.labels(claim.target.type).inc(tried.attempts)
+        if receipt.settled:
+            self.metrics.deliveries.labels(claim.target.type, receipt.reason).inc()
+            self.metrics.target_seconds.labels(claim.target.type).observe(self.pace.clock() - started)
+        log.info(
+            "target_settled" if receipt.settled else "target_handed_back",
+            team=self.team.name,
+            namespace=self.team.namespace,
+            target=receipt.name,
+            type=receipt.type,
+            reason=receipt.reason,
+            attempts=receipt.attempts,
+            http_status=receipt.http_status,
+            id=receipt.id,
+        )
+        settle(receipt)
+
+
+class Delivery:
+    """The attempts at one target."""
+
+    def __init__(self, fanout: Fanout, target: Target, receipt: Receipt) -> None:
+        self._fanout = fanout
+        self._target = target
+        self._receipt = receipt
+        self._address = target.address
+
+    async def attempt(self, seconds: float) -> Verdict:
+        """Make one attempt: read the Secret where it is not known yet, send, and judge the answer."""
+        target, fanout = self._target, self._fanout
+        sender = fanout.senders.get(target.type)
+        if sender is None:
+            message = f"no backend for {target.type} is enabled in this installation"
+            raise TargetError(Reason.NOT_IMPLEMENTED, message)
+        late = Verdict(
+            Reason.SECRET_UNAVAILABLE,
+            f"the Secret could not be read within {seconds:.3g} s",
+            retryable=True,
+            attempted=False,
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                credentials = await fanout.resolve(target.credentials_secret)
+                late = Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
+                if isinstance(target, WebhookTarget) and "url" in credentials:
+                    self._address = target.secret_address
+                envelope = compose(
+                    fanout.team,
+                    target,
+                    message_id=self._receipt.id or "",
+                    event=fanout.event,
+                    phase=fanout.phase,
+                )
+                return await sender.send(envelope, target, credentials)
+        except TimeoutError:
+            return late
+
+    def receipt(self, tried: Tried) -> Receipt:
+        """Return what is to be recorded: the outcome, or the target handed back."""
+        verdict = tried.verdict
+        update: dict[str, Any] = {
+            "target": self._address,
+            "attempts": self._receipt.attempts + tried.attempts,
+            "http_status": verdict.http_status,
+            "message": verdict.message,
+            "claimed_by": None,
+            "claimed_until": None,
+        }
+        if tried.settled:
+            update["phase"] = Phase.DELIVERED if verdict.delivered else Phase.FAILED
+            update["reason"] = verdict.reason
+            update["timestamp"] = self._fanout.now()
+        return self._receipt.model_copy(update=update)
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    where = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+    return type(error).__name__ + where

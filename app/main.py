@@ -1,0 +1,64 @@
+"""The composition root: puts the service together. Importing it does nothing."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+from fastapi import FastAPI
+
+from app import api
+from app.authorize import build_authorizer
+from app.cluster import Cluster, open_cluster
+from app.dispatcher import Dispatcher
+from app.egress import HttpClient
+from app.envelopes import Sender
+from app.metrics import Metrics
+from app.senders import build_senders
+from app.settings import ServiceSettings
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(
+    settings: ServiceSettings | None = None,
+    *,
+    cluster: Cluster | None = None,
+    senders: Mapping[str, Sender] | None = None,
+) -> FastAPI:
+    """Return the service as an ASGI application; what is not passed in is made from the settings.
+
+    Raises:
+        SettingsError: the settings cannot be used.
+    """
+    settings = settings or ServiceSettings.load()
+    authorizer = build_authorizer(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            metrics = Metrics()
+            http = await stack.enter_async_context(HttpClient(settings))
+            door = cluster if cluster else await stack.enter_async_context(open_cluster(settings))
+            outlets = senders if senders is not None else build_senders(settings, http)
+            dispatcher = Dispatcher(settings, door, outlets, metrics)
+            app.state.service = api.Service(settings, door, dispatcher, authorizer, metrics)
+            if settings.auth == "none":
+                log.warning(
+                    "callers_not_authenticated",
+                    advice="DELIVERY_AUTH=none: whoever reaches the port can make every team's channels ring",
+                )
+            yield
+            await dispatcher.drain()
+
+    app = FastAPI(
+        title="agentteam-delivery",
+        version=version("agentteam-delivery"),
+        summary="Delivers the outcome of finished AgentTeams, and records what landed.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=lifespan,
+        max_body_size=settings.max_body,
+        redoc_url=None,
+    )
+    api.install(app)
+    return app

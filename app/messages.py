@@ -1,0 +1,168 @@
+"""From a finished team to what people read: the envelope's text and Slack's blocks. Pure."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Any
+
+from app.envelopes import Artifact, Envelope
+from app.targets import Target, shortened
+from app.teams import AgentTeam
+
+DEFAULT_MESSAGE = "Team {team} in {namespace} finished: {phase}."
+
+# https://docs.slack.dev/reference/block-kit/blocks
+HEADER_LIMIT = 150
+SECTION_LIMIT = 3_000
+FIELD_LIMIT = 2_000
+FIELDS_LIMIT = 10
+
+_OUTCOMES = {
+    "Completed": (":white_check_mark:", "finished"),
+    "Failed": (":x:", "failed"),
+    "TimedOut": (":hourglass:", "ran out of time"),
+    "BudgetExceeded": (":money_with_wings:", "ran over budget"),
+}
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_WILDCARD = re.compile(r"[*?\[]")
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def compose(team: AgentTeam, target: Target, *, message_id: str, event: str, phase: str) -> Envelope:
+    """Put together what is sent to one target."""
+    artifacts = tuple(_artifacts(team, target.artifact_path))
+    facts = dict(_facts(team))
+    values = {
+        "team": team.name,
+        "namespace": team.namespace,
+        "phase": phase,
+        "artifacts": ", ".join(artifact["name"] for artifact in artifacts),
+        **{label.lower(): value for label, value in facts.items()},
+    }
+    return Envelope(
+        id=message_id,
+        event=event,
+        team=team.name,
+        namespace=team.namespace,
+        phase=phase,
+        message=fill(target.message or DEFAULT_MESSAGE, values),
+        artifacts=artifacts,
+        facts=tuple(facts.items()),
+    )
+
+
+def fill(template: str, values: dict[str, str]) -> str:
+    """Fill named placeholders; unknown ones and stray braces stay as they are, and nothing is evaluated."""
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
+
+
+def slack_message(envelope: Envelope) -> dict[str, Any]:
+    """Return the Block Kit message for an incoming webhook, with a plain fallback, within Slack's limits."""
+    icon, verb = _OUTCOMES.get(envelope.phase, (":information_source:", "finished"))
+    fields = [("Team", envelope.team), ("Namespace", envelope.namespace), ("Outcome", envelope.phase)]
+    fields += envelope.facts
+    blocks: list[dict[str, Any]] = [
+        {
+            "type": "header",
+            "text": {
+                "type": "plain_text",
+                "text": shortened(f"{icon} Team {envelope.team} {verb}", HEADER_LIMIT),
+                "emoji": True,
+            },
+        },
+        {"type": "section", "text": _mrkdwn(escaped(envelope.message, SECTION_LIMIT))},
+        {
+            "type": "section",
+            "fields": [
+                _mrkdwn(f"*{label}*\n{escaped(value, FIELD_LIMIT - 100)}")
+                for label, value in fields[:FIELDS_LIMIT]
+            ],
+        },
+    ]
+    if envelope.artifacts:
+        blocks.append({"type": "section", "text": _mrkdwn(_artifact_list(envelope.artifacts))})
+    blocks.append({"type": "context", "elements": [_mrkdwn(f"{envelope.event} · {envelope.id}")]})
+    return {"text": escaped(envelope.message, SECTION_LIMIT), "blocks": blocks}
+
+
+def escaped(text: str, limit: int) -> str:
+    """Escape `& < >`, so that no text can ping a channel, and cut to `limit` without splitting an escape.
+
+    https://docs.slack.dev/messaging/formatting-message-text/#escaping
+    """
+    pieces = [_ESCAPES.get(character, character) for character in text[: limit + 1]]
+    if sum(map(len, pieces)) <= limit:
+        return "".join(pieces)
+    length, kept = 1, []
+    for piece in pieces:
+        length += len(piece)
+        if length > limit:
+            break
+        kept.append(piece)
+    return "".join(kept) + "…"
+
+
+def _mrkdwn(text: str) -> dict[str, Any]:
+    # verbatim: Slack turns no bare word into a mention, a channel or a link.
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
+    """Return as many artifacts as a section holds, and how many more there are."""
+    lines = ["*Artifacts*"]
+    room = SECTION_LIMIT - len(lines[0]) - len(f"\nand {len(artifacts)} more")
+    for position, artifact in enumerate(artifacts):
+        line = f"• {escaped(artifact['name'], 200)}  `{escaped(artifact['path'].replace('`', ''), 600)}`"
+        room -= len(line) + 1
+        if room < 0:
+            lines.append(f"and {len(artifacts) - position} more")
+            break
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _artifacts(team: AgentTeam, pattern: str | None) -> Iterator[Artifact]:
+    """Pick the artifacts that the pattern names: all, an exact path, a folder, or a glob.
+
+    Where the operator writes no list, a path without wildcards is listed itself.
+    """
+    if not team.artifacts:
+        if pattern and not _WILDCARD.search(pattern):
+            yield Artifact(path=pattern, name=PurePosixPath(pattern).name)
+        return
+    for artifact in team.artifacts:
+        path, name = artifact.get("path"), artifact.get("name")
+        path = path if isinstance(path, str) else ""
+        name = name if isinstance(name, str) and name else PurePosixPath(path).name
+        if name and (not pattern or _picks(pattern, path or name)):
+            yield Artifact(path=path, name=name)
+
+
+def _picks(pattern: str, path: str) -> bool:
+    # A relative pattern is matched from the right: `*.md` picks files in any folder.
+    return PurePosixPath(path).match(pattern) or path.startswith(pattern.rstrip("/") + "/")
+
+
+def _facts(team: AgentTeam) -> Iterator[tuple[str, str]]:
+    """Yield what the status knows of the run, where it knows it."""
+    if team.started_at and team.completed_at and team.completed_at >= team.started_at:
+        yield "Duration", _duration(team.completed_at - team.started_at)
+    cost = team.status.get("estimatedCost")
+    if isinstance(cost, str) and cost:
+        yield "Cost", f"${shortened(cost, 40)}"
+    tasks = team.status.get("tasks")
+    if isinstance(tasks, dict) and isinstance(tasks.get("total"), int):
+        yield "Tasks", f"{tasks.get('completed', 0)} of {tasks['total']}"
+    tokens = team.status.get("totalTokensUsed")
+    if isinstance(tokens, int):
+        yield "Tokens", f"{tokens:,}"
+
+
+def _duration(time: timedelta) -> str:
+    """Return at most two units: `2 h 5 min`, `3 min 20 s`, `8 s`."""
+    seconds = int(time.total_seconds())
+    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

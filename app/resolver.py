@@ -1,0 +1,45 @@
+"""Reads the Secrets of one dispatch, each once, and forgets them with it."""
+
+import asyncio
+from collections import defaultdict
+
+from app.cluster import Cluster
+from app.credentials import Credentials
+from app.errors import AccessDenied, ClusterError, ObjectNotFound, TargetError
+from app.reasons import Reason
+
+
+class SecretResolver:
+    """The Secrets of one team's namespace, for one dispatch; targets that name the same share one read."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._known: dict[str, Credentials] = {}
+        self._reading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def resolve(self, name: str | None) -> Credentials:
+        """Return the credentials of a Secret; of none, when the target names none.
+
+        Raises:
+            TargetError: there is no such Secret, or it cannot be read; the latter may be tried again.
+        """
+        if name is None:
+            return Credentials()
+        async with self._reading[name]:
+            if name not in self._known:
+                self._known[name] = await self._read(name)
+            return self._known[name]
+
+    async def _read(self, name: str) -> Credentials:
+        where = f'Secret "{name}" in namespace "{self._namespace}"'
+        try:
+            return Credentials(name, await self._cluster.read_secret(self._namespace, name))
+        except ObjectNotFound:
+            raise TargetError(Reason.SECRET_NOT_FOUND, f"there is no {where}; create it") from None
+        except AccessDenied:
+            message = f"the service may not read {where}; grant its account get on secrets there"
+            raise TargetError(Reason.SECRET_FORBIDDEN, message) from None
+        except ClusterError:
+            message = f"{where} could not be read: the Kubernetes API is unavailable"
+            raise TargetError(Reason.SECRET_UNAVAILABLE, message, retryable=True) from None

@@ -1,0 +1,61 @@
+"""Slack: a Block Kit message to an incoming webhook, whose whole URL is a secret.
+
+https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+"""
+
+import json
+
+from app.credentials import Credentials
+from app.egress import HttpClient
+from app.envelopes import Envelope, Verdict, judge
+from app.errors import TargetError
+from app.messages import slack_message
+from app.reasons import Reason
+from app.targets import Target
+
+WEBHOOK_URL = "slack-webhook-url"
+
+ERRORS = {
+    # Slack's own words, each with what to do; nothing else of its answer is ever shown.
+    "action_prohibited": "an administrator of the workspace forbids this; ask them",
+    "channel_is_archived": "unarchive the channel, or make a webhook for another",
+    "channel_not_found": "the channel is gone; make a webhook for another",
+    "invalid_payload": "Slack did not understand the message",
+    "invalid_token": "the webhook is no longer valid; make a new one",
+    "no_active_hooks": "the webhook is disabled; make a new one",
+    "no_service": "the webhook is disabled, removed or not valid; make a new one",
+    "no_service_id": "the URL is not complete; copy it again",
+    "no_team": "the URL is not complete, or the workspace is gone; copy it again",
+    "no_text": "Slack found no text in the message",
+    "posting_to_general_channel_denied": "posting to the general channel is restricted; choose another",
+    "rate_limited": "too many messages at once",
+    "team_disabled": "the workspace is disabled",
+    "too_many_attachments": "Slack found too much in the message",
+    "user_not_found": "the user is gone; make a webhook for another",
+}
+
+
+class SlackSender:
+    """Sends to the Secret's `slack-webhook-url`, which must be on one of the hosts that are Slack's."""
+
+    def __init__(self, http: HttpClient, hosts: tuple[str, ...]) -> None:
+        self._http = http
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
+        """Post the message once."""
+        del target  # everything it needs is in the Secret
+        url = credentials.require(WEBHOOK_URL)
+        body = json.dumps(slack_message(envelope)).encode()
+        try:
+            if self._http.guard.check(url).host.lower() not in self._hosts:
+                raise TargetError(
+                    Reason.EGRESS_DENIED,
+                    f'key "{WEBHOOK_URL}" of Secret "{credentials.secret}" is not on a host of Slack',
+                )
+            response = await self._http.post(url, body, {"content-type": "application/json"})
+        except ValueError as error:
+            raise credentials.invalid(WEBHOOK_URL, str(error)) from None
+        word = response.body[:64].decode("ascii", "replace").strip()
+        note = f"{word}: {ERRORS[word]}" if word in ERRORS else ""
+        return judge(response.status, response.retry_after, note)

@@ -1,0 +1,90 @@
+"""Hands in what is due: takes it from the agenda, posts it, and tells the agenda what came of it."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import structlog
+
+from app.errors import ClusterError, ObjectNotFound
+from app.watcher.agenda import Agenda, Answer, HandIn
+from app.watcher.clock import ServerClock
+from app.watcher.metrics import WatchMetrics
+from app.watcher.service import NoToken, Service, ServiceAway
+from app.watcher.source import TeamSource
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False, slots=True)
+class Courier:
+    """Carries hand-ins to the service, as many at once as the agenda gives out."""
+
+    agenda: Agenda
+    service: Service
+    source: TeamSource
+    clock: ServerClock
+    metrics: WatchMetrics
+
+    _news: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _stopping: bool = field(default=False, init=False)
+
+    def wake(self) -> None:
+        """Look at the agenda again."""
+        self._news.set()
+
+    def stop(self) -> None:
+        """Take nothing more; `run` returns when the posts under way have."""
+        self._stopping = True
+        self.wake()
+
+    async def run(self) -> None:
+        """Hand in until stopped."""
+        async with asyncio.TaskGroup() as posts:
+            while not self._stopping:
+                self._news.clear()
+                while hand_in := self.agenda.take(self.clock.now()):
+                    posts.create_task(self._hand_in(hand_in))
+                moment = self.agenda.next_moment()
+                wait = None if moment is None else moment - self.clock.now()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._news.wait()
+
+    async def _hand_in(self, hand_in: HandIn) -> None:
+        try:
+            answer, problem = await self.service.post(hand_in)
+        except ServiceAway as error:
+            self.metrics.posts.labels("no_token" if isinstance(error, NoToken) else "error").inc()
+            if not self.agenda.away:
+                log.warning("service-lost", error=str(error))
+            self.agenda.settle(hand_in, Answer(None), self.clock.now())
+        else:
+            await self._note(hand_in, answer, problem)
+            if self.agenda.away:
+                log.info("service-back")
+            self.agenda.settle(hand_in, answer, self.clock.now())
+        self.wake()
+
+    async def _note(self, hand_in: HandIn, answer: Answer, problem: str) -> None:
+        where = {"namespace": hand_in.team.namespace, "team": hand_in.team.name}
+        self.metrics.posts.labels(str(answer.status)).inc()
+        log.info("handed-in", **where, answer=answer.status, **({"problem": problem} if problem else {}))
+        if answer.accepted and hand_in.completed_at is not None:
+            self.metrics.lag.observe(max(0.0, self.clock.now() - hand_in.completed_at))
+        if answer.status == HTTPStatus.CONFLICT:
+            await self._read_again(hand_in)
+
+    async def _read_again(self, hand_in: HandIn) -> None:
+        """See what the team is now; where the API server does not say, the back-off leads here again."""
+        try:
+            team = await self.source.team(*hand_in.team)
+        except ObjectNotFound:
+            self.agenda.forget(hand_in.team)
+        except ClusterError as error:
+            log.warning(
+                "team-unread", namespace=hand_in.team.namespace, team=hand_in.team.name, error=str(error)
+            )
+        else:
+            self.agenda.observe(team, self.clock.now())

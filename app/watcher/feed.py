@@ -1,0 +1,147 @@
+"""One feed: the teams of one namespace or of all, listed, then watched, then listed again."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from app.errors import ClusterError
+from app.watcher.agenda import Agenda, TeamKey
+from app.watcher.clock import ServerClock
+from app.watcher.metrics import WatchMetrics
+from app.watcher.pace import Pace
+from app.watcher.source import Change, Gone, TeamSource
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False, slots=True)
+class Feed:
+    """Tells the agenda of every team, and survives whatever the API server does.
+
+    `changed` is called after the agenda was told something; `resync` is in seconds, from list to list.
+    """
+
+    namespace: str | None
+    source: TeamSource
+    agenda: Agenda
+    clock: ServerClock
+    resync: float
+    pace: Pace
+    metrics: WatchMetrics
+    changed: Callable[[], None]
+
+    listed: bool = field(default=False, init=False)
+    _since: str = field(default="", init=False)  # the resourceVersion up to which all is known
+    _watching: bool = field(default=False, init=False)
+    _last_contact: float = field(default=0.0, init=False)
+    _lost: bool = field(default=False, init=False)
+    _short_ends: int = field(default=0, init=False)  # lists that failed and watches that ended soon, in a row
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the API server was last heard; none while a watch is open."""
+        return 0.0 if self._watching else _ticks() - self._last_contact
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        while True:
+            try:
+                await self._list()
+            except ClusterError as error:
+                self._lose(error)
+                await self._back_off()
+            else:
+                await self._follow()
+
+    async def _list(self) -> None:
+        """Hand every team to the agenda, page by page, and drop those that are no longer there."""
+        seen: set[TeamKey] = set()
+        more = ""
+        while True:
+            page = await self.source.page(self.namespace, more)
+            for team in page.teams:
+                self.agenda.observe(team, self.clock.now())
+                seen.add(TeamKey(team.namespace, team.name))
+            self.changed()
+            if not (more := page.more):
+                break
+        self.agenda.retain(seen, self.namespace)
+        self._since = page.resource_version
+        self._hear()
+        if self.listed:
+            self.metrics.relists.inc()
+        self.listed = True
+
+    async def _follow(self) -> None:
+        """Watch, again and again, until the next list is due or the API server asks for one."""
+        relist_at = _ticks() + self.resync
+        while (left := relist_at - _ticks()) > 0:
+            started = _ticks()
+            reason = ""
+            try:
+                async with asyncio.timeout(left):
+                    reason = await self._watch()
+            except TimeoutError:
+                return
+            finally:
+                lasted = _ticks() - started if self._watching else 0.0
+                self._end_watch(reason, lasted)
+            if reason == "error" or lasted < self.pace.watch_healthy:
+                await self._back_off()
+            if reason == "gone":
+                return
+
+    async def _watch(self) -> str:
+        """Watch once, and return why that ended: `closed` in good order, `gone`, or `error`."""
+        try:
+            async with self.source.watch(self.namespace, self._since) as changes:
+                self._watching = True
+                self._hear()
+                async for change in changes:
+                    self._apply(change)
+        except Gone:
+            return "gone"
+        except ClusterError as error:
+            self._lose(error)
+            return "error"
+        return "closed"
+
+    def _apply(self, change: Change) -> None:
+        team = change.team
+        self._since = team.resource_version or self._since
+        if change.type == "DELETED":
+            self.agenda.forget(TeamKey(team.namespace, team.name))
+        elif change.type != "BOOKMARK":
+            self.agenda.observe(team, self.clock.now())
+            self.changed()
+
+    def _end_watch(self, reason: str, lasted: float) -> None:
+        if reason:
+            self.metrics.restarts.labels(reason).inc()
+        if lasted >= self.pace.watch_healthy:
+            self._short_ends = 0
+        if self._watching:
+            self._last_contact = _ticks()
+        self._watching = False
+
+    async def _back_off(self) -> None:
+        wait = self.pace.reconnect.wait(self._short_ends, self.pace.random)
+        self._short_ends += 1
+        await asyncio.sleep(wait)
+
+    def _hear(self) -> None:
+        self._last_contact = _ticks()
+        if self._lost:
+            log.info("api-back", namespace=self.namespace)
+        self._lost = False
+
+    def _lose(self, error: ClusterError) -> None:
+        if not self._lost:
+            log.warning("api-lost", namespace=self.namespace, error=str(error))
+        self._lost = True
+
+
+def _ticks() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,51 @@
+"""How fast the watcher goes: every wait and limit that is not a setting. Tests pass shorter ones in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import SystemRandom
+
+Random = Callable[[], float]
+"""Gives numbers from 0 up to 1."""
+
+_MOST_DOUBLINGS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits that double from `initial` to at most `most` seconds; up to a quarter is added by chance."""
+
+    initial: float
+    most: float
+
+    def wait(self, step: int, random: Random) -> float:
+        """Return the seconds of the wait number `step`, counted from 0."""
+        doubled = self.initial * 2.0 ** min(step, _MOST_DOUBLINGS)
+        return min(self.most, doubled * (1 + random() / 4))
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds and numbers; the defaults are what runs in production."""
+
+    random: Random = SystemRandom().random
+
+    page: int = 500  # teams in one answer to a list
+    watch_timeout: int = 290  # after which the API server is asked to end a watch
+    watch_silence: float = 310.0  # after which a watch counts as dead
+    watch_healthy: float = 1.0  # a watch that ends sooner is backed off
+    reconnect: Backoff = Backoff(0.5, 30.0)
+    contact: float = 60.0  # without an open watch for so long, the watcher is not ready
+
+    at_once: int = 16  # posts
+    post_timeout: float = 30.0
+    drain: float = 5.0  # that posts under way are given at the end
+    outage: Backoff = Backoff(0.5, 15.0)  # while the service is away, for all teams together
+    repeat: Backoff = Backoff(0.5, 30.0)  # between two posts of one team, whatever asks for the second
+    conflict: Backoff = Backoff(0.5, 3600.0)  # after a 409
+    failure: Backoff = Backoff(5.0, 3600.0)  # after any other refusal
+    retry_after: tuple[float, float] = (0.2, 300.0)  # least and most of a Retry-After that is kept to
+
+    # Both the watcher and the service read the API server's clock from a header that shows whole seconds,
+    # so a claim that has ended for the one may have a second left for the other.
+    claim_margin: float = 1.0
+    claim_jitter: float = 1.0  # so that several watchers do not all come at the same moment

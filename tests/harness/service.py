@@ -1,0 +1,169 @@
+"""The service and the watcher as real processes."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from tests.harness.waiting import until
+
+SCRIPT = Path(sys.executable).parent / "agentteam-delivery"
+
+LOOPBACK = {
+    # Receivers in tests listen on loopback, without TLS.
+    "DELIVERY_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
+    "DELIVERY_EGRESS_HTTP": "true",
+    "DELIVERY_SLACK_HOSTS": "127.0.0.1",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the service answered."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.content)
+
+    @property
+    def problem(self) -> str:
+        """The last word of a problem's type."""
+        assert self.headers["content-type"] == "application/problem+json", self
+        return str(self.body["type"]).rpartition(":")[2]
+
+
+@dataclass
+class Program:
+    """One `agentteam-delivery` process; settings are given without their prefix, in lower case."""
+
+    command: str
+    kubeconfig: Path | None = None
+    settings: dict[str, object] = field(default_factory=dict)
+    started: str = ""  # the log event that says the port
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    raw: list[str] = field(default_factory=list)
+    port: int = 0
+    process: Process | None = None
+    _reading: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the process, and return when it listens."""
+        self.process = await asyncio.create_subprocess_exec(
+            SCRIPT, self.command, env=self._environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
+        )
+        self._reading = asyncio.create_task(self._read(self.process))
+        await until(lambda: self.port or self.ended, 20)
+        assert self.port, "".join(self.raw)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        assert self.process
+        assert self._reading
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        code = await self.process.wait()
+        await self._reading
+        return code
+
+    @property
+    def ended(self) -> bool:
+        return self.process is not None and self.process.returncode is not None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line.get("event") == event]
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.ended:
+            await self.stop()
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
+        kube = {"KUBECONFIG": str(self.kubeconfig)} if self.kubeconfig else {}
+        given = {f"DELIVERY_{name.upper()}": str(value) for name, value in self.settings.items()}
+        return {**kept, **kube, **LOOPBACK, **given}
+
+    async def _read(self, process: Process) -> None:
+        assert process.stderr
+        async for line in process.stderr:
+            self.raw.append(line.decode())
+            try:
+                document = json.loads(line)
+            except ValueError:
+                continue
+            self.lines.append(document)
+            if document.get("event") == self.started:
+                self.port = document["port"]
+
+
+class Service(Program):
+    """`agentteam-delivery serve` on a port of its own."""
+
+    def __init__(self, kubeconfig: Path | None, **settings: object) -> None:
+        settings = {"auth": "none", "port": 0, "backoff_initial": 0.05, **settings}
+        super().__init__("serve", kubeconfig, settings, started="serving")
+
+    async def start(self) -> None:
+        """Start the process, and return when it is ready."""
+        await super().start()
+
+        async def ready() -> bool:
+            return (await self.request("GET", "/readyz")).status == HTTPStatus.OK
+
+        await until(ready)
+
+    async def request(self, method: str, path: str, **kwargs: Any) -> Answer:
+        """Make one request, on a connection of its own."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, self.url + path, **kwargs) as response,
+        ):
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, await response.read())
+
+    async def deliver(
+        self, namespace: str, team: str, prefer: str | None = None, path: str = "/deliveries", **fields: object
+    ) -> Answer:
+        """Post an event."""
+        body = {"namespace": namespace, "team": team, **fields}
+        return await self.request("POST", path, json=body, headers={"Prefer": prefer} if prefer else {})
+
+    async def read(self, namespace: str, team: str) -> Answer:
+        """Read a team's record."""
+        return await self.request("GET", f"/deliveries/{namespace}/{team}")
+
+
+class Watcher(Program):
+    """`agentteam-delivery watch`, its own port chosen by the system."""
+
+    def __init__(self, kubeconfig: Path, url: str, **settings: object) -> None:
+        super().__init__(
+            "watch", kubeconfig, {"url": url, "watch_port": 0, **settings}, started="watching"
+        )

@@ -1,0 +1,21 @@
+"""Waiting for something to become true, without guessing how long it takes."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+
+async def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Ask (a function, or an async one) until the answer is true, and return it; fail after so long."""
+    deadline = monotonic() + seconds
+    while True:
+        answer = holds()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return answer
+        if monotonic() > deadline:
+            raise AssertionError(f"not true within {seconds} s: {inspect.getsource(holds).strip()}")
+        await asyncio.sleep(0.01)
