@@ -1,15 +1,76 @@
 .DEFAULT_GOAL := help
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate
 
-.PHONY: help setup demo run test check lint bench openapi lock clean
+# The first of these that fits is taken.
+PYTHON ?= python3.11 python3 python3.12 python3.13 python3.14
+FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
+
+.PHONY: help setup demo run test check openapi lock clean
 
 help:  ## show this help
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@echo 'make TARGET, where TARGET is one of'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-lock:  ## pin every dependency, with hashes, from pyproject.toml
-	$(COMPILE) --all-extras pyproject.toml -o requirements-dev.txt
-	$(COMPILE) --constraints requirements-dev.txt pyproject.toml -o requirements.txt
+setup: $(READY)  ## make .venv, with the service and every tool in it
+
+demo: setup  ## deliver to two local receivers through a local Kubernetes API
+	@$(BIN)/python -m samples.demo
+
+run: setup  ## run the service against your kubeconfig; it trusts its callers unless DELIVERY_AUTH says other
+	@export DELIVERY_AUTH="$${DELIVERY_AUTH:-none}"; exec $(BIN)/agentteam-delivery serve
+
+test: setup  ## run all tests, and hold their branch coverage to its floor
+	@$(BIN)/pytest --cov --cov-report=term
+
+check: setup  ## lint, format, types, layers, Dockerfile, API description, the repo's own rules
+	@echo '== lint'
+	@$(BIN)/ruff check --quiet
+	@echo '== format'
+	@$(BIN)/ruff format --check --quiet || { echo 'to format: $(BIN)/ruff format'; exit 1; }
+	@echo '== types'
+	@$(BIN)/mypy
+	@echo '== layers'
+	@$(BIN)/lint-imports --no-logo
+	@echo '== Dockerfile'
+	@$(BIN)/hadolint Dockerfile
+	@echo '== API description'
+	@$(BIN)/agentteam-delivery openapi | diff -u openapi/openapi.yaml - \
+		|| { echo 'openapi/openapi.yaml is not what the service says; to write it anew: make openapi'; exit 1; }
+	@echo '== pins, names, links'
+	@$(BIN)/pytest --quiet tests/test_repo.py
+
+openapi: setup  ## write openapi/openapi.yaml from the code
+	@mkdir -p openapi
+	@$(BIN)/agentteam-delivery openapi > $(VENV)/openapi.yaml && mv $(VENV)/openapi.yaml openapi/
+
+lock: setup  ## pin every dependency with hashes; LOCKFLAGS=--upgrade takes the newest
+	@$(COMPILE) --all-extras pyproject.toml -o requirements-dev.txt
+	@$(COMPILE) --constraints requirements-dev.txt pyproject.toml -o requirements.txt
+	@echo 'hatchling' | $(COMPILE) --python-version 3.11 --constraints requirements-dev.txt - -o requirements-build.txt
+
+clean:  ## remove all that can be made again, .venv too
+	@rm -rf $(VENV) build dist .artifacts .coverage* .hypothesis .*_cache
+	@find . -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): requirements-dev.txt pyproject.toml | $(BIN)/python
+	@echo 'Installing what requirements-dev.txt pins; a minute or two the first time'
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+	@echo 'Ready: $(BIN)/agentteam-delivery'
+
+$(BIN)/python:
+	@for python in $(PYTHON); do \
+		if "$$python" -c '$(FITS)' 2> /dev/null; then fit="$$python"; break; fi; \
+	done; \
+	if [ -z "$$fit" ]; then \
+		echo 'Python 3.11 to 3.14 with its venv and ensurepip modules is needed (on Debian: python3-venv); none among: $(PYTHON)' >&2; \
+		exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$("$$fit" --version)"; \
+	"$$fit" -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -77,7 +77,8 @@ def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) 
     for name, entry in recorded.items():
         if name in due and entry.get("claimedBy") == terms.holder and name not in terms.ours:
             due[name] = terms.now
-    claims, closed, takeovers = [], [], 0
+    opened: list[Claim | Receipt] = []
+    takeovers = 0
     for name in [*targets, *(name for name in recorded if name in due and name not in targets)]:
         receipt = Receipt.from_wire(recorded[name]) if name in recorded else None
         if name not in wanted or (receipt is None and not start):
@@ -90,13 +91,14 @@ def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) 
         if name not in due and not (start and _asked_again(receipt, event)):
             continue
         takeovers += _abandoned(receipt, terms.holder)
-        opened = _opened(team, event, terms, name=name, target=targets.get(name), receipt=receipt)
-        if isinstance(opened, Claim):
-            claims.append(opened)
-        else:
-            closed.append(opened)
-    changed = [claim.receipt for claim in claims] + closed
-    return Plan(replaced(team.entries, changed), tuple(claims), tuple(closed), takeovers)
+        opened.append(_opened(team, event, terms, name=name, target=targets.get(name), receipt=receipt))
+    changed = [item.receipt if isinstance(item, Claim) else item for item in opened]
+    return Plan(
+        replaced(team.entries, changed),
+        tuple(item for item in opened if isinstance(item, Claim)),
+        tuple(item for item in opened if isinstance(item, Receipt)),
+        takeovers,
+    )
 
 
 def settle(

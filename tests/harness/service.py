@@ -26,6 +26,11 @@ LOOPBACK = {
 }
 
 
+def lifecycle(*targets: dict[str, Any], on_complete: str = "deliver") -> dict[str, Any]:
+    """The spec of a team that asks for these targets."""
+    return {"lifecycle": {"onComplete": on_complete, "delivery": list(targets)}}
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the service answered."""
@@ -55,6 +60,7 @@ class Program:
     started: str = ""  # the log event that says the port
     lines: list[dict[str, Any]] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
+    covered: bool = True  # False where its speed or size is measured
     port: int = 0
     process: Process | None = None
     _reading: asyncio.Task[None] | None = None
@@ -62,7 +68,7 @@ class Program:
     async def start(self) -> None:
         """Start the process, and return when it listens."""
         self.process = await asyncio.create_subprocess_exec(
-            SCRIPT, self.command, env=self._environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
+            SCRIPT, self.command, env=self.environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
         )
         self._reading = asyncio.create_task(self._read(self.process))
         await until(lambda: self.port or self.ended, 20)
@@ -104,8 +110,10 @@ class Program:
         if not self.ended:
             await self.stop()
 
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
+    def environment(self) -> dict[str, str]:
+        """The machine's, without settings of its own, and what this process is given."""
+        dropped = ("DELIVERY_",) if self.covered else ("DELIVERY_", "COVERAGE_", "COV_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         kube = {"KUBECONFIG": str(self.kubeconfig)} if self.kubeconfig else {}
         given = {f"DELIVERY_{name.upper()}": str(value) for name, value in self.settings.items()}
         return {**kept, **kube, **LOOPBACK, **given}
@@ -149,7 +157,12 @@ class Service(Program):
             return Answer(response.status, headers, await response.read())
 
     async def deliver(
-        self, namespace: str, team: str, prefer: str | None = None, path: str = "/deliveries", **fields: object
+        self,
+        namespace: str,
+        team: str,
+        prefer: str | None = None,
+        path: str = "/deliveries",
+        **fields: object,
     ) -> Answer:
         """Post an event."""
         body = {"namespace": namespace, "team": team, **fields}
@@ -164,6 +177,4 @@ class Watcher(Program):
     """`agentteam-delivery watch`, its own port chosen by the system."""
 
     def __init__(self, kubeconfig: Path, url: str, **settings: object) -> None:
-        super().__init__(
-            "watch", kubeconfig, {"url": url, "watch_port": 0, **settings}, started="watching"
-        )
+        super().__init__("watch", kubeconfig, {"url": url, "watch_port": 0, **settings}, started="watching")

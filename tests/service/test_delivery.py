@@ -5,16 +5,20 @@ import json
 from time import monotonic
 from typing import Any
 
+import yaml
 from aiohttp import web
 
-from tests.harness.cluster import Cluster
+from tests.harness.cluster import CRD, Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.kube import Kube
 from tests.harness.receiver import Receiver
-from tests.harness.service import Service, Watcher
+from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
 
 
-def lifecycle(*targets: dict[str, Any], on_complete: str = "deliver") -> dict[str, Any]:
-    return {"lifecycle": {"onComplete": on_complete, "delivery": list(targets)}}
+def present(target: dict[str, Any]) -> dict[str, Any]:
+    """What a report says of a target, without what is absent there, as the status writes it."""
+    return {field: value for field, value in target.items() if value or field == "attempts"}
 
 
 async def not_found(_: web.Request) -> web.StreamResponse:
@@ -32,7 +36,9 @@ async def test_every_kind_of_target_ends_in_the_status_and_a_second_event_sends_
         Receiver(respond=not_found) as gone,
         Service(cluster.kubeconfig) as service,
     ):
-        await kube.secret(namespace, "slack-credentials", {"slack-webhook-url": f"{slack.url}/services/T/B/x\n"})
+        await kube.secret(
+            namespace, "slack-credentials", {"slack-webhook-url": f"{slack.url}/services/T/B/x\n"}
+        )
         await kube.team(
             namespace,
             "report",
@@ -60,12 +66,7 @@ async def test_every_kind_of_target_ends_in_the_status_and_a_second_event_sends_
             "gone": "HTTPStatus",
             "unset": "SecretNotFound",
         }
-        assert answer.body["targets"] == [
-            # What the report says is what the status says; the report spells out what is absent.
-            {field: entry.get(field, blank.get(field)) for field in target}
-            for target, entry in zip(answer.body["targets"], entries.values(), strict=True)
-            if (blank := {"takeovers": 0, "redeliveries": 0, "message": "", "target": ""})
-        ]
+        assert [present(target) for target in answer.body["targets"]] == list(entries.values())
         assert entries["gone"]["httpStatus"] == 404
         assert entries["slack-1"]["target"] == "secret/slack-credentials"
         assert entries["webhook-0"]["target"] == f"{hook.url}/hook"
@@ -85,3 +86,188 @@ async def test_every_kind_of_target_ends_in_the_status_and_a_second_event_sends_
         assert again.body["targets"] == answer.body["targets"]
         assert [len(receiver.requests) for receiver in (hook, slack, gone)] == [1, 1, 1]
         assert (await service.read(namespace, "report")).body["targets"] == answer.body["targets"]
+
+
+async def test_with_only_the_watcher_running_a_finished_team_is_delivered(cluster: Cluster[Any]) -> None:
+    kube = cluster.kube
+    namespace = await kube.fresh_namespace()
+    async with (
+        Receiver() as hook,
+        Service(cluster.kubeconfig) as service,
+        Watcher(cluster.kubeconfig, service.url, namespaces=namespace),
+    ):
+        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
+        await kube.finish(namespace, "report")
+
+        async def delivered() -> bool:
+            return [entry["phase"] for entry in await kube.delivery(namespace, "report")] == ["Delivered"]
+
+        await until(delivered)
+        assert len(hook.requests) == 1
+
+
+async def test_a_hanging_target_delays_no_neighbour_and_fails_in_its_own_time(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    answers = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await answers.wait()
+        return web.Response()
+
+    settings = {"attempt_timeout": 1, "target_timeout": 3, "attempts": 10}
+    async with (
+        Receiver(respond=hang) as stuck,
+        Receiver() as hook,
+        Service(fake_cluster.kubeconfig, **settings) as service,
+    ):
+        targets = [{"type": "webhook", "name": "stuck", "url": stuck.url}]
+        targets += [{"type": "webhook", "url": f"{hook.url}/{number}"} for number in range(7)]
+        await kube.team(namespace, "report", lifecycle(*targets))
+        await kube.finish(namespace, "report")
+        started = monotonic()
+        answer = asyncio.create_task(service.deliver(namespace, "report"))
+
+        async def others_on_record() -> bool:
+            entries = await kube.delivery(namespace, "report")
+            return [entry["phase"] for entry in entries] == ["Pending"] + ["Delivered"] * 7
+
+        await until(others_on_record, 2)
+        recorded = monotonic()
+        report = (await answer).body
+        took = monotonic() - started
+        answers.set()
+
+        assert recorded - max(request.at for request in hook.requests) < 1
+        assert (report["targets"][0]["phase"], report["targets"][0]["reason"]) == ("Failed", "Timeout")
+        assert 2 < took < 4
+
+
+async def test_a_hundred_targets_of_200_ms_settle_in_under_2_s(fake_cluster: Cluster[FakeCluster]) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.2)
+        return web.Response()
+
+    async with Receiver(respond=slow) as hook, Service(fake_cluster.kubeconfig) as service:
+        targets = [{"type": "webhook", "url": f"{hook.url}/{number}"} for number in range(100)]
+        await kube.team(namespace, "report", lifecycle(*targets))
+        await kube.finish(namespace, "report")
+        started = monotonic()
+        report = (await service.deliver(namespace, "report")).body
+        took = monotonic() - started
+
+        assert report["phase"] == "Delivered"
+        assert len(await kube.delivery(namespace, "report")) == 100
+        assert took < 2
+
+
+async def test_a_receiver_that_is_down_for_a_moment_is_tried_again(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    answers = iter([503, 429, 200])
+
+    async def recovering(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=next(answers), headers={"Retry-After": "0"})
+
+    async with Receiver(respond=recovering) as hook, Service(fake_cluster.kubeconfig) as service:
+        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
+        await kube.finish(namespace, "report")
+        [target] = (await service.deliver(namespace, "report")).body["targets"]
+
+        assert (target["phase"], target["attempts"], target["httpStatus"]) == ("Delivered", 3, 200)
+        assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
+
+
+async def test_what_asks_for_no_delivery_is_skipped_and_nothing_is_written(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    target = {"type": "webhook", "url": "https://hooks.example.com"}
+    async with Service(fake_cluster.kubeconfig) as service:
+        specs: dict[str, dict[str, Any]] = {
+            "bare": {},
+            "empty": lifecycle(),
+            "other": lifecycle(target, on_complete="notify"),
+        }
+        for name, spec in specs.items():
+            await kube.team(namespace, name, spec)
+            await kube.finish(namespace, name)
+            before = (await kube.get("agentteams", namespace, name)).body
+            answer = await service.deliver(namespace, name)
+            assert (answer.status, answer.body["phase"], answer.body["targets"]) == (200, "Skipped", [])
+            assert (await kube.get("agentteams", namespace, name)).body == before
+
+        await kube.team(namespace, "failed", lifecycle(target))
+        await kube.finish(namespace, "failed", phase="Failed")
+        assert (await service.deliver(namespace, "failed")).body["phase"] == "Skipped"
+
+
+async def test_everything_else_in_status_is_left_as_it_was(cluster: Cluster[Any]) -> None:
+    kube = cluster.kube
+    namespace = await kube.fresh_namespace()
+    async with Receiver() as hook, Service(cluster.kubeconfig) as service:
+        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
+        await kube.finish(
+            namespace,
+            "report",
+            estimatedCost="4.50",
+            conditions=[{"type": "Ready", "status": "True"}],
+            tasks={"total": 3, "completed": 3},
+        )
+        before = (await kube.get("agentteams", namespace, "report")).body
+        await service.deliver(namespace, "report")
+        after = (await kube.get("agentteams", namespace, "report")).body
+
+        assert after["status"].pop("delivery")
+        assert after["status"] == before["status"]
+        assert after["spec"] == before["spec"]
+
+
+async def test_a_caller_with_the_right_may_say_the_phase_before_the_resource_does(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
+        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
+        unfinished = await service.deliver(namespace, "report")
+        assert (unfinished.status, unfinished.problem) == (409, "team-not-finished")
+        running = await service.deliver(namespace, "report", phase="Running")
+        assert (running.status, running.problem) == (422, "phase-not-terminal")
+        failed = await service.deliver(namespace, "report", phase="Failed")
+        assert (failed.status, failed.body["phase"]) == (200, "Skipped")
+        assert not hook.requests
+        completed = await service.deliver(namespace, "report", phase="Completed")
+        assert (completed.status, completed.body["phase"]) == (200, "Delivered")
+        assert json.loads(hook.requests[0].body)["phase"] == "Completed"
+
+
+async def test_a_crd_that_drops_the_ledger_is_noticed_and_nothing_is_sent(cluster: Cluster[Any]) -> None:
+    kube = cluster.kube
+    namespace = await kube.fresh_namespace()
+    crd = yaml.safe_load(CRD.read_text())
+    kept = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    async with Receiver() as hook, Service(cluster.kubeconfig, api_group="other.example.com") as service:
+        crd["metadata"]["name"] = "agentteams.other.example.com"
+        crd["spec"]["group"] = "other.example.com"
+        del kept["delivery"]["items"]["properties"]["id"]
+        await kube.install_crd(crd)
+        async with Kube(cluster.kubeconfig, group="other.example.com") as other:
+            await other.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
+            await other.finish(namespace, "report")
+            answer = await service.deliver(namespace, "report")
+
+            assert (answer.status, answer.problem, answer.body["recorded"]) == (500, "ledger-not-kept", False)
+            assert not hook.requests
+            assert not await other.delivery(namespace, "report"), "half a claim would count as settled"
+            assert service.logged("ledger_not_kept")
+            metrics = (await service.request("GET", "/metrics")).content.decode()
+            assert "agentteam_delivery_ledger_not_kept_total 1.0" in metrics

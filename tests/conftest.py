@@ -1,0 +1,46 @@
+"""Fixtures for every suite: a fake Kubernetes API, a real one, and either in turn."""
+
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.cluster import Cluster, prepared
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.real_cluster import SCRIPT, RealCluster, run
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where CI needs a real API, have it before the first test and its timeout begin."""
+    needed = any(
+        {"real_cluster", "cluster"} & set(getattr(item, "fixturenames", [])) for item in session.items
+    )
+    if needed and os.environ.get("CI") == "true" and not session.config.option.collectonly:
+        built = subprocess.run([SCRIPT, "build"], check=False, stdout=subprocess.DEVNULL)
+        if built.returncode:
+            raise pytest.UsageError("CI runs no suite without a kube-apiserver; what is amiss stands above")
+
+
+@pytest.fixture
+async def fake_cluster(tmp_path: Path) -> AsyncIterator[Cluster[FakeCluster]]:
+    """Start a fake API of the test's own; `fake_cluster.server` is its far side, where faults are set up."""
+    async with FakeCluster() as server, prepared(server, tmp_path) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+async def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster[RealCluster]]:
+    """Start one real API for all tests, which keep apart by fresh namespaces."""
+    if (await run("find")).code:
+        pytest.skip("no kube-apiserver: set KUBEBUILDER_ASSETS or run tests/harness/apiserver build")
+    async with RealCluster() as server, prepared(server, tmp_path_factory.mktemp("real")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["fake", "real"])
+def cluster(request: pytest.FixtureRequest) -> Cluster[FakeCluster | RealCluster]:
+    """Run a test twice: against the fake API and against a real one."""
+    found: Cluster[FakeCluster | RealCluster] = request.getfixturevalue(f"{request.param}_cluster")
+    return found

@@ -1,0 +1,74 @@
+"""A real Kubernetes API (etcd and kube-apiserver) for the length of a test session."""
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import yaml
+
+SCRIPT = Path(__file__).with_name("apiserver")
+
+
+class Ended(NamedTuple):
+    """How the script ended: its exit code, and what it said on standard error."""
+
+    code: int
+    said: str
+
+
+class RealCluster:
+    """The API server that `tests/harness/apiserver` starts, on free ports, its data in a temporary folder."""
+
+    url: str
+
+    async def __aenter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="apiserver-")
+        attempts = 3  # somebody else may take a free port before the server does
+        for attempt in range(1, attempts + 1):
+            code, said = await run("up", self._folder.name, **_free_ports())
+            if code == 0:
+                break
+            if attempt == attempts:
+                self._folder.cleanup()
+                raise RuntimeError(said)
+        self._kubeconfig = Path(self._folder.name, "kubeconfig")
+        self.url = yaml.safe_load(self._kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await run("down", self._folder.name)
+        self._folder.cleanup()
+
+    def kubeconfig(self, path: Path) -> Path:
+        """Write the kubeconfig of the cluster's admin."""
+        shutil.copy(self._kubeconfig, path)
+        return path
+
+
+async def run(*arguments: str, **environment: str) -> Ended:
+    """Run the script."""
+    process = await asyncio.create_subprocess_exec(
+        SCRIPT,
+        *arguments,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | environment,
+    )
+    _, said = await process.communicate()
+    return Ended(process.returncode or 0, said.decode())
+
+
+def _free_ports() -> dict[str, str]:
+    names = ("KUBE_APISERVER_PORT", "ETCD_PORT", "ETCD_PEER_PORT")
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    ports = [str(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return dict(zip(names, ports, strict=True))

@@ -1,0 +1,98 @@
+"""A receiver of notices: an HTTP server on loopback that remembers what it was sent.
+
+As a process: python -m tests.harness.receiver --port-file PATH --log PATH
+"""
+
+import argparse
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from tests.harness.processes import until_stopped
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request as it came, body and all."""
+
+    method: str
+    path: str  # with the query
+    headers: dict[str, str]  # names in lower case
+    body: bytes
+    at: float = field(default_factory=time.monotonic)
+
+
+Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def ok(_: web.Request) -> web.StreamResponse:
+    """Answer as Slack's incoming webhooks do."""
+    return web.Response(text="ok")
+
+
+class Receiver:
+    """Accepts every request; `respond` says how it is answered, after its body has been read."""
+
+    def __init__(self, *, port: int = 0, tls: ssl.SSLContext | None = None, respond: Respond = ok) -> None:
+        self.port = port
+        self.requests: list[Received] = []
+        self.respond = respond
+        self._tls = tls
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._receive)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls).start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._runner.cleanup()
+
+    async def _receive(self, request: web.Request) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.requests.append(Received(request.method, request.path_qs, headers, await request.read()))
+        return await self.respond(request)
+
+
+async def main() -> None:
+    """Receive until stopped, writing down each request as a line of JSON."""
+    parser = argparse.ArgumentParser(description="A receiver of notices on loopback.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--port-file", type=Path, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--slack", action="store_true", help="answer as Slack does")
+    options = parser.parse_args()
+
+    async def note(_: web.Request) -> web.StreamResponse:
+        received = receiver.requests.pop()  # what is on record need not be held as well
+        line = json.dumps(asdict(received) | {"body": received.body.decode(errors="replace")})
+        with options.log.open("a") as log:
+            log.write(line + "\n")
+        return web.Response(text="ok") if options.slack else web.json_response({"received": True})
+
+    async with Receiver(port=options.port, respond=note) as receiver:
+        draft = options.port_file.with_suffix(".draft")
+        draft.write_text(str(receiver.port))
+        draft.replace(options.port_file)
+        await until_stopped()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

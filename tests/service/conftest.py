@@ -1,0 +1,49 @@
+"""One service on one fake API with one receiver, shared by the tests that leave nothing behind."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.harness.cluster import prepared
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.kube import Kube
+from tests.harness.receiver import Receiver
+from tests.harness.service import Answer, Service, lifecycle
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A service at work."""
+
+    service: Service
+    kube: Kube
+    hook: Receiver
+
+    async def delivered(self, *targets: dict[str, Any], **secrets: dict[str, str | bytes]) -> Answer:
+        """Finish a new team with these targets and Secrets, and deliver it."""
+        namespace = await self.finished(*targets, **secrets)
+        return await self.service.deliver(namespace, "report")
+
+    async def finished(self, *targets: dict[str, Any], **secrets: dict[str, str | bytes]) -> str:
+        """Finish a new team, named report, in a new namespace, and return that."""
+        namespace = await self.kube.fresh_namespace()
+        for name, data in secrets.items():
+            await self.kube.secret(namespace, name, data)
+        await self.kube.team(namespace, "report", lifecycle(*targets))
+        await self.kube.finish(namespace, "report")
+        return namespace
+
+
+@pytest.fixture(scope="session")
+async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+    """Start it once."""
+    folder = tmp_path_factory.mktemp("bench")
+    async with (
+        FakeCluster() as server,
+        prepared(server, folder) as cluster,
+        Receiver() as hook,
+        Service(cluster.kubeconfig, api_timeout=3, record_timeout=5) as service,
+    ):
+        yield Bench(service, cluster.kube, hook)

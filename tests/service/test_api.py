@@ -1,0 +1,232 @@
+"""The HTTP contract beside the main job: waiting, health, limits, how the process begins and ends."""
+
+import asyncio
+import json
+import re
+import signal
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import psutil
+import pytest
+from aiohttp import web
+
+from tests.harness.cluster import Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.receiver import Receiver
+from tests.harness.service import SCRIPT, Program, Service, lifecycle
+from tests.harness.waiting import until
+from tests.service.conftest import Bench
+
+
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "respond-async, wait=0", 'wait="0"'])
+async def test_a_caller_in_a_hurry_gets_202_and_the_place_to_read_on(
+    fake_cluster: Cluster[FakeCluster], prefer: str
+) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    answers = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await answers.wait()
+        return web.Response()
+
+    async with Receiver(respond=hang) as hook, Service(fake_cluster.kubeconfig) as service:
+        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
+        await kube.finish(namespace, "report")
+        answer = await service.deliver(namespace, "report", prefer)
+        assert (answer.status, answer.body["phase"]) == (202, "Pending")
+        assert answer.body["targets"][0]["claimedBy"]
+        answers.set()
+
+        async def settled() -> Any:
+            report = (await service.request("GET", answer.headers["location"])).body
+            return report if report["phase"] != "Pending" else None
+
+        report = await until(settled)
+        assert report["phase"] == "Delivered"
+        assert len(hook.requests) == 1
+
+
+async def test_a_caller_who_says_nothing_waits_no_longer_than_the_limit(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    answers = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await answers.wait()
+        return web.Response()
+
+    async with (
+        Receiver(respond=hang) as hook,
+        Service(fake_cluster.kubeconfig, wait_limit=0.3) as service,
+    ):
+        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
+        await kube.finish(namespace, "report")
+        started = monotonic()
+        answer = await service.deliver(namespace, "report", "wait=50")
+        assert answer.status == 202
+        assert 0.3 <= monotonic() - started < 3
+        answers.set()
+
+
+async def test_a_team_without_a_record_is_pending(bench: Bench) -> None:
+    namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
+    answer = await bench.service.read(namespace, "report")
+    assert (answer.status, answer.body["phase"], answer.body["targets"]) == (200, "Pending", [])
+
+
+async def test_health_metrics_and_description_need_no_token(bench: Bench) -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
+        assert (await bench.service.request("GET", path)).status == 200, path
+    text = (await bench.service.request("GET", "/metrics")).content.decode()
+    assert re.search(r'agentteam_delivery_deliveries_total\{reason="Delivered",type="webhook"\} [1-9]', text)
+
+
+async def test_not_ready_while_the_kubernetes_api_is_away_and_503_says_when_to_ask_again(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    async def away(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=503, headers={"Retry-After": "7"}, text="<html>")
+
+    async with Service(fake_cluster.kubeconfig) as service:
+        fake_cluster.server.intercept = away
+        answer = await service.deliver("default", "report")
+        assert (answer.status, answer.problem) == (503, "cluster-unavailable")
+        assert answer.headers["retry-after"] == "7"
+
+        async def unready() -> Any:
+            answer = await service.request("GET", "/readyz")
+            return answer.status == 503 and answer.body["checks"]
+
+        checks = await until(unready)
+        assert "503" in checks["kubernetes"]
+        assert (await service.request("GET", "/healthz")).status == 200
+
+
+async def test_nothing_is_ever_accepted_without_authentication_by_accident(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    async with Service(fake_cluster.kubeconfig) as service:
+        [warning] = service.logged("callers_not_authenticated")
+        assert warning["level"] == "warning"
+    code, said = await refused(fake_cluster.kubeconfig, auth="kubernetes")
+    assert code == 2
+    assert "DELIVERY_AUTH" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        pytest.param({"port": "many"}, "DELIVERY_PORT", id="port"),
+        pytest.param({"attempt_timeout": "61"}, "ATTEMPT_TIMEOUT is longer than TARGET_TIMEOUT", id="budget"),
+        pytest.param({"egress_allow": "10.0.0.0/40"}, "DELIVERY_EGRESS_ALLOW", id="cidr"),
+        pytest.param({"log_level": "loud"}, "DELIVERY_LOG_LEVEL", id="level"),
+    ],
+)
+async def test_settings_that_cannot_hold_end_the_process_with_a_sentence(
+    tmp_path: Path, settings: dict[str, str], says: str
+) -> None:
+    code, said = await refused(tmp_path / "unread", **settings)
+    assert code == 2
+    assert says in said
+    assert "Traceback" not in said
+
+
+async def test_without_a_cluster_the_process_ends_with_a_sentence(tmp_path: Path) -> None:
+    code, said = await refused(tmp_path / "absent", auth="none")
+    assert code == 2
+    assert "KUBECONFIG" in said
+    assert "Traceback" not in said
+
+
+async def refused(kubeconfig: Path, **settings: str) -> tuple[int, str]:
+    """Start a service that must not start; return its exit code and what it said."""
+    program = Program("serve", kubeconfig, {"port": 0, **settings}, started="serving")
+    process = await asyncio.create_subprocess_exec(
+        SCRIPT, "serve", env=program.environment(), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+async def test_sigterm_lets_what_is_in_flight_finish_refuses_what_comes_and_exits_0(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    answers = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await answers.wait()
+        return web.Response()
+
+    async with Receiver(respond=hang) as hook, Service(fake_cluster.kubeconfig) as service:
+        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
+        await kube.finish(namespace, "report")
+        waiting = asyncio.create_task(service.deliver(namespace, "report"))
+        await until(lambda: hook.requests)
+        ending = asyncio.create_task(service.stop(signal.SIGTERM))
+        await until(lambda: service.logged("draining"))
+
+        late = await service.deliver(namespace, "report")
+        assert (late.status, late.problem, late.headers["retry-after"]) == (503, "draining", "1")
+        ready = await service.request("GET", "/readyz")
+        assert (ready.status, ready.body["checks"]["accepting"]) == (503, "draining")
+        answers.set()
+        assert (await waiting).body["phase"] == "Delivered"
+        assert await ending == 0
+        assert [entry["phase"] for entry in await kube.delivery(namespace, "report")] == ["Delivered"]
+
+
+async def test_beyond_max_in_flight_events_are_refused_and_none_is_lost(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    answers = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await answers.wait()
+        return web.Response()
+
+    async with (
+        Receiver(respond=hang) as hook,
+        Service(fake_cluster.kubeconfig, max_in_flight=1) as service,
+    ):
+        for name in ("one", "two"):
+            await kube.team(namespace, name, lifecycle({"type": "webhook", "url": hook.url}))
+            await kube.finish(namespace, name)
+        assert (await service.deliver(namespace, "one", "respond-async")).status == 202
+        busy = await service.deliver(namespace, "two", "respond-async")
+        assert (busy.status, busy.problem) == (503, "too-busy")
+        assert int(busy.headers["retry-after"]) >= 1
+        answers.set()
+
+        async def accepted() -> bool:
+            return (await service.deliver(namespace, "two")).status == 200
+
+        await until(accepted)
+
+
+async def test_start_to_ready_below_2_s_and_idle_below_120_mb(fake_cluster: Cluster[FakeCluster]) -> None:
+    service = Service(fake_cluster.kubeconfig)
+    service.covered = False
+    started = monotonic()
+    async with service:
+        took = monotonic() - started
+        resident = psutil.Process(service.pid).memory_info().rss
+    assert took < 2
+    assert resident < 120 * 1024 * 1024
+
+
+async def test_the_committed_description_is_the_one_that_is_served(bench: Bench) -> None:
+    served = (await bench.service.request("GET", "/openapi.json")).body
+    for path, operations in served["paths"].items():
+        for operation in operations.values():
+            assert operation["operationId"], path
+    assert json.dumps(served).count("application/problem+json") >= 13

@@ -1,0 +1,175 @@
+"""The repository keeps its word: what its files say of one another is so."""
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+MAKEFILE = (ROOT / "Makefile").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt")
+CHART = ROOT / "charts/agentteam-delivery/Chart.yaml"
+
+CODE = re.compile(r"^```.*?\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+FOREIGN = {
+    "a path of one machine": re.compile(r"(?<![\w.$}])/(?:work|root|home)/"),
+    "the address of a package registry": re.compile(
+        r"\b(?:pypi\.org|pythonhosted\.org|registry\.npmjs\.org|proxy\.golang\.org|deb\.debian\.org)\b"
+    ),
+}
+
+
+def files() -> list[Path]:
+    """Return every file that git knows, or would know after `git add`."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git clone")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [path for name in listing.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def documents() -> list[Path]:
+    return [path for path in files() if path.suffix == ".md"]
+
+
+def code(markdown: str) -> Iterator[str]:
+    """Yield what stands between back ticks, be it a block or a few words."""
+    for block, words in CODE.findall(markdown):
+        yield block or words
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Return name and version of what a requirements file pins; a line of any other form fails."""
+    found: dict[str, str] = {}
+    for requirement in (ROOT / lock).read_text().replace("\\\n", " ").splitlines():
+        pin = re.match(r"([\w.-]+)==([\w.!+]+)(?: ;[^\\]*?)? +--hash=sha256:[0-9a-f]{64}\b", requirement)
+        assert pin, f"{lock}: not a pin with its hash: {requirement[:80]}"
+        found[canonicalize_name(pin[1])] = pin[2]
+    return found
+
+
+def wanted(lock: str) -> list[Requirement]:
+    """Return what pyproject.toml asks of a requirements file."""
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    texts = {
+        "requirements.txt": PROJECT["project"]["dependencies"],
+        "requirements-dev.txt": [
+            *PROJECT["project"]["dependencies"],
+            *(text for extra in extras for text in extra),
+        ],
+        "requirements-build.txt": PROJECT["build-system"]["requires"],
+    }
+    return [Requirement(text) for text in texts[lock]]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_pins_are_what_pyproject_asks_for(lock: str) -> None:
+    pinned = pins(lock)
+    stale = [
+        str(need)
+        for need in wanted(lock)
+        if pinned.get(canonicalize_name(need.name), "") not in need.specifier
+    ]
+    assert not stale, f"{lock} is behind pyproject.toml; run: make lock"
+
+
+def test_the_service_is_tested_with_the_versions_it_ships_with() -> None:
+    tested = pins("requirements-dev.txt")
+    for lock in LOCKS:
+        assert pins(lock).items() <= tested.items(), lock
+
+
+def test_help_lists_every_target_and_no_other() -> None:
+    rules = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    listed = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    assert phony
+    assert set(re.findall(r"^  ([a-z]+) ", listed, re.MULTILINE)) == rules == set(phony[1].split())
+
+
+def test_make_targets_that_are_spoken_of_exist() -> None:
+    rules = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    spoken = {
+        target
+        for document in documents()
+        for text in code(document.read_text())
+        for target in re.findall(r"\bmake ([a-z]+)\b", text)
+    }
+    assert spoken <= rules
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    dead = [
+        f"{document.relative_to(ROOT)}: {link}"
+        for document in documents()
+        for link in re.findall(r"\]\(([^)\s]+)\)", CODE.sub("", document.read_text()))
+        if not re.match(r"[a-z]+:|#", link)
+        and not (document.parent / unquote(link.partition("#")[0])).exists()
+    ]
+    assert not dead
+
+
+def test_decision_records_are_numbered_without_a_gap() -> None:
+    numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs/adr").glob("[0-9]*.md"))]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    found = [
+        f"{path.relative_to(ROOT)} holds {what}: {match[0]}"
+        for path in files()
+        for what, pattern in FOREIGN.items()
+        if (match := pattern.search(path.read_text(errors="replace")))
+    ]
+    assert not found
+    assert "uv.lock" not in {path.name for path in files()}, "it would hold registry addresses"
+
+
+def test_one_version() -> None:
+    version = PROJECT["project"]["version"]
+    assert f'org.opencontainers.image.version="{version}"' in DOCKERFILE
+    assert f"\n## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+    if CHART.exists():
+        assert yaml.safe_load(CHART.read_text())["appVersion"] == version
+
+
+def test_the_image_gets_all_that_its_wheel_needs() -> None:
+    copied = {
+        source
+        for line in re.findall(r"^COPY (?!--)(.+)$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    allowed = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    project = PROJECT["project"]
+    needed = {"pyproject.toml", project["readme"], *project["license-files"]}
+    needed |= set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    assert needed <= copied == allowed
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def test_the_image_runs_the_console_script_as_nobody() -> None:
+    final = DOCKERFILE.rpartition("\nFROM ")[2]
+    users = re.findall(r"^USER (.+)$", final, re.MULTILINE)
+    assert users
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1]), (
+        "Kubernetes can tell a number, not a name, from root"
+    )
+    assert 'ENTRYPOINT ["agentteam-delivery"]' in final
+    assert "agentteam-delivery" in PROJECT["project"]["scripts"]
+
+
+def test_ci_can_be_run() -> None:
+    assert (ROOT / ".ci/run").stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text())
+    assert {"run": ".ci/run"} in workflow["jobs"]["ci"]["steps"]

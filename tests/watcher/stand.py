@@ -1,0 +1,119 @@
+"""A watcher under test, run beside the test and seen from outside: its logs, its port, what it asks."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from kubernetes_asyncio import config
+from kubernetes_asyncio.client import ApiClient, Configuration
+from structlog.testing import capture_logs
+
+from app.settings import WatcherSettings
+from app.watcher import Pace, watch_until
+from app.watcher.pace import Backoff
+from tests.harness.receiver import Received, Receiver
+from tests.harness.waiting import until
+
+QUICK = Pace(
+    reconnect=Backoff(0.05, 0.4),
+    outage=Backoff(0.05, 0.2),
+    repeat=Backoff(0.05, 0.2),
+    conflict=Backoff(0.1, 0.4),
+    failure=Backoff(0.1, 60.0),
+    watch_healthy=0.1,
+    contact=0.3,
+    drain=0.5,
+    claim_margin=0.05,
+    claim_jitter=0.05,
+)
+"""As the watcher goes, but sooner."""
+
+
+class Service(Receiver):
+    """The far side of a hand-in: answers with the statuses it is given, the last of them for ever."""
+
+    def __init__(self, *answers: web.Response | int) -> None:
+        super().__init__(respond=self.answer)
+        self.answers = list(answers) or [202]
+
+    async def answer(self, _: Received) -> web.Response:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, int):
+            return web.json_response({}, status=answer)
+        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+
+    @property
+    def teams(self) -> list[str]:
+        """The teams posted, in order."""
+        return [str(self.event(request)["team"]) for request in self.requests]
+
+    @staticmethod
+    def event(request: Received) -> dict[str, Any]:
+        event: dict[str, Any] = json.loads(request.body)
+        return event
+
+
+@dataclass
+class Watching:
+    """A watcher at work."""
+
+    task: asyncio.Task[None]
+    stop: asyncio.Event
+    logs: list[Any]
+
+    @property
+    def port(self) -> int:
+        return int(self.logged("watching")[0]["port"])
+
+    def logged(self, event: str) -> list[Any]:
+        return [line for line in self.logs if line["event"] == event]
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        """Ask its own server; return the status, and the body decoded where it is JSON."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.port}{path}") as response,
+        ):
+            is_json = response.content_type == "application/json"
+            return response.status, await (response.json() if is_json else response.text())
+
+    async def metric(self, sample: str) -> float:
+        """Return the value of a sample, named with its labels as Prometheus writes them; 0 when absent."""
+        _, text = await self.get("/metrics")
+        values = [line.rpartition(" ") for line in text.splitlines()]
+        return next((float(value) for name, _, value in values if name == sample), 0.0)
+
+
+@asynccontextmanager
+async def client(kubeconfig: Path) -> AsyncIterator[ApiClient]:
+    """Connect as the CLI does."""
+    configuration = Configuration()
+    await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+    async with ApiClient(configuration) as api:
+        yield api
+
+
+@asynccontextmanager
+async def watching(
+    kubeconfig: Path, url: str, *, pace: Pace = QUICK, **settings: Any
+) -> AsyncIterator[Watching]:
+    """Run a watcher, and see that it ends in time and without an error when it is told to."""
+    given = WatcherSettings.load(url=url, watch_port=0, **settings)
+    stop = asyncio.Event()
+    with capture_logs() as logs:
+        async with client(kubeconfig) as api:
+            task = asyncio.create_task(watch_until(stop, given, api, pace))
+            watcher = Watching(task, stop, logs)
+            await until(lambda: watcher.logged("watching") or task.done())
+            try:
+                yield watcher
+            finally:
+                stop.set()
+                async with asyncio.timeout(10):
+                    await task

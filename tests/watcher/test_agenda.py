@@ -1,0 +1,385 @@
+"""Which team is due when, and what each answer of the service does to that."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from app.watcher.agenda import Agenda, Answer, HandIn, TeamKey
+from app.watcher.pace import Backoff, Pace
+from tests.watcher.teams import claimed, delivered, team
+
+T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
+KEY = TeamKey("research", "report")
+STILL = Pace(random=lambda: 0.0)
+AWAY = Answer(None)
+
+
+def agenda(pace: Pace = STILL) -> Agenda:
+    return Agenda(phases=("Completed",), max_age=86_400.0, pace=pace)
+
+
+def finished(name: str = "report", **how: Any) -> Any:
+    return team(name, **{"completed": T0, **how})
+
+
+def taken(book: Agenda, now: float) -> HandIn:
+    hand_in = book.take(now)
+    assert hand_in is not None
+    return hand_in
+
+
+def posted(book: Agenda, answer: Answer, now: float) -> None:
+    book.settle(taken(book, now), answer, now)
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(T0 + seconds, UTC)
+
+
+class TestWhatIsDue:
+    """The first look at a team."""
+
+    def test_a_finished_team_is_handed_in_once(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        assert taken(book, T0) == HandIn(KEY, "u-1", "1", T0)
+        assert book.take(T0) is None
+
+    def test_a_settled_team_is_not(self) -> None:
+        book = agenda()
+        book.observe(finished(delivery=[delivered()]), T0)
+        assert book.next_moment() is None
+
+    def test_a_running_team_is_not(self) -> None:
+        book = agenda()
+        book.observe(team(phase="Running"), T0)
+        assert book.next_moment() is None
+
+    def test_the_grace_counts_from_when_the_phase_was_first_seen(self) -> None:
+        book = agenda()
+        book.observe(team(phase="Running", version=1), T0 - 100)
+        book.observe(team(version=2), T0)
+        book.observe(team(version=3), T0 + 20)
+        assert book.take(T0 + 29) is None
+        assert book.next_moment() == T0 + 30 + STILL.claim_margin
+        assert taken(book, T0 + 31).completed_at is None
+
+    def test_a_team_that_runs_again_gets_the_grace_anew(self) -> None:
+        book = agenda()
+        book.observe(team(version=1), T0)
+        book.observe(team(phase="Running", version=2), T0 + 10)
+        assert book.next_moment() is None
+        book.observe(team(version=3), T0 + 20)
+        assert book.next_moment() == T0 + 50 + STILL.claim_margin
+
+    def test_completed_at_ends_the_grace(self) -> None:
+        book = agenda()
+        book.observe(team(version=1), T0)
+        book.observe(finished(version=2), T0 + 1)
+        assert taken(book, T0 + 1).completed_at == T0
+
+    def test_a_claim_is_looked_at_a_little_after_it_ends(self) -> None:
+        book = agenda(Pace(random=lambda: 0.5))
+        book.observe(finished(delivery=[claimed(at(140))]), T0)
+        assert book.next_moment() == T0 + 140 + 1.0 + 0.5
+        assert book.take(T0 + 141) is None
+        assert taken(book, T0 + 141.5).completed_at is None  # no news: its event was accepted before
+
+    def test_the_same_team_listed_again_keeps_its_moment(self) -> None:
+        book = agenda()
+        book.observe(finished(delivery=[claimed(at(140))]), T0)
+        book.observe(finished(delivery=[claimed(at(140))]), T0 + 140)
+        assert book.next_moment() == T0 + 141
+
+    def test_the_longest_due_comes_first(self) -> None:
+        book = agenda()
+        for position, name in enumerate(("c", "a", "b")):
+            book.observe(finished(name), T0 + position)
+        assert [taken(book, T0 + 5).team.name for _ in range(3)] == ["c", "a", "b"]
+
+    def test_no_more_at_once_than_allowed(self) -> None:
+        book = agenda()
+        for number in range(40):
+            book.observe(finished(f"team-{number}"), T0)
+        hand_ins = [taken(book, T0) for _ in range(16)]
+        assert book.take(T0) is None
+        assert book.next_moment() is None
+        book.settle(hand_ins[3], Answer(202), T0)
+        assert book.take(T0) is not None
+        assert book.take(T0) is None
+
+    @pytest.mark.parametrize("end", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59"])
+    def test_a_claim_at_the_end_of_time(self, end: str) -> None:
+        book = agenda()
+        book.observe(finished(delivery=[claimed(at(0)) | {"claimedUntil": end}]), T0)
+        assert book.next_moment() is not None
+
+
+class TestWhatIsGone:
+    """Teams that are deleted, or made anew."""
+
+    def test_a_deleted_team_is_forgotten(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        book.forget(KEY)
+        book.forget(KEY)
+        assert len(book) == 0
+        assert book.take(T0) is None
+
+    def test_a_full_list_drops_what_it_does_not_name(self) -> None:
+        book = agenda()
+        for namespace in ("a", "b"):
+            for name in ("one", "two"):
+                book.observe(finished(name, namespace=namespace), T0)
+        book.retain({TeamKey("a", "one")}, "a")
+        assert len(book) == 3
+        book.retain({TeamKey("a", "one")}, None)
+        assert len(book) == 1
+        assert taken(book, T0).team == TeamKey("a", "one")
+
+    def test_deleted_while_posted(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        hand_in = taken(book, T0)
+        book.forget(KEY)
+        book.settle(hand_in, Answer(500), T0 + 1)
+        assert book.next_moment() is None
+
+    def test_made_anew_while_posted_waits_for_the_first_post(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        hand_in = taken(book, T0)
+        book.observe(finished(uid="u-2", version=9), T0 + 1)
+        assert book.take(T0 + 1) is None
+        book.settle(hand_in, Answer(409), T0 + 2)
+        assert taken(book, T0 + 2).uid == "u-2"
+
+
+class TestAnswers:
+    """What each answer means for the team."""
+
+    @pytest.mark.parametrize("status", [200, 202, 404])
+    def test_done_until_listed_again(self, status: int) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        posted(book, Answer(status), T0)
+        assert book.next_moment() is None
+        book.observe(finished(), T0 + 300)
+        assert taken(book, T0 + 300)
+
+    @pytest.mark.parametrize("status", [200, 202, 404, 409, 500])
+    def test_or_until_it_changes(self, status: int) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        posted(book, Answer(status), T0)
+        book.observe(finished(version=2), T0 + 60)
+        assert taken(book, T0 + 60)
+
+    def test_a_change_under_way_stands(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        hand_in = taken(book, T0)
+        book.observe(finished(version=2, delivery=[claimed(at(140))]), T0 + 1)
+        assert book.take(T0 + 1) is None
+        book.settle(hand_in, Answer(202), T0 + 1)
+        assert book.next_moment() == T0 + 141
+
+    def test_a_team_settled_under_way_is_done(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        hand_in = taken(book, T0)
+        book.observe(finished(version=2, delivery=[delivered()]), T0 + 1)
+        book.settle(hand_in, Answer(500), T0 + 1)
+        assert book.next_moment() is None
+
+    def test_listed_unchanged_under_way_is_done_when_accepted(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        hand_in = taken(book, T0)
+        book.observe(finished(), T0 + 1)
+        book.settle(hand_in, Answer(202), T0 + 1)
+        assert book.next_moment() is None
+
+    @pytest.mark.parametrize("status", [401, 403, 413, 422, 500, 503, 302, 418, 200 + 1])
+    def test_refusals_back_off_from_five_seconds_to_an_hour(self, status: int) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        now, waits = T0, []
+        for _ in range(13):
+            posted(book, Answer(status), now)
+            moment = book.next_moment()
+            assert moment is not None
+            waits.append(moment - now)
+            now = moment
+        assert waits[:4] == [5, 10, 20, 40]
+        assert waits[9:] == [2560, 3600, 3600, 3600]
+
+    def test_listed_unchanged_keeps_the_back_off(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        posted(book, Answer(422), T0)
+        book.observe(finished(), T0 + 1)
+        assert book.next_moment() == T0 + 5
+
+    def test_an_accepted_post_ends_the_back_off(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        posted(book, Answer(500), T0)
+        posted(book, Answer(202), T0 + 5)
+        book.observe(finished(), T0 + 300)
+        posted(book, Answer(500), T0 + 300)
+        assert book.next_moment() == T0 + 305
+
+    def test_conflicts_back_off_too(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        now, waits = T0, []
+        for _ in range(4):
+            hand_in = taken(book, now)
+            book.observe(finished(), now)  # read again: nothing new
+            book.settle(hand_in, Answer(409), now)
+            moment = book.next_moment()
+            assert moment is not None
+            waits.append(moment - now)
+            now = moment
+        assert waits == [0.5, 1, 2, 4]
+
+    @pytest.mark.parametrize(("asked", "kept"), [(7.0, 7.0), (0.0, 0.2), (3600.0, 300.0), (-1.0, 0.2)])
+    def test_retry_after_is_kept_to_within_reason(self, asked: float, kept: float) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        posted(book, Answer(503, asked), T0)
+        assert book.next_moment() == pytest.approx(T0 + kept)
+
+    def test_retry_after_holds_over_a_change(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        posted(book, Answer(503, 10.0), T0)
+        book.observe(finished(version=2), T0 + 1)
+        assert book.next_moment() == T0 + 10
+
+    def test_a_team_that_changes_with_every_post_does_not_run_hot(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        now, version, waits = T0, 1, []
+        for answer in (202, 500, 202, 404, 500, 200, 202, 202, 202):
+            hand_in = taken(book, now)
+            version += 1
+            book.observe(finished(version=version), now)
+            book.settle(hand_in, Answer(answer), now)
+            moment = book.next_moment()
+            assert moment is not None
+            waits.append(moment - now)
+            now = moment
+        assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+class TestOutage:
+    """While the service is away, all wait together and one at a time is tried."""
+
+    def test_all_wait_after_a_failure_and_one_is_tried(self) -> None:
+        book = agenda()
+        for name in ("a", "b", "c"):
+            book.observe(finished(name), T0)
+        book.settle(taken(book, T0), AWAY, T0 + 0.1)
+        assert book.away
+        assert book.take(T0 + 0.1) is None
+        assert book.next_moment() == T0 + 0.6
+        probe = taken(book, T0 + 0.6)
+        assert probe.is_probe
+        assert probe.team.name == "b"  # the one that failed goes behind the others
+        assert book.take(T0 + 0.6) is None
+        assert book.next_moment() is None
+        book.settle(probe, Answer(202), T0 + 0.7)
+        assert not book.away
+        assert {taken(book, T0 + 0.7).team.name for _ in range(2)} == {"a", "c"}
+
+    def test_the_waits_double_to_fifteen_seconds(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        now, waits = T0, []
+        for _ in range(8):
+            posted(book, AWAY, now)
+            moment = book.next_moment()
+            assert moment is not None
+            waits.append(moment - now)
+            now = moment
+        assert waits == [0.5, 1, 2, 4, 8, 15, 15, 15]
+
+    def test_those_that_fail_together_are_one_failure(self) -> None:
+        book = agenda()
+        for number in range(16):
+            book.observe(finished(f"team-{number}"), T0)
+        for hand_in in [taken(book, T0) for _ in range(16)]:
+            book.settle(hand_in, AWAY, T0)
+        assert book.next_moment() == T0 + 0.5
+
+    def test_any_answer_ends_it_and_the_next_outage_starts_small(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        posted(book, AWAY, T0)
+        posted(book, AWAY, T0 + 0.5)
+        posted(book, Answer(500), T0 + 1.5)
+        posted(book, AWAY, T0 + 6.5)
+        assert book.next_moment() == T0 + 7
+
+    def test_a_team_that_changes_meanwhile_waits_with_the_others(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        posted(book, AWAY, T0)
+        book.observe(finished(version=2), T0 + 0.1)
+        assert book.next_moment() == T0 + 0.5
+
+    def test_a_team_on_which_every_post_breaks_does_not_hold_up_the_others(self) -> None:
+        book = agenda()
+        book.observe(finished("poison"), T0)
+        for number in range(5):
+            book.observe(finished(f"team-{number}"), T0 + 0.1)
+        now, delivered_to = T0 + 0.1, []
+        for _ in range(8):
+            now = max(now, book.next_moment() or now)
+            hand_in = taken(book, now)
+            poisoned = hand_in.team.name == "poison"
+            book.settle(hand_in, AWAY if poisoned else Answer(202), now)
+            if not poisoned:
+                delivered_to.append(hand_in.team.name)
+        assert len(set(delivered_to)) == 5
+
+
+class TestNews:
+    """The lag is measured once a completion."""
+
+    def test_only_the_first_hand_in_is_news(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        posted(book, Answer(202), T0)
+        book.observe(finished(version=2), T0 + 60)
+        assert taken(book, T0 + 60).completed_at is None
+
+    def test_it_stays_news_until_it_is_accepted(self) -> None:
+        book = agenda()
+        book.observe(finished(), T0)
+        posted(book, AWAY, T0)
+        posted(book, Answer(500), T0 + 0.5)
+        assert taken(book, T0 + 5.5).completed_at == T0
+
+
+def test_due_counts_what_waits_now() -> None:
+    book = agenda()
+    book.observe(finished("now"), T0)
+    book.observe(finished("later", delivery=[claimed(at(140))]), T0)
+    book.observe(finished("never", delivery=[delivered()]), T0)
+    assert len(book) == 3
+    assert book.due(T0) == 1
+    assert book.due(T0 + 141) == 2
+
+
+def test_the_pace_sets_the_limits() -> None:
+    book = agenda(Pace(random=lambda: 0.0, at_once=1, outage=Backoff(2.0, 2.0)))
+    book.observe(finished("a"), T0)
+    book.observe(finished("b"), T0)
+    hand_in = taken(book, T0)
+    assert book.take(T0) is None
+    book.settle(hand_in, AWAY, T0)
+    assert book.next_moment() == T0 + 2.0
