@@ -39,7 +39,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             metrics = Metrics()
             http = await stack.enter_async_context(HttpClient(settings))
-            door = cluster if cluster else await stack.enter_async_context(open_cluster(settings))
+            door = await stack.enter_async_context(open_cluster(settings)) if cluster is None else cluster
             outlets = senders if senders is not None else build_senders(settings, http)
             dispatcher = Dispatcher(settings, door, outlets, metrics)
             app.state.service = api.Service(settings, door, dispatcher, authorizer, metrics)
@@ -57,8 +57,7 @@ def create_app(
         summary="Delivers the outcome of finished AgentTeams, and records what landed.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
-        max_body_size=settings.max_body,
         redoc_url=None,
     )
-    api.install(app)
+    api.install(app, max_body=settings.max_body)
     return app

@@ -82,6 +82,7 @@ async def test_a_team_without_a_record_is_pending(bench: Bench) -> None:
 async def test_health_metrics_and_description_need_no_token(bench: Bench) -> None:
     for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
         assert (await bench.service.request("GET", path)).status == 200, path
+    await bench.delivered({"type": "webhook", "url": bench.hook.url})
     text = (await bench.service.request("GET", "/metrics")).content.decode()
     assert re.search(r'agentteam_delivery_deliveries_total\{reason="Delivered",type="webhook"\} [1-9]', text)
 

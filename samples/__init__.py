@@ -1,0 +1,1 @@
+"""What to try first: a team to apply, and the main job shown at work (`python -m samples.demo`)."""

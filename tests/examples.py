@@ -1,0 +1,43 @@
+"""Examples that several tests start from, each detail of them open to change."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from app.envelopes import Envelope
+from app.settings import ServiceSettings
+from app.teams import AgentTeam
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+CANARY = "canary-d41d8cd98f"
+"""Stands for a secret: wherever it shows, something leaks."""
+
+
+def team(
+    delivery: Any = (), *, entries: Any = (), name: str = "report", lifecycle: Any = None, **status: Any
+) -> AgentTeam:
+    """Read a finished team that asks for delivery to the given targets."""
+    return AgentTeam.from_resource(
+        {
+            "metadata": {"namespace": "research", "name": name, "uid": "uid-1", "resourceVersion": "7"},
+            "spec": {"lifecycle": {"onComplete": "deliver", "delivery": list(delivery), **(lifecycle or {})}},
+            "status": {"phase": "Completed", "delivery": list(entries), **status},
+        }
+    )
+
+
+def envelope(**changes: Any) -> Envelope:
+    """Make what goes out for that team."""
+    given: dict[str, Any] = {
+        "id": "msg_0123456789abcdef",
+        "event": "team.completed",
+        "team": "report",
+        "namespace": "research",
+        "phase": "Completed",
+        "message": "Team report in research finished: Completed.",
+    }
+    return Envelope(**{**given, **changes})
+
+
+def loopback_settings(**changes: Any) -> ServiceSettings:
+    """Make settings under which receivers on 127.0.0.1 may be called, without TLS too."""
+    return ServiceSettings.load(**{"egress_allow": "127.0.0.1/32", "egress_http": True, **changes})

@@ -1,0 +1,45 @@
+"""Everything that is logged, by whomever, while the service's own configuration holds."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from app import logs
+
+SHORT = logging.Formatter("%(name)s %(levelname)s %(message)s")
+
+
+class Kept(logging.Handler):
+    """Keeps each record as text: its message, its arguments, and its traceback where there is one."""
+
+    def __init__(self) -> None:
+        super().__init__(level=0)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{SHORT.format(record)} {record.__dict__!r}")
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@contextmanager
+def everything_logged(level: str = "DEBUG", form: str = "json") -> Iterator[Kept]:
+    """Configure logging as the service does, and keep every line; put all back as it was."""
+    root, kept = logging.getLogger(), Kept()
+    handlers, root_level = root.handlers, root.level
+    levels = {name: logging.getLogger(name).level for name in logs.TALKATIVE}
+    root.handlers = []  # configuring closes those that it finds
+    logs.configure(level, form)
+    root.addHandler(kept)
+    try:
+        yield kept
+    finally:
+        root.handlers = handlers
+        root.setLevel(root_level)
+        for name, before in levels.items():
+            logging.getLogger(name).setLevel(before)
+        structlog.reset_defaults()

@@ -1,0 +1,154 @@
+"""Far sides that speak no proper HTTP, or no HTTP at all: servers of bare sockets on loopback."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+Speak = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@dataclass
+class Bare:
+    """A listening socket: where it is, and how many connections it has accepted."""
+
+    port: int = 0
+    accepted: int = 0
+    open: int = 0
+    most_open: int = 0
+    heads: list[bytes] = field(default_factory=list)  # of the requests that were read
+
+    @property
+    def authority(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def request(self, reader: asyncio.StreamReader) -> bytes:
+        """Read one request with its body, and return its head."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head)
+        length = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-l")]
+        await reader.readexactly(int(length[0]) if length else 0)
+        return head
+
+
+@asynccontextmanager
+async def listening(speak: Callable[[Bare], Speak], tls: ssl.SSLContext | None = None) -> AsyncIterator[Bare]:
+    """Listen on a port of the system's choice; each connection is spoken to as the test says, then closed."""
+    bare = Bare()
+    talk = speak(bare)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        tasks.add(task)
+        bare.accepted += 1
+        bare.open += 1
+        bare.most_open = max(bare.most_open, bare.open)
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await talk(reader, writer)
+        finally:
+            bare.open -= 1
+            writer.close()
+            tasks.discard(task)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    bare.port = server.sockets[0].getsockname()[1]
+    try:
+        yield bare
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await server.wait_closed()
+
+
+def answering(*pieces: bytes, pause: float = 0.0) -> Callable[[Bare], Speak]:
+    """Answer every request on a connection with the same pieces, so long as the other side keeps it open."""
+
+    def speak(bare: Bare) -> Speak:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                await bare.request(reader)
+                for piece in pieces:
+                    await asyncio.sleep(pause)
+                    writer.write(piece)
+                    await writer.drain()
+
+        return talk
+
+    return speak
+
+
+def saying(*pieces: bytes) -> Callable[[Bare], Speak]:
+    """Read one request, say so much, and close the connection."""
+
+    def speak(bare: Bare) -> Speak:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await bare.request(reader)
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+
+        return talk
+
+    return speak
+
+
+def resetting(head: bytes) -> Callable[[Bare], Speak]:
+    """Read one request, say so much, and break the connection off with a reset."""
+
+    def speak(bare: Bare) -> Speak:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await bare.request(reader)
+            writer.write(head)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.transport.abort()
+
+        return talk
+
+    return speak
+
+
+def endless(head: bytes, piece: bytes, pause: float = 0.0) -> Callable[[Bare], Speak]:
+    """Read one request, answer with this head and a body that never ends."""
+
+    def speak(bare: Bare) -> Speak:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await bare.request(reader)
+            writer.write(head)
+            while True:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(pause)
+
+        return talk
+
+    return speak
+
+
+def silent(_: Bare) -> Speak:
+    """Accept, and never say a word."""
+
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            pass
+
+    return talk
+
+
+def closing(_: Bare) -> Speak:
+    """Accept, and close at once."""
+
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    return talk
