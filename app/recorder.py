@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import structlog
 
@@ -18,11 +19,20 @@ log = structlog.get_logger(__name__)
 BACKOFF = RetryPolicy(backoff_initial=0.1)  # 0.1 s, 0.2 s, 0.4 s … between tries to write
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A receipt to be written, and until when that is tried (seconds on the steady clock)."""
+
+    receipt: Receipt
+    until: float
+
+
 class Recorder:
     """The record of one team's dispatch.
 
-    What settles while a write is under way rides in the next one. An outcome that cannot be written for
-    `timeout` seconds, or whose claim is no longer ours, is logged and counted as unrecorded.
+    What settles while a write is under way, or waits to be tried again, rides in the next one. An outcome
+    that cannot be written for `timeout` seconds, or whose claim is no longer ours, is logged and counted as
+    unrecorded.
     """
 
     def __init__(  # noqa: PLR0913  # the dispatch's own parts, each used
@@ -44,51 +54,42 @@ class Recorder:
         self._timeout = timeout
         self._stop = stop  # set when the team is gone: no further attempt makes sense
         self._metrics = metrics
-        self._waiting: list[Receipt] = []
+        self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
+        self._expected = 0
 
     def settle(self, receipt: Receipt) -> None:
         """Take in a receipt; it is written soon."""
-        self._waiting.append(receipt)
+        self._waiting[receipt.name] = Waiting(receipt, steady() + self._timeout)
         self._wake.set()
 
     async def run(self, expected: int) -> None:
-        """Write until so many receipts have been taken in and written, or given up."""
-        while expected:
-            await self._wake.wait()
-            self._wake.clear()
-            batch, self._waiting = self._waiting, []
-            expected -= len(batch)
-            await self._record(batch)
-
-    async def _record(self, batch: list[Receipt]) -> None:
-        """Write the batch, again and again while the API server is away or the team keeps changing."""
-        give_up = steady() + self._timeout
+        """Write until so many receipts have been taken in, and each is written or given up."""
+        self._expected = expected
         tries = 0
-        while True:
+        while self._expected:
+            await self._wake.wait()
             try:
                 if tries:
                     # Somebody else's write went through, or ours did and only its answer was lost.
                     await self._reread()
-                await self._write(batch)
-                break
+                await self._write([waiting.receipt for waiting in self._waiting.values()])
+                tries = 0
             except (Conflict, ApiUnavailable, AccessDenied) as error:
                 tries += 1
+                self._metrics.record_retries.inc()
                 asked = error.retry_after if isinstance(error, ApiUnavailable) else None
                 wait = full_jitter(BACKOFF.backoff(tries)) if asked is None else asked
-                if steady() + wait >= give_up:
-                    self._lose(batch, "timeout", str(error))
-                    break
+                self._give_up(str(error), wait)
+                # Draining does not cut this short: an outcome that is known is worth the wait.
+                await asyncio.sleep(wait if self._waiting else 0)
             except ObjectNotFound:
                 self._stop.set()
-                self._lose(batch, "team-gone", "the team was deleted, or made anew")
-                break
+                self._lose(list(self._waiting), "team-gone", "the team was deleted, or made anew")
             except ClusterError as error:
-                self._lose(batch, "rejected", str(error))
-                break
-            self._metrics.record_retries.inc()
-            # Draining does not cut this short: an outcome that is known is worth the wait.
-            await asyncio.sleep(wait)
+                self._lose(list(self._waiting), "rejected", str(error))
+            if not self._waiting:
+                self._wake.clear()
 
     async def _reread(self) -> None:
         team = self.latest.team
@@ -99,27 +100,39 @@ class Recorder:
         self.latest = fresh
 
     async def _write(self, batch: list[Receipt]) -> None:
-        """Write the batch once over what was read last, and tell whether the API server kept it."""
+        """Write the batch once over what was read last, and see whether the API server kept it."""
         entries, written, lost = settle(self.latest.team.entries, batch, holder=self._holder)
         if written:
             self.latest = await self._cluster.write_delivery(self.latest.team, entries)
             if not holds(self.latest.team, written):
                 self._metrics.ledger_not_kept.inc()
-                self._lose(written, "not-kept", "the cluster's CRD drops the record")
-        if lost:
-            self._lose(lost, "claim-lost", "the claim was wiped from the status, or taken over")
+                self._lose([receipt.name for receipt in written], "not-kept", "the CRD drops the record")
+        self._lose([receipt.name for receipt in lost], "claim-lost", "the claim was wiped or taken over")
+        for receipt in written:
+            if receipt.name in self._waiting:
+                self._take(receipt.name)
 
-    def _lose(self, receipts: Iterable[Receipt], cause: str, why: str) -> None:
-        self.unrecorded = why
+    def _take(self, name: str) -> Receipt:
+        self._expected -= 1
+        return self._waiting.pop(name).receipt
+
+    def _give_up(self, why: str, wait: float) -> None:
+        """Let go of the outcomes whose time is over before they can be tried again."""
+        over = [name for name, waiting in self._waiting.items() if steady() + wait >= waiting.until]
+        self._lose(over, "timeout", why)
+
+    def _lose(self, names: Iterable[str], cause: str, why: str) -> None:
         team = self.latest.team
-        for receipt in receipts:
-            self.unwritten[receipt.name] = receipt
+        for name in names:
+            receipt = self._take(name)
+            self.unwritten[name] = receipt
+            self.unrecorded = why
             self._metrics.unrecorded.labels(cause).inc()
             log.error(
                 "outcome_unrecorded",
                 team=team.name,
                 namespace=team.namespace,
-                target=receipt.name,
+                target=name,
                 phase=receipt.phase,
                 reason=receipt.reason,
                 id=receipt.id,

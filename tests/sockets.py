@@ -88,7 +88,7 @@ def answering(*pieces: bytes, pause: float = 0.0) -> Callable[[Bare], Speak]:
 
 
 def saying(*pieces: bytes) -> Callable[[Bare], Speak]:
-    """Read one request, say so much, and close the connection."""
+    """Read one request, say so much, one piece a packet, and close the connection."""
 
     def speak(bare: Bare) -> Speak:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,6 +96,7 @@ def saying(*pieces: bytes) -> Callable[[Bare], Speak]:
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
+                await asyncio.sleep(0.02)
 
         return talk
 

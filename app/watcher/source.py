@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 from kubernetes_asyncio.client import ApiClient, CustomObjectsApi
 from kubernetes_asyncio.client.rest import RESTClientObject
 from kubernetes_asyncio.config import ConfigException
@@ -149,7 +150,7 @@ class TeamSource:
             raise ApiUnavailable("the Kubernetes API does not answer in time") from None
         except (aiohttp.ClientError, OSError, ConfigException) as error:
             raise ApiUnavailable(f"the Kubernetes API cannot be reached: {_cause(error)}") from None
-        except ValueError:
+        except (ValueError, LineTooLong):
             raise ApiUnavailable("the Kubernetes API answered with something that is not JSON") from None
 
     async def _trust_anew(self) -> None:

@@ -17,8 +17,10 @@ from structlog.testing import capture_logs
 from app.settings import WatcherSettings
 from app.watcher import Pace, watch_until
 from app.watcher.pace import Backoff
+from tests.harness.kube import Kube
 from tests.harness.receiver import Received, Receiver
 from tests.harness.waiting import until
+from tests.watcher.teams import SPEC
 
 QUICK = Pace(
     reconnect=Backoff(0.05, 0.4),
@@ -42,7 +44,7 @@ class Service(Receiver):
         super().__init__(respond=self.answer)
         self.answers = list(answers) or [202]
 
-    async def answer(self, _: Received) -> web.Response:
+    async def answer(self, _: web.Request) -> web.Response:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, int):
             return web.json_response({}, status=answer)
@@ -59,6 +61,13 @@ class Service(Receiver):
         return event
 
 
+async def finish(kube: Kube, name: str, *, namespace: str = "research", **status: Any) -> str:
+    """Create a team that has finished; return its uid."""
+    await kube.team(namespace, name, SPEC)
+    team = await kube.finish(namespace, name, **status)
+    return str(team["metadata"]["uid"])
+
+
 @dataclass
 class Watching:
     """A watcher at work."""
@@ -70,6 +79,14 @@ class Watching:
     @property
     def port(self) -> int:
         return int(self.logged("watching")[0]["port"])
+
+    async def reaches(self, sample: str, value: float) -> None:
+        """Wait until a metric is so much or more."""
+
+        async def holds() -> bool:
+            return await self.metric(sample) >= value
+
+        await until(holds)
 
     def logged(self, event: str) -> list[Any]:
         return [line for line in self.logs if line["event"] == event]

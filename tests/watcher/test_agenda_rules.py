@@ -95,10 +95,10 @@ class AgendaMachine(RuleBasedStateMachine):
         handed_in = set()
         while moment := self.agenda.next_moment():
             self.now = max(self.now, moment)
-            hand_in = self.agenda.take(self.now)
-            assert hand_in
-            self.agenda.settle(hand_in, Answer(200), self.now)
-            handed_in.add(hand_in.team.name)
+            last = self.agenda.take(self.now)
+            assert last
+            self.agenda.settle(last, Answer(200), self.now)
+            handed_in.add(last.team.name)
         assert handed_in == waiting
 
 

@@ -2,12 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -17,32 +15,12 @@ from app.watcher.pace import Backoff
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import TEAMS, Kube
-from tests.harness.receiver import Received
 from tests.harness.waiting import until
-from tests.watcher.stand import QUICK, Service, watching
-from tests.watcher.teams import SPEC, claimed, delivered
+from tests.watcher.stand import QUICK, Service, finish, watching
+from tests.watcher.teams import claimed, delivered
 
 NEVER_AGAIN = replace(QUICK, failure=Backoff(60.0, 60.0))
 LAG_COUNT = "agentteam_delivery_watch_lag_seconds_count"
-
-
-@pytest.fixture
-async def kube(fake_cluster: Cluster[FakeCluster]) -> Kube:
-    await fake_cluster.kube.namespace("research")
-    return fake_cluster.kube
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with Service() as server:
-        yield server
-
-
-async def finish(kube: Kube, name: str, **status: Any) -> str:
-    """Create a team that has finished; return its uid."""
-    await kube.team("research", name, SPEC)
-    team = await kube.finish("research", name, **status)
-    return str(team["metadata"]["uid"])
 
 
 async def poke(kube: Kube, name: str) -> None:
@@ -117,7 +95,7 @@ class TestWhatIsHandedIn:
     async def test_at_most_sixteen_at_once(self, kube: Kube, service: Service) -> None:
         under_way = most = 0
 
-        async def answer(_: Received) -> web.Response:
+        async def answer(_: web.Request) -> web.Response:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
@@ -139,7 +117,7 @@ class TestWhatIsHandedIn:
     ) -> None:
         gate = asyncio.Event()
 
-        async def answer(_: Received) -> web.Response:
+        async def answer(_: web.Request) -> web.Response:
             await gate.wait()
             return web.Response(status=202)
 
@@ -243,7 +221,7 @@ class TestAnswers:
     async def test_a_conflict_over_a_team_that_has_settled_is_the_end(
         self, kube: Kube, service: Service, fake_cluster: Cluster[FakeCluster]
     ) -> None:
-        async def settle(_: Received) -> web.Response:
+        async def settle(_: web.Request) -> web.Response:
             await fake_cluster.server.drop_watches()
             await kube.finish("research", "report", delivery=[delivered()])
             service.respond = service.answer
@@ -328,7 +306,7 @@ class TestOutage:
             assert watcher.logged("service-lost")[0]["log_level"] == "warning"
 
     async def test_no_answer_in_time_counts_as_away(self, kube: Kube, service: Service) -> None:
-        async def hang(_: Received) -> web.Response:
+        async def hang(_: web.Request) -> web.Response:
             service.respond = service.answer
             await asyncio.sleep(2)
             return web.Response(status=202)
@@ -341,14 +319,17 @@ class TestOutage:
             assert watcher.logged("service-lost")[0]["error"] == "no answer in time"
 
     async def test_a_connection_that_breaks_counts_as_away(self, kube: Kube, service: Service) -> None:
-        async def hang_up(_: Received) -> web.StreamResponse:
+        async def hang_up(request: web.Request) -> web.Response:
             service.respond = service.answer
-            raise ConnectionResetError
+            assert request.transport
+            request.transport.abort()
+            return web.Response()
 
         service.respond = hang_up
-        async with watching(kube.kubeconfig, service.url):
+        async with watching(kube.kubeconfig, service.url) as watcher:
             await finish(kube, "report")
             await until(lambda: service.teams == ["report", "report"])
+            await until(lambda: watcher.logged("service-back"))
 
 
 class TestToken:

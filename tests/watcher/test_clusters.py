@@ -1,0 +1,49 @@
+"""The watcher against the fake API and a real one: a team's whole way, in a namespace of its own."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.harness.cluster import Cluster
+from tests.harness.kube import TEAMS
+from tests.harness.waiting import until
+from tests.watcher.stand import Service, watching
+from tests.watcher.teams import SPEC, claimed, delivered
+
+
+@pytest.mark.parametrize("whole_cluster", [True, False])
+async def test_from_running_to_settled(
+    cluster: Cluster[Any], service: Service, *, whole_cluster: bool
+) -> None:
+    kube = cluster.kube
+    namespace = await kube.fresh_namespace()
+
+    def posts() -> int:
+        events = [service.event(request) for request in service.requests]
+        return sum((event["namespace"], event["team"]) == (namespace, "report") for event in events)
+
+    scope = {} if whole_cluster else {"namespaces": namespace}
+    async with watching(cluster.kubeconfig, service.url, resync=2.0, **scope) as watcher:
+        await kube.team(namespace, "report", SPEC)
+        await kube.finish(namespace, "report", phase="Running", completedAt=None)
+        await kube.finish(namespace, "report", completedAt=None)
+        await kube.finish(namespace, "report")
+        await until(lambda: posts() == 1)
+
+        # Its holder dies, so it is handed in again when the claim ends.
+        ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+        await kube.finish(namespace, "report", delivery=[claimed(ends)])
+        seen = posts()
+        await until(lambda: posts() > seen)
+        assert datetime.now(UTC) >= ends
+
+        await kube.finish(namespace, "report", delivery=[delivered()])
+        await watcher.reaches("agentteam_delivery_watch_relists_total", 2)
+        seen = posts()
+        await watcher.reaches("agentteam_delivery_watch_relists_total", 4)
+        assert posts() == seen
+
+        await kube.delete(TEAMS, namespace, "report")
+        assert (await watcher.get("/readyz"))[0] == 200
+        assert not watcher.logged("api-lost")

@@ -1,0 +1,362 @@
+"""The watcher sees every team whatever the API server does, and asks it gently."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from app.watcher.pace import Backoff
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.kube import TEAMS, Kube
+from tests.harness.waiting import until
+from tests.watcher.stand import QUICK, Service, finish, watching
+
+LIST_PATH = "/apis/kagents.dev/v1alpha1/agentteams"
+RESTARTS = 'agentteam_delivery_watch_restarts_total{{reason="{}"}}'
+
+
+def watches(server: FakeCluster) -> int:
+    return [method for method, path in server.requests if path == LIST_PATH].count("WATCH")
+
+
+def lists(server: FakeCluster) -> int:
+    return server.requests.count(("GET", LIST_PATH))
+
+
+def answer_watches(
+    server: FakeCluster, answer: Callable[[web.Request], web.StreamResponse], times: list[float] | None = None
+) -> None:
+    """Let the server answer watches, and only these, with something else; note when they came."""
+
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
+        if "watch" not in request.query:
+            return None
+        if times is not None:
+            times.append(time.monotonic())
+        return answer(request)
+
+    server.intercept = intercept
+
+
+class TestList:
+    """What is there already is listed, a page at a time."""
+
+    async def test_all_pages(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+        names = [f"team-{number}" for number in range(7)]
+        for name in names:
+            await finish(kube, name)
+        async with watching(kube.kubeconfig, service.url, pace=replace(QUICK, page=3)) as watcher:
+            await until(lambda: sorted(service.teams) == names)
+            assert await watcher.metric("agentteam_delivery_watch_teams") == 7
+        assert lists(server) == 3
+
+    async def test_a_page_that_expired_starts_the_list_again(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        for number in range(3):
+            await finish(kube, f"team-{number}")
+
+        async def expire(request: web.Request) -> None:
+            if "continue" in request.query:
+                server.intercept = None
+                server.compact()
+
+        server.intercept = expire
+        async with watching(kube.kubeconfig, service.url, pace=replace(QUICK, page=2)):
+            await until(lambda: len(set(service.teams)) == 3)
+        assert lists(server) == 4
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (503, "<html>away</html>"),
+            (200, "<html>hello</html>"),
+            (200, "[]"),
+            (200, '{"items": []}'),
+            (403, ""),
+        ],
+    )
+    async def test_an_answer_that_is_no_list(
+        self, status: int, body: str, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        await finish(kube, "report")
+        times: list[float] = []
+
+        async def odd(_: web.Request) -> web.Response | None:
+            times.append(time.monotonic())
+            return web.Response(status=status, text=body) if len(times) <= 3 else None
+
+        server.intercept = odd
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            await until(lambda: service.teams == ["report"])
+            assert len(watcher.logged("api-lost")) == 1
+            assert len(watcher.logged("api-back")) == 1
+        assert times[3] - times[0] >= 0.05 + 0.1 + 0.2
+
+    async def test_a_server_that_does_not_know_the_resource_yet(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        async with watching(kube.kubeconfig, service.url, api_group="claude.amcheste.io") as watcher:
+            line = (await until(lambda: watcher.logged("api-lost")))[0]
+            assert "404" in line["error"]
+            await until(lambda: len(server.requests) > 3)
+
+    async def test_one_feed_a_namespace(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+        for namespace in ("a", "b", "c"):
+            await kube.namespace(namespace)
+            await finish(kube, "before", namespace=namespace)
+        async with watching(kube.kubeconfig, service.url, namespaces="a,b,a", resync=0.2) as watcher:
+            await until(lambda: len(service.teams) >= 2)
+            for namespace in ("c", "b", "a"):
+                await finish(kube, "after", namespace=namespace)
+            await watcher.reaches("agentteam_delivery_watch_teams", 4)
+            await watcher.reaches("agentteam_delivery_watch_relists_total", 2)
+            assert await watcher.metric("agentteam_delivery_watch_teams") == 4
+        assert {service.event(request)["namespace"] for request in service.requests} == {"a", "b"}
+        assert lists(server) == 0  # no right to the whole cluster is needed
+
+
+class TestWatch:
+    """A watch goes on from where the last one ended."""
+
+    async def test_closed_watches_are_opened_again(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            for number in range(3):
+                await watcher.reaches(RESTARTS.format("closed"), number)
+                await server.drop_watches()
+                await finish(kube, f"team-{number}")
+                await until(lambda: service.teams[-1:] == [f"team-{number}"])  # noqa: B023  # asked at once
+            await watcher.reaches(RESTARTS.format("closed"), 3)
+            assert not watcher.logged("api-lost")
+        assert lists(server) == 1
+        assert service.teams == ["team-0", "team-1", "team-2"]
+
+    async def test_a_watch_that_is_closed_at_once_is_no_hot_loop(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        times: list[float] = []
+        answer_watches(server, lambda _: web.Response(content_type="application/json"), times)
+        pace = replace(QUICK, reconnect=Backoff(0.1, 0.4))
+        async with watching(kube.kubeconfig, service.url, pace=pace):
+            await until(lambda: len(times) >= 5)
+            server.intercept = None
+            await finish(kube, "report")
+            await until(lambda: service.teams == ["report"])
+        waits = [later - earlier for earlier, later in pairwise(times)]
+        assert all(wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4, 0.4), strict=False))
+
+    async def test_nor_is_one_that_brings_the_same_event_each_time(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        times: list[float] = []
+        await finish(kube, "report")
+        event = {"type": "MODIFIED", "object": (await kube.get(TEAMS, "research", "report")).body}
+        answer_watches(server, lambda _: web.json_response(event), times)
+        pace = replace(QUICK, reconnect=Backoff(0.1, 0.4))
+        async with watching(kube.kubeconfig, service.url, pace=pace):
+            await until(lambda: len(times) >= 4)
+        assert times[3] - times[0] >= 0.1 + 0.2 + 0.4
+
+    @pytest.mark.parametrize(
+        ("status", "text"),
+        [
+            (503, "<html>away</html>"),
+            (200, "<html>\n<body>away</body>\n</html>\n"),
+            (200, "{\n"),
+            (200, "[]\n"),
+            (200, "\n"),
+            (200, '{"type": "NEWS", "object": {"metadata": {}}}\n'),
+            (200, '{"type": "ADDED", "object": null}\n'),
+            (200, '{"type": "ERROR", "object": {"code": 500}}\n'),
+            (200, '{"type": "ERROR", "object": "odd"}\n'),
+            (429, ""),
+            (403, ""),
+            (400, ""),
+        ],
+    )
+    async def test_an_answer_that_is_no_watch(
+        self, status: int, text: str, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        times: list[float] = []
+        answer_watches(server, lambda _: web.Response(status=status, text=text), times)
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            await until(lambda: len(times) >= 4)
+            server.intercept = None
+            await finish(kube, "report")
+            await until(lambda: service.teams == ["report"])
+            assert await watcher.metric(RESTARTS.format("error")) >= 4
+            assert watcher.logged("api-lost")
+        assert times[3] - times[0] >= 0.05 + 0.1 + 0.2
+        assert lists(server) == 1
+
+    async def test_a_line_longer_than_is_read_is_an_error(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        endless = b"x" * 6_000_000
+        answer_watches(server, lambda _: web.Response(body=endless))
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            await watcher.reaches(RESTARTS.format("error"), 1)
+            server.intercept = None
+            await finish(kube, "report")
+            await until(lambda: service.teams == ["report"])
+
+    async def test_compaction_leads_to_a_new_list(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            await until(lambda: watches(server) == 1)
+            await finish(kube, "before")
+            await until(lambda: service.teams == ["before"])
+            server.intercept = _refuse_watches_until_asked_again(server)
+            await server.drop_watches()
+            await until(lambda: server.intercept is None)
+            await kube.delete(TEAMS, "research", "before")
+            await finish(kube, "after")
+            server.compact()
+            await until(lambda: "after" in service.teams)
+            assert await watcher.metric(RESTARTS.format("gone")) == 1
+            assert await watcher.metric("agentteam_delivery_watch_relists_total") == 1
+            assert await watcher.metric("agentteam_delivery_watch_teams") == 1
+        assert lists(server) == 2
+
+    async def test_gone_as_a_status_leads_to_a_new_list_without_haste(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        times: list[float] = []
+        answer_watches(server, lambda _: web.Response(status=410), times)
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            await until(lambda: len(times) >= 4)
+            server.intercept = None
+            await finish(kube, "report")
+            await until(lambda: service.teams == ["report"])
+            assert await watcher.metric(RESTARTS.format("gone")) >= 4
+        assert times[3] - times[0] >= 0.05 + 0.1 + 0.2
+        assert lists(server) >= 4
+
+    async def test_bookmarks_move_the_watch_on(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        asked: list[str] = []
+
+        def bookmark(request: web.Request) -> web.Response:
+            asked.append(request.query["resourceVersion"])
+            event = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "4711"}}}
+            return web.json_response(event)
+
+        answer_watches(server, bookmark)
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            await until(lambda: len(asked) >= 2)
+            assert await watcher.metric("agentteam_delivery_watch_teams") == 0
+        assert asked[0] != "4711"
+        assert asked[1] == "4711"
+
+    async def test_it_asks_as_it_should(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+        asked: list[dict[str, str]] = []
+
+        async def note(request: web.Request) -> None:
+            asked.append(dict(request.query))
+
+        server.intercept = note
+        async with watching(kube.kubeconfig, service.url):
+            await until(lambda: len(asked) == 2)
+        assert asked[0] == {"limit": "500"}
+        assert asked[1].pop("resourceVersion").isdigit()
+        assert asked[1] == {"watch": "True", "allowWatchBookmarks": "True", "timeoutSeconds": "290"}
+
+    async def test_a_silent_watch_is_given_up(self, kube: Kube, service: Service) -> None:
+        pace = replace(QUICK, watch_silence=0.2)
+        async with watching(kube.kubeconfig, service.url, pace=pace) as watcher:
+            await watcher.reaches(RESTARTS.format("error"), 2)
+            await finish(kube, "report")
+            await until(lambda: service.teams == ["report"])
+
+
+class TestOutage:
+    """An API server that is away is waited for."""
+
+    async def test_a_restart(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            await finish(kube, "before")
+            await until(lambda: service.teams == ["before"])
+            await server.stop()
+            await until(lambda: watcher.logged("api-lost"))
+            await server.start()
+            await finish(kube, "after")
+            await until(lambda: service.teams == ["before", "after"])
+            await until(lambda: watcher.logged("api-back"))
+            assert len(watcher.logged("api-lost")) == 1
+            assert len(watcher.logged("api-back")) == 1
+
+    async def test_away_at_the_start(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+        await finish(kube, "report")
+        await server.stop()
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            await until(lambda: watcher.logged("api-lost"))
+            await server.start()
+            await until(lambda: service.teams == ["report"])
+
+    async def test_what_was_deleted_meanwhile_is_noticed(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        await finish(kube, "report")
+        async with watching(kube.kubeconfig, service.url, resync=0.3) as watcher:
+            await watcher.reaches("agentteam_delivery_watch_teams", 1)
+            # Watches stay shut, so that only a list can tell.
+            answer_watches(server, lambda _: web.Response(status=503))
+            await server.drop_watches()
+            await kube.delete(TEAMS, "research", "report")
+
+            async def forgotten() -> bool:
+                return await watcher.metric("agentteam_delivery_watch_teams") == 0
+
+            await until(forgotten)
+
+    async def test_an_answer_that_does_not_come(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        await finish(kube, "report")
+
+        async def hang(_: web.Request) -> None:
+            server.intercept = None
+            await asyncio.sleep(0.5)
+
+        server.intercept = hang
+        async with watching(kube.kubeconfig, service.url, api_timeout=0.1) as watcher:
+            await until(lambda: service.teams == ["report"])
+            assert "in time" in watcher.logged("api-lost")[0]["error"]
+
+
+async def test_no_log_line_holds_what_a_team_holds(kube: Kube, server: FakeCluster, service: Service) -> None:
+    secretive: dict[str, Any] = {
+        "lifecycle": {
+            "onComplete": "deliver",
+            "delivery": [{"type": "webhook", "url": "https://hooks.example.com/canary", "message": "canary"}],
+        }
+    }
+    await kube.team("research", "report", secretive)
+    await kube.finish("research", "report", estimatedCost="canary")
+    answer_watches(server, lambda _: web.Response(text='{"type": "ADDED", "object": "canary"}\n'))
+    service.answers = [500, 409, 202]
+    async with watching(kube.kubeconfig, service.url) as watcher:
+        await until(lambda: len(service.teams) == 3)
+        await until(lambda: watcher.logged("api-lost"))
+        assert "canary" not in str(watcher.logs)
+
+
+def _refuse_watches_until_asked_again(server: FakeCluster) -> Any:
+    """Answer the next watch with 503 and let the ones after that pass."""
+
+    async def refuse(request: web.Request) -> web.Response | None:
+        if "watch" not in request.query:
+            return None
+        server.intercept = None
+        return web.Response(status=503)
+
+    return refuse

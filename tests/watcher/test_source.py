@@ -1,0 +1,58 @@
+"""The door to the Kubernetes API."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+from aiohttp import web
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from app.errors import ApiUnavailable
+from app.watcher.clock import ServerClock
+from app.watcher.pace import Pace
+from app.watcher.source import TeamSource
+from tests.harness.receiver import Receiver
+
+
+async def empty_list(_: web.Request) -> web.Response:
+    return web.json_response({"items": [], "metadata": {"resourceVersion": "7"}})
+
+
+async def test_an_authority_that_was_renewed_is_read_again(tmp_path: Path) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    bundle = tmp_path / "ca.crt"
+    old.cert_pem.write_to_path(bundle)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    new.issue_cert("127.0.0.1").configure_cert(tls)
+    async with Receiver(tls=tls, respond=empty_list) as server:
+        configuration = Configuration()
+        configuration.host = server.url
+        configuration.ssl_ca_cert = str(bundle)
+        async with ApiClient(configuration) as api:
+            source = TeamSource(api, group="kagents.dev", timeout=5.0, pace=Pace(), clock=ServerClock())
+            with pytest.raises(ApiUnavailable, match="no trusted connection"):
+                await source.page(None)
+            new.cert_pem.write_to_path(bundle)
+            with pytest.raises(ApiUnavailable, match="no trusted connection"):
+                await source.page(None)  # from now on with the new one
+            assert (await source.page(None)).resource_version == "7"
+            bundle.unlink()
+            assert (await source.page(None)).resource_version == "7"
+
+
+async def test_an_authority_that_cannot_be_read_is_no_end(tmp_path: Path) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    bundle = tmp_path / "ca.crt"
+    other.cert_pem.write_to_path(bundle)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    async with Receiver(tls=tls, respond=empty_list) as server:
+        configuration = Configuration()
+        configuration.host = server.url
+        configuration.ssl_ca_cert = str(bundle)
+        async with ApiClient(configuration) as api:
+            source = TeamSource(api, group="kagents.dev", timeout=5.0, pace=Pace(), clock=ServerClock())
+            bundle.unlink()
+            with pytest.raises(ApiUnavailable, match="no trusted connection"):
+                await source.page(None)
