@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from app import faults
 from app.cluster import Cluster, Snapshot
 from app.envelopes import Sender
 from app.errors import (
@@ -176,7 +177,9 @@ class Dispatcher:
                 accepted = await self._accept(event)
                 recorder = self._recorder(accepted, stop)
                 answer.set_result(Dispatch(accepted, recorder, task))
+                faults.reach("claimed")
                 await self._send(accepted, event, recorder, stop)
+                faults.reach("settled")
         except DeliveryError as error:
             answer.set_exception(error)
             answer.exception()  # a caller who has gone leaves it unread, which is no reason to complain
@@ -203,6 +206,7 @@ class Dispatcher:
             accepted = self._plan(event, read)
             if not accepted.plan.changes:
                 return accepted
+            faults.reach("read")
             try:
                 claimed = await self._cluster.write_delivery(read.team, accepted.plan.entries)
             except (Conflict, ApiUnavailable, ObjectNotFound) as lost:
@@ -212,6 +216,7 @@ class Dispatcher:
                 continue
             except ClusterError as denied:
                 raise _unavailable(denied) from None
+            faults.reach("claim-written")
             await self._check_ledger(accepted, claimed)
             self._metrics.takeovers.inc(accepted.plan.takeovers)
             return Accepted(read, claimed, accepted.plan, accepted.phase)
@@ -335,6 +340,7 @@ def _unavailable(error: ClusterError | None) -> ClusterUnavailable:
 
 async def _undisturbed(stop: asyncio.Event, seconds: float) -> bool:
     """Sleep; return False at once when told to stop."""
+    faults.reach("waiting")
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from app import faults
 from app.credentials import Credentials
 from app.envelopes import Sender, Verdict
 from app.errors import TargetError
@@ -106,7 +107,10 @@ class Delivery:
                     event=fanout.event,
                     phase=fanout.phase,
                 )
-                return await sender.send(envelope, target, credentials)
+                faults.reach("sending")
+                verdict = await sender.send(envelope, target, credentials)
+                faults.reach("answered")
+                return verdict
         except TimeoutError:
             return late
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from app import faults
 from app.cluster import Cluster, Snapshot
 from app.errors import AccessDenied, ApiUnavailable, ClusterError, Conflict, ObjectNotFound
 from app.ledger import holds, settle
@@ -103,7 +104,9 @@ class Recorder:
         """Write the batch once over what was read last, and see whether the API server kept it."""
         entries, written, lost = settle(self.latest.team.entries, batch, holder=self._holder)
         if written:
+            faults.reach("recording")
             self.latest = await self._cluster.write_delivery(self.latest.team, entries)
+            faults.reach("record-written")
             if not holds(self.latest.team, written):
                 self._metrics.ledger_not_kept.inc()
                 self._lose([receipt.name for receipt in written], "not-kept", "the CRD drops the record")

@@ -1,0 +1,26 @@
+"""A switch for tests alone: ends the process, as `kill -9` would, at a named step of an event's way.
+
+`DELIVERY_CRASH_AT=claimed` ends it when that step is reached; without the variable every step is passed.
+"""
+
+import os
+
+STEPS = (
+    "read",  # the team is read, nothing is claimed
+    "claim-written",  # the claim is on record, its answer not looked at
+    "claimed",  # the claim is known to be on record, nothing is sent
+    "sending",  # about to send to a target
+    "answered",  # a receiver has answered, the outcome is not on record
+    "waiting",  # a target waits to be tried again
+    "recording",  # about to write outcomes
+    "record-written",  # outcomes are on record, the answer not looked at
+    "settled",  # everything is on record, the caller has no answer
+)
+
+_crash_at = os.environ.get("DELIVERY_CRASH_AT")
+
+
+def reach(step: str) -> None:
+    """Pass the step, or end here and now, without a clean-up."""
+    if step == _crash_at:
+        os._exit(70)
