@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import certifi
 import httpx
+from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
 from app.errors import TargetError
@@ -159,6 +160,7 @@ class HttpClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
+            response_class=_Answer,
             timeout=aiohttp.ClientTimeout(total=None),
         )
 
@@ -174,6 +176,15 @@ class HttpClient:
         except (TimeoutError, httpx.HTTPError, aiohttp.ClientError):
             pass
         return bytes(body[: self._settings.max_response])
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer without its reason phrase, which httpx-aiohttp cannot take unless it is UTF-8."""
+
+    async def start(self, connection: Connection) -> Self:
+        await super().start(connection)
+        self.reason = None
+        return self
 
 
 def _parse(url: str) -> httpx.URL:
@@ -197,9 +208,11 @@ def _parse(url: str) -> httpx.URL:
     if parts.username is not None or parts.password is not None:
         raise ValueError("must hold no user info; use the Secret's key authorization instead")
     try:
-        return httpx.URL(url)
+        parsed = httpx.URL(url)
+        parsed.raw_host.decode("ascii").encode("idna")  # as the resolver will: no label is empty or too long
     except (httpx.InvalidURL, ValueError):
         raise ValueError("is no valid URL") from None
+    return parsed
 
 
 def _literal(host: str) -> Address | None:

@@ -19,7 +19,7 @@ from app.events import CompletionEvent
 from app.reasons import Reason
 from app.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
 from app.targets import InvalidTarget, Target, read_targets
-from app.teams import AgentTeam, open_targets
+from app.teams import AgentTeam, by_name, open_targets
 from app.times import format_time
 
 Entries = list[Mapping[str, Any]]
@@ -70,7 +70,7 @@ def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) 
         UnknownTarget: the event names a target that the team does not have.
         ClaimInFlight: a redelivery meets a target that somebody is sending to.
     """
-    recorded = {str(entry.get("name")): entry for entry in team.entries}
+    recorded = by_name(team.entries)
     targets = {target.name: target for target in (read_targets(team.targets) if team.wants_delivery else ())}
     wanted = _wanted(event, targets, recorded)
     due = open_targets(team, terms.now)
@@ -109,7 +109,7 @@ def settle(
     Returns the list, the outcomes written into it (or there already, where the answer to the write was
     lost), and those whose claim is no longer ours.
     """
-    recorded = {entry.get("name"): entry for entry in entries}
+    recorded = by_name(entries)
     written: list[Receipt] = []
     lost: list[Receipt] = []
     for outcome in outcomes:
@@ -128,7 +128,7 @@ def replaced(entries: Sequence[Mapping[str, Any]], receipts: Iterable[Receipt]) 
 
 def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
     """Whether the API server kept what is essential of these receipts; an older CRD drops it silently."""
-    recorded = {entry.get("name"): entry for entry in team.entries}
+    recorded = by_name(team.entries)
     for receipt in receipts:
         entry, wire = recorded.get(receipt.name, {}), receipt.to_wire()
         if any(entry.get(key) != wire[key] for key in ESSENTIAL_FIELDS if key in wire):

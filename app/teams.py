@@ -3,7 +3,7 @@
 Everything else in the resource is preserved by never being written.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -65,9 +65,14 @@ class AgentTeam:
         return self.phase in TERMINAL_PHASES
 
 
+def by_name(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of `status.delivery` by name."""
+    return {str(entry.get("name")): entry for entry in entries}
+
+
 def settled(entry: Mapping[str, Any]) -> bool:
     """Whether an entry of `status.delivery` is final: its own phase says so, or somebody else wrote it."""
-    return entry.get("phase") in {"Delivered", "Failed"} or not entry.get("id")
+    return entry.get("phase") in ("Delivered", "Failed") or not entry.get("id")
 
 
 def claim_ends(entry: Mapping[str, Any]) -> datetime | None:
@@ -81,8 +86,8 @@ def open_targets(team: AgentTeam, now: datetime) -> dict[str, datetime]:
     A name that is new in the spec may be claimed at once, and so may a pending entry that nobody holds;
     a claim may be taken over when it ends. Entries whose target has left the spec are among them.
     """
-    recorded = {entry.get("name") for entry in team.entries}
-    due = {str(entry.get("name")): claim_ends(entry) or now for entry in team.entries if not settled(entry)}
+    recorded = by_name(team.entries)
+    due = {name: claim_ends(entry) or now for name, entry in recorded.items() if not settled(entry)}
     if team.wants_delivery:
         due.update((name, now) for name in target_names(team.targets) if name not in recorded)
     return due
@@ -96,7 +101,7 @@ def needs_delivery(
     `finished_since` is when the caller first saw the terminal phase; all times are the API server's.
     A pending entry is work whatever the team's age, since its event was accepted once.
     """
-    pending = {entry.get("name") for entry in team.entries}
+    pending = by_name(team.entries)
     finished_at = team.completed_at or finished_since
     fresh = team.phase in phases and now - finished_at <= max_age
     return min(

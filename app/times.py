@@ -33,7 +33,9 @@ def format_time(moment: datetime) -> str:
 def parse_http_date(value: str) -> datetime | None:
     """Read an HTTP date (RFC 9110, section 5.6.7), such as the `Date` header; None for anything else."""
     try:
-        return parsedate_to_datetime(value).astimezone(UTC)
+        moment = parsedate_to_datetime(value)
+        # The asctime form, and -0000, come without a zone; HTTP dates are in UTC whatever they say.
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 

@@ -1,1 +1,1 @@
-"""What to try first: a team to apply, and the main job shown at work (`python -m samples.demo`)."""
+"""What to try first: a team to apply, and a demo of the main job (`python -m samples.demo`)."""

@@ -11,7 +11,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections import Counter
+from collections.abc import Coroutine, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,61 +24,263 @@ import yaml
 
 from samples.display import Display
 from samples.processes import ROOT, Processes, Trouble
-from tests.harness.kube import TEAMS, Answer, Document, Kube
+from tests.harness.kube import TEAMS, Answer, Document, Documents, Kube
 
 SAMPLE = Path("samples/delivery-team.yaml")
 CRD = ROOT / "charts/agentteam-delivery/crds/agentteams.yaml"
+APISERVER = ROOT / "tests/harness/apiserver"
 SERVICE = Path(sys.executable).with_name("agentteam-delivery")
 
-LOCAL = {
-    "DELIVERY_AUTH": "none",  # nobody but the watcher knows the port
+SETTINGS = {
+    "DELIVERY_AUTH": "none",  # the watcher beside it is the only caller
     "DELIVERY_EGRESS_ALLOW": "127.0.0.0/8",  # the receivers are local,
-    "DELIVERY_EGRESS_HTTP": "true",  # without TLS,
+    "DELIVERY_EGRESS_HTTP": "true",  # speak no TLS,
     "DELIVERY_SLACK_HOSTS": "127.0.0.1",  # and one of them stands in for Slack
+    "DELIVERY_PORT": "0",  # any that is free
+    "DELIVERY_WATCH_PORT": "0",
 }
+RECEIVED = ("webhook", "slack")
+EXPECTED = {
+    **dict.fromkeys(RECEIVED, "Delivered"),
+    **dict.fromkeys(("email", "google-drive"), "NotImplemented"),
+}
+"""The reason that each type of target ends with, where nothing is amiss."""
 
-REAL_API = """
+WORK = {
+    "estimatedCost": "4.50",
+    "totalTokensUsed": 1_482_000,
+    "tasks": {"total": 7, "completed": 7, "inProgress": 0, "pending": 0},
+    "artifacts": [
+        {"name": "report.md", "path": "/workspace/output/report.md", "producedBy": "writer", "size": 18_204},
+        {
+            "name": "figures.csv",
+            "path": "/workspace/output/figures.csv",
+            "producedBy": "analyst",
+            "size": 5_310,
+        },
+    ],
+}
+"""What the team has done, as its operator reports it."""
+
+UP_AND_DOWN = """
 trap '"$0" down "$1"' EXIT
 trap exit TERM
 "$0" up "$1" || exit
 sleep infinity & wait
 """
-"""Makes one process of `apiserver up` and `apiserver down`: it ends when both its servers have ended."""
-
-EXPECTED = {
-    "webhook": ("Delivered", "Delivered"),
-    "slack": ("Delivered", "Delivered"),
-    "email": ("Failed", "NotImplemented"),
-    "google-drive": ("Failed", "NotImplemented"),
-}
-"""Phase and reason by type of target."""
+"""Makes `apiserver up` and `apiserver down` one process, which ends when both its servers have."""
 
 
 class Interrupted(Exception):
-    """A signal asked the demo to end."""
+    """A signal asked for the end."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"Stopped by {signal.Signals(number).name}.")
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(f"Stopped by {number.name}; nothing is left running.")
         self.exit_code = 128 + number  # as shells count
 
 
-class Receiver:
-    """A local receiver, and what it was sent."""
+def main() -> int:
+    """Run the demo, and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m samples.demo", description="Shows the main job at work.")
+    parser.add_argument("--sample", type=Path, default=SAMPLE, metavar="FILE", help="the team: %(default)s")
+    options = parser.parse_args()
+    try:
+        return asyncio.run(_run(options.sample))
+    except KeyboardInterrupt:  # so early that nothing had been started
+        return Interrupted(signal.SIGINT).exit_code
 
-    def __init__(self, processes: Processes, kind: str) -> None:
-        self._processes = processes
-        self._port, self._received = processes.folder / f"{kind}.port", processes.folder / f"{kind}.received"
-        options = ["--slack"] if kind == "slack" else []
-        module = "tests.harness.receiver"
-        processes.python(kind, module, "--port-file", self._port, "--log", self._received, *options)
 
-    async def url(self) -> str:
-        """Return its address, as soon as it has one."""
-        return f"http://127.0.0.1:{await self._processes.text(self._port)}"
+async def _run(sample: Path) -> int:
+    display = Display()
+    with TemporaryDirectory(prefix="agentteam-demo-") as folder:
+        processes = Processes(Path(folder))
+        try:
+            with processes:
+                team = await _interruptible(_deliver(sample, processes, display))
+        except Interrupted as interrupted:
+            display.closing(str(interrupted))
+            return interrupted.exit_code
+        except (Trouble, AssertionError, aiohttp.ClientError, OSError) as error:
+            display.trouble([str(error) or repr(error)], processes.programs)
+            return 1
+        # Whoever could send is gone, so what is there now is all that they get.
+        webhook, slack = (_receipts(processes, name) for name in RECEIVED)
+        display.webhook(webhook)
+        display.slack(slack)
+        display.ledger(team)
+        faults = list(_faults(team, {"webhook": len(webhook), "slack": len(slack)}))
+        if faults:
+            display.trouble(faults, processes.programs)
+            return 1
+        display.closing("Every notice arrived once, and what cannot be sent failed cleanly.")
+        return 0
 
-    @property
-    def receipts(self) -> list[Document]:
-        """The requests it got."""
-        if not self._received.exists():
-            return []
-        return [json.loads(line) for line in self._received.read_text().splitlines()]
+
+async def _interruptible(story: Coroutine[Any, Any, Document]) -> Document:
+    """Let a signal end the story, and only the story: what cleans up after it is not disturbed."""
+    task = asyncio.create_task(story)
+    caught: list[signal.Signals] = []
+
+    def interrupt(number: signal.Signals) -> None:
+        caught.append(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise Interrupted(caught[0]) from None
+
+
+async def _deliver(sample: Path, processes: Processes, display: Display) -> Document:
+    """Start everything, complete a team as its operator would, and return it when its targets are settled.
+
+    What can start beside something else does: processes are started first, and waited for later.
+    """
+    team = _read(sample)
+    display.title(f"A team completes, and its {len(_targets(team))} targets get word of it")
+    with display.busy():
+        kind, kubeconfig = _start_kubernetes(processes)
+        ports = [_start_receiver(processes, name) for name in RECEIVED]
+        await processes.text(kubeconfig)
+        environment = SETTINGS | {"KUBECONFIG": str(kubeconfig)}
+        serve = processes.start("serve", SERVICE, "serve", **environment)
+        async with Kube(kubeconfig) as kube:
+            display.step(f"Kubernetes API, {kind}", kube.url)
+            webhook, slack = [f"http://127.0.0.1:{await processes.text(port)}" for port in ports]
+            display.step("Receiver for the webhook", webhook)
+            display.step("Receiver in Slack's place", slack)
+            await _prepare(kube, team, slack)
+            display.step("CRD, namespace and Secret created")
+            service = f"http://127.0.0.1:{(await processes.event(serve, 'serving'))['port']}"
+            display.step("agentteam-delivery serve", service)
+            watch = processes.start("watch", SERVICE, "watch", **environment, DELIVERY_URL=service)
+            replaced = _direct(team, webhook)
+            team = _done(await kube.create(TEAMS, team["metadata"]["namespace"], team))
+            display.step(f"Applied {sample}", replaced)
+            team = await _report(kube, team, phase="Running", startedAt=_ago(minutes=42))
+            display.step("Its operator reports the team Running")
+            await processes.event(watch, "watching")
+            display.step("agentteam-delivery watch")
+            team = await _report(kube, team, phase="Completed")
+            team = await _report(kube, team, completedAt=_ago(minutes=0), **WORK)
+            display.step("Its operator reports the team Completed")
+            team = await processes.until("outcome for every target", lambda: _settled(kube, team))
+            display.step("The watcher has handed it in, and every target is settled")
+    return team
+
+
+def _start_kubernetes(processes: Processes) -> tuple[str, Path]:
+    """Start a Kubernetes API; return its kind, and where its kubeconfig will be."""
+    if not os.environ.get("KUBEBUILDER_ASSETS"):
+        kubeconfig = processes.folder / "kubeconfig"
+        module = ("-m", "tests.harness.fake_cluster", "--kubeconfig", kubeconfig)
+        processes.start("kubernetes", sys.executable, *module)
+        return "a fake", kubeconfig
+    folder = processes.folder / "kubernetes"
+    processes.start("kubernetes", "bash", "-c", UP_AND_DOWN, APISERVER, folder, **_free_ports())
+    return "a real one", folder / "kubeconfig"
+
+
+def _start_receiver(processes: Processes, name: str) -> Path:
+    """Start a receiver; return where its port will be."""
+    port, log = processes.folder / f"{name}.port", processes.folder / f"{name}.received"
+    module = ("-m", "tests.harness.receiver", "--port-file", port, "--log", log)
+    processes.start(name, sys.executable, *module, *(["--slack"] if name == "slack" else []))
+    return port
+
+
+def _receipts(processes: Processes, name: str) -> list[Document]:
+    """Return the requests that a receiver got."""
+    log = processes.folder / f"{name}.received"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def _read(sample: Path) -> Document:
+    try:
+        team: Document = yaml.safe_load(sample.read_text())
+        complete = team["metadata"]["namespace"] and all(target["type"] for target in _targets(team))
+    except (OSError, yaml.YAMLError, LookupError, TypeError):
+        complete = False
+    if not complete:
+        raise Trouble(f"{sample} is no AgentTeam with a namespace and with targets to deliver to.")
+    return team
+
+
+def _targets(team: Document) -> Documents:
+    targets: Documents = team["spec"]["lifecycle"]["delivery"]
+    return targets
+
+
+def _direct(team: Document, receiver: str) -> str:
+    """Point webhooks at the receiver; return what was changed."""
+    changes = []
+    for target in _targets(team):
+        if target["type"] == "webhook":
+            target["url"] = receiver + urlsplit(target.get("url", "")).path
+            changes.append(target["url"])
+    return f"but for its webhook's address, now {', '.join(changes)}" if changes else ""
+
+
+async def _prepare(kube: Kube, team: Document, slack: str) -> None:
+    """Create what the team needs before it is there."""
+    await kube.install_crd(CRD)
+    namespace = team["metadata"]["namespace"]
+    await kube.namespace(namespace)
+    for target in _targets(team):
+        if target["type"] == "slack" and "credentialsSecret" in target:
+            url = f"{slack}/services/T00000000/B00000000/XXXXXXXX"
+            await kube.secret(namespace, target["credentialsSecret"], {"slack-webhook-url": url})
+
+
+async def _report(kube: Kube, team: Document, **status: Any) -> Document:
+    """Write a team's status as its operator does: the whole of it, over the version that was read last."""
+    body = team | {"status": team.get("status", {}) | status}
+    where = team["metadata"]["namespace"], team["metadata"]["name"]
+    return _done(await kube.put(TEAMS, *where, body, subresource="status"))
+
+
+async def _settled(kube: Kube, team: Document) -> Document | None:
+    """Return the team as it is now, if the outcome of every target stands in its status."""
+    team = _done(await kube.get(TEAMS, team["metadata"]["namespace"], team["metadata"]["name"]))
+    ledger = team["status"].get("delivery", [])
+    settled = [entry for entry in ledger if entry["phase"] != "Pending"]
+    return team if len(settled) == len(_targets(team)) else None
+
+
+def _faults(team: Document, received: Mapping[str, int]) -> Iterator[str]:
+    """Say what is not as it should be."""
+    targets = _targets(team)
+    for target, entry in zip(targets, team["status"]["delivery"], strict=True):
+        expected = EXPECTED[target["type"]]
+        if entry["reason"] != expected:
+            yield f"{entry['name']}: {entry['phase']}, {entry['reason']} ({entry['message']}), not {expected}."
+    wanted = Counter(target["type"] for target in targets)
+    for name in RECEIVED:
+        if received[name] != wanted[name]:
+            yield f"The receiver “{name}” got {received[name]} notices, not {wanted[name]}."
+
+
+def _done(answer: Answer) -> Document:
+    if answer.status not in {200, 201}:
+        raise Trouble(f"The Kubernetes API refused: {answer.body['message']}")
+    body: Document = answer.body
+    return body
+
+
+def _ago(minutes: int) -> str:
+    return (datetime.now(UTC) - timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _free_ports() -> dict[str, str]:
+    names = ("KUBE_APISERVER_PORT", "ETCD_PORT", "ETCD_PEER_PORT")
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    ports = {name: str(one.getsockname()[1]) for name, one in zip(names, sockets, strict=True)}
+    for one in sockets:
+        one.close()
+    return ports
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -26,7 +26,7 @@ Document = dict[str, Any]
 WIDTH = 100  # columns of a file, and the most that is used of a terminal
 TAIL = 10  # lines of a log
 TELLING = ("content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature")
-MARKS = {"Delivered": ("✔ ", "green"), "Failed": ("✘ ", "red")}
+MARKS = {"Delivered": ("✔", "green"), "Failed": ("✘", "red")}
 MRKDWN = re.compile(r"\*(?P<bold>[^*\n]+)\*|`(?P<cyan>[^`\n]+)`")
 
 
@@ -35,7 +35,7 @@ class Display:
 
     def __init__(self) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # the demo does not end for a sign that a terminal lacks
+            sys.stdout.reconfigure(errors="replace")  # a sign that the terminal lacks must not end the demo
         self._started = monotonic()
         self._console = Console(markup=False, emoji=False, highlight=False)
         self._console.width = min(WIDTH, self._console.width if self._console.is_terminal else WIDTH)
@@ -46,7 +46,7 @@ class Display:
         return f"{monotonic() - self._started:.1f} s"
 
     def busy(self) -> Status:
-        """Show, while the context lasts and where there is a terminal, that something is going on."""
+        """Show, on a terminal and while the context lasts, that something is going on."""
         return self._console.status("")
 
     def title(self, text: str) -> None:
@@ -59,18 +59,20 @@ class Display:
         line.add_column(width=6, justify="right")
         line.add_column()
         line.add_column(overflow="fold")
-        line.add_row(
-            Text(self.elapsed, "dim"), Text("✔", "green"), Text.assemble(f"{what}  ", (detail, "dim"))
-        )
-        self._console.print(line)
+        words = Text.assemble(what, "  ", (detail, "dim"))
+        line.add_row(Text(self.elapsed, "dim"), Text("✔", "green"), words)
+        self._print(line)
 
     def webhook(self, receipts: Iterable[Document]) -> None:
         """Show what the webhook received, as it came."""
         self._heading("What the webhook received")
         for receipt in receipts:
-            self._body(Text(f"{receipt['method']} {receipt['path']}", "bold"), gap=0)
-            headers = [(name, receipt["headers"].get(name)) for name in TELLING]
-            self._body(Text("\n").join(Text.assemble((f"{name}: ", "cyan"), value) for name, value in headers if value))
+            headers = [(f"\n{name}: ", receipt["headers"].get(name)) for name in TELLING]
+            head = Text.assemble(
+                (f"{receipt['method']} {receipt['path']}", "bold"),
+                *(part for name, value in headers if value for part in ((name, "dim"), value)),
+            )
+            self._body(head)
             self._body(JSON(receipt["body"]))
 
     def slack(self, receipts: Iterable[Document]) -> None:
@@ -82,74 +84,88 @@ class Display:
 
     def ledger(self, team: Document) -> None:
         """Show what the team's status says of its delivery."""
-        self._heading("What status.delivery[] of the team says")
-        table = Table(box=box.SIMPLE_HEAD, header_style="", pad_edge=False, padding=(0, 2, 1, 0))
-        table.add_column(_pair("Target", "type"), no_wrap=True)
-        table.add_column(_pair("  Phase", "  reason"), no_wrap=True)
+        name, namespace = team["metadata"]["name"], team["metadata"]["namespace"]
+        self._heading(
+            f"What status.delivery[] of {name} in {namespace} says; its phase stays {team['status']['phase']}"
+        )
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="", leading=1)
+        table.add_column(_pair("Target", "type"))
+        table.add_column()
+        table.add_column(_pair("Phase", "reason"))
         table.add_column(_pair("HTTP"), justify="right")
         table.add_column(_pair("Attempts"), justify="right")
         table.add_column(_pair("Where", "message"), overflow="fold")
         for entry in team["status"]["delivery"]:
-            mark, colour = MARKS.get(entry["phase"], ("  ", "default"))
+            mark, colour = MARKS.get(entry["phase"], ("", ""))
             table.add_row(
                 _pair(entry["name"], entry["type"]),
-                _pair(mark + entry["phase"], f"  {entry['reason']}", colour),
-                str(entry.get("httpStatus", "–")),
+                Text(mark, colour),
+                _pair(entry["phase"], entry["reason"], colour),
+                str(entry.get("httpStatus", "-")),
                 str(entry["attempts"]),
-                _pair(entry["target"], entry["message"], "default"),
+                _pair(entry["target"], entry["message"], ""),
             )
         self._body(table, gap=0)
 
     def closing(self, sentence: str) -> None:
-        """Say that all is well."""
-        self._console.print(Text(f"{sentence}  ({self.elapsed})", "bold green"))
+        """Say how it ended."""
+        self._console.print(Text.assemble((sentence, "bold"), f" {self.elapsed}"))
 
     def trouble(self, sentences: Iterable[str], programs: Iterable[Program]) -> None:
-        """Say what went wrong, and show the ends of the logs."""
+        """Show the ends of the logs, and below them, where the eye is, what went wrong."""
         for program in programs:
-            self._heading(f"The end of what “{program.name}” logged")
-            # Nothing is folded: a line of JSON stays one.
-            self._console.print("\n".join(program.lines[-TAIL:]) or "nothing", style="dim", soft_wrap=True)
+            self._heading(f"The last that “{program.name}” logged")
+            # Not folded: a line of JSON stays one.
+            self._console.print("\n".join(program.lines[-TAIL:]) or "(nothing)", style="dim", soft_wrap=True)
         self._console.print()
         for sentence in sentences:
-            self._console.print(Text.assemble(("✘ ", "red"), (sentence, "bold red")))
-        self._console.print(Text(f"The demo has failed after {self.elapsed}.", "red"))
+            self._console.print(Text(f"✘ {sentence}", "bold red"))
+        self._console.print(f"The demo failed after {self.elapsed}.")
 
     def _heading(self, text: str) -> None:
-        self._console.print()
-        self._console.print(Rule(Text(text, "bold"), align="left", style="dim"), end="\n\n")
+        self._print()
+        self._print(Rule(Text(text, "bold"), align="left", style="dim"))
+        self._print()
 
     def _body(self, what: RenderableType, gap: int = 1) -> None:
-        self._console.print(Padding(what, (0, 2, gap, 2)))
+        self._print(Padding(what, (0, 2, gap, 2)))
+
+    def _print(self, what: RenderableType = "") -> None:
+        if self._console.is_terminal:
+            self._console.print(what)
+            return
+        with self._console.capture() as plain:
+            self._console.print(what)
+        # A file needs no blanks up to its margin.
+        self._console.print("\n".join(line.rstrip() for line in plain.get().splitlines()), soft_wrap=True)
 
 
 def _pair(first: str, second: str = "", style: str = "bold") -> Text:
-    """Put two things into one cell, the second below the first."""
-    return Text.assemble((first, style), f"\n{second}" if not second else (f"\n{second}", "dim"))
+    """Put two things into one cell, one below the other."""
+    return Text.assemble((first, style), (f"\n{second}", "dim"))
 
 
 def _block(block: Document) -> RenderableType:
     """Render a block of Slack's Block Kit."""
     match block:
-        case {"type": "header", "text": {"text": str(text)}}:
+        case {"type": "header", "text": {"text": text}}:
             return Text(Emoji.replace(text), "bold")
-        case {"fields": list(fields)}:
-            grid = Table.grid(padding=(0, 6, 1, 0))
-            for left, right in zip_longest(fields[::2], fields[1::2]):
-                grid.add_row(_mrkdwn(left), _mrkdwn(right) if right else "")
+        case {"fields": fields}:
+            grid = Table.grid(padding=(0, 4, 0, 0))
+            for left in range(0, len(fields), 2):
+                pair = (_mrkdwn(field) for field in fields[left : left + 2])
+                grid.add_row(*(line for field in pair for line in field.split("\n")))
             return grid
-        case {"type": "context", "elements": list(elements)}:
-            return Text(" ").join(_mrkdwn(element) for element in elements)
-        case {"text": dict(text)}:
-            return _mrkdwn(text)
-    return JSON.from_data(block)
+        case {"elements": elements}:
+            return Text(" ").join(_mrkdwn(element, "dim") for element in elements)
+    return _mrkdwn(block["text"])
 
 
-def _mrkdwn(element: Document) -> Text:
+def _mrkdwn(element: Document, style: str = "") -> Text:
     """Render Slack's mark-up: *bold*, `code`, and three escapes."""
-    text, end = Text(), 0
-    for match in MRKDWN.finditer(element["text"]):
-        text.append(html.unescape(element["text"][end : match.start()]))
-        text.append(html.unescape(match[match.lastgroup or 0]), style=match.lastgroup)
+    source, text, end = element["text"], Text(style=style), 0
+    for match in MRKDWN.finditer(source):
+        text.append(html.unescape(source[end : match.start()]))
+        text.append(html.unescape(match[match.lastgroup or 0]), match.lastgroup)
         end = match.end()
-    return text.append(html.unescape(element["text"][end:]))
+    return text.append(html.unescape(source[end:]))

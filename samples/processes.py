@@ -16,7 +16,6 @@ from typing import Any, Self, TypeVar
 ROOT = Path(__file__).parents[1]
 PATIENCE = 30.0  # seconds for anything to come about
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
-TAIL = 10  # last lines of a log
 
 T = TypeVar("T")
 
@@ -46,7 +45,7 @@ class Program:
     def logged(self, event: str) -> dict[str, Any] | None:
         """Return the first line that tells of an event."""
         for line in self.lines:
-            with suppress(ValueError):  # the last line may still be in the writing
+            with suppress(ValueError):  # not JSON, or still in the writing
                 document: dict[str, Any] = json.loads(line)
                 if document["event"] == event:
                     return document
@@ -59,26 +58,28 @@ class Program:
 
 
 class Processes:
-    """Everything that was started, logging into one folder; all of it is stopped at the end."""
+    """All that was started, with its files in one folder; what still runs at the end is stopped."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.programs: list[Program] = []
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for program in self._running:
-            program.signal(signal.SIGTERM)
+        for program in self.programs:
+            if program.running:
+                program.signal(signal.SIGTERM)
         deadline = monotonic() + GRACE
-        while self._running and monotonic() < deadline:
-            await asyncio.sleep(0.01)
-        for program in self._running:
-            program.signal(signal.SIGKILL)
-            program.process.wait()
+        for program in self.programs:
+            try:
+                program.process.wait(max(0.0, deadline - monotonic()))
+            except subprocess.TimeoutExpired:
+                program.signal(signal.SIGKILL)
+                program.process.wait()
 
     def start(self, name: str, *command: str | Path, **environment: str) -> Program:
         """Start a process, and do not wait for it."""
@@ -91,7 +92,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # A terminal's Ctrl-C reaches whole process groups; the demo alone is to hear it, and stops the rest.
+                # Ctrl-C reaches all of a terminal's session: the demo alone hears it, and stops the rest.
                 start_new_session=True,
             )
         program = Program(name, process, log)
@@ -108,10 +109,10 @@ class Processes:
         while (found := await look()) is None:
             for program in self.programs:
                 if not program.running:
-                    raise Trouble(f"“{program.name}” ended too early ({_verdict(program.process.returncode)}).")
+                    raise Trouble(f"“{program.name}” has ended ({_verdict(program.process.returncode)}).")
             if monotonic() > deadline:
-                raise Trouble(f"{what} did not come about within {PATIENCE:.0f} s.")
-            await asyncio.sleep(0.01)
+                raise Trouble(f"After {PATIENCE:.0f} s there is still no {what}.")
+            await asyncio.sleep(0.02)
         return found
 
     async def event(self, program: Program, event: str) -> dict[str, Any]:
@@ -120,20 +121,19 @@ class Processes:
         async def look() -> dict[str, Any] | None:
             return program.logged(event)
 
-        return await self.until(f"The line “{event}” of “{program.name}”", look)
+        return await self.until(f"“{event}” from “{program.name}”", look)
 
-    async def text(self, path: Path, ending: str = "") -> str:
+    async def text(self, path: Path) -> str:
         """Wait until a file has been written, and return what it holds."""
 
         async def look() -> str | None:
-            text = path.read_text() if path.exists() else ""
-            return text if text.endswith(ending) and text else None
+            return _text(path) or None
 
-        return await self.until(f"The file {path.name}", look)
+        return await self.until(f"file {path.name}", look)
 
-    @property
-    def _running(self) -> list[Program]:
-        return [program for program in self.programs if program.running]
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def _inherited() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,8 +31,8 @@ class Bare:
         """Read one request with its body, and return its head."""
         head = await reader.readuntil(b"\r\n\r\n")
         self.heads.append(head)
-        length = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-l")]
-        await reader.readexactly(int(length[0]) if length else 0)
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        await reader.readexactly(int(length[1]) if length else 0)
         return head
 
 

@@ -1,7 +1,7 @@
 """The way out: which addresses may be called, and what the one HTTP client does with what it meets there."""
 
 import asyncio
-import datetime
+import datetime as dt
 import gzip
 import socket
 import ssl
@@ -72,6 +72,14 @@ async def refused(url: str, **changes: Any) -> TargetError:
         await post(url, **changes)
     assert CANARY not in repr(caught.value) + caught.value.message
     return caught.value
+
+
+async def outcome(posting: Awaitable[Response]) -> Response | ValueError | TargetError:
+    """Return the answer, or the error where it is one of those that may come out."""
+    try:
+        return await posting
+    except (ValueError, TargetError) as error:
+        return error
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -309,10 +317,12 @@ def test_a_usable_url_passes(url: str) -> None:
 
 @given(st.text(max_size=30), st.text(max_size=20))
 def test_no_url_whatsoever_is_quoted_in_an_error(host: str, rest: str) -> None:
+    said = ""
     try:
         Guard(http=True).check(f"https://{host}{CANARY}/{rest}")
     except (ValueError, TargetError) as error:
-        assert CANARY not in str(error)
+        said = str(error)
+    assert CANARY not in said
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -369,7 +379,7 @@ async def test_a_name_that_does_not_resolve_is_a_failed_connection() -> None:
     assert error.message == "the host name does not resolve"
 
 
-@pytest.mark.parametrize("host", ["a" * 64 + ".test", "a..test", ".test", "a." * 150 + "test"])
+@pytest.mark.parametrize("host", ["a" * 64 + ".test", "a..test", ".test"])
 async def test_a_name_that_no_resolver_takes_is_no_valid_url(host: str) -> None:
     with pytest.raises(ValueError, match="is no valid URL"):
         await post(f"https://{host}/")
@@ -383,14 +393,11 @@ async def test_a_name_that_no_resolver_takes_is_no_valid_url(host: str) -> None:
 @given(host=st.text("abz09.-_%é漢[]:@", max_size=20), path=st.text(max_size=10))
 def test_whatever_the_url_only_our_own_errors_come_out(host: str, path: str) -> None:
     async def once() -> None:
-        try:
-            await post(f"https://{host}{CANARY}.test/{path}", egress_allow="")
-        except (ValueError, TargetError) as error:
-            assert CANARY not in str(error)
-            assert getattr(error, "reason", Reason.CONNECTION_FAILED) in {
-                Reason.CONNECTION_FAILED,
-                Reason.EGRESS_DENIED,
-            }
+        error = await outcome(post(f"https://{host}{CANARY}.test/{path}", egress_allow=""))
+        assert not isinstance(error, Response)
+        assert CANARY not in str(error)
+        if isinstance(error, TargetError):
+            assert error.reason in {Reason.CONNECTION_FAILED, Reason.EGRESS_DENIED}
 
     with asyncio.Runner() as runner:
         runner.run(once())
@@ -470,9 +477,10 @@ async def test_no_cookie_is_carried_from_one_post_to_the_next() -> None:
 
 async def test_a_body_without_end_is_cut_and_its_connection_given_up() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    async with listening(endless(head, b"400\r\n" + b"x" * 1024 + b"\r\n")) as bare, client(
-        max_response=1000
-    ) as http:
+    async with (
+        listening(endless(head, b"400\r\n" + b"x" * 1024 + b"\r\n")) as bare,
+        client(max_response=1000) as http,
+    ):
         started = monotonic()
         response = await http.post(f"http://{bare.authority}/", b"{}", HEADERS)
         assert monotonic() - started < 0.9
@@ -626,10 +634,11 @@ def test_no_header_that_a_receiver_writes_brings_the_client_down(date: bytes, wa
     async def once() -> None:
         head = b"HTTP/1.1 503 Away\r\nDate: " + date + b"\r\nRetry-After: " + wait
         async with listening(answering(head + b"\r\nContent-Length: 0\r\n\r\n")) as bare:
-            try:
-                await post(f"http://{bare.authority}/")
-            except TargetError as error:
-                assert error.reason is Reason.INVALID_RESPONSE  # noqa: PT017  # most are read, some are no header
+            answer = await outcome(post(f"http://{bare.authority}/"))
+        if isinstance(answer, TargetError):  # most are read, some are no header
+            assert answer.reason is Reason.INVALID_RESPONSE
+        else:
+            assert isinstance(answer, Response)
 
     with asyncio.Runner() as runner:
         runner.run(once())
@@ -672,7 +681,7 @@ def of_another_name(authority: trustme.CA) -> ssl.SSLContext:
 
 
 def expired(authority: trustme.CA) -> ssl.SSLContext:
-    past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     return server_context(authority.issue_cert("hooks.test", not_after=past))
 
 
@@ -720,10 +729,9 @@ async def test_no_line_of_any_log_holds_a_url_a_header_or_a_body(free_port: int,
     with everything_logged("DEBUG") as logged:
         async with Receiver(respond=bake) as receiver, client() as http:
             for call in calls:
-                try:
-                    await call(http, receiver)
-                except (TargetError, ValueError) as error:
-                    assert CANARY not in str(error)  # noqa: PT017  # some calls are answered
+                assert CANARY not in repr(await outcome(call(http, receiver))).replace(
+                    f"body=b'{CANARY}'", ""
+                )
         async with listening(saying(CANARY.encode() + b"\r\n\r\n")) as bare:
             await refused(f"http://{bare.authority}/{CANARY}")
     assert CANARY not in logged.text

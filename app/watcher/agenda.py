@@ -115,7 +115,9 @@ class Agenda:
         if due is None:
             record.due = None
         elif changed or record.due is None:
-            record.due = max(self._moment(due.timestamp(), now), record.not_before)
+            at_once = due == team.completed_at  # even if that is ahead of this clock, or of any
+            moment = now if at_once else self._moment(due.timestamp(), now)
+            record.due = max(moment, record.not_before)
             self._enqueue(key, record)
 
     def forget(self, key: TeamKey) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 
 from app.times import parse_http_date, steady
 
+RESOLUTION = 1.0  # second: a `Date` header cuts off the rest
+
 
 class ServerClock:
-    """Seconds since 1970 by the API server; at most a second and one answer's way behind, never ahead.
+    """Seconds since 1970 by the API server, right to within a second and closer with each answer.
 
     Between answers it goes by a steady clock, so a local clock that is set does not matter. Until the first
     answer it is the local clock.
@@ -16,6 +18,7 @@ class ServerClock:
     def __init__(self, ticks: Callable[[], float] = steady) -> None:
         self._ticks = ticks
         self._offset = time.time() - ticks()
+        self._learned = False
 
     def now(self) -> float:
         """Return the time."""
@@ -24,4 +27,7 @@ class ServerClock:
     def learn(self, headers: Mapping[str, str]) -> None:
         """Set the clock by the `Date` header of an answer that has just arrived."""
         if date := parse_http_date(headers.get("Date", "")):
-            self._offset = date.timestamp() - self._ticks()
+            least = date.timestamp() - self._ticks()
+            # What earlier answers told is kept where it can be true, so that the clock does not jump.
+            self._offset = min(max(self._offset, least), least + RESOLUTION) if self._learned else least
+            self._learned = True

@@ -79,6 +79,12 @@ class TestWhatIsDue:
         book.observe(finished(version=2), T0 + 1)
         assert taken(book, T0 + 1).completed_at == T0
 
+    @pytest.mark.parametrize("ahead", [1, 3600])
+    def test_a_completion_ahead_of_the_clock_is_not_waited_for(self, ahead: int) -> None:
+        book = agenda()
+        book.observe(finished(completed=T0 + ahead), T0)
+        assert taken(book, T0)
+
     def test_a_claim_is_looked_at_a_little_after_it_ends(self) -> None:
         book = agenda(Pace(random=lambda: 0.5))
         book.observe(finished(delivery=[claimed(at(140))]), T0)

@@ -1,6 +1,6 @@
 """The API server's clock, read from its answers."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
@@ -30,6 +30,26 @@ def test_it_goes_on_from_the_date_of_an_answer() -> None:
     assert clock.now() == date.timestamp()
     ticks.now += 2.5
     assert clock.now() == date.timestamp() + 2.5
+
+
+def test_answers_bring_it_closer_without_a_jump() -> None:
+    ticks = Ticks()
+    clock = ServerClock(ticks)
+    noon = datetime(2031, 1, 1, 12, 0, 0, tzinfo=UTC)
+
+    def answer(seconds: int) -> float:
+        clock.learn({"Date": format_datetime(noon + timedelta(seconds=seconds), usegmt=True)})
+        return clock.now() - noon.timestamp()
+
+    assert answer(0) == 0.0  # it was between 12:00:00 and 12:00:01
+    ticks.now += 0.25
+    assert answer(1) == 1.0  # so it had been 12:00:00.75 at least
+    ticks.now += 0.5
+    assert answer(1) == 1.5
+    ticks.now += 600.0
+    assert answer(600) == 601.0  # the local clock runs too fast
+    assert answer(-3600) == -3599.0  # the server's clock was set
+    assert answer(3600) == 3600.0
 
 
 @pytest.mark.parametrize("headers", [{}, {"Date": ""}, {"Date": "yesterday"}])

@@ -23,8 +23,8 @@ async def test_from_running_to_settled(
         events = [service.event(request) for request in service.requests]
         return sum((event["namespace"], event["team"]) == (namespace, "report") for event in events)
 
-    scope = {} if whole_cluster else {"namespaces": namespace}
-    async with watching(cluster.kubeconfig, service.url, resync=2.0, **scope) as watcher:
+    scope = "" if whole_cluster else namespace
+    async with watching(cluster.kubeconfig, service.url, resync=0.5, namespaces=scope) as watcher:
         await kube.team(namespace, "report", SPEC)
         await kube.finish(namespace, "report", phase="Running", completedAt=None)
         await kube.finish(namespace, "report", completedAt=None)
@@ -32,16 +32,17 @@ async def test_from_running_to_settled(
         await until(lambda: posts() == 1)
 
         # Its holder dies, so it is handed in again when the claim ends.
-        ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+        ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
         await kube.finish(namespace, "report", delivery=[claimed(ends)])
         seen = posts()
         await until(lambda: posts() > seen)
         assert datetime.now(UTC) >= ends
 
         await kube.finish(namespace, "report", delivery=[delivered()])
-        await watcher.reaches("agentteam_delivery_watch_relists_total", 2)
+        relists = await watcher.metric("agentteam_delivery_watch_relists_total")
+        await watcher.reaches("agentteam_delivery_watch_relists_total", relists + 1)
         seen = posts()
-        await watcher.reaches("agentteam_delivery_watch_relists_total", 4)
+        await watcher.reaches("agentteam_delivery_watch_relists_total", relists + 3)
         assert posts() == seen
 
         await kube.delete(TEAMS, namespace, "report")

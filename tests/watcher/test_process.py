@@ -25,9 +25,7 @@ POSTS = 'agentteam_delivery_watch_posts_total{{answer="{}"}}'
 class TestProbes:
     """Alive while it runs; ready while it has the teams and hears of changes."""
 
-    async def test_ready_after_the_first_list(
-        self, kube: Kube, server: FakeCluster, service: Service
-    ) -> None:
+    async def test_ready_once_listed(self, kube: Kube, server: FakeCluster, service: Service) -> None:
         await server.stop()
         async with watching(kube.kubeconfig, service.url) as watcher:
             assert await watcher.get("/healthz") == (200, {"status": "ok", "checks": {"loop": "ok"}})
@@ -184,9 +182,7 @@ class TestEnd:
         await until(ended)
 
 
-async def test_the_address_may_have_a_path_and_user_info(
-    kube: Kube, service: Service, tmp_path: Path
-) -> None:
+async def test_an_address_with_a_path_and_user_info(kube: Kube, service: Service, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("canary")
     url = f"http://user:word@127.0.0.1:{service.port}/base/?query"
