@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.metadata import version
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import TracebackType
 from typing import Self
@@ -31,6 +32,7 @@ from app.times import parse_http_date, parse_retry_after
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
 BODY_PATIENCE = 1.0  # seconds for an answer's body: its head alone decides, a trickle must not
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; the last 32 bits are the address meant
 V4_COMPATIBLE = IPv6Network("::/96")  # RFC 4291, deprecated
@@ -113,7 +115,10 @@ class HttpClient:
             trust_env=False,
             # A receiver's cookies would travel on to other teams' messages.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={"accept-encoding": "identity"},  # nothing is unpacked, so nothing can explode
+            headers={
+                "accept-encoding": "identity",  # nothing is unpacked, so nothing can explode
+                "user-agent": USER_AGENT,
+            },
         )
 
     async def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> Response:

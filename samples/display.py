@@ -5,7 +5,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -51,7 +51,8 @@ class Display:
 
     def title(self, text: str) -> None:
         """Say what this is."""
-        self._console.print(Text(text, "bold"), end="\n\n")
+        self._print(Text(text, "bold"))
+        self._print()
 
     def step(self, what: str, detail: str = "") -> None:
         """Say what has just happened, and when."""
@@ -65,30 +66,19 @@ class Display:
 
     def webhook(self, receipts: Iterable[Document]) -> None:
         """Show what the webhook received, as it came."""
-        self._heading("What the webhook received")
-        for receipt in receipts:
-            headers = [(f"\n{name}: ", receipt["headers"].get(name)) for name in TELLING]
-            head = Text.assemble(
-                (f"{receipt['method']} {receipt['path']}", "bold"),
-                *(part for name, value in headers if value for part in ((name, "dim"), value)),
-            )
-            self._body(head)
-            self._body(JSON(receipt["body"]))
+        self._section(
+            "What the webhook received", *(part for receipt in receipts for part in _request(receipt))
+        )
 
     def slack(self, receipts: Iterable[Document]) -> None:
         """Show what Slack received, as its readers see it."""
-        self._heading("What Slack received")
-        for receipt in receipts:
-            for block in json.loads(receipt["body"])["blocks"]:
-                self._body(_block(block))
+        messages = [json.loads(receipt["body"]) for receipt in receipts]
+        blocks = [_block(block) for message in messages for block in message["blocks"]]
+        self._section("What Slack received", *blocks)
 
     def ledger(self, team: Document) -> None:
         """Show what the team's status says of its delivery."""
-        name, namespace = team["metadata"]["name"], team["metadata"]["namespace"]
-        self._heading(
-            f"What status.delivery[] of {name} in {namespace} says; its phase stays {team['status']['phase']}"
-        )
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="", leading=1)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), leading=1)
         table.add_column(_pair("Target", "type"))
         table.add_column()
         table.add_column(_pair("Phase", "reason"))
@@ -105,30 +95,30 @@ class Display:
                 str(entry["attempts"]),
                 _pair(entry["target"], entry["message"], ""),
             )
-        self._body(table, gap=0)
+        name, phase = team["metadata"]["name"], team["status"]["phase"]
+        self._section(f"What status.delivery[] of {name} says; the team's phase is {phase}", table)
 
     def closing(self, sentence: str) -> None:
         """Say how it ended."""
-        self._console.print(Text.assemble((sentence, "bold"), f" {self.elapsed}"))
+        self._print()
+        self._print(Text(sentence, "bold"))
 
     def trouble(self, sentences: Iterable[str], programs: Iterable[Program]) -> None:
         """Show the ends of the logs, and below them, where the eye is, what went wrong."""
         for program in programs:
-            self._heading(f"The last that “{program.name}” logged")
+            self._section(f"The end of what “{program.name}” logged")
             # Not folded: a line of JSON stays one.
-            self._console.print("\n".join(program.lines[-TAIL:]) or "(nothing)", style="dim", soft_wrap=True)
-        self._console.print()
+            self._console.print("\n".join(program.lines[-TAIL:]) or "nothing", style="dim", soft_wrap=True)
+        self._print()
         for sentence in sentences:
-            self._console.print(Text(f"✘ {sentence}", "bold red"))
-        self._console.print(f"The demo failed after {self.elapsed}.")
+            self._print(Text(f"✘ {sentence}", "bold red"))
 
-    def _heading(self, text: str) -> None:
+    def _section(self, title: str, *parts: RenderableType) -> None:
         self._print()
-        self._print(Rule(Text(text, "bold"), align="left", style="dim"))
-        self._print()
-
-    def _body(self, what: RenderableType, gap: int = 1) -> None:
-        self._print(Padding(what, (0, 2, gap, 2)))
+        self._print(Rule(Text(title, "bold"), align="left", style="dim"))
+        for part in parts:
+            self._print()
+            self._print(Padding(part, (0, 2)))
 
     def _print(self, what: RenderableType = "") -> None:
         if self._console.is_terminal:
@@ -138,6 +128,21 @@ class Display:
             self._console.print(what)
         # A file needs no blanks up to its margin.
         self._console.print("\n".join(line.rstrip() for line in plain.get().splitlines()), soft_wrap=True)
+
+
+def _request(receipt: Document) -> Iterator[RenderableType]:
+    """Render a request: its head, then its body."""
+    yield Text("\n").join(
+        [
+            Text(f"{receipt['method']} {receipt['path']}", "bold"),
+            *(
+                Text.assemble((f"{name}: ", "dim"), receipt["headers"][name])
+                for name in TELLING
+                if name in receipt["headers"]
+            ),
+        ]
+    )
+    yield JSON(receipt["body"])
 
 
 def _pair(first: str, second: str = "", style: str = "bold") -> Text:
