@@ -96,13 +96,13 @@ async def _run(app: FastAPI, settings: ServiceSettings) -> None:
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if server.started and not serving.done():
-        log.info("draining", seconds=settings.drain_timeout)
+        log.info("draining", seconds=settings.drains)
         try:
-            async with asyncio.timeout(settings.drain_timeout):
+            async with asyncio.timeout(settings.drains):
                 await app.state.service.dispatcher.drain()
         except TimeoutError:
             # What is in flight stays claimed, and is taken over when its claim ends.
-            log.warning("drain_cut_short", seconds=settings.drain_timeout)
+            log.warning("drain_cut_short", seconds=settings.drains)
             server.force_exit = True
     server.should_exit = True
     await serving

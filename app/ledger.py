@@ -147,7 +147,7 @@ def _wanted(event: CompletionEvent, targets: Collection[str], recorded: Collecti
 
 
 def _asked_again(receipt: Receipt | None, event: CompletionEvent) -> bool:
-    if receipt is None or receipt.id is None:  # never sent, or somebody else's
+    if receipt is None or not receipt.id:  # never sent, or somebody else's
         return False
     return event.redeliver == "all" or (event.redeliver == "failed" and receipt.phase is Phase.FAILED)
 

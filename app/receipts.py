@@ -59,11 +59,12 @@ class Receipt(BaseModel):
     def from_wire(cls, entry: Mapping[str, Any]) -> Self:
         """Read an entry; fields that do not fit, which only another writer leaves, count as absent."""
         try:
-            return cls.model_validate(entry)
+            return cls.model_validate(entry, by_alias=True, by_name=False)
         except ValidationError as error:
             wrong = {str(item["loc"][0]) for item in error.errors()}
             rest = {key: value for key, value in entry.items() if key not in wrong}
-            return cls.model_validate({"name": str(entry.get("name", "")), **rest})
+            named = {"name": str(entry.get("name", "")), **rest}
+            return cls.model_validate(named, by_alias=True, by_name=False)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the entry as it is written: absent fields left out, counters always there."""

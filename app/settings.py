@@ -27,6 +27,7 @@ def _blank_is_none(value: Any) -> Any:
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
+OptionalSeconds = Annotated[Seconds | None, BeforeValidator(_blank_is_none)]
 Count = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -85,8 +86,8 @@ class ServiceSettings(CommonSettings):
     target_timeout: Seconds = 60.0  # all attempts and the waits between them
     backoff_initial: Seconds = 0.5  # at most 0.5 s, 1 s, 2 s between attempts
     record_timeout: Seconds = 60.0  # how long an API server that is away is ridden out
-    wait_limit: Annotated[Seconds | None, BeforeValidator(_blank_is_none)] = None
-    drain_timeout: Seconds = 25.0  # within Kubernetes' default grace period of 30 s
+    wait_limit: OptionalSeconds = None  # how long a caller who says nothing waits; see `waits`
+    drain_timeout: OptionalSeconds = None  # from SIGTERM to the end; see `drains`
 
     max_in_flight: Count = 200  # events
     max_targets: Count = 1000  # of one team
@@ -103,12 +104,29 @@ class ServiceSettings(CommonSettings):
                 "ATTEMPT_TIMEOUT is longer than TARGET_TIMEOUT, so that no attempt could ever end in time;"
                 " lower the one or raise the other"
             )
+        if self.backoff_initial >= self.target_timeout:
+            raise ValueError(
+                "BACKOFF_INITIAL is not shorter than TARGET_TIMEOUT, so that nothing would be tried again;"
+                " lower the one or raise the other"
+            )
+        if self.drains < self.attempt_timeout:
+            raise ValueError(
+                "DRAIN_TIMEOUT is shorter than ATTEMPT_TIMEOUT, so that attempts in flight would be cut off;"
+                " raise it, and the pod's grace period with it"
+            )
         return self
 
     @property
     def waits(self) -> float:
         """Seconds a caller who says nothing is kept waiting for the report."""
         return self.wait_limit if self.wait_limit is not None else self.target_timeout + 15.0
+
+    @property
+    def drains(self) -> float:
+        """Seconds that a draining process has: 25 by default, within Kubernetes' grace period of 30."""
+        if self.drain_timeout is not None:
+            return self.drain_timeout
+        return self.attempt_timeout + self.api_timeout + 5.0  # the last attempt, its record, some room
 
     @property
     def claim_life(self) -> timedelta:

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -108,8 +108,7 @@ async def _run(sample: Path) -> int:
         display.webhook(webhook)
         display.slack(slack)
         display.ledger(team)
-        faults = list(_faults(team, {"webhook": len(webhook), "slack": len(slack)}))
-        if faults:
+        if faults := list(_faults(team, webhook=len(webhook), slack=len(slack))):
             display.trouble(faults, processes.programs)
             return 1
         display.closing(
@@ -132,6 +131,8 @@ async def _interruptible(story: Coroutine[Any, Any, Document]) -> Document:
     try:
         return await task
     except asyncio.CancelledError:
+        if not caught:
+            raise
         raise Interrupted(caught[0]) from None
 
 
@@ -219,7 +220,7 @@ def _redirect(team: Document, receiver: str) -> None:
     """Have its webhooks call the receiver."""
     for target in _targets(team):
         if target["type"] == "webhook":
-            target["url"] = receiver + urlsplit(target["url"]).path
+            target["url"] = receiver + urlsplit(target.get("url", "")).path
 
 
 async def _prepare(kube: Kube, team: Document, slack: str) -> None:
@@ -248,7 +249,7 @@ async def _settled(kube: Kube, team: Document) -> Document | None:
     return team if len(settled) == len(_targets(team)) else None
 
 
-def _faults(team: Document, received: Mapping[str, int]) -> Iterator[str]:
+def _faults(team: Document, **received: int) -> Iterator[str]:
     """Say what is not as it should be."""
     for entry in team["status"]["delivery"]:
         expected = EXPECTED.get(entry["type"])

@@ -5,7 +5,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
@@ -24,7 +24,7 @@ from samples.processes import Program
 Document = dict[str, Any]
 
 WIDTH = 100  # columns of a file, and the most that is used of a terminal
-TAIL = 10  # lines of a log
+TAIL = 15  # lines of a log
 TELLING = ("content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature")
 MARKS = {"Delivered": ("✔", "green"), "Failed": ("✘", "red")}
 MRKDWN = re.compile(r"\*(?P<bold>[^*\n]+)\*|`(?P<cyan>[^`\n]+)`")
@@ -66,15 +66,14 @@ class Display:
 
     def webhook(self, receipts: Iterable[Document]) -> None:
         """Show what the webhook received, as it came."""
-        self._section(
-            "What the webhook received", *(part for receipt in receipts for part in _request(receipt))
-        )
+        parts = [part for receipt in receipts for part in _request(receipt)]
+        self._section("What the webhook received", *parts)
 
     def slack(self, receipts: Iterable[Document]) -> None:
         """Show what Slack received, as its readers see it."""
         messages = [json.loads(receipt["body"]) for receipt in receipts]
-        blocks = [_block(block) for message in messages for block in message["blocks"]]
-        self._section("What Slack received", *blocks)
+        parts = [_block(block) for message in messages for block in message["blocks"]]
+        self._section("What Slack received", *parts)
 
     def ledger(self, team: Document) -> None:
         """Show what the team's status says of its delivery."""
@@ -92,8 +91,8 @@ class Display:
                 Text(mark, colour),
                 _pair(entry["phase"], entry["reason"], colour),
                 str(entry.get("httpStatus", "-")),
-                str(entry["attempts"]),
-                _pair(entry["target"], entry["message"], ""),
+                str(entry.get("attempts", "-")),
+                _pair(entry.get("target", "-"), entry["message"], ""),
             )
         name, phase = team["metadata"]["name"], team["status"]["phase"]
         self._section(f"What status.delivery[] of {name} says; the team's phase is {phase}", table)
@@ -106,19 +105,23 @@ class Display:
     def trouble(self, sentences: Iterable[str], programs: Iterable[Program]) -> None:
         """Show the ends of the logs, and below them, where the eye is, what went wrong."""
         for program in programs:
-            self._section(f"The end of what “{program.name}” logged")
-            # Not folded: a line of JSON stays one.
-            self._console.print("\n".join(program.lines[-TAIL:]) or "nothing", style="dim", soft_wrap=True)
+            if program.lines:
+                self._heading(f"The end of what “{program.name}” logged")
+                # A line of JSON stays one.
+                self._console.print("\n".join(program.lines[-TAIL:]), style="dim", soft_wrap=True)
         self._print()
         for sentence in sentences:
-            self._print(Text(f"✘ {sentence}", "bold red"))
+            self._console.print(Text(f"✘ {sentence}", "bold red"), soft_wrap=True)
 
     def _section(self, title: str, *parts: RenderableType) -> None:
-        self._print()
-        self._print(Rule(Text(title, "bold"), align="left", style="dim"))
-        for part in parts:
+        self._heading(title)
+        for part in parts or ("(nothing)",):
             self._print()
             self._print(Padding(part, (0, 2)))
+
+    def _heading(self, title: str) -> None:
+        self._print()
+        self._print(Rule(Text(title, "bold"), align="left", style="dim"))
 
     def _print(self, what: RenderableType = "") -> None:
         if self._console.is_terminal:
@@ -130,19 +133,13 @@ class Display:
         self._console.print("\n".join(line.rstrip() for line in plain.get().splitlines()), soft_wrap=True)
 
 
-def _request(receipt: Document) -> Iterator[RenderableType]:
-    """Render a request: its head, then its body."""
-    yield Text("\n").join(
-        [
-            Text(f"{receipt['method']} {receipt['path']}", "bold"),
-            *(
-                Text.assemble((f"{name}: ", "dim"), receipt["headers"][name])
-                for name in TELLING
-                if name in receipt["headers"]
-            ),
-        ]
-    )
-    yield JSON(receipt["body"])
+def _request(receipt: Document) -> tuple[RenderableType, RenderableType]:
+    """Render a request: its head and its body."""
+    head = Text.assemble((f"{receipt['method']} {receipt['path']}", "bold"))
+    for name in TELLING:
+        if value := receipt["headers"].get(name):
+            head.append(f"\n{name}: ", "dim").append(value)
+    return head, JSON(receipt["body"])
 
 
 def _pair(first: str, second: str = "", style: str = "bold") -> Text:

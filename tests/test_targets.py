@@ -220,8 +220,6 @@ URLS = [
     (f"//user:{CANARY}@hooks.example.com/a", "(not a URL)"),
     (CANARY, "(not a URL)"),
     (f"/{CANARY}", "(not a URL)"),
-    (f"https://bob:12/{CANARY}@hooks.example.com/a", "(not a URL)"),
-    (f"https://bob:12/{CANARY}%40@hooks.example.com/a", "(not a URL)"),
     ("https://hooks.example.com/a\x1b[31mb", "https://hooks.example.com/a [31mb"),
     ("https://hooks.example.com/\u202ea", "https://hooks.example.com/ a"),
     ("https://hooks.example.com/ü/ä", "https://hooks.example.com/ü/ä"),

@@ -138,6 +138,18 @@ class TestWatch:
         assert lists(server) == 1
         assert service.teams == ["team-0", "team-1", "team-2"]
 
+    async def test_a_watch_that_lasted_is_opened_again_without_delay(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
+        pace = replace(QUICK, watch_healthy=0.0, reconnect=Backoff(60.0, 60.0))
+        async with watching(kube.kubeconfig, service.url, pace=pace) as watcher:
+            for number in range(3):
+                await until(lambda: watches(server) == number + 1)  # noqa: B023  # asked at once
+                await server.drop_watches()
+                await watcher.reaches(RESTARTS.format("closed"), number + 1)
+            await finish(kube, "report")
+            await until(lambda: service.teams == ["report"])
+
     async def test_a_watch_that_is_closed_at_once_is_no_hot_loop(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:

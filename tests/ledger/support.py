@@ -1,0 +1,150 @@
+"""What the ledger's suites stand on: a receiver that counts by path, one address before several replicas."""
+
+import asyncio
+import itertools
+import re
+from collections import defaultdict
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.harness.kube import TEAMS, Kube
+from tests.harness.receiver import Received, Receiver
+from tests.harness.service import Service
+
+Entries = dict[str, dict[str, Any]]
+"""A team's ledger by the names of its targets."""
+
+
+class Outcomes(Receiver):
+    """Answers by the last word of the path: `flaky` with 503 the first time, `gone` with 404, others with 200."""
+
+    def __init__(self, *, delay: float = 0.0) -> None:
+        super().__init__(respond=self._answer)
+        self._delay = delay  # seconds before each answer
+        self._refused: set[str] = set()
+
+    def target(self, team: str, name: str) -> dict[str, Any]:
+        """A target whose name says what it comes to, and whose sends are told apart from other teams'."""
+        if name == "slack":
+            return {"type": "slack", "name": name, "credentialsSecret": f"slack-{team}"}
+        if name == "email":
+            return {"type": "email", "name": name, "to": ["a@example.com"]}
+        return {"type": "webhook", "name": name, "url": f"{self.url}/{team}/{name}"}
+
+    async def slack_secret(self, kube: Kube, namespace: str, team: str) -> None:
+        """Create the Secret that a team's target `slack` names."""
+        await kube.secret(namespace, f"slack-{team}", {"slack-webhook-url": f"{self.url}/{team}/slack"})
+
+    @property
+    def sends(self) -> dict[str, list[Received]]:
+        """All that came, by team and target."""
+        sends = defaultdict(list)
+        for request in self.requests:
+            sends[request.path.lstrip("/")].append(request)
+        return sends
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        word = request.path.rpartition("/")[2]
+        first = request.path not in self._refused
+        self._refused.add(request.path)
+        await asyncio.sleep(self._delay)
+        if word == "flaky" and first:
+            return web.Response(status=503)
+        return web.Response(status=404 if word == "gone" else 200, text="ok")
+
+
+class Front:
+    """One address before several replicas, as a Kubernetes Service is: a connection goes to the next that is up."""
+
+    def __init__(self, *replicas: Service) -> None:
+        self.replicas = list(replicas)
+        self._turns = itertools.count()
+        self._links: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for link in self._links:
+            link.cancel()
+        await asyncio.gather(*self._links, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = asyncio.create_task(self._link(reader, writer))
+        self._links.add(link)
+        link.add_done_callback(self._links.discard)
+
+    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass bytes to and fro until either side ends; a caller whom nobody takes is hung up on."""
+        turn = next(self._turns)
+        try:
+            for number in range(len(self.replicas)):
+                replica = self.replicas[(turn + number) % len(self.replicas)]
+                with suppress(OSError):
+                    far_reader, far_writer = await asyncio.open_connection("127.0.0.1", replica.port)
+                    break
+            else:
+                return
+            try:
+                there = asyncio.create_task(_pass_on(reader, far_writer))
+                back = asyncio.create_task(_pass_on(far_reader, writer))
+                await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in (there, back):
+                    way.cancel()
+                await asyncio.gather(there, back, return_exceptions=True)
+                await _close(far_writer)
+        finally:
+            await _close(writer)
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+async def ledger(kube: Kube, namespace: str, team: str) -> Entries:
+    """Read a team's ledger by name."""
+    return {entry["name"]: entry for entry in await kube.delivery(namespace, team)}
+
+
+def settled(entries: Entries, targets: int) -> bool:
+    """Whether so many targets are on record, each of them with its outcome."""
+    return len(entries) == targets and all(entry["phase"] != "Pending" for entry in entries.values())
+
+
+async def history(kube: Kube, namespace: str, since: str) -> list[Entries]:
+    """Tell how the ledgers of a namespace changed after a resourceVersion."""
+    return [
+        {entry["name"]: entry for entry in event["object"].get("status", {}).get("delivery", [])}
+        async for event in kube.watch(TEAMS, namespace, resourceVersion=since, timeoutSeconds=1)
+    ]
+
+
+async def metric(service: Service, sample: str) -> float:
+    """Return the value of a sample, named with its labels as Prometheus writes them; 0 when absent."""
+    text = (await service.request("GET", "/metrics")).content.decode()
+    found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def ids(sends: list[Received]) -> set[str]:
+    """The `webhook-id`s of requests."""
+    return {request.headers["webhook-id"] for request in sends}

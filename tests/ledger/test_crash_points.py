@@ -1,0 +1,194 @@
+"""A process dies at each step of an event's way, or at any moment: every target settles, and none twice in vain."""
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from app.faults import STEPS
+from tests.harness.cluster import Cluster
+from tests.harness.receiver import Received
+from tests.harness.service import Service, Watcher, lifecycle
+from tests.harness.waiting import until
+from tests.ledger.support import Entries, Front, Outcomes, ids, ledger, settled
+
+# With these a claim lives for 7 s: 2 s, 1 s, and a margin of 2 * 1 s + 2 s.
+SETTINGS: dict[str, object] = {"attempt_timeout": 1, "target_timeout": 2, "record_timeout": 1, "api_timeout": 1}
+SOON = 30.0  # seconds from a death to the last outcome: a new process, the claim's end, the watcher's margin
+SENT = {"a": 1, "b": 1, "flaky": 2, "slack": 1}
+"""The targets that something is sent to, and how often when nobody dies."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """What a process leaves that dies at a step: of the targets that something is sent to, how many were …"""
+
+    claimed: bool
+    sent: str = "none"
+    recorded: str = "none"
+    email: bool = True  # False where its outcome, which needs no answer, would reach the step too soon
+
+
+DEATHS = {
+    "read": Death(claimed=False),
+    "claim-written": Death(claimed=True),
+    "claimed": Death(claimed=True),
+    "sending": Death(claimed=True),
+    "answered": Death(claimed=True, sent="some"),
+    "waiting": Death(claimed=True, sent="some", recorded="not all"),
+    "recording": Death(claimed=True, sent="some", email=False),
+    "record-written": Death(claimed=True, sent="some", recorded="some", email=False),
+    "settled": Death(claimed=True, sent="all", recorded="all"),
+}
+
+
+def amounts(names: list[str]) -> set[str]:
+    """The words that are true of so many of the targets."""
+    return {"some" if names else "none", "all" if len(names) == len(SENT) else "not all"}
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What was seen of a death: the exit code, the ledger at the end, what came before the next life and in it."""
+
+    code: int
+    entries: Entries
+    before: dict[str, list[Received]]
+    after: dict[str, list[Received]]
+    seconds: float
+
+
+async def die_and_live(cluster: Cluster[Any], step: str) -> Aftermath:
+    """Have a service die at a step, start another, and wait until the watcher has had everything settled."""
+    kube = cluster.kube
+    namespace = await kube.fresh_namespace()
+    names = [*SENT, "email"] if DEATHS[step].email else [*SENT]
+
+    async def all_settled() -> Entries | None:
+        entries = await ledger(kube, namespace, "team")
+        return entries if settled(entries, len(names)) else None
+
+    async with (
+        Outcomes() as receiver,
+        Service(cluster.kubeconfig, crash_at=step, **SETTINGS) as dying,
+        Front(dying) as front,
+        Watcher(cluster.kubeconfig, front.url, namespaces=namespace),
+    ):
+        await receiver.slack_secret(kube, namespace, "team")
+        await kube.team(namespace, "team", lifecycle(*(receiver.target("team", name) for name in names)))
+        await kube.finish(namespace, "team")
+        await until(lambda: dying.ended)
+        died = monotonic()
+        front.replicas = []
+        async with Service(cluster.kubeconfig, **SETTINGS) as next_life:
+            reborn = monotonic()
+            front.replicas = [next_life]
+            entries = await until(all_settled, SOON)
+            seconds = monotonic() - died
+    # Nobody is left who could send: what has come is all that ever comes.
+    sends = {name: receiver.sends[f"team/{name}"] for name in SENT}
+    return Aftermath(
+        await dying.stop(),
+        entries,
+        {name: [one for one in sends[name] if one.at < reborn] for name in SENT},
+        {name: [one for one in sends[name] if one.at >= reborn] for name in SENT},
+        seconds,
+    )
+
+
+@pytest.fixture(scope="module")
+async def deaths(cluster: Cluster[Any]) -> AsyncIterator[dict[str, asyncio.Task[Aftermath]]]:
+    """Have all the deaths at once, since each mostly waits for a claim to end."""
+    tasks = {step: asyncio.create_task(die_and_live(cluster, step)) for step in STEPS}
+    yield tasks
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_killed_at(deaths: dict[str, asyncio.Task[Aftermath]], step: str) -> None:
+    death, found = DEATHS[step], await deaths[step]
+    assert found.code == 70
+    assert found.seconds < SOON
+
+    # What it left.
+    sent = [name for name in SENT if found.before[name]]
+    recorded = [name for name in SENT if death.claimed and not found.entries[name].get("takeovers")]
+    assert death.sent in amounts(sent)
+    assert death.recorded in amounts(recorded)
+    assert set(recorded) <= set(sent)
+
+    # What became of it.
+    reasons = {name: entry["reason"] for name, entry in found.entries.items()}
+    assert reasons == dict.fromkeys(SENT, "Delivered") | ({"email": "NotImplemented"} if death.email else {})
+    for name, times in SENT.items():
+        before, after, entry = found.before[name], found.after[name], found.entries[name]
+        if name in recorded:
+            assert (len(before), len(after)) == (times, 0), f"{name} was on record, and is not sent again"
+        elif name == "flaky":
+            assert len(after) == (1 if before else 2), "what had answered 503 once is tried once more"
+        else:
+            assert len(after) == 1, f"{name} was not on record, and is sent by whoever takes over"
+        assert entry["attempts"] == len(before if name in recorded else after)
+        assert entry.get("takeovers", 0) == (death.claimed and name not in recorded)
+        assert "claimedBy" not in entry
+        if name == "slack":
+            assert len({request.body for request in before + after}) == 1
+        else:
+            assert ids(before + after) == {entry["id"]}
+
+
+@pytest.mark.timeout(240)
+async def test_killed_with_kill_9_at_eight_random_moments(cluster: Cluster[Any]) -> None:
+    kube = cluster.kube
+    namespace = await kube.fresh_namespace()
+    chance = random.Random(9)  # noqa: S311  # the same moments in every run
+    teams: list[str] = []
+    names = [*SENT, "email"]
+
+    async def all_settled() -> dict[str, Entries] | None:
+        ledgers = {team: await ledger(kube, namespace, team) for team in teams}
+        return ledgers if all(settled(entries, len(names)) for entries in ledgers.values()) else None
+
+    async with (
+        Outcomes(delay=0.05) as receiver,
+        Front() as front,
+        Watcher(cluster.kubeconfig, front.url, namespaces=namespace),
+    ):
+        for life in range(8):
+            async with Service(cluster.kubeconfig, **SETTINGS) as service:
+                front.replicas = [service]
+                for number in range(2):
+                    team = f"team-{life}-{number}"
+                    teams.append(team)
+                    await receiver.slack_secret(kube, namespace, team)
+                    await kube.team(namespace, team, lifecycle(*(receiver.target(team, name) for name in names)))
+                    await kube.finish(namespace, team)
+                await asyncio.sleep(chance.uniform(0.0, 0.3))  # the moment, not a wait for anything
+                assert await service.stop(signal.SIGKILL) == -signal.SIGKILL
+                front.replicas = []
+        async with Service(cluster.kubeconfig, **SETTINGS) as service:
+            front.replicas = [service]
+            ledgers = await until(all_settled, SOON)
+
+    sends = receiver.sends
+    doubled = taken_over = 0
+    for team, entries in ledgers.items():
+        assert entries["email"]["reason"] == "NotImplemented"
+        for name, times in SENT.items():
+            entry, sent = entries[name], sends[f"{team}/{name}"]
+            takeovers = entry.get("takeovers", 0)
+            assert entry["phase"] == "Delivered"
+            assert times <= len(sent) <= times + takeovers, f"{team}/{name}: {entry}"
+            if name != "slack":
+                assert ids(sent) == {entry["id"]}
+            doubled += len(sent) > times
+            taken_over += bool(takeovers)
+    print(f"{len(teams) * len(names)} targets, {taken_over} taken over, {doubled} sent twice")
+    assert taken_over, "no kill fell amid a dispatch, so that nothing was shown"

@@ -1,0 +1,213 @@
+"""The demo shows the main job, says by its exit code whether it was done, and leaves nothing behind."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+from rich.cells import cell_len
+
+from tests.harness.real_cluster import SCRIPT
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / "samples/delivery-team.yaml"
+DEMO = (sys.executable, "-m", "samples.demo")
+ASTRAY = {
+    # What a user may happen to have set; each of these would lead the demo elsewhere.
+    "DELIVERY_AUTH": "kubernetes",
+    "DELIVERY_PORT": "1",
+    "DELIVERY_NAMESPACES": "elsewhere",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+    "KUBECONFIG": "nowhere",
+}
+
+
+@pytest.fixture
+def real_assets() -> str:
+    """Find the folder of a real kube-apiserver."""
+    found = subprocess.run([SCRIPT, "find"], check=False, capture_output=True, text=True)
+    if found.returncode:
+        pytest.skip("no kube-apiserver: set KUBEBUILDER_ASSETS or run tests/harness/apiserver build")
+    return found.stdout.strip()
+
+
+@pytest.fixture(params=["fake", "real"])
+def assets(request: pytest.FixtureRequest) -> str:
+    """Run a test twice: against the fake API and against a real one."""
+    return "" if request.param == "fake" else str(request.getfixturevalue("real_assets"))
+
+
+@contextmanager
+def demo(folder: Path, *arguments: str | Path, assets: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Start the demo, its temporary files in a folder of the test's own."""
+    with subprocess.Popen(
+        (*DEMO, *arguments),
+        cwd=ROOT,
+        env=environment(folder, assets),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
+        yield process
+
+
+def environment(folder: Path, assets: str = "") -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+    return inherited | ASTRAY | {"TMPDIR": str(folder), "KUBEBUILDER_ASSETS": assets}
+
+
+def output(process: subprocess.Popen[str], until: str | None = None) -> str:
+    """Read what the demo says, to its end or up to the line that holds some words."""
+    assert process.stdout
+    said = ""
+    for line in process.stdout:
+        said += line
+        if until and until in line:
+            return said
+    assert until is None, said
+    return said
+
+
+def running(folder: Path) -> dict[int, str]:
+    """Find the demo's processes, which all inherit the name of its folder, and their command lines."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"TMPDIR={folder}\0".encode() in (process / "environ").read_bytes():
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
+    return found
+
+
+def find(folder: Path, words: str) -> int:
+    """Wait for one of the demo's processes; return its id."""
+    deadline = monotonic() + 20
+    while monotonic() < deadline:
+        for pid, command in running(folder).items():
+            if words in command:
+                return pid
+        sleep(0.01)
+    raise AssertionError(f"no process {words}: {running(folder)}")
+
+
+def assert_nothing_is_left(folder: Path) -> None:
+    assert not running(folder)
+    assert not list(folder.iterdir())
+
+
+def test_it_delivers_to_webhook_and_slack_and_shows_what_became_of_each_target(
+    tmp_path: Path, assets: str
+) -> None:
+    began = monotonic()
+    with demo(tmp_path, assets=assets) as process:
+        said = output(process)
+    assert process.returncode == 0, said
+    assert monotonic() - began < 20
+    for words in (
+        "a real one" if assets else "a fake",
+        "with the webhook's address replaced",
+        "POST /reports",
+        "webhook-id: msg_",
+        '"event": "team.completed"',
+        '"path": "/workspace/output/report.md"',
+        "✅ Team report finished",
+        "The report of report is ready: Completed.",
+        "the team's phase is Completed",
+    ):
+        assert words in said
+    for row in (
+        r"archive +✔ +Delivered +200 +1 +http://127\.0\.0\.1:\d+/reports\n +webhook +Delivered ",
+        r"slack +✔ +Delivered +200 +1 +secret/slack-credentials\n +slack +Delivered ",
+        r"email +✘ +Failed +- +0 +editors@example\.com\n +email +NotImplemented ",
+    ):
+        assert re.search(row, said), said
+    assert "\x1b" not in said, "colours are for terminals"
+    assert_nothing_is_left(tmp_path)
+
+
+def test_it_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    reader, terminal = pty.openpty()
+    narrow = environment(tmp_path) | {"COLUMNS": "80", "TERM": "xterm-256color"}
+    with subprocess.Popen(DEMO, cwd=ROOT, env=narrow, stdout=terminal, start_new_session=True) as process:
+        os.close(terminal)
+        said = b""
+        with suppress(OSError):  # the terminal's end
+            while part := os.read(reader, 65_536):
+                said += part
+        os.close(reader)
+    assert process.returncode == 0
+    assert b"\x1b[32m" in said, "green"
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode()).splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    assert any(re.search(r"http://127\.0\.0\.1:\d+/reports *$", line) for line in lines), (
+        "addresses stay whole"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True)],
+)
+def test_a_signal_ends_it_with_all_its_processes(
+    tmp_path: Path, number: signal.Signals, to_all: bool
+) -> None:
+    with demo(tmp_path) as process:
+        output(process, until="agentteam-delivery serve")
+        assert len(running(tmp_path)) >= 5
+        (os.killpg if to_all else os.kill)(process.pid, number)
+        said = output(process)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in said
+    assert_nothing_is_left(tmp_path)
+
+
+def test_ctrl_c_while_a_real_api_starts_leaves_no_server(tmp_path: Path, real_assets: str) -> None:
+    with demo(tmp_path, assets=real_assets) as process:
+        find(tmp_path, "/kube-apiserver ")
+        os.killpg(process.pid, signal.SIGINT)
+        said = output(process)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert_nothing_is_left(tmp_path)
+
+
+def test_it_fails_with_a_sentence_and_the_logs_when_a_process_dies(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        output(process, until="agentteam-delivery serve")
+        os.kill(find(tmp_path, "agentteam-delivery serve"), signal.SIGKILL)
+        said = output(process)
+    assert process.returncode == 1
+    assert said.endswith("✘ “serve” has ended (SIGKILL).\n")
+    assert '"event": "serving"' in said
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "sentence"),
+    [
+        ("type: webhook", "type: pigeon", 'Unsupported value: "pigeon"'),
+        ("credentialsSecret: slack-credentials", "", "slack should be Delivered, but is InvalidTarget"),
+        ("namespace: research", "", "is no AgentTeam with a namespace"),
+    ],
+)
+def test_it_fails_with_a_sentence_when_a_target_does_not_end_as_it_should(
+    tmp_path: Path, line: str, instead: str, sentence: str
+) -> None:
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    sample = tmp_path / "team.yaml"
+    sample.write_text(SAMPLE.read_text().replace(line, instead))
+    with demo(folder, "--sample", sample) as process:
+        said = output(process)
+    assert process.returncode == 1
+    assert sentence in said
+    assert "Traceback" not in said
+    assert_nothing_is_left(folder)

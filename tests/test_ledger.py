@@ -1,0 +1,584 @@
+"""The ledger's moves: which targets an event claims, what settles, and that nobody else's entry is touched."""
+
+import copy
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import ClaimInFlight, UnknownTarget
+from app.events import CompletionEvent, Redeliver
+from app.ledger import Claim, Plan, Terms, holds, plan, replaced, settle
+from app.reasons import Reason
+from app.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
+from app.targets import SlackTarget, WebhookTarget
+from app.times import format_time
+from tests.examples import NOW, team
+
+ME, OTHER = "agentteam-delivery-me", "agentteam-delivery-other"
+LIFE = timedelta(seconds=142)
+BEFORE, AFTER = format_time(NOW - timedelta(seconds=1)), format_time(NOW + timedelta(seconds=1))
+EARLIER = "2026-03-01T11:00:00Z"
+
+HOOK = {"type": "webhook", "name": "hook", "url": "https://hooks.example.com/x?token=1"}
+SLACK = {"type": "slack", "name": "chat", "credentialsSecret": "slack"}
+BAD = {"type": "slack", "name": "bad"}
+
+ID = message_id("uid-1", "team.completed", "hook", 0)
+FOREIGN = {"name": "hook", "phase": "Pending", "sentBy": "operator", "notes": [{"deep": None}], "attempts": "3"}
+
+
+def event(**fields: Any) -> CompletionEvent:
+    return CompletionEvent.model_validate({"namespace": "research", "team": "report", **fields})
+
+
+def terms(**changes: Any) -> Terms:
+    given: dict[str, Any] = {"holder": ME, "now": NOW, "life": LIFE, "max_takeovers": 10}
+    return Terms(**{**given, **changes})
+
+
+def entry(phase: str = "Pending", **fields: Any) -> dict[str, Any]:
+    """Make an entry of the target `hook`; None leaves a field out."""
+    given = {
+        "name": "hook",
+        "type": "webhook",
+        "target": "https://hooks.example.com/x",
+        "phase": phase,
+        "attempts": 2,
+        "timestamp": EARLIER,
+        "id": ID,
+        **fields,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def claimed(by: str = OTHER, until: str = BEFORE, **fields: Any) -> dict[str, Any]:
+    return entry(claimedBy=by, claimedUntil=until, **fields)
+
+
+def planned(
+    *entries: Any,
+    delivery: Any = (HOOK,),
+    start: bool = True,
+    ours: Any = (),
+    max_takeovers: int = 10,
+    **fields: Any,
+) -> Plan:
+    """Plan for a team with these entries on record; the record as it was read stays as it was."""
+    read = team(delivery, entries=entries)
+    before = copy.deepcopy(read)
+    made = plan(read, event(**fields), terms(ours=ours, max_takeovers=max_takeovers), start=start)
+    assert read == before
+    return made
+
+
+def wire(receipt: Receipt) -> dict[str, Any]:
+    return receipt.to_wire()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is claimed
+
+
+def test_a_new_target_is_claimed() -> None:
+    made = planned(delivery=[HOOK, SLACK])
+    until = format_time(NOW + LIFE)
+    common = {"phase": "Pending", "attempts": 0, "timestamp": "2026-03-01T12:00:00Z", "claimedBy": ME}
+    assert made.entries == [
+        {
+            "name": "hook",
+            "type": "webhook",
+            "target": "https://hooks.example.com/x",
+            "id": ID,
+            "claimedUntil": until,
+            **common,
+        },
+        {
+            "name": "chat",
+            "type": "slack",
+            "target": "secret/slack",
+            "id": message_id("uid-1", "team.completed", "chat", 0),
+            "claimedUntil": until,
+            **common,
+        },
+    ]
+    assert [type(claim.target) for claim in made.claims] == [WebhookTarget, SlackTarget]
+    assert [wire(claim.receipt) for claim in made.claims] == made.entries
+    assert (made.closed, made.takeovers, made.changes) == ((), 0, True)
+
+
+CLAIMED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("handed back", entry(), {}),
+    ("handed back after takeovers", entry(takeovers=3), {"takeovers": 3}),
+    ("handed back after the last takeover", entry(takeovers=10), {"takeovers": 10}),
+    ("a claim that has ended", claimed(), {"takeovers": 1}),
+    ("a claim that ends now", claimed(until=format_time(NOW)), {"takeovers": 1}),
+    ("a claim that has changed hands", claimed(takeovers=4), {"takeovers": 5}),
+    ("a claim that may change hands once more", claimed(takeovers=9), {"takeovers": 10}),
+    ("a claim without an end", claimed(until=""), {"takeovers": 1}),
+    ("a claim whose end is no time", claimed(until="noon"), {"takeovers": 1}),
+    ("our own claim, left from a lost answer", claimed(by=ME, until=AFTER), {}),
+    ("our own claim that has ended", claimed(by=ME), {}),
+    ("an end without a holder", entry(claimedUntil=AFTER), {}),
+    ("a redelivery that was handed back", entry(redeliveries=2, id="msg_2"), {"redeliveries": 2}),
+    ("a phase that nobody knows", entry("Sent"), {}),
+]
+
+
+@pytest.mark.parametrize(("found", "kept"), [row[1:] for row in CLAIMED], ids=[row[0] for row in CLAIMED])
+@pytest.mark.parametrize("start", [True, False], ids=["start", "only what was begun"])
+def test_an_open_entry_that_nobody_holds_is_claimed(
+    found: dict[str, Any], kept: dict[str, Any], start: bool
+) -> None:
+    made = planned(found, start=start)
+    (claim,) = made.claims
+    wanted = entry(
+        claimedBy=ME,
+        claimedUntil=format_time(NOW + LIFE),
+        id=message_id("uid-1", "team.completed", "hook", kept.get("redeliveries", 0)),
+        **kept,
+    )
+    assert made.entries == [wire(claim.receipt)] == [wanted]
+    assert made.takeovers == kept.get("takeovers", 0) - found.get("takeovers", 0)
+    assert not made.closed
+
+
+UNTOUCHED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("delivered", entry("Delivered", reason="Delivered"), {}),
+    ("failed", entry("Failed", reason="HTTPStatus"), {}),
+    ("a live claim", claimed(until=AFTER), {}),
+    ("our own live claim, being sent", claimed(by=ME, until=AFTER), {"ours": {"hook"}}),
+    ("somebody else's entry", FOREIGN, {}),
+    ("somebody else's, failed", {**FOREIGN, "phase": "Failed"}, {}),
+    ("somebody else's, with a claim", {**FOREIGN, "claimedBy": OTHER, "claimedUntil": BEFORE}, {}),
+    ("somebody else's, with an empty id", {**FOREIGN, "id": ""}, {}),
+    ("somebody else's, all of it asked for", FOREIGN, {"redeliver": "all"}),
+    ("somebody else's, by name", FOREIGN, {"redeliver": "all", "targets": ["hook"]}),
+    ("somebody else's failure", {**FOREIGN, "phase": "Failed"}, {"redeliver": "failed"}),
+    ("delivered, failures asked for", entry("Delivered"), {"redeliver": "failed"}),
+    ("failed, but not to be started", entry("Failed"), {"redeliver": "all", "start": False}),
+]
+
+
+@pytest.mark.parametrize(("found", "asked"), [row[1:] for row in UNTOUCHED], ids=[row[0] for row in UNTOUCHED])
+def test_a_settled_or_held_entry_is_left_as_it_is(found: dict[str, Any], asked: dict[str, Any]) -> None:
+    made = planned(found, **asked)
+    assert made.entries == [found]
+    assert not made.changes
+
+
+def test_nothing_new_is_begun_without_leave() -> None:
+    made = planned(entry(), delivery=[SLACK, HOOK, BAD], start=False)
+    assert [claim.target.name for claim in made.claims] == ["hook"]
+    assert [found["name"] for found in made.entries] == ["hook"]
+
+
+def test_names_new_in_the_spec_are_claimed_beside_those_that_are_settled() -> None:
+    made = planned(entry("Delivered"), delivery=[HOOK, SLACK])
+    assert [claim.target.name for claim in made.claims] == ["chat"]
+    assert made.entries[0] == entry("Delivered")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is closed
+
+
+def test_a_target_whose_holders_keep_dying_is_given_up() -> None:
+    made = planned(claimed(takeovers=10))
+    assert not made.claims
+    assert made.takeovers == 1
+    assert made.entries == [
+        entry(
+            "Failed",
+            reason="Interrupted",
+            message="given up: its holder was lost 11 times",
+            takeovers=11,
+            timestamp="2026-03-01T12:00:00Z",
+        )
+    ]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_how_often_a_target_may_change_hands_is_a_setting(limit: int) -> None:
+    assert planned(claimed(takeovers=limit), max_takeovers=limit).closed
+    if limit:
+        assert planned(claimed(takeovers=limit - 1), max_takeovers=limit).claims
+
+
+GONE = [
+    ("handed back", entry()),
+    ("a claim that has ended", claimed()),
+    ("our own claim", claimed(by=ME, until=AFTER)),
+]
+
+
+@pytest.mark.parametrize("found", [row[1] for row in GONE], ids=[row[0] for row in GONE])
+@pytest.mark.parametrize("start", [True, False])
+def test_an_open_entry_whose_target_left_the_spec_is_closed(found: dict[str, Any], start: bool) -> None:
+    made = planned(found, delivery=[SLACK], start=start)
+    (closed,) = made.closed
+    assert (closed.phase, closed.reason) == (Phase.FAILED, Reason.INTERRUPTED)
+    assert closed.message == "its target is no longer in the spec"
+    assert made.entries[0] == wire(closed)
+    assert {"type": "webhook", "target": "https://hooks.example.com/x", "attempts": 2, "id": ID}.items() <= (
+        made.entries[0].items()
+    )
+    assert "claimedBy" not in made.entries[0]
+    assert len(made.entries) == (2 if start else 1)
+
+
+def test_a_live_claim_on_a_target_that_left_the_spec_is_its_holder_s() -> None:
+    made = planned(claimed(until=AFTER), delivery=[SLACK])
+    assert made.entries[0] == claimed(until=AFTER)
+
+
+def test_open_entries_are_closed_when_the_team_asks_for_delivery_no_more() -> None:
+    read = team([HOOK], entries=[entry()], lifecycle={"onComplete": "none"})
+    made = plan(read, event(), terms(), start=False)
+    assert [receipt.reason for receipt in made.closed] == [Reason.INTERRUPTED]
+
+
+def test_an_invalid_target_is_closed_at_once_and_its_neighbours_are_claimed() -> None:
+    made = planned(delivery=[HOOK, BAD, SLACK])
+    assert [claim.target.name for claim in made.claims] == ["hook", "chat"]
+    assert [wire(receipt) for receipt in made.closed] == [
+        {
+            "name": "bad",
+            "type": "slack",
+            "phase": "Failed",
+            "reason": "InvalidTarget",
+            "message": "credentialsSecret: name the Secret that holds the key slack-webhook-url",
+            "attempts": 0,
+            "timestamp": "2026-03-01T12:00:00Z",
+            "id": message_id("uid-1", "team.completed", "bad", 0),
+        }
+    ]
+    assert sorted(found["name"] for found in made.entries) == ["bad", "chat", "hook"]
+
+
+def test_a_target_that_became_invalid_is_closed_whatever_its_claim() -> None:
+    made = planned(claimed(), delivery=[{**HOOK, "url": 5}])
+    assert [receipt.reason for receipt in made.closed] == [Reason.INVALID_TARGET]
+    assert made.closed[0].attempts == 2
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is asked for again
+
+FAILED_ONE = entry("Failed", reason="HTTPStatus", message="answered 404", httpStatus=404, takeovers=5)
+DELIVERED_ONE = {**FAILED_ONE, "name": "chat", "phase": "Delivered", "reason": "Delivered", "httpStatus": 200}
+
+AGAIN: list[tuple[str, Redeliver, list[str] | None, list[str]]] = [
+    ("nothing", "none", None, []),
+    ("nothing, by name", "none", ["hook", "chat"], []),
+    ("failed", "failed", None, ["hook"]),
+    ("failed, by the name of one that is not", "failed", ["chat"], []),
+    ("all", "all", None, ["hook", "chat"]),
+    ("all, but one", "all", ["chat"], ["chat"]),
+    ("all, one of them twice", "all", ["chat", "chat"], ["chat"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "names", "again"), [row[1:] for row in AGAIN], ids=[row[0] for row in AGAIN])
+def test_a_settled_target_is_sent_again_only_where_it_is_asked_for(
+    kind: Redeliver, names: list[str] | None, again: list[str]
+) -> None:
+    made = planned(FAILED_ONE, DELIVERED_ONE, delivery=[HOOK, SLACK], redeliver=kind, targets=names)
+    assert [claim.target.name for claim in made.claims] == again
+    for before, after in zip([FAILED_ONE, DELIVERED_ONE], made.entries, strict=True):
+        if after["name"] not in again:
+            assert after == before
+
+
+def test_what_is_sent_again_gets_a_new_id_and_a_fresh_claim() -> None:
+    made = planned({**FAILED_ONE, "redeliveries": 1}, redeliver="failed")
+    assert made.entries == [
+        entry(
+            redeliveries=2,
+            id=message_id("uid-1", "team.completed", "hook", 2),
+            timestamp="2026-03-01T12:00:00Z",
+            claimedBy=ME,
+            claimedUntil=format_time(NOW + LIFE),
+        )
+    ]
+
+
+def test_a_redelivery_takes_along_what_is_open_anyway() -> None:
+    made = planned(FAILED_ONE, delivery=[HOOK, SLACK], redeliver="failed")
+    assert [claim.target.name for claim in made.claims] == ["hook", "chat"]
+
+
+@pytest.mark.parametrize("kind", ["failed", "all"])
+@pytest.mark.parametrize("mine", [True, False], ids=["ours", "somebody else's"])
+def test_a_redelivery_that_meets_a_live_claim_is_refused_whole(kind: Redeliver, mine: bool) -> None:
+    held = {**claimed(by=ME if mine else OTHER, until=AFTER), "name": "chat"}
+    with pytest.raises(ClaimInFlight, match=f'"chat" is being sent to, until {AFTER}'):
+        planned(FAILED_ONE, held, delivery=[HOOK, SLACK], redeliver=kind, ours={"chat"} if mine else ())
+
+
+def test_a_redelivery_of_others_does_not_mind_a_live_claim() -> None:
+    held = {**claimed(until=AFTER), "name": "chat"}
+    made = planned(FAILED_ONE, held, delivery=[HOOK, SLACK], redeliver="all", targets=["hook"])
+    assert [claim.target.name for claim in made.claims] == ["hook"]
+    assert made.entries[1] == held
+
+
+def test_a_redelivery_may_take_over_a_claim_that_has_ended() -> None:
+    made = planned(claimed(), redeliver="failed")
+    assert (made.takeovers, made.claims[0].receipt.redeliveries) == (1, 0)
+
+
+def test_a_target_that_was_begun_anew_counts_its_takeovers_anew() -> None:
+    assert planned({**FAILED_ONE, "takeovers": 11}, redeliver="all").claims[0].receipt.takeovers == 0
+
+
+def test_only_the_targets_that_are_named_are_begun() -> None:
+    made = planned(delivery=[HOOK, SLACK, BAD], targets=["chat"])
+    assert [found["name"] for found in made.entries] == ["chat"]
+
+
+@pytest.mark.parametrize("name", ["hook ", "HOOK", "webhook-0", "gone"])
+def test_a_name_that_no_target_has_is_refused_with_those_that_are(name: str) -> None:
+    gone = {**entry(), "name": "gone"}
+    with pytest.raises(UnknownTarget) as caught:
+        planned(gone, delivery=[HOOK, SLACK], targets=["hook", name])
+    assert caught.value.detail == f'the team has no target "{name}"; it has: hook, chat'
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Other people's entries
+
+
+def test_what_others_wrote_is_carried_along_to_the_letter() -> None:
+    others = [
+        {"name": "z", "phase": "Delivered", "sentBy": "operator", "deep": {"a": [1, None, {"b": 2.5}]}},
+        {"name": "a", "attempts": "three", "timestamp": "yesterday"},
+        {"name": "chat", "phase": "Failed", "reason": "BadLuck", "unknown": True},
+        {"name": "left", "phase": "Delivered", "id": "msg_9", "color": "blue"},
+    ]
+    made = planned(*others[:2], entry(), *others[2:], delivery=[HOOK, SLACK])
+    assert made.entries[2]["claimedBy"] == ME
+    kept = [*made.entries[:2], *made.entries[3:]]
+    assert json.dumps(kept) == json.dumps(others)
+
+
+def test_receipts_take_the_places_of_their_names_and_new_ones_come_last() -> None:
+    new, again = Receipt(name="new"), Receipt(name="b", attempts=5)
+    found = replaced([{"name": "a", "x": 1}, {"name": "b"}, {"name": "c"}], [new, again])
+    assert found == [{"name": "a", "x": 1}, wire(again), {"name": "c"}, wire(new)]
+
+
+_names = st.sampled_from(["hook", "chat", "bad", "left", "other"])
+_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=3,
+)
+_times = st.sampled_from([BEFORE, AFTER, EARLIER, "noon", ""])
+_entries = st.fixed_dictionaries(
+    {"name": _names},
+    optional={
+        "phase": st.sampled_from(["Pending", "Delivered", "Failed", "Sent"]),
+        "id": st.sampled_from(["msg_1", ""]),
+        "claimedBy": st.sampled_from([ME, OTHER]),
+        "claimedUntil": _times,
+        "timestamp": _times,
+        "attempts": st.integers(0, 20) | _values,
+        "takeovers": st.integers(0, 12),
+        "reason": st.sampled_from(["Delivered", "HTTPStatus", "BadLuck"]),
+        "color": _values,
+    },
+)
+_ledgers = st.lists(_entries, max_size=6, unique_by=lambda found: found["name"])
+_specs = st.lists(st.sampled_from([HOOK, SLACK, BAD]), max_size=3, unique_by=lambda spec: spec["name"])
+
+
+def _final(found: dict[str, Any]) -> bool:
+    return not found.get("id") or found.get("phase") in {"Delivered", "Failed"}
+
+
+@given(ledger=_ledgers, spec=_specs, ours=st.sets(_names), start=st.booleans())
+def test_no_plan_touches_an_entry_that_is_settled_or_somebody_else_s(
+    ledger: list[dict[str, Any]], spec: list[dict[str, Any]], ours: set[str], start: bool
+) -> None:
+    made = plan(team(spec, entries=ledger), event(), terms(ours=ours), start=start)
+    after = {found["name"]: found for found in made.entries}
+    assert [found["name"] for found in made.entries[: len(ledger)]] == [found["name"] for found in ledger]
+    assert len(after) == len(made.entries)
+    for found in ledger:
+        if _final(found):
+            assert json.dumps(after[found["name"]]) == json.dumps(found)
+    assert {claim.target.name for claim in made.claims} <= {target["name"] for target in spec}
+    assert len(made.claims) == len({claim.target.name for claim in made.claims})
+
+
+@given(
+    ledger=_ledgers,
+    spec=_specs.filter(bool),
+    kind=st.sampled_from(["failed", "all"]),
+    names=st.none() | st.sets(st.sampled_from(["hook", "chat", "bad"]), min_size=1),
+)
+def test_a_redelivery_touches_no_more_than_it_was_asked_to(
+    ledger: list[dict[str, Any]], spec: list[dict[str, Any]], kind: Redeliver, names: set[str] | None
+) -> None:
+    has = {target["name"] for target in spec}
+    asked = event(redeliver=kind, targets=None if names is None else sorted(names))
+    try:
+        made = plan(team(spec, entries=ledger), asked, terms(), start=True)
+    except UnknownTarget:
+        assert not (names or set()) <= has
+        return
+    except ClaimInFlight:
+        assert any(found.get("claimedUntil") == AFTER for found in ledger)
+        return
+    after = {found["name"]: found for found in made.entries}
+    for found in ledger:
+        name = found["name"]
+        wanted = name in has and (names is None or name in names)
+        if not found.get("id") or (names is not None and name not in names):
+            assert json.dumps(after[name]) == json.dumps(found)
+        elif _final(found) and not (wanted and (kind == "all" or found["phase"] == "Failed")):
+            assert json.dumps(after[name]) == json.dumps(found)
+        elif _final(found):
+            assert after[name]["redeliveries"] == 1
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What settles
+
+
+def claim() -> Claim:
+    """Claim the target `hook`, as its holder does."""
+    (made,) = planned().claims
+    return made
+
+
+def outcome(**changes: Any) -> Receipt:
+    """Make what becomes of that claim."""
+    given: dict[str, Any] = {
+        "phase": Phase.DELIVERED,
+        "reason": Reason.DELIVERED,
+        "message": "answered 200",
+        "http_status": 200,
+        "attempts": 1,
+        "timestamp": NOW + timedelta(seconds=3, microseconds=7),
+        "claimed_by": None,
+        "claimed_until": None,
+    }
+    return claim().receipt.model_copy(update={**given, **changes})
+
+
+def test_an_outcome_is_written_over_our_own_claim() -> None:
+    others = [{"name": "a", "x": 1}, {"name": "z", "y": [None]}]
+    record = [others[0], wire(claim().receipt), others[1]]
+    entries, written, lost = settle(record, [outcome()], holder=ME)
+    assert (written, lost) == ([outcome()], [])
+    assert json.dumps([entries[0], entries[2]]) == json.dumps(others)
+    assert entries[1] == {
+        "name": "hook",
+        "type": "webhook",
+        "target": "https://hooks.example.com/x",
+        "phase": "Delivered",
+        "reason": "Delivered",
+        "message": "answered 200",
+        "httpStatus": 200,
+        "attempts": 1,
+        "timestamp": "2026-03-01T12:00:03Z",
+        "id": ID,
+    }
+
+
+def test_a_target_that_is_handed_back_bears_no_claim() -> None:
+    back = outcome(phase=Phase.PENDING, reason=None, message="answered 503", http_status=503)
+    (found,), written, lost = settle([wire(claim().receipt)], [back], holder=ME)
+    assert (written, lost) == ([back], [])
+    assert (found["phase"], found["attempts"]) == ("Pending", 1)
+    assert not {"claimedBy", "claimedUntil"} & set(found)
+
+
+def lost_claims() -> list[tuple[str, list[dict[str, Any]]]]:
+    mine = wire(claim().receipt)
+    return [
+        ("wiped", []),
+        ("wiped, others left", [{**mine, "name": "other"}]),
+        ("taken over", [{**mine, "claimedBy": OTHER, "takeovers": 1}]),
+        ("taken over and settled", [entry("Failed", reason="HTTPStatus")]),
+        ("handed back", [{key: value for key, value in mine.items() if not key.startswith("claimed")}]),
+        ("asked for again", [{**mine, "id": "msg_new", "redeliveries": 1}]),
+        ("somebody else's by now", [{"name": "hook", "phase": "Delivered", "sentBy": "operator"}]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "record", [row[1] for row in lost_claims()], ids=[row[0] for row in lost_claims()]
+)
+def test_an_outcome_whose_claim_is_gone_is_lost_and_changes_nothing(record: list[dict[str, Any]]) -> None:
+    entries, written, lost = settle(record, [outcome()], holder=ME)
+    assert json.dumps(entries) == json.dumps(record)
+    assert (written, lost) == ([], [outcome()])
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_an_outcome_that_is_there_already_counts_as_written(phase: Phase) -> None:
+    again = outcome(phase=phase)
+    once, _, _ = settle([wire(claim().receipt)], [again], holder=ME)
+    twice, written, lost = settle(once, [again], holder=ME)
+    assert (written, lost) == ([again], [])
+    assert twice == once
+
+
+def test_each_outcome_of_a_batch_is_judged_by_itself() -> None:
+    chat = planned(delivery=[SLACK]).claims[0].receipt
+    record = [wire(claim().receipt), {**wire(chat), "claimedBy": OTHER}]
+    gone = chat.model_copy(update={"phase": Phase.FAILED})
+    entries, written, lost = settle(record, [gone, outcome()], holder=ME)
+    assert (written, lost) == ([outcome()], [gone])
+    assert (entries[0]["phase"], entries[1]) == ("Delivered", record[1])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What the API server kept
+
+
+def test_a_record_that_is_kept_holds() -> None:
+    made = planned(delivery=[HOOK, BAD])
+    receipts = [made.claims[0].receipt, *made.closed]
+    assert holds(team(entries=made.entries), receipts)
+    assert holds(team(entries=[{"name": "other"}, *made.entries]), receipts)
+    assert holds(team(), [])
+
+
+@pytest.mark.parametrize("field", ESSENTIAL_FIELDS)
+def test_a_record_does_not_hold_without_any_of_its_essential_fields(field: str) -> None:
+    (found,) = planned().entries
+    dropped = {key: value for key, value in found.items() if key != field}
+    assert not holds(team(entries=[dropped]), [claim().receipt])
+
+
+@pytest.mark.parametrize("field", ESSENTIAL_FIELDS)
+def test_a_record_does_not_hold_where_an_essential_field_was_changed(field: str) -> None:
+    (found,) = planned().entries
+    assert not holds(team(entries=[{**found, field: "other"}]), [claim().receipt])
+
+
+@pytest.mark.parametrize("field", ["type", "target", "timestamp"])
+def test_what_is_not_essential_may_be_dropped(field: str) -> None:
+    (found,) = planned().entries
+    dropped = {key: value for key, value in found.items() if key != field}
+    assert holds(team(entries=[dropped]), [claim().receipt])
+
+
+def test_a_record_that_was_dropped_whole_does_not_hold() -> None:
+    assert not holds(team(), [claim().receipt])
+
+
+@pytest.mark.parametrize("field", ["name", "phase", "id", "attempts"])
+def test_an_outcome_does_not_hold_without_what_is_essential_of_it(field: str) -> None:
+    (found,), _, _ = settle(planned().entries, [outcome()], holder=ME)
+    assert holds(team(entries=[found]), [outcome()])
+    assert not holds(
+        team(entries=[{key: value for key, value in found.items() if key != field}]), [outcome()]
+    )

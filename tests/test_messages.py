@@ -1,0 +1,476 @@
+"""What people read: the text of a notice, the artifacts it lists, and Slack's blocks within Slack's limits."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from slack_sdk.models.blocks import Block
+
+from app.envelopes import Artifact, Envelope
+from app.events import TERMINAL_PHASES
+from app.messages import compose, escaped, fill, slack_message
+from app.targets import read_targets
+from tests.examples import envelope, team
+
+FIXTURES = Path(__file__).parent / "fixtures"
+REPORT = {"name": "report.md", "path": "/workspace/output/report.md"}
+DATA = {"name": "Data", "path": "/workspace/output/data/2026.csv"}
+LOG = {"name": "run.log", "path": "logs/run.log"}
+RUN = {
+    "startedAt": "2026-03-01T10:00:00Z",
+    "completedAt": "2026-03-01T12:05:09Z",
+    "estimatedCost": "4.50",
+    "totalTokensUsed": 1234567,
+    "tasks": {"total": 7, "completed": 6, "inProgress": 0, "pending": 1},
+}
+
+
+def composed(status: dict[str, Any] | None = None, name: str = "report", **target: Any) -> Envelope:
+    """Compose the notice of a team with this status for a webhook with these fields."""
+    (hook,) = read_targets([{"type": "webhook", "url": "https://hooks.example.com", **target}])
+    assert not hasattr(hook, "problem"), hook
+    finished = team(name=name, **(status or {}))
+    return compose(finished, hook, message_id="msg_1", event="team.completed", phase="Completed")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The text
+
+
+def test_the_default_text_says_who_where_and_how() -> None:
+    assert composed().message == "Team report in research finished: Completed."
+
+
+VALUES = {"team": "report", "phase": "Completed", "braces": "{team}"}
+TEMPLATES = [
+    ("", ""),
+    ("plain", "plain"),
+    ("{team}", "report"),
+    ("{team}: {phase}, {team}", "report: Completed, report"),
+    ("{unknown}", "{unknown}"),
+    ("{Team} {TEAM}", "{Team} {TEAM}"),
+    ("{}", "{}"),
+    ("{0}", "{0}"),
+    ("{ team }", "{ team }"),
+    ("{team", "{team"),
+    ("team}", "team}"),
+    ("{{team}}", "{report}"),
+    ("{team}}", "report}"),
+    ("}{", "}{"),
+    ("{team!r}", "{team!r}"),
+    ("{team:>1000000000}", "{team:>1000000000}"),
+    ("{team.__class__}", "{team.__class__}"),
+    ("{team[0]}", "{team[0]}"),
+    ("{team.__class__.__mro__[1].__subclasses__}", "{team.__class__.__mro__[1].__subclasses__}"),
+    ("{__import__('os').environ}", "{__import__('os').environ}"),
+    ("${team} %(team)s $team", "$report %(team)s $team"),
+    ("{braces}", "{team}"),
+    ('{"json": {"team": "{team}"}}', '{"json": {"team": "report"}}'),
+    ("{\nteam\n}", "{\nteam\n}"),
+    ("\\{team\\}", "\\{team\\}"),
+]
+
+
+@pytest.mark.parametrize(("template", "text"), TEMPLATES)
+def test_only_named_placeholders_are_filled_and_nothing_is_evaluated(template: str, text: str) -> None:
+    assert fill(template, VALUES) == text
+
+
+@given(st.text("{}te am!.[]", max_size=60))
+def test_no_template_whatsoever_brings_anybody_down(template: str) -> None:
+    assert fill(template, {}) == template
+
+
+def test_every_placeholder_has_its_value() -> None:
+    text = "{team}|{namespace}|{phase}|{artifacts}|{duration}|{cost}|{tasks}|{tokens}"
+    made = composed({**RUN, "artifacts": [REPORT, DATA]}, message=text)
+    assert made.message == (
+        "report|research|Completed|report.md, Data|2 h 5 min|$4.50|6 of 7|1,234,567"
+    )
+
+
+def test_what_the_status_does_not_know_stays_a_placeholder() -> None:
+    assert composed(message="{duration} {cost} {tasks} {tokens}").message == (
+        "{duration} {cost} {tasks} {tokens}"
+    )
+
+
+@pytest.mark.parametrize("message", ["{artifacts}", " ", "\n\t", "{artifacts}\n{artifacts}"])
+def test_a_text_that_comes_out_blank_is_the_default(message: str) -> None:
+    made = composed(message=message)
+    assert made.message == "Team report in research finished: Completed."
+
+
+def test_a_text_cannot_be_made_to_explode() -> None:
+    artifacts = [{"name": "n" * 100, "path": f"/out/{number}"} for number in range(1000)]
+    made = composed({"artifacts": artifacts}, message="{artifacts}" * 20_000)
+    assert len(made.message) < 1_000_000
+    assert made.message.startswith("n" * 100 + ", ")
+
+
+def test_a_value_is_not_filled_in_turn() -> None:
+    made = composed({"artifacts": [{"name": "{namespace}", "path": "/x"}]}, message="{artifacts}")
+    assert made.message == "{namespace}"
+
+
+FACTS: list[tuple[str, dict[str, Any], tuple[tuple[str, str], ...]]] = [
+    ("none", {}, ()),
+    (
+        "all",
+        RUN,
+        (("Duration", "2 h 5 min"), ("Cost", "$4.50"), ("Tasks", "6 of 7"), ("Tokens", "1,234,567")),
+    ),
+    ("a start alone", {"startedAt": RUN["startedAt"]}, ()),
+    ("an end before its start", {"startedAt": RUN["completedAt"], "completedAt": RUN["startedAt"]}, ()),
+    (
+        "minutes",
+        {"startedAt": "2026-03-01T10:00:00Z", "completedAt": "2026-03-01T10:03:20Z"},
+        (("Duration", "3 min 20 s"),),
+    ),
+    (
+        "seconds",
+        {"startedAt": "2026-03-01T10:00:00Z", "completedAt": "2026-03-01T10:00:08.9Z"},
+        (("Duration", "8 s"),),
+    ),
+    (
+        "no time at all",
+        {"startedAt": "2026-03-01T10:00:00Z", "completedAt": "2026-03-01T10:00:00Z"},
+        (("Duration", "0 s"),),
+    ),
+    (
+        "days",
+        {"startedAt": "2026-03-01T10:00:00Z", "completedAt": "2026-03-03T11:00:00Z"},
+        (("Duration", "49 h 0 min"),),
+    ),
+    ("no cost", {"estimatedCost": ""}, ()),
+    ("a cost that is a number", {"estimatedCost": 4.5}, ()),
+    ("a cost of many digits", {"estimatedCost": "9" * 99}, (("Cost", "$" + "9" * 39 + "…"),)),
+    ("tasks that are none", {"tasks": [1, 2]}, ()),
+    ("tasks without a total", {"tasks": {"completed": 1}}, ()),
+    ("tasks of which none is done", {"tasks": {"total": 3}}, (("Tasks", "0 of 3"),)),
+    ("tokens that are text", {"totalTokensUsed": "many"}, ()),
+    ("no tokens", {"totalTokensUsed": 0}, (("Tokens", "0"),)),
+    ("times that are none", {"startedAt": 5, "completedAt": ["x"]}, ()),
+]
+
+
+@pytest.mark.parametrize(("status", "facts"), [row[1:] for row in FACTS], ids=[row[0] for row in FACTS])
+def test_what_the_status_knows_of_the_run_becomes_facts(
+    status: dict[str, Any], facts: tuple[tuple[str, str], ...]
+) -> None:
+    assert composed(status).facts == facts
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The artifacts
+
+PICKED: list[tuple[str, str | None, list[str]]] = [
+    ("no pattern", None, ["report.md", "Data", "run.log"]),
+    ("an exact path", "/workspace/output/report.md", ["report.md"]),
+    ("an exact relative path", "logs/run.log", ["run.log"]),
+    ("a name, in any folder", "report.md", ["report.md"]),
+    ("a folder", "/workspace/output", ["report.md", "Data"]),
+    ("a folder with a slash", "/workspace/output/", ["report.md", "Data"]),
+    ("a folder within", "/workspace/output/data", ["Data"]),
+    ("half a folder's name", "/workspace/out", []),
+    ("the root", "/", ["report.md", "Data"]),
+    ("here", ".", ["report.md", "Data", "run.log"]),
+    ("here, with a slash", "./", ["report.md", "Data", "run.log"]),
+    ("a glob", "*.md", ["report.md"]),
+    ("a glob of all", "*", ["report.md", "Data", "run.log"]),
+    ("a glob with a folder", "data/*.csv", ["Data"]),
+    ("an absolute glob", "/workspace/output/*.md", ["report.md"]),
+    ("a glob with a set", "report.[mh]d", ["report.md"]),
+    ("a glob with one letter", "run.lo?", ["run.log"]),
+    ("a set that never ends", "report.[md", []),
+    ("a glob in another case", "*.MD", []),
+    ("something else", "/nothing/like/it", []),
+    ("the pattern of a shell", "$(reboot)", []),
+    ("a step up", "../*.md", []),
+]
+
+
+@pytest.mark.parametrize(("pattern", "names"), [row[1:] for row in PICKED], ids=[row[0] for row in PICKED])
+def test_a_pattern_picks_artifacts_by_path_folder_or_glob(pattern: str | None, names: list[str]) -> None:
+    made = composed({"artifacts": [REPORT, DATA, LOG]}, artifactPath=pattern)
+    assert [artifact["name"] for artifact in made.artifacts] == names
+
+
+ALONE = [
+    ("/workspace/output/report.md", [{"path": "/workspace/output/report.md", "name": "report.md"}]),
+    ("/workspace/output/", [{"path": "/workspace/output/", "name": "output"}]),
+    ("report.md", [{"path": "report.md", "name": "report.md"}]),
+    ("*.md", []),
+    ("report.?d", []),
+    ("report.[md]", []),
+    (None, []),
+]
+
+
+@pytest.mark.parametrize(("pattern", "artifacts"), ALONE)
+@pytest.mark.parametrize("status", [{}, {"artifacts": []}, {"artifacts": None}, {"artifacts": "x"}])
+def test_where_there_is_no_list_a_path_without_wildcards_is_listed_itself(
+    pattern: str | None, artifacts: list[Artifact], status: dict[str, Any]
+) -> None:
+    assert list(composed(status, artifactPath=pattern).artifacts) == artifacts
+
+
+@pytest.mark.parametrize("pattern", [".", "./", "/", "//", "..", "~"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_every_artifact_has_a_name_whatever_the_path(pattern: str, listed: bool) -> None:
+    made = composed({"artifacts": [REPORT] if listed else []}, artifactPath=pattern)
+    assert all(artifact["name"] for artifact in made.artifacts)
+
+
+ODD_ARTIFACTS: list[tuple[str, Any, list[dict[str, str]]]] = [
+    ("no object", ["report.md", None, 5, ["x"]], []),
+    ("empty", [{}], []),
+    ("no name", [{"path": "/out/report.md"}], [{"path": "/out/report.md", "name": "report.md"}]),
+    ("no path", [{"name": "report.md"}], [{"path": "", "name": "report.md"}]),
+    ("a name that is no text", [{"name": 5, "path": "/out/a"}], [{"path": "/out/a", "name": "a"}]),
+    ("a path that is no text", [{"name": "a", "path": {"x": 1}}], [{"path": "", "name": "a"}]),
+    ("neither is text", [{"name": [], "path": {}}], []),
+    ("the root", [{"path": "/"}], []),
+    (
+        "more than is sent",
+        [{**REPORT, "producedBy": "writer", "size": 5, "producedAt": "2026-03-01T10:00:00Z"}],
+        [REPORT],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "sent"), [row[1:] for row in ODD_ARTIFACTS], ids=[row[0] for row in ODD_ARTIFACTS]
+)
+def test_of_each_artifact_path_and_name_are_sent_where_it_has_them(
+    artifacts: Any, sent: list[dict[str, str]]
+) -> None:
+    assert list(composed({"artifacts": artifacts}).artifacts) == sent
+
+
+def test_an_artifact_without_a_path_is_picked_by_its_name() -> None:
+    assert len(composed({"artifacts": [{"name": "a.md"}, {"name": "a.txt"}]}, artifactPath="*.md").artifacts) == 1
+
+
+@given(st.text("ab*?[]!-./\\~{} ", min_size=1, max_size=12), st.text("ab/.-[]", max_size=10))
+def test_no_pattern_whatsoever_brings_anybody_down(pattern: str, path: str) -> None:
+    composed({"artifacts": [{"name": "a", "path": path}]}, artifactPath=pattern)
+    composed(artifactPath=pattern)
+
+
+def test_the_body_holds_six_keys_and_no_more() -> None:
+    made = composed({**RUN, "artifacts": [REPORT]})
+    assert json.loads(made.body()) == {
+        "event": "team.completed",
+        "team": "report",
+        "namespace": "research",
+        "phase": "Completed",
+        "message": "Team report in research finished: Completed.",
+        "artifacts": [{"path": "/workspace/output/report.md", "name": "report.md"}],
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Slack
+
+
+def checked(message: dict[str, Any]) -> dict[str, Any]:
+    """See that Slack would take the message: by the models of its own SDK, and by its published limits."""
+    message = json.loads(json.dumps(message))
+    assert 0 < len(message["text"].strip())
+    assert len(message["text"]) <= 40_000
+    assert 1 <= len(message["blocks"]) <= 50
+    for block in message["blocks"]:
+        parsed = Block.parse(block)
+        assert parsed is not None
+        parsed.validate_json()
+        assert parsed.to_dict() == block, "the model knows every field"
+        texts = [block["text"]] if "text" in block else []
+        match block["type"]:
+            case "header":
+                assert block["text"]["type"] == "plain_text"
+                assert len(block["text"]["text"]) <= 150
+            case "section":
+                assert all(len(text["text"]) <= 3000 for text in texts)
+                assert len(block.get("fields", [])) <= 10
+                assert all(len(text["text"]) <= 2000 for text in block.get("fields", []))
+                texts += block.get("fields", [])
+            case "context":
+                assert len(block["elements"]) <= 10
+                texts += block["elements"]
+            case other:
+                raise AssertionError(other)
+        assert all(text["text"].strip() for text in texts)
+    return message
+
+
+def words(message: dict[str, Any]) -> str:
+    """Return all that Slack reads as mrkdwn."""
+    found = [message["text"]]
+    for block in message["blocks"]:
+        parts = [block.get("text", {}), *block.get("fields", []), *block.get("elements", [])]
+        found += [part["text"] for part in parts if part.get("type") == "mrkdwn"]
+    return "\n".join(found)
+
+
+def test_a_message_with_all_there_is_to_say_reads_like_this() -> None:
+    made = composed(
+        {**RUN, "artifacts": [REPORT, {**DATA, "name": "Data <2026> & more"}]},
+        message="*{team}* is done: {artifacts}",
+    )
+    message = checked(slack_message(made))
+    expected = json.loads((FIXTURES / "slack-message.json").read_text())
+    assert message == expected
+
+
+def test_the_smallest_message_is_taken_too() -> None:
+    message = checked(slack_message(envelope()))
+    assert [block["type"] for block in message["blocks"]] == ["header", "section", "section", "context"]
+
+
+def test_each_outcome_looks_different() -> None:
+    made = [checked(slack_message(envelope(phase=phase, message="x"))) for phase in TERMINAL_PHASES]
+    headers = [message["blocks"][0]["text"]["text"] for message in made]
+    assert len({header.split()[0] for header in headers}) == len(TERMINAL_PHASES)
+    assert len({header.split(maxsplit=1)[1] for header in headers}) == len(TERMINAL_PHASES)
+    for phase, message in zip(TERMINAL_PHASES, made, strict=True):
+        assert phase in words(message)
+
+
+def test_an_outcome_that_nobody_knows_is_told_all_the_same() -> None:
+    assert "Paused" in words(checked(slack_message(envelope(phase="Paused"))))
+
+
+@pytest.mark.parametrize("size", [1, 149, 150, 151, 253])
+def test_the_longest_names_fit(size: int) -> None:
+    checked(slack_message(envelope(team="t" * size, namespace="n" * 63)))
+
+
+@pytest.mark.parametrize("text", ["x", "&", "<", "🎉", "\n", "x\n", "ش", "\u202e"])
+@pytest.mark.parametrize("size", [1, 2999, 3000, 3001, 100_000])
+def test_a_text_of_any_length_fits(text: str, size: int) -> None:
+    made = envelope(message="x" + text * size, facts=(("Cost", text * size + "x"),))
+    checked(slack_message(made))
+
+
+def test_more_facts_than_slack_shows_are_left_out() -> None:
+    checked(slack_message(envelope(facts=tuple((f"Fact {number}", "x") for number in range(20)))))
+
+
+def listed(artifacts: list[Artifact]) -> str:
+    message = checked(slack_message(envelope(artifacts=tuple(artifacts))))
+    (section,) = [block for block in message["blocks"] if block.get("text", {}).get("text", "")[:4] == "*Art"]
+    text: str = section["text"]["text"]
+    return text
+
+
+@pytest.mark.parametrize("size", [1, 2, 30, 10_000])
+@pytest.mark.parametrize("length", [1, 50, 255, 4096])
+def test_of_many_artifacts_as_many_as_fit_are_listed_and_the_rest_is_counted(size: int, length: int) -> None:
+    artifacts = [Artifact(path=f"/out/{'p' * length}{number}", name=f"file-{number}.md") for number in range(size)]
+    lines = listed(artifacts).split("\n")
+    shown = [line for line in lines if line.startswith("• ")]
+    assert [line.split()[1] for line in shown] == [f"file-{number}.md" for number in range(len(shown))]
+    left = size - len(shown)
+    assert lines == ["*Artifacts*", *shown, *([f"and {left} more"] if left else [])]
+    assert shown
+
+
+def test_three_thousand_characters_are_used_well() -> None:
+    text = listed([Artifact(path=f"/out/{number}", name=f"{number}") for number in range(10_000)])
+    assert 2900 < len(text) <= 3000
+    assert re.search(r"\nand \d+ more$", text)
+
+
+def test_an_artifact_s_name_cannot_pass_for_another_line() -> None:
+    text = listed([Artifact(path="/a`\n• forged", name="a\n• forged\r\n• again\u2028• more")])
+    assert len(text.splitlines()) == 2
+
+
+PINGS = [
+    "<!channel>",
+    "<!here|here>",
+    "<!everyone>",
+    "<!subteam^S0123>",
+    "<@U012AB3CD>",
+    "<#C012AB3CD>",
+    "<https://evil.example.com|report.md>",
+    "<mailto:a@example.com|a>",
+    "<!date^0^{date}|x>",
+]
+
+
+@pytest.mark.parametrize("ping", PINGS)
+def test_no_text_can_ping_anybody_or_pass_for_a_link(ping: str) -> None:
+    made = envelope(
+        message=ping,
+        namespace=ping,
+        phase=ping,
+        facts=(("Cost", ping),),
+        artifacts=(Artifact(path=ping, name=ping),),
+    )
+    said = words(checked(slack_message(made)))
+    assert "<" not in said
+    assert ">" not in said
+    assert said.count("&lt;") >= 6
+
+
+def test_slack_is_told_to_make_no_links_of_its_own() -> None:
+    message = slack_message(envelope(message="@channel #general https://evil.example.com"))
+    sections = [block["text"] for block in message["blocks"] if block["type"] == "section" and "text" in block]
+    assert all(text["verbatim"] is True for text in sections)
+
+
+ESCAPED = [
+    ("", 10, ""),
+    ("a & b", 100, "a &amp; b"),
+    ("<b>", 100, "&lt;b&gt;"),
+    ("&amp;", 100, "&amp;amp;"),
+    ("x" * 10, 10, "x" * 10),
+    ("x" * 11, 10, "x" * 9 + "…"),
+    ("&&", 10, "&amp;&amp;"),
+    ("&&&", 10, "&amp;…"),
+    ("&&x", 10, "&amp;…"),
+    ("x&&", 11, "x&amp;&amp;"),
+    ("<<<", 11, "&lt;&lt;…"),
+    ("<", 3, "…"),
+    ("🎉" * 11, 10, "🎉" * 9 + "…"),
+]
+
+
+@pytest.mark.parametrize(("text", "limit", "shown"), ESCAPED)
+def test_what_slack_reads_as_markup_is_escaped_and_no_escape_is_split(
+    text: str, limit: int, shown: str
+) -> None:
+    assert escaped(text, limit) == shown
+
+
+@given(st.text("&<>x;amplt", max_size=40), st.integers(1, 60))
+def test_a_cut_never_splits_an_escape(text: str, limit: int) -> None:
+    shown = escaped(text, limit)
+    assert len(shown) <= limit
+    kept = shown.removesuffix("…")
+    assert "<" not in kept
+    assert ">" not in kept
+    plain = kept.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    assert text.startswith(plain)
+    assert plain == text or shown.endswith("…")
+
+
+@given(
+    st.builds(
+        envelope,
+        message=st.text(min_size=1, max_size=50).filter(lambda text: bool(text.strip())),
+        facts=st.lists(st.tuples(st.sampled_from(["Cost", "Tasks"]), st.text(max_size=20)), max_size=4).map(tuple),
+        artifacts=st.lists(
+            st.fixed_dictionaries({"path": st.text(max_size=20), "name": st.text(min_size=1, max_size=20)}),
+            max_size=5,
+        ).map(tuple),
+    )
+)
+def test_slack_takes_every_message(made: Envelope) -> None:
+    checked(slack_message(made))

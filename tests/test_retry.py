@@ -1,0 +1,316 @@
+"""Trying again: how often, how long, when not, and what is said in the end. Time and chance stand still."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.envelopes import Verdict
+from app.errors import TargetError
+from app.reasons import Reason
+from app.retry import BACKOFF_LIMIT, Pace, RetryPolicy, Tried, full_jitter, retrying
+
+FAR = 1e9
+DELIVERED = Verdict(Reason.DELIVERED, "answered 200", 200)
+AWAY = Verdict(Reason.HTTP_STATUS, "answered 503 Service Unavailable", 503, retryable=True)
+NOT_FOUND = Verdict(Reason.HTTP_STATUS, "answered 404 Not Found", 404)
+NO_SECRET = TargetError(Reason.SECRET_UNAVAILABLE, "no Secret", retryable=True)
+NO_ADDRESS = TargetError(Reason.CONNECTION_FAILED, "no connection", retryable=True, attempted=True)
+DENIED = TargetError(Reason.EGRESS_DENIED, "denied")
+
+
+def busy(wait: float | None) -> Verdict:
+    return Verdict(Reason.RATE_LIMITED, "answered 429", 429, retryable=True, retry_after=wait)
+
+
+@dataclass
+class World:
+    """A receiver that answers as told, and a clock that only attempts and sleeps move."""
+
+    answers: list[Verdict | TargetError]
+    takes: float = 0.0  # seconds an attempt takes, unless its time limit is shorter
+    drains_after: int = 1000  # sleeps
+    jitter: Callable[[float], float] = lambda longest: longest
+    start: float = 50.0
+    begun: list[float] = field(default_factory=list)  # when each attempt began, from the start on
+    limits: list[float] = field(default_factory=list)  # what each was given
+    slept: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.now = self.start
+
+    async def attempt(self, seconds: float) -> Verdict:
+        answer = self.answers[min(len(self.begun), len(self.answers) - 1)]
+        self.begun.append(self.now - self.start)
+        self.limits.append(seconds)
+        self.now += min(self.takes, seconds)
+        if self.takes > seconds:
+            return Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
+        if isinstance(answer, TargetError):
+            raise answer
+        return answer
+
+    async def sleep(self, seconds: float) -> bool:
+        self.slept.append(seconds)
+        if len(self.slept) > self.drains_after:
+            return False
+        self.now += seconds
+        return True
+
+    async def run(self, *, ends: float = FAR, **policy: Any) -> Tried:
+        pace = Pace(self.sleep, lambda: self.now, self.jitter)
+        return await retrying(self.attempt, RetryPolicy(**policy), pace, ends=ends)
+
+    @property
+    def elapsed(self) -> float:
+        return self.now - self.start
+
+
+async def test_what_is_delivered_is_not_sent_again() -> None:
+    world = World([DELIVERED])
+    assert await world.run() == Tried(DELIVERED, 1)
+    assert world.slept == []
+
+
+async def test_four_attempts_wait_half_a_second_then_one_then_two() -> None:
+    world = World([AWAY])
+    tried = await world.run()
+    assert world.slept == [0.5, 1.0, 2.0]
+    assert world.begun == [0.0, 0.5, 1.5, 3.5]
+    assert (tried.attempts, tried.settled) == (4, True)
+    assert (tried.verdict.reason, tried.verdict.http_status) == (Reason.HTTP_STATUS, 503)
+    assert tried.verdict.message == "answered 503 Service Unavailable, after 4 attempts"
+
+
+async def test_a_later_success_counts_every_attempt() -> None:
+    tried = await World([AWAY, NO_ADDRESS, DELIVERED]).run()
+    assert tried == Tried(DELIVERED, 3)
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 7])
+async def test_there_are_no_more_attempts_than_allowed(attempts: int) -> None:
+    world = World([AWAY], jitter=lambda _: 0.0)
+    assert (await world.run(attempts=attempts)).attempts == attempts
+    assert len(world.begun) == attempts
+
+
+async def test_a_single_attempt_is_told_without_counting() -> None:
+    assert (await World([AWAY]).run(attempts=1)).verdict == AWAY
+
+
+WAITS = [(1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, BACKOFF_LIMIT), (10**6, BACKOFF_LIMIT)]
+
+
+@pytest.mark.parametrize(("tries", "longest"), WAITS)
+def test_the_wait_doubles_up_to_a_limit(tries: int, longest: float) -> None:
+    assert RetryPolicy().backoff(tries) == longest
+
+
+def test_the_default_schedule_fits_into_its_budget() -> None:
+    policy = RetryPolicy()
+    waits = sum(policy.backoff(tries) for tries in range(1, policy.attempts))
+    assert policy.attempts * policy.attempt_timeout + waits < policy.target_timeout
+
+
+def test_jitter_lies_between_none_and_the_longest_and_spreads() -> None:
+    random.seed(7)
+    drawn = [full_jitter(8.0) for _ in range(2000)]
+    assert all(0.0 <= wait <= 8.0 for wait in drawn)
+    assert min(drawn) < 0.5
+    assert max(drawn) > 7.5
+    assert 3.5 < sum(drawn) / len(drawn) < 4.5
+
+
+FINAL: list[tuple[Verdict | TargetError, int]] = [
+    (NOT_FOUND, 1),
+    (Verdict(Reason.REDIRECTED, "answered 301", 301), 1),
+    (DENIED, 0),
+    (TargetError(Reason.TLS_FAILED, "handshake", attempted=True), 1),
+    (TargetError(Reason.SECRET_NOT_FOUND, "no Secret"), 0),
+    (TargetError(Reason.INVALID_TARGET, "url"), 0),
+]
+
+
+@pytest.mark.parametrize(("answer", "attempts"), FINAL)
+async def test_what_is_final_ends_it_at_once(answer: Verdict | TargetError, attempts: int) -> None:
+    world = World([answer])
+    tried = await world.run()
+    assert (tried.verdict.reason, tried.verdict.message) == (
+        answer.reason,
+        answer.message,
+    )
+    assert (tried.attempts, tried.settled, len(world.begun)) == (attempts, True, 1)
+
+
+async def test_only_attempts_that_reached_for_the_network_are_counted() -> None:
+    world = World([NO_SECRET, NO_SECRET, AWAY, NO_ADDRESS])
+    tried = await world.run()
+    assert (tried.attempts, len(world.begun)) == (2, 4)
+    assert tried.verdict.message == "no connection, after 4 attempts"
+
+
+async def test_secrets_that_stay_away_are_tried_no_more_often_than_receivers() -> None:
+    world = World([NO_SECRET])
+    tried = await world.run()
+    assert (tried.attempts, len(world.begun), tried.verdict.reason) == (0, 4, Reason.SECRET_UNAVAILABLE)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Retry-After
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.2, 7.0, 59.0])
+async def test_a_wait_that_fits_is_honoured_to_the_letter(wait: float) -> None:
+    world = World([busy(wait), DELIVERED])
+    assert await world.run() == Tried(DELIVERED, 2)
+    assert world.slept == [wait]
+
+
+@pytest.mark.parametrize("wait", [60.0, 61.0, 120.0, 86_400.0, 31_536_000.0])
+async def test_a_wait_that_does_not_fit_fails_now_and_says_when(wait: float) -> None:
+    world = World([busy(wait)])
+    tried = await world.run()
+    assert world.slept == []
+    assert (tried.verdict.reason, tried.verdict.http_status) == (Reason.RATE_LIMITED, 429)
+    assert (tried.attempts, tried.settled, tried.verdict.retryable) == (1, True, False)
+    assert tried.verdict.message.startswith("answered 429; could be tried again in ")
+    assert tried.verdict.message.endswith(", but only 60 s are left")
+
+
+async def test_when_it_could_be_tried_again_is_said_for_a_person() -> None:
+    tried = await World([busy(120.0)]).run()
+    assert "in 0:02:00, but" in tried.verdict.message
+
+
+async def test_a_wait_is_measured_against_what_is_left() -> None:
+    world = World([busy(25.0)], takes=1.0)
+    tried = await world.run()
+    assert world.slept == [25.0, 25.0]
+    assert tried.verdict.message.endswith("but only 7 s are left")
+    assert tried.verdict.reason is Reason.RATE_LIMITED
+
+
+async def test_a_server_that_is_away_and_says_for_how_long_is_rate_limiting_too() -> None:
+    away = Verdict(Reason.HTTP_STATUS, "answered 503", 503, retryable=True, retry_after=600.0)
+    assert (await World([away]).run()).verdict.reason is Reason.RATE_LIMITED
+
+
+async def test_after_the_last_attempt_no_wait_matters() -> None:
+    world = World([busy(1.0)])
+    tried = await world.run(attempts=2)
+    assert world.slept == [1.0]
+    assert tried.verdict.message == "answered 429, after 2 attempts"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Bounds
+
+
+async def test_no_attempt_is_given_more_than_what_is_left() -> None:
+    world = World([AWAY], takes=FAR, jitter=lambda _: 1.0)
+    tried = await world.run(attempts=100, attempt_timeout=10.0, target_timeout=35.0)
+    assert world.limits == [10.0, 10.0, 10.0, 2.0]
+    assert world.elapsed == 35.0
+    assert tried.verdict.reason is Reason.TIMEOUT
+
+
+async def test_the_last_real_verdict_is_told_when_time_runs_out() -> None:
+    world = World([AWAY], takes=4.0)
+    tried = await world.run(attempts=100, target_timeout=9.0)
+    assert world.begun == [0.0, 4.5]
+    assert tried.verdict.message == "answered 503 Service Unavailable, after 2 attempts"
+    assert tried.verdict.http_status == 503
+
+
+@given(
+    attempts=st.integers(1, 20),
+    attempt_timeout=st.floats(0.01, 30),
+    target_timeout=st.floats(0.01, 120),
+    backoff=st.floats(0.01, 60),
+    takes=st.floats(0, 60),
+    left=st.floats(-5, 200),
+    waits=st.lists(st.none() | st.floats(0, 100), min_size=1, max_size=5),
+    chance=st.floats(0, 1),
+)
+async def test_whatever_happens_the_budget_and_the_claim_are_never_overrun(
+    attempts: int,
+    attempt_timeout: float,
+    target_timeout: float,
+    backoff: float,
+    takes: float,
+    left: float,
+    waits: list[float | None],
+    chance: float,
+) -> None:
+    world = World([busy(wait) for wait in waits], takes=takes, jitter=lambda longest: longest * chance)
+    tried = await world.run(
+        ends=world.start + left,
+        attempts=attempts,
+        attempt_timeout=attempt_timeout,
+        target_timeout=target_timeout,
+        backoff_initial=backoff,
+    )
+    end = min(target_timeout, max(left, 0.0))
+    assert world.elapsed <= end + 1e-6
+    assert len(world.begun) <= attempts
+    assert tried.attempts == len(world.begun)
+    assert tried.settled
+    for begun, limit in zip(world.begun, world.limits, strict=True):
+        assert limit <= attempt_timeout
+        assert begun + limit <= end + 1e-6
+
+
+async def test_no_attempt_begins_after_the_claim_has_ended() -> None:
+    world = World([DELIVERED])
+    tried = await world.run(ends=world.start)
+    assert world.begun == []
+    assert (tried.verdict.reason, tried.attempts, tried.settled) == (Reason.INTERRUPTED, 0, True)
+    assert tried.verdict.message == "the claim ended before the first attempt"
+
+
+async def test_a_process_that_slept_through_its_claim_sends_nothing_more() -> None:
+    world = World([AWAY])
+
+    def oversleep(longest: float) -> float:
+        world.now += 3600.0
+        return longest
+
+    world.jitter = oversleep
+    tried = await world.run(ends=world.start + 30.0)
+    assert world.begun == [0.0]
+    assert tried.verdict.message == "answered 503 Service Unavailable"
+
+
+async def test_the_claim_s_end_counts_even_where_the_budget_is_larger() -> None:
+    world = World([AWAY], takes=FAR)
+    await world.run(ends=world.start + 12.0)
+    assert world.limits == [10.0, 1.5]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Draining
+
+
+async def test_a_wait_that_is_cut_short_hands_the_target_back() -> None:
+    world = World([AWAY], drains_after=1)
+    tried = await world.run()
+    assert tried == Tried(AWAY, 2, settled=False)
+    assert world.begun == [0.0, 0.5]
+
+
+async def test_a_drain_does_not_touch_what_is_settled() -> None:
+    world = World([DELIVERED], drains_after=0)
+    assert await world.run() == Tried(DELIVERED, 1)
+
+
+async def test_an_unknown_error_is_not_taken_for_a_verdict() -> None:
+    async def crash(_: float) -> Verdict:
+        raise ZeroDivisionError
+
+    world = World([DELIVERED])
+    with pytest.raises(ZeroDivisionError):
+        await retrying(crash, RetryPolicy(), Pace(world.sleep, lambda: world.now), ends=FAR)
