@@ -17,7 +17,6 @@ from app.errors import (
     ClusterError,
     ClusterUnavailable,
     Conflict,
-    DeliveryError,
     Draining,
     LedgerNotKept,
     ObjectNotFound,
@@ -169,24 +168,22 @@ class Dispatcher:
             raise TooBusy(f"{len(self._tasks)} events are in flight; ask again", retry_after=RETRY_SOON)
 
     async def _see_through(self, event: CompletionEvent, answer: asyncio.Future[Dispatch]) -> None:
+        """Accept the event, answer with the dispatch or with why there is none, and send."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # always, inside a coroutine that runs
         stop = asyncio.Event()
-        try:
-            with self._metrics.in_flight.track_inprogress():
+        with self._metrics.in_flight.track_inprogress():
+            try:
                 accepted = await self._accept(event)
-                recorder = self._recorder(accepted, stop)
-                answer.set_result(Dispatch(accepted, recorder, task))
-                faults.reach("claimed")
-                await self._send(accepted, event, recorder, stop)
-                faults.reach("settled")
-        except DeliveryError as error:
-            answer.set_exception(error)
-            answer.exception()  # a caller who has gone leaves it unread, which is no reason to complain
-        except Exception as error:
-            if answer.done():
-                raise
-            answer.set_exception(error)
+            except Exception as error:  # noqa: BLE001  # handed on to the caller
+                answer.set_exception(error)
+                answer.exception()  # a caller who has gone leaves it unread, which is no reason to complain
+                return
+            recorder = self._recorder(accepted, stop)
+            answer.set_result(Dispatch(accepted, recorder, task))
+            faults.reach("claimed")
+            await self._send(accepted, event, recorder, stop)
+            faults.reach("settled")
 
     async def _accept(self, event: CompletionEvent) -> Accepted:
         """Claim; in this process one event at a time for a team, so that its own claims are told apart."""

@@ -11,6 +11,8 @@ from app.targets import Target, shortened
 from app.teams import AgentTeam
 
 DEFAULT_MESSAGE = "Team {team} in {namespace} finished: {phase}."
+MESSAGE_LIMIT = 40_000
+"""Characters of a notice's text: many placeholders of a long list would make gigabytes of it."""
 
 # https://docs.slack.dev/reference/block-kit/blocks
 HEADER_LIMIT = 150
@@ -40,21 +42,30 @@ def compose(team: AgentTeam, target: Target, *, message_id: str, event: str, pha
         "artifacts": ", ".join(artifact["name"] for artifact in artifacts),
         **{label.lower(): value for label, value in facts.items()},
     }
+    message = fill(target.message or DEFAULT_MESSAGE, values)
     return Envelope(
         id=message_id,
         event=event,
         team=team.name,
         namespace=team.namespace,
         phase=phase,
-        message=fill(target.message or DEFAULT_MESSAGE, values),
+        message=message if message.strip() else fill(DEFAULT_MESSAGE, values),  # Slack refuses a blank text
         artifacts=artifacts,
         facts=tuple(facts.items()),
     )
 
 
-def fill(template: str, values: dict[str, str]) -> str:
+def fill(template: str, values: dict[str, str], limit: int = MESSAGE_LIMIT) -> str:
     """Fill named placeholders; unknown ones and stray braces stay as they are, and nothing is evaluated."""
-    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
+    pieces, length, end = [], 0, 0
+    for match in _PLACEHOLDER.finditer(template):
+        piece = template[end : match.start()] + values.get(match[1], match[0])
+        pieces.append(piece)
+        length, end = length + len(piece), match.end()
+        if length > limit:
+            break
+    text = "".join(pieces) + template[end:]
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def slack_message(envelope: Envelope) -> dict[str, Any]:
@@ -113,7 +124,8 @@ def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
     lines = ["*Artifacts*"]
     room = SECTION_LIMIT - len(lines[0]) - len(f"\nand {len(artifacts)} more")
     for position, artifact in enumerate(artifacts):
-        line = f"• {escaped(artifact['name'], 200)}  `{escaped(artifact['path'].replace('`', ''), 600)}`"
+        name, path = shortened(artifact["name"], 200), shortened(artifact["path"].replace("`", ""), 600)
+        line = f"• {escaped(name, 200)}  `{escaped(path, 600)}`"
         room -= len(line) + 1
         if room < 0:
             lines.append(f"and {len(artifacts) - position} more")
@@ -129,7 +141,7 @@ def _artifacts(team: AgentTeam, pattern: str | None) -> Iterator[Artifact]:
     """
     if not team.artifacts:
         if pattern and not _WILDCARD.search(pattern):
-            yield Artifact(path=pattern, name=PurePosixPath(pattern).name)
+            yield Artifact(path=pattern, name=PurePosixPath(pattern).name or pattern)
         return
     for artifact in team.artifacts:
         path, name = artifact.get("path"), artifact.get("name")
@@ -140,6 +152,8 @@ def _artifacts(team: AgentTeam, pattern: str | None) -> Iterator[Artifact]:
 
 
 def _picks(pattern: str, path: str) -> bool:
+    if not PurePosixPath(pattern).parts:  # `.`, where the team works: everything; as a glob it is an error
+        return True
     # A relative pattern is matched from the right: `*.md` picks files in any folder.
     return PurePosixPath(path).match(pattern) or path.startswith(pattern.rstrip("/") + "/")
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -15,11 +16,11 @@ from tests.harness.cluster import Cluster
 from tests.harness.receiver import Received
 from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
-from tests.ledger.support import Entries, Front, Outcomes, ids, ledger, settled
+from tests.ledger.support import Entries, Front, Outcomes, ids, ledger, metric, settled
 
 # With these a claim lives for 7 s: 2 s, 1 s, and a margin of 2 * 1 s + 2 s.
 SETTINGS: dict[str, object] = {"attempt_timeout": 1, "target_timeout": 2, "record_timeout": 1, "api_timeout": 1}
-SOON = 30.0  # seconds from a death to the last outcome: a new process, the claim's end, the watcher's margin
+SOON = 30.0  # seconds from a death to the last outcome: the claim's end, the watcher's margin, and room
 SENT = {"a": 1, "b": 1, "flaky": 2, "slack": 1}
 """The targets that something is sent to, and how often when nobody dies."""
 
@@ -54,7 +55,7 @@ def amounts(names: list[str]) -> set[str]:
 
 @dataclass(frozen=True)
 class Aftermath:
-    """What was seen of a death: the exit code, the ledger at the end, what came before the next life and in it."""
+    """What was seen of a death: the exit code, the ledger at the end, what came before it and after it."""
 
     code: int
     entries: Entries
@@ -63,8 +64,10 @@ class Aftermath:
     seconds: float
 
 
-async def die_and_live(cluster: Cluster[Any], step: str) -> Aftermath:
-    """Have a service die at a step, start another, and wait until the watcher has had everything settled."""
+async def die(
+    cluster: Cluster[Any], step: str, survivors: list[Service], starts: asyncio.Semaphore
+) -> Aftermath:
+    """Have a service die at a step, and wait until the watcher has had everything settled by the survivors."""
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
     names = [*SENT, "email"] if DEATHS[step].email else [*SENT]
@@ -73,38 +76,41 @@ async def die_and_live(cluster: Cluster[Any], step: str) -> Aftermath:
         entries = await ledger(kube, namespace, "team")
         return entries if settled(entries, len(names)) else None
 
-    async with (
-        Outcomes() as receiver,
-        Service(cluster.kubeconfig, crash_at=step, **SETTINGS) as dying,
-        Front(dying) as front,
-        Watcher(cluster.kubeconfig, front.url, namespaces=namespace),
-    ):
+    async def all_done() -> bool:
+        return not any([await metric(one, "agentteam_delivery_in_flight") for one in survivors])
+
+    async with AsyncExitStack() as stack:
+        receiver = await stack.enter_async_context(Outcomes())
+        async with starts:
+            dying = await stack.enter_async_context(Service(cluster.kubeconfig, crash_at=step, **SETTINGS))
+            front = await stack.enter_async_context(Front(dying))
+            await stack.enter_async_context(Watcher(cluster.kubeconfig, front.url, namespaces=namespace))
         await receiver.slack_secret(kube, namespace, "team")
         await kube.team(namespace, "team", lifecycle(*(receiver.target("team", name) for name in names)))
         await kube.finish(namespace, "team")
         await until(lambda: dying.ended)
         died = monotonic()
-        front.replicas = []
-        async with Service(cluster.kubeconfig, **SETTINGS) as next_life:
-            reborn = monotonic()
-            front.replicas = [next_life]
-            entries = await until(all_settled, SOON)
-            seconds = monotonic() - died
-    # Nobody is left who could send: what has come is all that ever comes.
-    sends = {name: receiver.sends[f"team/{name}"] for name in SENT}
-    return Aftermath(
-        await dying.stop(),
-        entries,
-        {name: [one for one in sends[name] if one.at < reborn] for name in SENT},
-        {name: [one for one in sends[name] if one.at >= reborn] for name in SENT},
-        seconds,
-    )
+        front.replicas = survivors
+        entries = await until(all_settled, SOON)
+        seconds = monotonic() - died
+        await until(all_done)
+        sends = {name: receiver.sends[f"team/{name}"] for name in SENT}
+        return Aftermath(
+            await dying.stop(),
+            entries,
+            {name: [one for one in sends[name] if one.at < died] for name in SENT},
+            {name: [one for one in sends[name] if one.at >= died] for name in SENT},
+            seconds,
+        )
 
 
 @pytest.fixture(scope="module")
-async def deaths(cluster: Cluster[Any]) -> AsyncIterator[dict[str, asyncio.Task[Aftermath]]]:
-    """Have all the deaths at once, since each mostly waits for a claim to end."""
-    tasks = {step: asyncio.create_task(die_and_live(cluster, step)) for step in STEPS}
+async def deaths(
+    cluster: Cluster[Any], replicas: list[Service]
+) -> AsyncIterator[dict[str, asyncio.Task[Aftermath]]]:
+    """Have all the deaths side by side, since each mostly waits for a claim to end."""
+    starts = asyncio.Semaphore(2)  # what takes its time is to start processes
+    tasks = {step: asyncio.create_task(die(cluster, step, replicas, starts)) for step in STEPS}
     yield tasks
     for task in tasks.values():
         task.cancel()

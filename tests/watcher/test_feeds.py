@@ -14,7 +14,7 @@ from app.watcher.pace import Backoff
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import TEAMS, Kube
 from tests.harness.waiting import until
-from tests.watcher.stand import QUICK, Service, finish, watching
+from tests.watcher.stand import QUICK, Service, Watching, finish, watching
 
 LIST_PATH = "/apis/kagents.dev/v1alpha1/agentteams"
 RESTARTS = 'agentteam_delivery_watch_restarts_total{{reason="{}"}}'
@@ -129,11 +129,9 @@ class TestWatch:
     ) -> None:
         async with watching(kube.kubeconfig, service.url) as watcher:
             for number in range(3):
-                await watcher.reaches(RESTARTS.format("closed"), number)
-                await server.drop_watches()
+                await _drop_until_closed(server, watcher, number + 1)
                 await finish(kube, f"team-{number}")
                 await until(lambda: service.teams[-1:] == [f"team-{number}"])  # noqa: B023  # asked at once
-            await watcher.reaches(RESTARTS.format("closed"), 3)
             assert not watcher.logged("api-lost")
         assert lists(server) == 1
         assert service.teams == ["team-0", "team-1", "team-2"]
@@ -143,10 +141,8 @@ class TestWatch:
     ) -> None:
         pace = replace(QUICK, watch_healthy=0.0, reconnect=Backoff(60.0, 60.0))
         async with watching(kube.kubeconfig, service.url, pace=pace) as watcher:
-            for number in range(3):
-                await until(lambda: watches(server) == number + 1)  # noqa: B023  # asked at once
-                await server.drop_watches()
-                await watcher.reaches(RESTARTS.format("closed"), number + 1)
+            for number in range(1, 4):
+                await _drop_until_closed(server, watcher, number)
             await finish(kube, "report")
             await until(lambda: service.teams == ["report"])
 
@@ -223,15 +219,19 @@ class TestWatch:
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         async with watching(kube.kubeconfig, service.url) as watcher:
-            await until(lambda: watches(server) == 1)
             await finish(kube, "before")
             await until(lambda: service.teams == ["before"])
-            server.intercept = _refuse_watches_until_asked_again(server)
-            await server.drop_watches()
-            await until(lambda: server.intercept is None)
+            answer_watches(server, lambda _: web.Response(status=503))
+
+            async def shut_out() -> bool:
+                await server.drop_watches()
+                return await watcher.metric(RESTARTS.format("error")) > 0
+
+            await until(shut_out)
             await kube.delete(TEAMS, "research", "before")
             await finish(kube, "after")
             server.compact()
+            server.intercept = None
             await until(lambda: "after" in service.teams)
             assert await watcher.metric(RESTARTS.format("gone")) == 1
             assert await watcher.metric("agentteam_delivery_watch_relists_total") == 1
@@ -362,13 +362,11 @@ async def test_no_log_line_holds_what_a_team_holds(kube: Kube, server: FakeClust
         assert "canary" not in str(watcher.logs)
 
 
-def _refuse_watches_until_asked_again(server: FakeCluster) -> Any:
-    """Answer the next watch with 503 and let the ones after that pass."""
+async def _drop_until_closed(server: FakeCluster, watcher: Watching, times: int) -> None:
+    """End watches until the watcher has seen that so often; one that is just opening may slip through."""
 
-    async def refuse(request: web.Request) -> web.Response | None:
-        if "watch" not in request.query:
-            return None
-        server.intercept = None
-        return web.Response(status=503)
+    async def closed() -> bool:
+        await server.drop_watches()
+        return await watcher.metric(RESTARTS.format("closed")) >= times
 
-    return refuse
+    await until(closed)

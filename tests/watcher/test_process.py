@@ -89,7 +89,7 @@ class TestMetrics:
             assert await watcher.metric("agentteam_delivery_watch_teams") == 3
             assert await watcher.metric("agentteam_delivery_watch_due") == 0
             assert await watcher.metric("agentteam_delivery_watch_lag_seconds_count") == 2
-            assert 0 < await watcher.metric("agentteam_delivery_watch_lag_seconds_sum") < 10
+            assert await watcher.metric("agentteam_delivery_watch_lag_seconds_sum") < 10
 
     async def test_what_is_there_from_the_start(self, kube: Kube, service: Service) -> None:
         async with watching(kube.kubeconfig, service.url) as watcher:

@@ -1,0 +1,342 @@
+"""Several replicas on one ledger: they race, drain, sleep and are wiped out, and one message goes out once."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from app.times import format_time
+from tests.harness.cluster import Cluster
+from tests.harness.kube import TEAMS, Kube
+from tests.harness.receiver import Receiver, Respond, ok
+from tests.harness.service import Answer, Service, Watcher, lifecycle
+from tests.harness.waiting import until
+from tests.ledger.support import Entries, Outcomes, history, ids, ledger, metric, settled
+
+CLAIM_LOST = 'agentteam_delivery_unrecorded_total{cause="claim-lost"}'
+TEAM_GONE = 'agentteam_delivery_unrecorded_total{cause="team-gone"}'
+
+
+def hook(receiver: Receiver, name: str) -> dict[str, Any]:
+    """A webhook of that name."""
+    return {"type": "webhook", "name": name, "url": f"{receiver.url}/{name}"}
+
+
+def sends(receiver: Receiver, name: str) -> list[Any]:
+    """What a receiver was sent for a target."""
+    return [request for request in receiver.requests if request.path == f"/{name}"]
+
+
+def later(seconds: int) -> Respond:
+    """Answer 503, and ask for so long a wait."""
+
+    async def respond(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=503, headers={"Retry-After": str(seconds)})
+
+    return respond
+
+
+def by_path(**responds: Respond) -> Respond:
+    """Answer as is said for the target that the path names."""
+
+    async def respond(request: web.Request) -> web.StreamResponse:
+        return await responds[request.path.strip("/")](request)
+
+    return respond
+
+
+class Gate:
+    """Answers nobody until it is opened, then everybody."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+
+    async def respond(self, _: web.Request) -> web.StreamResponse:
+        await self.opened.wait()
+        return web.Response()
+
+
+async def finished(cluster: Cluster[Any], *targets: dict[str, Any]) -> str:
+    """Finish a team named report in a namespace of its own, and return that."""
+    namespace = await cluster.kube.fresh_namespace()
+    await cluster.kube.team(namespace, "report", lifecycle(*targets))
+    await cluster.kube.finish(namespace, "report")
+    return namespace
+
+
+def settling(kube: Kube, namespace: str, targets: int) -> Callable[[], Awaitable[Entries | None]]:
+    """Ask for the ledger of the team, once all of it is settled."""
+
+    async def all_settled() -> Entries | None:
+        entries = await ledger(kube, namespace, "report")
+        return entries if settled(entries, targets) else None
+
+    return all_settled
+
+
+@asynccontextmanager
+async def watched(cluster: Cluster[Any], service: Service, namespace: str) -> AsyncIterator[Watcher]:
+    """Run a watcher that leads to a service, and see that it is up to date."""
+    async with Watcher(cluster.kubeconfig, service.url, namespaces=namespace) as watcher:
+        front = Service(None)
+        front.port = watcher.port
+
+        async def ready() -> bool:
+            return (await front.request("GET", "/readyz")).status == HTTPStatus.OK
+
+        await until(ready)
+        yield watcher
+
+
+async def test_a_hundred_events_each_posted_to_three_replicas_at_once_are_sent_once(
+    cluster: Cluster[Any], replicas: list[Service]
+) -> None:
+    kube = cluster.kube
+    namespace = await kube.fresh_namespace()
+    teams = [f"team-{number}" for number in range(100)]
+    async with Outcomes() as receiver:
+
+        async def finish(team: str) -> None:
+            await kube.team(namespace, team, lifecycle(*(receiver.target(team, name) for name in "ab")))
+            await kube.finish(namespace, team)
+
+        await asyncio.gather(*(finish(team) for team in teams))
+        posts = [service.deliver(namespace, team) for team in teams for service in replicas]
+        answers = await asyncio.gather(*posts)
+        assert {answer.status for answer in answers} <= {200, 202}
+
+        async def all_settled() -> bool:
+            ledgers = [await ledger(kube, namespace, team) for team in teams]
+            return all(settled(entries, 2) for entries in ledgers)
+
+        await until(all_settled, 30)
+        for team in teams:
+            entries = await ledger(kube, namespace, team)
+            for name in "ab":
+                [sent] = receiver.sends[f"{team}/{name}"]
+                entry = entries[name]
+                assert (entry["phase"], entry["attempts"], entry["id"]) == ("Delivered", 1, *ids([sent]))
+                assert "takeovers" not in entry
+
+
+async def test_a_redelivery_posted_to_three_replicas_at_once_is_sent_once_under_a_new_id(
+    cluster: Cluster[Any], replicas: list[Service]
+) -> None:
+    gate = Gate()
+    async with Receiver() as receiver:
+        namespace = await finished(cluster, hook(receiver, "a"), hook(receiver, "b"))
+        first = (await replicas[0].deliver(namespace, "report")).body["targets"]
+        receiver.respond = gate.respond
+        answers = await asyncio.gather(
+            *(service.deliver(namespace, "report", "respond-async", redeliver="all") for service in replicas)
+        )
+        assert sorted(answer.status for answer in answers) == [202, 409, 409]
+        assert {answer.problem for answer in answers if answer.status == 409} == {"claim-in-flight"}
+        gate.opened.set()
+        entries = await until(settling(cluster.kube, namespace, 2))
+        for old, name in zip(first, "ab", strict=True):
+            assert [*ids(sends(receiver, name)[:1])] == [old["id"]]
+            assert [*ids(sends(receiver, name)[1:])] == [entries[name]["id"]] != [old["id"]]
+            assert len(sends(receiver, name)) == 2
+            assert entries[name]["redeliveries"] == 1
+
+
+@pytest.mark.parametrize("reached", [False, True], ids=["at-once", "while-sending"])
+async def test_a_caller_that_hangs_up_does_not_stop_the_delivery(
+    cluster: Cluster[Any], replicas: list[Service], reached: bool
+) -> None:
+    gate = Gate()
+    async with Receiver(respond=gate.respond) as receiver:
+        namespace = await finished(cluster, hook(receiver, "a"))
+        body = json.dumps({"namespace": namespace, "team": "report"}).encode()
+        head = (
+            "POST /deliveries HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        _, writer = await asyncio.open_connection("127.0.0.1", replicas[0].port)
+        writer.write(head.encode() + body)
+        await writer.drain()
+        if reached:
+            await until(lambda: receiver.requests)
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: receiver.requests)
+        gate.opened.set()
+        entries = await until(settling(cluster.kube, namespace, 1))
+        assert entries["a"]["phase"] == "Delivered"
+        assert len(receiver.requests) == 1
+
+
+async def test_a_replica_that_drains_hands_back_what_waits_and_finishes_what_is_in_flight(
+    cluster: Cluster[Any], replicas: list[Service]
+) -> None:
+    kube, other = cluster.kube, replicas[0]
+    gate = Gate()
+    settings = {"attempt_timeout": 10, "target_timeout": 60, "drain_timeout": 15}
+    async with (
+        Receiver(respond=by_path(waits=later(50), hangs=gate.respond)) as receiver,
+        Service(cluster.kubeconfig, **settings) as drained,
+    ):
+        namespace = await finished(cluster, hook(receiver, "waits"), hook(receiver, "hangs"))
+        assert (await drained.deliver(namespace, "report", "respond-async")).status == 202
+        await until(lambda: len(receiver.requests) == 2)
+        receiver.respond = by_path(waits=ok, hangs=gate.respond)
+        async with watched(cluster, other, namespace):
+            since = (await kube.get(TEAMS, namespace, "report")).body["metadata"]["resourceVersion"]
+            started = monotonic()
+            ending = asyncio.create_task(drained.stop(signal.SIGTERM))
+
+            async def delivered_by_the_other() -> bool:
+                return (await ledger(kube, namespace, "report"))["waits"]["phase"] == "Delivered"
+
+            await until(delivered_by_the_other)
+            assert monotonic() - started < 5, "the other replica takes over at once, not at the claim's end"
+            assert not ending.done()
+            gate.opened.set()
+            assert await ending == 0
+            assert monotonic() - started < 15
+            entries = await until(settling(kube, namespace, 2))
+
+        handed_back = [
+            entries["waits"]
+            for entries in await history(kube, namespace, since)
+            if entries["waits"]["phase"] == "Pending" and "claimedBy" not in entries["waits"]
+        ]
+        assert handed_back
+        assert handed_back[0]["attempts"] == 1
+        assert "claimedUntil" not in handed_back[0]
+        outcomes = {name: (entry["phase"], entry["attempts"]) for name, entry in entries.items()}
+        assert outcomes == {"waits": ("Delivered", 2), "hangs": ("Delivered", 1)}
+        assert "takeovers" not in entries["waits"], "what is handed back was not abandoned"
+        for name, times in (("waits", 2), ("hangs", 1)):
+            assert len(sends(receiver, name)) == times
+            assert ids(sends(receiver, name)) == {entries[name]["id"]}
+        assert drained.logged("stopped")
+        assert not drained.logged("drain_cut_short")
+
+
+async def test_a_caller_that_never_ends_its_request_does_not_hold_up_a_drain(cluster: Cluster[Any]) -> None:
+    async with Service(cluster.kubeconfig, attempt_timeout=1, target_timeout=2, drain_timeout=3) as drained:
+        head = b"POST /deliveries HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        _, writer = await asyncio.open_connection("127.0.0.1", drained.port)
+        writer.write(head)
+        await writer.drain()
+        assert (await drained.request("GET", "/healthz")).status == 200
+        started = monotonic()
+        async with asyncio.timeout(20):
+            assert await drained.stop(signal.SIGTERM) == 0
+        assert monotonic() - started < 6
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_process_that_sleeps_through_its_claim_sends_and_records_nothing_more(
+    cluster: Cluster[Any], replicas: list[Service]
+) -> None:
+    kube = cluster.kube
+    gate = Gate()
+    # A claim of these lives for 6.5 s.
+    settings = {"attempt_timeout": 2, "target_timeout": 2.5, "record_timeout": 1, "api_timeout": 0.5}
+    async with (
+        Receiver(respond=by_path(waits=later(1), hangs=gate.respond)) as receiver,
+        Service(cluster.kubeconfig, **settings) as sleeper,
+    ):
+        namespace = await finished(cluster, hook(receiver, "waits"), hook(receiver, "hangs"))
+        assert (await sleeper.deliver(namespace, "report", "respond-async")).status == 202
+        await until(lambda: len(receiver.requests) == 2)
+        sleeper.send_signal(signal.SIGSTOP)
+        try:
+            receiver.respond = ok
+            gate.opened.set()  # so that an answer awaits the sleeper when it wakes
+            async with watched(cluster, replicas[1], namespace):
+                entries = await until(settling(kube, namespace, 2), 20)
+        finally:
+            sleeper.send_signal(signal.SIGCONT)
+
+        async def noticed() -> bool:
+            return await metric(sleeper, CLAIM_LOST) == 2
+
+        await until(noticed)
+        assert await sleeper.stop() == 0
+        assert await ledger(kube, namespace, "report") == entries
+        for name in ("waits", "hangs"):
+            entry = entries[name]
+            assert (entry["phase"], entry["attempts"], entry["takeovers"]) == ("Delivered", 1, 1)
+            assert len(sends(receiver, name)) == 2, "once by either"
+            assert ids(sends(receiver, name)) == {entry["id"]}
+
+
+async def test_a_target_that_has_lost_too_many_holders_is_given_up(
+    cluster: Cluster[Any], replicas: list[Service]
+) -> None:
+    kube = cluster.kube
+    async with Receiver() as receiver:
+        namespace = await finished(cluster, hook(receiver, "last"), hook(receiver, "over"))
+        claim = {"claimedBy": "gone", "claimedUntil": format_time(datetime.now(UTC) - timedelta(minutes=1))}
+        abandoned = [
+            {"name": name, "type": "webhook", "phase": "Pending", "id": "msg_0", "attempts": 2, **claim}
+            | {"takeovers": takeovers}
+            for name, takeovers in (("last", 9), ("over", 10))
+        ]
+        await kube.finish(namespace, "report", delivery=abandoned)
+        answer = await replicas[0].deliver(namespace, "report")
+        assert (answer.status, answer.body["phase"]) == (200, "PartiallyDelivered")
+        entries = await ledger(kube, namespace, "report")
+        outcomes = {name: (entry["reason"], entry["takeovers"]) for name, entry in entries.items()}
+        assert outcomes == {"last": ("Delivered", 10), "over": ("Interrupted", 11)}
+        assert entries["over"]["phase"] == "Failed"
+        assert [request.path for request in receiver.requests] == ["/last"]
+
+
+async def test_a_team_made_anew_under_way_is_neither_sent_for_nor_written_to(
+    cluster: Cluster[Any], replicas: list[Service]
+) -> None:
+    kube, service = cluster.kube, replicas[2]
+    gate = Gate()
+    async with Receiver(respond=by_path(hangs=gate.respond, waits=later(3))) as receiver:
+        targets = hook(receiver, "hangs"), hook(receiver, "waits")
+        namespace = await finished(cluster, *targets)
+        gone = await metric(service, TEAM_GONE)
+        waiting = asyncio.create_task(service.deliver(namespace, "report"))
+        await until(lambda: len(receiver.requests) == 2)
+        assert (await kube.delete(TEAMS, namespace, "report")).status == 200
+        await kube.team(namespace, "report", lifecycle(*targets))
+        gate.opened.set()
+        answer = await waiting
+        assert (answer.status, answer.problem) == (409, "uid-changed")
+        assert await metric(service, TEAM_GONE) == gone + 2
+        assert await kube.delivery(namespace, "report") == []
+        assert len(receiver.requests) == 2, "no further attempt"
+
+        # The new team is a team of its own.
+        old = ids(receiver.requests)
+        receiver.respond = ok
+        await kube.finish(namespace, "report")
+        assert (await service.deliver(namespace, "report")).body["phase"] == "Delivered"
+        assert len(receiver.requests) == 4
+        assert not old & ids(receiver.requests[2:])
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["by-its-holder", "by-another"])
+async def test_claims_that_an_operator_wipes_are_noticed_and_their_targets_settle(
+    cluster: Cluster[Any], replicas: list[Service], same: bool
+) -> None:
+    kube, holder, other = cluster.kube, replicas[0], replicas[1]
+    gate = Gate()
+    async with Receiver(respond=gate.respond) as receiver:
+        namespace = await finished(cluster, hook(receiver, "a"))
+        lost = await metric(holder, CLAIM_LOST)
+        async with watched(cluster, holder if same else other, namespace):
+            await until(lambda: receiver.requests)
+
+
+async def wiped(answer: Answer) -> None:
+    del answer

@@ -1,0 +1,451 @@
+"""The door to the Kubernetes API: what it reads and writes, and that only our own errors come out of it."""
+
+import asyncio
+import base64
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import aiohttp
+import pytest
+from aiohttp import web
+from kubernetes_asyncio.client import ApiClient, Configuration
+from kubernetes_asyncio.config import ConfigException
+
+from app.cluster import Cluster, connect, open_cluster
+from app.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    ClusterError,
+    Conflict,
+    ObjectNotFound,
+    Rejected,
+    SettingsError,
+)
+from app.settings import ServiceSettings
+from tests.examples import CANARY, team
+from tests.harness.cluster import Cluster as Prepared
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.kube import GROUP
+from tests.harness.receiver import Receiver
+from tests.logged import everything_logged
+from tests.sockets import Bare, Speak, closing, endless, listening, resetting, saying, silent
+
+Fake = Prepared[FakeCluster]
+Ask = Callable[[Cluster], Awaitable[Any]]
+
+SPEC = {"lifecycle": {"onComplete": "deliver", "delivery": [{"type": "slack", "credentialsSecret": "keys"}]}}
+ENTRY = {"name": "slack-0", "phase": "Pending", "attempts": 0, "id": "msg_1", "claimedBy": "me"}
+
+ASKS: dict[str, Ask] = {
+    "read a team": lambda cluster: cluster.read_team("research", "report"),
+    "write a record": lambda cluster: cluster.write_delivery(team(), [ENTRY]),
+    "read a Secret": lambda cluster: cluster.read_secret("research", "keys"),
+    "ping": lambda cluster: cluster.ping(),
+}
+
+
+@pytest.fixture(autouse=True)
+def outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand outside of any cluster."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+
+
+@pytest.fixture
+async def door(fake_cluster: Fake, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
+    """Open the door to a fake API, in which there is one team with one Secret."""
+    await fake_cluster.kube.namespace("research")
+    await fake_cluster.kube.team("research", "report", SPEC)
+    await fake_cluster.kube.secret("research", "keys", {"slack-webhook-url": CANARY, "empty": ""})
+    monkeypatch.setenv("KUBECONFIG", str(fake_cluster.kubeconfig))
+    async with open_cluster(ServiceSettings.load(api_timeout=5.0)) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def door_to(url: str, timeout: float = 5.0) -> AsyncIterator[Cluster]:
+    """Open the door to whatever stands at an address."""
+    configuration = Configuration()
+    configuration.host = url
+    async with ApiClient(configuration) as api:
+        yield Cluster(api, group=GROUP, timeout=timeout)
+
+
+@asynccontextmanager
+async def answered(body: str | bytes, status: int = 200, **headers: str) -> AsyncIterator[Cluster]:
+    """Open the door to an API that has one answer for everything."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        content = body.encode() if isinstance(body, str) else body
+        return web.Response(status=status, body=content, headers=headers)
+
+    async with Receiver(respond=answer) as server, door_to(server.url) as cluster:
+        yield cluster
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What it does
+
+
+async def test_a_team_is_read_as_it_is_now(door: Cluster, fake_cluster: Fake) -> None:
+    before = datetime.now(UTC)
+    read = await door.read_team("research", "report")
+    assert (read.team.namespace, read.team.name, read.team.phase) == ("research", "report", "")
+    assert read.team.wants_delivery
+    await fake_cluster.kube.finish("research", "report")
+    again = await door.read_team("research", "report")
+    assert (again.team.phase, again.team.uid) == ("Completed", read.team.uid)
+    assert again.team.resource_version != read.team.resource_version
+    assert abs(read.date - before) < timedelta(seconds=3)
+    assert read.date.microsecond == 0
+    assert abs(read.now - datetime.now(UTC)) < timedelta(seconds=3)
+
+
+async def test_a_record_is_written_under_the_version_that_was_read(door: Cluster, fake_cluster: Fake) -> None:
+    read = await door.read_team("research", "report")
+    written = await door.write_delivery(read.team, [ENTRY])
+    assert list(written.team.entries) == [ENTRY]
+    assert await fake_cluster.kube.delivery("research", "report") == [ENTRY]
+    with pytest.raises(Conflict):
+        await door.write_delivery(read.team, [])
+    assert await fake_cluster.kube.delivery("research", "report") == [ENTRY]
+    assert list((await door.write_delivery(written.team, [])).team.entries) == []
+
+
+async def test_a_write_touches_nothing_but_the_record(door: Cluster, fake_cluster: Fake) -> None:
+    await fake_cluster.kube.finish("research", "report", estimatedCost="4.50")
+    before = (await fake_cluster.kube.get("agentteams", "research", "report")).body
+    await door.write_delivery((await door.read_team("research", "report")).team, [ENTRY])
+    after = (await fake_cluster.kube.get("agentteams", "research", "report")).body
+    assert after["status"].pop("delivery") == [ENTRY]
+    assert after["status"] == before["status"]
+    assert after["spec"] == before["spec"]
+
+
+async def test_a_secret_is_read_as_bytes(door: Cluster, fake_cluster: Fake) -> None:
+    binary = bytes(range(256))
+    await fake_cluster.kube.secret("research", "binary", {"key": binary})
+    assert await door.read_secret("research", "keys") == {"slack-webhook-url": CANARY.encode(), "empty": b""}
+    assert await door.read_secret("research", "binary") == {"key": binary}
+
+
+async def test_the_requests_are_those_that_the_service_has_rights_for(
+    door: Cluster, fake_cluster: Fake
+) -> None:
+    fake_cluster.server.requests.clear()
+    read = await door.read_team("research", "report")
+    await door.write_delivery(read.team, [])
+    await door.read_secret("research", "keys")
+    await door.ping()
+    home = f"/apis/{GROUP}/v1alpha1/namespaces/research/agentteams/report"
+    assert fake_cluster.server.requests == [
+        ("GET", home),
+        ("PATCH", f"{home}/status"),
+        ("GET", "/api/v1/namespaces/research/secrets/keys"),
+        ("GET", "/version/"),
+    ]
+
+
+async def test_what_is_not_there_is_told_as_such(door: Cluster) -> None:
+    with pytest.raises(ObjectNotFound):
+        await door.read_team("research", "other")
+    with pytest.raises(ObjectNotFound):
+        await door.read_team("elsewhere", "report")
+    with pytest.raises(ObjectNotFound):
+        await door.read_secret("research", "other")
+
+
+async def test_the_moment_of_a_read_is_the_server_s_and_never_late() -> None:
+    past = "Sun, 01 Mar 2026 12:00:00 GMT"
+    async with answered("{}", Date=past) as cluster:
+        read = await cluster.read_team("research", "report")
+    assert read.date == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert timedelta(0) <= read.now - read.date < timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Sun, 99 Mar 2026 12:00:00 GMT"])
+async def test_without_a_date_our_own_clock_has_to_do(date: str) -> None:
+    async with answered("{}", Date=date) as cluster:
+        read = await cluster.read_team("research", "report")
+    assert abs(read.date - datetime.now(UTC)) < timedelta(seconds=3)
+
+
+ODD_TEAMS = [
+    {},
+    {"metadata": None, "spec": None, "status": None},
+    {"metadata": [], "spec": "x", "status": 5},
+    {"spec": {"lifecycle": {"delivery": {"a": 1}}}, "status": {"delivery": "x", "artifacts": 5}},
+    {"status": {"delivery": [None, 5, "x", []], "completedAt": {}}},
+]
+
+
+@pytest.mark.parametrize("document", ODD_TEAMS)
+async def test_an_odd_team_is_read_all_the_same(document: dict[str, Any]) -> None:
+    async with answered(json.dumps(document)) as cluster:
+        assert not (await cluster.read_team("research", "report")).team.wants_delivery
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What it is answered
+
+STATUSES: list[tuple[int, type[ClusterError]]] = [
+    (400, Rejected),
+    (401, AccessDenied),
+    (403, AccessDenied),
+    (404, ObjectNotFound),
+    (405, Rejected),
+    (406, Rejected),
+    (409, Conflict),
+    (410, Rejected),
+    (413, Rejected),
+    (415, Rejected),
+    (418, Rejected),
+    (422, Rejected),
+    (429, ApiUnavailable),
+    (500, ApiUnavailable),
+    (501, ApiUnavailable),
+    (502, ApiUnavailable),
+    (503, ApiUnavailable),
+    (504, ApiUnavailable),
+    (507, ApiUnavailable),
+    (599, ApiUnavailable),
+]
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+async def test_every_refusal_becomes_an_error_of_ours(
+    ask: Ask, status: int, kind: type[ClusterError]
+) -> None:
+    said = json.dumps({"kind": "Status", "message": "it\nsays so"})
+    async with answered(said, status) as cluster:
+        with pytest.raises(ClusterError) as caught:
+            await ask(cluster)
+    assert type(caught.value) is kind
+    assert str(caught.value) == f"the Kubernetes API answered {status}: it says so"
+
+
+BODIES = [
+    ("empty", ""),
+    ("HTML", f"<html><body>Service Unavailable {CANARY}</body></html>"),
+    ("a list", json.dumps([{"message": CANARY}])),
+    ("a text", json.dumps(CANARY)),
+    ("null", "null"),
+    ("a message that is no text", json.dumps({"message": {"x": CANARY}})),
+    ("no UTF-8", b"\xff\xfe\x00" + CANARY.encode()),
+    ("cut short", '{"message": "' + CANARY),
+    ("nested beyond measure", "[" * 100_000),
+]
+
+
+@pytest.mark.parametrize("body", [row[1] for row in BODIES], ids=[row[0] for row in BODIES])
+async def test_a_refusal_that_is_no_status_shows_nothing_of_its_body(body: str | bytes) -> None:
+    async with answered(body, 503) as cluster:
+        with pytest.raises(ApiUnavailable) as caught:
+            await cluster.read_team("research", "report")
+    assert str(caught.value) == "the Kubernetes API answered 503"
+
+
+@pytest.mark.parametrize("body", [row[1] for row in BODIES[:5] + BODIES[6:]], ids=[r[0] for r in BODIES[:5] + BODIES[6:]])
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+async def test_an_answer_that_is_no_object_counts_as_none(ask: Ask, body: str | bytes) -> None:
+    async with answered(body) as cluster:
+        with pytest.raises(ApiUnavailable) as caught:
+            await ask(cluster)
+    assert CANARY not in str(caught.value)
+
+
+async def test_a_long_refusal_is_cut() -> None:
+    async with answered(json.dumps({"message": "x" * 100_000}), 422) as cluster:
+        with pytest.raises(Rejected) as caught:
+            await cluster.read_team("research", "report")
+    assert len(str(caught.value)) < 400
+
+
+WAITS = [("7", 7.0), ("0", 0.0), ("soon", None), ("", None), ("9" * 99, 31_536_000.0)]
+
+
+@pytest.mark.parametrize(("value", "seconds"), WAITS)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_the_wait_that_the_server_asks_for_is_handed_on(
+    status: int, value: str, seconds: float | None
+) -> None:
+    async with answered("{}", status, **{"Retry-After": value}) as cluster:
+        with pytest.raises(ApiUnavailable) as caught:
+            await cluster.read_team("research", "report")
+    assert caught.value.retry_after == seconds
+
+
+SECRETS: list[tuple[str, Any]] = [
+    ("junk", {"key": "!"}),
+    ("no padding", {"key": "YQ"}),
+    ("not ASCII", {"key": "schlüssel"}),
+    ("a number", {"key": 5}),
+    ("null", {"key": None}),
+    ("an object", {"key": {"a": "b"}}),
+    ("a list for data", ["YQ=="]),
+    ("a text for data", "YQ=="),
+    ("a number for data", 5),
+]
+
+
+@pytest.mark.parametrize("data", [row[1] for row in SECRETS], ids=[row[0] for row in SECRETS])
+async def test_a_secret_whose_data_is_no_base64_is_an_error_of_ours(data: Any) -> None:
+    async with answered(json.dumps({"kind": "Secret", "data": data})) as cluster:
+        with pytest.raises(ClusterError) as caught:
+            await cluster.read_secret("research", "keys")
+    assert "schl" not in str(caught.value)
+
+
+@pytest.mark.parametrize("document", [{}, {"data": None}, {"data": {}}, {"data": ""}])
+async def test_a_secret_without_data_holds_nothing(document: dict[str, Any]) -> None:
+    async with answered(json.dumps(document)) as cluster:
+        assert await cluster.read_secret("research", "keys") == {}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What it meets instead of an answer
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+BROKEN: list[tuple[str, Callable[[Bare], Speak]]] = [
+    ("closed at once", closing),
+    ("closed after the request", saying()),
+    ("reset", resetting(HEAD)),
+    ("cut short", saying(HEAD + b"Content-Length: 100\r\n\r\n{}")),
+    ("reset within the body", resetting(HEAD + b"Content-Length: 100\r\n\r\n{")),
+    ("a bad chunk", saying(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\n{}\r\n")),
+    ("junk", saying(b"\x00\x01\x02\r\n\r\n")),
+    ("a head without end", saying(HEAD + b"X: " + b"x" * 100_000 + b"\r\n\r\n{}")),
+    ("bad compression", saying(HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}")),
+    ("a redirect in a circle", saying(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")),
+]
+
+
+@pytest.mark.parametrize("speak", [row[1] for row in BROKEN], ids=[row[0] for row in BROKEN])
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+async def test_a_broken_answer_counts_as_none(ask: Ask, speak: Callable[[Bare], Speak]) -> None:
+    async with listening(speak) as bare, door_to(f"http://{bare.authority}") as cluster:
+        with pytest.raises(ApiUnavailable):
+            await ask(cluster)
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+async def test_a_refused_connection_counts_as_no_answer(ask: Ask) -> None:
+    async with listening(silent) as bare:
+        address = f"http://{bare.authority}"
+    async with door_to(address) as cluster:
+        with pytest.raises(ApiUnavailable, match="does not answer"):
+            await ask(cluster)
+
+
+HANGS: list[tuple[str, Callable[[Bare], Speak]]] = [
+    ("silence", silent),
+    ("a head alone", endless(HEAD + b"Content-Length: 100\r\n\r\n", b"", pause=0.05)),
+    ("a trickle", endless(HEAD + b"\r\n", b" ", pause=0.02)),
+]
+
+
+@pytest.mark.parametrize("speak", [row[1] for row in HANGS], ids=[row[0] for row in HANGS])
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+async def test_whoever_hangs_is_given_up_in_time(ask: Ask, speak: Callable[[Bare], Speak]) -> None:
+    async with listening(speak) as bare, door_to(f"http://{bare.authority}", timeout=0.2) as cluster:
+        started = time.monotonic()
+        with pytest.raises(ApiUnavailable, match="does not answer"):
+            await ask(cluster)
+        assert 0.15 < time.monotonic() - started < 1.5
+
+
+def kinds(root: type[BaseException]) -> Iterator[type[BaseException]]:
+    """Yield a kind of exception and all that are derived from it."""
+    yield root
+    for kind in root.__subclasses__():
+        yield from kinds(kind)
+
+
+FOREIGN = sorted(
+    {
+        *kinds(aiohttp.ClientError),
+        *(kind for kind in kinds(OSError) if kind.__module__ in {"builtins", "ssl", "socket"}),
+        TimeoutError,
+        ConfigException,  # a token that cannot be read anew
+    },
+    key=lambda kind: f"{kind.__module__}.{kind.__qualname__}",
+)
+
+
+@pytest.mark.parametrize("kind", FOREIGN, ids=lambda kind: f"{kind.__module__}.{kind.__qualname__}")
+async def test_no_foreign_error_comes_through_the_door(kind: type[BaseException]) -> None:
+    async def fail(**_: Any) -> NoReturn:
+        raise kind.__new__(kind, CANARY)
+
+    async with door_to("http://127.0.0.1:1") as cluster:
+        session = cluster._core.api_client.rest_client.pool_manager  # noqa: SLF001  # the far side's last word
+        session.request = fail
+        for ask in ASKS.values():
+            with pytest.raises(ApiUnavailable) as caught:
+                await ask(cluster)
+            assert CANARY not in str(caught.value)
+            assert caught.value.__cause__ is None
+
+
+async def test_a_caller_who_goes_away_is_not_held_up() -> None:
+    async with listening(silent) as bare, door_to(f"http://{bare.authority}") as cluster:
+        task = asyncio.create_task(cluster.read_team("research", "report"))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Where it leads
+
+
+async def test_an_environment_that_names_no_cluster_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for path in ("missing", "empty", "junk"):
+        (tmp_path / "empty").write_text("")
+        (tmp_path / "junk").write_text("a: [")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / path))
+        with pytest.raises(SettingsError, match="set KUBECONFIG to a readable file"):
+            async with connect():
+                pass
+
+
+async def test_inside_a_cluster_its_token_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+    with pytest.raises(SettingsError, match="no Kubernetes API is configured"):
+        async with connect():
+            pass
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is logged
+
+
+async def test_no_line_of_any_log_holds_a_secret_or_a_token(door: Cluster, fake_cluster: Fake) -> None:
+    encoded = base64.b64encode(CANARY.encode()).decode()
+    with everything_logged("DEBUG") as logged:
+        assert await door.read_secret("research", "keys")
+        read = await door.read_team("research", "report")
+        await door.write_delivery(read.team, [ENTRY])
+        with pytest.raises(ObjectNotFound):
+            await door.read_secret("research", "other")
+        async with answered(json.dumps({"data": {"key": f"{encoded}!"}, "message": 5}), 500) as cluster:
+            with pytest.raises(ApiUnavailable):
+                await cluster.read_secret("research", "keys")
+    for secret in (CANARY, encoded, fake_cluster.server.token):
+        assert secret not in logged.text
+
+
+def test_ssl_errors_are_among_those_that_are_tried() -> None:
+    assert ssl.SSLCertVerificationError in FOREIGN
+    assert aiohttp.ClientConnectorCertificateError in FOREIGN

@@ -1,0 +1,265 @@
+"""Settings: what holds when nothing is said, what each variable does, and which values are refused."""
+
+import os
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from app.dispatcher import CLOCK_STEP
+from app.errors import SettingsError
+from app.settings import PREFIX, CommonSettings, ServiceSettings, WatcherSettings
+
+Kind = type[CommonSettings]
+BOTH = (ServiceSettings, WatcherSettings)
+Env = Callable[..., None]
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch) -> Env:
+    """Let an environment of these settings alone hold; they are given without their prefix."""
+    for name in list(os.environ):
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+
+    def hold(**settings: str) -> None:
+        for name, value in settings.items():
+            monkeypatch.setenv(PREFIX + name, value)
+
+    return hold
+
+
+DEFAULTS: list[tuple[Kind, str, Any]] = [
+    *((kind, "API_GROUP", "kagents.dev") for kind in BOTH),
+    *((kind, "NAMESPACES", ()) for kind in BOTH),
+    *((kind, "PHASES", ("Completed",)) for kind in BOTH),
+    *((kind, "LOG_LEVEL", "INFO") for kind in BOTH),
+    *((kind, "LOG_FORMAT", "json") for kind in BOTH),
+    *((kind, "API_TIMEOUT", 10.0) for kind in BOTH),
+    (ServiceSettings, "HOST", "127.0.0.1"),
+    (ServiceSettings, "PORT", 8080),
+    (ServiceSettings, "AUTH", "kubernetes"),
+    (ServiceSettings, "AUDIENCE", "agentteam-delivery"),
+    (ServiceSettings, "EGRESS_ALLOW", ()),
+    (ServiceSettings, "EGRESS_HTTP", False),
+    (ServiceSettings, "SLACK_HOSTS", ("hooks.slack.com", "hooks.slack-gov.com")),
+    (ServiceSettings, "ATTEMPTS", 4),
+    (ServiceSettings, "ATTEMPT_TIMEOUT", 10.0),
+    (ServiceSettings, "TARGET_TIMEOUT", 60.0),
+    (ServiceSettings, "BACKOFF_INITIAL", 0.5),
+    (ServiceSettings, "RECORD_TIMEOUT", 60.0),
+    (ServiceSettings, "MAX_IN_FLIGHT", 200),
+    (ServiceSettings, "MAX_TARGETS", 1000),
+    (ServiceSettings, "MAX_TAKEOVERS", 10),
+    (ServiceSettings, "MAX_BODY", 1_048_576),
+    (ServiceSettings, "MAX_RESPONSE", 65_536),
+    (ServiceSettings, "MAX_CONNECTIONS", 1000),
+    (ServiceSettings, "MAX_CONNECTIONS_PER_HOST", 100),
+    (WatcherSettings, "MAX_AGE", 86_400.0),
+    (WatcherSettings, "TOKEN_FILE", None),
+    (WatcherSettings, "RESYNC", 300.0),
+    (WatcherSettings, "WATCH_PORT", 8081),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), DEFAULTS)
+def test_a_setting_that_is_not_made_has_its_default(env: Env, kind: Kind, name: str, value: Any) -> None:
+    assert getattr(kind.load(), name.lower()) == value
+
+
+def test_the_watcher_finds_the_service_beside_it(env: Env) -> None:
+    assert str(WatcherSettings.load().url) == "http://127.0.0.1:8080/"
+
+
+MADE: list[tuple[Kind, str, str, Any]] = [
+    *((kind, "API_GROUP", "claude.amcheste.io", "claude.amcheste.io") for kind in BOTH),
+    *((kind, "NAMESPACES", "research", ("research",)) for kind in BOTH),
+    *((kind, "NAMESPACES", " a, b ,,c, ", ("a", "b", "c")) for kind in BOTH),
+    *((kind, "NAMESPACES", "", ()) for kind in BOTH),
+    *((kind, "PHASES", "Completed,Failed", ("Completed", "Failed")) for kind in BOTH),
+    *((kind, "PHASES", "", ()) for kind in BOTH),
+    *((kind, "LOG_LEVEL", "DEBUG", "DEBUG") for kind in BOTH),
+    *((kind, "LOG_FORMAT", "console", "console") for kind in BOTH),
+    *((kind, "API_TIMEOUT", "2.5", 2.5) for kind in BOTH),
+    (ServiceSettings, "HOST", "::", "::"),
+    (ServiceSettings, "PORT", "0", 0),
+    (ServiceSettings, "PORT", "65535", 65_535),
+    (ServiceSettings, "AUTH", "none", "none"),
+    (ServiceSettings, "AUDIENCE", "other", "other"),
+    (ServiceSettings, "EGRESS_ALLOW", "10.0.0.0/8", (ip_network("10.0.0.0/8"),)),
+    (ServiceSettings, "EGRESS_ALLOW", "fd00::/8, 10.1.2.3", (ip_network("fd00::/8"), ip_network("10.1.2.3"))),
+    (ServiceSettings, "EGRESS_HTTP", "true", True),
+    (ServiceSettings, "EGRESS_HTTP", "false", False),
+    (ServiceSettings, "SLACK_HOSTS", "", ()),
+    (ServiceSettings, "SLACK_HOSTS", "slack.example.com", ("slack.example.com",)),
+    (ServiceSettings, "ATTEMPTS", "1", 1),
+    (ServiceSettings, "ATTEMPT_TIMEOUT", "0.25", 0.25),
+    (ServiceSettings, "TARGET_TIMEOUT", "120", 120.0),
+    (ServiceSettings, "BACKOFF_INITIAL", ".5", 0.5),
+    (ServiceSettings, "RECORD_TIMEOUT", "1", 1.0),
+    (ServiceSettings, "WAIT_LIMIT", "3", 3.0),
+    (ServiceSettings, "WAIT_LIMIT", "", None),
+    (ServiceSettings, "MAX_IN_FLIGHT", "1", 1),
+    (ServiceSettings, "MAX_TARGETS", "1", 1),
+    (ServiceSettings, "MAX_TAKEOVERS", "0", 0),
+    (ServiceSettings, "MAX_BODY", "1", 1),
+    (ServiceSettings, "MAX_RESPONSE", "1", 1),
+    (ServiceSettings, "MAX_CONNECTIONS", "1", 1),
+    (ServiceSettings, "MAX_CONNECTIONS_PER_HOST", "1", 1),
+    (WatcherSettings, "MAX_AGE", "60", 60.0),
+    (WatcherSettings, "TOKEN_FILE", "/var/run/token", "/var/run/token"),
+    (WatcherSettings, "TOKEN_FILE", "", None),
+    (WatcherSettings, "RESYNC", "5", 5.0),
+    (WatcherSettings, "WATCH_PORT", "0", 0),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "text", "value"), MADE)
+def test_a_setting_is_made_by_its_variable(env: Env, kind: Kind, name: str, text: str, value: Any) -> None:
+    env(**{name: text})
+    assert getattr(kind.load(), name.lower()) == value
+
+
+def test_the_watcher_may_be_told_another_service(env: Env) -> None:
+    env(URL="https://delivery.example.com:8443/base")
+    assert str(WatcherSettings.load().url) == "https://delivery.example.com:8443/base"
+
+
+def test_what_is_not_ours_is_ignored(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+    env(UNHEARD_OF="x")
+    monkeypatch.setenv("PORT", "99")
+    assert ServiceSettings.load().port == 8080
+
+
+NO_SECONDS = ["", "soon", "0", "0.0", "-1", "inf", "-inf", "nan", "1e400", "31536001", "10s", "1,5", "0x10"]
+DURATIONS = [
+    *((kind, "API_TIMEOUT") for kind in BOTH),
+    (ServiceSettings, "ATTEMPT_TIMEOUT"),
+    (ServiceSettings, "TARGET_TIMEOUT"),
+    (ServiceSettings, "BACKOFF_INITIAL"),
+    (ServiceSettings, "RECORD_TIMEOUT"),
+    (ServiceSettings, "WAIT_LIMIT"),
+    (ServiceSettings, "DRAIN_TIMEOUT"),
+    (WatcherSettings, "MAX_AGE"),
+    (WatcherSettings, "RESYNC"),
+]
+COUNTS = [
+    "ATTEMPTS",
+    "MAX_IN_FLIGHT",
+    "MAX_TARGETS",
+    "MAX_BODY",
+    "MAX_RESPONSE",
+    "MAX_CONNECTIONS",
+    "MAX_CONNECTIONS_PER_HOST",
+]
+REFUSED: list[tuple[Kind, str, str]] = [
+    *(
+        (kind, name, text)
+        for kind, name in DURATIONS
+        for text in NO_SECONDS
+        if text or name not in {"WAIT_LIMIT", "DRAIN_TIMEOUT"}
+    ),
+    *((ServiceSettings, name, text) for name in COUNTS for text in ("", "0", "-1", "1.5", "many", "inf")),
+    (ServiceSettings, "MAX_TAKEOVERS", "-1"),
+    *((ServiceSettings, "PORT", text) for text in ("", "-1", "65536", "http", "80.5")),
+    *((WatcherSettings, "WATCH_PORT", text) for text in ("", "-1", "65536")),
+    *((kind, "LOG_LEVEL", text) for kind in BOTH for text in ("", "info", "TRACE", "10")),
+    *((kind, "LOG_FORMAT", text) for kind in BOTH for text in ("", "JSON", "text")),
+    *((kind, "API_GROUP", "") for kind in BOTH),
+    *((kind, "PHASES", text) for kind in BOTH for text in ("Running", "completed", "Completed;Failed")),
+    *((ServiceSettings, "AUTH", text) for text in ("", "None", "off", "token")),
+    *((ServiceSettings, "EGRESS_HTTP", text) for text in ("", "maybe", "2")),
+    *(
+        (ServiceSettings, "EGRESS_ALLOW", text)
+        for text in ("10.0.0.0/33", "10.0.0.1/8", "localhost", "10.0.0.0/8;fd00::/8", "10.0.0.0/8,x", "*")
+    ),
+    *((WatcherSettings, "URL", text) for text in ("", "127.0.0.1:8080", "ftp://x", "http://", "http://[")),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "text"), REFUSED)
+def test_a_value_that_cannot_be_used_is_refused_by_the_variable_s_name(
+    env: Env, kind: Kind, name: str, text: str
+) -> None:
+    env(**{name: text})
+    with pytest.raises(SettingsError) as caught:
+        kind.load()
+    sentences = str(caught.value).split("; ")
+    assert all(sentence.startswith(f"{PREFIX}{name}: ") for sentence in sentences), caught.value
+    assert "pydantic" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_value_that_cannot_be_used_is_named_at_once(env: Env) -> None:
+    env(PORT="x", ATTEMPTS="0", LOG_LEVEL="loud")
+    with pytest.raises(SettingsError) as caught:
+        ServiceSettings.load()
+    assert all(name in str(caught.value) for name in ("DELIVERY_PORT", "DELIVERY_ATTEMPTS", "DELIVERY_LOG_LEVEL"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ATTEMPT_TIMEOUT": "61"},
+        {"TARGET_TIMEOUT": "9"},
+        {"ATTEMPT_TIMEOUT": "3", "TARGET_TIMEOUT": "2.9"},
+    ],
+)
+def test_an_attempt_that_outlasts_its_target_s_time_is_refused(env: Env, settings: dict[str, str]) -> None:
+    env(**settings)
+    with pytest.raises(SettingsError, match=r"ATTEMPT_TIMEOUT is longer than .*TARGET_TIMEOUT.*; lower"):
+        ServiceSettings.load()
+
+
+def test_an_attempt_may_take_all_of_its_target_s_time(env: Env) -> None:
+    env(ATTEMPT_TIMEOUT="20", TARGET_TIMEOUT="20")
+    assert ServiceSettings.load().attempt_timeout == 20.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [({}, 75.0), ({"TARGET_TIMEOUT": "20"}, 35.0), ({"WAIT_LIMIT": "3"}, 3.0), ({"WAIT_LIMIT": ""}, 75.0)],
+)
+def test_a_caller_waits_a_little_longer_than_a_target_may_take(
+    env: Env, settings: dict[str, str], seconds: float
+) -> None:
+    env(**settings)
+    assert ServiceSettings.load().waits == seconds
+
+
+_seconds = st.floats(0.001, 86_400 * 365)
+
+
+@given(
+    attempt=_seconds, target=_seconds, record=_seconds, api=_seconds, first=st.floats(0.001, 10)
+)
+def test_a_claim_outlives_the_longest_dispatch_whatever_the_settings(
+    attempt: float, target: float, record: float, api: float, first: float
+) -> None:
+    assume(attempt <= target)
+    assume(first < target)
+    settings = ServiceSettings.load(
+        attempt_timeout=attempt,
+        target_timeout=target,
+        record_timeout=record,
+        api_timeout=api,
+        backoff_initial=first,
+        drain_timeout=max(attempt, 1.0),
+    )
+    # The read and the claim's own write, the sends, the last record; all by a clock of whole seconds.
+    longest = 2 * api + target + record
+    assert settings.claim_life.total_seconds() - CLOCK_STEP >= longest
+
+
+def test_a_service_serves_the_namespaces_that_it_is_told() -> None:
+    assert ServiceSettings.load(namespaces="").serves("research")
+    told = ServiceSettings.load(namespaces="research,ops")
+    assert [told.serves(name) for name in ("research", "ops", "other", "")] == [True, True, False, False]
+
+
+def test_settings_cannot_be_changed_once_they_are_read(env: Env) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        ServiceSettings.load().port = 1  # type: ignore[misc]
