@@ -29,6 +29,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+LINGERING = 2  # seconds after a drain for callers that neither end their request nor read their answer
+
 
 @cli.command()
 def serve() -> None:
@@ -84,7 +86,15 @@ async def _serve(settings: ServiceSettings) -> None:
 
 async def _run(app: FastAPI, settings: ServiceSettings) -> None:
     """Serve until told to stop; then answer 503 while what is in flight finishes, and only then close."""
-    server = Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
+    server = Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=LINGERING,
+        )
+    )
     listener = _listen(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

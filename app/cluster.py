@@ -183,7 +183,7 @@ async def open_cluster(settings: ServiceSettings) -> AsyncIterator[Cluster]:
 def _document(body: bytes) -> dict[str, Any] | None:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

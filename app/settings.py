@@ -3,6 +3,7 @@
 Durations are decimal seconds, lists are comma-separated (empty: none), levels are upper case.
 """
 
+import math
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal, Self
@@ -133,10 +134,11 @@ class ServiceSettings(CommonSettings):
         """How long a claim lives: longer, by construction, than the longest dispatch can last.
 
         The margin covers the claim's own write, which may take `API_TIMEOUT` before the first attempt
-        starts, the last record's write, and the whole second that the API server's clock is read to.
+        starts, the last record's write, and the whole second that the API server's clock is read to. Whole
+        seconds, since the end of a claim is recorded to the second: a fraction would be cut off for others alone.
         """
         margin = 2 * self.api_timeout + 2.0
-        return timedelta(seconds=self.target_timeout + self.record_timeout + margin)
+        return timedelta(seconds=math.ceil(self.target_timeout + self.record_timeout + margin))
 
 
 class WatcherSettings(CommonSettings):

@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -203,7 +204,7 @@ def _receipts(processes: Processes, name: str) -> list[Document]:
 def _read(sample: Path) -> Document:
     try:
         team: Document = yaml.safe_load(sample.read_text())
-        complete = team["metadata"]["namespace"] and all(target["type"] for target in _targets(team))
+        complete = team["metadata"]["namespace"] and [target["type"] for target in _targets(team)]
     except (OSError, yaml.YAMLError, LookupError, TypeError):
         complete = False
     if not complete:
@@ -227,7 +228,9 @@ async def _prepare(kube: Kube, team: Document, slack: str) -> None:
     """Create what the team needs before it is there."""
     await kube.install_crd(CRD)
     namespace = team["metadata"]["namespace"]
-    await kube.namespace(namespace)
+    answer = await kube.create("namespaces", None, {"metadata": {"name": namespace}})
+    if answer.status != HTTPStatus.CONFLICT:  # it may be one that is always there
+        _done(answer)
     for target in _targets(team):
         if target["type"] == "slack" and "credentialsSecret" in target:
             url = f"{slack}/services/T00000000/B00000000/XXXXXXXX"
@@ -262,7 +265,7 @@ def _faults(team: Document, **received: int) -> Iterator[str]:
 
 
 def _done(answer: Answer) -> Document:
-    if answer.status not in {200, 201}:
+    if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
         raise Trouble(f"The Kubernetes API refused: {answer.body['message']}")
     body: Document = answer.body
     return body

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
 from app.envelopes import Envelope
 from app.settings import ServiceSettings
 from app.teams import AgentTeam
@@ -10,6 +12,9 @@ from app.teams import AgentTeam
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 CANARY = "canary-d41d8cd98f"
 """Stands for a secret: wherever it shows, something leaks."""
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties: how fast an example runs says more of the machine's other work than of ours."""
 
 
 def team(

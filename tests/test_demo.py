@@ -110,7 +110,7 @@ def test_it_delivers_to_webhook_and_slack_and_shows_what_became_of_each_target(
     with demo(tmp_path, assets=assets) as process:
         said = output(process)
     assert process.returncode == 0, said
-    assert monotonic() - began < 20
+    assert monotonic() - began < (40 if assets else 20), "a real API alone takes seconds to start"
     for words in (
         "a real one" if assets else "a fake",
         "with the webhook's address replaced",

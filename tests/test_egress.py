@@ -16,13 +16,13 @@ import certifi
 import pytest
 import trustme
 from aiohttp import web
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.egress import NOT_PERMITTED, Guard, HttpClient, Response
 from app.errors import TargetError
 from app.reasons import Reason
-from tests.examples import CANARY, loopback_settings
+from tests.examples import CANARY, loopback_settings, unhurried
 from tests.harness.receiver import Receiver
 from tests.logged import everything_logged
 from tests.sockets import OK, Bare, Speak, answering, closing, endless, listening, resetting, saying, silent
@@ -52,6 +52,19 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Lookups:
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     return table
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Make an authority."""
+    return trustme.CA()
+
+
+@pytest.fixture(autouse=True)
+def trusted(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the machine trust that authority, and no other."""
+    authority.cert_pem.write_to_path(str(tmp_path / "authorities.pem"))
+    monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "authorities.pem"))
 
 
 @asynccontextmanager
@@ -315,6 +328,7 @@ def test_a_usable_url_passes(url: str) -> None:
     assert Guard().check(url).scheme == "https"
 
 
+@unhurried
 @given(st.text(max_size=30), st.text(max_size=20))
 def test_no_url_whatsoever_is_quoted_in_an_error(host: str, rest: str) -> None:
     said = ""
@@ -385,11 +399,7 @@ async def test_a_name_that_no_resolver_takes_is_no_valid_url(host: str) -> None:
         await post(f"https://{host}/")
 
 
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(unhurried, max_examples=60)
 @given(host=st.text("abz09.-_%é漢[]:@", max_size=20), path=st.text(max_size=10))
 def test_whatever_the_url_only_our_own_errors_come_out(host: str, path: str) -> None:
     async def once() -> None:
@@ -625,7 +635,7 @@ async def test_the_wait_that_a_receiver_asks_for_is_counted_by_its_own_clock(
         assert (await post(f"http://{bare.authority}/")).retry_after == seconds
 
 
-@settings(max_examples=25, deadline=None)
+@settings(unhurried, max_examples=25)
 @given(
     st.binary(max_size=40).filter(lambda value: not set(value) & set(b"\r\n\x00")),
     st.binary(max_size=40).filter(lambda value: not set(value) & set(b"\r\n\x00")),
@@ -646,15 +656,6 @@ def test_no_header_that_a_receiver_writes_brings_the_client_down(date: bytes, wa
 
 # ---------------------------------------------------------------------------------------------------------
 # TLS
-
-
-@pytest.fixture
-def authority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trustme.CA:
-    """Make an authority, and have it in the list of those that the machine trusts."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "ca.pem"))
-    return authority
 
 
 def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:

@@ -89,7 +89,7 @@ BAD_NAMES = [
     "a\x00",
     "ä",
     "а",  # noqa: RUF001  # Cyrillic, on purpose
-    "١",
+    "\N{ARABIC-INDIC DIGIT ONE}",
     "🎉",
 ]
 

@@ -39,7 +39,9 @@ def test_what_libraries_log_takes_the_same_form(capsys: pytest.CaptureFixture[st
 
 def test_a_line_stays_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     with everything_logged("INFO"):
-        structlog.get_logger("app.test").info("a\nb\r\nc", team='"}\n{"event": "forged"}', odd="\u2028\x1b[31m")
+        structlog.get_logger("app.test").info(
+            "a\nb\r\nc", team='"}\n{"event": "forged"}', odd="\u2028\x1b[31m"
+        )
     (line,) = lines(capsys.readouterr().err)
     assert line["event"] == "a\nb\r\nc"
 
@@ -47,13 +49,13 @@ def test_a_line_stays_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[s
 def test_an_exception_stands_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     with everything_logged("INFO"):
         try:
-            raise ZeroDivisionError
-        except ZeroDivisionError:
+            int("x")
+        except ValueError:
             structlog.get_logger("app.test").exception("crashed")
             logging.getLogger("foreign").exception("crashed too")
     ours, theirs = lines(capsys.readouterr().err)
-    assert "ZeroDivisionError" in str(ours["exception"])
-    assert "ZeroDivisionError" in str(theirs["exception"])
+    assert "ValueError" in str(ours["exception"])
+    assert "ValueError" in str(theirs["exception"])
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,9 @@ def test_the_level_holds_for_our_lines_and_for_others(
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
-@pytest.mark.parametrize("name", [*TALKATIVE, "kubernetes_asyncio.client.rest", "aiohttp.client", "httpcore.x"])
+@pytest.mark.parametrize(
+    "name", [*TALKATIVE, "kubernetes_asyncio.client.rest", "aiohttp.client", "httpcore.x"]
+)
 def test_those_who_log_urls_and_bodies_are_silent_at_every_level(name: str, level: str) -> None:
     with everything_logged(level) as logged:
         logging.getLogger(name).debug("response body: %s", CANARY)

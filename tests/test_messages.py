@@ -1,4 +1,4 @@
-"""What people read: the text of a notice, the artifacts it lists, and Slack's blocks within Slack's limits."""
+"""What people read: the text of a notice, the artifacts it lists, Slack's blocks within Slack's limits."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from app.envelopes import Artifact, Envelope
 from app.events import TERMINAL_PHASES
 from app.messages import compose, escaped, fill, slack_message
 from app.targets import read_targets
-from tests.examples import envelope, team
+from tests.examples import envelope, team, unhurried
 
 FIXTURES = Path(__file__).parent / "fixtures"
 REPORT = {"name": "report.md", "path": "/workspace/output/report.md"}
@@ -80,6 +80,7 @@ def test_only_named_placeholders_are_filled_and_nothing_is_evaluated(template: s
     assert fill(template, VALUES) == text
 
 
+@unhurried
 @given(st.text("{}te am!.[]", max_size=60))
 def test_no_template_whatsoever_brings_anybody_down(template: str) -> None:
     assert fill(template, {}) == template
@@ -88,9 +89,7 @@ def test_no_template_whatsoever_brings_anybody_down(template: str) -> None:
 def test_every_placeholder_has_its_value() -> None:
     text = "{team}|{namespace}|{phase}|{artifacts}|{duration}|{cost}|{tasks}|{tokens}"
     made = composed({**RUN, "artifacts": [REPORT, DATA]}, message=text)
-    assert made.message == (
-        "report|research|Completed|report.md, Data|2 h 5 min|$4.50|6 of 7|1,234,567"
-    )
+    assert made.message == ("report|research|Completed|report.md, Data|2 h 5 min|$4.50|6 of 7|1,234,567")
 
 
 def test_what_the_status_does_not_know_stays_a_placeholder() -> None:
@@ -254,9 +253,13 @@ def test_of_each_artifact_path_and_name_are_sent_where_it_has_them(
 
 
 def test_an_artifact_without_a_path_is_picked_by_its_name() -> None:
-    assert len(composed({"artifacts": [{"name": "a.md"}, {"name": "a.txt"}]}, artifactPath="*.md").artifacts) == 1
+    assert (
+        len(composed({"artifacts": [{"name": "a.md"}, {"name": "a.txt"}]}, artifactPath="*.md").artifacts)
+        == 1
+    )
 
 
+@unhurried
 @given(st.text("ab*?[]!-./\\~{} ", min_size=1, max_size=12), st.text("ab/.-[]", max_size=10))
 def test_no_pattern_whatsoever_brings_anybody_down(pattern: str, path: str) -> None:
     composed({"artifacts": [{"name": "a", "path": path}]}, artifactPath=pattern)
@@ -282,7 +285,7 @@ def test_the_body_holds_six_keys_and_no_more() -> None:
 def checked(message: dict[str, Any]) -> dict[str, Any]:
     """See that Slack would take the message: by the models of its own SDK, and by its published limits."""
     message = json.loads(json.dumps(message))
-    assert 0 < len(message["text"].strip())
+    assert message["text"].strip()
     assert len(message["text"]) <= 40_000
     assert 1 <= len(message["blocks"]) <= 50
     for block in message["blocks"]:
@@ -372,7 +375,9 @@ def listed(artifacts: list[Artifact]) -> str:
 @pytest.mark.parametrize("size", [1, 2, 30, 10_000])
 @pytest.mark.parametrize("length", [1, 50, 255, 4096])
 def test_of_many_artifacts_as_many_as_fit_are_listed_and_the_rest_is_counted(size: int, length: int) -> None:
-    artifacts = [Artifact(path=f"/out/{'p' * length}{number}", name=f"file-{number}.md") for number in range(size)]
+    artifacts = [
+        Artifact(path=f"/out/{'p' * length}{number}", name=f"file-{number}.md") for number in range(size)
+    ]
     lines = listed(artifacts).split("\n")
     shown = [line for line in lines if line.startswith("• ")]
     assert [line.split()[1] for line in shown] == [f"file-{number}.md" for number in range(len(shown))]
@@ -422,7 +427,9 @@ def test_no_text_can_ping_anybody_or_pass_for_a_link(ping: str) -> None:
 
 def test_slack_is_told_to_make_no_links_of_its_own() -> None:
     message = slack_message(envelope(message="@channel #general https://evil.example.com"))
-    sections = [block["text"] for block in message["blocks"] if block["type"] == "section" and "text" in block]
+    sections = [
+        block["text"] for block in message["blocks"] if block["type"] == "section" and "text" in block
+    ]
     assert all(text["verbatim"] is True for text in sections)
 
 
@@ -450,6 +457,7 @@ def test_what_slack_reads_as_markup_is_escaped_and_no_escape_is_split(
     assert escaped(text, limit) == shown
 
 
+@unhurried
 @given(st.text("&<>x;amplt", max_size=40), st.integers(1, 60))
 def test_a_cut_never_splits_an_escape(text: str, limit: int) -> None:
     shown = escaped(text, limit)
@@ -462,11 +470,14 @@ def test_a_cut_never_splits_an_escape(text: str, limit: int) -> None:
     assert plain == text or shown.endswith("…")
 
 
+@unhurried
 @given(
     st.builds(
         envelope,
         message=st.text(min_size=1, max_size=50).filter(lambda text: bool(text.strip())),
-        facts=st.lists(st.tuples(st.sampled_from(["Cost", "Tasks"]), st.text(max_size=20)), max_size=4).map(tuple),
+        facts=st.lists(st.tuples(st.sampled_from(["Cost", "Tasks"]), st.text(max_size=20)), max_size=4).map(
+            tuple
+        ),
         artifacts=st.lists(
             st.fixed_dictionaries({"path": st.text(max_size=20), "name": st.text(min_size=1, max_size=20)}),
             max_size=5,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.reasons import Reason
-from app.receipts import Phase, Receipt, overall_phase, message_id
-from tests.examples import NOW
+from app.receipts import Phase, Receipt, message_id, overall_phase
+from tests.examples import NOW, unhurried
 
 CLAIMED = {
     "name": "hook",
@@ -38,7 +38,13 @@ DELIVERED = {
     "timestamp": "2026-03-01T12:00:00Z",
     "id": "msg_1",
 }
-FAILED = {**DELIVERED, "phase": "Failed", "reason": "HTTPStatus", "message": "answered 404", "httpStatus": 404}
+FAILED = {
+    **DELIVERED,
+    "phase": "Failed",
+    "reason": "HTTPStatus",
+    "message": "answered 404",
+    "httpStatus": 404,
+}
 BARE = {"name": "hook", "phase": "Failed", "attempts": 0}
 
 
@@ -73,6 +79,7 @@ _receipts = st.builds(
 )
 
 
+@unhurried
 @given(_receipts)
 def test_every_receipt_survives_the_wire(receipt: Receipt) -> None:
     wire = json.loads(json.dumps(receipt.to_wire()))
@@ -103,7 +110,11 @@ ODD = [
     ("an id that is a number", {"name": "x", "id": 5}, {"id": None}),
     ("a claim that is odd", {"name": "x", "claimedBy": [], "claimedUntil": {}}, {"claimed_by": None}),
     ("unknown fields", {"name": "x", "sentBy": "operator", "receipt": {"a": 1}}, {"name": "x"}),
-    ("fields in our own spelling", {"name": "x", "http_status": "x", "claimed_by": {}}, {"http_status": None}),
+    (
+        "fields in our own spelling",
+        {"name": "x", "http_status": "x", "claimed_by": {}},
+        {"http_status": None},
+    ),
 ]
 
 
@@ -123,6 +134,7 @@ _odd: st.SearchStrategy[Any] = st.recursive(
 _keys = st.sampled_from([*TAKEN_OVER, *DELIVERED, "http_status", "claimed_until"]) | st.text(max_size=5)
 
 
+@unhurried
 @given(st.dictionaries(_keys, _odd, max_size=8))
 def test_no_entry_whatsoever_brings_the_reader_down(entry: dict[str, Any]) -> None:
     Receipt.from_wire(entry).to_wire()

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from app.envelopes import Verdict
 from app.errors import TargetError
 from app.reasons import Reason
 from app.retry import BACKOFF_LIMIT, Pace, RetryPolicy, Tried, full_jitter, retrying
+from tests.examples import unhurried
 
 FAR = 1e9
 DELIVERED = Verdict(Reason.DELIVERED, "answered 200", 200)
@@ -226,41 +227,34 @@ async def test_the_last_real_verdict_is_told_when_time_runs_out() -> None:
     assert tried.verdict.http_status == 503
 
 
-@given(
+_policies = st.builds(
+    RetryPolicy,
     attempts=st.integers(1, 20),
     attempt_timeout=st.floats(0.01, 30),
     target_timeout=st.floats(0.01, 120),
-    backoff=st.floats(0.01, 60),
-    takes=st.floats(0, 60),
-    left=st.floats(-5, 200),
-    waits=st.lists(st.none() | st.floats(0, 100), min_size=1, max_size=5),
-    chance=st.floats(0, 1),
+    backoff_initial=st.floats(0.01, 60),
 )
+_worlds = st.builds(
+    World,
+    answers=st.lists(st.builds(busy, st.none() | st.floats(0, 100)), min_size=1, max_size=5),
+    takes=st.floats(0, 60),
+    jitter=st.floats(0, 1).map(lambda chance: lambda longest: longest * chance),
+)
+
+
+@unhurried
+@given(world=_worlds, policy=_policies, left=st.floats(-5, 200))
 async def test_whatever_happens_the_budget_and_the_claim_are_never_overrun(
-    attempts: int,
-    attempt_timeout: float,
-    target_timeout: float,
-    backoff: float,
-    takes: float,
-    left: float,
-    waits: list[float | None],
-    chance: float,
+    world: World, policy: RetryPolicy, left: float
 ) -> None:
-    world = World([busy(wait) for wait in waits], takes=takes, jitter=lambda longest: longest * chance)
-    tried = await world.run(
-        ends=world.start + left,
-        attempts=attempts,
-        attempt_timeout=attempt_timeout,
-        target_timeout=target_timeout,
-        backoff_initial=backoff,
-    )
-    end = min(target_timeout, max(left, 0.0))
+    tried = await world.run(ends=world.start + left, **asdict(policy))
+    end = min(policy.target_timeout, max(left, 0.0))
     assert world.elapsed <= end + 1e-6
-    assert len(world.begun) <= attempts
+    assert len(world.begun) <= policy.attempts
     assert tried.attempts == len(world.begun)
     assert tried.settled
     for begun, limit in zip(world.begun, world.limits, strict=True):
-        assert limit <= attempt_timeout
+        assert limit <= policy.attempt_timeout
         assert begun + limit <= end + 1e-6
 
 

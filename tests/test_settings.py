@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.dispatcher import CLOCK_STEP
 from app.errors import SettingsError
 from app.settings import PREFIX, CommonSettings, ServiceSettings, WatcherSettings
+from tests.examples import unhurried
 
 Kind = type[CommonSettings]
 BOTH = (ServiceSettings, WatcherSettings)
@@ -197,7 +198,9 @@ def test_every_value_that_cannot_be_used_is_named_at_once(env: Env) -> None:
     env(PORT="x", ATTEMPTS="0", LOG_LEVEL="loud")
     with pytest.raises(SettingsError) as caught:
         ServiceSettings.load()
-    assert all(name in str(caught.value) for name in ("DELIVERY_PORT", "DELIVERY_ATTEMPTS", "DELIVERY_LOG_LEVEL"))
+    assert all(
+        name in str(caught.value) for name in ("DELIVERY_PORT", "DELIVERY_ATTEMPTS", "DELIVERY_LOG_LEVEL")
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,9 +236,8 @@ def test_a_caller_waits_a_little_longer_than_a_target_may_take(
 _seconds = st.floats(0.001, 86_400 * 365)
 
 
-@given(
-    attempt=_seconds, target=_seconds, record=_seconds, api=_seconds, first=st.floats(0.001, 10)
-)
+@unhurried
+@given(attempt=_seconds, target=_seconds, record=_seconds, api=_seconds, first=st.floats(0.001, 10))
 def test_a_claim_outlives_the_longest_dispatch_whatever_the_settings(
     attempt: float, target: float, record: float, api: float, first: float
 ) -> None:

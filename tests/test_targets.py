@@ -19,7 +19,7 @@ from app.targets import (
     shortened,
     target_names,
 )
-from tests.examples import CANARY
+from tests.examples import CANARY, unhurried
 
 SLACK = {"type": "slack", "credentialsSecret": "slack"}
 HOOK = {"type": "webhook", "url": "https://hooks.example.com/x"}
@@ -86,11 +86,12 @@ _entries = st.fixed_dictionaries(
     optional={
         "type": st.sampled_from(["webhook", "slack", "email", "google-drive", "teams"]) | _odd,
         "name": st.sampled_from(["a", "a-2", "slack-1", "unknown-0"]) | _odd,
-        **{key: _odd for key in ("credentialsSecret", "artifactPath", "message", "url", "to", "folderId")},
+        **dict.fromkeys(("credentialsSecret", "artifactPath", "message", "url", "to", "folderId"), _odd),
     },
 )
 
 
+@unhurried
 @given(st.lists(_entries | _odd, max_size=12))
 def test_whatever_the_spec_every_entry_is_read_under_a_name_of_its_own(spec: list[Any]) -> None:
     targets = read_targets(spec)
@@ -168,26 +169,48 @@ PROBLEMS = [
     ("name no text", {**HOOK, "name": {CANARY: 1}}, "name: must be text of 1 to 253 printable characters"),
     ("name too long", {**HOOK, "name": LONG + CANARY}, "name: must be text of 1 to 253"),
     ("name in control", {**HOOK, "name": f"a\x1b{CANARY}"}, "name: must be text of 1 to 253"),
-    ("no Secret", {"type": "slack"}, "credentialsSecret: name the Secret that holds the key slack-webhook-url"),
+    (
+        "no Secret",
+        {"type": "slack"},
+        "credentialsSecret: name the Secret that holds the key slack-webhook-url",
+    ),
     ("no address", {"type": "webhook"}, "url: give an https:// address"),
     ("Secret no name", {**SLACK, "credentialsSecret": f"https://{CANARY}"}, "credentialsSecret: must be the"),
-    ("Secret of another namespace", {**SLACK, "credentialsSecret": f"ns/{CANARY}"}, "credentialsSecret: must"),
+    (
+        "Secret of another namespace",
+        {**SLACK, "credentialsSecret": f"ns/{CANARY}"},
+        "credentialsSecret: must",
+    ),
     ("Secret upper case", {**SLACK, "credentialsSecret": "Slack"}, "credentialsSecret: must be the name of"),
-    ("Secret with dots", {**SLACK, "credentialsSecret": "../slack"}, "credentialsSecret: must be the name of"),
+    (
+        "Secret with dots",
+        {**SLACK, "credentialsSecret": "../slack"},
+        "credentialsSecret: must be the name of",
+    ),
     ("Secret with newline", {**SLACK, "credentialsSecret": "slack\n"}, "credentialsSecret: must be the name"),
     ("Secret too long", {**SLACK, "credentialsSecret": "s" * 254}, "credentialsSecret: "),
-    ("Secret no text", {**SLACK, "credentialsSecret": {"name": CANARY}}, "credentialsSecret: input should be"),
+    (
+        "Secret no text",
+        {**SLACK, "credentialsSecret": {"name": CANARY}},
+        "credentialsSecret: input should be",
+    ),
     ("url no text", {**HOOK, "url": [CANARY]}, "url: input should be a valid string"),
     ("message no text", {**HOOK, "message": {"x": CANARY}}, "message: input should be a valid string"),
     ("path no text", {**HOOK, "artifactPath": [CANARY]}, "artifactPath: input should be a valid string"),
     ("recipients no list", {"type": "email", "to": CANARY}, "to: input should be a valid list"),
-    ("recipient no text", {"type": "email", "to": ["a@b", {"x": CANARY}]}, "to.1: input should be a valid str"),
+    (
+        "recipient no text",
+        {"type": "email", "to": ["a@b", {"x": CANARY}]},
+        "to.1: input should be a valid str",
+    ),
     ("subject no text", {"type": "email", "subject": 5.5}, "subject: input should be a valid string"),
     ("folder no text", {"type": "google-drive", "folderId": [CANARY]}, "folderId: input should be a valid"),
 ]
 
 
-@pytest.mark.parametrize(("entry", "problem"), [row[1:] for row in PROBLEMS], ids=[row[0] for row in PROBLEMS])
+@pytest.mark.parametrize(
+    ("entry", "problem"), [row[1:] for row in PROBLEMS], ids=[row[0] for row in PROBLEMS]
+)
 def test_a_malformed_target_says_which_field_to_change_and_shows_no_value(entry: Any, problem: str) -> None:
     healthy, target, other = read_targets([SLACK, entry, HOOK])
     assert isinstance(target, InvalidTarget)
@@ -238,6 +261,7 @@ def test_a_url_of_any_length_is_cut() -> None:
     assert shown.endswith("…")
 
 
+@unhurried
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_user_info_query_and_fragment_are_never_shown(before: str, after: str) -> None:
     clean = before.replace("/", "").replace("?", "").replace("#", "").replace("\\", "")

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import secrets
 import socket
 import ssl
 import struct
@@ -57,7 +56,8 @@ class Hostile:
 
     def kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig that leads here; the caller's token is passed on."""
-        path.write_text(yaml.safe_dump({**self._config, "clusters": [self._cluster({"server": self.url})]}))
+        clusters = [{**self._config["clusters"][0], "cluster": {"server": self.url}}]
+        path.write_text(yaml.safe_dump({**self._config, "clusters": clusters}))
         return path
 
     async def start(self) -> None:
@@ -92,9 +92,6 @@ class Hostile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-    def _cluster(self, cluster: dict[str, str]) -> dict[str, Any]:
-        return {**self._config["clusters"][0], "cluster": cluster}
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -169,9 +166,7 @@ def _reset(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def _half(
-    request: web.Request, response: web.StreamResponse, answer: bytes
-) -> web.StreamResponse:
+async def _half(request: web.Request, response: web.StreamResponse, answer: bytes) -> web.StreamResponse:
     """Announce the whole answer, and end after half of it."""
     response.content_length = len(answer)
     await response.prepare(request)

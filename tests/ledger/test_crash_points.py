@@ -19,7 +19,12 @@ from tests.harness.waiting import until
 from tests.ledger.support import Entries, Front, Outcomes, ids, ledger, metric, settled
 
 # With these a claim lives for 7 s: 2 s, 1 s, and a margin of 2 * 1 s + 2 s.
-SETTINGS: dict[str, object] = {"attempt_timeout": 1, "target_timeout": 2, "record_timeout": 1, "api_timeout": 1}
+SETTINGS: dict[str, object] = {
+    "attempt_timeout": 1,
+    "target_timeout": 2,
+    "record_timeout": 1,
+    "api_timeout": 1,
+}
 SOON = 30.0  # seconds from a death to the last outcome: the claim's end, the watcher's margin, and room
 SENT = {"a": 1, "b": 1, "flaky": 2, "slack": 1}
 """The targets that something is sent to, and how often when nobody dies."""
@@ -174,7 +179,9 @@ async def test_killed_with_kill_9_at_eight_random_moments(cluster: Cluster[Any])
                     team = f"team-{life}-{number}"
                     teams.append(team)
                     await receiver.slack_secret(kube, namespace, team)
-                    await kube.team(namespace, team, lifecycle(*(receiver.target(team, name) for name in names)))
+                    await kube.team(
+                        namespace, team, lifecycle(*(receiver.target(team, name) for name in names))
+                    )
                     await kube.finish(namespace, team)
                 await asyncio.sleep(chance.uniform(0.0, 0.3))  # the moment, not a wait for anything
                 assert await service.stop(signal.SIGKILL) == -signal.SIGKILL

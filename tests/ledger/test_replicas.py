@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -17,7 +19,7 @@ from app.times import format_time
 from tests.harness.cluster import Cluster
 from tests.harness.kube import TEAMS, Kube
 from tests.harness.receiver import Receiver, Respond, ok
-from tests.harness.service import Answer, Service, Watcher, lifecycle
+from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
 from tests.ledger.support import Entries, Outcomes, history, ids, ledger, metric, settled
 
@@ -83,17 +85,17 @@ def settling(kube: Kube, namespace: str, targets: int) -> Callable[[], Awaitable
 
 
 @asynccontextmanager
-async def watched(cluster: Cluster[Any], service: Service, namespace: str) -> AsyncIterator[Watcher]:
+async def watched(cluster: Cluster[Any], service: Service, namespace: str) -> AsyncIterator[None]:
     """Run a watcher that leads to a service, and see that it is up to date."""
     async with Watcher(cluster.kubeconfig, service.url, namespaces=namespace) as watcher:
-        front = Service(None)
-        front.port = watcher.port
+        async with aiohttp.ClientSession() as session:
 
-        async def ready() -> bool:
-            return (await front.request("GET", "/readyz")).status == HTTPStatus.OK
+            async def ready() -> bool:
+                async with session.get(f"{watcher.url}/readyz") as response:
+                    return response.status == HTTPStatus.OK
 
-        await until(ready)
-        yield watcher
+            await until(ready)
+        yield
 
 
 async def test_a_hundred_events_each_posted_to_three_replicas_at_once_are_sent_once(
@@ -252,14 +254,14 @@ async def test_a_process_that_sleeps_through_its_claim_sends_and_records_nothing
         namespace = await finished(cluster, hook(receiver, "waits"), hook(receiver, "hangs"))
         assert (await sleeper.deliver(namespace, "report", "respond-async")).status == 202
         await until(lambda: len(receiver.requests) == 2)
-        sleeper.send_signal(signal.SIGSTOP)
+        os.kill(sleeper.pid, signal.SIGSTOP)
         try:
             receiver.respond = ok
             gate.opened.set()  # so that an answer awaits the sleeper when it wakes
             async with watched(cluster, replicas[1], namespace):
                 entries = await until(settling(kube, namespace, 2), 20)
         finally:
-            sleeper.send_signal(signal.SIGCONT)
+            os.kill(sleeper.pid, signal.SIGCONT)
 
         async def noticed() -> bool:
             return await metric(sleeper, CLAIM_LOST) == 2
@@ -333,10 +335,30 @@ async def test_claims_that_an_operator_wipes_are_noticed_and_their_targets_settl
     gate = Gate()
     async with Receiver(respond=gate.respond) as receiver:
         namespace = await finished(cluster, hook(receiver, "a"))
-        lost = await metric(holder, CLAIM_LOST)
+        assert (await holder.deliver(namespace, "report", "respond-async")).status == 202
+        await until(lambda: receiver.requests)
         async with watched(cluster, holder if same else other, namespace):
-            await until(lambda: receiver.requests)
+            lost = await metric(holder, CLAIM_LOST)
+            receiver.respond = ok  # to who comes next; the first still waits
+            await wipe(kube, namespace)
+            entries = await until(settling(kube, namespace, 1))
+            gate.opened.set()
+
+            async def done() -> bool:
+                return await metric(holder, "agentteam_delivery_in_flight") == 0
+
+            await until(done)
+            assert await ledger(kube, namespace, "report") == entries
+            assert entries["a"]["phase"] == "Delivered"
+            assert len(receiver.requests) == 2, "whoever finds no claim cannot know"
+            assert ids(receiver.requests) == {entries["a"]["id"]}
+            assert await metric(holder, CLAIM_LOST) == lost + 1
+            told = [line for line in holder.logged("outcome_unrecorded") if line["namespace"] == namespace]
+            assert [(line["target"], line["cause"]) for line in told] == [("a", "claim-lost")]
 
 
-async def wiped(answer: Answer) -> None:
-    del answer
+async def wipe(kube: Kube, namespace: str) -> None:
+    """Write the status whole, as an operator does that does not know the ledger."""
+    team = (await kube.get(TEAMS, namespace, "report")).body
+    del team["status"]["delivery"]
+    assert (await kube.put(TEAMS, namespace, "report", team, subresource="status")).status == 200

@@ -33,7 +33,7 @@ LIMITS = ServiceSettings(
     # No whole seconds: a claim's end is written down to the second all the same.
     target_timeout=4.5,
     attempt_timeout=1.5,
-    record_timeout=3.3,
+    record_timeout=4.0,
     api_timeout=0.7,
     max_takeovers=2,
 )
@@ -75,7 +75,12 @@ class Api:
         return AgentTeam.from_resource(
             deepcopy(
                 {
-                    "metadata": {**vars(PLAIN), "name": "report", "uid": "uid", "resourceVersion": str(self.version)},
+                    "metadata": {
+                        **vars(PLAIN),
+                        "name": "report",
+                        "uid": "uid",
+                        "resourceVersion": str(self.version),
+                    },
                     "spec": {"lifecycle": {"onComplete": self.on_complete, "delivery": self.spec}},
                     "status": {
                         "phase": "Completed",
@@ -107,6 +112,11 @@ class Send:
     @property
     def name(self) -> str:
         return self.claim.target.name
+
+    @property
+    def claimed_until(self) -> datetime:
+        """When the claim ends on record."""
+        return claim_ends(self.claim.receipt.to_wire()) or EPOCH
 
 
 @dataclass(eq=False)
@@ -228,7 +238,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert holds(dispatch.team, written)
         for receipt in lost:
             send = dispatch.waiting[receipt.name][1]
-            ended = (send.claim.receipt.claimed_until or EPOCH) <= self.api.date
+            ended = send.claimed_until <= self.api.date
             assert not receipt.settled or send.wiped or ended or receipt.id in self.recorded
         dispatch.waiting.clear()
         self.forget_done(holder)
@@ -324,7 +334,7 @@ class LedgerMachine(RuleBasedStateMachine):
             send.name
             for _, dispatch in self.dispatches()
             for send in dispatch.sends.values()
-            if not send.wiped and (send.claim.receipt.claimed_until or EPOCH) > self.api.date
+            if not send.wiped and send.claimed_until > self.api.date
         ]
         assert len(live) == len(set(live))
 
@@ -437,7 +447,10 @@ class LedgerMachine(RuleBasedStateMachine):
         elif old is None:
             assert again == 0
         elif settled(old):
-            assert write.event.redeliver == "all" or (write.event.redeliver, old["phase"]) == ("failed", "Failed")
+            assert write.event.redeliver == "all" or (write.event.redeliver, old["phase"]) == (
+                "failed",
+                "Failed",
+            )
             assert write.event.targets is None or new["name"] in write.event.targets
             assert again == old.get("redeliveries", 0) + 1
             assert new["id"] != old["id"]
@@ -523,7 +536,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def edges(self) -> list[int]:
         """When claims end: on record, and for their holders; those that are to come, in ms."""
-        on_record = [ends for entry in self.api.delivery if not settled(entry) and (ends := claim_ends(entry))]
+        on_record = [
+            ends for entry in self.api.delivery if not settled(entry) and (ends := claim_ends(entry))
+        ]
         edges = [int((ends - EPOCH).total_seconds() * 1000) for ends in on_record]
         edges += [
             int(send.ends * 1000) - holder.skew

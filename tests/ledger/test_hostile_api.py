@@ -1,0 +1,291 @@
+"""Behind a Kubernetes API that loses, delays and refuses, each target is sent to once and put on record."""
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.harness.cluster import Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.hostile import EVENLY, Fault, Hostile
+from tests.harness.kube import TEAMS, Document, Kube
+from tests.harness.receiver import Receiver, Respond
+from tests.harness.service import Answer, Service, Watcher, lifecycle
+from tests.harness.waiting import until
+
+SHORT = {"api_timeout": 1, "record_timeout": 20, "attempt_timeout": 2, "target_timeout": 4}
+
+FOREIGN = {
+    # Nothing in it is a word of ours, and it lacks our id.
+    "name": "pager",
+    "type": "pagerduty",
+    "phase": "Escalated",
+    "reason": "NobodyAnswered",
+    "httpStatus": 799,
+    "attempts": -1,
+    "timestamp": "yesterday",
+    "claimedBy": "pager",
+    "claimedUntil": "tomorrow",
+}
+
+
+def webhook(url: str, name: str) -> dict[str, str]:
+    return {"type": "webhook", "name": name, "url": f"{url}/{name}"}
+
+
+def answering_after(event: asyncio.Event) -> Respond:
+    async def respond(_: web.Request) -> web.StreamResponse:
+        await event.wait()
+        return web.Response()
+
+    return respond
+
+
+async def accepted(
+    service: Service, namespace: str, team: str, prefer: str | None = "respond-async"
+) -> Answer:
+    """Post an event, as a watcher does, until it is accepted."""
+    async with asyncio.timeout(60):
+        while True:
+            answer = await service.deliver(namespace, team, prefer)
+            if answer.status in {200, 202}:
+                return answer
+            assert answer.status in {409, 503}, answer
+            await asyncio.sleep(float(answer.headers.get("retry-after", 0.1)))
+
+
+async def sixty_teams(kube: Kube, namespace: str, hook: Receiver) -> list[str]:
+    """Finish teams with two webhooks each and every second with a Slack channel; return their names."""
+
+    async def finished(number: int) -> str:
+        name = f"team-{number}"
+        targets = [webhook(f"{hook.url}/{name}", one) for one in ("first", "second")]
+        if number % 2:
+            await kube.secret(namespace, name, {"slack-webhook-url": f"{hook.url}/{name}/slack"})
+            targets.append({"type": "slack", "name": "slack", "credentialsSecret": name})
+        await kube.team(namespace, name, lifecycle(*targets) | {"lead": {"model": "opus"}})
+        conditions = [{"type": "Ready", "status": "False", "reason": "Over"}]
+        await kube.finish(
+            namespace,
+            name,
+            delivery=[FOREIGN],
+            estimatedCost="4.50",
+            conditions=conditions,
+            verdict={"ok": 1},
+        )
+        return name
+
+    return await asyncio.gather(*(finished(number) for number in range(60)))
+
+
+async def read_teams(kube: Kube, namespace: str) -> dict[str, Document]:
+    teams = (await kube.list(TEAMS, namespace)).body["items"]
+    return {team["metadata"]["name"]: team for team in teams}
+
+
+def ours(team: Document) -> list[Document]:
+    return [entry for entry in team["status"]["delivery"] if "id" in entry]
+
+
+def theirs(team: Document) -> Document:
+    """What the service may not change: all but its own entries, and what the API server writes itself."""
+    kept = {"resourceVersion", "managedFields"}
+    metadata = {key: value for key, value in team["metadata"].items() if key not in kept}
+    foreign = [entry for entry in team["status"]["delivery"] if "id" not in entry]
+    return {**team, "metadata": metadata, "status": {**team["status"], "delivery": foreign}}
+
+
+@asynccontextmanager
+async def busy_operator(kube: Kube, namespace: str, names: list[str]) -> AsyncIterator[Counter[str]]:
+    """Go on writing to the status of teams; yield what was written last."""
+    tokens: Counter[str] = Counter()
+
+    async def write() -> None:
+        for number in itertools.count(1):
+            name = names[number * 7 % len(names)]
+            status = {"totalTokensUsed": number}
+            await kube.patch(TEAMS, namespace, name, {"status": status}, subresource="status")
+            tokens[name] = number
+            await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(write())
+    try:
+        yield tokens
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+@pytest.mark.parametrize("hands_in", ["a caller", "a watcher", "a watcher that meets the same"])
+async def test_every_target_is_sent_to_once_and_put_on_record(
+    cluster: Cluster[Any], tmp_path: Path, hands_in: str
+) -> None:
+    kube = cluster.kube
+    namespace = await kube.fresh_namespace()
+    async with (
+        Hostile(cluster.kubeconfig, seed=6) as hostile,
+        Receiver() as hook,
+        Service(hostile.kubeconfig(tmp_path / "hostile"), **SHORT) as service,
+        AsyncExitStack() as stack,
+    ):
+        names = await sixty_teams(kube, namespace, hook)
+        before = await read_teams(kube, namespace)
+        hostile.rates = EVENLY
+        hostile.longest_watch = 2.0
+        async with busy_operator(kube, namespace, names) as tokens:
+            if hands_in == "a caller":
+                await asyncio.gather(*(accepted(service, namespace, name) for name in names))
+            else:
+                way = cluster.kubeconfig if hands_in == "a watcher" else tmp_path / "hostile"
+                settings = {"namespaces": namespace, "api_timeout": 1}
+                await stack.enter_async_context(Watcher(way, service.url, **settings))
+
+            async def all_on_record() -> bool:
+                teams = (await read_teams(kube, namespace)).values()
+                return all(
+                    len(ours(team)) == len(team["spec"]["lifecycle"]["delivery"])
+                    and all(entry["phase"] != "Pending" for entry in ours(team))
+                    for team in teams
+                )
+
+            await until(all_on_record, 60)
+        after = await read_teams(kube, namespace)
+        sent = Counter(request.path for request in hook.requests)
+        ids = {request.path: request.headers.get("webhook-id") for request in hook.requests}
+        outcomes = {f"/{name}/{entry['name']}": entry for name in names for entry in ours(after[name])}
+
+        assert len(outcomes) == 150
+        for path, entry in outcomes.items():
+            if (entry["type"], entry.get("reason")) == ("slack", "SecretUnavailable"):
+                assert sent.pop(path, 0) == 0  # the API was that unlucky for all of the target's time
+                continue
+            assert (entry["phase"], sent.pop(path)) == ("Delivered", 1), entry
+            assert entry["type"] == "slack" or ids[path] == entry["id"]
+        assert not sent
+        assert not service.logged("outcome_unrecorded")
+        for name in names:
+            before[name]["status"]["totalTokensUsed"] = tokens[name]
+            assert theirs(after[name]) == theirs(before[name])
+        assert set(hostile.injected) == set(Fault), hostile.injected
+
+
+async def test_outcomes_wait_for_an_api_that_is_away_right_after_the_sends(
+    cluster: Cluster[Any], tmp_path: Path
+) -> None:
+    kube = cluster.kube
+    namespace = await kube.fresh_namespace()
+    release = asyncio.Event()
+
+    async with (
+        Hostile(cluster.kubeconfig) as hostile,
+        Receiver(respond=answering_after(release)) as hook,
+        Service(hostile.kubeconfig(tmp_path / "hostile"), **SHORT | {"record_timeout": 8}) as service,
+    ):
+        names = [f"team-{number}" for number in range(10)]
+        for name in names:
+            targets = [webhook(f"{hook.url}/{name}", one) for one in ("first", "second")]
+            await kube.team(namespace, name, lifecycle(*targets))
+            await kube.finish(namespace, name)
+        await asyncio.gather(*(accepted(service, namespace, name) for name in names))
+        await until(lambda: len(hook.requests) == 20)
+        await hostile.stop()
+        release.set()
+        await until(lambda: len(service.logged("target_settled")) == 20)
+        await asyncio.sleep(5)  # the time that it is away
+        await hostile.start()
+
+        async def all_on_record() -> bool:
+            teams = (await read_teams(kube, namespace)).values()
+            return all(entry["phase"] == "Delivered" for team in teams for entry in ours(team))
+
+        await until(all_on_record)
+        assert set(Counter(request.path for request in hook.requests).values()) == {1}
+        assert not service.logged("outcome_unrecorded")
+
+
+async def test_an_api_that_is_away_for_too_long_costs_the_record_and_nothing_else(
+    cluster: Cluster[Any], tmp_path: Path
+) -> None:
+    kube = cluster.kube
+    namespace = await kube.fresh_namespace()
+    release = asyncio.Event()
+
+    settings = SHORT | {"record_timeout": 1.5, "max_in_flight": 1}
+    async with (
+        Hostile(cluster.kubeconfig) as hostile,
+        Receiver(respond=answering_after(release)) as hook,
+        Service(hostile.kubeconfig(tmp_path / "hostile"), **settings) as service,
+    ):
+        for name in ("report", "next"):
+            await kube.team(namespace, name, lifecycle(webhook(f"{hook.url}/{name}", "hook")))
+            await kube.finish(namespace, name)
+        caller = asyncio.create_task(service.deliver(namespace, "report"))
+        await until(lambda: hook.requests)
+        refused = await service.deliver(namespace, "next")
+        await hostile.stop()
+        release.set()
+        answer = await caller
+        await hostile.start()
+
+        assert (refused.status, refused.problem) == (503, "too-busy")
+        assert answer.status == 200
+        assert (answer.body["phase"], answer.body["recorded"]) == ("Delivered", False)
+        assert "Kubernetes API does not answer" in answer.body["reason"]
+        [line] = service.logged("outcome_unrecorded")
+        assert (line["team"], line["target"], line["phase"]) == ("report", "hook", "Delivered")
+        assert (line["cause"], line["why"]) == ("timeout", answer.body["reason"])
+        metrics = (await service.request("GET", "/metrics")).content.decode()
+        assert 'agentteam_delivery_unrecorded_total{cause="timeout"} 1.0' in metrics
+        [entry] = await kube.delivery(namespace, "report")
+        assert entry["phase"] == "Pending"
+
+        # The slot is free, and what is not on record is sent again, told apart by its id.
+        for name in ("next", "report"):
+            answer = await accepted(service, namespace, name, prefer=None)
+            assert (answer.status, answer.body["recorded"]) == (200, True)
+        assert [request.path for request in hook.requests].count("/report/hook") == 2
+        ids = {request.headers["webhook-id"] for request in hook.requests if request.path == "/report/hook"}
+        assert ids == {entry["id"]}
+
+
+async def test_what_settles_during_a_write_rides_in_the_next(fake_cluster: Cluster[FakeCluster]) -> None:
+    kube, server = fake_cluster.kube, fake_cluster.server
+    namespace = await kube.fresh_namespace()
+    chance = random.Random(6)  # noqa: S311  # no secret hangs on it
+    writes: list[int] = []  # how many were under way, at each write's begin
+    under_way = 0
+
+    async def within_a_second(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(chance.random())
+        return web.Response()
+
+    async def slow_write(request: web.Request) -> web.StreamResponse | None:
+        nonlocal under_way
+        if request.method != "PATCH":
+            return None
+        under_way += 1
+        writes.append(under_way)
+        await asyncio.sleep(0.3)
+        answer = await server.answer(request)
+        under_way -= 1
+        return answer
+
+    async with Receiver(respond=within_a_second) as hook, Service(fake_cluster.kubeconfig) as service:
+        targets = [webhook(hook.url, f"hook-{number}") for number in range(50)]
+        await kube.team(namespace, "report", lifecycle(*targets))
+        await kube.finish(namespace, "report")
+        server.intercept = slow_write
+        report = (await service.deliver(namespace, "report")).body
+        server.intercept = None
+
+    assert report["phase"] == "Delivered"
+    assert set(writes) == {1}
+    # The claim, then a write after each 0.3 s of a second, and one for what settled during the last.
+    assert 3 <= len(writes) <= 7, writes
