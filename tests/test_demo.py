@@ -119,7 +119,7 @@ def test_it_delivers_to_webhook_and_slack_and_shows_what_became_of_each_target(
         '"event": "team.completed"',
         '"path": "/workspace/output/report.md"',
         "✅ Team report finished",
-        "The report of report is ready: Completed.",
+        "The quarterly report is ready (Completed).",
         "the team's phase is Completed",
     ):
         assert words in said

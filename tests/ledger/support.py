@@ -19,7 +19,7 @@ Entries = dict[str, dict[str, Any]]
 
 
 class Outcomes(Receiver):
-    """Answers by the last word of the path: `flaky` with 503 the first time, `gone` with 404, others with 200."""
+    """Answers by the path's last word: `flaky` with 503 the first time, `gone` with 404, others with 200."""
 
     def __init__(self, *, delay: float = 0.0) -> None:
         super().__init__(respond=self._answer)
@@ -57,7 +57,7 @@ class Outcomes(Receiver):
 
 
 class Front:
-    """One address before several replicas, as a Kubernetes Service is: a connection goes to the next that is up."""
+    """One address before several replicas, as a Kubernetes Service is: each connection goes to the next one."""
 
     def __init__(self, *replicas: Service) -> None:
         self.replicas = list(replicas)

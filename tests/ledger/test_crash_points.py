@@ -1,4 +1,4 @@
-"""A process dies at each step of an event's way, or at any moment: every target settles, and none twice in vain."""
+"""A process dies at each step of an event's way, or at any moment: nothing is lost, nothing doubled in vain."""
 
 import asyncio
 import random
@@ -32,7 +32,7 @@ SENT = {"a": 1, "b": 1, "flaky": 2, "slack": 1}
 
 @dataclass(frozen=True)
 class Death:
-    """What a process leaves that dies at a step: of the targets that something is sent to, how many were …"""
+    """What a process leaves that dies at a step: how many of the targets were claimed, sent to, recorded."""
 
     claimed: bool
     sent: str = "none"
@@ -72,7 +72,7 @@ class Aftermath:
 async def die(
     cluster: Cluster[Any], step: str, survivors: list[Service], starts: asyncio.Semaphore
 ) -> Aftermath:
-    """Have a service die at a step, and wait until the watcher has had everything settled by the survivors."""
+    """Have a service die at a step, and wait until survivors, asked by the watcher, have settled everything."""
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
     names = [*SENT, "email"] if DEATHS[step].email else [*SENT]
@@ -203,5 +203,6 @@ async def test_killed_with_kill_9_at_eight_random_moments(cluster: Cluster[Any])
                 assert ids(sent) == {entry["id"]}
             doubled += len(sent) > times
             taken_over += bool(takeovers)
-    print(f"{len(teams) * len(names)} targets, {taken_over} taken over, {doubled} sent twice")
+    figures = f"{len(teams) * len(names)} targets, {taken_over} taken over, {doubled} sent twice"
+    print(figures)  # noqa: T201  # for `pytest -rP`
     assert taken_over, "no kill fell amid a dispatch, so that nothing was shown"

@@ -1,4 +1,4 @@
-"""Several replicas on one ledger: they race, drain, sleep and are wiped out, and one message goes out once."""
+"""Several replicas on one ledger: they race, drain and sleep, and still each message goes out once."""
 
 import asyncio
 import json
@@ -55,6 +55,11 @@ def by_path(**responds: Respond) -> Respond:
     return respond
 
 
+async def no_content(_: web.Request) -> web.StreamResponse:
+    """Answer 204."""
+    return web.Response(status=204)
+
+
 class Gate:
     """Answers nobody until it is opened, then everybody."""
 
@@ -64,6 +69,17 @@ class Gate:
     async def respond(self, _: web.Request) -> web.StreamResponse:
         await self.opened.wait()
         return web.Response()
+
+
+def head(length: int) -> bytes:
+    """Write the head of an event's request by hand."""
+    lines = (
+        "POST /deliveries HTTP/1.1",
+        "Host: x",
+        "Content-Type: application/json",
+        f"Content-Length: {length}",
+    )
+    return "\r\n".join((*lines, "", "")).encode()
 
 
 async def finished(cluster: Cluster[Any], *targets: dict[str, Any]) -> str:
@@ -159,12 +175,8 @@ async def test_a_caller_that_hangs_up_does_not_stop_the_delivery(
     async with Receiver(respond=gate.respond) as receiver:
         namespace = await finished(cluster, hook(receiver, "a"))
         body = json.dumps({"namespace": namespace, "team": "report"}).encode()
-        head = (
-            "POST /deliveries HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
         _, writer = await asyncio.open_connection("127.0.0.1", replicas[0].port)
-        writer.write(head.encode() + body)
+        writer.write(head(len(body)) + body)
         await writer.drain()
         if reached:
             await until(lambda: receiver.requests)
@@ -197,7 +209,9 @@ async def test_a_replica_that_drains_hands_back_what_waits_and_finishes_what_is_
             ending = asyncio.create_task(drained.stop(signal.SIGTERM))
 
             async def delivered_by_the_other() -> bool:
-                return (await ledger(kube, namespace, "report"))["waits"]["phase"] == "Delivered"
+                entries = await ledger(kube, namespace, "report")
+
+            return entries["waits"]["phase"] == "Delivered"
 
             await until(delivered_by_the_other)
             assert monotonic() - started < 5, "the other replica takes over at once, not at the claim's end"
@@ -227,9 +241,8 @@ async def test_a_replica_that_drains_hands_back_what_waits_and_finishes_what_is_
 
 async def test_a_caller_that_never_ends_its_request_does_not_hold_up_a_drain(cluster: Cluster[Any]) -> None:
     async with Service(cluster.kubeconfig, attempt_timeout=1, target_timeout=2, drain_timeout=3) as drained:
-        head = b"POST /deliveries HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         _, writer = await asyncio.open_connection("127.0.0.1", drained.port)
-        writer.write(head)
+        writer.write(head(length=9) + b"{")
         await writer.drain()
         assert (await drained.request("GET", "/healthz")).status == 200
         started = monotonic()
@@ -264,7 +277,7 @@ async def test_a_process_that_sleeps_through_its_claim_sends_and_records_nothing
             os.kill(sleeper.pid, signal.SIGCONT)
 
         async def noticed() -> bool:
-            return await metric(sleeper, CLAIM_LOST) == 2
+            return (await metric(sleeper, CLAIM_LOST)) == 2
 
         await until(noticed)
         assert await sleeper.stop() == 0
@@ -339,7 +352,7 @@ async def test_claims_that_an_operator_wipes_are_noticed_and_their_targets_settl
         await until(lambda: receiver.requests)
         async with watched(cluster, holder if same else other, namespace):
             lost = await metric(holder, CLAIM_LOST)
-            receiver.respond = ok  # to who comes next; the first still waits
+            receiver.respond = no_content  # to who comes next; the first still waits
             await wipe(kube, namespace)
             entries = await until(settling(kube, namespace, 1))
             gate.opened.set()
@@ -349,7 +362,7 @@ async def test_claims_that_an_operator_wipes_are_noticed_and_their_targets_settl
 
             await until(done)
             assert await ledger(kube, namespace, "report") == entries
-            assert entries["a"]["phase"] == "Delivered"
+            assert (entries["a"]["phase"], entries["a"]["httpStatus"]) == ("Delivered", 204)
             assert len(receiver.requests) == 2, "whoever finds no claim cannot know"
             assert ids(receiver.requests) == {entries["a"]["id"]}
             assert await metric(holder, CLAIM_LOST) == lost + 1

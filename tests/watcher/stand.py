@@ -88,6 +88,14 @@ class Watching:
 
         await until(holds)
 
+    async def comes_to(self, sample: str, value: float) -> None:
+        """Wait until a metric is just so much."""
+
+        async def holds() -> bool:
+            return await self.metric(sample) == value
+
+        await until(holds)
+
     def logged(self, event: str) -> list[Any]:
         return [line for line in self.logs if line["event"] == event]
 

@@ -324,11 +324,7 @@ class TestOutage:
             answer_watches(server, lambda _: web.Response(status=503))
             await server.drop_watches()
             await kube.delete(TEAMS, "research", "report")
-
-            async def forgotten() -> bool:
-                return await watcher.metric("agentteam_delivery_watch_teams") == 0
-
-            await until(forgotten)
+            await watcher.comes_to("agentteam_delivery_watch_teams", 0)
 
     async def test_an_answer_that_does_not_come(
         self, kube: Kube, server: FakeCluster, service: Service

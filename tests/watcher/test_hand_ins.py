@@ -145,11 +145,7 @@ class TestWhatIsHandedIn:
             await until(lambda: service.teams)
             assert await watcher.metric("agentteam_delivery_watch_teams") == 1
             await kube.delete(TEAMS, "research", "report")
-
-            async def forgotten() -> bool:
-                return await watcher.metric("agentteam_delivery_watch_teams") == 0
-
-            await until(forgotten)
+            await watcher.comes_to("agentteam_delivery_watch_teams", 0)
 
 
 class TestAnswers:
@@ -251,7 +247,7 @@ class TestAnswers:
             if gone:
                 await finish(kube, "other")
                 await until(lambda: service.teams == ["report", "other"])
-                assert await watcher.metric("agentteam_delivery_watch_teams") == 1
+                await watcher.comes_to("agentteam_delivery_watch_teams", 1)
             else:
                 await until(lambda: service.teams == ["report", "report"])
                 assert watcher.logged("team-unread")
@@ -286,16 +282,8 @@ class TestOutage:
         for name in names:
             await finish(kube, name)
         async with watching(kube.kubeconfig, url) as watcher:
-
-            async def tried() -> bool:
-                return await watcher.metric('agentteam_delivery_watch_posts_total{answer="error"}') >= 18
-
-            await until(tried)
-
-            async def all_wait() -> bool:
-                return await watcher.metric("agentteam_delivery_watch_due") == 20
-
-            await until(all_wait)
+            await watcher.reaches('agentteam_delivery_watch_posts_total{answer="error"}', 18)
+            await watcher.comes_to("agentteam_delivery_watch_due", 20)
             service = Service()
             service.port = port
             async with service:
@@ -359,11 +347,7 @@ class TestToken:
             token.write_bytes(content)
         async with watching(kube.kubeconfig, service.url, token_file=str(token)) as watcher:
             await finish(kube, "report")
-
-            async def counted() -> bool:
-                return await watcher.metric('agentteam_delivery_watch_posts_total{answer="no_token"}') >= 2
-
-            await until(counted)
+            await watcher.reaches('agentteam_delivery_watch_posts_total{answer="no_token"}', 2)
             assert not service.requests
             assert str(token) in watcher.logged("service-lost")[0]["error"]
             assert len(watcher.logged("service-lost")) == 1
