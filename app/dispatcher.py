@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -126,7 +126,8 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stops: set[asyncio.Event] = set()
         self._claiming: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._sending: defaultdict[str, set[str]] = defaultdict(set)  # names, by the team's uid
+        # By the team's uid, how many dispatches have a name: two, where it is redelivered meanwhile.
+        self._sending: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.draining = False
 
     async def dispatch(self, event: CompletionEvent) -> Dispatch:
@@ -190,16 +191,22 @@ class Dispatcher:
         lock = self._claiming.setdefault((event.namespace, event.team), asyncio.Lock())
         async with lock:
             accepted = await self._claim(event)
-            names = {claim.target.name for claim in accepted.plan.claims}
-            if names:
-                self._sending[accepted.read.team.uid] |= names
+            if accepted.plan.claims:
+                self._sending[accepted.read.team.uid] += _names(accepted.plan)
             return accepted
 
     async def _claim(self, event: CompletionEvent) -> Accepted:
         """Read, plan and write the claims; start over when the team has changed in between."""
         error: ClusterError | None = None
         for tries in range(1, CLAIM_TRIES + 1):
-            read = await self._read(event.namespace, event.team)
+            try:
+                read = await self._read(event.namespace, event.team)
+            except ClusterUnavailable:
+                if error is None:
+                    raise
+                # A write was lost before, so that a claim may stand that nobody knows of: not yet given up.
+                await asyncio.sleep(full_jitter(CLAIM_BACKOFF.backoff(tries)))
+                continue
             accepted = self._plan(event, read)
             if not accepted.plan.changes:
                 return accepted
@@ -321,7 +328,7 @@ class Dispatcher:
                 group.create_task(fanout.send(claims, recorder.settle))
         finally:
             self._stops.discard(stop)
-            self._sending[team.uid] -= {claim.target.name for claim in claims}
+            self._sending[team.uid] -= _names(accepted.plan)
             if not self._sending[team.uid]:
                 del self._sending[team.uid]
 
@@ -333,6 +340,10 @@ class Dispatcher:
 def _unavailable(error: ClusterError | None) -> ClusterUnavailable:
     wait = error.retry_after if isinstance(error, ApiUnavailable) else None
     return ClusterUnavailable(f"nothing was sent: {error}", retry_after=wait or RETRY_SOON)
+
+
+def _names(plan: Plan) -> Counter[str]:
+    return Counter(claim.target.name for claim in plan.claims)
 
 
 async def _undisturbed(stop: asyncio.Event, seconds: float) -> bool:

@@ -17,7 +17,8 @@ from app.times import steady
 
 log = structlog.get_logger(__name__)
 
-BACKOFF = RetryPolicy(backoff_initial=0.1)  # 0.1 s, 0.2 s, 0.4 s … between tries to write
+BACKOFF = RetryPolicy(backoff_initial=0.1)  # at most 0.1 s, 0.2 s, 0.4 s … between tries to write
+BACKOFF_LIMIT = 5.0  # seconds: an API server that is back is noticed soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,10 @@ class Recorder:
             except (Conflict, ApiUnavailable, AccessDenied) as error:
                 tries += 1
                 self._metrics.record_retries.inc()
+                self._give_up(str(error))
                 asked = error.retry_after if isinstance(error, ApiUnavailable) else None
-                wait = full_jitter(BACKOFF.backoff(tries)) if asked is None else asked
-                self._give_up(str(error), wait)
                 # Draining does not cut this short: an outcome that is known is worth the wait.
-                await asyncio.sleep(wait if self._waiting else 0)
+                await asyncio.sleep(self._pause(tries, asked))
             except ObjectNotFound:
                 self._stop.set()
                 self._lose(list(self._waiting), "team-gone", "the team was deleted, or made anew")
@@ -119,10 +119,16 @@ class Recorder:
         self._expected -= 1
         return self._waiting.pop(name).receipt
 
-    def _give_up(self, why: str, wait: float) -> None:
-        """Let go of the outcomes whose time is over before they can be tried again."""
-        over = [name for name, waiting in self._waiting.items() if steady() + wait >= waiting.until]
+    def _give_up(self, why: str) -> None:
+        """Let go of the outcomes whose time is over."""
+        over = [name for name, waiting in self._waiting.items() if steady() >= waiting.until]
         self._lose(over, "timeout", why)
+
+    def _pause(self, tries: int, asked: float | None) -> float:
+        """Return how long to wait before the next try; one is made when the last outcome's time ends."""
+        wait = full_jitter(min(BACKOFF.backoff(tries), BACKOFF_LIMIT)) if asked is None else asked
+        last = max((waiting.until for waiting in self._waiting.values()), default=0.0)
+        return max(0.0, min(wait, last - steady()))
 
     def _lose(self, names: Iterable[str], cause: str, why: str) -> None:
         team = self.latest.team

@@ -134,8 +134,8 @@ class ServiceSettings(CommonSettings):
         """How long a claim lives: longer, by construction, than the longest dispatch can last.
 
         The margin covers the claim's own write, which may take `API_TIMEOUT` before the first attempt
-        starts, the last record's write, and the whole second that the API server's clock is read to. Whole
-        seconds, since the end of a claim is recorded to the second: a fraction would be cut off for others alone.
+        starts, the last record's write, and the whole second that the API server's clock is read to. It is
+        in whole seconds, as the end of a claim is on record: others would not see a fraction.
         """
         margin = 2 * self.api_timeout + 2.0
         return timedelta(seconds=math.ceil(self.target_timeout + self.record_timeout + margin))

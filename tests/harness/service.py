@@ -101,7 +101,12 @@ class Program:
         return [line for line in self.lines if line.get("event") == event]
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            if self.process:
+                await self.stop(signal.SIGKILL)
+            raise
         return self
 
     async def __aexit__(

@@ -28,8 +28,8 @@ class Outcomes(Receiver):
 
     def target(self, team: str, name: str) -> dict[str, Any]:
         """A target whose name says what it comes to, and whose sends are told apart from other teams'."""
-        if name == "slack":
-            return {"type": "slack", "name": name, "credentialsSecret": f"slack-{team}"}
+        if name in {"slack", "missing"}:
+            return {"type": "slack", "name": name, "credentialsSecret": f"{name}-{team}"}
         if name == "email":
             return {"type": "email", "name": name, "to": ["a@example.com"]}
         return {"type": "webhook", "name": name, "url": f"{self.url}/{team}/{name}"}
@@ -57,7 +57,7 @@ class Outcomes(Receiver):
 
 
 class Front:
-    """One address before several replicas, as a Kubernetes Service is: each connection goes to the next one."""
+    """One address before several replicas, as a Kubernetes Service is: each connection goes to another."""
 
     def __init__(self, *replicas: Service) -> None:
         self.replicas = list(replicas)
@@ -120,8 +120,13 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
+def by_name(team: dict[str, Any]) -> Entries:
+    """Pick the ledger out of a team."""
+    return {entry["name"]: entry for entry in team.get("status", {}).get("delivery", [])}
+
+
 async def ledger(kube: Kube, namespace: str, team: str) -> Entries:
-    """Read a team's ledger by name."""
+    """Read a team's ledger."""
     return {entry["name"]: entry for entry in await kube.delivery(namespace, team)}
 
 
@@ -133,7 +138,7 @@ def settled(entries: Entries, targets: int) -> bool:
 async def history(kube: Kube, namespace: str, since: str) -> list[Entries]:
     """Tell how the ledgers of a namespace changed after a resourceVersion."""
     return [
-        {entry["name"]: entry for entry in event["object"].get("status", {}).get("delivery", [])}
+        by_name(event["object"])
         async for event in kube.watch(TEAMS, namespace, resourceVersion=since, timeoutSeconds=1)
     ]
 

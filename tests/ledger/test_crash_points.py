@@ -1,4 +1,4 @@
-"""A process dies at each step of an event's way, or at any moment: nothing is lost, nothing doubled in vain."""
+"""A process dies at each step of an event's way, or at any moment: nothing is lost, or doubled in vain."""
 
 import asyncio
 import random
@@ -72,7 +72,7 @@ class Aftermath:
 async def die(
     cluster: Cluster[Any], step: str, survivors: list[Service], starts: asyncio.Semaphore
 ) -> Aftermath:
-    """Have a service die at a step, and wait until survivors, asked by the watcher, have settled everything."""
+    """Have a service die at a step, and wait until survivors, told by the watcher, settled everything."""
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
     names = [*SENT, "email"] if DEATHS[step].email else [*SENT]

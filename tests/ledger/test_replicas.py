@@ -209,9 +209,8 @@ async def test_a_replica_that_drains_hands_back_what_waits_and_finishes_what_is_
             ending = asyncio.create_task(drained.stop(signal.SIGTERM))
 
             async def delivered_by_the_other() -> bool:
-                entries = await ledger(kube, namespace, "report")
-
-            return entries["waits"]["phase"] == "Delivered"
+                waits = (await ledger(kube, namespace, "report"))["waits"]
+                return bool(waits["phase"] == "Delivered")
 
             await until(delivered_by_the_other)
             assert monotonic() - started < 5, "the other replica takes over at once, not at the claim's end"

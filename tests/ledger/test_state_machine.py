@@ -1,6 +1,6 @@
 """Whatever happens in whatever order: one holder at a time, settled is settled, and everything settles.
 
-The pure ledger over a model of the API server, with three holders that act as the dispatcher and the recorder do.
+The pure ledger over a model of the API server, and three holders that act as dispatcher and recorder do.
 `LEDGER_EXAMPLES=20000` lets it roam instead of taking the same way each time.
 """
 
@@ -460,7 +460,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert new["id"] == old["id"]
 
     def begin(self, claim: Claim, ends: float) -> Send:
-        """Begin to send; where the record was wiped under an earlier send, that and this know nothing of each other."""
+        """Begin to send; unlike others, sends whose record was wiped know nothing of those that follow."""
         others = [
             send
             for _, dispatch in self.dispatches()

@@ -1,0 +1,129 @@
+"""Sending again on request: what, to whom, under which id, and when it is refused."""
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from tests.harness.cluster import Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.receiver import Receiver
+from tests.harness.service import Service, lifecycle
+from tests.harness.waiting import until
+from tests.service.conftest import Bench
+
+
+async def test_failed_targets_are_sent_again_once_their_secret_is_there_and_the_others_are_not(
+    bench: Bench,
+) -> None:
+    slack = {"type": "slack", "name": "chat", "credentialsSecret": "late"}
+    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url}, slack)
+    first = (await bench.service.deliver(namespace, "report")).body
+    assert [target["reason"] for target in first["targets"]] == ["Delivered", "SecretNotFound"]
+
+    await bench.kube.secret(namespace, "late", {"slack-webhook-url": f"{bench.hook.url}/late"})
+    before = len(bench.hook.requests)
+    again = (await bench.service.deliver(namespace, "report", redeliver="failed")).body
+
+    assert again["phase"] == "Delivered"
+    assert [request.path for request in bench.hook.requests[before:]] == ["/late"]
+    chat = again["targets"][1]
+    assert (chat["redeliveries"], chat["id"] != first["targets"][1]["id"]) == (1, True)
+    assert again["targets"][0] == first["targets"][0]
+
+
+async def test_all_narrowed_to_a_name_sends_to_that_name_alone(bench: Bench) -> None:
+    targets = [{"type": "webhook", "name": name, "url": f"{bench.hook.url}/{name}"} for name in ("a", "b")]
+    namespace = await bench.finished(*targets)
+    first = (await bench.service.deliver(namespace, "report")).body
+    before = len(bench.hook.requests)
+    again = (await bench.service.deliver(namespace, "report", redeliver="all", targets=["b"])).body
+
+    [request] = bench.hook.requests[before:]
+    assert request.path == "/b"
+    assert request.headers["webhook-id"] == again["targets"][1]["id"] != first["targets"][1]["id"]
+    assert again["targets"][0] == first["targets"][0]
+    assert again["targets"][1]["attempts"] == 2
+
+
+async def test_a_target_whose_spec_was_corrected_is_sent_to_where_it_now_says(bench: Bench) -> None:
+    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": "http://10.0.0.1/"})
+    assert (await bench.service.deliver(namespace, "report")).body["targets"][0]["reason"] == "EgressDenied"
+    corrected = lifecycle({"type": "webhook", "name": "hook", "url": f"{bench.hook.url}/right"})
+    await bench.kube.patch("agentteams", namespace, "report", {"spec": corrected})
+    again = (await bench.service.deliver(namespace, "report", redeliver="failed")).body
+    assert again["targets"][0]["target"] == f"{bench.hook.url}/right"
+    assert bench.hook.requests[-1].path == "/right"
+
+
+async def test_a_target_that_is_new_in_the_spec_is_sent_to_and_the_settled_ones_are_not(bench: Bench) -> None:
+    old = {"type": "webhook", "name": "old", "url": f"{bench.hook.url}/old"}
+    namespace = await bench.finished(old)
+    await bench.service.deliver(namespace, "report")
+    before = len(bench.hook.requests)
+    new = {"type": "webhook", "name": "new", "url": f"{bench.hook.url}/new"}
+    await bench.kube.patch("agentteams", namespace, "report", {"spec": lifecycle(new, old)})
+    answer = await bench.service.deliver(namespace, "report")
+    assert {target["name"] for target in answer.body["targets"]} == {"old", "new"}
+    assert [request.path for request in bench.hook.requests[before:]] == ["/new"]
+
+
+async def test_a_target_in_flight_is_not_sent_again_beside_itself(fake_cluster: Cluster[FakeCluster]) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    answers = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await answers.wait()
+        return web.Response()
+
+    async with Receiver(respond=hang) as hook, Service(fake_cluster.kubeconfig) as service:
+        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
+        await kube.finish(namespace, "report")
+        await service.deliver(namespace, "report", "respond-async")
+        refused = await service.deliver(namespace, "report", redeliver="all")
+        assert (refused.status, refused.problem) == (409, "claim-in-flight")
+        plain = await service.deliver(namespace, "report")
+        assert (plain.status, plain.body["phase"]) == (202, "Pending")
+        answers.set()
+
+        async def settled() -> bool:
+            return (await service.read(namespace, "report")).body["phase"] == "Delivered"
+
+        await until(settled)
+        assert len(hook.requests) == 1
+
+
+async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    answers = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await answers.wait()
+        return web.Response()
+
+    bounds = {"max_connections": 8, "max_connections_per_host": 4, "attempt_timeout": 1, "target_timeout": 2}
+    async with (
+        Receiver(respond=hang) as stuck,
+        Receiver() as hook,
+        Service(fake_cluster.kubeconfig, **bounds) as service,
+    ):
+        targets: list[dict[str, Any]] = [{"type": "webhook", "url": stuck.url} for _ in range(20)]
+        targets += [{"type": "webhook", "name": f"well-{number}", "url": hook.url} for number in range(20)]
+        await kube.team(namespace, "report", lifecycle(*targets))
+        await kube.finish(namespace, "report")
+        waiting = asyncio.create_task(service.deliver(namespace, "report"))
+
+        async def others_on_record() -> bool:
+            entries = await kube.delivery(namespace, "report")
+            return sum(entry["phase"] == "Delivered" for entry in entries) == 20
+
+        await until(others_on_record, 1.5)
+        report = (await waiting).body
+        answers.set()
+
+        assert {target["reason"] for target in report["targets"][:20]} == {"Timeout"}
+        assert len(stuck.requests) <= 20, "a target that waits for a connection spends its own time"
