@@ -5,7 +5,6 @@ What the client library raises, and what the API server answers, is translated h
 
 import asyncio
 import base64
-import binascii
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -67,8 +66,10 @@ async def connect() -> AsyncIterator[ApiClient]:
         if "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
-            await config.load_kube_config(client_configuration=configuration)
-    except (config.ConfigException, OSError) as error:
+            # Named here, since the library reads the variable once, when it is imported.
+            path = os.environ.get("KUBECONFIG")
+            await config.load_kube_config(config_file=path, client_configuration=configuration)
+    except Exception as error:  # noqa: BLE001  # a file that is no kubeconfig raises whatever its content leads to
         raise SettingsError(
             "no Kubernetes API is configured: run inside a cluster, or set KUBECONFIG to a readable file"
             f" ({type(error).__name__})"
@@ -130,8 +131,8 @@ class Cluster:
         secret, _ = await self._call(self._core.read_namespaced_secret, name, namespace)
         data = secret.get("data") or {}
         try:
-            return {str(key): base64.b64decode(value) for key, value in data.items()}
-        except (AttributeError, TypeError, binascii.Error):
+            return {str(key): base64.b64decode(value, validate=True) for key, value in data.items()}
+        except (AttributeError, TypeError, ValueError):
             raise Rejected("the API server's answer holds no data that can be read") from None
 
     async def ping(self) -> None:
@@ -159,7 +160,7 @@ class Cluster:
                 )
                 async with response:
                     body = await response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, config.ConfigException) as error:
             raise ApiUnavailable(f"the Kubernetes API does not answer ({type(error).__name__})") from None
         if response.status >= 400:  # noqa: PLR2004  # HTTP's first error
             raise _translated(response, body)

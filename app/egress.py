@@ -33,7 +33,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
-BODY_PATIENCE = 1.0  # seconds for an answer's body: its head alone decides, a trickle must not
+BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; the last 32 bits are the address meant
 V4_COMPATIBLE = IPv6Network("::/96")  # RFC 4291, deprecated
 NOT_PERMITTED = "the address is not public, and not among those allowed"
@@ -108,8 +108,9 @@ class HttpClient:
     def __init__(self, settings: ServiceSettings) -> None:
         self.guard = Guard(settings.egress_allow, http=settings.egress_http)
         self._settings = settings
+        self._tls = ssl.create_default_context(cafile=certifi.where())
         self._client = httpx.AsyncClient(
-            transport=AiohttpTransport(client=self._session),
+            transport=AiohttpTransport(client=self._session, verify=self._tls),
             timeout=None,  # noqa: S113  # the attempt's own time limit covers connecting, sending and reading
             follow_redirects=False,
             trust_env=False,
@@ -156,7 +157,7 @@ class HttpClient:
         settings = self._settings
         connector = aiohttp.TCPConnector(
             socket_factory=self.guard.socket,
-            ssl=ssl.create_default_context(cafile=certifi.where()),
+            ssl=self._tls,
             limit=settings.max_connections,
             limit_per_host=settings.max_connections_per_host,
         )

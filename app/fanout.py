@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import structlog
 
 from app import faults
 from app.credentials import Credentials
-from app.envelopes import Sender, Verdict
+from app.envelopes import Envelope, Sender, Verdict
 from app.errors import TargetError
 from app.ledger import Claim
 from app.messages import compose
@@ -100,19 +101,20 @@ class Delivery:
                 late = Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
                 if isinstance(target, WebhookTarget) and "url" in credentials:
                     self._address = target.secret_address
-                envelope = compose(
-                    fanout.team,
-                    target,
-                    message_id=self._receipt.id or "",
-                    event=fanout.event,
-                    phase=fanout.phase,
-                )
                 faults.reach("sending")
-                verdict = await sender.send(envelope, target, credentials)
+                verdict = await sender.send(self._envelope, target, credentials)
                 faults.reach("answered")
                 return verdict
         except TimeoutError:
             return late
+
+    @cached_property
+    def _envelope(self) -> Envelope:
+        """What is sent, the same in every attempt."""
+        fanout, target = self._fanout, self._target
+        return compose(
+            fanout.team, target, message_id=self._receipt.id or "", event=fanout.event, phase=fanout.phase
+        )
 
     def receipt(self, tried: Tried) -> Receipt:
         """Return what is to be recorded: the outcome, or the target handed back."""

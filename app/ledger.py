@@ -52,8 +52,9 @@ class Plan:
 class Terms:
     """Who claims, from when until when, and how often a claim may change hands.
 
-    `ours` are the names that this process is sending to at the moment: a claim that bears its name and is not
-    among them is left from a write whose answer was lost, and may be used.
+    `ours` are the names that this process is sending to at the moment, and does not claim again until it has
+    done. A claim that bears its name and is not among them is left from a write whose answer was lost, and
+    may be used.
     """
 
     holder: str
@@ -75,8 +76,9 @@ def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) 
     wanted = _wanted(event, targets, recorded)
     due = open_targets(team, terms.now)
     for name, entry in recorded.items():
-        if name in due and entry.get("claimedBy") == terms.holder and name not in terms.ours:
-            due[name] = terms.now
+        if name in due and entry.get("claimedBy") == terms.holder:
+            # A claim of ours that has ended is left to the send that slept over it, which is about to record.
+            due[name] = max(due[name], terms.now + terms.life) if name in terms.ours else terms.now
     opened: list[Claim | Receipt] = []
     takeovers = 0
     for name in [*targets, *(name for name in recorded if name in due and name not in targets)]:

@@ -63,15 +63,18 @@ async def retrying(attempt: Attempt, policy: RetryPolicy, pace: Pace, *, ends: f
     """Attempt until the verdict is final, the attempts are used up or the time is.
 
     `ends` is the time on the pace's clock after which nothing may be under way, budget or not. The verdict
-    is always that of the last attempt: running out of time does not hide what was wrong.
+    is that of the last attempt that had its full time: running out of time does not hide what was wrong.
+    Where there was no time even for the first, nothing is settled.
     """
     ends = min(ends, pace.clock() + policy.target_timeout)
     verdict = Verdict(Reason.INTERRUPTED, "the claim ended before the first attempt", attempted=False)
     attempts = tries = 0
     while (left := ends - pace.clock()) > 0:
-        verdict = await _judged(attempt, min(policy.attempt_timeout, left))
-        attempts += verdict.attempted
+        latest = await _judged(attempt, min(policy.attempt_timeout, left))
+        attempts += latest.attempted
         tries += 1
+        cut_short = left < policy.attempt_timeout and latest.reason is Reason.TIMEOUT
+        verdict = verdict if cut_short and tries > 1 else latest
         if not verdict.retryable:
             return Tried(verdict, attempts)
         if tries >= policy.attempts:
@@ -84,6 +87,8 @@ async def retrying(attempt: Attempt, policy: RetryPolicy, pace: Pace, *, ends: f
             break
         if not await pace.sleep(wait):
             return Tried(verdict, attempts, settled=False)
+    if not tries:
+        return Tried(verdict, attempts, settled=False)
     if tries > 1:
         verdict = replace(verdict, message=f"{verdict.message}, after {tries} attempts")
     return Tried(verdict, attempts)

@@ -30,6 +30,7 @@ Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeVali
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
 OptionalSeconds = Annotated[Seconds | None, BeforeValidator(_blank_is_none)]
 Count = Annotated[int, Field(ge=1)]
+Host = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -73,7 +74,7 @@ class CommonSettings(BaseSettings):
 class ServiceSettings(CommonSettings):
     """What `serve` is told."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8080
     auth: Literal["kubernetes", "none"] = "kubernetes"
     audience: str = "agentteam-delivery"
@@ -102,18 +103,18 @@ class ServiceSettings(CommonSettings):
     def _hold_together(self) -> Self:
         if self.attempt_timeout > self.target_timeout:
             raise ValueError(
-                "ATTEMPT_TIMEOUT is longer than TARGET_TIMEOUT, so that no attempt could ever end in time;"
-                " lower the one or raise the other"
+                "DELIVERY_ATTEMPT_TIMEOUT is longer than DELIVERY_TARGET_TIMEOUT, "
+                "so that no attempt could end in time; lower the one or raise the other"
             )
         if self.backoff_initial >= self.target_timeout:
             raise ValueError(
-                "BACKOFF_INITIAL is not shorter than TARGET_TIMEOUT, so that nothing would be tried again;"
-                " lower the one or raise the other"
+                "DELIVERY_BACKOFF_INITIAL is not shorter than DELIVERY_TARGET_TIMEOUT, "
+                "so that nothing would be tried again; lower the one or raise the other"
             )
         if self.drains < self.attempt_timeout:
             raise ValueError(
-                "DRAIN_TIMEOUT is shorter than ATTEMPT_TIMEOUT, so that attempts in flight would be cut off;"
-                " raise it, and the pod's grace period with it"
+                "DELIVERY_DRAIN_TIMEOUT is shorter than DELIVERY_ATTEMPT_TIMEOUT, "
+                "so that attempts in flight would be cut off; raise it, and the pod's grace period with it"
             )
         return self
 
@@ -148,7 +149,7 @@ class WatcherSettings(CommonSettings):
     token_file: Annotated[str | None, BeforeValidator(_blank_is_none)] = None  # none: no token is sent
     resync: Seconds = 300.0
     max_age: Seconds = 86_400.0  # older teams are history, not news
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     watch_port: Port = 8081
 
 

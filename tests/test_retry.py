@@ -252,17 +252,17 @@ async def test_whatever_happens_the_budget_and_the_claim_are_never_overrun(
     assert world.elapsed <= end + 1e-6
     assert len(world.begun) <= policy.attempts
     assert tried.attempts == len(world.begun)
-    assert tried.settled
+    assert tried.settled is bool(world.begun)
     for begun, limit in zip(world.begun, world.limits, strict=True):
         assert limit <= policy.attempt_timeout
         assert begun + limit <= end + 1e-6
 
 
-async def test_no_attempt_begins_after_the_claim_has_ended() -> None:
+async def test_no_attempt_begins_after_the_claim_has_ended_and_the_target_is_left_to_others() -> None:
     world = World([DELIVERED])
     tried = await world.run(ends=world.start)
     assert world.begun == []
-    assert (tried.verdict.reason, tried.attempts, tried.settled) == (Reason.INTERRUPTED, 0, True)
+    assert (tried.verdict.reason, tried.attempts, tried.settled) == (Reason.INTERRUPTED, 0, False)
     assert tried.verdict.message == "the claim ended before the first attempt"
 
 
@@ -277,6 +277,13 @@ async def test_a_process_that_slept_through_its_claim_sends_nothing_more() -> No
     tried = await world.run(ends=world.start + 30.0)
     assert world.begun == [0.0]
     assert tried.verdict.message == "answered 503 Service Unavailable"
+
+
+async def test_a_last_attempt_that_is_cut_short_does_not_hide_what_was_wrong_before() -> None:
+    world = World([AWAY, Verdict(Reason.TIMEOUT, "no answer within 4 s", retryable=True)])
+    tried = await world.run(ends=world.start + 5.0)
+    assert tried.attempts == 2
+    assert tried.verdict.message == "answered 503 Service Unavailable, after 2 attempts"
 
 
 async def test_the_claim_s_end_counts_even_where_the_budget_is_larger() -> None:

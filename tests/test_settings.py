@@ -217,6 +217,36 @@ def test_an_attempt_that_outlasts_its_target_s_time_is_refused(env: Env, setting
         ServiceSettings.load()
 
 
+@pytest.mark.parametrize("settings", [{"BACKOFF_INITIAL": "60"}, {"BACKOFF_INITIAL": "99"}])
+def test_a_wait_that_outlasts_the_target_s_time_is_refused(env: Env, settings: dict[str, str]) -> None:
+    env(**settings)
+    with pytest.raises(SettingsError, match=r"BACKOFF_INITIAL is not shorter than .*TARGET_TIMEOUT.*; lower"):
+        ServiceSettings.load()
+
+
+def test_a_drain_that_would_cut_attempts_off_is_refused(env: Env) -> None:
+    env(DRAIN_TIMEOUT="9")
+    with pytest.raises(SettingsError, match=r"DRAIN_TIMEOUT is shorter than .*ATTEMPT_TIMEOUT"):
+        ServiceSettings.load()
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        ({}, 25.0),
+        ({"ATTEMPT_TIMEOUT": "20"}, 35.0),
+        ({"API_TIMEOUT": "2"}, 17.0),
+        ({"DRAIN_TIMEOUT": "12"}, 12.0),
+        ({"DRAIN_TIMEOUT": ""}, 25.0),
+    ],
+)
+def test_a_drain_lasts_as_long_as_an_attempt_and_its_record(
+    env: Env, settings: dict[str, str], seconds: float
+) -> None:
+    env(**settings)
+    assert ServiceSettings.load().drains == seconds
+
+
 def test_an_attempt_may_take_all_of_its_target_s_time(env: Env) -> None:
     env(ATTEMPT_TIMEOUT="20", TARGET_TIMEOUT="20")
     assert ServiceSettings.load().attempt_timeout == 20.0

@@ -257,7 +257,7 @@ async def test_a_process_that_sleeps_through_its_claim_sends_and_records_nothing
 ) -> None:
     kube = cluster.kube
     gate = Gate()
-    # A claim of these lives for 6.5 s.
+    # With these a claim lives for 7 s.
     settings = {"attempt_timeout": 2, "target_timeout": 2.5, "record_timeout": 1, "api_timeout": 0.5}
     async with (
         Receiver(respond=by_path(waits=later(1), hangs=gate.respond)) as receiver,

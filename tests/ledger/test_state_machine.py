@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from hypothesis import Phase as Phases
@@ -43,6 +44,14 @@ FATES = st.sampled_from(["answered", "answered", "answered", "lost", "late", "re
 """Of a write: its answer arrives; is lost; it is done later, when nobody waits; it is not done."""
 
 PLAIN = CompletionEvent(namespace="research", team="report")
+
+
+@dataclass(frozen=True)
+class Luck:
+    """What becomes of a holder's next move: of a write, and of an attempt."""
+
+    fate: str = "answered"
+    status: int = 200
 
 
 @dataclass(frozen=True)
@@ -156,126 +165,51 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # What the holders do
 
+    @rule(
+        moves=st.lists(
+            st.tuples(st.integers(0, 20), st.builds(Luck, FATES, st.sampled_from([200, 200, 404, 503]))),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    def work(self, moves: list[tuple[int, Luck]]) -> None:
+        """Let this and that holder do what is next, or hand the team in to one, as the watcher does."""
+        for which, luck in moves:
+            options = [*self.moves(), *(partial(self.read, holder, PLAIN) for holder in self.idle())]
+            if options:
+                _pick(options, which)(luck)
+
     @precondition(lambda self: self.idle())
     @rule(
         which=st.integers(0, 9),
-        redeliver=st.sampled_from(["none", "none", "none", "failed", "all"]),
+        redeliver=st.sampled_from(["all", "failed", "none"]),
         names=st.none() | st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True),
-        delay=st.integers(0, 1500),
+        delay=st.sampled_from([0, 1, 500, 999, 1500]),
     )
-    def hand_in(self, which: int, redeliver: Any, names: list[str] | None, delay: int) -> None:
-        holder = _pick(self.idle(), which)
+    def ask(self, which: int, redeliver: Any, names: list[str] | None, delay: int) -> None:
+        """Somebody hands the team in, with wishes; the answer to the first read takes its time."""
         targets = None if names is None else tuple(names)
-        holder.event = PLAIN.model_copy(update={"redeliver": redeliver, "targets": targets})
-        self.read(holder, delay)
+        event = PLAIN.model_copy(update={"redeliver": redeliver, "targets": targets})
+        self.read(_pick(self.idle(), which), event, delay=delay)
 
-    @precondition(lambda self: self.claiming())
-    @rule(which=st.integers(0, 9), fate=FATES)
-    def claim(self, which: int, fate: str) -> None:
-        holder = _pick(self.claiming(), which)
-        assert holder.event
-        assert holder.read
-        planned = None if holder.draining else self.plan(holder, holder.event, holder.read)
-        if planned is None or not planned.changes:
-            holder.event = holder.read = None
-            return
-        version = int(holder.read.team.resource_version)
-        if not self.write(Write(holder.name, version, planned.entries, holder.event), fate):
-            self.read(holder)
-            return
-        team = self.api.team
-        assert holds(team, [*(claim.receipt for claim in planned.claims), *planned.closed])
-        if planned.claims:
-            ends = holder.read.asked + LIMITS.claim_life.total_seconds() - CLOCK_STEP
-            sends = {claim.target.name: self.begin(claim, ends) for claim in planned.claims}
-            holder.dispatches.append(Dispatch(team, sends, frozenset(sends)))
-        holder.event = holder.read = None
-
-    @precondition(lambda self: self.claiming())
-    @rule(which=st.integers(0, 9))
-    def refuse(self, which: int) -> None:
-        """The API server is away for too long; claims of ours may be on record."""
-        holder = _pick(self.claiming(), which)
-        holder.event = holder.read = None
-
-    @precondition(lambda self: self.resting())
-    @rule(which=st.integers(0, 9))
-    def attempt(self, which: int) -> None:
-        holder, dispatch, send = _pick(self.resting(), which)
-        left = send.ends - self.steady(holder)
-        if left <= 0:
-            self.outcome(dispatch, send, Phase.FAILED, Reason.INTERRUPTED)
-            return
-        send.attempts += 1
-        send.until = self.api.ms + int(1000 * min(LIMITS.attempt_timeout, left))
-
-    @precondition(lambda self: self.trying())
-    @rule(which=st.integers(0, 9), status=st.sampled_from([200, 200, 404, 503]))
-    def answer(self, which: int, status: int) -> None:
-        holder, dispatch, send = _pick(self.trying(), which)
-        send.until = 0
-        if status == 503:
-            if holder.draining:
-                self.outcome(dispatch, send, Phase.PENDING, None)
-            return
-        phase = Phase.DELIVERED if status == 200 else Phase.FAILED
-        self.outcome(dispatch, send, phase, Reason.DELIVERED if status == 200 else Reason.HTTP_STATUS)
-
-    @precondition(lambda self: self.unrecorded())
-    @rule(which=st.integers(0, 9), fate=FATES)
-    def record(self, which: int, fate: str) -> None:
-        holder, dispatch = _pick(self.unrecorded(), which)
-        if dispatch.stale:
-            dispatch.team = self.api.team
-        outcomes = [receipt for receipt, _ in dispatch.waiting.values()]
-        entries, written, lost = settle(dispatch.team.entries, outcomes, holder=holder.name)
-        if written:
-            version = int(dispatch.team.resource_version)
-            dispatch.stale = not self.write(Write(holder.name, version, entries), fate)
-            if dispatch.stale:
-                return
-            dispatch.team = self.api.team
-            assert holds(dispatch.team, written)
-        for receipt in lost:
-            send = dispatch.waiting[receipt.name][1]
-            ended = send.claimed_until <= self.api.date
-            assert not receipt.settled or send.wiped or ended or receipt.id in self.recorded
-        dispatch.waiting.clear()
-        self.forget_done(holder)
-
-    @precondition(lambda self: self.unrecorded())
-    @rule(which=st.integers(0, 9))
-    def give_up(self, which: int) -> None:
-        """The API server is away for longer than an outcome is kept."""
-        holder, dispatch = _pick(self.unrecorded(), which)
-        dispatch.waiting.clear()
-        self.forget_done(holder)
-
-    @rule(which=st.integers(0, HOLDERS - 1))
-    def crash(self, which: int) -> None:
-        self.restart(self.holders[which])
-
-    @rule(which=st.integers(0, HOLDERS - 1))
-    def drain(self, which: int) -> None:
+    @rule(which=st.integers(0, HOLDERS - 1), how=st.sampled_from(["crash", "drain", "sleep", "give up"]))
+    def falter(self, which: int, how: str) -> None:
+        """A process is killed, told to end, stopped or resumed, or has lost patience with the API server."""
         holder = self.holders[which]
-        holder.draining = True
-        for dispatch in holder.dispatches:
-            for send in [send for send in dispatch.sends.values() if not send.until]:
-                self.outcome(dispatch, send, Phase.PENDING, None)
-        self.forget_done(holder)
-
-    @rule(which=st.integers(0, HOLDERS - 1))
-    def sleep_or_wake(self, which: int) -> None:
-        self.holders[which].asleep = not self.holders[which].asleep
+        match how:
+            case "crash":
+                self.restart(holder)
+            case "drain":
+                self.drain(holder)
+            case "sleep":
+                holder.asleep = not holder.asleep
+            case _:
+                holder.event = holder.read = None
+                for dispatch in holder.dispatches:
+                    dispatch.waiting.clear()
+                self.forget_done(holder)
 
     # What befalls them
-
-    @precondition(lambda self: self.api.late)
-    @rule(which=st.integers(0, 9))
-    def arrive_late(self, which: int) -> None:
-        write = _pick(self.api.late, which)
-        self.api.late.remove(write)
-        self.apply(write)
 
     @rule(ms=st.sampled_from([1, 250, 999, 1000, 2700, 12_000]))
     def wait(self, ms: int) -> None:
@@ -287,29 +221,30 @@ class LedgerMachine(RuleBasedStateMachine):
         """Wait until about when a claim ends, on the record or in the eyes of its holder."""
         self.api.ms = max(self.api.ms, _pick(self.edges(), which) + past)
 
-    @rule(
-        names=st.lists(st.sampled_from(NAMES), max_size=4),
-        broken=st.sets(st.sampled_from(NAMES), max_size=1),
-    )
-    def edit(self, names: list[str], broken: set[str]) -> None:
-        """Add, remove, rename, break; two of one name too."""
-        self.api.change(spec=[_webhook(name, broken=name in broken) for name in names])
-
-    @rule(word=st.sampled_from(["deliver", "deliver", "notify"]))
-    def ask(self, word: str) -> None:
-        self.api.change(on_complete=word)
-
+    @precondition(lambda self: self.api.late)
     @rule()
-    def wipe(self) -> None:
-        """Another writer drops what is not its own."""
-        self.api.change(delivery=[entry for entry in self.api.delivery if not entry.get("id")])
-        for _, dispatch in self.dispatches():
-            for send in [*dispatch.sends.values(), *(send for _, send in dispatch.waiting.values())]:
-                send.wiped = True
+    def arrive_late(self) -> None:
+        self.apply(self.api.late.pop(0))
 
-    @rule(name=st.sampled_from(["pager", *NAMES]), phase=st.sampled_from(["Pending", "Delivered", "Paged"]))
-    def interfere(self, name: str, phase: str) -> None:
-        """Another writer adds an entry of its own, under a target's name too, or changes it."""
+    @rule(
+        names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4),
+        broken=st.sets(st.sampled_from(NAMES), max_size=1),
+        word=st.sampled_from(["deliver", "deliver", "deliver", "deliver", "notify"]),
+    )
+    def edit(self, names: list[str], broken: set[str], word: str) -> None:
+        """Add, remove, rename, break targets, two of one name too; no longer ask for delivery."""
+        self.api.change(spec=[_webhook(name, broken=name in broken) for name in names], on_complete=word)
+
+    @rule(
+        name=st.sampled_from(["pager", NAMES[-1], None]), phase=st.sampled_from(["Pending", "Delivered", "?"])
+    )
+    def interfere(self, name: str | None, phase: str) -> None:
+        """Another writer adds or changes an entry of its own, under a target's name too; or drops ours."""
+        if name is None:
+            self.api.change(delivery=[entry for entry in self.api.delivery if not entry.get("id")])
+            for _, _, send in self.sends():
+                send.wiped = True
+            return
         theirs = {"name": name, "phase": phase, "claimedBy": "pager", "since": self.api.ms}
         there = {entry["name"]: entry for entry in self.api.delivery}
         if not there.get(name, {}).get("id"):
@@ -322,9 +257,9 @@ class LedgerMachine(RuleBasedStateMachine):
         """Of those who could start an attempt at a target now, or make one, there is one at most."""
         able = [
             send.name
-            for holder, dispatch in self.dispatches()
-            for send in dispatch.sends.values()
-            if not send.wiped and (send.ends - self.steady(holder) > 1e-6 or send.until > self.api.ms)
+            for holder, sending, send in self.sends()
+            if sending and not send.wiped
+            if send.ends - self.steady(holder) > 1e-6 or send.until > self.api.ms
         ]
         assert len(able) == len(set(able))
 
@@ -332,9 +267,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def one_live_claim(self) -> None:
         live = [
             send.name
-            for _, dispatch in self.dispatches()
-            for send in dispatch.sends.values()
-            if not send.wiped and send.claimed_until > self.api.date
+            for _, sending, send in self.sends()
+            if sending and not send.wiped and send.claimed_until > self.api.date
         ]
         assert len(live) == len(set(live))
 
@@ -344,49 +278,118 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """With one holder in health everything settles; those who wake later change nothing."""
-        healthy = Holder(self.fresh_name(), 0)
+        while self.api.late:
+            self.arrive_late()
         for holder in self.holders:
             holder.asleep = True
+        healthy = Holder(self.fresh_name(), skew=0)
         self.holders.append(healthy)
         for _ in range(20):
             due = self.due()
             if due is None:
                 break
-            self.api.ms = max(self.api.ms, int((due - EPOCH).total_seconds() * 1000))
-            healthy.event = PLAIN
-            self.read(healthy)
-            self.claim(0, "answered")
-            while self.resting():
-                self.attempt(0)
-                self.one_holder_at_a_time()
-                self.answer(0, 200)
-            while self.unrecorded():
-                self.record(0, "answered")
+            self.api.ms = max(self.api.ms, _ms(due))
+            self.read(healthy, PLAIN)
+            self.go_on(Luck())
         team = self.api.team
         assert all(settled(entry) for entry in team.entries)
         if team.wants_delivery:
             assert {entry["name"] for entry in team.entries} >= set(target_names(team.targets))
-        self.wake_all()
-        assert self.api.team.entries == team.entries
-
-    def wake_all(self) -> None:
-        """Let everybody do what is left to do."""
         for holder in self.holders:
             holder.asleep = False
             holder.event = holder.read = None
-        while self.api.late:
-            self.arrive_late(0)
-        while self.trying():
-            self.answer(0, 404)
-        while self.resting():
-            self.attempt(0)
-            for _, _, send in self.trying():
-                assert send.wiped
-                self.answer(0, 404)
-        while self.unrecorded():
-            self.record(0, "answered")
+        self.go_on(Luck(status=404))
+        assert self.api.team.entries == team.entries
 
     # The workings
+
+    def go_on(self, luck: Luck) -> None:
+        """Let everybody do what is left to do."""
+        while moves := self.moves():
+            moves[0](luck)
+            self.one_holder_at_a_time()
+
+    def moves(self) -> list[Callable[[Luck], None]]:
+        """What the holders that are awake can do next."""
+        awake = [holder for holder in self.holders if not holder.asleep]
+        moves: list[Callable[[Luck], None]] = [
+            partial(self.claim, holder) for holder in awake if holder.event
+        ]
+        for holder in awake:
+            for dispatch in holder.dispatches:
+                for send in dispatch.sends.values():
+                    move = self.answer if send.until else self.attempt
+                    moves.append(partial(move, holder, dispatch, send))
+                if dispatch.waiting:
+                    moves.append(partial(self.record, holder, dispatch))
+        return moves
+
+    def read(self, holder: Holder, event: CompletionEvent, _: Luck | None = None, *, delay: int = 0) -> None:
+        asked = self.steady(holder)
+        self.api.ms += delay
+        holder.event, holder.read = event, Snapshot(self.api.team, self.api.date, asked)
+
+    def claim(self, holder: Holder, luck: Luck) -> None:
+        event, read = holder.event, holder.read
+        assert event
+        assert read
+        planned = None if holder.draining else self.plan(holder, event, read)
+        holder.event = holder.read = None
+        if planned is None or not planned.changes:
+            return
+        version = int(read.team.resource_version)
+        if not self.write(Write(holder.name, version, planned.entries, event), luck.fate):
+            self.read(holder, event)
+            return
+        team = self.api.team
+        assert holds(team, [*(claim.receipt for claim in planned.claims), *planned.closed])
+        if planned.claims:
+            ends = read.asked + LIMITS.claim_life.total_seconds() - CLOCK_STEP
+            sends = {claim.target.name: self.begin(claim, ends) for claim in planned.claims}
+            holder.dispatches.append(Dispatch(team, sends, frozenset(sends)))
+
+    def attempt(self, holder: Holder, dispatch: Dispatch, send: Send, _: Luck) -> None:
+        left = send.ends - self.steady(holder)
+        if left <= 0:
+            self.outcome(dispatch, send, Phase.FAILED, Reason.INTERRUPTED)
+            return
+        send.attempts += 1
+        send.until = self.api.ms + int(1000 * min(LIMITS.attempt_timeout, left))
+
+    def answer(self, holder: Holder, dispatch: Dispatch, send: Send, luck: Luck) -> None:
+        send.until = 0
+        if luck.status != 503:
+            delivered = luck.status == 200
+            reason = Reason.DELIVERED if delivered else Reason.HTTP_STATUS
+            self.outcome(dispatch, send, Phase.DELIVERED if delivered else Phase.FAILED, reason)
+        elif holder.draining:
+            self.outcome(dispatch, send, Phase.PENDING, None)
+
+    def record(self, holder: Holder, dispatch: Dispatch, luck: Luck) -> None:
+        if dispatch.stale:
+            dispatch.team = self.api.team
+        outcomes = [receipt for receipt, _ in dispatch.waiting.values()]
+        entries, written, lost = settle(dispatch.team.entries, outcomes, holder=holder.name)
+        if written:
+            version = int(dispatch.team.resource_version)
+            dispatch.stale = not self.write(Write(holder.name, version, entries), luck.fate)
+            if dispatch.stale:
+                return
+            dispatch.team = self.api.team
+            assert holds(dispatch.team, written)
+        for receipt in lost:
+            send = dispatch.waiting[receipt.name][1]
+            ended = send.claimed_until <= self.api.date
+            assert not receipt.settled or send.wiped or ended or receipt.id in self.recorded
+        dispatch.waiting.clear()
+        self.forget_done(holder)
+
+    def drain(self, holder: Holder) -> None:
+        holder.draining = True
+        for dispatch in holder.dispatches:
+            for send in [send for send in dispatch.sends.values() if not send.until]:
+                self.outcome(dispatch, send, Phase.PENDING, None)
+        self.forget_done(holder)
 
     def plan(self, holder: Holder, event: CompletionEvent, read: Snapshot) -> Plan | None:
         """Plan as the dispatcher does; None where the event is refused, or asks for nothing."""
@@ -407,11 +410,6 @@ class LedgerMachine(RuleBasedStateMachine):
         except ClaimInFlight:
             assert event.redeliver != "none"
             return None
-
-    def read(self, holder: Holder, delay: int = 0) -> None:
-        asked = self.steady(holder)
-        self.api.ms += delay
-        holder.read = Snapshot(self.api.team, self.api.date, asked)
 
     def write(self, write: Write, fate: str) -> bool:
         """Write, and tell whether the writer learns that it went through."""
@@ -461,13 +459,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def begin(self, claim: Claim, ends: float) -> Send:
         """Begin to send; unlike others, sends whose record was wiped know nothing of those that follow."""
-        others = [
-            send
-            for _, dispatch in self.dispatches()
-            for send in [*dispatch.sends.values(), *(send for _, send in dispatch.waiting.values())]
-            if send.name == claim.target.name
-        ]
-        return Send(claim, ends, wiped=any(other.wiped for other in others))
+        others = [send for _, _, send in self.sends() if send.name == claim.target.name]
+        return Send(claim, ends, wiped=any(send.wiped for send in others))
 
     def outcome(self, dispatch: Dispatch, send: Send, phase: Phase, reason: Reason | None) -> None:
         receipt = send.claim.receipt
@@ -505,47 +498,27 @@ class LedgerMachine(RuleBasedStateMachine):
             now=self.api.date,
         )
 
-    def awake(self) -> list[Holder]:
-        return [holder for holder in self.holders if not holder.asleep]
-
     def idle(self) -> list[Holder]:
-        return [holder for holder in self.awake() if holder.event is None and not holder.draining]
+        return [one for one in self.holders if not (one.asleep or one.draining or one.event)]
 
-    def claiming(self) -> list[Holder]:
-        return [holder for holder in self.awake() if holder.event is not None]
-
-    def dispatches(self) -> Iterator[tuple[Holder, Dispatch]]:
-        return ((holder, dispatch) for holder in self.holders for dispatch in holder.dispatches)
-
-    def sends(self, wanted: Callable[[Send], object]) -> list[tuple[Holder, Dispatch, Send]]:
-        return [
-            (holder, dispatch, send)
-            for holder, dispatch in self.dispatches()
-            for send in dispatch.sends.values()
-            if not holder.asleep and wanted(send)
-        ]
-
-    def resting(self) -> list[tuple[Holder, Dispatch, Send]]:
-        return self.sends(lambda send: not send.until)
-
-    def trying(self) -> list[tuple[Holder, Dispatch, Send]]:
-        return self.sends(lambda send: send.until)
-
-    def unrecorded(self) -> list[tuple[Holder, Dispatch]]:
-        return [(holder, one) for holder, one in self.dispatches() if one.waiting and not holder.asleep]
+    def sends(self) -> Iterator[tuple[Holder, bool, Send]]:
+        """Yield what is being sent (True) and what waits to be recorded (False), each with its holder."""
+        for holder in self.holders:
+            for dispatch in holder.dispatches:
+                yield from ((holder, True, send) for send in dispatch.sends.values())
+                yield from ((holder, False, send) for _, send in dispatch.waiting.values())
 
     def edges(self) -> list[int]:
         """When claims end: on record, and for their holders; those that are to come, in ms."""
-        on_record = [
-            ends for entry in self.api.delivery if not settled(entry) and (ends := claim_ends(entry))
+        edges = [
+            _ms(ends) for entry in self.api.delivery if not settled(entry) and (ends := claim_ends(entry))
         ]
-        edges = [int((ends - EPOCH).total_seconds() * 1000) for ends in on_record]
-        edges += [
-            int(send.ends * 1000) - holder.skew
-            for holder, dispatch in self.dispatches()
-            for send in dispatch.sends.values()
-        ]
+        edges += [int(send.ends * 1000) - holder.skew for holder, sending, send in self.sends() if sending]
         return [edge for edge in edges if edge > self.api.ms]
+
+
+def _ms(moment: datetime) -> int:
+    return int((moment - EPOCH).total_seconds() * 1000)
 
 
 def _webhook(name: str, *, broken: bool = False) -> dict[str, Any]:

@@ -123,7 +123,7 @@ async def test_nothing_is_ever_accepted_without_authentication_by_accident(
     ("settings", "says"),
     [
         pytest.param({"port": "many"}, "DELIVERY_PORT", id="port"),
-        pytest.param({"attempt_timeout": "61"}, "ATTEMPT_TIMEOUT is longer than TARGET_TIMEOUT", id="budget"),
+        pytest.param({"attempt_timeout": "61"}, "DELIVERY_ATTEMPT_TIMEOUT is longer than", id="budget"),
         pytest.param({"egress_allow": "10.0.0.0/40"}, "DELIVERY_EGRESS_ALLOW", id="cidr"),
         pytest.param({"log_level": "loud"}, "DELIVERY_LOG_LEVEL", id="level"),
     ],
