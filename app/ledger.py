@@ -76,9 +76,13 @@ def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) 
     wanted = _wanted(event, targets, recorded)
     due = open_targets(team, terms.now)
     for name, entry in recorded.items():
-        if name in due and entry.get("claimedBy") == terms.holder:
-            # A claim of ours that has ended is left to the send that slept over it, which is about to record.
-            due[name] = max(due[name], terms.now + terms.life) if name in terms.ours else terms.now
+        if name not in due or entry.get("claimedBy") != terms.holder:
+            continue
+        if name not in terms.ours:
+            due[name] = terms.now
+        elif due[name] <= terms.now:
+            # It is left to the send that slept over its claim, and that is about to record what came of it.
+            due[name] = terms.now + terms.life
     opened: list[Claim | Receipt] = []
     takeovers = 0
     for name in [*targets, *(name for name in recorded if name in due and name not in targets)]:

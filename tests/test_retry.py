@@ -281,7 +281,7 @@ async def test_a_process_that_slept_through_its_claim_sends_nothing_more() -> No
 
 async def test_a_last_attempt_that_is_cut_short_does_not_hide_what_was_wrong_before() -> None:
     world = World([AWAY, Verdict(Reason.TIMEOUT, "no answer within 4 s", retryable=True)])
-    tried = await world.run(ends=world.start + 5.0)
+    tried = await world.run(ends=world.start + 5.0, attempts=2)
     assert tried.attempts == 2
     assert tried.verdict.message == "answered 503 Service Unavailable, after 2 attempts"
 

@@ -244,6 +244,7 @@ class TestAnswers:
         service.answers = [409, 202]
         async with watching(kube.kubeconfig, service.url) as watcher:
             await finish(kube, "report")
+            await until(lambda: service.teams)
             if gone:
                 await finish(kube, "other")
                 await until(lambda: service.teams == ["report", "other"])
