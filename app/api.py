@@ -300,7 +300,7 @@ def _token(bearer: HTTPAuthorizationCredentials | None) -> str | None:
 
 def _patience(prefer: str | None, limit: float) -> float:
     """Return how many seconds to wait for the outcome; what is not understood is ignored (RFC 7240)."""
-    preferences = [item.strip().lower() for item in (prefer or "").split(",")]
+    preferences = [item.partition(";")[0].strip().lower() for item in (prefer or "").split(",")]
     for preference in preferences:
         if match := _WAIT.fullmatch(preference):
             return min(float(match[1]), limit)

@@ -111,11 +111,12 @@ async def _run(app: FastAPI, settings: ServiceSettings) -> None:
             async with asyncio.timeout(settings.drains):
                 await app.state.service.dispatcher.drain()
         except TimeoutError:
-            # What is in flight stays claimed, and is taken over when its claim ends.
             log.warning("drain_cut_short", seconds=settings.drains)
-            server.force_exit = True
+            app.state.service.dispatcher.abandon()
     server.should_exit = True
     await serving
+    if not server.started:
+        raise typer.Exit(1)
     log.info("stopped")
 
 

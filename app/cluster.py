@@ -146,8 +146,10 @@ class Cluster:
     async def _snapshot(self, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Snapshot:
         asked = steady()
         resource, headers = await self._call(call, *args, **kwargs)
-        date = parse_http_date(headers.get("Date", "")) or datetime.now(UTC)
-        return Snapshot(AgentTeam.from_resource(resource), date, asked)
+        team = AgentTeam.from_resource(resource)
+        if not (team.uid and team.resource_version):
+            raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
+        return Snapshot(team, parse_http_date(headers.get("Date", "")) or datetime.now(UTC), asked)
 
     async def _call(
         self, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
@@ -203,7 +205,7 @@ def _translated(response: aiohttp.ClientResponse, body: bytes) -> ClusterError:
             return AccessDenied(text)
         case 429:
             pass
-        case _ if status < 500:  # noqa: PLR2004  # the caller's fault
+        case _ if status < 500 or "too large" in text:  # noqa: PLR2004  # etcd's limit comes as a 500
             return Rejected(text)
     wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
     return ApiUnavailable(text, retry_after=wait)

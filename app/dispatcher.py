@@ -13,14 +13,18 @@ from app import faults
 from app.cluster import Cluster, Snapshot
 from app.envelopes import Sender
 from app.errors import (
+    AccessDenied,
     ApiUnavailable,
     ClusterError,
     ClusterUnavailable,
     Conflict,
     Draining,
     LedgerNotKept,
+    LedgerRefused,
     ObjectNotFound,
     PhaseNotTerminal,
+    Problem,
+    Rejected,
     TeamNotFinished,
     TeamNotFound,
     TooBusy,
@@ -44,6 +48,7 @@ log = structlog.get_logger(__name__)
 CLAIM_TRIES = 8
 CLAIM_BACKOFF = RetryPolicy(backoff_initial=0.05)  # at most 50 ms, 100 ms, 200 ms … between tries to claim
 RETRY_SOON = 1.0  # seconds: what a caller is told to wait when it is we who are short of something
+RETRY_LATER = 30.0  # seconds: the same, when somebody has to grant us a right first
 CLOCK_STEP = 1.0  # seconds: the API server's clock is read to the whole second
 
 
@@ -125,6 +130,7 @@ class Dispatcher:
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._stops: set[asyncio.Event] = set()
+        self._recorders: set[Recorder] = set()
         self._claiming: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         # By the team's uid, how many dispatches have a name: two, where it is redelivered meanwhile.
         self._sending: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -160,6 +166,13 @@ class Dispatcher:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    def abandon(self) -> None:
+        """Let go of what a drain could not finish; it is taken over when its claim ends."""
+        for recorder in self._recorders:
+            recorder.abandon()
+        for task in self._tasks:
+            task.cancel()
+
     def _admit(self, event: CompletionEvent) -> None:
         if event.phase is not None and event.phase not in TERMINAL_PHASES:
             raise PhaseNotTerminal(f"phase must be one of {', '.join(TERMINAL_PHASES)}, or left out")
@@ -190,7 +203,11 @@ class Dispatcher:
         """Claim; in this process one event at a time for a team, so that its own claims are told apart."""
         lock = self._claiming.setdefault((event.namespace, event.team), asyncio.Lock())
         async with lock:
-            accepted = await self._claim(event)
+            try:
+                async with asyncio.timeout(2 * self._settings.api_timeout):
+                    accepted = await self._claim(event)
+            except TimeoutError:
+                raise _unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
             if accepted.plan.claims:
                 self._sending[accepted.read.team.uid] += _names(accepted.plan)
             return accepted
@@ -218,6 +235,8 @@ class Dispatcher:
                 error = lost
                 await asyncio.sleep(full_jitter(CLAIM_BACKOFF.backoff(tries)))
                 continue
+            except Rejected as refused:
+                raise LedgerRefused(f"nothing was sent: {refused}", recorded=False) from None
             except ClusterError as denied:
                 raise _unavailable(denied) from None
             faults.reach("claim-written")
@@ -232,21 +251,15 @@ class Dispatcher:
         if event.uid is not None and event.uid != team.uid:
             raise UidChanged("the team of this name has another uid: it was deleted and made anew")
         phase = event.phase or team.phase
-        accepted_before = any(not settled(entry) for entry in team.entries)
-        skipped = None
-        if not team.wants_delivery:
-            skipped = "the team asks for no delivery: onComplete is not deliver, or it names no targets"
-        elif phase not in TERMINAL_PHASES:
-            raise TeamNotFinished(f'the team is in phase "{phase}"; hand it in when it has finished')
-        elif phase not in self._settings.phases:
-            skipped = f"teams that end as {phase} are not delivered in this installation"
-        if skipped and not accepted_before:
+        try:
+            skipped = self._why_not(team, phase)
+        except Problem as problem:
+            if all(settled(entry) for entry in team.entries):
+                raise
+            # What was accepted once is seen through, whatever has become of the team since.
+            skipped = problem.detail
+        if all(settled(entry) for entry in team.entries) and skipped:
             return Accepted(read, read, Plan([]), phase, skipped)
-        if not skipped and len(team.targets) > self._settings.max_targets:
-            raise TooManyTargets(
-                f"the team lists {len(team.targets)} targets, and at most {self._settings.max_targets} are"
-                " served; nothing was sent"
-            )
         terms = Terms(
             holder=self._holder,
             now=read.date,
@@ -254,7 +267,30 @@ class Dispatcher:
             max_takeovers=self._settings.max_takeovers,
             ours=self._sending.get(team.uid, ()),
         )
+        if phase not in TERMINAL_PHASES:
+            # Accepted at the word of a caller who knew the phase before the resource did, and who told it
+            # to a process that is gone. It was one of those that are delivered; mostly there is but one.
+            phase = self._settings.phases[0]
         return Accepted(read, read, plan(team, event, terms, start=not skipped), phase)
+
+    def _why_not(self, team: AgentTeam, phase: str) -> str | None:
+        """Return why no target of the team is to be begun; None where there is no reason.
+
+        Raises:
+            Problem: the caller is to change something, or to ask again.
+        """
+        if not team.wants_delivery:
+            return "the team asks for no delivery: onComplete is not deliver, or it names no targets"
+        if phase not in TERMINAL_PHASES:
+            raise TeamNotFinished(f'the team is in phase "{phase}"; hand it in when it has finished')
+        if phase not in self._settings.phases:
+            return f"teams that end as {phase} are not delivered in this installation"
+        most = self._settings.max_targets
+        if len(team.targets) > most:
+            raise TooManyTargets(
+                f"the team lists {len(team.targets)} targets, and at most {most} are served; nothing was sent"
+            )
+        return None
 
     async def _read(self, namespace: str, name: str) -> Snapshot:
         if not self._settings.serves(namespace):
@@ -314,12 +350,13 @@ class Dispatcher:
             senders=self._senders,
             resolve=SecretResolver(self._cluster, team.namespace).resolve,
             policy=self._policy,
-            pace=Pace(sleep=lambda seconds: _undisturbed(stop, seconds)),
+            pace=Pace(sleep=lambda seconds: _undisturbed(stop, seconds, recorder)),
             metrics=self._metrics,
             ends=accepted.read.asked + self._settings.claim_life.total_seconds() - CLOCK_STEP,
             now=lambda: accepted.claimed.now,
         )
         self._stops.add(stop)
+        self._recorders.add(recorder)
         if self.draining:
             stop.set()
         try:
@@ -328,6 +365,7 @@ class Dispatcher:
                 group.create_task(fanout.send(claims, recorder.settle))
         finally:
             self._stops.discard(stop)
+            self._recorders.discard(recorder)
             self._sending[team.uid] -= _names(accepted.plan)
             if not self._sending[team.uid]:
                 del self._sending[team.uid]
@@ -339,19 +377,20 @@ class Dispatcher:
 
 def _unavailable(error: ClusterError | None) -> ClusterUnavailable:
     wait = error.retry_after if isinstance(error, ApiUnavailable) else None
-    return ClusterUnavailable(f"nothing was sent: {error}", retry_after=wait or RETRY_SOON)
+    usual = RETRY_LATER if isinstance(error, AccessDenied) else RETRY_SOON
+    return ClusterUnavailable(f"nothing was sent: {error}", retry_after=wait or usual)
 
 
 def _names(plan: Plan) -> Counter[str]:
     return Counter(claim.target.name for claim in plan.claims)
 
 
-async def _undisturbed(stop: asyncio.Event, seconds: float) -> bool:
-    """Sleep; return False at once when told to stop."""
+async def _undisturbed(stop: asyncio.Event, seconds: float, recorder: Recorder) -> bool:
+    """Sleep; return False at once when told to stop, and at the end where the team is gone."""
     faults.reach("waiting")
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()
     except TimeoutError:
-        return True
-    return False
+        await recorder.verify()
+    return not stop.is_set()

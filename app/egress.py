@@ -15,7 +15,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -34,6 +34,7 @@ Network = IPv4Network | IPv6Network
 
 USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
+INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; the last 32 bits are the address meant
 V4_COMPATIBLE = IPv6Network("::/96")  # RFC 4291, deprecated
 NOT_PERMITTED = "the address is not public, and not among those allowed"
@@ -185,10 +186,28 @@ class HttpClient:
 
 
 class _Answer(aiohttp.ClientResponse):
-    """An answer without its reason phrase, which httpx-aiohttp cannot take unless it is UTF-8."""
+    """An answer, read with two cautions that aiohttp does not take."""
 
     async def start(self, connection: Connection) -> Self:
-        await super().start(connection)
+        """Wait for the head of the answer."""
+        protocol = connection.protocol
+        assert protocol is not None  # noqa: S101  # a connection that was just made
+        read, left = protocol.read, INTERIM_ANSWERS
+
+        async def read_few() -> Any:
+            # Each `100 Continue` is read without a pause, so that a flood of them would stop everything else.
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise aiohttp.ClientResponseError(self.request_info, ())
+            return await read()
+
+        protocol.read = read_few  # type: ignore[method-assign]
+        try:
+            await super().start(connection)
+        finally:
+            del protocol.read
+        # httpx-aiohttp cannot take a reason phrase that is not UTF-8.
         self.reason = None
         return self
 

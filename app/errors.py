@@ -14,6 +14,7 @@ DeliveryError
 │   ├── UnknownTarget           422
 │   ├── TooManyTargets          422
 │   ├── LedgerNotKept           500
+│   ├── LedgerRefused           500
 │   ├── TooBusy                 503
 │   ├── Draining                503
 │   └── ClusterUnavailable      503
@@ -122,6 +123,12 @@ class LedgerNotKept(Problem):
     """The cluster's CRD drops what the service records, so nothing is sent."""
 
     slug, status, title = "ledger-not-kept", 500, "Ledger not kept"
+
+
+class LedgerRefused(Problem):
+    """The API server refuses the claims, and will again: they are too large, or a policy forbids them."""
+
+    slug, status, title = "ledger-refused", 500, "Ledger refused"
 
 
 class TooBusy(Problem):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,10 @@ import structlog
 
 from app import faults
 from app.credentials import Credentials
-from app.envelopes import Envelope, Sender, Verdict
+from app.envelopes import Artifact, Envelope, Sender, Verdict
 from app.errors import TargetError
 from app.ledger import Claim
-from app.messages import compose
+from app.messages import compose, pick_artifacts
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.receipts import Phase, Receipt
@@ -23,6 +23,8 @@ from app.targets import Target, WebhookTarget
 from app.teams import AgentTeam
 
 log = structlog.get_logger(__name__)
+
+ENDED = Verdict(Reason.INTERRUPTED, "the claim ended before it was sent", retryable=True, attempted=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,13 @@ class Fanout:
     metrics: Metrics
     ends: float  # on the pace's clock; no attempt may last beyond it
     now: Callable[[], datetime]  # the API server's time, for stamps
+    picked: dict[str | None, tuple[Artifact, ...]] = field(default_factory=dict)
+
+    def artifacts(self, pattern: str | None) -> tuple[Artifact, ...]:
+        """Return what a target's `artifactPath` picks; a long list is gone through once a pattern."""
+        if pattern not in self.picked:
+            self.picked[pattern] = pick_artifacts(self.team, pattern)
+        return self.picked[pattern]
 
     async def send(self, claims: Iterable[Claim], settle: Callable[[Receipt], None]) -> None:
         """Send to every target; `settle` is called with each receipt the moment it is known."""
@@ -101,6 +110,9 @@ class Delivery:
                 late = Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
                 if isinstance(target, WebhookTarget) and "url" in credentials:
                     self._address = target.secret_address
+                await asyncio.sleep(0)  # a thousand long messages are not composed in one breath
+                if fanout.pace.clock() >= fanout.ends:
+                    return ENDED  # the process slept, and somebody else may be sending by now
                 faults.reach("sending")
                 verdict = await sender.send(self._envelope, target, credentials)
                 faults.reach("answered")
@@ -113,7 +125,12 @@ class Delivery:
         """What is sent, the same in every attempt."""
         fanout, target = self._fanout, self._target
         return compose(
-            fanout.team, target, message_id=self._receipt.id or "", event=fanout.event, phase=fanout.phase
+            fanout.team,
+            target,
+            fanout.artifacts(target.artifact_path),
+            message_id=self._receipt.id or "",
+            event=fanout.event,
+            phase=fanout.phase,
         )
 
     def receipt(self, tried: Tried) -> Receipt:

@@ -18,7 +18,7 @@ from app.errors import ClaimInFlight, UnknownTarget
 from app.events import CompletionEvent
 from app.reasons import Reason
 from app.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
-from app.targets import InvalidTarget, Target, read_targets
+from app.targets import InvalidTarget, Target, read_targets, shortened
 from app.teams import AgentTeam, by_name, open_targets
 from app.times import format_time
 
@@ -76,13 +76,13 @@ def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) 
     wanted = _wanted(event, targets, recorded)
     due = open_targets(team, terms.now)
     for name, entry in recorded.items():
-        if name not in due or entry.get("claimedBy") != terms.holder:
+        if name not in due:
             continue
-        if name not in terms.ours:
-            due[name] = terms.now
-        elif due[name] <= terms.now:
+        if name in terms.ours and due[name] <= terms.now:
             # It is left to the send that slept over its claim, and that is about to record what came of it.
             due[name] = terms.now + terms.life
+        elif name not in terms.ours and entry.get("claimedBy") == terms.holder:
+            due[name] = terms.now
     opened: list[Claim | Receipt] = []
     takeovers = 0
     for name in [*targets, *(name for name in recorded if name in due and name not in targets)]:
@@ -147,7 +147,7 @@ def _wanted(event: CompletionEvent, targets: Collection[str], recorded: Collecti
         return {*targets, *recorded}
     unknown = [name for name in event.targets if name not in targets]
     if unknown:
-        has = ", ".join(targets) or "none"
+        has = shortened(", ".join(targets) or "none")
         raise UnknownTarget(f'the team has no target "{unknown[0]}"; it has: {has}')
     return event.targets
 

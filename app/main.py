@@ -58,6 +58,7 @@ def create_app(
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
     )
     api.install(app, max_body=settings.max_body)
     return app

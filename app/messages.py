@@ -31,9 +31,16 @@ _WILDCARD = re.compile(r"[*?\[]")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
-def compose(team: AgentTeam, target: Target, *, message_id: str, event: str, phase: str) -> Envelope:
-    """Put together what is sent to one target."""
-    artifacts = tuple(_artifacts(team, target.artifact_path))
+def compose(
+    team: AgentTeam,
+    target: Target,
+    artifacts: tuple[Artifact, ...],
+    *,
+    message_id: str,
+    event: str,
+    phase: str,
+) -> Envelope:
+    """Put together what is sent to one target; `artifacts` are those that it picks."""
     facts = dict(_facts(team))
     values = {
         "team": team.name,
@@ -134,11 +141,15 @@ def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
     return "\n".join(lines)
 
 
-def _artifacts(team: AgentTeam, pattern: str | None) -> Iterator[Artifact]:
+def pick_artifacts(team: AgentTeam, pattern: str | None) -> tuple[Artifact, ...]:
     """Pick the artifacts that the pattern names: all, an exact path, a folder, or a glob.
 
     Where the operator writes no list, a path without wildcards is listed itself.
     """
+    return tuple(_artifacts(team, pattern))
+
+
+def _artifacts(team: AgentTeam, pattern: str | None) -> Iterator[Artifact]:
     if not team.artifacts:
         if pattern and not _WILDCARD.search(pattern):
             yield Artifact(path=pattern, name=PurePosixPath(pattern).name or pattern)

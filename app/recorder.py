@@ -18,6 +18,7 @@ from app.times import steady
 log = structlog.get_logger(__name__)
 
 BACKOFF = RetryPolicy(backoff_initial=0.1)  # at most 0.1 s, 0.2 s, 0.4 s … between tries to write
+VERIFIED_FOR = 1.0  # seconds that one look at the team's uid serves its targets
 BACKOFF_LIMIT = 5.0  # seconds: an API server that is back is noticed soon
 
 
@@ -59,6 +60,8 @@ class Recorder:
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
         self._expected = 0
+        self._verifying = asyncio.Lock()
+        self._verified_until = 0.0
 
     def settle(self, receipt: Receipt) -> None:
         """Take in a receipt; it is written soon."""
@@ -68,14 +71,16 @@ class Recorder:
     async def run(self, expected: int) -> None:
         """Write until so many receipts have been taken in, and each is written or given up."""
         self._expected = expected
+        one_by_one = False
         tries = 0
         while self._expected:
             await self._wake.wait()
             try:
                 if tries:
                     # Somebody else's write went through, or ours did and only its answer was lost.
-                    await self._reread()
-                await self._write([waiting.receipt for waiting in self._waiting.values()])
+                    self.latest = await self._fresh()
+                batch = [waiting.receipt for waiting in self._waiting.values()]
+                await self._write(batch[:1] if one_by_one else batch)
                 tries = 0
             except (Conflict, ApiUnavailable, AccessDenied) as error:
                 tries += 1
@@ -88,17 +93,39 @@ class Recorder:
                 self._stop.set()
                 self._lose(list(self._waiting), "team-gone", "the team was deleted, or made anew")
             except ClusterError as error:
-                self._lose(list(self._waiting), "rejected", str(error))
+                if one_by_one or len(batch) == 1:
+                    self._lose([batch[0].name], "rejected", str(error))
+                one_by_one = True  # so that what is refused does not take its neighbours along
             if not self._waiting:
                 self._wake.clear()
 
-    async def _reread(self) -> None:
+    def abandon(self) -> None:
+        """Let go of what is not written, since the process ends first."""
+        self._lose(list(self._waiting), "drain", "the process ended before it could be written")
+
+    async def verify(self) -> None:
+        """See whether the team is still the same; where it is gone, no further attempt is made.
+
+        Targets that wait to be tried again ask this at about the same moment, so they share one answer.
+        """
+        async with self._verifying:
+            if steady() < self._verified_until or self._stop.is_set():
+                return
+            try:
+                await self._fresh()
+            except ObjectNotFound:
+                self._stop.set()
+            except ClusterError:
+                pass  # it cannot be known now, and a notice too many is better than one too few
+            self._verified_until = steady() + VERIFIED_FOR
+
+    async def _fresh(self) -> Snapshot:
         team = self.latest.team
         fresh = await self._cluster.read_team(team.namespace, team.name)
         if fresh.team.uid != team.uid:
             self.uid_changed = True
             raise ObjectNotFound("another team of the same name")
-        self.latest = fresh
+        return fresh
 
     async def _write(self, batch: list[Receipt]) -> None:
         """Write the batch once over what was read last, and see whether the API server kept it."""
@@ -126,7 +153,7 @@ class Recorder:
 
     def _pause(self, tries: int, asked: float | None) -> float:
         """Return how long to wait before the next try; one is made when the last outcome's time ends."""
-        wait = full_jitter(min(BACKOFF.backoff(tries), BACKOFF_LIMIT)) if asked is None else asked
+        wait = max(asked or 0.0, full_jitter(min(BACKOFF.backoff(tries), BACKOFF_LIMIT)))
         last = max((waiting.until for waiting in self._waiting.values()), default=0.0)
         return max(0.0, min(wait, last - steady()))
 

@@ -1,7 +1,6 @@
 """Reads the Secrets of one dispatch, each once, and forgets them with it."""
 
 import asyncio
-from collections import defaultdict
 
 from app.cluster import Cluster
 from app.credentials import Credentials
@@ -15,8 +14,7 @@ class SecretResolver:
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self._cluster = cluster
         self._namespace = namespace
-        self._known: dict[str, Credentials] = {}
-        self._reading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._reads: dict[str, asyncio.Task[Credentials]] = {}
 
     async def resolve(self, name: str | None) -> Credentials:
         """Return the credentials of a Secret; of none, when the target names none.
@@ -26,10 +24,17 @@ class SecretResolver:
         """
         if name is None:
             return Credentials()
-        async with self._reading[name]:
-            if name not in self._known:
-                self._known[name] = await self._read(name)
-            return self._known[name]
+        read = self._reads.get(name)
+        if read is None:
+            read = self._reads[name] = asyncio.create_task(self._read(name))
+            read.add_done_callback(self._forget_what_may_change)
+        # Shielded: one target's time limit must not end the read that its neighbours wait for.
+        return await asyncio.shield(read)
+
+    def _forget_what_may_change(self, read: asyncio.Task[Credentials]) -> None:
+        error = None if read.cancelled() else read.exception()
+        if error is not None and not (isinstance(error, TargetError) and not error.retryable):
+            self._reads = {name: other for name, other in self._reads.items() if other is not read}
 
     async def _read(self, name: str) -> Credentials:
         where = f'Secret "{name}" in namespace "{self._namespace}"'

@@ -64,9 +64,9 @@ async def retrying(attempt: Attempt, policy: RetryPolicy, pace: Pace, *, ends: f
 
     `ends` is the time on the pace's clock after which nothing may be under way, budget or not. The verdict
     is that of the last attempt that had its full time: running out of time does not hide what was wrong.
-    Where there was no time even for the first, nothing is settled.
+    Where the claim has ended before anything final was said, the target is left to the next holder.
     """
-    ends = min(ends, pace.clock() + policy.target_timeout)
+    claim_ends, ends = ends, min(ends, pace.clock() + policy.target_timeout)
     verdict = Verdict(Reason.INTERRUPTED, "the claim ended before the first attempt", attempted=False)
     attempts = tries = 0
     while (left := ends - pace.clock()) > 0:
@@ -87,7 +87,7 @@ async def retrying(attempt: Attempt, policy: RetryPolicy, pace: Pace, *, ends: f
             break
         if not await pace.sleep(wait):
             return Tried(verdict, attempts, settled=False)
-    if not tries:
+    if pace.clock() >= claim_ends:
         return Tried(verdict, attempts, settled=False)
     if tries > 1:
         verdict = replace(verdict, message=f"{verdict.message}, after {tries} attempts")
