@@ -130,7 +130,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         409: "The uid differs, the team is not finished, or a claim is in flight.",
         413: "The body is too large.",
         422: "Malformed.",
-        500: "The ledger is not kept: nothing was sent.",
+        500: "The ledger is not kept, or refused, so that nothing was sent; or an internal error.",
         503: "Too busy, draining, or the Kubernetes API is away.",
     }
     content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}

@@ -270,7 +270,7 @@ class Dispatcher:
         if phase not in TERMINAL_PHASES:
             # Accepted at the word of a caller who knew the phase before the resource did, and who told it
             # to a process that is gone. It was one of those that are delivered; mostly there is but one.
-            phase = self._settings.phases[0]
+            phase = (self._settings.phases or TERMINAL_PHASES)[0]
         return Accepted(read, read, plan(team, event, terms, start=not skipped), phase)
 
     def _why_not(self, team: AgentTeam, phase: str) -> str | None:

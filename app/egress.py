@@ -34,6 +34,7 @@ Network = IPv4Network | IPv6Network
 
 USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
+LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; the last 32 bits are the address meant
 V4_COMPATIBLE = IPv6Network("::/96")  # RFC 4291, deprecated
@@ -157,6 +158,9 @@ class HttpClient:
     def _session(self) -> aiohttp.ClientSession:
         settings = self._settings
         connector = aiohttp.TCPConnector(
+            # Not the system's resolver: it blocks a thread for each name, there are few of them, and a team
+            # that lists names whose servers are silent would take them all.
+            resolver=aiohttp.AsyncResolver(timeout=LOOKUP_TIMEOUT, tries=2),
             socket_factory=self.guard.socket,
             ssl=self._tls,
             limit=settings.max_connections,

@@ -31,7 +31,7 @@ _WILDCARD = re.compile(r"[*?\[]")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
-def compose(
+def compose(  # noqa: PLR0913  # all that a message is made of
     team: AgentTeam,
     target: Target,
     artifacts: tuple[Artifact, ...],

@@ -190,7 +190,7 @@ async def test_what_is_not_there_is_told_as_such(door: Cluster) -> None:
 
 async def test_the_moment_of_a_read_is_the_server_s_and_never_late(far: FarSide) -> None:
     past = "Sun, 01 Mar 2026 12:00:00 GMT"
-    far.answers("{}", Date=past)
+    far.answers(json.dumps(NAMED), Date=past)
     read = await far.cluster.read_team("research", "report")
     assert read.date == datetime(2026, 3, 1, 12, tzinfo=UTC)
     assert timedelta(0) <= read.now - read.date < timedelta(seconds=3)
@@ -198,17 +198,17 @@ async def test_the_moment_of_a_read_is_the_server_s_and_never_late(far: FarSide)
 
 @pytest.mark.parametrize("date", ["", "soon", "Sun, 99 Mar 2026 12:00:00 GMT"])
 async def test_without_a_date_our_own_clock_has_to_do(far: FarSide, date: str) -> None:
-    far.answers("{}", Date=date)
+    far.answers(json.dumps(NAMED), Date=date)
     read = await far.cluster.read_team("research", "report")
     assert abs(read.date - datetime.now(UTC)) < timedelta(seconds=3)
 
 
+NAMED = {"metadata": {"uid": "u", "resourceVersion": "1"}}
 ODD_TEAMS = [
-    {},
-    {"metadata": None, "spec": None, "status": None},
-    {"metadata": [], "spec": "x", "status": 5},
-    {"spec": {"lifecycle": {"delivery": {"a": 1}}}, "status": {"delivery": "x", "artifacts": 5}},
-    {"status": {"delivery": [None, 5, "x", []], "completedAt": {}}},
+    {**NAMED, "spec": None, "status": None},
+    {**NAMED, "spec": "x", "status": 5},
+    {**NAMED, "spec": {"lifecycle": {"delivery": {"a": 1}}}, "status": {"delivery": "x", "artifacts": 5}},
+    {**NAMED, "status": {"delivery": [None, 5, "x", []], "completedAt": {}}},
 ]
 
 
@@ -216,6 +216,15 @@ ODD_TEAMS = [
 async def test_an_odd_team_is_read_all_the_same(far: FarSide, document: dict[str, Any]) -> None:
     far.answers(json.dumps(document))
     assert not (await far.cluster.read_team("research", "report")).team.wants_delivery
+
+
+@pytest.mark.parametrize("document", [{}, {"metadata": []}, {"metadata": {"uid": "u"}}, {"kind": "Status"}])
+async def test_what_is_no_team_is_not_taken_for_one_without_delivery(
+    far: FarSide, document: dict[str, Any]
+) -> None:
+    far.answers(json.dumps(document))
+    with pytest.raises(ApiUnavailable):
+        await far.cluster.read_team("research", "report")
 
 
 # ---------------------------------------------------------------------------------------------------------

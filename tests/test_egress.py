@@ -12,10 +12,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import aiohttp
 import certifi
 import pytest
 import trustme
 from aiohttp import web
+from aiohttp.abc import ResolveResult
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,21 +38,25 @@ Lookups = dict[str, list[str]]
 def names(monkeypatch: pytest.MonkeyPatch) -> Lookups:
     """Stand in for DNS, so that no question leaves the machine: names that are not in this table are none."""
     table: Lookups = {}
-    real = socket.getaddrinfo
 
-    def lookup(host: Any, *rest: Any, **options: Any) -> Any:
-        text = host if isinstance(host, str) else bytes(host or b"").decode()
-        try:
-            ip_address(text)
-        except ValueError:
-            text.encode("idna")  # as the real one does first of all, with the same error
-        else:
-            return real(host, *rest, **options)
-        if text not in table:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [found for address in table[text] for found in real(address, *rest, **options)]
+    async def lookup(
+        _: aiohttp.AsyncResolver, host: str, port: int = 0, family: int = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        if host not in table:
+            raise OSError(None, "Domain name not found")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in table[host]
+        ]
 
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(aiohttp.AsyncResolver, "resolve", lookup)
     return table
 
 

@@ -12,7 +12,7 @@ from slack_sdk.models.blocks import Block
 
 from app.envelopes import Artifact, Envelope
 from app.events import TERMINAL_PHASES
-from app.messages import compose, escaped, fill, slack_message
+from app.messages import compose, escaped, fill, pick_artifacts, slack_message
 from app.targets import read_targets
 from tests.examples import envelope, team, unhurried
 
@@ -34,7 +34,14 @@ def composed(status: dict[str, Any] | None = None, name: str = "report", **targe
     (hook,) = read_targets([{"type": "webhook", "url": "https://hooks.example.com", **target}])
     assert not hasattr(hook, "problem"), hook
     finished = team(name=name, **(status or {}))
-    return compose(finished, hook, message_id="msg_1", event="team.completed", phase="Completed")
+    return compose(
+        finished,
+        hook,
+        pick_artifacts(finished, hook.artifact_path),
+        message_id="msg_1",
+        event="team.completed",
+        phase="Completed",
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -58,19 +58,19 @@ class Courier:
         except ServiceAway as error:
             self.metrics.posts.labels("no_token" if isinstance(error, NoToken) else "error").inc()
             if not self.agenda.away:
-                log.warning("service-lost", error=str(error))
+                log.warning("service_lost", error=str(error))
             self.agenda.settle(hand_in, Answer(None), self.clock.now())
         else:
             await self._note(hand_in, answer, problem)
             if self.agenda.away:
-                log.info("service-back")
+                log.info("service_back")
             self.agenda.settle(hand_in, answer, self.clock.now())
         self.wake()
 
     async def _note(self, hand_in: HandIn, answer: Answer, problem: str) -> None:
         where = {"namespace": hand_in.team.namespace, "team": hand_in.team.name}
         self.metrics.posts.labels(str(answer.status)).inc()
-        log.info("handed-in", **where, answer=answer.status, **({"problem": problem} if problem else {}))
+        log.info("handed_in", **where, answer=answer.status, **({"problem": problem} if problem else {}))
         if answer.accepted and hand_in.completed_at is not None:
             self.metrics.lag.observe(max(0.0, self.clock.now() - hand_in.completed_at))
         if answer.status == HTTPStatus.CONFLICT:
@@ -84,7 +84,7 @@ class Courier:
             self.agenda.forget(hand_in.team)
         except ClusterError as error:
             log.warning(
-                "team-unread", namespace=hand_in.team.namespace, team=hand_in.team.name, error=str(error)
+                "team_unread", namespace=hand_in.team.namespace, team=hand_in.team.name, error=str(error)
             )
         else:
             self.agenda.observe(team, self.clock.now())

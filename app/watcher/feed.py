@@ -134,12 +134,12 @@ class Feed:
     def _hear(self) -> None:
         self._last_contact = _ticks()
         if self._lost:
-            log.info("api-back", namespace=self.namespace)
+            log.info("api_back", namespace=self.namespace)
         self._lost = False
 
     def _lose(self, error: ClusterError) -> None:
         if not self._lost:
-            log.warning("api-lost", namespace=self.namespace, error=str(error))
+            log.warning("api_lost", namespace=self.namespace, error=str(error))
         self._lost = True
 
 

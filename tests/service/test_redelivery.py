@@ -88,7 +88,7 @@ async def test_a_target_in_flight_is_not_sent_again_beside_itself(fake_cluster: 
         answers.set()
 
         async def settled() -> bool:
-            return (await service.read(namespace, "report")).body["phase"] == "Delivered"
+            return bool((await service.read(namespace, "report")).body["phase"] == "Delivered")
 
         await until(settled)
         assert len(hook.requests) == 1
@@ -119,7 +119,7 @@ async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
 
         async def others_on_record() -> bool:
             entries = await kube.delivery(namespace, "report")
-            return sum(entry["phase"] == "Delivered" for entry in entries) == 20
+            return len([entry for entry in entries if entry["phase"] == "Delivered"]) == 20
 
         await until(others_on_record, 1.5)
         report = (await waiting).body

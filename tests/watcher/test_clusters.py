@@ -47,4 +47,4 @@ async def test_from_running_to_settled(
 
         await kube.delete(TEAMS, namespace, "report")
         assert (await watcher.get("/readyz"))[0] == 200
-        assert not watcher.logged("api-lost")
+        assert not watcher.logged("api_lost")

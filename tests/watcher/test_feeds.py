@@ -94,15 +94,15 @@ class TestList:
         server.intercept = odd
         async with watching(kube.kubeconfig, service.url) as watcher:
             await until(lambda: service.teams == ["report"])
-            assert len(watcher.logged("api-lost")) == 1
-            assert len(watcher.logged("api-back")) == 1
+            assert len(watcher.logged("api_lost")) == 1
+            assert len(watcher.logged("api_back")) == 1
         assert times[3] - times[0] >= 0.05 + 0.1 + 0.2
 
     async def test_a_server_that_does_not_know_the_resource_yet(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         async with watching(kube.kubeconfig, service.url, api_group="claude.amcheste.io") as watcher:
-            line = (await until(lambda: watcher.logged("api-lost")))[0]
+            line = (await until(lambda: watcher.logged("api_lost")))[0]
             assert "404" in line["error"]
             await until(lambda: len(server.requests) > 3)
 
@@ -132,7 +132,7 @@ class TestWatch:
                 await _drop_until_closed(server, watcher, number + 1)
                 await finish(kube, f"team-{number}")
                 await until(lambda: service.teams[-1:] == [f"team-{number}"])  # noqa: B023  # asked at once
-            assert not watcher.logged("api-lost")
+            assert not watcher.logged("api_lost")
         assert lists(server) == 1
         assert service.teams == ["team-0", "team-1", "team-2"]
 
@@ -200,7 +200,7 @@ class TestWatch:
             await finish(kube, "report")
             await until(lambda: service.teams == ["report"])
             assert await watcher.metric(RESTARTS.format("error")) >= 4
-            assert watcher.logged("api-lost")
+            assert watcher.logged("api_lost")
         assert times[3] - times[0] >= 0.05 + 0.1 + 0.2
         assert lists(server) == 1
 
@@ -298,19 +298,19 @@ class TestOutage:
             await finish(kube, "before")
             await until(lambda: service.teams == ["before"])
             await server.stop()
-            await until(lambda: watcher.logged("api-lost"))
+            await until(lambda: watcher.logged("api_lost"))
             await server.start()
             await finish(kube, "after")
             await until(lambda: service.teams == ["before", "after"])
-            await until(lambda: watcher.logged("api-back"))
-            assert len(watcher.logged("api-lost")) == 1
-            assert len(watcher.logged("api-back")) == 1
+            await until(lambda: watcher.logged("api_back"))
+            assert len(watcher.logged("api_lost")) == 1
+            assert len(watcher.logged("api_back")) == 1
 
     async def test_away_at_the_start(self, kube: Kube, server: FakeCluster, service: Service) -> None:
         await finish(kube, "report")
         await server.stop()
         async with watching(kube.kubeconfig, service.url) as watcher:
-            await until(lambda: watcher.logged("api-lost"))
+            await until(lambda: watcher.logged("api_lost"))
             await server.start()
             await until(lambda: service.teams == ["report"])
 
@@ -338,7 +338,7 @@ class TestOutage:
         server.intercept = hang
         async with watching(kube.kubeconfig, service.url, api_timeout=0.1) as watcher:
             await until(lambda: service.teams == ["report"])
-            assert "in time" in watcher.logged("api-lost")[0]["error"]
+            assert "in time" in watcher.logged("api_lost")[0]["error"]
 
 
 async def test_no_log_line_holds_what_a_team_holds(kube: Kube, server: FakeCluster, service: Service) -> None:
@@ -354,7 +354,7 @@ async def test_no_log_line_holds_what_a_team_holds(kube: Kube, server: FakeClust
     service.answers = [500, 409, 202]
     async with watching(kube.kubeconfig, service.url) as watcher:
         await until(lambda: len(service.teams) == 3)
-        await until(lambda: watcher.logged("api-lost"))
+        await until(lambda: watcher.logged("api_lost"))
         assert "canary" not in str(watcher.logs)
 
 

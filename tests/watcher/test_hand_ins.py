@@ -37,7 +37,7 @@ class TestWhatIsHandedIn:
             await until(lambda: service.requests)
             await finish(kube, "other")
             await until(lambda: "other" in service.teams)
-            await until(lambda: len(watcher.logged("handed-in")) == 2)
+            await until(lambda: len(watcher.logged("handed_in")) == 2)
             first = service.requests[0]
             assert service.teams == ["report", "other"]
             assert (first.method, first.path) == ("POST", "/deliveries")
@@ -45,8 +45,8 @@ class TestWhatIsHandedIn:
             assert first.headers["prefer"] == "respond-async"
             assert first.headers["content-type"] == "application/json"
             assert "authorization" not in first.headers
-            assert watcher.logged("handed-in")[0] == {
-                "event": "handed-in",
+            assert watcher.logged("handed_in")[0] == {
+                "event": "handed_in",
                 "log_level": "info",
                 "namespace": "research",
                 "team": "report",
@@ -178,7 +178,7 @@ class TestAnswers:
         service.answers = [web.json_response(problem, status=500)]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            line = (await until(lambda: watcher.logged("handed-in")))[0]
+            line = (await until(lambda: watcher.logged("handed_in")))[0]
             assert (line["answer"], line["problem"]) == (500, "ledger-not-kept")
             assert "not to be logged" not in str(watcher.logs)
 
@@ -187,7 +187,7 @@ class TestAnswers:
         service.answers = [web.Response(status=500, body=body)]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            assert "problem" not in (await until(lambda: watcher.logged("handed-in")))[0]
+            assert "problem" not in (await until(lambda: watcher.logged("handed_in")))[0]
 
     async def test_retry_after_seconds(self, kube: Kube, service: Service) -> None:
         service.answers = [web.Response(status=503, headers={"Retry-After": "1"}), 202]
@@ -251,7 +251,7 @@ class TestAnswers:
                 await watcher.comes_to("agentteam_delivery_watch_teams", 1)
             else:
                 await until(lambda: service.teams == ["report", "report"])
-                assert watcher.logged("team-unread")
+                assert watcher.logged("team_unread")
 
     async def test_not_found_waits_until_the_team_is_seen_again(self, kube: Kube, service: Service) -> None:
         service.answers = [404, 202]
@@ -267,7 +267,7 @@ class TestAnswers:
         service.answers = [web.Response(status=307, headers={"Location": f"{service.url}/elsewhere"})]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            line = (await until(lambda: watcher.logged("handed-in")))[0]
+            line = (await until(lambda: watcher.logged("handed_in")))[0]
             assert line["answer"] == 307
             assert [request.path for request in service.requests] == ["/deliveries"]
             assert await watcher.metric('agentteam_delivery_watch_posts_total{answer="307"}') == 1
@@ -289,10 +289,10 @@ class TestOutage:
             service.port = port
             async with service:
                 await until(lambda: sorted(service.teams) == sorted(names))
-                await until(lambda: watcher.logged("service-back"))
-            assert len(watcher.logged("service-lost")) == 1
-            assert len(watcher.logged("service-back")) == 1
-            assert watcher.logged("service-lost")[0]["log_level"] == "warning"
+                await until(lambda: watcher.logged("service_back"))
+            assert len(watcher.logged("service_lost")) == 1
+            assert len(watcher.logged("service_back")) == 1
+            assert watcher.logged("service_lost")[0]["log_level"] == "warning"
 
     async def test_no_answer_in_time_counts_as_away(self, kube: Kube, service: Service) -> None:
         async def hang(_: web.Request) -> web.Response:
@@ -305,7 +305,7 @@ class TestOutage:
         async with watching(kube.kubeconfig, service.url, pace=pace) as watcher:
             await finish(kube, "report")
             await until(lambda: service.teams == ["report", "report"])
-            assert watcher.logged("service-lost")[0]["error"] == "no answer in time"
+            assert watcher.logged("service_lost")[0]["error"] == "no answer in time"
 
     async def test_a_connection_that_breaks_counts_as_away(self, kube: Kube, service: Service) -> None:
         async def hang_up(request: web.Request) -> web.Response:
@@ -318,7 +318,7 @@ class TestOutage:
         async with watching(kube.kubeconfig, service.url) as watcher:
             await finish(kube, "report")
             await until(lambda: service.teams == ["report", "report"])
-            await until(lambda: watcher.logged("service-back"))
+            await until(lambda: watcher.logged("service_back"))
 
 
 class TestToken:
@@ -350,7 +350,7 @@ class TestToken:
             await finish(kube, "report")
             await watcher.reaches('agentteam_delivery_watch_posts_total{answer="no_token"}', 2)
             assert not service.requests
-            assert str(token) in watcher.logged("service-lost")[0]["error"]
-            assert len(watcher.logged("service-lost")) == 1
+            assert str(token) in watcher.logged("service_lost")[0]["error"]
+            assert len(watcher.logged("service_lost")) == 1
             token.write_text("canary")
             await until(lambda: service.teams == ["report"])

@@ -131,7 +131,7 @@ class TestEnd:
             await until(lambda: watcher.logged("stopping"))
             await finish(kube, "late")
             gate.set()
-        assert watcher.logged("handed-in")[0]["answer"] == 202
+        assert watcher.logged("handed_in")[0]["answer"] == 202
         assert service.teams == ["report"]
 
     async def test_one_that_hangs_is_given_up(self, kube: Kube, service: Service) -> None:
@@ -147,7 +147,7 @@ class TestEnd:
             started = time.monotonic()
             await watcher.task
             assert time.monotonic() - started < 3
-        assert not watcher.logged("handed-in")
+        assert not watcher.logged("handed_in")
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     async def test_signals(self, number: signal.Signals, kube: Kube, service: Service) -> None:
@@ -160,7 +160,7 @@ class TestEnd:
                 os.kill(os.getpid(), number)
                 async with asyncio.timeout(10):
                     await task
-        assert [line["event"] for line in logs] == ["watching", "handed-in", "stopping"]
+        assert [line["event"] for line in logs] == ["watching", "handed_in", "stopping"]
 
     async def test_a_port_that_is_taken_is_said(self, kube: Kube, service: Service) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
