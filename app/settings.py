@@ -134,11 +134,12 @@ class ServiceSettings(CommonSettings):
     def claim_life(self) -> timedelta:
         """How long a claim lives: longer, by construction, than the longest dispatch can last.
 
-        The margin covers the claim's own write, which may take `API_TIMEOUT` before the first attempt
-        starts, the last record's write, and the whole second that the API server's clock is read to. It is
-        in whole seconds, as the end of a claim is on record: others would not see a fraction.
+        The margin covers four requests, each of which may take `API_TIMEOUT`: the read that the claim is
+        stamped by, its write, and the read and write that end the record; and the whole second that the
+        API server's clock is read to. It is in whole seconds, as the end of a claim is on record: others
+        would not see a fraction.
         """
-        margin = 2 * self.api_timeout + 2.0
+        margin = 4 * self.api_timeout + 2.0
         return timedelta(seconds=math.ceil(self.target_timeout + self.record_timeout + margin))
 
 
