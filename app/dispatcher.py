@@ -129,7 +129,6 @@ class Dispatcher:
             settings.attempts, settings.attempt_timeout, settings.target_timeout, settings.backoff_initial
         )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stops: set[asyncio.Event] = set()
         self._recorders: set[Recorder] = set()
         self._claiming: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         # By the team's uid, how many dispatches have a name: two, where it is redelivered meanwhile.
@@ -161,8 +160,8 @@ class Dispatcher:
     async def drain(self) -> None:
         """Take no more events; return when those in flight are settled or handed back, and recorded."""
         self.draining = True
-        for stop in self._stops:
-            stop.set()
+        for recorder in self._recorders:
+            recorder.stopped.set()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -185,7 +184,6 @@ class Dispatcher:
         """Accept the event, answer with the dispatch or with why there is none, and send."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # always, inside a coroutine that runs
-        stop = asyncio.Event()
         with self._metrics.in_flight.track_inprogress():
             try:
                 accepted = await self._accept(event)
@@ -193,10 +191,10 @@ class Dispatcher:
                 answer.set_exception(error)
                 answer.exception()  # a caller who has gone leaves it unread, which is no reason to complain
                 return
-            recorder = self._recorder(accepted, stop)
+            recorder = self._recorder(accepted)
             answer.set_result(Dispatch(accepted, recorder, task))
             faults.reach("claimed")
-            await self._send(accepted, event, recorder, stop)
+            await self._send(accepted, event, recorder)
             faults.reach("settled")
 
     async def _accept(self, event: CompletionEvent) -> Accepted:
@@ -323,19 +321,16 @@ class Dispatcher:
             recorded=False,
         )
 
-    def _recorder(self, accepted: Accepted, stop: asyncio.Event) -> Recorder:
+    def _recorder(self, accepted: Accepted) -> Recorder:
         return Recorder(
             self._cluster,
             accepted.claimed,
             holder=self._holder,
             timeout=self._settings.record_timeout,
-            stop=stop,
             metrics=self._metrics,
         )
 
-    async def _send(
-        self, accepted: Accepted, event: CompletionEvent, recorder: Recorder, stop: asyncio.Event
-    ) -> None:
+    async def _send(self, accepted: Accepted, event: CompletionEvent, recorder: Recorder) -> None:
         """Send to every claimed target, and record beside it."""
         for receipt in accepted.plan.closed:
             self._count(receipt)
@@ -350,21 +345,19 @@ class Dispatcher:
             senders=self._senders,
             resolve=SecretResolver(self._cluster, team.namespace).resolve,
             policy=self._policy,
-            pace=Pace(sleep=lambda seconds: _undisturbed(stop, seconds, recorder)),
+            pace=Pace(sleep=lambda seconds: _undisturbed(recorder, seconds)),
             metrics=self._metrics,
             ends=accepted.read.asked + self._settings.claim_life.total_seconds() - CLOCK_STEP,
             now=lambda: accepted.claimed.now,
         )
-        self._stops.add(stop)
         self._recorders.add(recorder)
         if self.draining:
-            stop.set()
+            recorder.stopped.set()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(recorder.run(len(claims)))
                 group.create_task(fanout.send(claims, recorder.settle))
         finally:
-            self._stops.discard(stop)
             self._recorders.discard(recorder)
             self._sending[team.uid] -= _names(accepted.plan)
             if not self._sending[team.uid]:
@@ -385,12 +378,12 @@ def _names(plan: Plan) -> Counter[str]:
     return Counter(claim.target.name for claim in plan.claims)
 
 
-async def _undisturbed(stop: asyncio.Event, seconds: float, recorder: Recorder) -> bool:
+async def _undisturbed(recorder: Recorder, seconds: float) -> bool:
     """Sleep; return False at once when told to stop, and at the end where the team is gone."""
     faults.reach("waiting")
     try:
         async with asyncio.timeout(seconds):
-            await stop.wait()
+            await recorder.stopped.wait()
     except TimeoutError:
         await recorder.verify()
-    return not stop.is_set()
+    return not recorder.stopped.is_set()

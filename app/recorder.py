@@ -38,24 +38,23 @@ class Recorder:
     unrecorded.
     """
 
-    def __init__(  # noqa: PLR0913  # the dispatch's own parts, each used
+    def __init__(  # the dispatch's own parts, each used
         self,
         cluster: Cluster,
         claimed: Snapshot,
         *,
         holder: str,
         timeout: float,
-        stop: asyncio.Event,
         metrics: Metrics,
     ) -> None:
         self.latest = claimed
         self.unwritten: dict[str, Receipt] = {}
         self.unrecorded: str | None = None  # why, of the last outcome that could not be written
         self.uid_changed = False
+        self.stopped = asyncio.Event()  # no further attempt: the team is gone, or the process drains
         self._cluster = cluster
         self._holder = holder
         self._timeout = timeout
-        self._stop = stop  # set when the team is gone: no further attempt makes sense
         self._metrics = metrics
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
@@ -90,7 +89,7 @@ class Recorder:
                 # Draining does not cut this short: an outcome that is known is worth the wait.
                 await asyncio.sleep(self._pause(tries, asked))
             except ObjectNotFound:
-                self._stop.set()
+                self.stopped.set()
                 self._lose(list(self._waiting), "team-gone", "the team was deleted, or made anew")
             except ClusterError as error:
                 if one_by_one or len(batch) == 1:
@@ -109,12 +108,12 @@ class Recorder:
         Targets that wait to be tried again ask this at about the same moment, so they share one answer.
         """
         async with self._verifying:
-            if steady() < self._verified_until or self._stop.is_set():
+            if steady() < self._verified_until or self.stopped.is_set():
                 return
             try:
                 await self._fresh()
             except ObjectNotFound:
-                self._stop.set()
+                self.stopped.set()
             except ClusterError:
                 pass  # it cannot be known now, and a notice too many is better than one too few
             self._verified_until = steady() + VERIFIED_FOR

@@ -38,6 +38,20 @@ async def ok(_: web.Request) -> web.StreamResponse:
     return web.Response(text="ok")
 
 
+class Gate:
+    """Answers nobody until it is opened, and then everybody."""
+
+    def __init__(self) -> None:
+        self._opened = asyncio.Event()
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        await self._opened.wait()
+        return await ok(request)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
 class Receiver:
     """Accepts every request; `respond` says how it is answered, after its body has been read."""
 

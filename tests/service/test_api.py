@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
-from tests.harness.receiver import Receiver
+from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import SCRIPT, Program, Service, lifecycle
 from tests.harness.waiting import until
 from tests.service.conftest import Bench
@@ -26,19 +26,15 @@ async def test_a_caller_in_a_hurry_gets_202_and_the_place_to_read_on(
 ) -> None:
     kube = fake_cluster.kube
     namespace = await kube.fresh_namespace()
-    answers = asyncio.Event()
+    gate = Gate()
 
-    async def hang(_: web.Request) -> web.StreamResponse:
-        await answers.wait()
-        return web.Response()
-
-    async with Receiver(respond=hang) as hook, Service(fake_cluster.kubeconfig) as service:
+    async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig) as service:
         await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
         await kube.finish(namespace, "report")
         answer = await service.deliver(namespace, "report", prefer)
         assert (answer.status, answer.body["phase"]) == (202, "Pending")
         assert answer.body["targets"][0]["claimedBy"]
-        answers.set()
+        gate.open()
 
         async def settled() -> Any:
             report = (await service.request("GET", answer.headers["location"])).body
@@ -54,14 +50,10 @@ async def test_a_caller_who_says_nothing_waits_no_longer_than_the_limit(
 ) -> None:
     kube = fake_cluster.kube
     namespace = await kube.fresh_namespace()
-    answers = asyncio.Event()
-
-    async def hang(_: web.Request) -> web.StreamResponse:
-        await answers.wait()
-        return web.Response()
+    gate = Gate()
 
     async with (
-        Receiver(respond=hang) as hook,
+        Receiver(respond=gate) as hook,
         Service(fake_cluster.kubeconfig, wait_limit=0.3) as service,
     ):
         await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
@@ -70,7 +62,7 @@ async def test_a_caller_who_says_nothing_waits_no_longer_than_the_limit(
         answer = await service.deliver(namespace, "report", "wait=50")
         assert answer.status == 202
         assert 0.3 <= monotonic() - started < 3
-        answers.set()
+        gate.open()
 
 
 async def test_a_team_without_a_record_is_pending(bench: Bench) -> None:
@@ -160,13 +152,9 @@ async def test_sigterm_lets_what_is_in_flight_finish_refuses_what_comes_and_exit
 ) -> None:
     kube = fake_cluster.kube
     namespace = await kube.fresh_namespace()
-    answers = asyncio.Event()
+    gate = Gate()
 
-    async def hang(_: web.Request) -> web.StreamResponse:
-        await answers.wait()
-        return web.Response()
-
-    async with Receiver(respond=hang) as hook, Service(fake_cluster.kubeconfig) as service:
+    async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig) as service:
         await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
         await kube.finish(namespace, "report")
         waiting = asyncio.create_task(service.deliver(namespace, "report"))
@@ -178,7 +166,7 @@ async def test_sigterm_lets_what_is_in_flight_finish_refuses_what_comes_and_exit
         assert (late.status, late.problem, late.headers["retry-after"]) == (503, "draining", "1")
         ready = await service.request("GET", "/readyz")
         assert (ready.status, ready.body["checks"]["accepting"]) == (503, "draining")
-        answers.set()
+        gate.open()
         assert (await waiting).body["phase"] == "Delivered"
         assert await ending == 0
         assert [entry["phase"] for entry in await kube.delivery(namespace, "report")] == ["Delivered"]
@@ -189,14 +177,10 @@ async def test_beyond_max_in_flight_events_are_refused_and_none_is_lost(
 ) -> None:
     kube = fake_cluster.kube
     namespace = await kube.fresh_namespace()
-    answers = asyncio.Event()
-
-    async def hang(_: web.Request) -> web.StreamResponse:
-        await answers.wait()
-        return web.Response()
+    gate = Gate()
 
     async with (
-        Receiver(respond=hang) as hook,
+        Receiver(respond=gate) as hook,
         Service(fake_cluster.kubeconfig, max_in_flight=1) as service,
     ):
         for name in ("one", "two"):
@@ -206,7 +190,7 @@ async def test_beyond_max_in_flight_events_are_refused_and_none_is_lost(
         busy = await service.deliver(namespace, "two", "respond-async")
         assert (busy.status, busy.problem) == (503, "too-busy")
         assert int(busy.headers["retry-after"]) >= 1
-        answers.set()
+        gate.open()
 
         async def accepted() -> bool:
             return (await service.deliver(namespace, "two")).status == 200

@@ -11,7 +11,7 @@ from aiohttp import web
 from tests.harness.cluster import CRD, Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
-from tests.harness.receiver import Receiver
+from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
 
@@ -111,15 +111,11 @@ async def test_a_hanging_target_delays_no_neighbour_and_fails_in_its_own_time(
 ) -> None:
     kube = fake_cluster.kube
     namespace = await kube.fresh_namespace()
-    answers = asyncio.Event()
-
-    async def hang(_: web.Request) -> web.StreamResponse:
-        await answers.wait()
-        return web.Response()
+    gate = Gate()
 
     settings = {"attempt_timeout": 1, "target_timeout": 3, "attempts": 10}
     async with (
-        Receiver(respond=hang) as stuck,
+        Receiver(respond=gate) as stuck,
         Receiver() as hook,
         Service(fake_cluster.kubeconfig, **settings) as service,
     ):
@@ -138,7 +134,7 @@ async def test_a_hanging_target_delays_no_neighbour_and_fails_in_its_own_time(
         recorded = monotonic()
         report = (await answer).body
         took = monotonic() - started
-        answers.set()
+        gate.open()
 
         assert recorded - max(request.at for request in hook.requests) < 1
         assert (report["targets"][0]["phase"], report["targets"][0]["reason"]) == ("Failed", "Timeout")

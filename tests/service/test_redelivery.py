@@ -3,11 +3,9 @@
 import asyncio
 from typing import Any
 
-from aiohttp import web
-
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
-from tests.harness.receiver import Receiver
+from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, lifecycle
 from tests.harness.waiting import until
 from tests.service.conftest import Bench
@@ -71,13 +69,9 @@ async def test_a_target_that_is_new_in_the_spec_is_sent_to_and_the_settled_ones_
 async def test_a_target_in_flight_is_not_sent_again_beside_itself(fake_cluster: Cluster[FakeCluster]) -> None:
     kube = fake_cluster.kube
     namespace = await kube.fresh_namespace()
-    answers = asyncio.Event()
+    gate = Gate()
 
-    async def hang(_: web.Request) -> web.StreamResponse:
-        await answers.wait()
-        return web.Response()
-
-    async with Receiver(respond=hang) as hook, Service(fake_cluster.kubeconfig) as service:
+    async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig) as service:
         await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
         await kube.finish(namespace, "report")
         await service.deliver(namespace, "report", "respond-async")
@@ -85,7 +79,7 @@ async def test_a_target_in_flight_is_not_sent_again_beside_itself(fake_cluster: 
         assert (refused.status, refused.problem) == (409, "claim-in-flight")
         plain = await service.deliver(namespace, "report")
         assert (plain.status, plain.body["phase"]) == (202, "Pending")
-        answers.set()
+        gate.open()
 
         async def settled() -> bool:
             return bool((await service.read(namespace, "report")).body["phase"] == "Delivered")
@@ -99,15 +93,11 @@ async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
 ) -> None:
     kube = fake_cluster.kube
     namespace = await kube.fresh_namespace()
-    answers = asyncio.Event()
-
-    async def hang(_: web.Request) -> web.StreamResponse:
-        await answers.wait()
-        return web.Response()
+    gate = Gate()
 
     bounds = {"max_connections": 8, "max_connections_per_host": 4, "attempt_timeout": 1, "target_timeout": 2}
     async with (
-        Receiver(respond=hang) as stuck,
+        Receiver(respond=gate) as stuck,
         Receiver() as hook,
         Service(fake_cluster.kubeconfig, **bounds) as service,
     ):
@@ -123,7 +113,7 @@ async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
 
         await until(others_on_record, 1.5)
         report = (await waiting).body
-        answers.set()
+        gate.open()
 
         assert {target["reason"] for target in report["targets"][:20]} == {"Timeout"}
         assert len(stuck.requests) <= 20, "a target that waits for a connection spends its own time"
