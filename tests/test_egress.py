@@ -506,6 +506,34 @@ async def test_a_body_without_end_is_cut_and_its_connection_given_up() -> None:
                 await asyncio.sleep(0.01)
 
 
+async def test_a_flood_of_interim_answers_is_cut_and_holds_nobody_up() -> None:
+    async def others() -> float:
+        longest = 0.0
+        while True:
+            before = monotonic()
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                return longest
+            longest = max(longest, monotonic() - before)
+
+    flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 5000
+    async with listening(endless(b"", flood)) as bare, client() as http:
+        waiting = asyncio.create_task(others())
+        await asyncio.sleep(0)
+        with pytest.raises(TargetError) as refused:
+            await http.post(f"http://{bare.authority}/", b"{}", HEADERS)
+        waiting.cancel()
+        assert refused.value.reason is Reason.INVALID_RESPONSE
+        assert await waiting < 0.5
+
+
+async def test_a_few_interim_answers_are_read_over() -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3
+    async with listening(answering(interim + OK)) as bare:
+        assert (await post(f"http://{bare.authority}/")).status == 200
+
+
 async def test_a_trickling_body_holds_nobody_up() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
     async with listening(endless(head, b"x", pause=0.02)) as bare, client() as http:

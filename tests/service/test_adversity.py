@@ -1,0 +1,245 @@
+"""What the team, its operator and the API server do meanwhile, and what becomes of the delivery."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any
+
+import psutil
+import pytest
+from aiohttp import web
+
+from tests.harness.cluster import Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.receiver import Gate, Receiver
+from tests.harness.service import Service, lifecycle
+from tests.harness.waiting import until
+
+Fake = Cluster[FakeCluster]
+
+SHORT = {"attempt_timeout": 1, "target_timeout": 1, "record_timeout": 1, "api_timeout": 0.5}
+"""With these a claim lives for 6 s."""
+
+
+async def away(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=503)
+
+
+async def finished(cluster: Fake, *targets: dict[str, Any]) -> str:
+    """Finish a team, named report, in a new namespace, and return that."""
+    namespace = await cluster.kube.fresh_namespace()
+    await cluster.kube.team(namespace, "report", lifecycle(*targets))
+    await cluster.kube.finish(namespace, "report")
+    return namespace
+
+
+def on_writes(
+    answer: Callable[[Any], Awaitable[web.StreamResponse | None]],
+) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
+    """Intercept writes of `status.delivery`; `answer` is given the list, and None lets the write through."""
+
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
+        if request.method != "PATCH":
+            return None
+        entries = json.loads(await request.read())["status"].get("delivery")
+        return None if entries is None else await answer(entries)
+
+    return intercept
+
+
+def status(code: int, message: str, **headers: str) -> web.Response:
+    """An API server's `Status`."""
+    body = {"kind": "Status", "status": "Failure", "code": code, "message": message}
+    return web.json_response(body, status=code, headers=headers)
+
+
+async def test_an_event_accepted_at_its_caller_s_word_settles_after_a_crash(fake_cluster: Fake) -> None:
+    kube, gate = fake_cluster.kube, Gate()
+    namespace = await kube.fresh_namespace()
+    async with Receiver(respond=gate) as hook:
+        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
+        async with Service(fake_cluster.kubeconfig, **SHORT) as dying:
+            accepted = await dying.deliver(namespace, "report", "respond-async", phase="Completed")
+            assert accepted.status == 202
+            await until(lambda: hook.requests)
+            await dying.stop(signal.SIGKILL)
+        gate.open()
+        async with Service(fake_cluster.kubeconfig, **SHORT) as service:
+
+            async def taken_over() -> Any:
+                report = (await service.deliver(namespace, "report")).body
+                return report if report["phase"] != "Pending" else None
+
+            [target] = (await until(taken_over, 15))["targets"]
+
+    assert (target["phase"], target["takeovers"]) == ("Delivered", 1)
+    assert {json.loads(request.body)["phase"] for request in hook.requests} == {"Completed"}
+    assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
+
+
+async def test_an_accepted_target_settles_though_the_team_has_too_many_by_now(fake_cluster: Fake) -> None:
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
+        target = {"type": "webhook", "url": hook.url}
+        namespace = await finished(fake_cluster, *[target] * 1001)
+        claim = {
+            "name": "webhook-0",
+            "type": "webhook",
+            "phase": "Pending",
+            "id": "msg_1",
+            "attempts": 0,
+            "claimedBy": "somebody",
+            "claimedUntil": "2020-01-01T00:00:00Z",
+        }
+        body = {"status": {"delivery": [claim]}}
+        await fake_cluster.kube.patch("agentteams", namespace, "report", body, subresource="status")
+        answer = await service.deliver(namespace, "report")
+        assert [entry["phase"] for entry in answer.body["targets"]] == ["Delivered"]
+        assert len(hook.requests) == 1
+
+
+async def test_a_claim_that_hangs_is_answered_in_time(fake_cluster: Fake) -> None:
+    forever = asyncio.Event()
+
+    async def hang(_: Any) -> None:
+        await forever.wait()
+
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig, **SHORT) as service:
+        namespace = await finished(fake_cluster, {"type": "webhook", "url": hook.url})
+        fake_cluster.server.intercept = on_writes(hang)
+        started = monotonic()
+        answer = await service.deliver(namespace, "report", "respond-async")
+        assert (answer.status, answer.problem) == (503, "cluster-unavailable")
+        assert monotonic() - started < 3
+        forever.set()
+        assert not hook.requests
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [status(422, "not like this"), status(500, "etcdserver: request is too large"), status(413, "too much")],
+    ids=["by-a-policy", "by-etcd", "by-its-size"],
+)
+async def test_claims_that_are_refused_for_good_are_not_called_unavailable(
+    fake_cluster: Fake, refusal: web.Response
+) -> None:
+    async def refuse(_: Any) -> web.StreamResponse:
+        return web.Response(status=refusal.status, body=refusal.body, content_type="application/json")
+
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
+        namespace = await finished(fake_cluster, {"type": "webhook", "url": hook.url})
+        fake_cluster.server.intercept = on_writes(refuse)
+        answer = await service.deliver(namespace, "report")
+        assert (answer.status, answer.problem, answer.body["recorded"]) == (500, "ledger-refused", False)
+        assert "retry-after" not in answer.headers
+        assert not hook.requests
+
+
+async def test_an_outcome_that_is_refused_takes_no_other_along(fake_cluster: Fake) -> None:
+    async def not_found(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=404)
+
+    async def refuse_failures(entries: Any) -> web.StreamResponse | None:
+        failed = any(entry["phase"] == "Failed" for entry in entries)
+        return status(422, "no failures here") if failed else None
+
+    async with (
+        Receiver() as hook,
+        Receiver(respond=not_found) as gone,
+        Service(fake_cluster.kubeconfig) as service,
+    ):
+        fake_cluster.server.intercept = on_writes(refuse_failures)
+        namespace = await finished(
+            fake_cluster,
+            {"type": "webhook", "name": "gone", "url": gone.url},
+            {"type": "webhook", "name": "hook", "url": hook.url},
+        )
+        report = (await service.deliver(namespace, "report")).body
+        entries = {
+            entry["name"]: entry["phase"] for entry in await fake_cluster.kube.delivery(namespace, "report")
+        }
+
+        assert entries == {"gone": "Pending", "hook": "Delivered"}
+        assert (report["recorded"], "no failures here" in report["reason"]) == (False, True)
+        assert [line["target"] for line in service.logged("outcome_unrecorded")] == ["gone"]
+
+
+async def test_an_api_server_that_says_at_once_is_not_asked_at_once(fake_cluster: Fake) -> None:
+    writes = 0
+
+    async def busy(entries: Any) -> web.StreamResponse | None:
+        nonlocal writes
+        writes += any(entry["phase"] == "Delivered" for entry in entries)
+        return status(429, "busy", **{"Retry-After": "0"}) if writes and writes < 8 else None
+
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
+        namespace = await finished(fake_cluster, {"type": "webhook", "url": hook.url})
+        fake_cluster.server.intercept = on_writes(busy)
+        started = monotonic()
+        report = (await service.deliver(namespace, "report")).body
+        assert (report["phase"], report["recorded"]) == ("Delivered", True)
+        # Seven waits of 0.05 s to 3.2 s on average; without any it would be some ten milliseconds.
+        assert monotonic() - started > 0.3
+
+
+async def test_a_team_made_anew_is_sent_nothing_more(fake_cluster: Fake) -> None:
+    kube = fake_cluster.kube
+    settings = {"backoff_initial": 1, "attempts": 8}
+    async with Receiver(respond=away) as hook, Service(fake_cluster.kubeconfig, **settings) as service:
+        target = {"type": "webhook", "url": hook.url}
+        namespace = await finished(fake_cluster, target)
+        waiting = asyncio.create_task(service.deliver(namespace, "report"))
+        await until(lambda: hook.requests)
+        await kube.delete("agentteams", namespace, "report")
+        await kube.team(namespace, "report", lifecycle(target))
+        sent = len(hook.requests)
+        answer = await waiting
+        assert (answer.status, answer.problem) == (409, "uid-changed")
+        assert len(hook.requests) == sent
+        assert not await kube.delivery(namespace, "report")
+
+
+async def test_a_secret_that_is_not_there_is_asked_for_once_a_dispatch(fake_cluster: Fake) -> None:
+    async with Service(fake_cluster.kubeconfig) as service:
+        target = {"type": "slack", "credentialsSecret": "absent"}
+        namespace = await finished(fake_cluster, *[target] * 50)
+        report = (await service.deliver(namespace, "report")).body
+        assert {entry["reason"] for entry in report["targets"]} == {"SecretNotFound"}
+        path = f"/api/v1/namespaces/{namespace}/secrets/absent"
+        assert fake_cluster.server.requests.count(("GET", path)) == 1
+
+
+async def test_a_drain_that_is_cut_short_says_what_it_leaves_behind(fake_cluster: Fake) -> None:
+    async def refuse_outcomes(entries: Any) -> web.StreamResponse | None:
+        return status(503, "away") if any(entry["phase"] == "Delivered" for entry in entries) else None
+
+    settings = {"attempt_timeout": 1, "drain_timeout": 1}
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig, **settings) as service:
+        fake_cluster.server.intercept = on_writes(refuse_outcomes)
+        namespace = await finished(fake_cluster, {"type": "webhook", "name": "hook", "url": hook.url})
+        await service.deliver(namespace, "report", "respond-async")
+        await until(lambda: hook.requests)
+        assert await service.stop(signal.SIGTERM) == 0
+        [line] = service.logged("outcome_unrecorded")
+        assert (line["target"], line["cause"]) == ("hook", "drain")
+        assert not [line for line in service.raw if "Traceback" in line]
+
+
+async def test_what_is_refused_for_being_too_much_costs_no_memory(fake_cluster: Fake) -> None:
+    gate = Gate()
+    async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig, max_in_flight=5) as service:
+        for number in range(5):
+            namespace = await finished(fake_cluster, {"type": "webhook", "url": f"{hook.url}/{number}"})
+            assert (await service.deliver(namespace, "report", "respond-async")).status == 202
+
+        async def flood(events: int) -> set[int]:
+            answers = [await service.deliver("research", "report") for _ in range(events)]
+            return {answer.status for answer in answers}
+
+        process = psutil.Process(service.pid)
+        assert await flood(50) == {503}
+        before = process.memory_info().rss
+        assert set().union(*await asyncio.gather(*(flood(100) for _ in range(10)))) == {503}
+        assert process.memory_info().rss - before < 10 * 1024 * 1024
+        gate.open()
