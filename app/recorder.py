@@ -74,12 +74,12 @@ class Recorder:
         tries = 0
         while self._expected:
             await self._wake.wait()
+            batch = [waiting.receipt for waiting in self._waiting.values()][: 1 if one_by_one else None]
             try:
                 if tries:
                     # Somebody else's write went through, or ours did and only its answer was lost.
                     self.latest = await self._fresh()
-                batch = [waiting.receipt for waiting in self._waiting.values()]
-                await self._write(batch[:1] if one_by_one else batch)
+                await self._write(batch)
                 tries = 0
             except (Conflict, ApiUnavailable, AccessDenied) as error:
                 tries += 1
@@ -92,7 +92,7 @@ class Recorder:
                 self.stopped.set()
                 self._lose(list(self._waiting), "team-gone", "the team was deleted, or made anew")
             except ClusterError as error:
-                if one_by_one or len(batch) == 1:
+                if len(batch) == 1:
                     self._lose([batch[0].name], "rejected", str(error))
                 one_by_one = True  # so that what is refused does not take its neighbours along
             if not self._waiting:
