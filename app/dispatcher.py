@@ -133,6 +133,8 @@ class Dispatcher:
         self._claiming: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         # By the team's uid, how many dispatches have a name: two, where it is redelivered meanwhile.
         self._sending: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        # Messages that were sent and not recorded: their claims are left to end, as anybody else's.
+        self._lost: set[str] = set()
         self.draining = False
 
     async def dispatch(self, event: CompletionEvent) -> Dispatch:
@@ -187,6 +189,10 @@ class Dispatcher:
         with self._metrics.in_flight.track_inprogress():
             try:
                 accepted = await self._accept(event)
+            except asyncio.CancelledError:
+                answer.set_exception(Draining("this replica ends; ask again", retry_after=RETRY_SOON))
+                answer.exception()
+                raise
             except Exception as error:  # noqa: BLE001  # handed on to the caller
                 answer.set_exception(error)
                 answer.exception()  # a caller who has gone leaves it unread, which is no reason to complain
@@ -200,15 +206,16 @@ class Dispatcher:
     async def _accept(self, event: CompletionEvent) -> Accepted:
         """Claim; in this process one event at a time for a team, so that its own claims are told apart."""
         lock = self._claiming.setdefault((event.namespace, event.team), asyncio.Lock())
-        async with lock:
-            try:
-                async with asyncio.timeout(2 * self._settings.api_timeout):
-                    accepted = await self._claim(event)
-            except TimeoutError:
-                raise _unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
-            if accepted.plan.claims:
-                self._sending[accepted.read.team.uid] += _names(accepted.plan)
-            return accepted
+        try:
+            # Waiting for its turn counts: an event is answered in time, however many stand before it.
+            async with asyncio.timeout(2 * self._settings.api_timeout), lock:
+                accepted = await self._claim(event)
+                if accepted.plan.claims:
+                    self._lost.difference_update(claim.receipt.id for claim in accepted.plan.claims)
+                    self._sending[accepted.read.team.uid] += _names(accepted.plan)
+                return accepted
+        except TimeoutError:
+            raise _unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
 
     async def _claim(self, event: CompletionEvent) -> Accepted:
         """Read, plan and write the claims; start over when the team has changed in between."""
@@ -264,6 +271,7 @@ class Dispatcher:
             life=self._settings.claim_life,
             max_takeovers=self._settings.max_takeovers,
             ours=self._sending.get(team.uid, ()),
+            lost=self._lost,
         )
         if phase not in TERMINAL_PHASES:
             # Accepted at the word of a caller who knew the phase before the resource did, and who told it
@@ -359,6 +367,7 @@ class Dispatcher:
                 group.create_task(fanout.send(claims, recorder.settle))
         finally:
             self._recorders.discard(recorder)
+            self._lost.update(receipt.id for receipt in recorder.unwritten.values() if receipt.id)
             self._sending[team.uid] -= _names(accepted.plan)
             if not self._sending[team.uid]:
                 del self._sending[team.uid]

@@ -41,6 +41,7 @@ class Fanout:
     metrics: Metrics
     ends: float  # on the pace's clock; no attempt may last beyond it
     now: Callable[[], datetime]  # the API server's time, for stamps
+    composing: asyncio.Lock = field(default_factory=asyncio.Lock)
     picked: dict[str | None, tuple[Artifact, ...]] = field(default_factory=dict)
 
     def artifacts(self, pattern: str | None) -> tuple[Artifact, ...]:
@@ -110,11 +111,14 @@ class Delivery:
                 late = Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
                 if isinstance(target, WebhookTarget) and "url" in credentials:
                     self._address = target.secret_address
-                await asyncio.sleep(0)  # a thousand long messages are not composed in one breath
+                # One a turn of the loop: else all that are ready would be composed in one breath.
+                async with fanout.composing:
+                    await asyncio.sleep(0)
+                    envelope = self._envelope
                 if fanout.pace.clock() >= fanout.ends:
                     return ENDED  # the process slept, and somebody else may be sending by now
                 faults.reach("sending")
-                verdict = await sender.send(self._envelope, target, credentials)
+                verdict = await sender.send(envelope, target, credentials)
                 faults.reach("answered")
                 return verdict
         except TimeoutError:

@@ -54,7 +54,7 @@ class Terms:
 
     `ours` are the names that this process is sending to at the moment, and does not claim again until it has
     done. A claim that bears its name and is not among them is left from a write whose answer was lost, and
-    may be used.
+    may be used, unless its id is among those `lost`: then it was sent under, and is left to end.
     """
 
     holder: str
@@ -62,6 +62,7 @@ class Terms:
     life: timedelta
     max_takeovers: int
     ours: Collection[str] = ()
+    lost: Collection[str] = ()  # ids that this process sent, whose outcome it could not record
 
 
 def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) -> Plan:
@@ -81,7 +82,11 @@ def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) 
         if name in terms.ours and due[name] <= terms.now:
             # It is left to the send that slept over its claim, and that is about to record what came of it.
             due[name] = terms.now + terms.life
-        elif name not in terms.ours and entry.get("claimedBy") == terms.holder:
+        elif (
+            name not in terms.ours
+            and entry.get("claimedBy") == terms.holder
+            and entry.get("id") not in terms.lost
+        ):
             due[name] = terms.now
     opened: list[Claim | Receipt] = []
     takeovers = 0
@@ -96,7 +101,7 @@ def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) 
             continue
         if name not in due and not (start and _asked_again(receipt, event)):
             continue
-        takeovers += _abandoned(receipt, terms.holder)
+        takeovers += _abandoned(receipt, terms)
         opened.append(_opened(team, event, terms, name=name, target=targets.get(name), receipt=receipt))
     changed = [item.receipt if isinstance(item, Claim) else item for item in opened]
     return Plan(
@@ -158,9 +163,11 @@ def _asked_again(receipt: Receipt | None, event: CompletionEvent) -> bool:
     return event.redeliver == "all" or (event.redeliver == "failed" and receipt.phase is Phase.FAILED)
 
 
-def _abandoned(receipt: Receipt | None, holder: str) -> bool:
-    """Whether the entry bears somebody else's claim, which by now has ended."""
-    return receipt is not None and not receipt.settled and receipt.claimed_by not in {None, holder}
+def _abandoned(receipt: Receipt | None, terms: Terms) -> bool:
+    """Whether the entry bears a claim of which nothing came: somebody else's, or one that was sent under."""
+    if receipt is None or receipt.settled or receipt.claimed_by is None:
+        return False
+    return receipt.claimed_by != terms.holder or receipt.id in terms.lost
 
 
 def _opened(  # noqa: PLR0913  # all that an entry is made of
@@ -180,7 +187,7 @@ def _opened(  # noqa: PLR0913  # all that an entry is made of
         type=target.type if target else (receipt.type if receipt else ""),
         target=target.address if target else (receipt.target if receipt else ""),
         attempts=receipt.attempts if receipt else 0,
-        takeovers=(receipt.takeovers if receipt and not again else 0) + _abandoned(receipt, terms.holder),
+        takeovers=(receipt.takeovers if receipt and not again else 0) + _abandoned(receipt, terms),
         redeliveries=redeliveries,
         id=message_id(team.uid, event.event, name, redeliveries),
         timestamp=terms.now,

@@ -2,11 +2,19 @@
 
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+)
 from pydantic.alias_generators import to_camel
 
 from app.reasons import Reason
@@ -26,6 +34,14 @@ class Phase(StrEnum):
     FAILED = "Failed"
 
 
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no time that can be written") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 ReportPhase = Literal["Pending", "Delivered", "PartiallyDelivered", "Failed", "Skipped"]
 
 
@@ -44,10 +60,10 @@ class Receipt(BaseModel):
     message: Annotated[str, Field(description="One line for a person.")] = ""
     http_status: Annotated[int | None, Field(description="Of the last attempt.")] = None
     attempts: Annotated[int, Field(description="How many were made in all.")] = 0
-    timestamp: Annotated[AwareDatetime | None, Field(description="When the entry last changed phase.")] = None
+    timestamp: Annotated[Moment | None, Field(description="When the entry last changed phase.")] = None
     id: Annotated[str | None, Field(description="Stable message id, sent as `webhook-id`.")] = None
     claimed_by: str | None = None
-    claimed_until: AwareDatetime | None = None
+    claimed_until: Moment | None = None
     takeovers: int = 0
     redeliveries: int = 0
 

@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 BACKOFF = RetryPolicy(backoff_initial=0.1)  # at most 0.1 s, 0.2 s, 0.4 s … between tries to write
 VERIFIED_FOR = 1.0  # seconds that one look at the team's uid serves its targets
+MOST = 1 << 20  # outcomes in one write: no limit that is ever met
 BACKOFF_LIMIT = 5.0  # seconds: an API server that is back is noticed soon
 
 
@@ -70,17 +71,18 @@ class Recorder:
     async def run(self, expected: int) -> None:
         """Write until so many receipts have been taken in, and each is written or given up."""
         self._expected = expected
-        one_by_one = False
+        most = MOST  # outcomes a write: halved by a refusal, doubled by a success
         tries = 0
         while self._expected:
             await self._wake.wait()
-            batch = [waiting.receipt for waiting in self._waiting.values()][: 1 if one_by_one else None]
+            batch = [waiting.receipt for waiting in self._waiting.values()][:most]
             try:
                 if tries:
                     # Somebody else's write went through, or ours did and only its answer was lost.
                     self.latest = await self._fresh()
                 await self._write(batch)
                 tries = 0
+                most = min(MOST, 2 * most)
             except (Conflict, ApiUnavailable, AccessDenied) as error:
                 tries += 1
                 self._metrics.record_retries.inc()
@@ -94,7 +96,7 @@ class Recorder:
             except ClusterError as error:
                 if len(batch) == 1:
                     self._lose([batch[0].name], "rejected", str(error))
-                one_by_one = True  # so that what is refused does not take its neighbours along
+                most = max(1, len(batch) // 2)  # so that what is refused does not take its neighbours along
             if not self._waiting:
                 self._wake.clear()
 
@@ -152,13 +154,15 @@ class Recorder:
 
     def _pause(self, tries: int, asked: float | None) -> float:
         """Return how long to wait before the next try; one is made when the last outcome's time ends."""
-        wait = max(asked or 0.0, full_jitter(min(BACKOFF.backoff(tries), BACKOFF_LIMIT)))
+        wait = max(min(asked or 0.0, BACKOFF_LIMIT), full_jitter(min(BACKOFF.backoff(tries), BACKOFF_LIMIT)))
         last = max((waiting.until for waiting in self._waiting.values()), default=0.0)
         return max(0.0, min(wait, last - steady()))
 
     def _lose(self, names: Iterable[str], cause: str, why: str) -> None:
         team = self.latest.team
         for name in names:
+            if name not in self._waiting:  # let go of already, since the process ends
+                continue
             receipt = self._take(name)
             self.unwritten[name] = receipt
             self.unrecorded = why

@@ -197,3 +197,15 @@ def test_an_id_differs_where_anything_else_does() -> None:
         for redeliveries in (0, 1, 11)
     }
     assert len(ids) == 2 * 2 * 3 * 3
+
+
+def test_a_time_that_cannot_be_written_counts_as_absent() -> None:
+    entry = {"name": "a", "id": "msg_1", "phase": "Pending", "timestamp": "0001-01-01T00:00:00+05:00"}
+    assert Receipt.from_wire(entry).to_wire() == {
+        "name": "a",
+        "id": "msg_1",
+        "phase": "Pending",
+        "attempts": 0,
+    }
+    zero = {**entry, "timestamp": "0001-01-01T00:00:00Z"}
+    assert Receipt.from_wire(zero).to_wire()["timestamp"] == "0001-01-01T00:00:00Z"

@@ -165,6 +165,50 @@ async def test_an_outcome_that_is_refused_takes_no_other_along(fake_cluster: Fak
         assert [line["target"] for line in service.logged("outcome_unrecorded")] == ["gone"]
 
 
+async def test_what_was_sent_and_not_recorded_is_not_sent_again_under_its_live_claim(
+    fake_cluster: Fake,
+) -> None:
+    async def refuse_outcomes(entries: Any) -> web.StreamResponse | None:
+        return status(422, "no outcomes") if any(entry["phase"] != "Pending" for entry in entries) else None
+
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig, **SHORT) as service:
+        namespace = await finished(fake_cluster, {"type": "webhook", "url": hook.url})
+        fake_cluster.server.intercept = on_writes(refuse_outcomes)
+        assert (await service.deliver(namespace, "report")).body["recorded"] is False
+        for _ in range(3):
+            assert (await service.deliver(namespace, "report")).status == 202
+        assert len(hook.requests) == 1
+
+        async def sent_again() -> bool:
+            await service.deliver(namespace, "report")
+            return len(hook.requests) > 1
+
+        await until(sent_again, 15)
+        fake_cluster.server.intercept = None
+        assert [entry["takeovers"] for entry in await fake_cluster.kube.delivery(namespace, "report")] == [1]
+        assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
+
+
+async def test_events_of_one_team_do_not_queue_up_behind_an_api_server_that_hangs(
+    fake_cluster: Fake,
+) -> None:
+    forever = asyncio.Event()
+
+    async def hang(_: Any) -> None:
+        await forever.wait()
+
+    async with Service(fake_cluster.kubeconfig, **SHORT) as service:
+        namespace = await finished(fake_cluster, {"type": "webhook", "url": "https://hooks.example.com"})
+        fake_cluster.server.intercept = on_writes(hang)
+        started = monotonic()
+        answers = await asyncio.gather(
+            *(service.deliver(namespace, "report", "respond-async") for _ in range(8))
+        )
+        assert {answer.problem for answer in answers} == {"cluster-unavailable"}
+        assert monotonic() - started < 3
+        forever.set()
+
+
 async def test_an_api_server_that_says_at_once_is_not_asked_at_once(fake_cluster: Fake) -> None:
     writes = 0
 
