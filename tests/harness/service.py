@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.harness.kube import Kube
 from tests.harness.waiting import until
 
 SCRIPT = Path(sys.executable).parent / "agentteam-delivery"
@@ -29,6 +31,16 @@ LOOPBACK = {
 def lifecycle(*targets: dict[str, Any], on_complete: str = "deliver") -> dict[str, Any]:
     """The spec of a team that asks for these targets."""
     return {"lifecycle": {"onComplete": on_complete, "delivery": list(targets)}}
+
+
+async def finished(kube: Kube, *targets: dict[str, Any], **secrets: Mapping[str, str | bytes]) -> str:
+    """Finish a team, named report, with these targets and Secrets, in a new namespace, and return that."""
+    namespace = await kube.fresh_namespace()
+    for name, data in secrets.items():
+        await kube.secret(namespace, name, data)
+    await kube.team(namespace, "report", lifecycle(*targets))
+    await kube.finish(namespace, "report")
+    return namespace
 
 
 @dataclass(frozen=True)

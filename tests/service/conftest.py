@@ -10,7 +10,7 @@ from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.receiver import Receiver
-from tests.harness.service import Answer, Service, lifecycle
+from tests.harness.service import Answer, Service, finished
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,7 @@ class Bench:
 
     async def finished(self, *targets: dict[str, Any], **secrets: dict[str, str | bytes]) -> str:
         """Finish a new team, named report, in a new namespace, and return that."""
-        namespace = await self.kube.fresh_namespace()
-        for name, data in secrets.items():
-            await self.kube.secret(namespace, name, data)
-        await self.kube.team(namespace, "report", lifecycle(*targets))
-        await self.kube.finish(namespace, "report")
-        return namespace
+        return await finished(self.kube, *targets, **secrets)
 
 
 @pytest.fixture(scope="session")

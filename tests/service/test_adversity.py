@@ -14,7 +14,7 @@ from aiohttp import web
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.service import Service, lifecycle
+from tests.harness.service import Service, finished, lifecycle
 from tests.harness.waiting import until
 
 Fake = Cluster[FakeCluster]
@@ -25,14 +25,6 @@ SHORT = {"attempt_timeout": 1, "target_timeout": 1, "record_timeout": 1, "api_ti
 
 async def away(_: web.Request) -> web.StreamResponse:
     return web.Response(status=503)
-
-
-async def finished(cluster: Fake, *targets: dict[str, Any]) -> str:
-    """Finish a team, named report, in a new namespace, and return that."""
-    namespace = await cluster.kube.fresh_namespace()
-    await cluster.kube.team(namespace, "report", lifecycle(*targets))
-    await cluster.kube.finish(namespace, "report")
-    return namespace
 
 
 def on_writes(
@@ -82,7 +74,7 @@ async def test_an_event_accepted_at_its_caller_s_word_settles_after_a_crash(fake
 async def test_an_accepted_target_settles_though_the_team_has_too_many_by_now(fake_cluster: Fake) -> None:
     async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
         target = {"type": "webhook", "url": hook.url}
-        namespace = await finished(fake_cluster, *[target] * 1001)
+        namespace = await finished(fake_cluster.kube, *[target] * 1001)
         claim = {
             "name": "webhook-0",
             "type": "webhook",
@@ -106,7 +98,7 @@ async def test_a_claim_that_hangs_is_answered_in_time(fake_cluster: Fake) -> Non
         await forever.wait()
 
     async with Receiver() as hook, Service(fake_cluster.kubeconfig, **SHORT) as service:
-        namespace = await finished(fake_cluster, {"type": "webhook", "url": hook.url})
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
         fake_cluster.server.intercept = on_writes(hang)
         started = monotonic()
         answer = await service.deliver(namespace, "report", "respond-async")
@@ -128,7 +120,7 @@ async def test_claims_that_are_refused_for_good_are_not_called_unavailable(
         return web.Response(status=refusal.status, body=refusal.body, content_type="application/json")
 
     async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
-        namespace = await finished(fake_cluster, {"type": "webhook", "url": hook.url})
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
         fake_cluster.server.intercept = on_writes(refuse)
         answer = await service.deliver(namespace, "report")
         assert (answer.status, answer.problem, answer.body["recorded"]) == (500, "ledger-refused", False)
@@ -151,7 +143,7 @@ async def test_an_outcome_that_is_refused_takes_no_other_along(fake_cluster: Fak
     ):
         fake_cluster.server.intercept = on_writes(refuse_failures)
         namespace = await finished(
-            fake_cluster,
+            fake_cluster.kube,
             {"type": "webhook", "name": "gone", "url": gone.url},
             {"type": "webhook", "name": "hook", "url": hook.url},
         )
@@ -172,7 +164,7 @@ async def test_what_was_sent_and_not_recorded_is_not_sent_again_under_its_live_c
         return status(422, "no outcomes") if any(entry["phase"] != "Pending" for entry in entries) else None
 
     async with Receiver() as hook, Service(fake_cluster.kubeconfig, **SHORT) as service:
-        namespace = await finished(fake_cluster, {"type": "webhook", "url": hook.url})
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
         fake_cluster.server.intercept = on_writes(refuse_outcomes)
         assert (await service.deliver(namespace, "report")).body["recorded"] is False
         for _ in range(3):
@@ -198,7 +190,7 @@ async def test_events_of_one_team_do_not_queue_up_behind_an_api_server_that_hang
         await forever.wait()
 
     async with Service(fake_cluster.kubeconfig, **SHORT) as service:
-        namespace = await finished(fake_cluster, {"type": "webhook", "url": "https://hooks.example.com"})
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": "https://hooks.example.com"})
         fake_cluster.server.intercept = on_writes(hang)
         started = monotonic()
         answers = await asyncio.gather(
@@ -218,7 +210,7 @@ async def test_an_api_server_that_says_at_once_is_not_asked_at_once(fake_cluster
         return status(429, "busy", **{"Retry-After": "0"}) if writes and writes < 8 else None
 
     async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
-        namespace = await finished(fake_cluster, {"type": "webhook", "url": hook.url})
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
         fake_cluster.server.intercept = on_writes(busy)
         started = monotonic()
         report = (await service.deliver(namespace, "report")).body
@@ -232,7 +224,7 @@ async def test_a_team_made_anew_is_sent_nothing_more(fake_cluster: Fake) -> None
     settings = {"backoff_initial": 1, "attempts": 8}
     async with Receiver(respond=away) as hook, Service(fake_cluster.kubeconfig, **settings) as service:
         target = {"type": "webhook", "url": hook.url}
-        namespace = await finished(fake_cluster, target)
+        namespace = await finished(fake_cluster.kube, target)
         waiting = asyncio.create_task(service.deliver(namespace, "report"))
         await until(lambda: hook.requests)
         await kube.delete("agentteams", namespace, "report")
@@ -247,7 +239,7 @@ async def test_a_team_made_anew_is_sent_nothing_more(fake_cluster: Fake) -> None
 async def test_a_secret_that_is_not_there_is_asked_for_once_a_dispatch(fake_cluster: Fake) -> None:
     async with Service(fake_cluster.kubeconfig) as service:
         target = {"type": "slack", "credentialsSecret": "absent"}
-        namespace = await finished(fake_cluster, *[target] * 50)
+        namespace = await finished(fake_cluster.kube, *[target] * 50)
         report = (await service.deliver(namespace, "report")).body
         assert {entry["reason"] for entry in report["targets"]} == {"SecretNotFound"}
         path = f"/api/v1/namespaces/{namespace}/secrets/absent"
@@ -261,7 +253,7 @@ async def test_a_drain_that_is_cut_short_says_what_it_leaves_behind(fake_cluster
     settings = {"attempt_timeout": 1, "drain_timeout": 1}
     async with Receiver() as hook, Service(fake_cluster.kubeconfig, **settings) as service:
         fake_cluster.server.intercept = on_writes(refuse_outcomes)
-        namespace = await finished(fake_cluster, {"type": "webhook", "name": "hook", "url": hook.url})
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "name": "hook", "url": hook.url})
         await service.deliver(namespace, "report", "respond-async")
         await until(lambda: hook.requests)
         assert await service.stop(signal.SIGTERM) == 0
@@ -274,7 +266,7 @@ async def test_what_is_refused_for_being_too_much_costs_no_memory(fake_cluster: 
     gate = Gate()
     async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig, max_in_flight=5) as service:
         for number in range(5):
-            namespace = await finished(fake_cluster, {"type": "webhook", "url": f"{hook.url}/{number}"})
+            namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": f"{hook.url}/{number}"})
             assert (await service.deliver(namespace, "report", "respond-async")).status == 202
 
         async def flood(events: int) -> set[int]:

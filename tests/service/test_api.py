@@ -15,7 +15,7 @@ from aiohttp import web
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.service import SCRIPT, Program, Service, lifecycle
+from tests.harness.service import SCRIPT, Program, Service, finished, lifecycle
 from tests.harness.waiting import until
 from tests.service.conftest import Bench
 
@@ -25,12 +25,10 @@ async def test_a_caller_in_a_hurry_gets_202_and_the_place_to_read_on(
     fake_cluster: Cluster[FakeCluster], prefer: str
 ) -> None:
     kube = fake_cluster.kube
-    namespace = await kube.fresh_namespace()
     gate = Gate()
 
     async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig) as service:
-        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
-        await kube.finish(namespace, "report")
+        namespace = await finished(kube, {"type": "webhook", "url": hook.url})
         answer = await service.deliver(namespace, "report", prefer)
         assert (answer.status, answer.body["phase"]) == (202, "Pending")
         assert answer.body["targets"][0]["claimedBy"]
@@ -49,15 +47,13 @@ async def test_a_caller_who_says_nothing_waits_no_longer_than_the_limit(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
-    namespace = await kube.fresh_namespace()
     gate = Gate()
 
     async with (
         Receiver(respond=gate) as hook,
         Service(fake_cluster.kubeconfig, wait_limit=0.3) as service,
     ):
-        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
-        await kube.finish(namespace, "report")
+        namespace = await finished(kube, {"type": "webhook", "url": hook.url})
         started = monotonic()
         answer = await service.deliver(namespace, "report", "wait=50")
         assert answer.status == 202
@@ -151,12 +147,10 @@ async def test_sigterm_lets_what_is_in_flight_finish_refuses_what_comes_and_exit
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
-    namespace = await kube.fresh_namespace()
     gate = Gate()
 
     async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig) as service:
-        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
-        await kube.finish(namespace, "report")
+        namespace = await finished(kube, {"type": "webhook", "url": hook.url})
         waiting = asyncio.create_task(service.deliver(namespace, "report"))
         await until(lambda: hook.requests)
         ending = asyncio.create_task(service.stop(signal.SIGTERM))

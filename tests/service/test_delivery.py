@@ -12,7 +12,7 @@ from tests.harness.cluster import CRD, Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.service import Service, Watcher, lifecycle
+from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
 
 
@@ -110,7 +110,6 @@ async def test_a_hanging_target_delays_no_neighbour_and_fails_in_its_own_time(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
-    namespace = await kube.fresh_namespace()
     gate = Gate()
 
     settings = {"attempt_timeout": 1, "target_timeout": 3, "attempts": 10}
@@ -121,8 +120,7 @@ async def test_a_hanging_target_delays_no_neighbour_and_fails_in_its_own_time(
     ):
         targets = [{"type": "webhook", "name": "stuck", "url": stuck.url}]
         targets += [{"type": "webhook", "url": f"{hook.url}/{number}"} for number in range(7)]
-        await kube.team(namespace, "report", lifecycle(*targets))
-        await kube.finish(namespace, "report")
+        namespace = await finished(kube, *targets)
         started = monotonic()
         answer = asyncio.create_task(service.deliver(namespace, "report"))
 
@@ -143,7 +141,6 @@ async def test_a_hanging_target_delays_no_neighbour_and_fails_in_its_own_time(
 
 async def test_a_hundred_targets_of_200_ms_settle_in_under_2_s(fake_cluster: Cluster[FakeCluster]) -> None:
     kube = fake_cluster.kube
-    namespace = await kube.fresh_namespace()
 
     async def slow(_: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.2)
@@ -151,8 +148,7 @@ async def test_a_hundred_targets_of_200_ms_settle_in_under_2_s(fake_cluster: Clu
 
     async with Receiver(respond=slow) as hook, Service(fake_cluster.kubeconfig) as service:
         targets = [{"type": "webhook", "url": f"{hook.url}/{number}"} for number in range(100)]
-        await kube.team(namespace, "report", lifecycle(*targets))
-        await kube.finish(namespace, "report")
+        namespace = await finished(kube, *targets)
         started = monotonic()
         report = (await service.deliver(namespace, "report")).body
         took = monotonic() - started
@@ -166,15 +162,13 @@ async def test_a_receiver_that_is_down_for_a_moment_is_tried_again(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
-    namespace = await kube.fresh_namespace()
     answers = iter([503, 429, 200])
 
     async def recovering(_: web.Request) -> web.StreamResponse:
         return web.Response(status=next(answers), headers={"Retry-After": "0"})
 
     async with Receiver(respond=recovering) as hook, Service(fake_cluster.kubeconfig) as service:
-        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
-        await kube.finish(namespace, "report")
+        namespace = await finished(kube, {"type": "webhook", "url": hook.url})
         [target] = (await service.deliver(namespace, "report")).body["targets"]
 
         assert (target["phase"], target["attempts"], target["httpStatus"]) == ("Delivered", 3, 200)

@@ -6,7 +6,7 @@ from typing import Any
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.service import Service, lifecycle
+from tests.harness.service import Service, finished, lifecycle
 from tests.harness.waiting import until
 from tests.service.conftest import Bench
 
@@ -68,12 +68,10 @@ async def test_a_target_that_is_new_in_the_spec_is_sent_to_and_the_settled_ones_
 
 async def test_a_target_in_flight_is_not_sent_again_beside_itself(fake_cluster: Cluster[FakeCluster]) -> None:
     kube = fake_cluster.kube
-    namespace = await kube.fresh_namespace()
     gate = Gate()
 
     async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig) as service:
-        await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
-        await kube.finish(namespace, "report")
+        namespace = await finished(kube, {"type": "webhook", "url": hook.url})
         await service.deliver(namespace, "report", "respond-async")
         refused = await service.deliver(namespace, "report", redeliver="all")
         assert (refused.status, refused.problem) == (409, "claim-in-flight")
@@ -92,7 +90,6 @@ async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
-    namespace = await kube.fresh_namespace()
     gate = Gate()
 
     bounds = {"max_connections": 8, "max_connections_per_host": 4, "attempt_timeout": 1, "target_timeout": 2}
@@ -103,8 +100,7 @@ async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
     ):
         targets: list[dict[str, Any]] = [{"type": "webhook", "url": stuck.url} for _ in range(20)]
         targets += [{"type": "webhook", "name": f"well-{number}", "url": hook.url} for number in range(20)]
-        await kube.team(namespace, "report", lifecycle(*targets))
-        await kube.finish(namespace, "report")
+        namespace = await finished(kube, *targets)
         waiting = asyncio.create_task(service.deliver(namespace, "report"))
 
         async def others_on_record() -> bool:
