@@ -28,11 +28,9 @@ from app.errors import (
 )
 from app.settings import ServiceSettings
 from app.targets import shortened
-from app.teams import AgentTeam
+from app.teams import PLURAL, VERSION, AgentTeam
 from app.times import parse_http_date, parse_retry_after, steady
 
-VERSION = "v1alpha1"
-PLURAL = "agentteams"
 FIELD_MANAGER = "agentteam-delivery"
 
 

@@ -12,6 +12,9 @@ from app.events import TERMINAL_PHASES
 from app.targets import target_names
 from app.times import parse_time
 
+VERSION = "v1alpha1"
+PLURAL = "agentteams"
+
 COMPLETION_GRACE = timedelta(seconds=30)
 """How long the operator is given to write `completedAt` after the phase turned terminal."""
 

@@ -16,12 +16,9 @@ from kubernetes_asyncio.client.rest import RESTClientObject
 from kubernetes_asyncio.config import ConfigException
 
 from app.errors import AccessDenied, ApiUnavailable, ClusterError, ObjectNotFound, Rejected
-from app.teams import AgentTeam
+from app.teams import PLURAL, VERSION, AgentTeam
 from app.watcher.clock import ServerClock
 from app.watcher.pace import Pace
-
-VERSION = "v1alpha1"
-PLURAL = "agentteams"
 
 
 class Gone(ClusterError):
