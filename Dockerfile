@@ -7,9 +7,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 
 COPY requirements-build.txt requirements.txt ./
-RUN pip install --require-hashes --only-binary :all: -r requirements-build.txt \
+RUN pip install --no-deps --require-hashes --only-binary :all: -r requirements-build.txt \
     && python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv install --require-hashes --only-binary :all: -r requirements.txt
+    && pip --python /opt/venv install --no-deps --require-hashes --only-binary :all: -r requirements.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app

@@ -59,8 +59,10 @@ clean:  ## remove all that can be made again, .venv too
 
 $(READY): requirements-dev.txt pyproject.toml | $(BIN)/python
 	@echo 'Installing what requirements-dev.txt pins; a minute or two the first time'
-	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@# The lock is whole, so pip resolves nothing: it would ask for newer versions where an extra is named.
+	@$(PIP) install --no-deps --require-hashes -r requirements-dev.txt
 	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@$(PIP) check
 	@touch $@
 	@echo 'Ready: $(BIN)/agentteam-delivery'
 
