@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -68,6 +69,9 @@ def main() -> None:
     except SettingsError as error:
         typer.echo(f"agentteam-delivery: {error}", err=True)
         sys.exit(2)
+    except Exception:
+        log.exception("crashed")  # Python's own traceback would quote what the exception holds
+        sys.exit(1)
 
 
 class Server(uvicorn.Server):
@@ -80,6 +84,8 @@ class Server(uvicorn.Server):
 
 
 async def _serve(settings: ServiceSettings) -> None:
+    asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
+    _raise_file_limit()
     async with open_cluster(settings) as cluster:
         await _run(create_app(settings, cluster=cluster), settings)
 
@@ -120,6 +126,13 @@ async def _run(app: FastAPI, settings: ServiceSettings) -> None:
     log.info("stopped")
 
 
+def _raise_file_limit() -> None:
+    """Ask for as many open files as may be had: each connection is one, and shells give out few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _listen(settings: ServiceSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
@@ -132,6 +145,7 @@ def _listen(settings: ServiceSettings) -> socket.socket:
 async def _watch(settings: WatcherSettings) -> None:
     from app.watcher import watch as run  # noqa: PLC0415  # the service does not carry the watcher's weight
 
+    asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
     async with connect() as api:
         await run(settings, api)
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,6 +50,14 @@ class Snapshot:
     def now(self) -> datetime:
         """About what the API server's clock shows by now; good enough for a stamp."""
         return self.date + timedelta(seconds=steady() - self.asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A Secret's labels, and its values, which nothing shows."""
+
+    labels: Mapping[str, str]
+    values: Mapping[str, bytes] = field(repr=False)
 
 
 @asynccontextmanager
@@ -120,16 +128,18 @@ class Cluster:
             field_manager=FIELD_MANAGER,
         )
 
-    async def read_secret(self, namespace: str, name: str) -> dict[str, bytes]:
-        """Read a Secret's values.
+    async def read_secret(self, namespace: str, name: str) -> Secret:
+        """Read a Secret: one, by its name; Secrets are never listed.
 
         Raises:
             ClusterError: any of its kinds.
         """
         secret, _ = await self._call(self._core.read_namespaced_secret, name, namespace)
-        data = secret.get("data") or {}
         try:
-            return {str(key): base64.b64decode(value, validate=True) for key, value in data.items()}
+            labels = (secret.get("metadata") or {}).get("labels") or {}
+            data = (secret.get("data") or {}).items()
+            values = {str(key): base64.b64decode(value, validate=True) for key, value in data}
+            return Secret(dict(labels), values)
         except (AttributeError, TypeError, ValueError):
             raise Rejected("the API server's answer holds no data that can be read") from None
 

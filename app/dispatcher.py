@@ -4,12 +4,14 @@ import asyncio
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import structlog
 
 from app import faults
+from app.capacity import RETRY_SOON, Capacity
 from app.cluster import Cluster, Snapshot
 from app.envelopes import Sender
 from app.errors import (
@@ -27,7 +29,6 @@ from app.errors import (
     Rejected,
     TeamNotFinished,
     TeamNotFound,
-    TooBusy,
     TooManyTargets,
     UidChanged,
 )
@@ -47,8 +48,7 @@ log = structlog.get_logger(__name__)
 
 CLAIM_TRIES = 8
 CLAIM_BACKOFF = RetryPolicy(backoff_initial=0.05)  # at most 50 ms, 100 ms, 200 ms … between tries to claim
-RETRY_SOON = 1.0  # seconds: what a caller is told to wait when it is we who are short of something
-RETRY_LATER = 30.0  # seconds: the same, when somebody has to grant us a right first
+RETRY_LATER = 30.0  # seconds: what a caller is told to wait when somebody has to grant us a right first
 CLOCK_STEP = 1.0  # seconds: the API server's clock is read to the whole second
 
 
@@ -128,6 +128,11 @@ class Dispatcher:
         self._policy = RetryPolicy(
             settings.attempts, settings.attempt_timeout, settings.target_timeout, settings.backoff_initial
         )
+        self._capacity = Capacity(
+            events=settings.max_in_flight,
+            targets=settings.max_targets_in_flight,
+            shared=len(settings.namespaces) != 1,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._recorders: set[Recorder] = set()
         self._claiming: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -145,8 +150,10 @@ class Dispatcher:
         """
         self._admit(event)
         accepted: asyncio.Future[Dispatch] = asyncio.get_running_loop().create_future()
+        room = ExitStack()
+        room.enter_context(self._capacity.events.taking(event.namespace))
         # A task of its own: a caller that goes away does not stop a delivery.
-        task = asyncio.create_task(self._see_through(event, accepted))
+        task = asyncio.create_task(self._see_through(event, accepted, room))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(accepted)
@@ -179,16 +186,16 @@ class Dispatcher:
             raise PhaseNotTerminal(f"phase must be one of {', '.join(TERMINAL_PHASES)}, or left out")
         if self.draining:
             raise Draining("this replica is about to end; ask again", retry_after=RETRY_SOON)
-        if len(self._tasks) >= self._settings.max_in_flight:
-            raise TooBusy(f"{len(self._tasks)} events are in flight; ask again", retry_after=RETRY_SOON)
 
-    async def _see_through(self, event: CompletionEvent, answer: asyncio.Future[Dispatch]) -> None:
-        """Accept the event, answer with the dispatch or with why there is none, and send."""
+    async def _see_through(
+        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack
+    ) -> None:
+        """Accept the event, answer with the dispatch or with why there is none, and send; leave the room."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # always, inside a coroutine that runs
-        with self._metrics.in_flight.track_inprogress():
+        with room, self._metrics.in_flight.track_inprogress():
             try:
-                accepted = await self._accept(event)
+                accepted = await self._accept(event, room)
             except asyncio.CancelledError:
                 answer.set_exception(Draining("this replica ends; ask again", retry_after=RETRY_SOON))
                 answer.exception()
@@ -203,13 +210,13 @@ class Dispatcher:
             await self._send(accepted, event, recorder)
             faults.reach("settled")
 
-    async def _accept(self, event: CompletionEvent) -> Accepted:
+    async def _accept(self, event: CompletionEvent, room: ExitStack) -> Accepted:
         """Claim; in this process one event at a time for a team, so that its own claims are told apart."""
         lock = self._claiming.setdefault((event.namespace, event.team), asyncio.Lock())
         try:
             # Waiting for its turn counts: an event is answered in time, however many stand before it.
             async with asyncio.timeout(2 * self._settings.api_timeout), lock:
-                accepted = await self._claim(event)
+                accepted = await self._claim(event, room)
                 if accepted.plan.claims:
                     self._lost.difference_update(claim.receipt.id for claim in accepted.plan.claims)
                     self._sending[accepted.read.team.uid] += _names(accepted.plan)
@@ -217,8 +224,11 @@ class Dispatcher:
         except TimeoutError:
             raise _unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
 
-    async def _claim(self, event: CompletionEvent) -> Accepted:
-        """Read, plan and write the claims; start over when the team has changed in between."""
+    async def _claim(self, event: CompletionEvent, room: ExitStack) -> Accepted:
+        """Read, plan and write the claims; start over when the team has changed in between.
+
+        What is claimed has its place among the targets in flight before, for as long as the room is held.
+        """
         error: ClusterError | None = None
         for tries in range(1, CLAIM_TRIES + 1):
             try:
@@ -234,7 +244,11 @@ class Dispatcher:
                 return accepted
             faults.reach("read")
             try:
-                claimed = await self._cluster.write_delivery(read.team, accepted.plan.entries)
+                with ExitStack() as places:
+                    number = len(accepted.plan.claims)
+                    places.enter_context(self._capacity.targets.taking(event.namespace, number))
+                    claimed = await self._cluster.write_delivery(read.team, accepted.plan.entries)
+                    room.enter_context(places.pop_all())
             except (Conflict, ApiUnavailable, ObjectNotFound) as lost:
                 # After no answer the claim may be on record: the next plan finds it there, and uses it.
                 error = lost
@@ -351,7 +365,7 @@ class Dispatcher:
             event=event.event,
             phase=accepted.phase,
             senders=self._senders,
-            resolve=SecretResolver(self._cluster, team.namespace).resolve,
+            resolve=SecretResolver(self._cluster, team.namespace, label=self._settings.secret_label).resolve,
             policy=self._policy,
             pace=Pace(sleep=lambda seconds: _undisturbed(recorder, seconds)),
             metrics=self._metrics,

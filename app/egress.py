@@ -1,22 +1,18 @@
-"""The one way out: which addresses may be called, and the one HTTP client that calls them.
+"""The one way out: the HTTP client that calls receivers, under the guard, and with bounds on all it reads.
 
-Only this file knows httpx. An address is judged where its socket is made: whatever was written, resolved or
-cached before, the address that is judged is the one that is dialled. No text from here holds a URL, a
-resolved address or anything that a receiver wrote.
+No text from here holds a URL, a resolved address or anything that a receiver wrote.
 """
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 import certifi
@@ -25,27 +21,15 @@ from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
 from app.errors import TargetError
+from app.guard import NOT_PERMITTED, AddressDenied, Guard
 from app.reasons import Reason
 from app.settings import ServiceSettings
 from app.times import parse_http_date, parse_retry_after
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
-NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; the last 32 bits are the address meant
-V4_COMPATIBLE = IPv6Network("::/96")  # RFC 4291, deprecated
-NOT_PERMITTED = "the address is not public, and not among those allowed"
-GLOBAL_UNICAST = IPv6Network("2000::/3")
-NOT_PUBLIC: tuple[Network, ...] = (
-    # What `ipaddress.is_global` of Python 3.11 takes for public, and is not.
-    ip_network("192.0.0.0/24"),  # IETF protocol assignments
-    ip_network("192.88.99.0/24"),  # 6to4 relays, deprecated
-    ip_network("3fff::/20"),  # documentation
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,62 +41,19 @@ class Response:
     body: bytes
 
 
-class Guard:
-    """Which addresses the installation lets the service call: public ones, and what it allows beside them."""
-
-    def __init__(self, allow: Iterable[Network] = (), *, http: bool = False) -> None:
-        self._allow = tuple(allow)
-        self._http = http
-
-    def permits(self, address: Address) -> bool:
-        """Whether an IP address may be dialled, judged by the address it means."""
-        meant = _meant(address)
-        allowed = any(candidate in network for candidate in (address, meant) for network in self._allow)
-        return allowed or _public(meant)
-
-    def check(self, url: str) -> httpx.URL:
-        """Return the parsed URL.
-
-        Raises:
-            ValueError: it is no usable URL; the text says what to change.
-            TargetError: `EgressDenied`.
-        """
-        parsed = _parse(url)
-        if parsed.scheme == "http" and not self._http:
-            raise TargetError(Reason.EGRESS_DENIED, "only https addresses may be called")
-        literal = _literal(parsed.raw_host.decode("ascii"))
-        if literal is not None and not self.permits(literal):
-            raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
-        return parsed
-
-    def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
-        """Make the socket for one address that is about to be dialled.
-
-        Raises:
-            AddressDenied: the address is not permitted; nothing was dialled.
-        """
-        family, kind, protocol, _, address = info
-        if not self.permits(ip_address(str(address[0]).partition("%")[0])):
-            raise AddressDenied
-        return socket.socket(family, kind, protocol)
-
-
-class AddressDenied(OSError):
-    """The address about to be dialled is not permitted; an OSError, so that the next address is tried."""
-
-    def __init__(self) -> None:
-        super().__init__("address denied")
-
-
 class HttpClient:
     """Posts to receivers: guarded, bounded, without proxy, cookies, redirects or decompression."""
 
     def __init__(self, settings: ServiceSettings) -> None:
-        self.guard = Guard(settings.egress_allow, http=settings.egress_http)
+        self.guard = Guard(settings.egress_allow, deny=settings.egress_deny, http=settings.egress_http)
         self._settings = settings
         self._tls = ssl.create_default_context(cafile=certifi.where())
+        if settings.egress_ca_file:
+            self._tls.load_verify_locations(cafile=settings.egress_ca_file)
+        direct = AiohttpTransport(client=lambda: self._session(self.guard.socket), verify=self._tls)
         self._client = httpx.AsyncClient(
-            transport=AiohttpTransport(client=self._session, verify=self._tls),
+            transport=direct,
+            mounts=self._through_proxy(direct),
             timeout=None,  # noqa: S113  # the attempt's own time limit covers connecting, sending and reading
             follow_redirects=False,
             trust_env=False,
@@ -155,16 +96,28 @@ class HttpClient:
     ) -> None:
         await self._client.aclose()
 
-    def _session(self) -> aiohttp.ClientSession:
-        settings = self._settings
+    def _through_proxy(self, direct: AiohttpTransport) -> dict[str, AiohttpTransport]:
+        """Return what goes another way than directly: all but `EGRESS_NO_PROXY`, where there is a proxy."""
+        proxy, apart = self._settings.egress_proxy, self._settings.egress_no_proxy
+        if proxy is None:
+            return {}
+        through = AiohttpTransport(
+            # The proxy alone is dialled, and the cluster's owner named it: its address is not judged.
+            client=lambda: self._session(None),
+            verify=self._tls,
+            proxy=httpx.Proxy(proxy.get_secret_value()),
+        )
+        return {"all://": through} | {f"all://*{host.lstrip('.')}": direct for host in apart}
+
+    def _session(self, factory: aiohttp.SocketFactoryType | None) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             # Not the system's resolver: it blocks a thread for each name, there are few of them, and a team
             # that lists names whose servers are silent would take them all.
             resolver=aiohttp.AsyncResolver(timeout=LOOKUP_TIMEOUT, tries=2),
-            socket_factory=self.guard.socket,
+            socket_factory=factory,
             ssl=self._tls,
-            limit=settings.max_connections,
-            limit_per_host=settings.max_connections_per_host,
+            limit=0,  # nobody waits for others' connections: how many there may be is judged before the claim
+            limit_per_host=self._settings.max_connections_per_host,
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -216,67 +169,6 @@ class _Answer(aiohttp.ClientResponse):
         return self
 
 
-def _parse(url: str) -> httpx.URL:
-    # urlsplit drops tabs and newlines silently, and httpx's errors quote the URL: both are judged here first.
-    if not url.isprintable() or " " in url:
-        raise ValueError("must hold no white space or control characters")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError("is no valid URL") from None
-    if parts.scheme not in {"http", "https"}:
-        raise ValueError("must start with https://")
-    if not parts.hostname:
-        raise ValueError("names no host")
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise ValueError("has a port that is no number from 1 to 65535")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must hold no user info; use the Secret's key authorization instead")
-    try:
-        parsed = httpx.URL(url)
-        parsed.raw_host.decode("ascii").encode("idna")  # as the resolver will: no label is empty or too long
-    except (httpx.InvalidURL, ValueError):
-        raise ValueError("is no valid URL") from None
-    return parsed
-
-
-def _literal(host: str) -> Address | None:
-    """Read an IP literal in any spelling that some resolver understands: `0x7f.1`, `2130706433`, scoped."""
-    try:
-        return ip_address(host.partition("%")[0])
-    except ValueError:
-        pass
-    try:
-        return IPv4Address(socket.inet_aton(host.rstrip(".")))
-    except OSError:
-        return None
-
-
-def _meant(address: Address) -> Address:
-    """Return the IPv4 address inside a mapped, translated or tunnelled IPv6 address; else the address."""
-    if isinstance(address, IPv4Address):
-        return address
-    if address.ipv4_mapped:
-        return address.ipv4_mapped
-    if address.sixtofour:
-        return address.sixtofour
-    if address in NAT64 or address in V4_COMPATIBLE:
-        return IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address
-
-
-def _public(address: Address) -> bool:
-    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
-        return False
-    if any(address in network for network in NOT_PUBLIC):
-        return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
-
-
 def _translated(error: BaseException) -> TargetError:
     """Turn whatever the stack below raised into words of ours; its own text may hold the URL."""
     causes: list[BaseException] = []
@@ -284,6 +176,13 @@ def _translated(error: BaseException) -> TargetError:
     while cause is not None and cause not in causes:
         causes.append(cause)
         cause = cause.__cause__ or cause.__context__
+    for cause in causes:
+        if isinstance(cause, aiohttp.ClientHttpProxyError):
+            return _refused_by_proxy(cause.status)
+        # aiohttp's own error is one of these too, and has no code.
+        if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_code"):
+            message = f"the receiver's certificate {_CERTIFICATES.get(cause.verify_code, 'is not valid')}"
+            return TargetError(Reason.TLS_FAILED, message, attempted=True)
     for kinds, reason, message, retryable in _TRANSLATIONS:
         if any(isinstance(cause, kinds) for cause in causes):
             attempted = reason is not Reason.EGRESS_DENIED
@@ -291,21 +190,46 @@ def _translated(error: BaseException) -> TargetError:
     return TargetError(Reason.INVALID_RESPONSE, "the answer was not HTTP as it is read here", attempted=True)
 
 
+def _refused_by_proxy(status: int) -> TargetError:
+    """Judge a forward proxy's answer to CONNECT: it is a part of what the installation allows."""
+    if status == HTTPStatus.FORBIDDEN:
+        return TargetError(Reason.EGRESS_DENIED, "the forward proxy refuses this address", attempted=True)
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        message = "the forward proxy does not take the credentials of DELIVERY_EGRESS_PROXY"
+        return TargetError(Reason.CONNECTION_FAILED, message, attempted=True)
+    message = f"the forward proxy answered {status}"
+    return TargetError(Reason.CONNECTION_FAILED, message, retryable=True, attempted=True)
+
+
+# What is wrong with a certificate, by OpenSSL's code: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
+_UNTRUSTED = "is signed by an authority that is not trusted here; DELIVERY_EGRESS_CA_FILE adds one"
+_CERTIFICATES = {
+    9: "is not valid yet",
+    10: "has expired",
+    18: "is signed by itself; DELIVERY_EGRESS_CA_FILE adds authorities that are trusted",
+    19: _UNTRUSTED,
+    20: _UNTRUSTED,
+    21: "comes without that of its authority; the receiver is to send the whole chain",
+    62: "is for another host name",
+    64: "is for another address",
+}
+
 _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], ...] = (
     # The first that fits, from the particular to the general.
     ((AddressDenied,), Reason.EGRESS_DENIED, NOT_PERMITTED, False),
-    (
-        (ssl.SSLCertVerificationError, ssl.CertificateError, aiohttp.ClientConnectorCertificateError),
-        Reason.TLS_FAILED,
-        "the receiver's certificate is not valid for its address, or not trusted",
-        False,
-    ),
+    ((ssl.CertificateError,), Reason.TLS_FAILED, "the receiver's certificate is not valid", False),
     ((ssl.SSLError, aiohttp.ClientSSLError), Reason.TLS_FAILED, "the TLS handshake failed", False),
     ((aiohttp.ClientConnectorDNSError,), Reason.CONNECTION_FAILED, "the host name does not resolve", True),
     (
         (aiohttp.ServerTimeoutError, httpx.PoolTimeout, TimeoutError),
         Reason.TIMEOUT,
         "the receiver did not answer in time",
+        True,
+    ),
+    (
+        (aiohttp.ClientProxyConnectionError,),
+        Reason.CONNECTION_FAILED,
+        "no connection to the forward proxy",
         True,
     ),
     (

@@ -1,10 +1,19 @@
 """One form for every log line, the libraries' own included, and no line that could hold an address."""
 
+import asyncio
 import logging
+import re
 import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from app.errors import DeliveryError
+
+log = structlog.get_logger(__name__)
 
 TALKATIVE = ("aiohttp", "asyncio", "hpack", "httpcore", "httpx", "kubernetes_asyncio")
 """Libraries that log URLs, headers or bodies: held at WARNING whatever the level."""
@@ -17,7 +26,7 @@ def configure(level: str, form: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        _show_exception,
     ]
     renderer: Processor = (
         structlog.processors.JSONRenderer()
@@ -27,7 +36,7 @@ def configure(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[_hide_addresses, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
@@ -44,3 +53,42 @@ def configure(level: str, form: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def note_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody caught in an event loop; asyncio's own handler shows what tasks and exceptions hold."""
+    log.error("uncaught_in_event_loop", what=context.get("message"), exc_info=context.get("exception"))
+
+
+def _show_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Show an exception by types and places; of texts, only those of our own errors are known to be safe."""
+    shown = event.pop("exc_info", None)
+    if shown is True:
+        shown = sys.exc_info()
+    error = shown[1] if isinstance(shown, tuple) else shown
+    if isinstance(error, BaseException):
+        event["exception"] = "".join(_traced(error, set())).rstrip()
+    return event
+
+
+def _traced(error: BaseException, seen: set[int]) -> Iterator[str]:
+    seen.add(id(error))
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None and id(before) not in seen:
+        yield from _traced(before, seen)
+        yield "and then\n"
+    yield from traceback.format_tb(error.__traceback__)
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    yield f"{kind}: {error}\n" if isinstance(error, DeliveryError) else f"{kind}\n"
+    for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        if id(part) not in seen:
+            yield from _traced(part, seen)
+
+
+def _hide_addresses(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Cut every URL in a library's line down to its scheme: which of them are secret is not known here."""
+    event["event"] = _URL.sub(r"\1://…", str(event["event"]))
+    return event
+
+
+_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{0,20})://[^\s'\"<>]*")

@@ -1,6 +1,7 @@
 """Reads the Secrets of one dispatch, each once, and forgets them with it."""
 
 import asyncio
+from collections.abc import Mapping
 
 from app.cluster import Cluster
 from app.credentials import Credentials
@@ -11,9 +12,10 @@ from app.reasons import Reason
 class SecretResolver:
     """The Secrets of one team's namespace, for one dispatch; targets that name the same share one read."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, *, label: str | None = None) -> None:
         self._cluster = cluster
         self._namespace = namespace
+        self._label = label  # `key` or `key=value` that a Secret must bear to be used; None: any may be
         self._reads: dict[str, asyncio.Task[Credentials]] = {}
 
     async def resolve(self, name: str | None) -> Credentials:
@@ -39,7 +41,7 @@ class SecretResolver:
     async def _read(self, name: str) -> Credentials:
         where = f'Secret "{name}" in namespace "{self._namespace}"'
         try:
-            return Credentials(name, await self._cluster.read_secret(self._namespace, name))
+            secret = await self._cluster.read_secret(self._namespace, name)
         except ObjectNotFound:
             raise TargetError(Reason.SECRET_NOT_FOUND, f"there is no {where}; create it") from None
         except AccessDenied:
@@ -48,3 +50,12 @@ class SecretResolver:
         except ClusterError:
             message = f"{where} could not be read: the Kubernetes API is unavailable"
             raise TargetError(Reason.SECRET_UNAVAILABLE, message, retryable=True) from None
+        if self._label is not None and not _bears(secret.labels, self._label):
+            message = f"{where} is not labelled {self._label}, as those must be that are used here; label it"
+            raise TargetError(Reason.SECRET_FORBIDDEN, message)
+        return Credentials(name, secret.values)
+
+
+def _bears(labels: Mapping[str, str], label: str) -> bool:
+    key, wants_value, value = label.partition("=")
+    return key in labels and (not wants_value or labels[key] == value)

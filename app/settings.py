@@ -4,17 +4,37 @@ Durations are decimal seconds, lists are comma-separated (empty: none), levels a
 """
 
 import math
+import ssl
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AnyHttpUrl, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
 from app.events import TERMINAL_PHASES
 
 PREFIX = "DELIVERY_"
+LABEL = (
+    r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"  # a prefix, or none
+    r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+    r"(=([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?)?$"
+)
+"""A label's key, with `=` and a value or without.
+
+https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+"""
 
 
 def _split(value: Any) -> Any:
@@ -25,10 +45,37 @@ def _blank_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _authorities(path: str) -> str:
+    try:
+        ssl.create_default_context().load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        raise ValueError(f"{path} holds no certificates in PEM form") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    return path
+
+
+def _proxy(value: SecretStr) -> SecretStr:
+    # Not quoted: it may hold a password.
+    try:
+        parts = urlsplit(value.get_secret_value())
+        usable = parts.scheme == "http" and parts.hostname and parts.port and parts.path in {"", "/"}
+    except ValueError:
+        usable = False
+    if not usable or not value.get_secret_value().isprintable():
+        raise ValueError(
+            "must be http://host:port, with user:password@ before the host where it asks for them"
+        )
+    return value
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
 OptionalSeconds = Annotated[Seconds | None, BeforeValidator(_blank_is_none)]
+OptionalFile = Annotated[Annotated[str, AfterValidator(_authorities)] | None, BeforeValidator(_blank_is_none)]
+Proxy = Annotated[Annotated[SecretStr, AfterValidator(_proxy)] | None, BeforeValidator(_blank_is_none)]
+SecretLabel = Annotated[Annotated[str, Field(pattern=LABEL)] | None, BeforeValidator(_blank_is_none)]
 Count = Annotated[int, Field(ge=1)]
 Host = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -80,7 +127,12 @@ class ServiceSettings(CommonSettings):
     audience: str = "agentteam-delivery"
 
     egress_allow: Networks = ()  # CIDRs allowed beside public addresses
+    egress_deny: Networks = ()  # CIDRs denied, whatever else allows them
     egress_http: bool = False  # True lifts https, for webhooks and Slack alike
+    egress_ca_file: OptionalFile = None  # PEM; authorities trusted beside the public ones
+    egress_proxy: Proxy = None  # http://[user:password@]host:port
+    egress_no_proxy: Words = ()  # host names, each with those below it, that are called directly
+    secret_label: SecretLabel = None  # `key` or `key=value`; Secrets without it are not used
     slack_hosts: Words = ("hooks.slack.com", "hooks.slack-gov.com")  # host names, any port
 
     attempts: Count = 4  # 1 and 3 retries
@@ -91,13 +143,13 @@ class ServiceSettings(CommonSettings):
     wait_limit: OptionalSeconds = None  # how long a caller who says nothing waits; see `waits`
     drain_timeout: OptionalSeconds = None  # from SIGTERM to the end; see `drains`
 
-    max_in_flight: Count = 200  # events
+    max_in_flight: Count = 200  # events; of one namespace half of them
     max_targets: Count = 1000  # of one team
+    max_targets_in_flight: Count = 4000  # each has one connection at most
     max_takeovers: Annotated[int, Field(ge=0)] = 10
     max_body: Count = 1_048_576  # bytes of a request
     max_response: Count = 65_536  # bytes read of a receiver's answer
-    max_connections: Count = 1000  # to receivers
-    max_connections_per_host: Count = 100
+    max_connections_per_host: Count = 100  # and port
 
     @model_validator(mode="after")
     def _hold_together(self) -> Self:
@@ -105,6 +157,12 @@ class ServiceSettings(CommonSettings):
             raise ValueError(
                 "DELIVERY_ATTEMPT_TIMEOUT is longer than DELIVERY_TARGET_TIMEOUT, "
                 "so that no attempt could end in time; lower the one or raise the other"
+            )
+        if self.max_targets_in_flight < 2 * self.max_targets:
+            raise ValueError(
+                "DELIVERY_MAX_TARGETS_IN_FLIGHT is less than twice DELIVERY_MAX_TARGETS, so that a team of"
+                " many targets would never be begun, since a namespace gets half; raise the one or lower the"
+                " other"
             )
         if self.backoff_initial >= self.target_timeout:
             raise ValueError(

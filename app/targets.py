@@ -51,7 +51,7 @@ class WebhookTarget(TargetSpec):
     """An HTTPS endpoint; where its path is a secret, its address stands in the Secret's key `url`."""
 
     type: Literal["webhook"]
-    url: Text = None
+    url: Annotated[Text, Field(repr=False)] = None  # its query may hold a secret
 
     @property
     def address(self) -> str:

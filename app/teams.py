@@ -28,13 +28,15 @@ class AgentTeam:
     uid: str
     resource_version: str
     on_complete: str = ""
-    targets: Sequence[Any] = ()
+    targets: Sequence[Any] = field(
+        default=(), repr=False
+    )  # a URL in it may hold what its author meant to hide
     phase: str = ""
     started_at: datetime | None = None
     completed_at: datetime | None = None
     artifacts: Sequence[Mapping[str, Any]] = ()
     status: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    entries: Sequence[Mapping[str, Any]] = ()
+    entries: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
     @classmethod
     def from_resource(cls, resource: Mapping[str, Any]) -> "AgentTeam":

@@ -21,8 +21,9 @@ from aiohttp.abc import ResolveResult
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.egress import NOT_PERMITTED, Guard, HttpClient, Response
+from app.egress import HttpClient, Response
 from app.errors import TargetError
+from app.guard import NOT_PERMITTED, Guard
 from app.reasons import Reason
 from tests.examples import CANARY, loopback_settings, unhurried
 from tests.harness.receiver import Receiver

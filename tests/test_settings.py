@@ -57,7 +57,7 @@ DEFAULTS: list[tuple[Kind, str, Any]] = [
     (ServiceSettings, "MAX_TAKEOVERS", 10),
     (ServiceSettings, "MAX_BODY", 1_048_576),
     (ServiceSettings, "MAX_RESPONSE", 65_536),
-    (ServiceSettings, "MAX_CONNECTIONS", 1000),
+    (ServiceSettings, "MAX_TARGETS_IN_FLIGHT", 4000),
     (ServiceSettings, "MAX_CONNECTIONS_PER_HOST", 100),
     (WatcherSettings, "MAX_AGE", 86_400.0),
     (WatcherSettings, "TOKEN_FILE", None),
@@ -108,7 +108,7 @@ MADE: list[tuple[Kind, str, str, Any]] = [
     (ServiceSettings, "MAX_TAKEOVERS", "0", 0),
     (ServiceSettings, "MAX_BODY", "1", 1),
     (ServiceSettings, "MAX_RESPONSE", "1", 1),
-    (ServiceSettings, "MAX_CONNECTIONS", "1", 1),
+    (ServiceSettings, "MAX_TARGETS_IN_FLIGHT", "2000", 2000),
     (ServiceSettings, "MAX_CONNECTIONS_PER_HOST", "1", 1),
     (WatcherSettings, "MAX_AGE", "60", 60.0),
     (WatcherSettings, "TOKEN_FILE", "/var/run/token", "/var/run/token"),
@@ -153,7 +153,7 @@ COUNTS = [
     "MAX_TARGETS",
     "MAX_BODY",
     "MAX_RESPONSE",
-    "MAX_CONNECTIONS",
+    "MAX_TARGETS_IN_FLIGHT",
     "MAX_CONNECTIONS_PER_HOST",
 ]
 REFUSED: list[tuple[Kind, str, str]] = [

@@ -92,7 +92,7 @@ async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
     kube = fake_cluster.kube
     gate = Gate()
 
-    bounds = {"max_connections": 8, "max_connections_per_host": 4, "attempt_timeout": 1, "target_timeout": 2}
+    bounds = {"max_connections_per_host": 4, "attempt_timeout": 1, "target_timeout": 2}
     async with (
         Receiver(respond=gate) as stuck,
         Receiver() as hook,
