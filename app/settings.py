@@ -56,13 +56,14 @@ def _authorities(path: str) -> str:
 
 
 def _proxy(value: SecretStr) -> SecretStr:
-    # Not quoted: it may hold a password.
+    url = value.get_secret_value()
     try:
-        parts = urlsplit(value.get_secret_value())
+        parts = urlsplit(url)
         usable = parts.scheme == "http" and parts.hostname and parts.port and parts.path in {"", "/"}
     except ValueError:
         usable = False
-    if not usable or not value.get_secret_value().isprintable():
+    if not usable or not url.isprintable() or " " in url:
+        # Not quoted: it may hold a password.
         raise ValueError(
             "must be http://host:port, with user:password@ before the host where it asks for them"
         )

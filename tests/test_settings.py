@@ -3,16 +3,18 @@
 import os
 from collections.abc import Callable
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.dispatcher import CLOCK_STEP
 from app.errors import SettingsError
 from app.settings import PREFIX, CommonSettings, ServiceSettings, WatcherSettings
-from tests.examples import unhurried
+from tests.examples import CANARY, unhurried
 
 Kind = type[CommonSettings]
 BOTH = (ServiceSettings, WatcherSettings)
@@ -45,7 +47,12 @@ DEFAULTS: list[tuple[Kind, str, Any]] = [
     (ServiceSettings, "AUTH", "kubernetes"),
     (ServiceSettings, "AUDIENCE", "agentteam-delivery"),
     (ServiceSettings, "EGRESS_ALLOW", ()),
+    (ServiceSettings, "EGRESS_DENY", ()),
     (ServiceSettings, "EGRESS_HTTP", False),
+    (ServiceSettings, "EGRESS_CA_FILE", None),
+    (ServiceSettings, "EGRESS_PROXY", None),
+    (ServiceSettings, "EGRESS_NO_PROXY", ()),
+    (ServiceSettings, "SECRET_LABEL", None),
     (ServiceSettings, "SLACK_HOSTS", ("hooks.slack.com", "hooks.slack-gov.com")),
     (ServiceSettings, "ATTEMPTS", 4),
     (ServiceSettings, "ATTEMPT_TIMEOUT", 10.0),
@@ -177,6 +184,24 @@ REFUSED: list[tuple[Kind, str, str]] = [
         (ServiceSettings, "EGRESS_ALLOW", text)
         for text in ("10.0.0.0/33", "10.0.0.1/8", "localhost", "10.0.0.0/8;fd00::/8", "10.0.0.0/8,x", "*")
     ),
+    *(
+        (ServiceSettings, "EGRESS_PROXY", text)
+        for text in (
+            "proxy:3128",
+            "https://proxy:3128",
+            "socks5://proxy:1080",
+            "http://proxy",
+            "http://:3128",
+            "http://proxy:x",
+            "http://proxy:3128/path",
+            "http://pro xy:3128",
+            "http://[proxy:3128",
+        )
+    ),
+    *(
+        (ServiceSettings, "SECRET_LABEL", text)
+        for text in ("a b", "a=b=c", "=x", "/x", "-x", "x/", "a/b/c", "a=-", "a,b", "x" * 64, "é")
+    ),
     *((WatcherSettings, "URL", text) for text in ("", "127.0.0.1:8080", "ftp://x", "http://", "http://[")),
 ]
 
@@ -215,6 +240,53 @@ def test_an_attempt_that_outlasts_its_target_s_time_is_refused(env: Env, setting
     env(**settings)
     with pytest.raises(SettingsError, match=r"ATTEMPT_TIMEOUT is longer than .*TARGET_TIMEOUT.*; lower"):
         ServiceSettings.load()
+
+
+def test_fewer_targets_in_flight_than_two_full_teams_is_refused(env: Env) -> None:
+    env(MAX_TARGETS="100", MAX_TARGETS_IN_FLIGHT="199")
+    with pytest.raises(SettingsError, match=r"IN_FLIGHT is less than twice .*MAX_TARGETS.*; raise the one"):
+        ServiceSettings.load()
+    env(MAX_TARGETS_IN_FLIGHT="200")
+    assert ServiceSettings.load().max_targets_in_flight == 200
+
+
+@pytest.mark.parametrize("label", ["a", "a=", "a=b", "example.com/a.b_c=D-e", "kagents.dev/delivery=true"])
+def test_a_label_that_kubernetes_takes_may_be_asked_of_secrets(env: Env, label: str) -> None:
+    env(SECRET_LABEL=label)
+    assert ServiceSettings.load().secret_label == label
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy:3128", "http://u:p%40@10.0.0.1:1/", "http://[::1]:3128"])
+def test_a_proxy_is_known_by_its_address_and_its_password_shown_by_nothing(env: Env, proxy: str) -> None:
+    env(EGRESS_PROXY=proxy)
+    settings = ServiceSettings.load()
+    assert settings.egress_proxy is not None
+    assert settings.egress_proxy.get_secret_value() == proxy
+    assert proxy not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+def test_a_proxy_that_is_none_is_told_without_its_password(env: Env) -> None:
+    env(EGRESS_PROXY=f"https://user:{CANARY}@proxy:3128")
+    with pytest.raises(SettingsError, match=r"EGRESS_PROXY: must be http://host:port") as caught:
+        ServiceSettings.load()
+    assert CANARY not in str(caught.value)
+
+
+def test_authorities_are_read_when_the_settings_are(env: Env, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    env(EGRESS_CA_FILE=str(file))
+    with pytest.raises(SettingsError, match=r"EGRESS_CA_FILE: .*ca\.pem cannot be read: No such file"):
+        ServiceSettings.load()
+    for content in ("", "no certificate\n", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        file.write_text(content)
+        with pytest.raises(
+            SettingsError, match=r"EGRESS_CA_FILE: .*ca\.pem holds no certificates in PEM form"
+        ):
+            ServiceSettings.load()
+    trustme.CA().cert_pem.write_to_path(str(file))
+    assert ServiceSettings.load().egress_ca_file == str(file)
+    env(EGRESS_CA_FILE="")
+    assert ServiceSettings.load().egress_ca_file is None
 
 
 @pytest.mark.parametrize("settings", [{"BACKOFF_INITIAL": "60"}, {"BACKOFF_INITIAL": "99"}])

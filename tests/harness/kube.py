@@ -154,13 +154,21 @@ class Kube:
         await self.namespace(name)
         return name
 
-    async def secret(self, namespace: str, name: str, data: Mapping[str, str | bytes]) -> Document:
+    async def secret(
+        self,
+        namespace: str,
+        name: str,
+        data: Mapping[str, str | bytes],
+        *,
+        labels: Mapping[str, str] | None = None,
+    ) -> Document:
         """Create a Secret, or replace the one of that name."""
         encoded = {
             key: base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
             for key, value in data.items()
         }
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
+        metadata = {"name": name, "labels": labels or {}}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded}
         answer = await self.create("secrets", namespace, body)
         if answer.status == 409:
             answer = await self.put("secrets", namespace, name, body)
