@@ -6,7 +6,7 @@ Durations are decimal seconds, lists are comma-separated (empty: none), levels a
 import math
 import ssl
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -55,6 +55,13 @@ def _authorities(path: str) -> str:
     return path
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _proxy(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
     try:
@@ -74,7 +81,8 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
 OptionalSeconds = Annotated[Seconds | None, BeforeValidator(_blank_is_none)]
-OptionalFile = Annotated[Annotated[str, AfterValidator(_authorities)] | None, BeforeValidator(_blank_is_none)]
+FileName = Annotated[str | None, BeforeValidator(_blank_is_none)]
+Authorities = Annotated[Annotated[str, AfterValidator(_authorities)] | None, BeforeValidator(_blank_is_none)]
 Proxy = Annotated[Annotated[SecretStr, AfterValidator(_proxy)] | None, BeforeValidator(_blank_is_none)]
 SecretLabel = Annotated[Annotated[str, Field(pattern=LABEL)] | None, BeforeValidator(_blank_is_none)]
 Count = Annotated[int, Field(ge=1)]
@@ -125,12 +133,17 @@ class ServiceSettings(CommonSettings):
     host: Host = "127.0.0.1"
     port: Port = 8080
     auth: Literal["kubernetes", "none"] = "kubernetes"
-    audience: str = "agentteam-delivery"
+    audience: Annotated[str, Field(min_length=1)] = "agentteam-delivery"
+    auth_cache: Annotated[Seconds, Field(le=60)] = 30.0  # a right that is revoked holds no longer than this
+    allow_anyone: bool = False  # AUTH=none beyond loopback
+    allow_plain_http: bool = False  # bearer tokens beyond loopback without TLS
+    tls_cert_file: FileName = None  # PEM, the whole chain; read anew when it changes
+    tls_key_file: FileName = None
 
     egress_allow: Networks = ()  # CIDRs allowed beside public addresses
     egress_deny: Networks = ()  # CIDRs denied, whatever else allows them
     egress_http: bool = False  # True lifts https, for webhooks and Slack alike
-    egress_ca_file: OptionalFile = None  # PEM; authorities trusted beside the public ones
+    egress_ca_file: Authorities = None  # PEM; authorities trusted beside the public ones
     egress_proxy: Proxy = None  # http://[user:password@]host:port
     egress_no_proxy: Words = ()  # host names, each with those below it, that are called directly
     secret_label: SecretLabel = None  # `key` or `key=value`; Secrets without it are not used
@@ -149,6 +162,12 @@ class ServiceSettings(CommonSettings):
     max_targets_in_flight: Count = 4000  # each has one connection at most
     max_takeovers: Annotated[int, Field(ge=0)] = 10
     max_body: Count = 1_048_576  # bytes of a request
+    max_head: Annotated[int, Field(ge=1024)] = 16_384  # bytes of a request's line and headers
+    max_depth: Annotated[int, Field(ge=2)] = 16  # of a request's JSON
+    max_message: Count = 40_000  # characters of a notice's text
+    max_callers: Count = 1000  # connections from callers that wait for a request to be complete
+    read_timeout: Seconds = 10.0  # for a request to be complete, once it has begun
+    rate_limit: Count = 200  # requests a second of one caller, and as many at once
     max_response: Count = 65_536  # bytes read of a receiver's answer
     max_connections_per_host: Count = 100  # and port
 
@@ -158,6 +177,23 @@ class ServiceSettings(CommonSettings):
             raise ValueError(
                 "DELIVERY_ATTEMPT_TIMEOUT is longer than DELIVERY_TARGET_TIMEOUT, "
                 "so that no attempt could end in time; lower the one or raise the other"
+            )
+        if self.auth == "none" and not self.allow_anyone and not _is_loopback(self.host):
+            raise ValueError(
+                f"DELIVERY_AUTH=none on DELIVERY_HOST={self.host} would let everybody who reaches the port"
+                " make every team's channels ring; use DELIVERY_AUTH=kubernetes, listen on 127.0.0.1, or set"
+                " DELIVERY_ALLOW_ANYONE=true where the network lets nobody else in"
+            )
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError(
+                "DELIVERY_TLS_CERT_FILE and DELIVERY_TLS_KEY_FILE go together; set both or neither"
+            )
+        exposed = self.tls_cert_file is None and not _is_loopback(self.host)
+        if self.auth == "kubernetes" and exposed and not self.allow_plain_http:
+            raise ValueError(
+                f"on DELIVERY_HOST={self.host} bearer tokens would cross the network in the clear; set"
+                " DELIVERY_TLS_CERT_FILE and DELIVERY_TLS_KEY_FILE, or DELIVERY_ALLOW_PLAIN_HTTP=true where"
+                " something else encrypts"
             )
         if self.max_targets_in_flight < 2 * self.max_targets:
             raise ValueError(
@@ -206,11 +242,26 @@ class WatcherSettings(CommonSettings):
     """What `watch` is told."""
 
     url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:8080")
-    token_file: Annotated[str | None, BeforeValidator(_blank_is_none)] = None  # none: no token is sent
+    token_file: FileName = None  # none: no token is sent
+    ca_file: Authorities = (
+        None  # PEM; whom the service's certificate is to be signed by; none: the public ones
+    )
+    allow_plain_http: bool = False  # the token beyond loopback without TLS
     resync: Seconds = 300.0
     max_age: Seconds = 86_400.0  # older teams are history, not news
     host: Host = "127.0.0.1"
     watch_port: Port = 8081
+
+    @model_validator(mode="after")
+    def _hold_together(self) -> Self:
+        plain = self.url.scheme == "http" and not _is_loopback((self.url.host or "").strip("[]"))
+        if self.token_file and plain and not self.allow_plain_http:
+            raise ValueError(
+                f"the token of DELIVERY_TOKEN_FILE would cross the network in the clear to {self.url.host};"
+                " give DELIVERY_URL with https://, or set DELIVERY_ALLOW_PLAIN_HTTP=true where something else"
+                " encrypts"
+            )
+        return self
 
 
 def _sentence(error: dict[str, Any]) -> str:

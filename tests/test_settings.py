@@ -92,7 +92,7 @@ MADE: list[tuple[Kind, str, str, Any]] = [
     *((kind, "LOG_LEVEL", "DEBUG", "DEBUG") for kind in BOTH),
     *((kind, "LOG_FORMAT", "console", "console") for kind in BOTH),
     *((kind, "API_TIMEOUT", "2.5", 2.5) for kind in BOTH),
-    (ServiceSettings, "HOST", "::", "::"),
+    (ServiceSettings, "HOST", "::1", "::1"),
     (ServiceSettings, "PORT", "0", 0),
     (ServiceSettings, "PORT", "65535", 65_535),
     (ServiceSettings, "AUTH", "none", "none"),
