@@ -60,7 +60,8 @@ class Guard:
         meant = _meant(address)
         if _within(address, self._deny) or _within(meant, self._deny):
             return False
-        return _within(address, self._allow) or _within(meant, self._allow) or _public(meant)
+        # By its meaning alone: to allow `::/0` is not to allow 10.0.0.1 as `::ffff:10.0.0.1`.
+        return _within(meant, self._allow) or _public(meant)
 
     def check(self, url: str) -> httpx.URL:
         """Return the parsed URL, which is what is to be sent to: nobody parses it a second time.
@@ -167,7 +168,7 @@ def _meant(address: Address) -> Address:
         return address.ipv4_mapped
     if address.sixtofour:
         return address.sixtofour
-    if _within(address, TRANSLATED):
+    if _within(address, TRANSLATED) and int(address) > 1:  # `::` and `::1` mean themselves
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address
 
