@@ -202,14 +202,18 @@ def _refused_by_proxy(status: int) -> TargetError:
 
 
 # What is wrong with a certificate, by OpenSSL's code: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
-_UNTRUSTED = "is signed by an authority that is not trusted here; DELIVERY_EGRESS_CA_FILE adds one"
+# Where the receiver leaves an authority in between out, OpenSSL says 20 too: it does not find who signed.
+_UNTRUSTED = (
+    "is signed by an authority that is not trusted here, or comes without those that stand between; "
+    "DELIVERY_EGRESS_CA_FILE adds authorities"
+)
 _CERTIFICATES = {
     9: "is not valid yet",
     10: "has expired",
     18: "is signed by itself; DELIVERY_EGRESS_CA_FILE adds authorities that are trusted",
     19: _UNTRUSTED,
     20: _UNTRUSTED,
-    21: "comes without that of its authority; the receiver is to send the whole chain",
+    21: _UNTRUSTED,
     62: "is for another host name",
     64: "is for another address",
 }

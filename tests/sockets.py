@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -15,17 +15,22 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @dataclass
 class Bare:
-    """A listening socket: where it is, and how many connections it has accepted."""
+    """A far side: where it listens, and what it has met there."""
 
     port: int = 0
-    accepted: int = 0
     open: int = 0
     most_open: int = 0
+    sent: int = 0  # bytes of endless answers that went out
+    reached: list[str] = field(default_factory=list)  # the address of ours that each connection was made to
     heads: list[bytes] = field(default_factory=list)  # of the requests that were read
 
     @property
     def authority(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def accepted(self) -> int:
+        return len(self.reached)
 
     async def request(self, reader: asyncio.StreamReader) -> bytes:
         """Read one request with its body, and return its head."""
@@ -37,8 +42,16 @@ class Bare:
 
 
 @asynccontextmanager
-async def listening(speak: Callable[[Bare], Speak], tls: ssl.SSLContext | None = None) -> AsyncIterator[Bare]:
-    """Listen on a port of the system's choice; each connection is spoken to as the test says, then closed."""
+async def listening(
+    speak: Callable[[Bare], Speak],
+    tls: ssl.SSLContext | None = None,
+    *,
+    addresses: Sequence[str] = ("127.0.0.1",),
+) -> AsyncIterator[Bare]:
+    """Listen on a port of the system's choice, the same at every one of these addresses.
+
+    Each connection is spoken to as the test says, then closed.
+    """
     bare = Bare()
     talk = speak(bare)
     tasks: set[asyncio.Task[None]] = set()
@@ -47,7 +60,7 @@ async def listening(speak: Callable[[Bare], Speak], tls: ssl.SSLContext | None =
         task = asyncio.current_task()
         assert task
         tasks.add(task)
-        bare.accepted += 1
+        bare.reached.append(writer.get_extra_info("sockname")[0])
         bare.open += 1
         bare.most_open = max(bare.most_open, bare.open)
         try:
@@ -58,17 +71,21 @@ async def listening(speak: Callable[[Bare], Speak], tls: ssl.SSLContext | None =
             writer.close()
             tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    bare.port = server.sockets[0].getsockname()[1]
+    servers = []
+    for address in addresses:
+        servers.append(await asyncio.start_server(serve, address, bare.port, ssl=tls))
+        bare.port = servers[0].sockets[0].getsockname()[1]
     try:
         yield bare
     finally:
-        server.close()
+        for server in servers:
+            server.close()
         for task in list(tasks):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        await server.wait_closed()
+        for server in servers:
+            await server.wait_closed()
 
 
 def answering(*pieces: bytes, pause: float = 0.0) -> Callable[[Bare], Speak]:
@@ -121,7 +138,7 @@ def resetting(head: bytes) -> Callable[[Bare], Speak]:
 
 
 def endless(head: bytes, piece: bytes, pause: float = 0.0) -> Callable[[Bare], Speak]:
-    """Read one request, answer with this head and a body that never ends."""
+    """Read one request, answer with this head, and then the same piece again and again."""
 
     def speak(bare: Bare) -> Speak:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,6 +147,7 @@ def endless(head: bytes, piece: bytes, pause: float = 0.0) -> Callable[[Bare], S
             while True:
                 writer.write(piece)
                 await writer.drain()
+                bare.sent += len(piece)
                 await asyncio.sleep(pause)
 
         return talk

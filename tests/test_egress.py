@@ -1,64 +1,53 @@
-"""The way out: which addresses may be called, and what the one HTTP client does with what it meets there."""
+"""The one HTTP client: what it dials under the guard, what it makes of answers and of TLS, what it logs."""
 
 import asyncio
-import datetime as dt
+import contextlib
 import gzip
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from ipaddress import ip_address, ip_network
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 from typing import Any
 
-import aiohttp
-import certifi
 import pytest
 import trustme
 from aiohttp import web
-from aiohttp.abc import ResolveResult
+from aiohttp.connector import _DNSCacheTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.egress import HttpClient, Response
 from app.errors import TargetError
-from app.guard import NOT_PERMITTED, Guard
+from app.guard import NOT_PERMITTED
 from app.reasons import Reason
-from tests.examples import CANARY, loopback_settings, unhurried
+from tests.certificates import (
+    asked_names,
+    expired,
+    good,
+    not_valid_yet,
+    of_an_unknown_authority,
+    of_another_address,
+    of_another_name,
+    self_signed,
+    with_the_unknown_authority,
+    without_a_link,
+)
+from tests.examples import CANARY, unhurried
 from tests.harness.receiver import Receiver
+from tests.harness.waiting import until
 from tests.logged import everything_logged
+from tests.posting import HEADERS, Lookups, client, named, outcome, post, refused, trusted
 from tests.sockets import OK, Bare, Speak, answering, closing, endless, listening, resetting, saying, silent
-
-HEADERS = {"content-type": "application/json", "authorization": f"Bearer {CANARY}"}
-
-Lookups = dict[str, list[str]]
 
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> Lookups:
-    """Stand in for DNS, so that no question leaves the machine: names that are not in this table are none."""
-    table: Lookups = {}
-
-    async def lookup(
-        _: aiohttp.AsyncResolver, host: str, port: int = 0, family: int = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        if host not in table:
-            raise OSError(None, "Domain name not found")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in table[host]
-        ]
-
-    monkeypatch.setattr(aiohttp.AsyncResolver, "resolve", lookup)
-    return table
+    """No question leaves the machine."""
+    return named(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -68,282 +57,9 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture(autouse=True)
-def trusted(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let the machine trust that authority, and no other."""
-    authority.cert_pem.write_to_path(str(tmp_path / "authorities.pem"))
-    monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "authorities.pem"))
-
-
-@asynccontextmanager
-async def client(**changes: Any) -> AsyncIterator[HttpClient]:
-    async with HttpClient(loopback_settings(**changes)) as http:
-        yield http
-
-
-async def post(url: str, *, body: bytes = b"{}", **changes: Any) -> Response:
-    """Post once with a client of its own; what takes more than 5 s hangs."""
-    async with asyncio.timeout(5), client(**changes) as http:
-        return await http.post(url, body, HEADERS)
-
-
-async def refused(url: str, **changes: Any) -> TargetError:
-    """Return the error that posting ends in."""
-    with pytest.raises(TargetError) as caught:
-        await post(url, **changes)
-    assert CANARY not in repr(caught.value) + caught.value.message
-    return caught.value
-
-
-async def outcome(posting: Awaitable[Response]) -> Response | ValueError | TargetError:
-    """Return the answer, or the error where it is one of those that may come out."""
-    try:
-        return await posting
-    except (ValueError, TargetError) as error:
-        return error
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Addresses
-
-PUBLIC = [
-    "1.1.1.1",
-    "8.8.8.8",
-    "9.255.255.255",
-    "11.0.0.0",
-    "93.184.216.34",
-    "100.63.255.255",
-    "100.128.0.0",
-    "126.255.255.255",
-    "128.0.0.1",
-    "169.253.255.255",
-    "172.15.255.255",
-    "172.32.0.0",
-    "192.0.1.1",
-    "192.167.255.255",
-    "192.169.0.1",
-    "198.17.255.255",
-    "198.20.0.0",
-    "223.255.255.255",
-    "2001:4860:4860::8888",
-    "2606:4700:4700::1111",
-    "2a00:1450:4001:800::200e",
-    "::ffff:8.8.8.8",
-    "64:ff9b::808:808",
-    "2002:808:808::1",
-]
-INNER = [
-    "0.0.0.0",  # noqa: S104  # judged, never bound
-    "0.1.2.3",
-    "10.0.0.1",
-    "10.96.0.1",
-    "10.255.255.255",
-    "100.64.0.1",
-    "100.100.100.200",
-    "100.127.255.255",
-    "127.0.0.1",
-    "127.255.255.254",
-    "169.254.169.254",
-    "169.254.170.2",
-    "172.16.0.1",
-    "172.31.255.255",
-    "192.0.0.1",
-    "192.0.0.8",
-    "192.0.0.170",
-    "192.0.2.1",
-    "192.88.99.1",
-    "192.168.0.1",
-    "192.168.255.255",
-    "198.18.0.1",
-    "198.19.255.255",
-    "198.51.100.1",
-    "203.0.113.1",
-    "224.0.0.1",
-    "239.255.255.255",
-    "240.0.0.1",
-    "255.255.255.255",
-    "::",
-    "::1",
-    "::a00:1",
-    "::7f00:1",
-    "::ffff:10.0.0.1",
-    "::ffff:127.0.0.1",
-    "::ffff:169.254.169.254",
-    "64:ff9b::a00:1",
-    "64:ff9b::7f00:1",
-    "64:ff9b::a9fe:a9fe",
-    "64:ff9b:1::808:808",
-    "100::1",
-    "2001::1",
-    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
-    "2001:2::1",
-    "2001:10::1",
-    "2001:db8::1",
-    "2002:a00:1::1",
-    "2002:7f00:1::1",
-    "2002:a9fe:a9fe::1",
-    "3fff::1",
-    "4000::1",
-    "5f00::1",
-    "fc00::1",
-    "fd00:ec2::254",
-    "fdff:ffff::1",
-    "fe80::1",
-    "fec0::1",
-    "ff02::1",
-    "ff0e::1",
-]
-
-
-@pytest.mark.parametrize("address", PUBLIC)
-def test_a_public_address_may_be_called(address: str) -> None:
-    assert Guard().permits(ip_address(address))
-
-
-@pytest.mark.parametrize("address", INNER)
-def test_an_address_that_is_not_public_may_not_be_called(address: str) -> None:
-    assert not Guard().permits(ip_address(address))
-
-
-ALLOWED = [
-    ("10.0.0.0/8", "10.1.2.3", True),
-    ("10.0.0.0/8", "11.1.2.3", True),
-    ("10.0.0.0/8", "172.16.0.1", False),
-    ("10.1.0.0/16", "10.2.0.1", False),
-    ("10.0.0.0/8", "::ffff:10.1.2.3", True),
-    ("10.0.0.0/8", "64:ff9b::a01:203", True),
-    ("10.0.0.0/8", "::ffff:127.0.0.1", False),
-    ("127.0.0.1/32", "127.0.0.1", True),
-    ("127.0.0.1/32", "127.0.0.2", False),
-    ("127.0.0.0/8", "::1", False),
-    ("::1/128", "::1", True),
-    ("::1/128", "127.0.0.1", False),
-    ("fd00::/8", "fd12::1", True),
-    ("fd00::/8", "fe80::1", False),
-    ("fd00::/8", "10.0.0.1", False),
-    ("0.0.0.0/0", "169.254.169.254", True),
-    ("0.0.0.0/0", "fd00::1", False),
-]
-
-
-@pytest.mark.parametrize(("network", "address", "permitted"), ALLOWED)
-def test_what_the_installation_allows_comes_on_top(network: str, address: str, permitted: bool) -> None:
-    assert Guard([ip_network(network)]).permits(ip_address(address)) is permitted
-
-
-LITERALS = [
-    "http://127.0.0.1/",
-    "http://127.0.0.1:8080/",
-    "http://127.1/",
-    "http://127.0.1/",
-    "http://127.0.0.1./",
-    "http://127.1./",
-    "http://2130706433/",
-    "http://0x7f000001/",
-    "http://0x7F.0x0.0x0.0x1/",
-    "http://017700000001/",
-    "http://0x7f.1/",
-    "http://0/",
-    "http://0.0.0.0/",
-    "http://127。0。0。1/",
-    "http://[::1]/",
-    "http://[0:0:0:0:0:0:0:1]/",
-    "http://[::]/",
-    "http://[::ffff:127.0.0.1]/",
-    "http://[::ffff:7f00:1]/",
-    "http://[::127.0.0.1]/",
-    "http://[64:ff9b::127.0.0.1]/",
-    "http://[2002:7f00:1::]/",
-    "http://[fe80::1%25lo]/",
-    "http://[fd00:ec2::254]/",
-    "http://169.254.169.254/latest/meta-data/",
-    "http://0xA9FEA9FE/",
-    "http://2852039166/",
-    "http://10.0.0.1/",
-    "http://192.168.1/",
-]
-
-
-@pytest.mark.parametrize("url", LITERALS)
-def test_an_inner_address_is_seen_through_however_it_is_written(url: str) -> None:
-    with pytest.raises(TargetError) as caught:
-        Guard(http=True).check(url)
-    assert caught.value.reason is Reason.EGRESS_DENIED
-    assert caught.value.message == NOT_PERMITTED
-    assert not caught.value.attempted
-    assert not caught.value.retryable
-
-
-BAD_URLS = [
-    ("hooks.example.com/x", "must start with https://"),
-    ("//hooks.example.com/x", "must start with https://"),
-    ("/x", "must start with https://"),
-    ("ftp://hooks.example.com/x", "must start with https://"),
-    ("file:///etc/passwd", "must start with https://"),
-    ("gopher://hooks.example.com/", "must start with https://"),
-    ("javascript:alert(1)", "must start with https://"),
-    ("https:hooks.example.com", "names no host"),
-    ("https://", "names no host"),
-    ("https:///x", "names no host"),
-    ("https://:443/x", "names no host"),
-    ("https://hooks.example.com:0/", "has a port that is no number from 1 to 65535"),
-    ("https://hooks.example.com:65536/", "has a port that is no number from 1 to 65535"),
-    ("https://hooks.example.com:-1/", "has a port that is no number from 1 to 65535"),
-    (f"https://hooks.example.com:{CANARY}/", "has a port that is no number from 1 to 65535"),
-    (f"https://{CANARY}@hooks.example.com/", "must hold no user info"),
-    (f"https://{CANARY}:@hooks.example.com/", "must hold no user info"),
-    (f"https://:{CANARY}@hooks.example.com/", "must hold no user info"),
-    ("https://@hooks.example.com/", "must hold no user info"),
-    ("https://hooks.example.com/a b", "must hold no white space or control characters"),
-    ("https://hooks.example.com/a\r\nX-Evil: 1", "must hold no white space or control characters"),
-    ("ht\ttps://hooks.example.com/", "must hold no white space or control characters"),
-    ("https://hooks.example.com/\x00", "must hold no white space or control characters"),
-    ("https://hooks.example.com/\u202egpj", "must hold no white space or control characters"),
-    ("https://hooks.example.com/\u00a0", "must hold no white space or control characters"),
-    ("https://hooks.example.com/\ud800", "must hold no white space or control characters"),
-    ("https://[::1", "is no valid URL"),
-    ("https://[hooks.example.com]/", "is no valid URL"),
-    ("https://①②⑦.⓪.⓪.①/", "is no valid URL"),
-    ("https://0177.0.0.1/", "is no valid URL"),
-]
-
-
-@pytest.mark.parametrize(("url", "problem"), BAD_URLS)
-def test_a_url_that_cannot_be_used_is_refused_with_what_to_change(url: str, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem) as caught:
-        Guard(http=True).check(url)
-    assert CANARY not in str(caught.value)
-
-
-def test_plain_http_is_denied_unless_the_installation_lifts_that() -> None:
-    url = "http://hooks.example.com/x"
-    with pytest.raises(TargetError) as caught:
-        Guard().check(url)
-    assert caught.value.reason is Reason.EGRESS_DENIED
-    assert Guard(http=True).check(url).host == "hooks.example.com"
-
-
-def test_lifting_https_does_not_lift_the_guard() -> None:
-    with pytest.raises(TargetError):
-        Guard(http=True).check("http://10.0.0.1/")
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["https://hooks.example.com", "HTTPS://Hooks.Example.Com:8443/a?b=c#d", "https://bücher.example/ü"],
-)
-def test_a_usable_url_passes(url: str) -> None:
-    assert Guard().check(url).scheme == "https"
-
-
-@unhurried
-@given(st.text(max_size=30), st.text(max_size=20))
-def test_no_url_whatsoever_is_quoted_in_an_error(host: str, rest: str) -> None:
-    said = ""
-    try:
-        Guard(http=True).check(f"https://{host}{CANARY}/{rest}")
-    except (ValueError, TargetError) as error:
-        said = str(error)
-    assert CANARY not in said
+def trusting(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It stands for the public ones."""
+    trusted(monkeypatch, authority, tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -359,38 +75,119 @@ async def test_a_name_that_leads_inside_is_denied_without_a_connection(names: Lo
     assert bare.accepted == 0
 
 
-async def test_a_name_with_only_denied_addresses_is_denied(names: Lookups) -> None:
-    names["inside.test"] = ["127.0.0.2", "127.0.0.3", "::1"]
-    async with listening(answering(OK)) as bare:
-        error = await refused(f"http://inside.test:{bare.port}/", egress_allow="")
+OUTSIDE, INSIDE = "127.0.0.2", "127.0.0.3"
+"""Stand for a public address and an inner one: what is allowed says which is which, and both are loopback."""
+
+
+@pytest.fixture
+async def both() -> AsyncIterator[Bare]:
+    """Listen at the outer and at the inner address, on the same port, and close after each answer."""
+    speak = saying(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+    async with listening(speak, addresses=(OUTSIDE, INSIDE)) as bare:
+        yield bare
+
+
+async def test_a_name_with_only_denied_addresses_is_denied(names: Lookups, both: Bare) -> None:
+    names["inside.test"] = ["127.0.0.4", INSIDE, "::1"]
+    error = await refused(f"http://inside.test:{both.port}/", egress_allow=OUTSIDE)
     assert error.reason is Reason.EGRESS_DENIED
+    assert both.reached == []
 
 
-async def test_of_several_addresses_only_permitted_ones_are_dialled(names: Lookups) -> None:
-    names["mixed.test"] = ["127.0.0.2", "127.0.0.1"]
-    async with listening(answering(OK)) as bare:
-        response = await post(f"http://mixed.test:{bare.port}/")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [OUTSIDE, INSIDE],
+        [INSIDE, OUTSIDE],
+        [INSIDE, "127.0.0.4", OUTSIDE, INSIDE],
+        ["::1", OUTSIDE],
+        [f"::ffff:{INSIDE}", OUTSIDE],
+    ],
+)
+async def test_of_several_addresses_only_permitted_ones_are_dialled(
+    answer: list[str], names: Lookups, both: Bare
+) -> None:
+    names["mixed.test"] = answer
+    response = await post(f"http://mixed.test:{both.port}/", egress_allow=OUTSIDE)
     assert response.status == 200
-    assert b"Host: mixed.test:" in bare.heads[0] or b"host: mixed.test:" in bare.heads[0]
+    assert both.reached == [OUTSIDE]
+    assert f"host: mixed.test:{both.port}\r\n".encode() in both.heads[0].lower()
 
 
-async def test_an_address_is_judged_at_every_connection_and_not_only_at_the_first(names: Lookups) -> None:
-    names["rebound.test"] = ["127.0.0.1"]
-    async with listening(saying(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")) as bare, client() as http:
-        url = f"http://rebound.test:{bare.port}/"
+async def test_a_permitted_address_that_does_not_answer_opens_no_way_to_a_denied_one(names: Lookups) -> None:
+    async with listening(answering(OK), addresses=(INSIDE,)) as bare:
+        for order in ([OUTSIDE, INSIDE], [INSIDE, OUTSIDE]):
+            names["mixed.test"] = order
+            error = await refused(f"http://mixed.test:{bare.port}/", egress_allow=OUTSIDE)
+            assert error.reason in {Reason.CONNECTION_FAILED, Reason.EGRESS_DENIED}
+    assert bare.reached == []
+
+
+async def test_a_denied_address_is_not_dialled_though_it_is_allowed_as_well(
+    names: Lookups, both: Bare
+) -> None:
+    names["mixed.test"] = [INSIDE, OUTSIDE]
+    await post(f"http://mixed.test:{both.port}/", egress_allow="127.0.0.0/8", egress_deny=INSIDE)
+    assert both.reached == [OUTSIDE]
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a name server said be out of date at once, as it else is after some seconds."""
+    monkeypatch.setattr(_DNSCacheTable, "expired", lambda _, __: True)
+
+
+@pytest.mark.usefixtures("forgetful")
+async def test_a_name_that_changes_its_address_between_two_posts_leads_nowhere_inside(
+    names: Lookups, both: Bare
+) -> None:
+    url = f"http://rebound.test:{both.port}/"
+    async with client(egress_allow=OUTSIDE) as http:
+        names["rebound.test"] = [OUTSIDE]
         assert (await http.post(url, b"{}", HEADERS)).status == 200
-        http.guard._allow = ()  # noqa: SLF001  # stands for an answer that changed: what was cached is judged anew
+        names["rebound.test"] = [INSIDE]
+        with pytest.raises(TargetError) as caught:
+            await http.post(url, b"{}", HEADERS)
+        assert caught.value.reason is Reason.EGRESS_DENIED
+        names["rebound.test"] = [OUTSIDE]
+        assert (await http.post(url, b"{}", HEADERS)).status == 200
+    assert both.reached == [OUTSIDE, OUTSIDE]
+
+
+async def test_an_address_is_judged_at_every_connection_whatever_was_cached(
+    names: Lookups, both: Bare
+) -> None:
+    names["cached.test"] = [OUTSIDE]
+    url = f"http://cached.test:{both.port}/"
+    async with client(egress_allow=OUTSIDE) as http:
+        assert (await http.post(url, b"{}", HEADERS)).status == 200
+        http.guard._allow = ()  # noqa: SLF001  # stands for a judgement that would be another by now
         with pytest.raises(TargetError) as caught:
             await http.post(url, b"{}", HEADERS)
     assert caught.value.reason is Reason.EGRESS_DENIED
-    assert bare.accepted == 1
+    assert both.reached == [OUTSIDE]
+
+
+@pytest.mark.parametrize("answer", [[INSIDE, OUTSIDE], [OUTSIDE, INSIDE]])
+async def test_the_address_that_was_judged_is_dialled_and_host_and_sni_are_the_name_s(
+    answer: list[str], authority: trustme.CA, names: Lookups
+) -> None:
+    names["hooks.test"] = answer
+    context = good(authority, "hooks.test")
+    asked = asked_names(context)
+    async with listening(answering(OK), context, addresses=(OUTSIDE, INSIDE)) as bare:
+        response = await post(f"https://hooks.test:{bare.port}/x", egress_allow=OUTSIDE)
+    assert response.status == 200
+    assert bare.reached == [OUTSIDE]
+    assert asked == ["hooks.test"]
+    assert f"host: hooks.test:{bare.port}\r\n".encode() in bare.heads[0].lower()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "2130706433", "[::ffff:127.0.0.1]"])
 async def test_an_inner_literal_is_never_dialled(host: str) -> None:
     async with listening(answering(OK)) as bare:
         error = await refused(f"http://{host}:{bare.port}/", egress_allow="")
-    assert error.reason is Reason.EGRESS_DENIED
+    assert (error.reason, error.attempted) == (Reason.EGRESS_DENIED, False)
     assert bare.accepted == 0
 
 
@@ -502,9 +299,7 @@ async def test_a_body_without_end_is_cut_and_its_connection_given_up() -> None:
         response = await http.post(f"http://{bare.authority}/", b"{}", HEADERS)
         assert monotonic() - started < 0.9
         assert (response.status, response.body) == (200, b"x" * 1000)
-        async with asyncio.timeout(2):
-            while bare.open:  # noqa: ASYNC110  # the far side notices in its own time
-                await asyncio.sleep(0.01)
+        await until(lambda: not bare.open)
 
 
 async def test_a_flood_of_interim_answers_is_cut_and_holds_nobody_up() -> None:
@@ -640,9 +435,7 @@ async def test_the_caller_s_time_limit_cuts_a_silent_receiver_off() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await http.post(f"http://{bare.authority}/", b"{}", HEADERS)
-        async with asyncio.timeout(2):
-            while bare.open:  # noqa: ASYNC110  # the far side notices in its own time
-                await asyncio.sleep(0.01)
+        await until(lambda: not bare.open)
 
 
 RETRY_AFTERS = [
@@ -693,43 +486,136 @@ def test_no_header_that_a_receiver_writes_brings_the_client_down(date: bytes, wa
 # TLS
 
 
-def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    certificate.configure_cert(context)
-    return context
-
-
 async def test_a_trusted_receiver_is_posted_to_over_tls(authority: trustme.CA, names: Lookups) -> None:
     names["hooks.test"] = ["127.0.0.1"]
-    context = server_context(authority.issue_cert("hooks.test"))
-    async with Receiver(tls=context) as receiver:
+    async with Receiver(tls=good(authority, "hooks.test")) as receiver:
         response = await post(f"https://hooks.test:{receiver.port}/x", egress_http=False)
     assert response.status == 200
     assert receiver.requests[0].headers["host"] == f"hooks.test:{receiver.port}"
 
 
-def untrusted(_: trustme.CA) -> ssl.SSLContext:
-    return server_context(trustme.CA().issue_cert("hooks.test"))
+NOT_TRUSTED = (
+    "is signed by an authority that is not trusted here, or comes without those that stand between; "
+    "DELIVERY_EGRESS_CA_FILE adds authorities"
+)
+BAD_CERTIFICATES = [
+    (expired, "has expired"),
+    (not_valid_yet, "is not valid yet"),
+    (of_another_name, "is for another host name"),
+    (self_signed, "is signed by itself; DELIVERY_EGRESS_CA_FILE adds authorities that are trusted"),
+    (of_an_unknown_authority, NOT_TRUSTED),
+    (with_the_unknown_authority, NOT_TRUSTED),
+    (without_a_link, NOT_TRUSTED),
+]
 
 
-def of_another_name(authority: trustme.CA) -> ssl.SSLContext:
-    return server_context(authority.issue_cert("other.test"))
-
-
-def expired(authority: trustme.CA) -> ssl.SSLContext:
-    past = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
-    return server_context(authority.issue_cert("hooks.test", not_after=past))
-
-
-@pytest.mark.parametrize("make", [untrusted, of_another_name, expired])
-async def test_a_receiver_whose_tls_is_no_good_gets_nothing(
-    make: Callable[[trustme.CA], ssl.SSLContext], authority: trustme.CA, names: Lookups
+@pytest.mark.parametrize(("make", "problem"), BAD_CERTIFICATES)
+async def test_a_receiver_whose_certificate_is_no_good_gets_nothing_and_the_error_says_why(
+    make: Callable[[trustme.CA, str], ssl.SSLContext], problem: str, authority: trustme.CA, names: Lookups
 ) -> None:
     names["hooks.test"] = ["127.0.0.1"]
-    async with Receiver(tls=make(authority)) as receiver:
+    async with Receiver(tls=make(authority, "hooks.test")) as receiver:
         error = await refused(f"https://hooks.test:{receiver.port}/{CANARY}")
     assert (error.reason, error.retryable, error.attempted) == (Reason.TLS_FAILED, False, True)
+    assert error.message == f"the receiver's certificate {problem}"
     assert not receiver.requests
+
+
+async def test_an_address_s_certificate_must_be_for_that_address(authority: trustme.CA) -> None:
+    async with Receiver(tls=good(authority, "127.0.0.1")) as receiver:
+        assert (await post(f"https://127.0.0.1:{receiver.port}/")).status == 200
+    async with Receiver(tls=of_another_address(authority, "127.0.0.1")) as receiver:
+        error = await refused(f"https://127.0.0.1:{receiver.port}/{CANARY}")
+    assert (error.reason, error.message) == (
+        Reason.TLS_FAILED,
+        "the receiver's certificate is for another address",
+    )
+    assert not receiver.requests
+
+
+def up_to(version: str, authority: trustme.CA) -> ssl.SSLContext:
+    """Serve with no newer version of TLS than this one."""
+    context = good(authority, "127.0.0.1")
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # else OpenSSL itself leaves the outdated ones out
+    with warnings.catch_warnings(action="ignore"):  # Python too says that they are outdated
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion[version]
+    return context
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+async def test_a_receiver_may_speak_either_of_the_versions_of_tls_in_use(
+    version: str, authority: trustme.CA
+) -> None:
+    async with Receiver(tls=up_to(version, authority)) as receiver:
+        assert (await post(f"https://127.0.0.1:{receiver.port}/")).status == 200
+
+
+@contextmanager
+def one_handshake(context: ssl.SSLContext) -> Iterator[int]:
+    """Listen for one caller; unlike asyncio's server it says what is wrong before it hangs up."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection, context.wrap_socket(connection, server_side=True) as wrapped:
+                wrapped.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        serving = Thread(target=serve)
+        serving.start()
+        yield listener.getsockname()[1]
+        serving.join()
+
+
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
+async def test_a_receiver_that_speaks_only_outdated_tls_gets_nothing(
+    version: str, authority: trustme.CA
+) -> None:
+    with one_handshake(up_to(version, authority)) as port:
+        error = await refused(f"https://127.0.0.1:{port}/{CANARY}")
+    assert (error.reason, error.message) == (Reason.TLS_FAILED, "the TLS handshake failed")
+    assert (error.retryable, error.attempted) == (False, True)
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> tuple[trustme.CA, str]:
+    """Make an authority of the installation's own, and write its certificate where a setting finds it."""
+    own = trustme.CA()
+    path = tmp_path / "private.pem"
+    own.cert_pem.write_to_path(str(path))
+    return own, str(path)
+
+
+async def test_a_private_authority_is_trusted_where_the_installation_names_it_and_nowhere_else(
+    private: tuple[trustme.CA, str],
+) -> None:
+    own, path = private
+    async with Receiver(tls=good(own, "127.0.0.1")) as receiver:
+        url = f"https://127.0.0.1:{receiver.port}/"
+        error = await refused(url)
+        assert (error.reason, len(receiver.requests)) == (Reason.TLS_FAILED, 0)
+        assert (await post(url, egress_ca_file=path)).status == 200
+    assert len(receiver.requests) == 1
+
+
+async def test_the_public_authorities_stay_trusted_beside_a_private_one(
+    private: tuple[trustme.CA, str], authority: trustme.CA
+) -> None:
+    async with Receiver(tls=good(authority, "127.0.0.1")) as receiver:
+        response = await post(f"https://127.0.0.1:{receiver.port}/", egress_ca_file=private[1])
+    assert response.status == 200
+
+
+async def test_a_private_authority_does_not_make_another_host_s_certificate_good(
+    private: tuple[trustme.CA, str],
+) -> None:
+    own, path = private
+    for make in (expired, of_another_address):
+        async with Receiver(tls=make(own, "127.0.0.1")) as receiver:
+            error = await refused(f"https://127.0.0.1:{receiver.port}/", egress_ca_file=path)
+        assert (error.reason, len(receiver.requests)) == (Reason.TLS_FAILED, 0)
 
 
 async def test_https_to_a_port_that_speaks_plain_http_is_a_tls_failure() -> None:
@@ -739,8 +625,7 @@ async def test_https_to_a_port_that_speaks_plain_http_is_a_tls_failure() -> None
 
 
 async def test_plain_http_to_a_port_that_speaks_tls_is_no_answer(authority: trustme.CA) -> None:
-    context = server_context(authority.issue_cert("127.0.0.1"))
-    async with listening(answering(OK), tls=context) as bare:
+    async with listening(answering(OK), tls=good(authority, "127.0.0.1")) as bare:
         error = await refused(f"http://{bare.authority}/{CANARY}")
     assert error.reason in {Reason.CONNECTION_FAILED, Reason.INVALID_RESPONSE}
 
