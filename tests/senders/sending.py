@@ -1,7 +1,8 @@
-"""What the senders' tests share: a client, and one attempt."""
+"""What the senders' tests share: a client, one attempt, and one delivery with all that comes of it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -9,12 +10,19 @@ import respx
 
 from app.credentials import Credentials
 from app.egress import HttpClient
-from app.envelopes import Envelope, Verdict
+from app.envelopes import Envelope, Sender, Verdict
 from app.errors import TargetError
+from app.events import CompletionEvent
+from app.fanout import Fanout
+from app.ledger import Terms, plan
+from app.metrics import Metrics
+from app.receipts import Receipt
+from app.retry import Pace, RetryPolicy
 from app.senders import build_senders
 from app.settings import ServiceSettings
-from app.targets import InvalidTarget, read_targets
-from tests.examples import envelope, loopback_settings
+from app.targets import InvalidTarget, Target, read_targets
+from app.times import steady
+from tests.examples import NOW, envelope, loopback_settings, team
 
 
 @contextmanager
@@ -75,3 +83,73 @@ async def attempt_on_loopback(
 ) -> Verdict | TargetError:
     """Make one attempt where receivers are on loopback, without TLS."""
     return await attempt(spec, secret, made, loopback_settings(slack_hosts="127.0.0.1"))
+
+
+@dataclass
+class Watched:
+    """A sender, and what came of each attempt."""
+
+    sender: Sender
+    told: list[Verdict | BaseException] = field(default_factory=list)
+
+    async def send(self, made: Envelope, target: Target, credentials: Credentials) -> Verdict:
+        """Pass one attempt on."""
+        try:
+            verdict = await self.sender.send(made, target, credentials)
+        except BaseException as error:
+            self.told.append(error)
+            raise
+        self.told.append(verdict)
+        return verdict
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What came of one delivery: of the attempt, for the record, and in the metrics."""
+
+    told: list[Verdict | BaseException]
+    receipt: Receipt
+    metrics: str
+    shown: dict[str, Any]  # all that took part in it
+
+
+async def deliver(
+    spec: dict[str, Any],
+    secret: Mapping[str, str | bytes],
+    settings: ServiceSettings,
+    *,
+    attempt_timeout: float = 10.0,
+) -> Delivered:
+    """Deliver to a target with these values in its Secret, in one attempt."""
+    finished, metrics = team([spec]), Metrics()
+    values = {key: value.encode() if isinstance(value, str) else value for key, value in secret.items()}
+    credentials = Credentials("keys", values)
+
+    async def resolve(_: str | None) -> Credentials:
+        return credentials
+
+    async def at_once(_: float) -> bool:
+        return True
+
+    terms = Terms("holder", NOW, settings.claim_life, settings.max_takeovers)
+    planned = plan(finished, CompletionEvent(namespace="research", team="report"), terms, start=True)
+    receipts: list[Receipt] = [*planned.closed]
+    async with outlets(settings) as senders:
+        watched = {kind: Watched(sender) for kind, sender in senders.items()}
+        fanout = Fanout(
+            team=finished,
+            event="team.completed",
+            phase="Completed",
+            senders=watched,
+            resolve=resolve,
+            policy=RetryPolicy(attempts=1, attempt_timeout=attempt_timeout),
+            pace=Pace(sleep=at_once),
+            metrics=metrics,
+            ends=steady() + 60,
+            now=lambda: NOW,
+        )
+        await fanout.send(planned.claims, receipts.append)
+    (receipt,) = receipts
+    told = [one for sender in watched.values() for one in sender.told]
+    shown = {"team": finished, "plan": planned, "credentials": credentials}
+    return Delivered(told, receipt, metrics.render().decode(), shown)

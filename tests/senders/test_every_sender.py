@@ -1,35 +1,57 @@
-"""What holds for every sender: whatever it meets, none of its secrets comes out."""
+"""What holds for every sender: whatever it meets, no secret comes out, and no word of a receiver's."""
 
-import base64
+import asyncio
+import socket
+import ssl
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
+import trustme
+from aiohttp.client_reqrep import ConnectionKey
 
+from app.cluster import Secret
+from app.credentials import Credentials
 from app.envelopes import Verdict
-from app.errors import TargetError
+from app.errors import SettingsError, TargetError
 from app.reasons import Reason
+from app.receipts import Report
 from app.senders import build_senders
 from app.settings import ServiceSettings
-from tests.examples import CANARY
+from tests import canaries
+from tests.canaries import assert_absent, secret_url
+from tests.examples import loopback_settings
 from tests.logged import everything_logged
-from tests.senders.sending import answer, attempt, faked, outlets
+from tests.posting import named
+from tests.senders.sending import Delivered, deliver, faked, outlets
+from tests.sockets import Bare, Speak, answering, closing, endless, listening, resetting, saying, silent
 
-HIDDEN = base64.b64encode(CANARY.encode()).decode()
-SENDERS: dict[str, tuple[dict[str, Any], dict[str, str | bytes]]] = {
-    "slack": (
-        {"type": "slack", "credentialsSecret": "keys"},
-        {"slack-webhook-url": f"https://hooks.slack.com/services/{CANARY}"},
-    ),
+pytestmark = [
+    # httpx-aiohttp gives aiohttp a proxy's password in the old way; as an error it would hide what is tested.
+    pytest.mark.filterwarnings(f"ignore:{deprecated}:DeprecationWarning")
+    for deprecated in ("BasicAuth is deprecated", "The 'proxy_auth' parameter is deprecated")
+]
+
+SENDERS: dict[str, tuple[dict[str, Any], str, dict[str, str | bytes]]] = {
+    # The target, the key of the Secret that holds its URL, and the Secret's other keys.
+    "slack": ({"type": "slack", "credentialsSecret": "keys"}, "slack-webhook-url", {}),
     "webhook": (
         {"type": "webhook", "credentialsSecret": "keys"},
-        {
-            "url": f"https://hooks.example.com/{CANARY}?q={CANARY}#{CANARY}",
-            "authorization": f"Bearer {CANARY}",
-            "signing-secret": f"whsec_{HIDDEN}",
-        },
+        "url",
+        {"authorization": canaries.AUTHORIZATION, "signing-secret": canaries.SIGNING_KEY},
     ),
 }
+INSIDE = f"inside-{canaries.HOST}"
+"""A name that leads to an address which is not public."""
+
+EVERYTHING = " ".join(value.decode() for _, value in canaries.PLANTED if value != canaries.SIGNING_BYTES)
+"""What a receiver may know, and say."""
 
 
 async def test_this_suite_knows_every_sender() -> None:
@@ -38,58 +60,501 @@ async def test_this_suite_knows_every_sender() -> None:
     assert callable(build_senders)
 
 
-ANSWERS: list[Any] = [
-    *(
-        answer(status, CANARY, x=CANARY, location=f"https://{CANARY}.example")
-        for status in (200, 301, 400, 404, 429, 500)
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one name lead inside, and all others nowhere."""
+    named(monkeypatch)[INSIDE] = ["10.0.0.1"]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is met
+
+
+@dataclass
+class Met:
+    """Where the secret URL leads, under which settings, and what is to come of it."""
+
+    url: str
+    reason: Reason
+    settings: dict[str, Any] = field(default_factory=dict)
+    attempt_timeout: float = 10.0
+    # Heads of the requests that came, where one is to come, so that it was out there and could have leaked.
+    heads: list[bytes] | None = None
+
+
+Meeting = Callable[[Path], AbstractAsyncContextManager[Met]]
+SOON = 0.3  # seconds: the attempt's time limit, where that is what ends it
+
+
+def bare(
+    reason: Reason,
+    speak: Callable[[Bare], Speak],
+    *,
+    scheme: str = "http",
+    reads: bool = True,
+    attempt_timeout: float = 10.0,
+) -> Meeting:
+    """Meet a server of bare sockets, that has no TLS; `reads`: whether it takes a request in."""
+
+    @asynccontextmanager
+    async def meeting(_: Path) -> AsyncIterator[Met]:
+        async with listening(speak) as far:
+            url = secret_url(far.authority, scheme=scheme)
+            yield Met(url, reason, attempt_timeout=attempt_timeout, heads=far.heads if reads else None)
+
+    return meeting
+
+
+def certified(reason: Reason, name: str, *, trusted: bool) -> Meeting:
+    """Meet a server with a certificate for this name, by an authority that is trusted or not."""
+
+    @asynccontextmanager
+    async def meeting(folder: Path) -> AsyncIterator[Met]:
+        authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(tls)
+        authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+        settings = {"egress_ca_file": str(folder / "authority.pem")} if trusted else {}
+        async with listening(answering(said(200)), tls) as far:
+            heads = far.heads if reason is Reason.DELIVERED else None
+            yield Met(secret_url(far.authority), reason, settings, heads=heads)
+
+    return meeting
+
+
+def nobody(reason: Reason, url: str, **settings: Any) -> Meeting:
+    """Meet nobody: the URL leads nowhere, or nowhere that is permitted."""
+
+    @asynccontextmanager
+    async def meeting(_: Path) -> AsyncIterator[Met]:
+        yield Met(url, reason, settings)
+
+    return meeting
+
+
+def proxied(reason: Reason, speak: Callable[[Bare], Speak], *, scheme: str = "https") -> Meeting:
+    """Meet a forward proxy that asks for a password."""
+
+    @asynccontextmanager
+    async def meeting(_: Path) -> AsyncIterator[Met]:
+        async with listening(speak) as far:
+            settings = {"egress_proxy": proxy_url(far.authority)}
+            yield Met(secret_url(scheme=scheme), reason, settings, heads=far.heads)
+
+    return meeting
+
+
+def proxy_url(authority: str) -> str:
+    return f"http://{canaries.PROXY_USER}:{canaries.PROXY_PASSWORD}@{authority}"
+
+
+@asynccontextmanager
+async def refusing(_: Path) -> AsyncIterator[Met]:
+    """Meet a port where nobody listens."""
+    with unused() as authority:
+        yield Met(secret_url(authority, scheme="http"), Reason.CONNECTION_FAILED)
+
+
+@asynccontextmanager
+async def proxy_refusing(_: Path) -> AsyncIterator[Met]:
+    """Meet no forward proxy where one should be."""
+    with unused() as authority:
+        yield Met(secret_url(), Reason.CONNECTION_FAILED, {"egress_proxy": proxy_url(authority)})
+
+
+@contextmanager
+def unused() -> Iterator[str]:
+    """Hold a port, so that nobody else can listen there either."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
+
+def said(status: int, *headers: bytes) -> bytes:
+    """Write an answer that says everything: in its reason phrase, its headers and its body."""
+    told = EVERYTHING.encode()
+    lines = [
+        b"HTTP/1.1 %d %s" % (status, told),
+        b"X-Echo: " + told,
+        b"Set-Cookie: a=" + told,
+        b"WWW-Authenticate: Basic realm=" + told,
+        *headers,
+        b"Content-Length: %d" % len(told),
+    ]
+    return b"\r\n".join([*lines, b"", told])
+
+
+def echoing(status: int) -> Callable[[Bare], Speak]:
+    """Send back what came: its first line as the reason phrase, its headers, and all of it as the body."""
+
+    def speak(far: Bare) -> Speak:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await far.request(reader)
+            first, _, headers = head.partition(b"\r\n")
+            kept = [
+                line for line in headers.split(b"\r\n") if line and not line.lower().startswith(b"content-")
+            ]
+            lines = [b"HTTP/1.1 %d %s" % (status, first), *kept, b"Content-Length: %d" % len(head), b"", head]
+            writer.write(b"\r\n".join(lines))
+            await writer.drain()
+
+        return talk
+
+    return speak
+
+
+def blurting(_: Bare) -> Speak:
+    """Answer before anything is asked."""
+
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said(400))
+        await writer.drain()
+
+    return talk
+
+
+PARTLY = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + EVERYTHING.encode()
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+FAILED, BROKEN, DENIED = Reason.CONNECTION_FAILED, Reason.INVALID_RESPONSE, Reason.EGRESS_DENIED
+
+MEETINGS: dict[str, Meeting] = {
+    "connection refused": refusing,
+    "closed at once": bare(FAILED, closing, reads=False),
+    "closed without an answer": bare(FAILED, saying()),
+    "reset without an answer": bare(FAILED, resetting(b"")),
+    "reset in the head": bare(FAILED, resetting(b"HTTP/1.1 200 " + EVERYTHING.encode())),
+    "reset in the body": bare(Reason.DELIVERED, resetting(PARTLY)),
+    "closed in the body": bare(Reason.DELIVERED, saying(PARTLY)),
+    "chunks that are none": bare(Reason.DELIVERED, saying(CHUNKED, EVERYTHING.encode() + b"\r\n\r\n")),
+    "a body without end": bare(Reason.DELIVERED, endless(CHUNKED, b"10\r\n" + b"c" * 16 + b"\r\n", 0.01)),
+    "no answer": bare(Reason.TIMEOUT, silent, reads=False, attempt_timeout=SOON),
+    "a head that trickles": bare(
+        Reason.TIMEOUT, endless(b"HTTP/1.1 200 OK\r\n", b"X-A: a\r\n", 0.05), attempt_timeout=SOON
     ),
-    answer(503, retry_after=CANARY),
-    httpx.ConnectError(f"cannot connect to https://{CANARY}"),
-    httpx.ConnectTimeout(CANARY),
-    httpx.ReadError(CANARY),
-    httpx.RemoteProtocolError(CANARY),
-    httpx.UnsupportedProtocol(CANARY),
-    httpx.InvalidURL(CANARY),
-    ValueError(CANARY),
-    UnicodeDecodeError("utf-8", CANARY.encode(), 0, 1, CANARY),
-    RuntimeError(CANARY),
-    OSError(CANARY),
-    KeyError(CANARY),
+    "no HTTP": bare(BROKEN, saying(EVERYTHING.encode() + b"\r\n\r\n")),
+    "a status that is none": bare(BROKEN, saying(b"HTTP/1.1 2x0 " + EVERYTHING.encode() + b"\r\n\r\n")),
+    "a header that is none": bare(BROKEN, saying(b"HTTP/1.1 200 OK\r\n" + EVERYTHING.encode() + b"\r\n\r\n")),
+    "a huge head": bare(BROKEN, saying(b"HTTP/1.1 200 OK\r\nX: " + EVERYTHING.encode() * 1000)),
+    "interim answers without end": bare(BROKEN, answering(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)),
+    "a name that does not resolve": nobody(FAILED, secret_url()),
+    "a certificate that is not trusted": certified(Reason.TLS_FAILED, "127.0.0.1", trusted=False),
+    "a certificate for another address": certified(Reason.TLS_FAILED, "127.0.0.2", trusted=True),
+    "no TLS where it should be": bare(Reason.TLS_FAILED, blurting, scheme="https", reads=False),
+    "success over TLS": certified(Reason.DELIVERED, "127.0.0.1", trusted=True),
+    "denied by its address": nobody(DENIED, secret_url("10.0.0.1"), slack_hosts="10.0.0.1"),
+    "denied by its name's address": nobody(DENIED, secret_url(INSIDE)),
+    "denied since it is http": nobody(DENIED, secret_url(scheme="http"), egress_http=False),
+    **{
+        f"answered {status}": bare(Reason.HTTP_STATUS, answering(said(status)))
+        for status in (400, 404, 410, 500)
+    },
+    **{f"echoed {status}": bare(Reason.HTTP_STATUS, echoing(status)) for status in (400, 403, 599, 999)},
+    "echoed 200": bare(Reason.DELIVERED, echoing(200)),
+    **{
+        f"redirected {status}": bare(
+            Reason.REDIRECTED, answering(said(status, b"Location: " + secret_url(INSIDE).encode()))
+        )
+        for status in (301, 307)
+    },
+    **{
+        f"rate limited {odd.decode()[:30]!r}": bare(
+            Reason.RATE_LIMITED, answering(said(429, b"Retry-After: " + odd, b"Date: " + EVERYTHING.encode()))
+        )
+        for odd in (EVERYTHING.encode(), b"-1", b"1e400", b"9" * 4000, b"Sun, 99 Nov 99999 99:99:99 GMT", b"")
+    },
+    "no forward proxy": proxy_refusing,
+    "a forward proxy that refuses": proxied(DENIED, answering(said(403))),
+    "a forward proxy that wants another password": proxied(FAILED, echoing(407)),
+    "a forward proxy that fails": proxied(FAILED, answering(said(502))),
+    "a forward proxy that speaks no HTTP": proxied(BROKEN, saying(EVERYTHING.encode() + b"\r\n\r\n")),
+    "a forward proxy that answers itself": proxied(Reason.HTTP_STATUS, echoing(418), scheme="http"),
+}
+"""Each is met over real sockets where there is anybody to meet."""
+
+NO_URLS = {
+    "with user info": secret_url("hooks.example.com", user_info=f"{canaries.USER_INFO}@"),
+    "with white space": secret_url() + f" {canaries.PATH}",
+    "with a backslash": secret_url(f"{canaries.HOST}\\@{canaries.HOST}"),
+    "with a port that is none": secret_url(f"{canaries.HOST}:{canaries.STEM}"),
+    "with a port that is too large": secret_url(f"{canaries.HOST}:65536"),
+    "without a scheme": secret_url().removeprefix("https://"),
+    "with another scheme": secret_url(scheme="ftp"),
+    "without a host": secret_url(""),
+    "with a broken literal": secret_url(f"[{canaries.HOST}]"),
+    "with a label that is too long": secret_url("a" * 64 + canaries.HOST),
+    "with an empty label": secret_url(f"a..{canaries.HOST}"),
+    "that ends in a number": secret_url(f"{canaries.HOST}.0x7f"),
+    "with a host that is no name": secret_url(f"{canaries.HOST}^"),
+    "that is a command": f"curl -H 'Authorization: {canaries.AUTHORIZATION}' {secret_url()}",
+}
+
+
+class Breaking(httpx.AsyncByteStream):
+    """A body that cannot be read."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield EVERYTHING.encode()
+        raise self._error
+
+
+@contextmanager
+def logged(form: str, capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """See to it that nothing is told: not on stderr, not on stdout, not in a record of any library."""
+    capsys.readouterr()
+    with everything_logged("DEBUG", form) as kept:
+        yield
+    printed = capsys.readouterr()
+    assert "target_settled" in printed.err, "all of it is seen"
+    assert_absent("stderr", printed.err)
+    assert_absent("stdout", printed.out)
+    assert_absent("what libraries logged", kept.text)
+
+
+def assert_silent(delivered: Delivered) -> None:
+    """See to it that nothing is told by what came of a delivery, nor by what took part in it."""
+    for told in delivered.told:
+        if isinstance(told, TargetError):
+            for error in chain(told):
+                assert_absent(
+                    f"its {type(error).__name__}", f"{error} {error!r} {error.args!r} {vars(error)}"
+                )
+            assert_absent("its traceback", "".join(traceback.format_exception(told)))
+        elif isinstance(told, Verdict):
+            assert_absent("the verdict", told)
+    receipt = delivered.receipt
+    report = Report(namespace="research", team="report", uid="uid-1", phase="Failed", targets=(receipt,))
+    assert_absent("the record", f"{receipt!r} {receipt} {receipt.to_wire()}")
+    assert_absent("the report", f"{report!r} {report.model_dump_json()}")
+    assert_absent("the metrics", delivered.metrics)
+    for name, shown in delivered.shown.items():
+        assert_absent(f"the repr of the {name}", f"{shown!r} {shown}")
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all that is shown with it."""
+    seen: set[int] = set()
+    latest: BaseException | None = error
+    while latest is not None and id(latest) not in seen:
+        seen.add(id(latest))
+        yield latest
+        latest = latest.__cause__ or (None if latest.__suppress_context__ else latest.__context__)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("meeting", MEETINGS)
+@pytest.mark.parametrize("sender", SENDERS)
+async def test_no_secret_comes_out_whatever_is_met(
+    sender: str, meeting: str, form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, key, others = SENDERS[sender]
+    async with MEETINGS[meeting](tmp_path) as found:
+        hosts = f"127.0.0.1,{canaries.HOST},{INSIDE}"
+        settings = loopback_settings(**{"slack_hosts": hosts, **found.settings})
+        secret = {**others, key: found.url}
+        with logged(form, capsys):
+            delivered = await deliver(spec, secret, settings, attempt_timeout=found.attempt_timeout)
+    assert delivered.receipt.reason is found.reason
+    if found.heads is not None:
+        sent = b"".join(found.heads)
+        assert canaries.PATH.encode() in sent or canaries.HOST.encode() in sent
+    assert_silent(delivered)
+
+
+@pytest.mark.parametrize("value", NO_URLS.values(), ids=NO_URLS)
+@pytest.mark.parametrize("sender", SENDERS)
+async def test_no_secret_comes_out_of_a_url_that_is_none(
+    sender: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, key, others = SENDERS[sender]
+    with faked() as router, logged("json", capsys):
+        settings = loopback_settings(slack_hosts="hooks.example.com")
+        delivered = await deliver(spec, {**others, key: value}, settings)
+        assert not router.calls
+    assert delivered.receipt.reason is Reason.SECRET_INVALID
+    assert_silent(delivered)
+
+
+WRONG_VALUES: dict[str, bytes] = {
+    "two lines": f"{canaries.PATH}\n{canaries.PATH}".encode(),
+    "a control character": f"{canaries.PATH}\x00".encode(),
+    "a reversing mark": f"{canaries.PATH}\u202e".encode(),
+    "no text": b"\xff" + canaries.PATH.encode(),
+    "text in UTF-16": canaries.PATH.encode("utf-16"),
+    "another script": f"ü {canaries.PATH}".encode(),
+}
+
+
+@pytest.mark.parametrize("value", WRONG_VALUES.values(), ids=WRONG_VALUES)
+@pytest.mark.parametrize(
+    ("sender", "wrong"),
+    [(sender, wrong) for sender, (_, key, others) in SENDERS.items() for wrong in (key, *others)],
+)
+async def test_no_secret_comes_out_of_a_secret_that_is_half_wrong(
+    sender: str, wrong: str, value: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, key, others = SENDERS[sender]
+    with faked() as router, logged("json", capsys):
+        settings = loopback_settings(slack_hosts=canaries.HOST)
+        delivered = await deliver(spec, {key: secret_url(), **others, wrong: value}, settings)
+        assert not router.calls
+    assert delivered.receipt.reason is Reason.SECRET_INVALID
+    assert_silent(delivered)
+
+
+async def test_no_secret_comes_out_of_a_secret_without_the_url(capsys: pytest.CaptureFixture[str]) -> None:
+    for spec, _, others in SENDERS.values():
+        with logged("json", capsys):
+            delivered = await deliver(spec, {"uri": secret_url(), **others}, loopback_settings())
+        assert delivered.receipt.reason is Reason.SECRET_KEY_MISSING
+        assert_silent(delivered)
+
+
+def raised() -> list[Exception]:
+    """Make exceptions as libraries may raise them, the text of each holding everything."""
+    request = httpx.Request("POST", secret_url(), headers={"authorization": canaries.AUTHORIZATION})
+    key = ConnectionKey(
+        canaries.HOST, 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
+    )
+    caused = RuntimeError("bare")
+    caused.__cause__ = ValueError(EVERYTHING)
+    return [
+        httpx.ConnectError(EVERYTHING, request=request),
+        httpx.ReadError(EVERYTHING, request=request),
+        httpx.RemoteProtocolError(EVERYTHING, request=request),
+        httpx.UnsupportedProtocol(EVERYTHING, request=request),
+        httpx.InvalidURL(EVERYTHING),
+        aiohttp.InvalidURL(EVERYTHING, EVERYTHING),
+        aiohttp.ClientConnectorError(key, OSError(1, EVERYTHING)),
+        aiohttp.ClientConnectorDNSError(key, OSError(1, EVERYTHING)),
+        aiohttp.ServerDisconnectedError(EVERYTHING),
+        ssl.SSLCertVerificationError(1, EVERYTHING),
+        ssl.SSLError(1, EVERYTHING),
+        OSError(1, EVERYTHING, secret_url()),
+        ValueError(EVERYTHING),
+        UnicodeEncodeError("ascii", EVERYTHING, 0, 1, EVERYTHING),
+        UnicodeDecodeError("ascii", EVERYTHING.encode(), 0, 1, EVERYTHING),
+        KeyError(EVERYTHING),
+        RecursionError(EVERYTHING),
+        RuntimeError(EVERYTHING),
+        ExceptionGroup(EVERYTHING, [ValueError(EVERYTHING)]),
+        caused,
+    ]
+
+
+RAISED = [
+    pytest.param(number, id=f"{type(error).__name__}-{number}") for number, error in enumerate(raised())
 ]
 
 
-def called(met: Any) -> str:
-    return str(met.status_code) if isinstance(met, httpx.Response) else type(met).__name__
-
-
-@pytest.mark.parametrize("met", ANSWERS, ids=called)
+@pytest.mark.parametrize("number", RAISED)
 @pytest.mark.parametrize("sender", SENDERS)
-async def test_no_secret_comes_out_whatever_is_met(sender: str, met: Any) -> None:
-    spec, secret = SENDERS[sender]
-    with everything_logged("DEBUG") as logged, faked() as router:
-        route = router.post(url__regex=f".*{CANARY}.*")
-        if isinstance(met, httpx.Response):
-            route.mock(return_value=met)
-        else:
-            route.mock(side_effect=met)
-        told = await attempt(spec, secret)
+async def test_no_secret_comes_out_of_what_a_library_raises_instead_of_an_answer(
+    sender: str, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, key, others = SENDERS[sender]
+    with faked() as router, logged("json", capsys):
+        route = router.post(url__startswith=f"https://{canaries.HOST}/").mock(side_effect=raised()[number])
+        settings = loopback_settings(slack_hosts=canaries.HOST)
+        delivered = await deliver(spec, {key: secret_url(), **others}, settings)
         assert route.called
-    assert isinstance(told, Verdict | TargetError)
-    assert told.reason in Reason
-    shown = f"{told!r} {told.message} {getattr(told, '__cause__', None)!r}"
-    for hidden in (CANARY, HIDDEN):
-        assert hidden not in shown
-        assert hidden not in logged.text
+    assert delivered.receipt.reason is not Reason.INTERRUPTED
+    assert_silent(delivered)
 
 
+@pytest.mark.parametrize("number", RAISED)
 @pytest.mark.parametrize("sender", SENDERS)
-async def test_no_secret_comes_out_of_a_secret_that_is_half_wrong(sender: str) -> None:
-    spec, secret = SENDERS[sender]
-    for key in secret:
-        for wrong in (f"{CANARY}\n{CANARY}", f"{CANARY}\x00", f"ü {CANARY}"):
-            with everything_logged("DEBUG") as logged, faked() as router:
-                told = await attempt(spec, {**secret, key: wrong})
-                assert not router.calls
-            assert isinstance(told, TargetError)
-            assert told.reason is Reason.SECRET_INVALID
-            assert CANARY not in f"{told!r} {told.message} {logged.text}"
+async def test_no_secret_comes_out_of_what_a_library_raises_in_a_body(
+    sender: str, number: int, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    spec, key, others = SENDERS[sender]
+    error = raised()[number]
+    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
+        why = "a ValueError of a library's passes the door, and is taken for one of ours, whose text is told"
+        request.applymarker(pytest.mark.xfail(reason=why, strict=True))
+    with faked() as router, logged("json", capsys):
+        route = router.post(url__startswith=f"https://{canaries.HOST}/")
+        route.mock(return_value=httpx.Response(200, stream=Breaking(error)))
+        settings = loopback_settings(slack_hosts=canaries.HOST)
+        delivered = await deliver(spec, {key: secret_url(), **others}, settings)
+        assert route.called
+    assert_silent(delivered)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is public, and what holds secrets
+
+
+SPECS = {
+    "delivered": (Reason.DELIVERED, "http://{}/public?{query}#{fragment}"),
+    "with user info": (Reason.INVALID_TARGET, "http://{user}@{}/public?{query}#{fragment}"),
+    "denied": (Reason.EGRESS_DENIED, "http://10.0.0.1/public?{query}#{fragment}"),
+    "unknown": (Reason.CONNECTION_FAILED, "http://public.test/public?{query}#{fragment}"),
+    "another scheme": (Reason.INVALID_TARGET, "ftp://{user}@{}/public?{query}#{fragment}"),
+    "a port that is none": (Reason.INVALID_TARGET, "http://{}1234567/public?{query}#{fragment}"),
+    "two lines": (Reason.INVALID_TARGET, "http://{}/public?{query}\n#{fragment}"),
+    "no object": (Reason.INVALID_TARGET, "//{user}@{}/public?{query}#{fragment}"),
+}
+
+
+@pytest.mark.parametrize("case", SPECS)
+async def test_of_a_url_in_a_spec_all_is_public_up_to_its_path(
+    case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason, form = SPECS[case]
+    async with listening(answering(said(200))) as far:
+        parts = {"query": canaries.QUERY, "fragment": canaries.FRAGMENT, "user": canaries.USER_INFO}
+        spec = {"type": "webhook", "url": form.format(far.authority, **parts)}
+        with logged("json", capsys):
+            delivered = await deliver(spec, {}, loopback_settings())
+    assert delivered.receipt.reason is reason
+    assert_silent(delivered)
+    if reason is not Reason.INVALID_TARGET:
+        assert delivered.receipt.target.endswith("/public")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"type": "webhook", "url": [secret_url()]},
+        {"type": "webhook", "url": {"secretUrl": secret_url()}},
+        {"type": "webhook", "credentialsSecret": secret_url()},
+        {"type": "slack", "credentialsSecret": [canaries.SIGNING_KEY]},
+        {"type": "slack", "credentialsSecret": "keys", "message": {"text": canaries.AUTHORIZATION}},
+        {"type": "email", "to": [{"password": canaries.AUTHORIZATION}]},
+    ],
+)
+async def test_a_value_in_the_wrong_place_is_not_repeated(
+    spec: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with everything_logged("DEBUG") as kept:
+        delivered = await deliver(spec, {}, loopback_settings())
+    assert delivered.receipt.reason is Reason.INVALID_TARGET
+    assert_silent(delivered)
+    assert_absent("the log", capsys.readouterr().err + kept.text)
+
+
+def test_what_holds_secrets_does_not_show_them() -> None:
+    settings = ServiceSettings.load(egress_proxy=proxy_url("proxy.example.com:3128"))
+    shown = (
+        settings,
+        settings.model_dump(),
+        Credentials("keys", {"url": secret_url().encode(), "signing-secret": canaries.SIGNING_KEY.encode()}),
+        Secret({}, {"url": secret_url().encode(), "key": canaries.SIGNING_BYTES}),
+    )
+    for one in shown:
+        assert_absent(f"the repr of {type(one).__name__}", f"{one!r} {one}")
+    assert_absent("the settings as JSON", settings.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    "wrong", ["https://{}@proxy:1", "http://{}@proxy", "{}", "http://{}@:1", "http://{}@p:x"]
+)
+def test_a_proxy_s_password_is_not_repeated_when_its_address_is_refused(wrong: str) -> None:
+    credentials = f"{canaries.PROXY_USER}:{canaries.PROXY_PASSWORD}"
+    with pytest.raises(SettingsError) as caught:
+        ServiceSettings.load(egress_proxy=wrong.format(credentials))
+    for error in chain(caught.value):
+        assert_absent("the error", f"{error} {error!r} {error.args!r}")
+    assert_absent("its traceback", "".join(traceback.format_exception(caught.value)))
