@@ -13,6 +13,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import certifi
@@ -29,6 +30,7 @@ from app.times import parse_http_date, parse_retry_after
 USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
+PROXY_AWAY = "no connection to the forward proxy"
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
 
 
@@ -47,6 +49,8 @@ class HttpClient:
     def __init__(self, settings: ServiceSettings) -> None:
         self.guard = Guard(settings.egress_allow, deny=settings.egress_deny, http=settings.egress_http)
         self._settings = settings
+        proxy = settings.egress_proxy
+        self._proxy_host = urlsplit(proxy.get_secret_value()).hostname if proxy else None
         self._tls = ssl.create_default_context(cafile=certifi.where())
         if settings.egress_ca_file:
             self._tls.load_verify_locations(cafile=settings.egress_ca_file)
@@ -78,7 +82,7 @@ class HttpClient:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, aiohttp.InvalidURL):
             raise ValueError("is no valid URL") from None
         except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than httpx documents
-            raise _translated(error) from None
+            raise _translated(error, self._proxy_host) from None
         try:
             body = await self._head_of_body(response)
         finally:
@@ -101,15 +105,15 @@ class HttpClient:
         proxy, apart = self._settings.egress_proxy, self._settings.egress_no_proxy
         if proxy is None:
             return {}
-        through = AiohttpTransport(
-            # The proxy alone is dialled, and the cluster's owner named it: its address is not judged.
-            client=lambda: self._session(None),
-            verify=self._tls,
-            proxy=httpx.Proxy(proxy.get_secret_value()),
-        )
-        return {"all://": through} | {f"all://*{host.lstrip('.')}": direct for host in apart}
+        url = proxy.get_secret_value()
+        # The proxy alone is dialled, and the cluster's owner named it: its address is not judged. It is told
+        # to aiohttp, since what httpx-aiohttp makes of its credentials is on its way out of aiohttp.
+        through = AiohttpTransport(client=lambda: self._session(None, proxy=url), verify=self._tls)
+        return {"all://": through} | {f"all://*{host.lstrip('*.')}": direct for host in apart}
 
-    def _session(self, factory: aiohttp.SocketFactoryType | None) -> aiohttp.ClientSession:
+    def _session(
+        self, factory: aiohttp.SocketFactoryType | None, *, proxy: str | None = None
+    ) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             # Not the system's resolver: it blocks a thread for each name, there are few of them, and a team
             # that lists names whose servers are silent would take them all.
@@ -121,6 +125,7 @@ class HttpClient:
         )
         return aiohttp.ClientSession(
             connector=connector,
+            proxy=proxy,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
@@ -169,7 +174,7 @@ class _Answer(aiohttp.ClientResponse):
         return self
 
 
-def _translated(error: BaseException) -> TargetError:
+def _translated(error: BaseException, proxy_host: str | None) -> TargetError:
     """Turn whatever the stack below raised into words of ours; its own text may hold the URL."""
     causes: list[BaseException] = []
     cause: BaseException | None = error
@@ -179,6 +184,9 @@ def _translated(error: BaseException) -> TargetError:
     for cause in causes:
         if isinstance(cause, aiohttp.ClientHttpProxyError):
             return _refused_by_proxy(cause.status)
+        # aiohttp does not say whose name it is that does not resolve.
+        if isinstance(cause, aiohttp.ClientConnectorDNSError) and cause.host == proxy_host:
+            return TargetError(Reason.CONNECTION_FAILED, PROXY_AWAY, retryable=True, attempted=True)
         # aiohttp's own error is one of these too, and has no code.
         if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_code"):
             message = f"the receiver's certificate {_CERTIFICATES.get(cause.verify_code, 'is not valid')}"
@@ -223,17 +231,12 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], 
     ((AddressDenied,), Reason.EGRESS_DENIED, NOT_PERMITTED, False),
     ((ssl.CertificateError,), Reason.TLS_FAILED, "the receiver's certificate is not valid", False),
     ((ssl.SSLError, aiohttp.ClientSSLError), Reason.TLS_FAILED, "the TLS handshake failed", False),
+    ((aiohttp.ClientProxyConnectionError,), Reason.CONNECTION_FAILED, PROXY_AWAY, True),
     ((aiohttp.ClientConnectorDNSError,), Reason.CONNECTION_FAILED, "the host name does not resolve", True),
     (
         (aiohttp.ServerTimeoutError, httpx.PoolTimeout, TimeoutError),
         Reason.TIMEOUT,
         "the receiver did not answer in time",
-        True,
-    ),
-    (
-        (aiohttp.ClientProxyConnectionError,),
-        Reason.CONNECTION_FAILED,
-        "no connection to the forward proxy",
         True,
     ),
     (
