@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -33,7 +33,7 @@ def configure(level: str, form: str) -> None:
         if form == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_hide_addresses, *shared],
@@ -58,6 +58,16 @@ def configure(level: str, form: str) -> None:
 def note_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what nobody caught in an event loop; asyncio's own handler shows what tasks and exceptions hold."""
     log.error("uncaught_in_event_loop", what=context.get("message"), exc_info=context.get("exception"))
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes lines to stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the standard library's name
+        """Say that a line could not be written; the standard library shows all that it was to hold."""
+        if record.name != __name__:  # else this line itself cannot be written
+            where = f"{record.pathname}:{record.lineno}"
+            log.error("line_not_written", by=record.name, at=where, exc_info=sys.exc_info())
 
 
 def _show_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
