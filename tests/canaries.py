@@ -49,6 +49,10 @@ PLANTED = (
 )
 
 
+EVERYTHING = " ".join(value.decode() for _, value in PLANTED if value != SIGNING_BYTES)
+"""What a receiver may know, and say."""
+
+
 def assert_absent(output: str, text: Any) -> None:
     """Fail where a canary stands in an output, in any form; bytes are taken as they are, all else as text."""
     views = _views(text if isinstance(text, bytes) else str(text).encode(errors="surrogatepass"))
@@ -59,6 +63,20 @@ def assert_absent(output: str, text: Any) -> None:
 def secret_url(authority: str = HOST, *, scheme: str = "https", user_info: str = "") -> str:
     """Make a URL of which all is secret."""
     return f"{scheme}://{user_info}{authority}/services/{PATH}?{QUERY}#{FRAGMENT}"
+
+
+def telling(status: int, *headers: bytes) -> bytes:
+    """Write an answer that says everything: in its reason phrase, its headers and its body."""
+    told = EVERYTHING.encode()
+    lines = [
+        b"HTTP/1.1 %d %s" % (status, told),
+        b"X-Echo: " + told,
+        b"Set-Cookie: a=" + told,
+        b"WWW-Authenticate: Basic realm=" + told,
+        *headers,
+        b"Content-Length: %d" % len(told),
+    ]
+    return b"\r\n".join([*lines, b"", told])
 
 
 def _sightings(views: list[bytes]) -> Iterator[tuple[str, str, str]]:

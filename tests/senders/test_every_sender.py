@@ -25,18 +25,12 @@ from app.receipts import Report
 from app.senders import build_senders
 from app.settings import ServiceSettings
 from tests import canaries
-from tests.canaries import assert_absent, secret_url
+from tests.canaries import EVERYTHING, assert_absent, secret_url, telling
 from tests.examples import loopback_settings
 from tests.logged import everything_logged
 from tests.posting import named
 from tests.senders.sending import Delivered, deliver, faked, outlets
 from tests.sockets import Bare, Speak, answering, closing, endless, listening, resetting, saying, silent
-
-pytestmark = [
-    # httpx-aiohttp gives aiohttp a proxy's password in the old way; as an error it would hide what is tested.
-    pytest.mark.filterwarnings(f"ignore:{deprecated}:DeprecationWarning")
-    for deprecated in ("BasicAuth is deprecated", "The 'proxy_auth' parameter is deprecated")
-]
 
 SENDERS: dict[str, tuple[dict[str, Any], str, dict[str, str | bytes]]] = {
     # The target, the key of the Secret that holds its URL, and the Secret's other keys.
@@ -49,9 +43,6 @@ SENDERS: dict[str, tuple[dict[str, Any], str, dict[str, str | bytes]]] = {
 }
 INSIDE = f"inside-{canaries.HOST}"
 """A name that leads to an address which is not public."""
-
-EVERYTHING = " ".join(value.decode() for _, value in canaries.PLANTED if value != canaries.SIGNING_BYTES)
-"""What a receiver may know, and say."""
 
 
 async def test_this_suite_knows_every_sender() -> None:
@@ -114,7 +105,7 @@ def certified(reason: Reason, name: str, *, trusted: bool) -> Meeting:
         authority.issue_cert(name).configure_cert(tls)
         authority.cert_pem.write_to_path(str(folder / "authority.pem"))
         settings = {"egress_ca_file": str(folder / "authority.pem")} if trusted else {}
-        async with listening(answering(said(200)), tls) as far:
+        async with listening(answering(telling(200)), tls) as far:
             heads = far.heads if reason is Reason.DELIVERED else None
             yield Met(secret_url(far.authority), reason, settings, heads=heads)
 
@@ -169,20 +160,6 @@ def unused() -> Iterator[str]:
         yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
-def said(status: int, *headers: bytes) -> bytes:
-    """Write an answer that says everything: in its reason phrase, its headers and its body."""
-    told = EVERYTHING.encode()
-    lines = [
-        b"HTTP/1.1 %d %s" % (status, told),
-        b"X-Echo: " + told,
-        b"Set-Cookie: a=" + told,
-        b"WWW-Authenticate: Basic realm=" + told,
-        *headers,
-        b"Content-Length: %d" % len(told),
-    ]
-    return b"\r\n".join([*lines, b"", told])
-
-
 def echoing(status: int) -> Callable[[Bare], Speak]:
     """Send back what came: its first line as the reason phrase, its headers, and all of it as the body."""
 
@@ -206,7 +183,7 @@ def blurting(_: Bare) -> Speak:
     """Answer before anything is asked."""
 
     async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(said(400))
+        writer.write(telling(400))
         await writer.drain()
 
     return talk
@@ -244,27 +221,28 @@ MEETINGS: dict[str, Meeting] = {
     "denied by its name's address": nobody(DENIED, secret_url(INSIDE)),
     "denied since it is http": nobody(DENIED, secret_url(scheme="http"), egress_http=False),
     **{
-        f"answered {status}": bare(Reason.HTTP_STATUS, answering(said(status)))
+        f"answered {status}": bare(Reason.HTTP_STATUS, answering(telling(status)))
         for status in (400, 404, 410, 500)
     },
     **{f"echoed {status}": bare(Reason.HTTP_STATUS, echoing(status)) for status in (400, 403, 599, 999)},
     "echoed 200": bare(Reason.DELIVERED, echoing(200)),
     **{
         f"redirected {status}": bare(
-            Reason.REDIRECTED, answering(said(status, b"Location: " + secret_url(INSIDE).encode()))
+            Reason.REDIRECTED, answering(telling(status, b"Location: " + secret_url(INSIDE).encode()))
         )
         for status in (301, 307)
     },
     **{
         f"rate limited {odd.decode()[:30]!r}": bare(
-            Reason.RATE_LIMITED, answering(said(429, b"Retry-After: " + odd, b"Date: " + EVERYTHING.encode()))
+            Reason.RATE_LIMITED,
+            answering(telling(429, b"Retry-After: " + odd, b"Date: " + EVERYTHING.encode())),
         )
         for odd in (EVERYTHING.encode(), b"-1", b"1e400", b"9" * 4000, b"Sun, 99 Nov 99999 99:99:99 GMT", b"")
     },
     "no forward proxy": proxy_refusing,
-    "a forward proxy that refuses": proxied(DENIED, answering(said(403))),
+    "a forward proxy that refuses": proxied(DENIED, answering(telling(403))),
     "a forward proxy that wants another password": proxied(FAILED, echoing(407)),
-    "a forward proxy that fails": proxied(FAILED, answering(said(502))),
+    "a forward proxy that fails": proxied(FAILED, answering(telling(502))),
     "a forward proxy that speaks no HTTP": proxied(BROKEN, saying(EVERYTHING.encode() + b"\r\n\r\n")),
     "a forward proxy that answers itself": proxied(Reason.HTTP_STATUS, echoing(418), scheme="http"),
 }
@@ -503,7 +481,7 @@ async def test_of_a_url_in_a_spec_all_is_public_up_to_its_path(
     case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reason, form = SPECS[case]
-    async with listening(answering(said(200))) as far:
+    async with listening(answering(telling(200))) as far:
         parts = {"query": canaries.QUERY, "fragment": canaries.FRAGMENT, "user": canaries.USER_INFO}
         spec = {"type": "webhook", "url": form.format(far.authority, **parts)}
         with logged("json", capsys):
