@@ -1,16 +1,19 @@
 """The HTTP API: requests in, reports and problems out. What it promises stands in `openapi/openapi.yaml`."""
 
 import asyncio
+import json
 import math
 import re
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers
@@ -18,9 +21,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.authorize import Authorizer
-from app.cluster import Cluster
+from app.cluster import Caller, Cluster
 from app.dispatcher import Dispatcher
-from app.errors import BodyTooLarge, ClusterError, Malformed, Problem
+from app.errors import BodyTooLarge, ClusterError, Malformed, Problem, Unauthenticated
 from app.events import CompletionEvent, Namespace, TeamName
 from app.metrics import Metrics
 from app.receipts import Report
@@ -109,10 +112,52 @@ def _service(request: Request) -> Service:
     return service
 
 
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+# For the API's description alone: callers are judged before a route's parameters are.
 _bearer = HTTPBearer(auto_error=False, description="A token for the audience `agentteam-delivery`.")
 
 Using = Annotated[Service, Depends(_service)]
-Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+Calling = Annotated[Caller, Depends(_caller)]
+
+
+class StrictRequest(Request):
+    """A request whose JSON must be of one meaning, and of bounded depth."""
+
+    async def json(self) -> Any:
+        """Parse the body.
+
+        Raises:
+            JSONDecodeError: it is no JSON, is nested too deep, names a key twice, or holds NaN or Infinity.
+        """
+        service: Service = self.app.state.service
+        body = (await self.body()).decode()
+        _check_depth(body, service.settings.max_depth)
+        try:
+            return json.loads(body, object_pairs_hook=_unique, parse_constant=_refused)
+        except json.JSONDecodeError:
+            raise
+        except ValueError as error:  # ours, and a number of thousands of digits
+            raise json.JSONDecodeError(str(error).partition(":")[0], "", 0) from None
+
+
+class CallersRoute(APIRoute):
+    """A route for callers that are known: who it is comes first, before anything of the body is read."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, behind the question who calls."""
+        handle = super().get_route_handler()
+
+        async def handle_caller(request: Request) -> Response:
+            authorizer = _service(request).authorizer
+            address = request.client.host if request.client else ""
+            request.state.caller = await authorizer.authenticate(_token(request), address)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return handle_caller
 
 
 def _only_known_parameters(request: Request) -> None:
@@ -131,7 +176,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "The body is too large.",
         422: "Malformed.",
         500: "The ledger is not kept, or refused, so that nothing was sent; or an internal error.",
-        503: "Too busy, draining, or the Kubernetes API is away.",
+        503: "Too busy, asked too often, draining, or the Kubernetes API is away.",
     }
     content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     answers: dict[int | str, dict[str, Any]] = {}
@@ -145,9 +190,10 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 router = APIRouter()
+callers = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
 
 
-@router.post(
+@callers.post(
     "/deliveries",
     operation_id="deliver",
     tags=["deliveries"],
@@ -167,7 +213,7 @@ async def deliver(  # noqa: PLR0913  # what the request consists of
     event: CompletionEvent,
     response: Response,
     service: Using,
-    bearer: Bearer,
+    caller: Calling,
     *,
     prefer: Annotated[
         str | None, Header(description="`respond-async`, or `wait=N` seconds (RFC 7240).")
@@ -179,7 +225,7 @@ async def deliver(  # noqa: PLR0913  # what the request consists of
         raise Malformed("dryRun is not available in this version; nothing was sent")
     if event.test:
         raise Malformed("test is not available in this version; nothing was sent")
-    await service.authorizer.authorize(_token(bearer), "create", event.namespace, event.team)
+    await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     dispatch = await service.dispatcher.dispatch(event)
     await dispatch.wait(_patience(prefer, service.settings.waits))
     report = dispatch.report()
@@ -189,16 +235,16 @@ async def deliver(  # noqa: PLR0913  # what the request consists of
     return report
 
 
-@router.get(
+@callers.get(
     "/deliveries/{namespace}/{team}",
     operation_id="readDelivery",
     tags=["deliveries"],
     summary="Read what is on record of a team's delivery",
     responses=_problems(401, 403, 404, 422, 503),
 )
-async def read_delivery(namespace: Namespace, team: TeamName, service: Using, bearer: Bearer) -> Report:
+async def read_delivery(namespace: Namespace, team: TeamName, service: Using, caller: Calling) -> Report:
     """Read the record from the team's status; a team with none yet is `Pending`, without targets."""
-    await service.authorizer.authorize(_token(bearer), "get", namespace, team)
+    await service.authorizer.authorize(caller, "get", namespace, team)
     return await service.dispatcher.read(namespace, team)
 
 
@@ -267,6 +313,7 @@ class BodyLimit:
 
 def install(app: FastAPI, *, max_body: int) -> None:
     """Add the routes, bound what is read, and make every error a problem document."""
+    app.include_router(callers)
     app.include_router(router)
     app.add_middleware(BodyLimit, limit=max_body)
     app.add_exception_handler(Problem, _answer_problem)
@@ -294,8 +341,35 @@ def _described(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _token(bearer: HTTPAuthorizationCredentials | None) -> str | None:
-    return bearer.credentials if bearer else None
+def _token(request: Request) -> str | None:
+    """Return the bearer token (RFC 6750, section 2.1); None where there is none, or more than one."""
+    headers = request.headers.getlist("authorization")
+    scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+
+
+def _check_depth(body: str, most: int) -> None:
+    if body.count("[") + body.count("{") <= most:
+        return
+    depth = 0
+    for piece in _STRUCTURE.finditer(body):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(piece[0], 0)
+        if depth > most:
+            raise json.JSONDecodeError(f"it is nested deeper than {most}", "", 0)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("an object names a key twice")
+    return document
+
+
+def _refused(_: str) -> None:
+    raise ValueError("NaN and Infinity are no numbers of JSON")
 
 
 def _patience(prefer: str | None, limit: float) -> float:
@@ -309,6 +383,8 @@ def _patience(prefer: str | None, limit: float) -> float:
 
 def _answer(details: ProblemDetails, retry_after: float | None = None) -> JSONResponse:
     headers = {} if retry_after is None else {"retry-after": str(max(1, math.ceil(retry_after)))}
+    if details.status == Unauthenticated.status:
+        headers["www-authenticate"] = "Bearer"  # RFC 6750, section 3
     return JSONResponse(
         details.model_dump(exclude_none=True), details.status, headers, media_type=PROBLEM_JSON
     )
@@ -342,7 +418,7 @@ async def _answer_validation(_: Request, error: Exception) -> JSONResponse:
 def _sentence(item: dict[str, Any]) -> str:
     """Name the field and what it should be; never the value that was given."""
     if item["type"] == "json_invalid":
-        return "the body is not valid JSON"
+        return f"the body is not valid JSON: {item['ctx']['error']}"[:300]
     where, *path = item["loc"]
     field = ".".join(str(part) for part in path) or str(where)
     hints = {

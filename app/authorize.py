@@ -1,42 +1,197 @@
-"""Who may ask: the one question that the API puts before it does anything for a caller."""
+"""Who may ask: Kubernetes is put the question, before anything is done for a caller.
 
-from typing import Literal, Protocol
+TokenReview says who bears a token, SubjectAccessReview whether they have the right: `create`, or `get` for
+reading, on the virtual subresource `agentteams/delivery` of the team. Answers are remembered for a short
+time, by a hash of the token. Where the API server does not answer, nobody is let in.
+"""
 
-from app.errors import SettingsError
+import asyncio
+import hashlib
+import secrets
+import shlex
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from cachetools import TLRUCache
+
+from app.cluster import Caller, Cluster
+from app.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    ClusterError,
+    ClusterUnavailable,
+    Forbidden,
+    Unauthenticated,
+)
+from app.rates import RateLimit
 from app.settings import ServiceSettings
+from app.teams import PLURAL
+from app.times import steady
 
 Verb = Literal["create", "get"]
+Answer = TypeVar("Answer")
+
+REMEMBERED = 10_000  # answers; the one that was needed longest ago is forgotten first
+REFUSAL_REMEMBERED = 2.0  # seconds: who is granted a right need not wait long for it
+REVIEWS = 32  # under way at once, so that a flood of tokens that nobody knows does not reach the API server
+RETRY_SOON = 1.0  # seconds
+RETRY_LATER = 30.0  # seconds: somebody has to grant the service a right first
+ANYBODY = Caller("anybody")
 
 
 class Authorizer(Protocol):
-    """Judges callers by the token they bear."""
+    """Judges callers by the token they bear, and keeps each to its rate."""
 
-    async def authorize(self, token: str | None, verb: Verb, namespace: str, team: str) -> None:
-        """Return when the caller may do this to the team's delivery.
+    async def authenticate(self, token: str | None, address: str) -> Caller:
+        """Return who calls.
 
         Raises:
             Unauthenticated: nobody knows the caller.
+            RateLimited: the caller asks too often.
+            ClusterUnavailable: it cannot be told now.
+        """
+        ...
+
+    async def authorize(self, caller: Caller, verb: Verb, namespace: str, team: str) -> None:
+        """Return when the caller may do this to the team's delivery, whether there is such a team or not.
+
+        Raises:
             Forbidden: the caller lacks the right.
+            ClusterUnavailable: it cannot be told now.
         """
         ...
 
 
 class AllowAll:
-    """`AUTH=none`: everybody who reaches the port may."""
+    """`AUTH=none`: everybody who reaches the port may, each address at its rate."""
 
-    async def authorize(self, token: str | None, verb: Verb, namespace: str, team: str) -> None:
+    def __init__(self, rate: RateLimit) -> None:
+        self._rate = rate
+
+    async def authenticate(self, token: str | None, address: str) -> Caller:
+        """Return that it is anybody."""
+        del token
+        self._rate.admit(address)
+        return ANYBODY
+
+    async def authorize(self, caller: Caller, verb: Verb, namespace: str, team: str) -> None:
         """Return."""
 
 
-def build_authorizer(settings: ServiceSettings) -> Authorizer:
-    """Return the authorizer that the settings ask for.
+class KubernetesAuthorizer:
+    """`AUTH=kubernetes`: whom the API server knows and grants the right."""
 
-    Raises:
-        SettingsError: it is not there; nobody is let in by accident.
+    def __init__(self, settings: ServiceSettings, cluster: Cluster, rate: RateLimit) -> None:
+        self._cluster = cluster
+        self._group = settings.api_group
+        self._audience = settings.audience
+        self._rate = rate
+        self._key = secrets.token_bytes(32)
+        self._callers: Recent[Caller | None] = Recent(settings.auth_cache)
+        self._rights: Recent[bool] = Recent(settings.auth_cache)
+
+    async def authenticate(self, token: str | None, address: str) -> Caller:
+        """Ask TokenReview, for the service's own audience."""
+        if not token:
+            raise Unauthenticated(f"send `Authorization: Bearer …` with a token {self._hint}")
+        known = hashlib.blake2b(token.encode(), key=self._key).digest()
+        if known not in self._callers:
+            # By address, since nobody knows yet who it is; and before the API server is troubled with it.
+            self._rate.admit(f"address {address}")
+        caller = await self._asked(self._callers, known, lambda: self._cluster.review(token, self._audience))
+        if caller is None:
+            raise Unauthenticated(f"the token is not valid here, or no longer; send one {self._hint}")
+        self._rate.admit(f"caller {caller.name}")
+        return caller
+
+    async def authorize(self, caller: Caller, verb: Verb, namespace: str, team: str) -> None:
+        """Ask SubjectAccessReview."""
+        question = (caller, verb, namespace, team)
+        if not await self._asked(self._rights, question, lambda: self._cluster.allows(*question)):
+            raise Forbidden(
+                f"{caller.name} may not {verb} {PLURAL}/delivery of {self._group} in namespace {namespace};"
+                f" who may grant it types: {self._grant(caller, verb, namespace)}"
+            )
+
+    async def _asked(
+        self, recent: "Recent[Answer]", question: Hashable, ask: Callable[[], Coroutine[Any, Any, Answer]]
+    ) -> Answer:
+        try:
+            return await recent.answer(question, ask)
+        except AccessDenied:
+            raise ClusterUnavailable(
+                "the service may not ask the Kubernetes API who its callers are and what they may; grant its"
+                " account create on tokenreviews and subjectaccessreviews, as system:auth-delegator does",
+                retry_after=RETRY_LATER,
+            ) from None
+        except ClusterError as error:
+            wait = error.retry_after if isinstance(error, ApiUnavailable) else None
+            raise ClusterUnavailable(
+                f"callers cannot be told now: {error}", retry_after=wait or RETRY_SOON
+            ) from None
+
+    @property
+    def _hint(self) -> str:
+        return (
+            f"for audience {self._audience}, as `kubectl create token NAME --audience={self._audience}` makes"
+        )
+
+    def _grant(self, caller: Caller, verb: Verb, namespace: str) -> str:
+        """Return the commands that grant the right, on one line."""
+        role = f"agentteam-delivery-{'reader' if verb == 'get' else 'caller'}"
+        where = f"-n {namespace}"
+        what = f"--verb={verb} --resource={PLURAL}.{self._group}/delivery"
+        account = caller.name.removeprefix("system:serviceaccount:")
+        whom = f"--user={caller.name}" if account == caller.name else f"--serviceaccount={account}"
+        binding = f"{role}-{hashlib.sha256(caller.name.encode()).hexdigest()[:8]}"
+        return (
+            f"kubectl create role {role} {where} {what};"
+            f" kubectl create rolebinding {binding} {where} --role={role} {shlex.quote(whom)}"
+        )
+
+
+class Recent(Generic[Answer]):
+    """Answers that hold for some seconds from when they were asked for; nothing is asked twice at a time.
+
+    What is empty (nobody, no) holds for `REFUSAL_REMEMBERED`, a failure not at all.
     """
-    if settings.auth == "none":
-        return AllowAll()
-    raise SettingsError(
-        "DELIVERY_AUTH=kubernetes is not available in this version; set DELIVERY_AUTH=none, and let nobody"
-        " but trusted callers reach the port"
-    )
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._answers: TLRUCache[Hashable, asyncio.Task[Answer]] = TLRUCache(
+            REMEMBERED, self._until, timer=steady
+        )
+        self._asking: set[asyncio.Task[Answer]] = set()
+
+    def __contains__(self, question: Hashable) -> bool:
+        return question in self._answers
+
+    async def answer(self, question: Hashable, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Return the answer, as it is remembered or asked for anew."""
+        task = self._answers.get(question)
+        if task is None:
+            if len(self._asking) >= REVIEWS:
+                raise ApiUnavailable("too many callers are being looked up", retry_after=RETRY_SOON)
+            task = self._answers[question] = asyncio.create_task(ask())
+            self._asking.add(task)
+            task.add_done_callback(lambda done: self._answered(question, done))
+        # Shielded: a caller that goes away does not take the answer from the others.
+        return await asyncio.shield(task)
+
+    def _answered(self, question: Hashable, task: asyncio.Task[Answer]) -> None:
+        self._asking.discard(task)
+        if self._answers.get(question) is not task:
+            return
+        if task.cancelled() or task.exception():
+            del self._answers[question]
+        elif not task.result():
+            self._answers[question] = task  # its time is set anew
+
+    def _until(self, _: Hashable, task: asyncio.Task[Answer], now: float) -> float:
+        return now + (REFUSAL_REMEMBERED if task.done() and not task.result() else self._seconds)
+
+
+def build_authorizer(settings: ServiceSettings, cluster: Cluster) -> Authorizer:
+    """Return the authorizer that the settings ask for."""
+    rate = RateLimit(settings.rate_limit)
+    return AllowAll(rate) if settings.auth == "none" else KubernetesAuthorizer(settings, cluster, rate)

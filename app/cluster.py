@@ -1,4 +1,4 @@
-"""The only door to the Kubernetes API: read a team, write its record, read a Secret.
+"""The only door to the Kubernetes API: read a team, write its record, read a Secret, ask about a caller.
 
 What the client library raises, and what the API server answers, is translated here into our own errors.
 """
@@ -15,7 +15,15 @@ from typing import Any
 
 import aiohttp
 from kubernetes_asyncio import config
-from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api, CustomObjectsApi, VersionApi
+from kubernetes_asyncio.client import (
+    ApiClient,
+    AuthenticationV1Api,
+    AuthorizationV1Api,
+    Configuration,
+    CoreV1Api,
+    CustomObjectsApi,
+    VersionApi,
+)
 
 from app.errors import (
     AccessDenied,
@@ -60,6 +68,16 @@ class Secret:
     values: Mapping[str, bytes] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who bears a token, as the API server knows them."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
 @asynccontextmanager
 async def connect() -> AsyncIterator[ApiClient]:
     """Yield an API client: in-cluster, else what `KUBECONFIG` names.
@@ -91,6 +109,8 @@ class Cluster:
         self._objects = CustomObjectsApi(api)
         self._core = CoreV1Api(api)
         self._version = VersionApi(api)
+        self._authentication = AuthenticationV1Api(api)
+        self._authorization = AuthorizationV1Api(api)
         self._group = group
         self._timeout = timeout  # seconds a request
 
@@ -142,6 +162,65 @@ class Cluster:
             return Secret(dict(labels), values)
         except (AttributeError, TypeError, ValueError):
             raise Rejected("the API server's answer holds no data that can be read") from None
+
+    async def review(self, token: str, audience: str) -> Caller | None:
+        """Ask who bears a token that was made for this audience; None: nobody that the API server knows.
+
+        https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
+
+        Raises:
+            ClusterError: any of its kinds.
+        """
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        answer, _ = await self._call(self._authentication.create_token_review, review)
+        status = answer.get("status") or {}
+        # An API server that does not know audiences names none, and has not looked for whom the token is.
+        if status.get("authenticated") is not True or audience not in (status.get("audiences") or ()):
+            return None
+        user = status.get("user") or {}
+        if not user.get("username"):
+            return None
+        extra = (user.get("extra") or {}).items()
+        return Caller(
+            str(user["username"]),
+            str(user.get("uid") or ""),
+            tuple(user.get("groups") or ()),
+            tuple((key, tuple(values)) for key, values in extra),
+        )
+
+    async def allows(self, caller: Caller, verb: str, namespace: str, team: str) -> bool:
+        """Ask whether a caller may do this to the delivery of a team, which need not exist.
+
+        https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subject-access-review-v1/
+
+        Raises:
+            ClusterError: any of its kinds.
+        """
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": caller.name,
+                "uid": caller.uid,
+                "groups": list(caller.groups),
+                "extra": {key: list(values) for key, values in caller.extra},
+                "resourceAttributes": {
+                    "group": self._group,
+                    "version": VERSION,
+                    "resource": PLURAL,
+                    "subresource": "delivery",
+                    "namespace": namespace,
+                    "name": team,
+                    "verb": verb,
+                },
+            },
+        }
+        answer, _ = await self._call(self._authorization.create_subject_access_review, review)
+        return (answer.get("status") or {}).get("allowed") is True
 
     async def ping(self) -> None:
         """Ask the API server for its version.

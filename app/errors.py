@@ -16,6 +16,7 @@ DeliveryError
 │   ├── LedgerNotKept           500
 │   ├── LedgerRefused           500
 │   ├── TooBusy                 503
+│   ├── RateLimited             503
 │   ├── Draining                503
 │   └── ClusterUnavailable      503
 ├── ClusterError                what the Kubernetes API said
@@ -135,6 +136,12 @@ class TooBusy(Problem):
     """As many events in flight as are allowed."""
 
     slug, status, title = "too-busy", 503, "Too busy"
+
+
+class RateLimited(Problem):
+    """The caller asks more often than each may."""
+
+    slug, status, title = "rate-limited", 503, "Too many requests"
 
 
 class Draining(Problem):

@@ -32,7 +32,6 @@ def create_app(
         SettingsError: the settings cannot be used.
     """
     settings = settings or ServiceSettings.load()
-    authorizer = build_authorizer(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -42,6 +41,7 @@ def create_app(
             door = await stack.enter_async_context(open_cluster(settings)) if cluster is None else cluster
             outlets = senders if senders is not None else build_senders(settings, http)
             dispatcher = Dispatcher(settings, door, outlets, metrics)
+            authorizer = build_authorizer(settings, door)
             app.state.service = api.Service(settings, door, dispatcher, authorizer, metrics)
             if settings.auth == "none":
                 log.warning(

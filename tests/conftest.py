@@ -11,6 +11,8 @@ from tests.harness.cluster import Cluster, prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.real_cluster import SCRIPT, RealCluster, run
 
+KUBECTL = Path(__file__).parent / "harness/kubectl"
+
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Where CI needs a real API, have it before the first test and its timeout begin."""
@@ -37,6 +39,17 @@ async def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         pytest.skip("no kube-apiserver: set KUBEBUILDER_ASSETS or run tests/harness/apiserver build")
     async with RealCluster() as server, prepared(server, tmp_path_factory.mktemp("real")) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Path:
+    """Find a kubectl; CI fetches it."""
+    verb = "fetch" if os.environ.get("CI") == "true" else "find"
+    tools = subprocess.run([KUBECTL, verb], check=False, stdout=subprocess.PIPE, text=True)
+    if tools.returncode and verb == "find":
+        pytest.skip("no kubectl and helm: install them, or run tests/harness/kubectl fetch")
+    assert tools.returncode == 0, "CI runs no suite without a kubectl; what is amiss stands above"
+    return Path(tools.stdout.strip(), "kubectl")
 
 
 @pytest.fixture(params=["fake", "real"])

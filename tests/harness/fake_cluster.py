@@ -1,8 +1,9 @@
 """A small Kubernetes API over real HTTP, true to the real one in what this project relies on.
 
 It keeps namespaces, Secrets, Events, CRDs and the custom resources these define: with schemas, status
-subresources, optimistic concurrency, lists in pages, and watches. What it cannot do (JSON patch, server-side
-apply, selectors, dry runs) it refuses. One contract suite runs against it and against a real API server.
+subresources, optimistic concurrency, lists in pages, and watches; and it reviews tokens and rights. What it
+cannot do (JSON patch, server-side apply, selectors, dry runs) it refuses. One contract suite runs against it
+and against a real API server.
 
 As a process: python -m tests.harness.fake_cluster --kubeconfig PATH
 """
@@ -23,6 +24,7 @@ from aiohttp import web
 
 from tests.harness.fake_api import FakeApi, Refused, Resource
 from tests.harness.processes import until_stopped
+from tests.harness.reviews import Reviews
 from tests.harness.store import Document, place
 
 BOOKMARK_EVERY = 60.0
@@ -44,6 +46,7 @@ class FakeCluster:
         self.latency = latency  # seconds by which every answer is late
         self.token = secrets.token_hex(16)
         self.api = FakeApi()
+        self.reviews = Reviews()
         self.requests: list[tuple[str, str]] = []  # (method, path) as they came; a watch counts as WATCH
         self.intercept: Intercept | None = None  # answers a request itself, delays it, or passes with None
         self._watches = 0  # the round of watches now running; a watch of an earlier round ends
@@ -118,6 +121,10 @@ class FakeCluster:
             return web.Response(text="ok")
         if request.path in {"/version", "/version/"}:
             return web.json_response({"major": "1", "minor": "36", "gitVersion": "v1.36.0-fake"})
+        if request.method == "POST":
+            review = self.reviews.answer(request.path, await _document(request))
+            if review is not None:
+                return web.json_response(review, status=201)
         address = ADDRESS.fullmatch(request.path)
         resource = address and self.api.resource(
             address["group"] or "", address["version"], address["plural"]

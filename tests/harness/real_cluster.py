@@ -46,6 +46,11 @@ class RealCluster:
         await run("down", self._folder.name)
         self._folder.cleanup()
 
+    @property
+    def signing_key(self) -> Path:
+        """With which it signs the tokens of service accounts."""
+        return Path(self._folder.name, "sa.key")
+
     def kubeconfig(self, path: Path) -> Path:
         """Write the kubeconfig of the cluster's admin."""
         shutil.copy(self._kubeconfig, path)

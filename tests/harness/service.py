@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
@@ -74,6 +75,7 @@ class Program:
     raw: list[str] = field(default_factory=list)
     covered: bool = True  # False where its speed or size is measured
     port: int = 0
+    tls: ssl.SSLContext | None = None  # whom a caller trusts, where the port has TLS
     process: Process | None = None
     _reading: asyncio.Task[None] | None = None
 
@@ -102,7 +104,7 @@ class Program:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -152,7 +154,7 @@ class Service(Program):
     """`agentteam-delivery serve` on a port of its own."""
 
     def __init__(self, kubeconfig: Path | None, **settings: object) -> None:
-        settings = {"auth": "none", "port": 0, "backoff_initial": 0.05, **settings}
+        settings = {"auth": "none", "port": 0, "backoff_initial": 0.05, "rate_limit": 100_000, **settings}
         super().__init__("serve", kubeconfig, settings, started="serving")
 
     async def start(self) -> None:
@@ -168,7 +170,7 @@ class Service(Program):
         """Make one request, on a connection of its own."""
         async with (
             aiohttp.ClientSession() as session,
-            session.request(method, self.url + path, **kwargs) as response,
+            session.request(method, self.url + path, ssl=self.tls or True, **kwargs) as response,
         ):
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status, headers, await response.read())

@@ -96,17 +96,6 @@ async def test_not_ready_while_the_kubernetes_api_is_away_and_503_says_when_to_a
         assert (await service.request("GET", "/healthz")).status == 200
 
 
-async def test_nothing_is_ever_accepted_without_authentication_by_accident(
-    fake_cluster: Cluster[FakeCluster],
-) -> None:
-    async with Service(fake_cluster.kubeconfig) as service:
-        [warning] = service.logged("callers_not_authenticated")
-        assert warning["level"] == "warning"
-    code, said = await refused(fake_cluster.kubeconfig, auth="kubernetes")
-    assert code == 2
-    assert "DELIVERY_AUTH" in said
-
-
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -114,6 +103,8 @@ async def test_nothing_is_ever_accepted_without_authentication_by_accident(
         pytest.param({"attempt_timeout": "61"}, "DELIVERY_ATTEMPT_TIMEOUT is longer than", id="budget"),
         pytest.param({"egress_allow": "10.0.0.0/40"}, "DELIVERY_EGRESS_ALLOW", id="cidr"),
         pytest.param({"log_level": "loud"}, "DELIVERY_LOG_LEVEL", id="level"),
+        pytest.param({"auth": "none", "host": "::"}, "DELIVERY_AUTH=none on DELIVERY_HOST=::", id="anybody"),
+        pytest.param({"host": "::"}, "bearer tokens would cross the network in the clear", id="plain"),
     ],
 )
 async def test_settings_that_cannot_hold_end_the_process_with_a_sentence(
