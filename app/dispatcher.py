@@ -371,6 +371,7 @@ class Dispatcher:
             metrics=self._metrics,
             ends=accepted.read.asked + self._settings.claim_life.total_seconds() - CLOCK_STEP,
             now=lambda: accepted.claimed.now,
+            max_message=self._settings.max_message,
         )
         self._recorders.add(recorder)
         if self.draining:

@@ -41,6 +41,7 @@ class Fanout:
     metrics: Metrics
     ends: float  # on the pace's clock; no attempt may last beyond it
     now: Callable[[], datetime]  # the API server's time, for stamps
+    max_message: int  # characters of a notice's text
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
     picked: dict[str | None, tuple[Artifact, ...]] = field(default_factory=dict)
 
@@ -135,6 +136,7 @@ class Delivery:
             message_id=self._receipt.id or "",
             event=fanout.event,
             phase=fanout.phase,
+            most=fanout.max_message,
         )
 
     def receipt(self, tried: Tried) -> Receipt:

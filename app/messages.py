@@ -11,9 +11,6 @@ from app.targets import Target, shortened
 from app.teams import AgentTeam
 
 DEFAULT_MESSAGE = "Team {team} in {namespace} finished: {phase}."
-MESSAGE_LIMIT = 40_000
-"""Characters of a notice's text: many placeholders of a long list would make gigabytes of it."""
-
 # https://docs.slack.dev/reference/block-kit/blocks
 HEADER_LIMIT = 150
 SECTION_LIMIT = 3_000
@@ -39,8 +36,9 @@ def compose(  # noqa: PLR0913  # all that a message is made of
     message_id: str,
     event: str,
     phase: str,
+    most: int,
 ) -> Envelope:
-    """Put together what is sent to one target; `artifacts` are those that it picks."""
+    """Put together what is sent to one target: `artifacts` that it picks, `most` characters of text."""
     facts = dict(_facts(team))
     values = {
         "team": team.name,
@@ -49,21 +47,26 @@ def compose(  # noqa: PLR0913  # all that a message is made of
         "artifacts": ", ".join(artifact["name"] for artifact in artifacts),
         **{label.lower(): value for label, value in facts.items()},
     }
-    message = fill(target.message or DEFAULT_MESSAGE, values)
+    message = fill(target.message or DEFAULT_MESSAGE, values, most)
     return Envelope(
         id=message_id,
         event=event,
         team=team.name,
         namespace=team.namespace,
         phase=phase,
-        message=message if message.strip() else fill(DEFAULT_MESSAGE, values),  # Slack refuses a blank text
+        message=message
+        if message.strip()
+        else fill(DEFAULT_MESSAGE, values, most),  # Slack refuses a blank text
         artifacts=artifacts,
         facts=tuple(facts.items()),
     )
 
 
-def fill(template: str, values: dict[str, str], limit: int = MESSAGE_LIMIT) -> str:
-    """Fill named placeholders; unknown ones and stray braces stay as they are, and nothing is evaluated."""
+def fill(template: str, values: dict[str, str], limit: int) -> str:
+    """Fill named placeholders; unknown ones and stray braces stay as they are, and nothing is evaluated.
+
+    It stops at `limit` characters: many placeholders of a long list would make gigabytes.
+    """
     pieces, length, end = [], 0, 0
     for match in _PLACEHOLDER.finditer(template):
         piece = template[end : match.start()] + values.get(match[1], match[0])

@@ -29,6 +29,9 @@ RUN = {
 }
 
 
+MOST = 40_000  # characters of a notice's text, as by default
+
+
 def composed(status: dict[str, Any] | None = None, name: str = "report", **target: Any) -> Envelope:
     """Compose the notice of a team with this status for a webhook with these fields."""
     (hook,) = read_targets([{"type": "webhook", "url": "https://hooks.example.com", **target}])
@@ -41,6 +44,7 @@ def composed(status: dict[str, Any] | None = None, name: str = "report", **targe
         message_id="msg_1",
         event="team.completed",
         phase="Completed",
+        most=MOST,
     )
 
 
@@ -84,13 +88,22 @@ TEMPLATES = [
 
 @pytest.mark.parametrize(("template", "text"), TEMPLATES)
 def test_only_named_placeholders_are_filled_and_nothing_is_evaluated(template: str, text: str) -> None:
-    assert fill(template, VALUES) == text
+    assert fill(template, VALUES, MOST) == text
 
 
 @unhurried
 @given(st.text("{}te am!.[]", max_size=60))
 def test_no_template_whatsoever_brings_anybody_down(template: str) -> None:
-    assert fill(template, {}) == template
+    assert fill(template, {}, MOST) == template
+
+
+@pytest.mark.parametrize("limit", [1, 10, 4_999, 5_000])
+def test_a_text_is_no_longer_than_it_may_be(limit: int) -> None:
+    for template in ("x" * 5_001, "{team}" * 2_000, "{nobody}" * 2_000):
+        text = fill(template, VALUES, limit)
+        assert len(text) == limit
+        assert text.endswith("…")
+    assert fill("x" * limit, VALUES, limit) == "x" * limit
 
 
 def test_every_placeholder_has_its_value() -> None:

@@ -1,4 +1,4 @@
-"""What is relied on of the two review APIs, on a real server and on the fake: who calls, and what they may."""
+"""What is relied on of the review APIs, on a real server and on the fake: who calls, and what they may."""
 
 from typing import Any
 

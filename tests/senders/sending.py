@@ -147,6 +147,7 @@ async def deliver(
             metrics=metrics,
             ends=steady() + 60,
             now=lambda: NOW,
+            max_message=settings.max_message,
         )
         await fanout.send(planned.claims, receipts.append)
     (receipt,) = receipts
