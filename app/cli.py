@@ -1,22 +1,15 @@
 """The command line: `agentteam-delivery serve`, `watch`, `version`."""
 
 import asyncio
-import contextlib
-import resource
-import signal
-import socket
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version as installed
 
 import structlog
 import typer
-import uvicorn
 import uvloop
 import yaml
-from fastapi import FastAPI
 
-from app import logs
+from app import logs, server
 from app.cluster import connect, open_cluster
 from app.errors import SettingsError
 from app.main import create_app
@@ -29,8 +22,6 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-LINGERING = 2  # seconds after a drain for callers that neither end their request nor read their answer
 
 
 @cli.command()
@@ -74,72 +65,19 @@ def main() -> None:
         sys.exit(1)
 
 
-class Server(uvicorn.Server):
-    """uvicorn, with its signals left to us: it would close the port at once and die by the signal."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture nothing."""
-        yield
-
-
 async def _serve(settings: ServiceSettings) -> None:
     asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
-    _raise_file_limit()
     async with open_cluster(settings) as cluster:
-        await _run(create_app(settings, cluster=cluster), settings)
+        app = create_app(settings, cluster=cluster)
 
+        async def drain() -> None:
+            await app.state.service.dispatcher.drain()
 
-async def _run(app: FastAPI, settings: ServiceSettings) -> None:
-    """Serve until told to stop; then answer 503 while what is in flight finishes, and only then close."""
-    server = Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=LINGERING,
-        )
-    )
-    listener = _listen(settings)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    host, port = listener.getsockname()[:2]
-    log.info("serving", host=host, port=port)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if server.started and not serving.done():
-        log.info("draining", seconds=settings.drains)
-        try:
-            async with asyncio.timeout(settings.drains):
-                await app.state.service.dispatcher.drain()
-        except TimeoutError:
-            log.warning("drain_cut_short", seconds=settings.drains)
+        def abandon() -> None:
             app.state.service.dispatcher.abandon()
-    server.should_exit = True
-    await serving
-    if not server.started:
-        raise typer.Exit(1)
-    log.info("stopped")
 
-
-def _raise_file_limit() -> None:
-    """Ask for as many open files as may be had: each connection is one, and shells give out few."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _listen(settings: ServiceSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-    except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise SettingsError(f"cannot listen on {where} ({error.strerror}); set DELIVERY_PORT") from None
+        if not await server.run(app, settings, drain=drain, abandon=abandon):
+            raise typer.Exit(1)
 
 
 async def _watch(settings: WatcherSettings) -> None:

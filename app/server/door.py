@@ -1,0 +1,95 @@
+"""The port: accepts connections, with a TLS handshake where there is a certificate."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+
+import structlog
+
+from app.server.protocol import LINGERING
+from app.server.tls import Certificate
+from app.server.waiting import WaitingRoom
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 64  # connections that are accepted before anything else has its turn
+OUT_OF_FILES = 0.1  # seconds until accepting is tried again
+
+
+class Door:
+    """Accepts on one listening socket.
+
+    asyncio's own server takes one TLS context for good, knows no connection before its handshake is over,
+    and (in uvloop) drops whoever is at the door when file descriptors run out.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        certificate: Certificate | None,
+        room: WaitingRoom,
+        *,
+        handshake_timeout: float,
+    ) -> None:
+        self._listener = listener
+        self._certificate = certificate
+        self._room = room
+        self._handshake_timeout = handshake_timeout  # seconds
+        self._greeting: set[asyncio.Task[None]] = set()
+        self._again: asyncio.TimerHandle | None = None
+
+    def open(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+        """Accept from now on; each connection gets a protocol of its own."""
+        self._loop = asyncio.get_running_loop()
+        self._protocol = protocol
+        self._listener.setblocking(False)  # noqa: FBT003  # the standard library's signature
+        self._listen()
+
+    def close(self) -> None:
+        """Accept no more, and give up handshakes under way."""
+        self._loop.remove_reader(self._listener)
+        if self._again is not None:
+            self._again.cancel()
+        self._listener.close()
+        for task in self._greeting:
+            task.cancel()
+
+    def _listen(self) -> None:
+        self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+                return
+            except OSError as error:  # out of file descriptors or of memory: accept(2)
+                log.warning("accept_failed", error=error.strerror)
+                self._room.push_out_oldest()
+                self._loop.remove_reader(self._listener)
+                self._again = self._loop.call_later(OUT_OF_FILES, self._listen)
+                return
+            task = self._loop.create_task(self._greet(connection))
+            self._greeting.add(task)
+            task.add_done_callback(self._greeting.discard)
+
+    async def _greet(self, connection: socket.socket) -> None:
+        """Hand a connection to its protocol; one whose handshake fails or lasts too long is just closed."""
+        task = asyncio.current_task()
+        assert task  # noqa: S101  # for the type checker: a coroutine that runs is in a task
+        with contextlib.suppress(OSError):
+            if self._certificate is None:
+                await self._loop.connect_accepted_socket(self._protocol, connection)
+                return
+            self._room.enter(task, task.cancel)
+            try:
+                await self._loop.connect_accepted_socket(
+                    self._protocol,
+                    connection,
+                    ssl=self._certificate.context,
+                    ssl_handshake_timeout=self._handshake_timeout,
+                    ssl_shutdown_timeout=LINGERING,
+                )
+            finally:
+                self._room.leave(task)

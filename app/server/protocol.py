@@ -1,0 +1,339 @@
+"""HTTP/1.1 for callers who cannot be trusted: uvicorn's protocol, bounded in bytes and time, and strict.
+
+What uvicorn and llhttp (its parser) leave open is closed here; the rules are those of RFC 9112.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.api import PROBLEM_JSON, PROBLEM_TYPE, ProblemDetails
+from app.errors import Problem
+from app.server.countdown import Countdown, TimedFlow
+from app.server.waiting import WaitingRoom
+
+LINGERING = 2.0  # seconds for a caller to read the last answer and close, too
+CHUNK_FRAMING = 16  # bytes of each chunk that do not count: its size and line ends, as net/http of Go has it
+
+_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")  # RFC 3986, section 3.2, without user info
+
+
+class BadRequest(Problem):
+    """Not HTTP/1.1, or HTTP that two readers could understand in two ways."""
+
+    slug, status, title = "bad-request", 400, "Bad request"
+
+
+class ReadTimeout(Problem):
+    """A request that began and was not complete in time."""
+
+    slug, status, title = "request-timeout", 408, "Request not complete in time"
+
+
+class HeadTooLarge(Problem):
+    """More bytes of request line and headers, or of what surrounds a body's content, than are read."""
+
+    slug, status, title = "head-too-large", 431, "Request head too large"
+
+
+class _Pipelined(Exception):
+    """A second request, before the first is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a caller may take."""
+
+    max_head: int  # bytes
+    read_timeout: float  # seconds
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection.
+
+    A request that cannot be read is answered with a problem document, where no answer has begun yet, and the
+    connection is closed in stages (RFC 9112, section 9.6), so that the answer is not lost to a reset.
+
+    What follows a request before its answer is out is not read, and the connection is closed after the
+    answer. A client that pipelines has to bear that (RFC 9112, section 9.3.2), and nothing that was smuggled
+    in behind a request is ever taken for one.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        *,
+        limits: Limits,
+        room: WaitingRoom,
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self.parser = httptools.HttpRequestParser(self)  # without the leniency that uvicorn asks for
+        self._limits = limits
+        self._room = room
+        self._reading = Countdown(limits.read_timeout, self._read_timed_out)
+        self._writing = Countdown(limits.read_timeout, self._write_timed_out)
+        self._unsent = 0  # bytes, when the writing countdown began
+        self._begun = False  # a request's first byte has come, and its last has not
+        self._in_head = True
+        self._ignored_upgrade = False
+        self._framing = 0  # bytes read that are no content of a body, since the head began or ended
+        self._content = 0  # bytes of a body in the piece that is parsed
+        self._stepped = False  # the piece that is parsed ended a head or a request
+        self._deaf = False  # what comes is thrown away
+        self._thrown_away = 0  # bytes
+
+    # Reading
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a request."""
+        super().connection_made(transport)
+        self.flow = TimedFlow(transport, self._reading)
+        self._await_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse in pieces that are no larger than what the caller may still send."""
+        if self._answering:
+            self._stop_listening()
+        if self._deaf:
+            self._throw_away(data)
+            return
+        self._unset_keepalive_if_required()
+        if not self._begun:
+            self._begun = True
+            self._await_request()
+        rest = memoryview(data)
+        try:
+            while rest and not self._answering:
+                rest = rest[self._parse(rest) :]
+        except httptools.HttpParserError as error:
+            self._refuse(_problem(error))
+        except Problem as problem:
+            self._refuse(problem)
+        if self._answering and rest:
+            self._stop_listening()
+
+    def _parse(self, data: memoryview) -> int:
+        """Parse so much of it as may be; return how many bytes that was."""
+        allowed = self._limits.max_head - self._framing
+        if allowed <= 0:
+            what = "request line and headers" if self._in_head else "trailers and chunk extensions"
+            raise HeadTooLarge(f"the {what} are larger than {self._limits.max_head} bytes; send less of them")
+        piece = data[:allowed]
+        self._content = 0
+        self._stepped = False
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade()
+            self._framing = 0
+            return int(upgrade.args[0])
+        framing = self._framing + len(piece) - self._content
+        self._framing = 0 if self._stepped else max(0, framing)
+        return len(piece)
+
+    def on_message_begin(self) -> None:
+        """Begin a request, unless another is not answered yet."""
+        if self._answering:
+            raise _Pipelined
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer is dropped, since it must not pass for one (RFC 9110, section 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Check the head, and start the application."""
+        self._check_head()
+        if self.parser.should_upgrade():
+            self._ignored_upgrade = True  # llhttp stops after the head, and says so with an exception
+            return
+        self._in_head = False
+        self._stepped = True
+        super().on_headers_complete()
+
+    def _check_head(self) -> None:
+        version = self.parser.get_http_version()
+        if version not in {"1.0", "1.1"}:
+            raise BadRequest("this port speaks HTTP/1.1 and HTTP/1.0; send one of these")
+        if self.parser.get_method() == b"CONNECT":
+            raise BadRequest("this is no proxy; send the request without CONNECT")
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (version == "1.1" and not hosts) or not all(map(_HOST.fullmatch, hosts)):
+            raise BadRequest("send one Host header, with a host's name in it")  # RFC 9112, section 3.2
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and (version == "1.0" or codings != [b"chunked"]):  # RFC 9112, sections 6.1 and 7
+            raise BadRequest("a body may be sent chunked with HTTP/1.1, and with no other transfer coding")
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110, section 10.1.1
+
+    def _ignore_upgrade(self) -> None:
+        """Parse the head again without its wish to upgrade, as a server may (RFC 9110, section 7.8).
+
+        llhttp would take what follows for another protocol, and a body sent in a second packet for a request.
+        """
+        self._ignored_upgrade = False
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        for name, value in self.headers:
+            if name == b"connection":
+                options = [option.strip() for option in value.split(b",")]
+                kept = b", ".join(option for option in options if option.lower() != b"upgrade")
+                lines += [b"connection: " + kept] if kept else []
+            elif name != b"upgrade":
+                lines.append(name + b": " + value)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+
+    def on_chunk_header(self) -> None:
+        """Allow for the framing that a chunk cannot do without."""
+        self._framing -= CHUNK_FRAMING
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._content += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Time the caller no longer: from here on it is the service that takes its time."""
+        if self._ignored_upgrade:
+            return
+        self._in_head = True
+        self._begun = False
+        self._stepped = True
+        self._reading.stop()
+        self._room.leave(self)
+        super().on_message_complete()
+
+    @property
+    def _answering(self) -> bool:
+        """Whether a whole request was read that is not answered yet."""
+        return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+
+    def _await_request(self) -> None:
+        self._reading.start()
+        self._room.enter(self, self._abort)
+
+    # Ends
+
+    def _read_timed_out(self) -> None:
+        if self._begun:
+            seconds = self._limits.read_timeout
+            self._refuse(ReadTimeout(f"the request was not complete within {seconds:g} s; send it at once"))
+        else:
+            self.transport.close()
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer with a problem, where no answer has begun, and close."""
+        if self._answering:
+            self._stop_listening()
+            return
+        answered = self._begun_to_answer
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if not answered:
+            self.transport.write(self._answer(problem))
+        self._close_in_stages()
+
+    @property
+    def _begun_to_answer(self) -> bool:
+        return not self._in_head and self.cycle is not None and self.cycle.response_started
+
+    def _answer(self, problem: Problem) -> bytes:
+        details = ProblemDetails(
+            type=PROBLEM_TYPE + problem.slug,
+            title=problem.title,
+            status=problem.status,
+            detail=problem.detail,
+        )
+        body = details.model_dump_json(exclude_none=True).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", PROBLEM_JSON.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        return b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body])
+
+    def _close_in_stages(self) -> None:
+        """Send no more, throw away what still comes, and close when the caller does, or soon."""
+        self._deaf = True
+        self._reading.stop()
+        self._unset_keepalive_if_required()
+        self.flow.read_paused = False
+        self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.loop.call_later(LINGERING, self._abort)
+        else:
+            self.transport.close()  # TLS says goodbye in stages of its own
+
+    def _stop_listening(self) -> None:
+        """Read no more of this connection; `on_response_complete` closes it."""
+        self._deaf = True
+
+    def _throw_away(self, data: bytes) -> None:
+        """Do without it; who is being answered and sends ever more is not even read from."""
+        self._thrown_away += len(data)
+        if self._answering and self._thrown_away > self._limits.max_head:
+            self.transport.pause_reading()
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the caller."""
+        self._reading.stop()
+        self._writing.stop()
+        self._room.leave(self)
+        super().connection_lost(exc)
+
+    # Writing
+
+    def pause_writing(self) -> None:
+        """Give the caller time to read."""
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        """Note that the caller reads."""
+        self._writing.stop()
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """Close the connection if it is to be, and see that the rest of the answer is read."""
+        super().on_response_complete()
+        if self._deaf and not self.transport.is_closing():
+            self._close_in_stages()
+        self._await_reader()
+
+    def _await_reader(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        if self._unsent:
+            self._writing.start()
+
+    def _write_timed_out(self) -> None:
+        """Close the connection of a caller who has read nothing meanwhile."""
+        if self.transport.get_write_buffer_size() < self._unsent:
+            self._await_reader()
+        else:
+            self._abort()
+
+
+def _problem(error: httptools.HttpParserError) -> Problem:
+    """Say what is wrong with a request; llhttp's reasons are fixed texts, and quote nothing."""
+    cause = error.__context__
+    if isinstance(cause, Problem):
+        return cause
+    reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f" ({error})"
+    return BadRequest(f"the request cannot be read as HTTP/1.1{reason}; correct the client")

@@ -1,0 +1,115 @@
+"""The service's certificate, read anew when it is rotated."""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from app.errors import SettingsError
+from app.settings import ServiceSettings
+
+log = structlog.get_logger(__name__)
+
+RELOAD_EVERY = 1.0  # seconds between two looks at the files
+
+
+class Certificate:
+    """A certificate with its chain and key, and the context that new connections are greeted with.
+
+    Each pair gets a context of its own: one context keeps a certificate for each kind of key, and would go on
+    showing an RSA certificate after it was followed by one of an elliptic curve.
+    """
+
+    def __init__(self, cert_file: str, key_file: str) -> None:
+        self._cert_file = Path(cert_file)
+        self._key_file = Path(key_file)
+        self._seen = self._content()
+        self.context = self._load()
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> Self | None:
+        """Return the certificate that the settings name, or none.
+
+        Raises:
+            SettingsError: the files cannot be read, or are no pair.
+        """
+        if settings.tls_cert_file is None or settings.tls_key_file is None:
+            return None
+        return cls(settings.tls_cert_file, settings.tls_key_file)
+
+    async def keep_fresh(self, every: float = RELOAD_EVERY) -> None:
+        """Look at the files every so many seconds; connections that are open stay as they are."""
+        while True:
+            await asyncio.sleep(every)
+            await asyncio.to_thread(self._look)
+
+    def _look(self) -> None:
+        """Use what the files hold, if it changed and is a pair; what is not is logged once.
+
+        The content is compared, since Kubernetes swaps the folder under the files' names. Where it changes
+        while it is read, the next look decides.
+        """
+        found = self._content()
+        if found == self._seen:
+            return
+        try:
+            context = self._load()
+        except SettingsError as error:
+            if self._content() == found:
+                self._seen = found
+                log.warning("tls_reload_failed", error=str(error))
+        else:
+            if self._content() == found:
+                self._seen = found
+                self.context = context
+                log.info("tls_reloaded")
+
+    def _content(self) -> tuple[bytes, bytes] | None:
+        """Return what both files hold, or none if one cannot be read."""
+        try:
+            return self._cert_file.read_bytes(), self._key_file.read_bytes()
+        except OSError:
+            return None
+
+    def _load(self) -> ssl.SSLContext:
+        cert = _read(self._cert_file, "DELIVERY_TLS_CERT_FILE")
+        key = _read(self._key_file, "DELIVERY_TLS_KEY_FILE")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION  # it costs the server more than the caller
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            # Without a password OpenSSL would ask for one at the terminal, and wait.
+            context.load_cert_chain(self._cert_file, self._key_file, password="")
+        except ssl.SSLError as error:
+            raise SettingsError(self._blame(error, cert, key)) from None
+        except OSError:  # gone since it was read
+            raise SettingsError(
+                "the files of DELIVERY_TLS_CERT_FILE and DELIVERY_TLS_KEY_FILE change"
+            ) from None
+        return context
+
+    def _blame(self, error: ssl.SSLError, cert: bytes, key: bytes) -> str:
+        """Say which setting is wrong; OpenSSL says `PEM lib` of either file."""
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return (
+                f"DELIVERY_TLS_KEY_FILE: {self._key_file} is not the key of the certificate in"
+                f" {self._cert_file}; DELIVERY_TLS_CERT_FILE begins with the service's own certificate"
+            )
+        if b"-----BEGIN CERTIFICATE-----" not in cert:
+            return f"DELIVERY_TLS_CERT_FILE: {self._cert_file} holds no certificate in PEM form"
+        if b"PRIVATE KEY-----" not in key:
+            return f"DELIVERY_TLS_KEY_FILE: {self._key_file} holds no private key in PEM form"
+        return (
+            f"DELIVERY_TLS_CERT_FILE, DELIVERY_TLS_KEY_FILE: {self._cert_file} or {self._key_file} is"
+            " damaged, or the key has a password; give it without one"
+        )
+
+
+def _read(path: Path, setting: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{setting}: {path} cannot be read: {error.strerror}") from None

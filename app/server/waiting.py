@@ -1,0 +1,48 @@
+"""Connections whose request is not complete yet: so many at most, and the oldest makes room."""
+
+from collections.abc import Callable, Hashable
+
+import structlog
+
+from app.times import steady
+
+log = structlog.get_logger(__name__)
+
+SAID_EVERY = 60.0  # seconds between two lines about callers that were pushed out
+
+
+class WaitingRoom:
+    """Who waits for a request to be complete, in order of arrival.
+
+    A flood of callers who never end their request pushes itself out: a good caller sends a whole request at
+    once, and is gone from here before it could ever be the oldest.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting: dict[Hashable, Callable[[], object]] = {}
+        self._pushed_out = 0
+        self._say_at = 0.0
+
+    def enter(self, caller: Hashable, push_out: Callable[[], object]) -> None:
+        """Let a caller wait, who can be pushed out like this; who is here already keeps the place."""
+        if caller in self._waiting:
+            return
+        if len(self._waiting) >= self._most:
+            self.push_out_oldest()
+        self._waiting[caller] = push_out
+
+    def leave(self, caller: Hashable) -> None:
+        """Note that a caller's request is complete, or that the caller is gone."""
+        self._waiting.pop(caller, None)
+
+    def push_out_oldest(self) -> None:
+        """Close the connection that has waited longest."""
+        oldest = next(iter(self._waiting), None)
+        if oldest is None:
+            return
+        self._waiting.pop(oldest)()
+        self._pushed_out += 1
+        if steady() >= self._say_at:
+            log.warning("callers_pushed_out", connections=self._pushed_out, waiting=len(self._waiting))
+            self._pushed_out, self._say_at = 0, steady() + SAID_EVERY
