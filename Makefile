@@ -10,7 +10,7 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test check openapi lock clean
+.PHONY: help setup demo run test check audit openapi lock clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -43,6 +43,9 @@ check: setup  ## lint, format, types, layers, Dockerfile, API description, the r
 		|| { echo 'openapi/openapi.yaml is not what the service says; to write it anew: make openapi'; exit 1; }
 	@echo '== pins, names, links'
 	@$(BIN)/pytest --quiet tests/test_repo.py
+
+audit: setup  ## look the pinned dependencies up among known vulnerabilities
+	@$(BIN)/python .ci/audit requirements.txt requirements-dev.txt
 
 openapi: setup  ## write openapi/openapi.yaml from the code
 	@mkdir -p openapi

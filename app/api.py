@@ -135,13 +135,16 @@ class StrictRequest(Request):
         """
         service: Service = self.app.state.service
         body = (await self.body()).decode()
-        _check_depth(body, service.settings.max_depth)
         try:
-            return json.loads(body, object_pairs_hook=_unique, parse_constant=_refused)
+            document = json.loads(body, object_pairs_hook=_unique, parse_constant=_refused)
+            _check_depth(document, service.settings.max_depth)
         except json.JSONDecodeError:
             raise
+        except RecursionError:
+            raise json.JSONDecodeError("it is nested too deep", "", 0) from None
         except ValueError as error:  # ours, and a number of thousands of digits
             raise json.JSONDecodeError(str(error).partition(":")[0], "", 0) from None
+        return document
 
 
 class CallersRoute(APIRoute):
@@ -348,17 +351,18 @@ def _token(request: Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
-
-
-def _check_depth(body: str, most: int) -> None:
-    if body.count("[") + body.count("{") <= most:
-        return
-    depth = 0
-    for piece in _STRUCTURE.finditer(body):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(piece[0], 0)
-        if depth > most:
-            raise json.JSONDecodeError(f"it is nested deeper than {most}", "", 0)
+def _check_depth(document: Any, most: int) -> None:
+    containers = [document]
+    for _ in range(most + 1):
+        containers = [
+            child
+            for container in containers
+            if isinstance(container, dict | list)
+            for child in (container.values() if isinstance(container, dict) else container)
+        ]
+        if not containers:
+            return
+    raise ValueError(f"it is nested deeper than {most}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

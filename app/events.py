@@ -1,8 +1,8 @@
 """The body of `POST /deliveries`: which team finished, and what is asked for it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TERMINAL_PHASES = ("Completed", "Failed", "TimedOut", "BudgetExceeded")
 
@@ -13,6 +13,9 @@ DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?
 
 https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 """
+
+FIELDS_LIMIT = 32
+"""Beyond it an event is refused whole: each unknown field would be an error of its own."""
 
 Namespace = Annotated[str, Field(pattern=DNS_LABEL, max_length=63, examples=["research"])]
 TeamName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253, examples=["report"])]
@@ -50,7 +53,15 @@ class CompletionEvent(BaseModel):
             min_length=1,
             max_length=1000,
             strict=False,
+            fail_fast=True,  # else a hundred thousand wrong names are as many errors
             description="Only these targets, by name; all of them when absent.",
         ),
     ] = None
     test: Annotated[bool, Field(description="Send a marked test notice and record nothing.")] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, data: Any) -> Any:
+        if isinstance(data, dict) and len(data) > FIELDS_LIMIT:
+            raise ValueError(f"an event has no more than {len(cls.model_fields)} fields")
+        return data

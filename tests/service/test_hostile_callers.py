@@ -1,0 +1,154 @@
+"""Hostile callers: what the API description promises holds for whatever is sent, with rights and without."""
+
+import asyncio
+import sys
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.harness.cluster import Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.receiver import Receiver
+from tests.harness.reviews import Right
+from tests.harness.service import Service, lifecycle
+from tests.service.conftest import Bench
+
+Fake = Cluster[FakeCluster]
+
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+EXAMPLES = 60  # an operation and phase
+
+
+async def judged(service: Service, token: str | None, folder: Path) -> tuple[int, str]:
+    """Let schemathesis loose on every operation; return its exit code and what it said."""
+    header = [] if token is None else [f"--header=Authorization:Bearer {token}"]
+    process = await asyncio.create_subprocess_exec(
+        SCHEMATHESIS,
+        "run",
+        f"{service.url}/openapi.json",
+        *header,
+        f"--max-examples={EXAMPLES}",
+        "--checks=all",
+        # A caller without rights is refused whatever it sends, which is no acceptance of good data.
+        "--exclude-checks=positive_data_acceptance",
+        "--phases=examples,coverage,fuzzing,stateful",
+        "--generation-database=none",
+        "--continue-on-failure",
+        "--no-color",
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("rights", ["all", "none", "no token"])
+async def test_every_answer_is_as_documented_whatever_is_asked(
+    fake_cluster: Fake, tmp_path: Path, rights: str
+) -> None:
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig, auth="kubernetes") as service:
+        await fake_cluster.kube.namespace("research")
+        await fake_cluster.kube.team(
+            "research", "report", lifecycle({"type": "webhook", "name": "slack-1", "url": hook.url})
+        )
+        await fake_cluster.kube.finish("research", "report")
+        granted = [Right("create"), Right("get")] if rights == "all" else []
+        token = fake_cluster.server.reviews.token("someone", *granted)
+        code, said = await judged(service, None if rights == "no token" else token, tmp_path)
+        assert code == 0, said
+        assert bool(hook.requests) == (rights == "all")
+        assert not [line for line in service.raw if "Traceback" in line or '"exception"' in line]
+
+
+JSON = {"Content-Type": "application/json"}
+EVENT = b'"namespace": "research", "team": "report"'
+
+TRICKS = [
+    ("a key twice", b'{%s, "team": "other"}' % EVENT, "an object names a key twice"),
+    ("a key twice, one escaped", b'{%s, "te\\u0061m": "other"}' % EVENT, "an object names a key twice"),
+    ("NaN", b'{%s, "uid": NaN}' % EVENT, "NaN and Infinity are no numbers"),
+    ("Infinity", b'{%s, "uid": -Infinity}' % EVENT, "NaN and Infinity are no numbers"),
+    ("a huge number", b'{%s, "uid": %s}' % (EVENT, b"9" * 100_000), "not valid JSON"),
+    ("a huge exponent", b'{%s, "uid": 1e999999}' % EVENT, "uid: "),
+    ("lists in lists", b'{%s, "targets": %s}' % (EVENT, b"[" * 50_000), "nested too deep"),
+    (
+        "closed lists in lists",
+        b'{%s, "targets": %s}' % (EVENT, b"[" * 17 + b"]" * 17),
+        "nested deeper than 16",
+    ),
+    ("objects in objects", b'{%s, "uid": %s}' % (EVENT, b'{"a":' * 50_000), "nested too deep"),
+    ("many flat lists", b'{%s, "targets": [%s[]]}' % (EVENT, b"[]," * 300_000), "targets"),
+    (
+        "many unknown fields",
+        b"{%s, %s}" % (EVENT, b",".join(b'"x%d": 0' % number for number in range(80_000))),
+        "an event has no more than 8 fields",
+    ),
+    ("brackets in text", b'{%s, "uid": "%s"}' % (EVENT, b"[" * 1000), "uid: "),
+    ("an open quotation", b'{%s, "uid": "%s' % (EVENT, b"[" * 1000), "not valid JSON"),
+    ("UTF-16", '{"namespace": "research", "team": "report"}'.encode("utf-16"), "not valid JSON"),
+    ("a byte order mark", b"\xef\xbb\xbf{%s}" % EVENT, "not valid JSON"),
+    ("an overlong encoding", b'{%s, "uid": "\xc0\xaf"}' % EVENT, "not valid JSON"),
+    ("a lone surrogate", b'{%s, "uid": "\\ud800"}' % EVENT, ""),
+    ("a comment", b"{%s /* */}" % EVENT, "not valid JSON"),
+    ("two documents", b"{%s}{%s}" % (EVENT, EVENT), "not valid JSON"),
+    ("NUL", b"{%s}\x00" % EVENT, "not valid JSON"),
+    ("a prototype", b'{%s, "__proto__": {"x": 1}}' % EVENT, "__proto__: is not a field"),
+]
+
+
+@pytest.mark.parametrize(("body", "says"), [row[1:] for row in TRICKS], ids=[row[0] for row in TRICKS])
+async def test_json_of_two_meanings_or_of_no_measure_is_refused(bench: Bench, body: bytes, says: str) -> None:
+    asked = monotonic()
+    answer = await bench.service.request("POST", "/deliveries", data=body, headers=JSON)
+    assert (answer.status, answer.problem) == (422, "malformed")
+    assert says in answer.body["detail"]
+    assert len(answer.content) < 10_000
+    assert monotonic() - asked < 2
+
+
+PATHS = [
+    "/deliveries/../healthz",
+    "/deliveries/research/..",
+    "/deliveries/research/%2e%2e%2fsecrets",
+    "/deliveries/research/..%2f..%2fsecrets%2fkeys",
+    "/deliveries/research%2freport/report",
+    "/deliveries/research/report/status",
+    "/deliveries/research/report%00",
+    "/deliveries/research/report%0d%0aX:1",
+    "/deliveries/research/report%3Fx=1",
+    "/deliveries//report",
+    "/deliveries/research/",
+    "//deliveries/research/report",
+    "/deliveries/research/%ff",
+    "/deliveries/research/r\u00e9port",
+    "/deliveries/RESEARCH/report",
+    "/deliveries/research/report;x=1",
+    "/DELIVERIES/research/report",
+    f"/deliveries/research/{'a' * 8000}",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_no_path_leads_anywhere_but_to_a_team(bench: Bench, path: str) -> None:
+    requested = len(bench.server.requests)
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.service.port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    async with asyncio.timeout(5):
+        head, _, _ = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head[9:12] in {b"400", b"404", b"422"}
+    assert b"content-type: application/problem+json" in head
+    asked = [path for _, path in bench.server.requests[requested:]]
+    assert not [path for path in asked if "secrets" in path or "deliveries" in path or ".." in path]
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"])
+async def test_other_methods_are_refused_as_problems(bench: Bench, method: str) -> None:
+    answer = await bench.service.request(method, "/deliveries")
+    assert answer.status == 405
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["allow"] == "POST"
