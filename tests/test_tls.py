@@ -1,0 +1,225 @@
+"""TLS on the service's port: which versions, which files, and their rotation without a restart."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from http.client import HTTPSConnection
+from pathlib import Path
+from time import monotonic
+
+import pytest
+import trustme
+
+from tests.harness.cluster import prepared
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.service import SCRIPT, Program, Service
+from tests.harness.tls import Mounted
+from tests.harness.waiting import until
+
+HASTE = 1.0  # seconds, as DELIVERY_READ_TIMEOUT
+CALLERS = 10  # as DELIVERY_MAX_CALLERS
+
+
+@pytest.fixture(scope="module")
+def mounted(tmp_path_factory: pytest.TempPathFactory) -> Mounted:
+    """A certificate in files."""
+    return Mounted(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+async def service(tmp_path_factory: pytest.TempPathFactory, mounted: Mounted) -> AsyncIterator[Service]:
+    """Start a service with this certificate."""
+    async with (
+        FakeCluster() as fake,
+        prepared(fake, tmp_path_factory.mktemp("cluster")) as cluster,
+        Service(
+            cluster.kubeconfig,
+            tls=mounted.trusting,
+            read_timeout=HASTE,
+            max_callers=CALLERS,
+            **mounted.settings,
+        ) as service,
+    ):
+        yield service
+
+
+@contextmanager
+def shaken(service: Service, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+    """Make a connection whose handshake is done."""
+    with (
+        socket.create_connection(("127.0.0.1", service.port), 10) as bare,
+        context.wrap_socket(bare, server_hostname="127.0.0.1") as wrapped,
+    ):
+        yield wrapped
+
+
+def shown(service: Service, mounted: Mounted) -> bytes:
+    """Return the certificate that a new caller is shown, in DER form."""
+    with shaken(service, mounted.trusting) as connection:
+        return connection.getpeercert(binary_form=True) or b""
+
+
+async def test_callers_are_answered_over_https(service: Service) -> None:
+    assert service.url.startswith("https://")
+    assert (await service.request("GET", "/readyz")).status == 200
+    assert (await service.deliver("research", "absent")).problem == "team-not-found"
+    assert service.logged("serving")[0]["tls"] is True
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_these_versions_are_spoken(version: ssl.TLSVersion, service: Service, mounted: Mounted) -> None:
+    context = mounted.trusting
+    context.minimum_version = context.maximum_version = version
+    with shaken(service, context) as connection:
+        assert connection.version() == version.name.replace("_", ".")
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+async def test_older_versions_are_not(version: ssl.TLSVersion, service: Service, mounted: Mounted) -> None:
+    context = mounted.trusting
+    context.set_ciphers("ALL:@SECLEVEL=0")  # else OpenSSL's client would not offer them
+    context.minimum_version = context.maximum_version = version
+    with pytest.raises(ssl.SSLError, match=r"EOF occurred|alert protocol version"), shaken(service, context):
+        pass
+
+
+async def test_plain_http_gets_nothing_and_harms_nobody(service: Service) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    with contextlib.suppress(ConnectionError):
+        assert b"HTTP" not in await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert (await service.request("GET", "/healthz")).status == 200
+
+
+async def test_a_handshake_that_never_ends_is_cut_and_delays_nobody(service: Service) -> None:
+    started = monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(b"\x16\x03\x01")
+    assert (await service.request("GET", "/healthz")).status == 200
+    assert monotonic() - started < HASTE, "answered while the other had not begun to speak"
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert monotonic() - started >= HASTE
+    writer.close()
+
+
+async def test_handshakes_under_way_count_among_the_callers_that_wait(
+    service: Service, mounted: Mounted
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        readers = []
+        for _ in range(CALLERS * 2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            stack.callback(writer.close)
+            readers.append(reader)
+        started = monotonic()
+        await asyncio.wait_for(asyncio.wait([asyncio.ensure_future(r.read()) for r in readers[:CALLERS]]), 10)
+        assert monotonic() - started < HASTE, "pushed out, and not timed out"
+        assert (await service.request("GET", "/healthz")).status == 200
+    assert service.logged("callers_pushed_out")
+
+
+async def test_a_rotated_certificate_is_used_without_a_restart_and_a_bad_one_never(
+    service: Service, mounted: Mounted
+) -> None:
+    first = shown(service, mounted)
+    kept = HTTPSConnection("127.0.0.1", service.port, context=mounted.trusting, timeout=10)
+
+    async def speak() -> int:
+        """Ask on the connection that is kept open; another would be another socket."""
+
+        def ask() -> int:
+            kept.request("GET", "/healthz")
+            answer = kept.getresponse()
+            answer.read()
+            return answer.status
+
+        return await asyncio.to_thread(ask)
+
+    assert await speak() == 200
+    open_socket = kept.sock
+    second = mounted.rotate(key_type=trustme.KeyType.RSA)
+    assert second != first
+    await until(lambda: shown(service, mounted) == second)
+    assert await speak() == 200
+    third = mounted.rotate(key_type=trustme.KeyType.ECDSA)
+    await until(lambda: shown(service, mounted) == third)
+    await until(lambda: len(service.logged("tls_reloaded")) == 2)
+    assert await speak() == 200
+
+    async def told(times: int) -> None:
+        await until(lambda: len(service.logged("tls_reload_failed")) == times)
+
+    bad = [
+        (b"garbage", b"garbage", "DELIVERY_TLS_CERT_FILE"),
+        ((mounted.folder / "tls.crt").read_bytes(), other_key(mounted), "DELIVERY_TLS_KEY_FILE"),
+    ]
+    for number, (cert, key, setting) in enumerate(bad, 1):
+        mounted.swap(cert, key)
+        await told(number)
+        assert setting in service.logged("tls_reload_failed")[-1]["error"]
+        assert shown(service, mounted) == third
+        assert await speak() == 200
+    assert kept.sock is open_socket
+    kept.close()
+
+    (mounted.folder / "..data").unlink()
+    await told(3)
+    assert "cannot be read" in service.logged("tls_reload_failed")[-1]["error"]
+    fourth = mounted.rotate()
+    await until(lambda: shown(service, mounted) == fourth)
+    await until(lambda: len(service.logged("tls_reloaded")) == 3)
+    assert len(service.logged("tls_reload_failed")) == 3, "each bad state is told once"
+
+
+def other_key(mounted: Mounted) -> bytes:
+    return mounted.authority.issue_cert("127.0.0.1").private_key_pem.bytes()
+
+
+async def test_a_pair_that_cannot_be_used_ends_the_process_with_a_sentence_that_names_the_setting(
+    mounted: Mounted, tmp_path: Path
+) -> None:
+    leaf = mounted.authority.issue_cert("127.0.0.1")
+    files = {
+        "cert": b"".join(pem.bytes() for pem in leaf.cert_chain_pems),
+        "key": leaf.private_key_pem.bytes(),
+        "other": other_key(mounted),
+        "garbage": b"\x00garbage",
+        "damaged": leaf.cert_chain_pems[0].bytes()[:100] + b"\n-----END CERTIFICATE-----\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    async with FakeCluster() as fake, prepared(fake, tmp_path) as cluster:
+
+        async def refused(cert: str, key: str) -> tuple[int | None, str]:
+            settings = {"tls_cert_file": tmp_path / cert, "tls_key_file": tmp_path / key}
+            program = Program("serve", cluster.kubeconfig, {"auth": "none", "port": 0, **settings})
+            process = await asyncio.create_subprocess_exec(
+                SCRIPT,
+                "serve",
+                env=program.environment(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, said = await asyncio.wait_for(process.communicate(), 60)
+            return process.returncode, said.decode()
+
+        cases = {
+            ("absent", "key"): "DELIVERY_TLS_CERT_FILE",
+            ("cert", "absent"): "DELIVERY_TLS_KEY_FILE",
+            ("garbage", "key"): "DELIVERY_TLS_CERT_FILE",
+            ("cert", "garbage"): "DELIVERY_TLS_KEY_FILE",
+            ("cert", "other"): "DELIVERY_TLS_KEY_FILE",
+            ("damaged", "key"): "DELIVERY_TLS_CERT_FILE",
+        }
+        answers = await asyncio.gather(*[refused(*case) for case in cases])
+    for (case, setting), (code, said) in zip(cases.items(), answers, strict=True):
+        assert code == 2, (case, said)
+        assert f"agentteam-delivery: {setting}" in said, case
+        assert "Traceback" not in said
+        assert len(said.strip().splitlines()) == 1, said
