@@ -48,7 +48,7 @@ async def watch_until(
     metrics.teams.set_function(lambda: len(agenda))
     metrics.due.set_function(lambda: agenda.due(clock.now()))
     source = TeamSource(api, group=settings.api_group, timeout=settings.api_timeout, pace=pace, clock=clock)
-    service = Service(settings.url, token_file=settings.token_file, pace=pace)
+    service = Service(settings.url, token_file=settings.token_file, ca_file=settings.ca_file, pace=pace)
     courier = Courier(agenda, service, source, clock, metrics)
     feeds = [
         Feed(namespace, source, agenda, clock, settings.resync, pace, metrics, changed=courier.wake)

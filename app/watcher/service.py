@@ -2,12 +2,14 @@
 
 import json
 import re
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import certifi
 from pydantic import AnyHttpUrl
 
 from app.errors import DeliveryError
@@ -17,6 +19,7 @@ from app.watcher.pace import Pace
 
 _SHOWN = 65_536  # bytes of an answer that are read
 _SLUG = re.compile(r"[a-z0-9-]{1,64}")
+_OF_ANOTHER_HOST = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 class ServiceAway(DeliveryError):
@@ -30,10 +33,11 @@ class NoToken(ServiceAway):
 class Service:
     """Posts to `/deliveries` under one base address; follows no redirect, and no proxy of the environment."""
 
-    def __init__(self, url: AnyHttpUrl, *, token_file: str | None, pace: Pace) -> None:
+    def __init__(self, url: AnyHttpUrl, *, token_file: str | None, ca_file: str | None, pace: Pace) -> None:
         path = (url.path or "").rstrip("/")
         self._url = f"{url.scheme}://{url.host}:{url.port}{path}/deliveries"
         self._token_file = Path(token_file) if token_file else None
+        self._trust = Trust(Path(ca_file or certifi.where())) if url.scheme == "https" else None
         self._pace = pace
 
     async def __aenter__(self) -> Self:
@@ -55,19 +59,20 @@ class Service:
 
         Raises:
             NoToken: the token file is missing, or holds no token.
-            ServiceAway: no connection, or no answer in time.
+            ServiceAway: no connection, or to nobody who is trusted, or no answer in time.
         """
+        tls = self._trust.context() if self._trust else True  # True: aiohttp's own, which http does not use
         event = {"namespace": hand_in.team.namespace, "team": hand_in.team.name, "uid": hand_in.uid}
         headers = {"Prefer": "respond-async", **self._authorization()}
         try:
             async with self._http.post(
-                self._url, json=event, headers=headers, allow_redirects=False
+                self._url, json=event, headers=headers, allow_redirects=False, ssl=tls
             ) as response:
                 body = await response.content.read(_SHOWN)
         except TimeoutError:
             raise ServiceAway("no answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ServiceAway(str(error) or type(error).__name__) from None
+            raise ServiceAway(_blame(error)) from None
         now = parse_http_date(response.headers.get("Date", "")) or datetime.now(UTC)
         retry_after = parse_retry_after(response.headers.get("Retry-After"), now)
         return Answer(response.status, retry_after), _problem(body)
@@ -85,6 +90,43 @@ class Service:
         if not token.isprintable() or not token or " " in token:
             raise NoToken(f"the token file {self._token_file} holds no token")
         return {"Authorization": f"Bearer {token}"}
+
+
+class Trust:
+    """Who may sign the service's certificate: a file of authorities, read anew when it changes."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read: bytes | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context that trusts the file as it is now, and checks the host's name.
+
+        Raises:
+            ServiceAway: the file cannot be read, or holds no certificates.
+        """
+        try:
+            found = self._file.read_bytes()
+            if found != self._read:
+                # A new context, since no authority can be taken away from one that is in use.
+                self._context = ssl.create_default_context(cafile=str(self._file))
+                self._read = found
+        except ssl.SSLError:
+            raise ServiceAway(f"DELIVERY_CA_FILE: {self._file} holds no certificates in PEM form") from None
+        except OSError as error:
+            raise ServiceAway(f"DELIVERY_CA_FILE: {self._file} cannot be read: {error.strerror}") from None
+        return self._context
+
+
+def _blame(error: Exception) -> str:
+    """Say what is wrong between here and the service, and which setting to look at."""
+    cause = error.__cause__ or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        setting = "DELIVERY_URL" if cause.verify_code in _OF_ANOTHER_HOST else "DELIVERY_CA_FILE"
+        return f"the service's certificate is refused: {cause.verify_message}; see {setting}"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return f"the service speaks no TLS there, or none that fits: {cause}; see DELIVERY_URL"
+    return f"{str(error) or type(error).__name__}; see DELIVERY_URL"
 
 
 def _problem(body: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -40,8 +41,8 @@ QUICK = Pace(
 class Service(Receiver):
     """The far side of a hand-in: answers with the statuses it is given, the last of them for ever."""
 
-    def __init__(self, *answers: web.Response | int) -> None:
-        super().__init__(respond=self.answer)
+    def __init__(self, *answers: web.Response | int, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(respond=self.answer, tls=tls)
         self.answers = list(answers) or [202]
 
     async def answer(self, _: web.Request) -> web.Response:

@@ -1,13 +1,17 @@
 """Which teams are handed in, and what each answer of the service leads to, seen from outside."""
 
 import asyncio
+import ssl
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import trustme
 from aiohttp import web
 
 from app.times import format_time
@@ -354,3 +358,94 @@ class TestToken:
             assert len(watcher.logged("service_lost")) == 1
             token.write_text("canary")
             await until(lambda: service.teams == ["report"])
+
+
+class TestTrust:
+    """Over https the service is who the authorities of DELIVERY_CA_FILE say, and nobody else."""
+
+    @staticmethod
+    @asynccontextmanager
+    async def secured(authority: trustme.CA, *names: str) -> AsyncIterator[Service]:
+        """Run a service whose certificate is for these names."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert(*names).configure_cert(context)
+        async with Service(tls=context) as service:
+            yield service
+
+    async def test_who_is_signed_for_is_handed_to_and_the_file_follows_its_rotation(
+        self, kube: Kube, tmp_path: Path
+    ) -> None:
+        old, new = trustme.CA(), trustme.CA()
+        file = tmp_path / "ca.crt"
+        file.write_text("# \N{COPYRIGHT SIGN} whoever\n")
+        old.cert_pem.write_to_path(file, append=True)
+        async with self.secured(old, "127.0.0.1") as first, self.secured(new, "127.0.0.1") as second:
+            async with watching(kube.kubeconfig, first.url, ca_file=str(file)) as watcher:
+                await finish(kube, "report")
+                await until(lambda: first.teams == ["report"])
+                assert not watcher.logged("service_lost")
+            async with watching(kube.kubeconfig, second.url, ca_file=str(file)) as watcher:
+                line = (await until(lambda: watcher.logged("service_lost")))[0]
+                assert "DELIVERY_CA_FILE" in line["error"]
+                assert "exc_info" not in line
+                await watcher.reaches('agentteam_delivery_watch_posts_total{answer="error"}', 2)
+                assert not second.requests
+                new.cert_pem.write_to_path(file)
+                await until(lambda: second.teams == ["report"])
+                old.cert_pem.write_to_path(file)
+                await finish(kube, "other")
+                await until(lambda: len(watcher.logged("service_lost")) == 2)
+                assert second.teams == ["report"]
+
+    @pytest.mark.parametrize("name", ["elsewhere.example.com", "127.0.0.2"])
+    async def test_a_certificate_for_another_host_is_not_enough(
+        self, name: str, kube: Kube, tmp_path: Path
+    ) -> None:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+        await finish(kube, "report")
+        async with (
+            self.secured(authority, name) as service,
+            watching(kube.kubeconfig, service.url, ca_file=str(tmp_path / "ca.crt")) as watcher,
+        ):
+            line = (await until(lambda: watcher.logged("service_lost")))[0]
+            assert "DELIVERY_URL" in line["error"]
+            assert "match" in line["error"]
+            assert not service.requests
+
+    async def test_without_a_file_the_public_authorities_count(self, kube: Kube) -> None:
+        await finish(kube, "report")
+        async with (
+            self.secured(trustme.CA(), "127.0.0.1") as service,
+            watching(kube.kubeconfig, service.url) as watcher,
+        ):
+            line = (await until(lambda: watcher.logged("service_lost")))[0]
+            assert "DELIVERY_CA_FILE" in line["error"]
+            assert not service.requests
+
+    @pytest.mark.parametrize(("content", "says"), [(None, "cannot be read"), ("spoilt", "PEM")])
+    async def test_a_file_that_is_spoilt_later_hands_nothing_in_until_it_is_whole(
+        self, content: str | None, says: str, kube: Kube, tmp_path: Path
+    ) -> None:
+        authority = trustme.CA()
+        file = tmp_path / "ca.crt"
+        authority.cert_pem.write_to_path(file)
+        async with (
+            self.secured(authority, "127.0.0.1") as service,
+            watching(kube.kubeconfig, service.url, ca_file=str(file)) as watcher,
+        ):
+            file.unlink() if content is None else file.write_text(content)
+            await finish(kube, "report")
+            line = (await until(lambda: watcher.logged("service_lost")))[0]
+            assert "DELIVERY_CA_FILE" in line["error"]
+            assert says in line["error"]
+            authority.cert_pem.write_to_path(file)
+            await until(lambda: service.teams == ["report"])
+
+    async def test_https_to_a_port_without_tls_says_so(self, kube: Kube, service: Service) -> None:
+        await finish(kube, "report")
+        url = service.url.replace("http://", "https://")
+        async with watching(kube.kubeconfig, url) as watcher:
+            line = (await until(lambda: watcher.logged("service_lost")))[0]
+            assert "DELIVERY_URL" in line["error"]
+            assert "TLS" in line["error"]
