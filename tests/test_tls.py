@@ -96,6 +96,19 @@ async def test_plain_http_gets_nothing_and_harms_nobody(service: Service) -> Non
     assert (await service.request("GET", "/healthz")).status == 200
 
 
+async def test_a_request_that_is_too_large_is_told_so_over_tls_as_well(
+    service: Service, mounted: Mounted
+) -> None:
+    def ask() -> bytes:
+        with shaken(service, mounted.trusting) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000)
+            return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    answer = await asyncio.to_thread(ask)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"urn:agentteam-delivery:head-too-large" in answer
+
+
 async def test_a_handshake_that_never_ends_is_cut_and_delays_nobody(service: Service) -> None:
     started = monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)

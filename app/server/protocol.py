@@ -129,15 +129,16 @@ class Protocol(HttpToolsProtocol):
         piece = data[:allowed]
         self._content = 0
         self._stepped = False
+        parsed = len(piece)
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade()
-            self._framing = 0
-            return int(upgrade.args[0])
-        framing = self._framing + len(piece) - self._content
+            parsed = int(upgrade.args[0])
+        if self._ignored_upgrade:
+            self._parse_without_upgrade()
+        framing = self._framing + parsed - self._content
         self._framing = 0 if self._stepped else max(0, framing)
-        return len(piece)
+        return parsed
 
     def on_message_begin(self) -> None:
         """Begin a request, unless another is not answered yet."""
@@ -175,7 +176,7 @@ class Protocol(HttpToolsProtocol):
         if version == "1.0":
             self.expect_100_continue = False  # RFC 9110, section 10.1.1
 
-    def _ignore_upgrade(self) -> None:
+    def _parse_without_upgrade(self) -> None:
         """Parse the head again without its wish to upgrade, as a server may (RFC 9110, section 7.8).
 
         llhttp would take what follows for another protocol, and a body sent in a second packet for a request.
