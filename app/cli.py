@@ -49,7 +49,7 @@ def version() -> None:
 @cli.command(hidden=True)
 def openapi() -> None:
     """Print the OpenAPI description as YAML."""
-    document = create_app(ServiceSettings(auth="none")).openapi()
+    document = create_app(ServiceSettings(auth="none", host="127.0.0.1")).openapi()
     typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110), nl=False)
 
 

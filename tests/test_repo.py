@@ -15,6 +15,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from app.settings import ServiceSettings, WatcherSettings
+
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -195,6 +197,23 @@ def test_links_between_documents_lead_somewhere() -> None:
         and not (document.parent / unquote(link.partition("#")[0])).exists()
     ]
     assert not dead
+
+
+def test_tests_that_are_spoken_of_exist() -> None:
+    absent = [
+        f"{document.relative_to(ROOT)}: {file}::{test}"
+        for document in documents()
+        for file, test in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", document.read_text())
+        if not (ROOT / file).is_file() or f"def {test}(" not in (ROOT / file).read_text()
+    ]
+    assert not absent
+
+
+def test_every_setting_is_documented() -> None:
+    readme = (ROOT / "README.md").read_text()
+    told = set(re.findall(r"`([A-Z][A-Z_]+)`", readme.partition("## Settings")[2]))
+    names = {name.upper() for kind in (ServiceSettings, WatcherSettings) for name in kind.model_fields}
+    assert names == told & names, f"not in the README's table: {names - told}"
 
 
 def test_decision_records_are_numbered_without_a_gap() -> None:
