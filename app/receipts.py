@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from app.reasons import Reason
+from app.targets import readable
 from app.times import format_time
 
 ESSENTIAL_FIELDS = ("name", "phase", "id", "attempts", "claimedBy", "claimedUntil")
@@ -74,6 +75,7 @@ class Receipt(BaseModel):
     @classmethod
     def from_wire(cls, entry: Mapping[str, Any]) -> Self:
         """Read an entry; fields that do not fit, which only another writer leaves, count as absent."""
+        entry = {key: value for key, value in entry.items() if not isinstance(value, str) or readable(value)}
         try:
             return cls.model_validate(entry, by_alias=True, by_name=False)
         except ValidationError as error:

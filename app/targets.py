@@ -142,6 +142,11 @@ def shortened(text: str, limit: int = SHOWN_LIMIT) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def readable(text: str) -> bool:
+    """Whether a text can be told to anybody: JSON can carry half a surrogate pair, which UTF-8 cannot."""
+    return text.encode(errors="ignore").decode() == text
+
+
 def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
     """Yield each entry's name and, where that name was taken already, the name it asked for.
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.events import TERMINAL_PHASES
-from app.targets import target_names
+from app.targets import readable, target_names
 from app.times import parse_time
 
 VERSION = "v1alpha1"
@@ -71,8 +71,12 @@ class AgentTeam:
 
 
 def by_name(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the entries of `status.delivery` by name."""
-    return {str(entry.get("name")): entry for entry in entries}
+    """Return the entries of `status.delivery` that have a name; of several of one name the first counts."""
+    named: dict[str, Mapping[str, Any]] = {}
+    for entry in entries:
+        if name := _text(entry.get("name")):
+            named.setdefault(name, entry)
+    return named
 
 
 def settled(entry: Mapping[str, Any]) -> bool:
@@ -128,4 +132,4 @@ def _sequence(value: Any) -> Sequence[Any]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and readable(value) else ""
