@@ -481,18 +481,21 @@ class TestCallers:
         assert line["level"] == "warning"
         assert max(flooded.values()) < 2
 
-    async def test_files_that_run_out_end_nothing(self, ports: Ports) -> None:
-        process = psutil.Process(ports.hasty.pid)
+    async def test_files_that_run_out_end_nothing_and_shut_nobody_out(self, ports: Ports) -> None:
+        service = ports.patient
+        process = psutil.Process(service.pid)
         before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         few = process.num_fds() + CALLERS // 3
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (few, before[1]))
         try:
-            async with trickling(ports.hasty.port, CALLERS):
-                await until(lambda: ports.hasty.logged("accept_failed"))
-                assert (await ports.hasty.request("GET", "/healthz")).status == 200
+            async with trickling(service.port, CALLERS):
+                await until(lambda: service.logged("accept_failed"))
+                started = monotonic()
+                assert (await service.request("GET", "/healthz")).status == 200
+                assert monotonic() - started < 5, "sooner than the others run out of time"
         finally:
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
-        assert (await ports.hasty.request("GET", "/readyz")).status == 200
+        assert (await service.request("GET", "/readyz")).status == 200
 
 
 async def pace(service: Service) -> dict[str, float]:
