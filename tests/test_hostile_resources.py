@@ -1,0 +1,288 @@
+"""AgentTeams as no CRD would let them in: whatever stands in them, nothing fails and no neighbour suffers."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.dispatcher import reported
+from app.errors import ClaimInFlight, UnknownTarget
+from app.events import CompletionEvent
+from app.ledger import Plan, Terms, holds, plan, settle
+from app.messages import compose, pick_artifacts, slack_message
+from app.reasons import Reason
+from app.receipts import Phase
+from app.targets import NAME_LIMIT, InvalidTarget, read_targets, target_names
+from app.teams import AgentTeam, needs_delivery, open_targets
+from tests.examples import NOW, unhurried
+from tests.test_messages import checked, words
+
+HEALTHY = "healthy"
+"""The name of a target with nothing amiss, and which nothing else is called."""
+
+NASTY = (
+    "", " ", "\n", "\x00", "\x1b[31m", "\u202egpj.exe", "\u2028", "\ufeff", "\ud800", "a\udfffb", "🎉",
+    "<!channel>", "<@U012AB3CD> & <https://evil.example|x>", "*bold* `code` _it_", "{team}{artifacts}{tasks}",
+    "{0.__class__}", "../x", "/", "//", ".", "..", "**", "[", "[!", "a" * 300, "None", "null", "-1",
+    "2026-03-01T12:00:00Z", "2026-03-01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00",
+    "https://user:word@[::1", "http://10.0.0.1/", "https://[", "ftp://h/", "javascript:alert(1)", "unknown-0",
+)  # fmt: skip
+"""Texts that somebody chose with care."""
+
+texts = st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=()), max_size=8)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**400, -(10**400), 2**63, 1e308, -0.0, 1.5])
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+)
+rubbish: st.SearchStrategy[Any] = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+"""Anything that JSON can say, but for numbers that no JSON parser reads."""
+
+
+def among(*words: str) -> st.SearchStrategy[Any]:
+    """Draw one of these, or rubbish."""
+    return st.sampled_from(words) | rubbish
+
+
+targets = (
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": among("webhook", "slack", "email", "google-drive", "teams"),
+            "name": among("a", "a-2", "slack-1", "webhook-0"),
+            "url": among("http://10.0.0.1/", "http://127.0.0.1:0/"),
+            "credentialsSecret": among("absent", "../x"),
+            "artifactPath": among("*.md", "/out", "**", "["),
+            "message": among("{team} {artifacts} {tasks} {tokens} {cost}", "<!channel>"),
+            "to": rubbish,
+            "subject": rubbish,
+            "folderId": rubbish,
+        },
+    )
+    | rubbish
+)
+entries = (
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "name": among("a", "a-2", "slack-1", "webhook-0", "gone"),
+            "type": among("webhook", "slack"),
+            "target": rubbish,
+            "phase": among("Pending", "Delivered", "Failed"),
+            "reason": among("Delivered", "HTTPStatus"),
+            "id": among("msg_1"),
+            "claimedBy": among("somebody", "us"),
+            "claimedUntil": among("2026-03-01T11:00:00Z", "2026-03-01T13:00:00Z"),
+            "attempts": rubbish,
+            "takeovers": st.just(99) | rubbish,
+            "redeliveries": rubbish,
+            "httpStatus": rubbish,
+            "timestamp": rubbish,
+            "message": rubbish,
+            "other": rubbish,
+        },
+    )
+    | rubbish
+)
+statuses = st.fixed_dictionaries(
+    {},
+    optional={
+        "phase": among("Completed", "Running"),
+        "startedAt": among("2026-03-01T10:00:00Z"),
+        "completedAt": among("2026-03-01T12:00:00Z"),
+        "artifacts": st.lists(
+            st.fixed_dictionaries({}, optional={"name": texts | rubbish, "path": texts | rubbish}) | rubbish,
+            max_size=4,
+        )
+        | rubbish,
+        "conditions": rubbish,
+        "estimatedCost": among("4.50"),
+        "tasks": st.fixed_dictionaries({}, optional={"total": rubbish, "completed": rubbish}) | rubbish,
+        "totalTokensUsed": rubbish,
+        "delivery": st.lists(entries, max_size=4) | rubbish,
+    },
+)
+METADATA = {"namespace": "research", "name": "report", "uid": "uid-1", "resourceVersion": "7"}
+
+
+def asking(delivery: list[Any], status: Any = None) -> dict[str, Any]:
+    """Write a team that asks for delivery to these targets."""
+    lifecycle = {"onComplete": "deliver", "delivery": delivery}
+    return {"metadata": METADATA, "spec": {"lifecycle": lifecycle}, "status": status}
+
+
+def mixed(odd: list[Any], place: int, healthy: dict[str, Any]) -> list[Any]:
+    """Put a healthy target among others."""
+    place = min(place, len(odd))
+    return [*odd[:place], healthy, *odd[place:]]
+
+
+HOOK = {"type": "webhook", "name": HEALTHY, "url": "https://hooks.example.com/x"}
+documents = st.builds(
+    lambda odd, place, status: asking(mixed(odd, place, HOOK), status),
+    st.lists(targets, max_size=6),
+    st.integers(0, 6),
+    statuses | rubbish,
+)
+"""Teams that ask for delivery, to one healthy target among others."""
+
+strangers = rubbish | st.fixed_dictionaries(
+    {},
+    optional={
+        "metadata": st.fixed_dictionaries({}, optional=dict.fromkeys(METADATA, rubbish)) | rubbish,
+        "spec": st.fixed_dictionaries(
+            {},
+            optional={
+                "lifecycle": st.fixed_dictionaries(
+                    {}, optional={"onComplete": among("deliver"), "delivery": rubbish}
+                )
+                | rubbish
+            },
+        )
+        | rubbish,
+        "status": statuses | rubbish,
+    },
+)
+"""Documents of which nothing is sure."""
+
+events = st.builds(
+    CompletionEvent,
+    namespace=st.just("research"),
+    team=st.just("report"),
+    redeliver=st.sampled_from(["none", "failed", "all"]),
+    targets=st.none() | st.just((HEALTHY,)),
+)
+TERMS = Terms("us", NOW, timedelta(minutes=5), max_takeovers=10)
+
+
+FOUND = {
+    # What was found once, and kept the healthy target from being sent to.
+    "entries without a name": asking([HOOK], {"delivery": [{}, {"id": "msg_1"}]}),
+    "two entries of one name": asking([HOOK], {"delivery": [{"name": "a"}, {"name": "a", "id": "msg_1"}]}),
+    "a name that is no text": asking([HOOK], {"delivery": [{"name": "\ud800", "id": "msg_1"}]}),
+    "a phase that is no text": asking([HOOK], {"phase": "\ud800"}),
+    # What would be, were there no care taken.
+    "a pattern that is none": asking(
+        [{"type": "webhook", "url": "https://h/", "artifactPath": "[!"}, HOOK], {"artifacts": [{"path": "/"}]}
+    ),
+    "numbers without end": asking(
+        [HOOK], {"tasks": {"total": 10**4000, "completed": {}}, "totalTokensUsed": -(10**4000)}
+    ),
+    "a name for another": asking([{"type": "webhook", "name": f"{HEALTHY}-2"}, HOOK, [HEALTHY]], {}),
+    "a name that was recorded as a number": asking([HOOK], {"delivery": [{"name": 5, "id": "msg_1"}]}),
+}
+
+
+def found(test: Callable[..., None]) -> Callable[..., None]:
+    """Try all that was found once, beside what is drawn."""
+    for document in FOUND.values():
+        test = example(document)(test)
+    return test
+
+
+def read(document: Any) -> AgentTeam:
+    """Read a document as it comes from the API server."""
+    document = json.loads(json.dumps(document))
+    return AgentTeam.from_resource(document if isinstance(document, dict) else {})
+
+
+def assert_can_be_told(team: AgentTeam) -> None:
+    """See that the record can be answered with."""
+    answer = json.loads(reported(team).model_dump_json())
+    assert len(answer["targets"]) == len(team.entries)
+
+
+def assert_sendable(team: AgentTeam, planned: Plan) -> None:
+    """See that what is claimed can be composed, in a form that receivers take."""
+    for claim in planned.claims:
+        target = claim.target
+        artifacts = pick_artifacts(team, target.artifact_path)
+        made = compose(
+            team,
+            target,
+            artifacts,
+            message_id=claim.receipt.id or "",
+            event="team.completed",
+            phase=team.phase or "Completed",
+            most=40_000,
+        )
+        assert json.loads(made.body())["team"] == team.name
+        assert "<" not in words(checked(slack_message(made)))
+
+
+def planned_for(team: AgentTeam, event: CompletionEvent) -> Plan | None:
+    """Plan; None where the caller is told that it cannot be."""
+    try:
+        return plan(team, event, TERMS, start=True)
+    except (UnknownTarget, ClaimInFlight):
+        return None
+
+
+def kept(team: AgentTeam, written: Any) -> AgentTeam:
+    """Read the team again, with this for its record."""
+    status = {**team.status, "delivery": written}
+    spec = {"lifecycle": {"onComplete": team.on_complete, "delivery": list(team.targets)}}
+    return read({"metadata": METADATA, "spec": spec, "status": status})
+
+
+@settings(unhurried, max_examples=150)
+@given(strangers, events)
+def test_whatever_the_document_it_is_read_and_planned_for(document: Any, event: CompletionEvent) -> None:
+    team = read(document)
+    assert_can_be_told(team)
+    open_targets(team, NOW)
+    due = needs_delivery(team, phases=("Completed",), max_age=timedelta(days=1), finished_since=NOW, now=NOW)
+    assert due is None or due.tzinfo
+    assert [target.name for target in read_targets(team.targets)] == target_names(team.targets)
+    planned = planned_for(team, event)
+    if planned is not None:
+        assert_sendable(team, planned)
+        assert_can_be_told(kept(team, planned.entries))
+
+
+@settings(unhurried, max_examples=200)
+@given(documents)
+@found
+def test_whatever_stands_beside_it_a_healthy_target_is_claimed_and_recorded(document: Any) -> None:
+    team = read(document)
+    event = CompletionEvent(namespace="research", team="report")
+    planned = plan(team, event, TERMS, start=True)
+    assert HEALTHY in {claim.target.name for claim in planned.claims}
+    assert_sendable(team, planned)
+
+    claimed = kept(team, planned.entries)
+    receipts = [claim.receipt for claim in planned.claims]
+    assert holds(claimed, [*receipts, *planned.closed]), "or nothing at all would be sent"
+    outcomes = [
+        receipt.model_copy(update={"phase": Phase.DELIVERED, "reason": Reason.DELIVERED, "claimed_by": None})
+        for receipt in receipts
+    ]
+    entries, written, lost = settle(claimed.entries, outcomes, holder=TERMS.holder)
+    assert written == outcomes
+    assert not lost
+    done = kept(team, entries)
+    assert holds(done, written)
+    assert not plan(done, event, TERMS, start=True).claims
+    assert_can_be_told(done)
+
+
+@settings(unhurried, max_examples=150)
+@given(st.lists(targets, max_size=10))
+def test_what_is_wrong_with_a_target_is_told_in_one_line(spec: list[Any]) -> None:
+    spec = json.loads(json.dumps(spec))
+    for target in read_targets(spec):
+        assert 0 < len(target.name) <= NAME_LIMIT
+        assert (target.name + target.address + target.type).isprintable()
+        if isinstance(target, InvalidTarget):
+            assert target.problem.isprintable()
+            assert 0 < len(target.problem) <= 600
