@@ -5,16 +5,13 @@ import contextlib
 import socket
 from collections.abc import Callable
 
-import structlog
-
 from app.server.protocol import LINGERING
+from app.server.seldom import Seldom
 from app.server.tls import Certificate
 from app.server.waiting import WaitingRoom
 
-log = structlog.get_logger(__name__)
-
 AT_ONCE = 64  # connections that are accepted before anything else has its turn
-OUT_OF_FILES = 0.1  # seconds until accepting is tried again
+OUT_OF_FILES = 0.01  # seconds until accepting is tried again, with one caller less who waits
 
 
 class Door:
@@ -37,6 +34,7 @@ class Door:
         self._room = room
         self._handshake_timeout = handshake_timeout  # seconds
         self._greeting: set[asyncio.Task[None]] = set()
+        self._warning = Seldom("accept_failed")
         self._again: asyncio.TimerHandle | None = None
 
     def open(self, protocol: Callable[[], asyncio.Protocol]) -> None:
@@ -65,7 +63,7 @@ class Door:
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                 return
             except OSError as error:  # out of file descriptors or of memory: accept(2)
-                log.warning("accept_failed", error=error.strerror)
+                self._warning.warn(error=error.strerror)
                 self._room.push_out_oldest()
                 self._loop.remove_reader(self._listener)
                 self._again = self._loop.call_later(OUT_OF_FILES, self._listen)

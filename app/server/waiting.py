@@ -2,13 +2,7 @@
 
 from collections.abc import Callable, Hashable
 
-import structlog
-
-from app.times import steady
-
-log = structlog.get_logger(__name__)
-
-SAID_EVERY = 60.0  # seconds between two lines about callers that were pushed out
+from app.server.seldom import Seldom
 
 
 class WaitingRoom:
@@ -21,8 +15,7 @@ class WaitingRoom:
     def __init__(self, most: int) -> None:
         self._most = most
         self._waiting: dict[Hashable, Callable[[], object]] = {}
-        self._pushed_out = 0
-        self._say_at = 0.0
+        self._warning = Seldom("callers_pushed_out")
 
     def enter(self, caller: Hashable, push_out: Callable[[], object]) -> None:
         """Let a caller wait, who can be pushed out like this; who is here already keeps the place."""
@@ -42,7 +35,4 @@ class WaitingRoom:
         if oldest is None:
             return
         self._waiting.pop(oldest)()
-        self._pushed_out += 1
-        if steady() >= self._say_at:
-            log.warning("callers_pushed_out", connections=self._pushed_out, waiting=len(self._waiting))
-            self._pushed_out, self._say_at = 0, steady() + SAID_EVERY
+        self._warning.warn(waiting=len(self._waiting))
