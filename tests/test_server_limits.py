@@ -290,6 +290,16 @@ class TestSmuggling:
         assert statuses(answers) == [status]
         assert not [path for _, path in ports.cluster.requests if "smuggled" in path]
 
+    @pytest.mark.parametrize("target", [b"http://elsewhere", b"x:80", b"/\xff", b"\x00"])
+    async def test_a_target_that_is_none_is_refused_on_a_connection_that_was_good_before(
+        self, target: bytes, ports: Ports
+    ) -> None:
+        async with connected(ports.patient.port) as (reader, writer):
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readuntil(b"}}")
+            writer.write(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert problem(await asyncio.wait_for(reader.read(), 10)) == "bad-request"
+
     @pytest.mark.parametrize(("version", "first"), [(b"1.1", [100]), (b"1.0", [])])
     async def test_only_http_1_1_is_told_to_continue(
         self, version: bytes, first: list[int], ports: Ports

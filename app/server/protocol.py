@@ -157,9 +157,9 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._ignored_upgrade = True  # llhttp stops after the head, and says so with an exception
             return
+        super().on_headers_complete()
         self._in_head = False
         self._stepped = True
-        super().on_headers_complete()
 
     def _check_head(self) -> None:
         version = self.parser.get_http_version()
