@@ -261,8 +261,8 @@ async def test_no_secret_comes_out_of_the_service_and_the_watcher(
     kube = fake_cluster.kube
     token = tmp_path / "token"
     token.write_text(canaries.CALLER)
-    logs = {"log_level": "DEBUG", "log_format": form}
-    quick = {"attempts": 2, "attempt_timeout": 1.5, "target_timeout": 6}
+    logs: dict[str, Any] = {"log_level": "DEBUG", "log_format": form}
+    quick: dict[str, Any] = {"attempts": 2, "attempt_timeout": 1.5, "target_timeout": 6}
     async with (
         Receiver() as healthy,
         far_sides() as sides,
@@ -306,7 +306,10 @@ async def test_a_proxy_s_password_comes_out_of_nothing(fake_cluster: Cluster[Fak
     kube = fake_cluster.kube
     async with listening(answering(telling(407, b"Proxy-Authenticate: Basic"))) as proxy:
         credentials = f"{canaries.PROXY_USER}:{canaries.PROXY_PASSWORD}"
-        settings = {"egress_proxy": f"http://{credentials}@{proxy.authority}", "log_level": "DEBUG"}
+        settings: dict[str, Any] = {
+            "egress_proxy": f"http://{credentials}@{proxy.authority}",
+            "log_level": "DEBUG",
+        }
         async with HeardService(fake_cluster.kubeconfig, **settings) as service:
             urls = {scheme: secret_url(scheme=scheme) for scheme in ("http", "https")}
             namespace = await finished(
