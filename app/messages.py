@@ -11,6 +11,7 @@ from app.targets import Target, shortened
 from app.teams import AgentTeam
 
 DEFAULT_MESSAGE = "Team {team} in {namespace} finished: {phase}."
+
 # https://docs.slack.dev/reference/block-kit/blocks
 HEADER_LIMIT = 150
 SECTION_LIMIT = 3_000
@@ -48,15 +49,15 @@ def compose(  # noqa: PLR0913  # all that a message is made of
         **{label.lower(): value for label, value in facts.items()},
     }
     message = fill(target.message or DEFAULT_MESSAGE, values, most)
+    if not message.strip():  # Slack refuses a blank text
+        message = fill(DEFAULT_MESSAGE, values, most)
     return Envelope(
         id=message_id,
         event=event,
         team=team.name,
         namespace=team.namespace,
         phase=phase,
-        message=message
-        if message.strip()
-        else fill(DEFAULT_MESSAGE, values, most),  # Slack refuses a blank text
+        message=message,
         artifacts=artifacts,
         facts=tuple(facts.items()),
     )
