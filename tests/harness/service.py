@@ -21,9 +21,13 @@ from tests.harness.waiting import until
 
 SCRIPT = Path(sys.executable).parent / "agentteam-delivery"
 
+FORBIDDEN = "127.0.0.66"
+"""Stands for an address inside the cluster: on loopback, so that a hole in the guard would harm nobody."""
+
 LOOPBACK = {
     # Receivers in tests listen on loopback, without TLS.
     "DELIVERY_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
+    "DELIVERY_EGRESS_DENY": FORBIDDEN,
     "DELIVERY_EGRESS_HTTP": "true",
     "DELIVERY_SLACK_HOSTS": "127.0.0.1",
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.service import FORBIDDEN
 from tests.service.conftest import Bench
 
 GOOD = {"namespace": "research", "team": "report"}
@@ -174,7 +175,7 @@ KEY = "slack-webhook-url"
             id="user-info-in-spec",
         ),
         pytest.param(
-            {"type": "webhook", "name": "bad", "url": "http://10.0.0.1/"},
+            {"type": "webhook", "name": "bad", "url": f"http://{FORBIDDEN}/"},
             {},
             "EgressDenied",
             "not public",

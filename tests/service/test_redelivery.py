@@ -6,7 +6,7 @@ from typing import Any
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.service import Service, finished, lifecycle
+from tests.harness.service import FORBIDDEN, Service, finished, lifecycle
 from tests.harness.waiting import until
 from tests.service.conftest import Bench
 
@@ -45,7 +45,7 @@ async def test_all_narrowed_to_a_name_sends_to_that_name_alone(bench: Bench) -> 
 
 
 async def test_a_target_whose_spec_was_corrected_is_sent_to_where_it_now_says(bench: Bench) -> None:
-    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": "http://10.0.0.1/"})
+    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": f"http://{FORBIDDEN}/"})
     assert (await bench.service.deliver(namespace, "report")).body["targets"][0]["reason"] == "EgressDenied"
     corrected = lifecycle({"type": "webhook", "name": "hook", "url": f"{bench.hook.url}/right"})
     await bench.kube.patch("agentteams", namespace, "report", {"spec": corrected})
