@@ -41,7 +41,7 @@ from app.recorder import Recorder
 from app.resolver import SecretResolver
 from app.retry import Pace, RetryPolicy, full_jitter
 from app.settings import ServiceSettings
-from app.targets import TYPES
+from app.targets import TYPES, shortened
 from app.teams import AgentTeam, settled
 
 log = structlog.get_logger(__name__)
@@ -302,7 +302,9 @@ class Dispatcher:
         if not team.wants_delivery:
             return "the team asks for no delivery: onComplete is not deliver, or it names no targets"
         if phase not in TERMINAL_PHASES:
-            raise TeamNotFinished(f'the team is in phase "{phase}"; hand it in when it has finished')
+            raise TeamNotFinished(
+                f'the team is in phase "{shortened(phase, 60)}"; hand it in when it has finished'
+            )
         if phase not in self._settings.phases:
             return f"teams that end as {phase} are not delivered in this installation"
         most = self._settings.max_targets

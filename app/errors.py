@@ -2,17 +2,20 @@
 
 DeliveryError
 ├── Problem                     what a caller is told (RFC 9457)
+│   ├── BadRequest              400
 │   ├── Unauthenticated         401
 │   ├── Forbidden               403
 │   ├── TeamNotFound            404
 │   ├── UidChanged              409
 │   ├── TeamNotFinished         409
 │   ├── ClaimInFlight           409
+│   ├── ReadTimeout             408
 │   ├── BodyTooLarge            413
 │   ├── Malformed               422
 │   ├── PhaseNotTerminal        422
 │   ├── UnknownTarget           422
 │   ├── TooManyTargets          422
+│   ├── HeadTooLarge            431
 │   ├── LedgerNotKept           500
 │   ├── LedgerRefused           500
 │   ├── TooBusy                 503
@@ -54,6 +57,12 @@ class Problem(DeliveryError):
         self.recorded = recorded
 
 
+class BadRequest(Problem):
+    """Not HTTP/1.1, or HTTP that two readers could understand in two ways."""
+
+    slug, status, title = "bad-request", 400, "Bad request"
+
+
 class Unauthenticated(Problem):
     """Nobody that Kubernetes knows."""
 
@@ -90,6 +99,12 @@ class ClaimInFlight(Problem):
     slug, status, title = "claim-in-flight", 409, "Delivery in flight"
 
 
+class ReadTimeout(Problem):
+    """A request that began and was not complete in time."""
+
+    slug, status, title = "request-timeout", 408, "Request not complete in time"
+
+
 class BodyTooLarge(Problem):
     """More bytes than `DELIVERY_MAX_BODY` allows."""
 
@@ -118,6 +133,12 @@ class TooManyTargets(Problem):
     """The team lists more targets than are served; none is sent."""
 
     slug, status, title = "too-many-targets", 422, "Too many targets"
+
+
+class HeadTooLarge(Problem):
+    """More bytes of request line and headers, or of what surrounds a body's content, than are read."""
+
+    slug, status, title = "head-too-large", 431, "Request head too large"
 
 
 class LedgerNotKept(Problem):

@@ -134,7 +134,10 @@ def settle(
 def replaced(entries: Sequence[Mapping[str, Any]], receipts: Iterable[Receipt]) -> Entries:
     """Return the list with these receipts in the places of their names, new ones at the end."""
     fresh = {receipt.name: receipt.to_wire() for receipt in receipts}
-    return [fresh.pop(str(entry.get("name")), entry) for entry in entries] + list(fresh.values())
+    # A name that is no text is nobody's: it is not to be taken for a target that happens to be called `None`.
+    return [
+        fresh.pop(name, entry) if isinstance(name := entry.get("name"), str) else entry for entry in entries
+    ] + list(fresh.values())
 
 
 def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:

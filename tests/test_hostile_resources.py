@@ -28,7 +28,8 @@ NASTY = (
     "<!channel>", "<@U012AB3CD> & <https://evil.example|x>", "*bold* `code` _it_", "{team}{artifacts}{tasks}",
     "{0.__class__}", "../x", "/", "//", ".", "..", "**", "[", "[!", "a" * 300, "None", "null", "-1",
     "2026-03-01T12:00:00Z", "2026-03-01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00",
-    "https://user:word@[::1", "http://10.0.0.1/", "https://[", "ftp://h/", "javascript:alert(1)", "unknown-0",
+    "https://user:word@[::1", "http://127.0.0.66/", "https://[", "ftp://h/", "javascript:alert(1)",
+    "unknown-0",
 )  # fmt: skip
 """Texts that somebody chose with care."""
 
@@ -60,7 +61,7 @@ targets = (
         optional={
             "type": among("webhook", "slack", "email", "google-drive", "teams"),
             "name": among("a", "a-2", "slack-1", "webhook-0"),
-            "url": among("http://10.0.0.1/", "http://127.0.0.1:0/"),
+            "url": among("http://127.0.0.66/", "http://127.0.0.1:0/"),
             "credentialsSecret": among("absent", "../x"),
             "artifactPath": among("*.md", "/out", "**", "["),
             "message": among("{team} {artifacts} {tasks} {tokens} {cost}", "<!channel>"),

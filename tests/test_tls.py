@@ -35,15 +35,11 @@ async def service(tmp_path_factory: pytest.TempPathFactory, mounted: Mounted) ->
     async with (
         FakeCluster() as fake,
         prepared(fake, tmp_path_factory.mktemp("cluster")) as cluster,
-        Service(
-            cluster.kubeconfig,
-            tls=mounted.trusting,
-            read_timeout=HASTE,
-            max_callers=CALLERS,
-            **mounted.settings,
-        ) as service,
     ):
-        yield service
+        service = Service(cluster.kubeconfig, read_timeout=HASTE, max_callers=CALLERS, **mounted.settings)
+        service.tls = mounted.trusting
+        async with service:
+            yield service
 
 
 @contextmanager

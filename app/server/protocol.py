@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api import PROBLEM_JSON, PROBLEM_TYPE, ProblemDetails
-from app.errors import Problem
+from app.errors import BadRequest, HeadTooLarge, Problem, ReadTimeout
 from app.server.countdown import Countdown, TimedFlow
 from app.server.waiting import WaitingRoom
 
@@ -22,24 +22,6 @@ LINGERING = 2.0  # seconds for a caller to read the last answer and close, too
 CHUNK_FRAMING = 16  # bytes of each chunk that do not count: its size and line ends, as net/http of Go has it
 
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")  # RFC 3986, section 3.2, without user info
-
-
-class BadRequest(Problem):
-    """Not HTTP/1.1, or HTTP that two readers could understand in two ways."""
-
-    slug, status, title = "bad-request", 400, "Bad request"
-
-
-class ReadTimeout(Problem):
-    """A request that began and was not complete in time."""
-
-    slug, status, title = "request-timeout", 408, "Request not complete in time"
-
-
-class HeadTooLarge(Problem):
-    """More bytes of request line and headers, or of what surrounds a body's content, than are read."""
-
-    slug, status, title = "head-too-large", 431, "Request head too large"
 
 
 class _Pipelined(Exception):

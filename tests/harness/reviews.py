@@ -42,9 +42,11 @@ class Reviews:
     tokens: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     rights: dict[str, set[Right]] = field(default_factory=dict)
 
-    def token(self, user: str, *rights: Right, audiences: tuple[str, ...] = (AUDIENCE,)) -> str:
-        """Give out a token for a user, who has these rights besides those it had."""
-        token = secrets.token_hex(16)
+    def token(
+        self, user: str, *rights: Right, audiences: tuple[str, ...] = (AUDIENCE,), token: str = ""
+    ) -> str:
+        """Give out a token for a user, or the one that is named; its rights come on top of those it had."""
+        token = token or secrets.token_hex(16)
         self.tokens[token] = (user, audiences)
         self.rights.setdefault(user, set()).update(rights)
         return token

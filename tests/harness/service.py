@@ -157,11 +157,9 @@ class Program:
 class Service(Program):
     """`agentteam-delivery serve` on a port of its own."""
 
-    def __init__(
-        self, kubeconfig: Path | None, *, tls: ssl.SSLContext | None = None, **settings: object
-    ) -> None:
+    def __init__(self, kubeconfig: Path | None, **settings: object) -> None:
         settings = {"auth": "none", "port": 0, "backoff_initial": 0.05, "rate_limit": 100_000, **settings}
-        super().__init__("serve", kubeconfig, settings, started="serving", tls=tls)
+        super().__init__("serve", kubeconfig, settings, started="serving")
 
     async def start(self) -> None:
         """Start the process, and return when it is ready."""

@@ -22,7 +22,8 @@ from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.receiver import Receiver
-from tests.harness.service import SCRIPT, Answer, Program, Service, Watcher, finished
+from tests.harness.reviews import Right
+from tests.harness.service import FORBIDDEN, SCRIPT, Answer, Program, Service, Watcher, finished
 from tests.harness.waiting import until
 from tests.sockets import answering, closing, listening, resetting, saying, silent
 
@@ -91,8 +92,8 @@ async def far_sides() -> AsyncIterator[dict[str, str]]:
         held.bind(("127.0.0.1", 0))
         sides = {
             "refused": f"127.0.0.1:{held.getsockname()[1]}",
-            "denied": "10.0.0.1",
-            "metadata": "169.254.169.254",
+            "denied": FORBIDDEN,
+            "denied-by-spelling": "[::ffff:127.0.0.66]",
         }
         for name, speak in speaking.items():
             sides[name] = (await stack.enter_async_context(listening(speak))).authority
@@ -139,7 +140,7 @@ def targets_of(
     ] + [
         {"type": "webhook", "name": "plain", "url": f"{healthy.url}/public{hidden}"},
         {"type": "webhook", "name": "plain-echo", "url": f"http://{sides['echo']}/public{hidden}"},
-        {"type": "webhook", "name": "plain-denied", "url": f"http://10.0.0.1/public{hidden}"},
+        {"type": "webhook", "name": "plain-denied", "url": f"http://{FORBIDDEN}/public{hidden}"},
         {
             "type": "webhook",
             "name": "plain-user",
@@ -213,7 +214,7 @@ async def asked_wrongly(service: Service, namespace: str) -> list[Answer]:
     upgrade = {**BEARER, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
     upgrade["Sec-WebSocket-Key"] = "AAAAAAAAAAAAAAAAAAAAAA=="
     answers.append(await service.request("GET", f"/deliveries?token={asked}", headers=upgrade))
-    assert {answer.status for answer in answers} <= {400, 403, 404, 405, 409, 413, 422}
+    assert {answer.status for answer in answers} <= {400, 401, 403, 404, 405, 409, 413, 422}
     return answers
 
 
@@ -261,12 +262,13 @@ async def test_no_secret_comes_out_of_the_service_and_the_watcher(
     kube = fake_cluster.kube
     token = tmp_path / "token"
     token.write_text(canaries.CALLER)
+    fake_cluster.server.reviews.token("caller", Right("create"), Right("get"), token=canaries.CALLER)
     logs: dict[str, Any] = {"log_level": "DEBUG", "log_format": form}
     quick: dict[str, Any] = {"attempts": 2, "attempt_timeout": 1.5, "target_timeout": 6}
     async with (
         Receiver() as healthy,
         far_sides() as sides,
-        HeardService(fake_cluster.kubeconfig, **logs, **quick) as service,
+        HeardService(fake_cluster.kubeconfig, auth="kubernetes", **logs, **quick) as service,
         HeardWatcher(
             fake_cluster.kubeconfig,
             f"http://{canaries.USER_INFO}@127.0.0.1:{service.port}/?{canaries.QUERY}",
