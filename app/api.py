@@ -172,12 +172,15 @@ def _only_known_parameters(request: Request) -> None:
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     texts = {
+        400: "No request that can be read as HTTP/1.1.",
         401: "Unknown caller.",
         403: "The caller lacks the right.",
         404: "No such team.",
+        408: "The request was not complete in time.",
         409: "The uid differs, the team is not finished, or a claim is in flight.",
         413: "The body is too large.",
         422: "Malformed.",
+        431: "The request's line and headers are too large.",
         500: "The ledger is not kept, or refused, so that nothing was sent; or an internal error.",
         503: "Too busy, asked too often, draining, or the Kubernetes API is away.",
     }
@@ -209,7 +212,7 @@ callers = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
             "description": "Accepted; the delivery goes on. The report is what is on record by now.",
             "headers": {"Location": {"description": "Where to read on.", "schema": {"type": "string"}}},
         },
-        **_problems(401, 403, 404, 409, 413, 422, 500, 503),
+        **_problems(400, 401, 403, 404, 408, 409, 413, 422, 431, 500, 503),
     },
 )
 async def deliver(  # noqa: PLR0913  # what the request consists of
@@ -243,7 +246,7 @@ async def deliver(  # noqa: PLR0913  # what the request consists of
     operation_id="readDelivery",
     tags=["deliveries"],
     summary="Read what is on record of a team's delivery",
-    responses=_problems(401, 403, 404, 422, 503),
+    responses=_problems(400, 401, 403, 404, 408, 422, 431, 503),
 )
 async def read_delivery(namespace: Namespace, team: TeamName, service: Using, caller: Calling) -> Report:
     """Read the record from the team's status; a team with none yet is `Pending`, without targets."""
