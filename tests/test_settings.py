@@ -250,6 +250,82 @@ def test_fewer_targets_in_flight_than_two_full_teams_is_refused(env: Env) -> Non
     assert ServiceSettings.load().max_targets_in_flight == 200
 
 
+@pytest.mark.parametrize("text", ["0", "60.1", "300"])
+def test_no_answer_about_a_caller_may_hold_for_more_than_a_minute(env: Env, text: str) -> None:
+    env(AUTH_CACHE=text)
+    with pytest.raises(SettingsError, match=r"^DELIVERY_AUTH_CACHE: "):
+        ServiceSettings.load()
+    env(AUTH_CACHE="60")
+    assert ServiceSettings.load().auth_cache == 60.0
+
+
+LOOPBACKS = ["127.0.0.1", "127.9.9.9", "localhost", "::1"]
+BEYOND = ["0.0.0.0", "::", "10.0.0.7", "::ffff:10.0.0.7", "0", "127.1", "delivery.example.com"]  # noqa: S104  # judged
+
+
+@pytest.mark.parametrize("host", BEYOND)
+def test_beyond_loopback_the_service_starts_only_as_it_was_told_to(env: Env, host: str) -> None:
+    env(HOST=host, AUTH="none")
+    with pytest.raises(
+        SettingsError, match=r"AUTH=none on DELIVERY_HOST=.*; use .* or set DELIVERY_ALLOW_ANY"
+    ):
+        ServiceSettings.load()
+    env(ALLOW_ANYONE="true")
+    assert ServiceSettings.load().auth == "none"
+    env(AUTH="kubernetes")
+    with pytest.raises(
+        SettingsError, match=r"in the clear; set .*TLS_CERT_FILE.* or DELIVERY_ALLOW_PLAIN_HTTP"
+    ):
+        ServiceSettings.load()
+    env(ALLOW_PLAIN_HTTP="true")
+    assert ServiceSettings.load().auth == "kubernetes"
+
+
+@pytest.mark.parametrize("host", BEYOND)
+def test_with_tls_the_service_starts_anywhere(env: Env, host: str) -> None:
+    env(HOST=host, TLS_CERT_FILE="cert.pem", TLS_KEY_FILE="key.pem")
+    assert ServiceSettings.load().host == host
+
+
+@pytest.mark.parametrize("host", LOOPBACKS)
+@pytest.mark.parametrize("auth", ["none", "kubernetes"])
+def test_on_loopback_the_service_starts_without_tls(env: Env, host: str, auth: str) -> None:
+    env(HOST=host, AUTH=auth)
+    assert ServiceSettings.load().host == host
+
+
+@pytest.mark.parametrize("name", ["TLS_CERT_FILE", "TLS_KEY_FILE"])
+def test_a_certificate_without_its_key_is_refused(env: Env, name: str) -> None:
+    env(**{name: "file.pem"})
+    with pytest.raises(SettingsError, match="go together; set both or neither"):
+        ServiceSettings.load()
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost:8080", True),
+        ("http://[::1]:8080", True),
+        ("https://delivery.ops.svc:8080", True),
+        ("http://delivery.ops.svc:8080", False),
+        ("http://10.0.0.7:8080", False),
+        ("http://127.0.0.1.example.com", False),
+    ],
+)
+def test_the_watcher_s_token_goes_nowhere_in_the_clear(env: Env, url: str, sent: bool) -> None:
+    env(URL=url)
+    assert WatcherSettings.load().token_file is None
+    env(TOKEN_FILE="token")
+    if not sent:
+        with pytest.raises(
+            SettingsError, match=r"would cross the network in the clear to .*; give DELIVERY_URL"
+        ):
+            WatcherSettings.load()
+        env(ALLOW_PLAIN_HTTP="true")
+    assert WatcherSettings.load().token_file == "token"
+
+
 @pytest.mark.parametrize("label", ["a", "a=", "a=b", "example.com/a.b_c=D-e", "kagents.dev/delivery=true"])
 def test_a_label_that_kubernetes_takes_may_be_asked_of_secrets(env: Env, label: str) -> None:
     env(SECRET_LABEL=label)
