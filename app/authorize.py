@@ -156,15 +156,18 @@ class Recent(Generic[Answer]):
     What is empty (nobody, no) holds for `REFUSAL_REMEMBERED`, a failure not at all.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = steady) -> None:
         self._seconds = seconds
         self._answers: TLRUCache[Hashable, asyncio.Task[Answer]] = TLRUCache(
-            REMEMBERED, self._until, timer=steady
+            REMEMBERED, self._until, timer=clock
         )
         self._asking: set[asyncio.Task[Answer]] = set()
 
     def __contains__(self, question: Hashable) -> bool:
         return question in self._answers
+
+    def __len__(self) -> int:
+        return len(self._answers)
 
     async def answer(self, question: Hashable, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
         """Return the answer, as it is remembered or asked for anew."""

@@ -4,11 +4,12 @@ Durations are decimal seconds, lists are comma-separated (empty: none), levels a
 """
 
 import math
+import re
 import ssl
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +36,8 @@ LABEL = (
 
 https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
 """
+
+HOST_SUFFIX = re.compile(r"(\*?\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.IGNORECASE)
 
 
 def _split(value: Any) -> Any:
@@ -67,6 +70,9 @@ def _proxy(value: SecretStr) -> SecretStr:
     try:
         parts = urlsplit(url)
         usable = parts.scheme == "http" and parts.hostname and parts.port and parts.path in {"", "/"}
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        f"{user}:{password}".encode("latin-1")  # as Basic authentication sends them (RFC 7617)
+        usable = usable and ":" not in user
     except ValueError:
         usable = False
     if not usable or not url.isprintable() or " " in url:
@@ -75,6 +81,16 @@ def _proxy(value: SecretStr) -> SecretStr:
             "must be http://host:port, with user:password@ before the host where it asks for them"
         )
     return value
+
+
+def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = [name for name in names if not HOST_SUFFIX.fullmatch(name)]
+    if wrong:
+        raise ValueError(
+            f"{', '.join(wrong)[:100]}: must be host names or IPv4 addresses, such as svc.cluster.local, each"
+            " of which stands for those below it too"
+        )
+    return names
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -145,7 +161,9 @@ class ServiceSettings(CommonSettings):
     egress_http: bool = False  # True lifts https, for webhooks and Slack alike
     egress_ca_file: Authorities = None  # PEM; authorities trusted beside the public ones
     egress_proxy: Proxy = None  # http://[user:password@]host:port
-    egress_no_proxy: Words = ()  # host names, each with those below it, that are called directly
+    egress_no_proxy: Annotated[
+        Words, AfterValidator(_host_names)
+    ] = ()  # host names, each with those below it, that are called directly
     secret_label: SecretLabel = None  # `key` or `key=value`; Secrets without it are not used
     slack_hosts: Words = ("hooks.slack.com", "hooks.slack-gov.com")  # host names, any port
 

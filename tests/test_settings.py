@@ -196,6 +196,23 @@ REFUSED: list[tuple[Kind, str, str]] = [
             "http://proxy:3128/path",
             "http://pro xy:3128",
             "http://[proxy:3128",
+            "http://us%3Aer:password@proxy:3128",
+            "http://user:%E2%82%AC@proxy:3128",
+        )
+    ),
+    *(
+        (ServiceSettings, "EGRESS_NO_PROXY", text)
+        for text in (
+            "*",
+            ".",
+            "fd00::1",
+            "[fd00::1]",
+            "10.0.0.0/8",
+            "http://x",
+            "example.com.",
+            "example.com:443",
+            "bücher.example",
+            "svc,a b",
         )
     ),
     *(
@@ -339,6 +356,12 @@ def test_a_proxy_is_known_by_its_address_and_its_password_shown_by_nothing(env: 
     assert settings.egress_proxy is not None
     assert settings.egress_proxy.get_secret_value() == proxy
     assert proxy not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+def test_hosts_are_called_directly_by_their_names(env: Env) -> None:
+    env(EGRESS_NO_PROXY="svc.cluster.local,.example.com,*.Example.org,10.0.0.7,localhost")
+    names = ("svc.cluster.local", ".example.com", "*.Example.org", "10.0.0.7", "localhost")
+    assert ServiceSettings.load().egress_no_proxy == names
 
 
 def test_a_proxy_that_is_none_is_told_without_its_password(env: Env) -> None:

@@ -1,0 +1,118 @@
+"""What is remembered of callers: for how long, of how many, and how many are looked up at a time."""
+
+import asyncio
+
+import pytest
+
+from app.authorize import REFUSAL_REMEMBERED, REMEMBERED, REVIEWS, Recent
+from app.errors import ApiUnavailable, ClusterError
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Asked:
+    """Answers questions, and counts them."""
+
+    def __init__(self, answer: str | Exception) -> None:
+        self.answer = answer
+        self.times = 0
+        self.held: asyncio.Event | None = None
+
+    async def __call__(self) -> str:
+        self.times += 1
+        if self.held:
+            await self.held.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+async def test_an_answer_holds_from_when_it_was_asked_for_however_often_it_is_used() -> None:
+    clock, asked = Clock(), Asked("yes")
+    recent: Recent[str] = Recent(30.0, clock)
+    for _ in range(29):
+        assert await recent.answer("question", asked) == "yes"
+        clock.now += 1
+    assert asked.times == 1
+    clock.now += 1.1
+    assert "question" not in recent
+    await recent.answer("question", asked)
+    assert asked.times == 2
+
+
+async def test_an_answer_that_was_long_in_coming_holds_no_longer() -> None:
+    clock, asked = Clock(), Asked("yes")
+    asked.held = asyncio.Event()
+    recent: Recent[str] = Recent(30.0, clock)
+    waiting = asyncio.create_task(recent.answer("question", asked))
+    await asyncio.sleep(0)
+    clock.now += 29
+    asked.held.set()
+    assert await waiting == "yes"
+    clock.now += 1.1
+    assert "question" not in recent
+
+
+async def test_a_refusal_is_asked_for_again_soon() -> None:
+    clock, asked = Clock(), Asked("")
+    recent: Recent[str] = Recent(30.0, clock)
+    assert await recent.answer("question", asked) == ""
+    await asyncio.sleep(0)  # until it is noted
+    clock.now += REFUSAL_REMEMBERED - 0.1
+    await recent.answer("question", asked)
+    assert asked.times == 1
+    clock.now += 0.2
+    await recent.answer("question", asked)
+    assert asked.times == 2
+
+
+async def test_a_failure_is_not_remembered() -> None:
+    asked = Asked(ClusterError("away"))
+    recent: Recent[str] = Recent(30.0, Clock())
+    for times in (1, 2):
+        with pytest.raises(ClusterError):
+            await recent.answer("question", asked)
+        await asyncio.sleep(0)  # until it is noted
+        assert asked.times == times
+        assert not len(recent)
+
+
+async def test_one_who_goes_away_does_not_take_the_answer_from_the_others() -> None:
+    asked = Asked("yes")
+    asked.held = asyncio.Event()
+    recent: Recent[str] = Recent(30.0, Clock())
+    first, second = (asyncio.create_task(recent.answer("question", asked)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    asked.held.set()
+    assert await second == "yes"
+    assert asked.times == 1
+
+
+async def test_only_so_many_are_looked_up_at_a_time() -> None:
+    asked = Asked("yes")
+    asked.held = asyncio.Event()
+    recent: Recent[str] = Recent(30.0, Clock())
+    waiting = [asyncio.create_task(recent.answer(number, asked)) for number in range(REVIEWS)]
+    await asyncio.sleep(0)
+    with pytest.raises(ApiUnavailable, match="too many callers are being looked up"):
+        await recent.answer("one more", asked)
+    asked.held.set()
+    assert await asyncio.gather(*waiting) == ["yes"] * REVIEWS
+    assert await recent.answer("one more", asked) == "yes"
+
+
+async def test_however_many_ask_only_so_many_answers_are_kept() -> None:
+    recent: Recent[str] = Recent(30.0, Clock())
+    for number in range(REMEMBERED + 50):
+        await recent.answer(number, Asked("yes"))
+    assert len(recent) == REMEMBERED
