@@ -92,13 +92,13 @@ class KubernetesAuthorizer:
 
     async def authenticate(self, token: str | None, address: str) -> Caller:
         """Ask TokenReview, for the service's own audience."""
+        digest = hashlib.blake2b((token or "").encode(), key=self._key).digest()
+        if digest not in self._callers:
+            # By address, since nobody knows who it is; and before the API server is troubled with it.
+            self._rate.admit(f"address {address}")
         if not token:
             raise Unauthenticated(f"send `Authorization: Bearer …` with a token {self._hint}")
-        known = hashlib.blake2b(token.encode(), key=self._key).digest()
-        if known not in self._callers:
-            # By address, since nobody knows yet who it is; and before the API server is troubled with it.
-            self._rate.admit(f"address {address}")
-        caller = await self._asked(self._callers, known, lambda: self._cluster.review(token, self._audience))
+        caller = await self._asked(self._callers, digest, lambda: self._cluster.review(token, self._audience))
         if caller is None:
             raise Unauthenticated(f"the token is not valid here, or no longer; send one {self._hint}")
         self._rate.admit(f"caller {caller.name}")
@@ -164,7 +164,9 @@ class Recent(Generic[Answer]):
         self._asking: set[asyncio.Task[Answer]] = set()
 
     def __contains__(self, question: Hashable) -> bool:
-        return question in self._answers
+        """Whether the answer is remembered, and not empty; or is being asked for."""
+        task = self._answers.get(question)
+        return task is not None and not (task.done() and not task.result())
 
     def __len__(self) -> int:
         return len(self._answers)

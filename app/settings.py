@@ -181,7 +181,9 @@ class ServiceSettings(CommonSettings):
     max_takeovers: Annotated[int, Field(ge=0)] = 10
     max_body: Count = 1_048_576  # bytes of a request
     max_head: Annotated[int, Field(ge=1024)] = 16_384  # bytes of a request's line and headers
-    max_depth: Annotated[int, Field(ge=2)] = 16  # of a request's JSON
+    max_depth: Annotated[int, Field(ge=2)] = (
+        16  # lists and objects in a request's JSON, so that it is nested no deeper
+    )
     max_message: Count = 40_000  # characters of a notice's text
     max_callers: Count = 1000  # connections from callers that wait for a request to be complete
     read_timeout: Seconds = 10.0  # for a handshake, for a request to be complete, for an answer to be read

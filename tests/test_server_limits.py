@@ -466,14 +466,26 @@ class TestCallers:
             for caller in callers:
                 caller.cancel()
 
-    async def test_who_is_answered_counts_no_longer(self) -> None:
+    async def test_who_is_being_answered_does_not_count(self) -> None:
+        answering = asyncio.Event()
+
+        async def app(_: Scope, __: Receive, send: Send) -> None:
+            await answering.wait()
+            await answer(send)
+
+        async with toy(app, max_callers=1) as port, connected(port) as (reader, writer):
+            writer.write(b"GET /first HTTP/1.1\r\n" + CLOSE)
+            async with connected(port) as (other, _), connected(port):
+                assert await asyncio.wait_for(other.read(), 10) == b""
+                answering.set()
+                assert statuses(await reader.read()) == [200]
+
+    async def test_who_was_answered_and_stays_makes_room(self) -> None:
         async with toy(consuming, max_callers=1) as port, connected(port) as (reader, writer):
             writer.write(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
             await reader.readuntil(b"ok")
-            async with connected(port) as (other, _):
-                writer.write(NEXT)
-                assert statuses(await reader.read()) == [200]
-                assert await asyncio.wait_for(other.read(), 10) == b""
+            async with connected(port):
+                assert await asyncio.wait_for(reader.read(), 10) == b""
 
     async def test_a_flood_of_1000_slow_callers_delays_nobody(self, ports: Ports) -> None:
         calm = await pace(ports.patient)

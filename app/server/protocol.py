@@ -298,6 +298,8 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._deaf and not self.transport.is_closing():
             self._close_in_stages()
+        elif not self.transport.is_closing():
+            self._room.enter(self, self._abort)  # kept alive, it waits for its next request
         self._await_reader()
 
     def _await_reader(self) -> None:
