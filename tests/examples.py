@@ -17,6 +17,16 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 """For properties: how fast an example runs says more of the machine's other work than of ours."""
 
 
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0  # seconds
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def team(
     delivery: Any = (), *, entries: Any = (), name: str = "report", lifecycle: Any = None, **status: Any
 ) -> AgentTeam:

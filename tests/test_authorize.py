@@ -6,16 +6,7 @@ import pytest
 
 from app.authorize import REFUSAL_REMEMBERED, REMEMBERED, REVIEWS, Recent
 from app.errors import ApiUnavailable, ClusterError
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.examples import Clock
 
 
 class Asked:

@@ -4,16 +4,7 @@ import pytest
 
 from app.errors import RateLimited
 from app.rates import CALLERS, RateLimit
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.examples import Clock
 
 
 def admitted(rate: RateLimit, caller: str, requests: int) -> int:
