@@ -31,6 +31,8 @@ class Bound:
         Raises:
             TooBusy: they do not fit.
         """
+        # More than a share can only be what was claimed under other settings: it fills a share.
+        number = min(number, self.share)
         whose, taken, most = "", self.taken.total(), self.most
         if taken + number <= most:
             whose, taken, most = f' of namespace "{namespace}"', self.taken[namespace], self.share

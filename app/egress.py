@@ -4,6 +4,7 @@ No text from here holds a URL, a resolved address or anything that a receiver wr
 """
 
 import asyncio
+import functools
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import certifi
 import httpx
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
@@ -31,6 +33,7 @@ USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
 PROXY_AWAY = "no connection to the forward proxy"
+HEAD_LIMIT = 65_536  # bytes of an answer that are no content: its head, and what frames its body
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
 
 
@@ -114,7 +117,8 @@ class HttpClient:
     def _session(
         self, factory: aiohttp.SocketFactoryType | None, *, proxy: str | None = None
     ) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
+            self._settings.max_response + HEAD_LIMIT,
             # Not the system's resolver: it blocks a thread for each name, there are few of them, and a team
             # that lists names whose servers are silent would take them all.
             resolver=aiohttp.AsyncResolver(timeout=LOOKUP_TIMEOUT, tries=2),
@@ -145,6 +149,46 @@ class HttpClient:
         except Exception:  # noqa: BLE001, S110  # the head alone decides, whatever befalls the body
             pass
         return bytes(body[: self._settings.max_response])
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections that are read from with bounds, and used again only while nothing unasked has come."""
+
+    def __init__(self, most: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = functools.partial(_Reading, most, self._loop)  # type: ignore[assignment]  # partials are invariant
+
+    async def _get(self, key: Any, traces: Any) -> Connection | None:
+        """Return a connection to use again; what was said while it lay idle would be taken for an answer."""
+        while (connection := await super()._get(key, traces)) is not None:
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
+        return None
+
+
+class _Reading(ResponseHandler):
+    """Reads so many bytes of an answer; empty lines and the frames of tiny chunks count like all else."""
+
+    def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._most = most
+        self._left = most
+
+    def set_response_params(self, **options: Any) -> None:
+        """Expect an answer."""
+        self._left = self._most
+        super().set_response_params(**options)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what there is room for; beyond it the connection is at its end."""
+        if data[: self._left]:
+            super().data_received(data[: self._left])
+        self._left -= len(data)
+        if self._left < 0:
+            self.set_exception(aiohttp.ClientPayloadError())
+            if self.transport is not None:
+                self.transport.abort()
 
 
 class _Answer(aiohttp.ClientResponse):

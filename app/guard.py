@@ -132,6 +132,8 @@ def _parsed(url: str) -> httpx.URL:
         raise ValueError("is no valid URL") from None
     if ":" not in host and not _NAME.fullmatch(host):
         raise ValueError("is no valid URL")
+    if host.endswith("."):  # the same host under a second name, by which it would not be one called directly
+        raise ValueError("names a host that ends in a dot; leave the dot out")
     return parsed
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from app.cluster import Cluster
 from app.credentials import Credentials
-from app.errors import AccessDenied, ClusterError, ObjectNotFound, TargetError
+from app.errors import AccessDenied, ClusterError, ObjectNotFound, Rejected, TargetError
 from app.reasons import Reason
 
 
@@ -47,6 +47,9 @@ class SecretResolver:
         except AccessDenied:
             message = f"the service may not read {where}; grant its account get on secrets there"
             raise TargetError(Reason.SECRET_FORBIDDEN, message) from None
+        except Rejected:
+            message = f"{where} holds no data that can be read; make it anew"
+            raise TargetError(Reason.SECRET_INVALID, message) from None
         except ClusterError:
             message = f"{where} could not be read: the Kubernetes API is unavailable"
             raise TargetError(Reason.SECRET_UNAVAILABLE, message, retryable=True) from None

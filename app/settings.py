@@ -37,7 +37,11 @@ LABEL = (
 https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
 """
 
-HOST_SUFFIX = re.compile(r"(\*?\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.IGNORECASE)
+HOST_SUFFIX = re.compile(
+    r"\d{1,3}(\.\d{1,3}){3}"  # an IPv4 address
+    r"|(\*?\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?",  # a name
+    re.ASCII | re.IGNORECASE,
+)
 
 
 def _split(value: Any) -> Any:

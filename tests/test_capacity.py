@@ -51,8 +51,15 @@ def test_a_namespace_that_is_served_alone_may_have_everything() -> None:
 
 def test_what_is_refused_takes_nothing() -> None:
     bound = capacity(10).targets
-    with pytest.raises(TooBusy):
-        bound.taking("a", 6).__enter__()
+    with bound.taking("a", 1), pytest.raises(TooBusy):
+        bound.taking("a", 5).__enter__()
+    assert not bound.taken
+
+
+def test_more_than_a_share_fills_it_and_is_not_refused_for_ever() -> None:
+    bound = capacity(10).targets
+    with bound.taking("a", 30), bound.taking("b", 5):
+        assert bound.taken == {"a": 5, "b": 5}
     assert not bound.taken
 
 
@@ -69,7 +76,8 @@ def test_no_bound_is_ever_passed_and_nothing_is_forgotten(steps: list[tuple[str,
             place.enter_context(bound.taking(namespace, number))
             held.append(place)
         except TooBusy:
-            assert bound.taken.total() + number > 10 or bound.taken[namespace] + number > 5
+            wanted = min(number, 5)
+            assert bound.taken.total() + wanted > 10 or bound.taken[namespace] + wanted > 5
         assert bound.taken.total() <= 10
         assert all(taken <= 5 for taken in bound.taken.values())
     for place in held:

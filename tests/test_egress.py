@@ -324,6 +324,55 @@ async def test_a_flood_of_interim_answers_is_cut_and_holds_nobody_up() -> None:
         assert await waiting < 0.5
 
 
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"", b"\r\n" * 32_768),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 10_000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 60_000),
+    ],
+    ids=["empty lines", "tiny chunks", "chunk extensions"],
+)
+async def test_bytes_that_count_for_nothing_are_read_with_a_bound(head: bytes, piece: bytes) -> None:
+    async with listening(endless(head, piece)) as bare, client() as http:
+        answer = await outcome(http.post(f"http://{bare.authority}/", b"{}", HEADERS))
+        if head:
+            assert isinstance(answer, Response)
+            assert answer.status == 200, "the head decides"
+        else:
+            assert isinstance(answer, TargetError)
+            assert (answer.reason, answer.retryable) == (Reason.INVALID_RESPONSE, False)
+        await until(lambda: not bare.open, 5)
+
+
+@pytest.mark.parametrize("stray", [OK, b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b"x"])
+async def test_what_is_said_on_an_idle_connection_is_never_the_next_answer(stray: bytes) -> None:
+    said = asyncio.Event()
+
+    def speak(bare: Bare) -> Speak:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await bare.request(reader)
+            writer.write(b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            if bare.accepted == 1:
+                await idle.wait()
+                writer.write(stray)
+                await writer.drain()
+                said.set()
+            await reader.read()
+
+        return talk
+
+    idle = asyncio.Event()
+    async with listening(speak) as bare, client() as http:
+        assert (await http.post(f"http://{bare.authority}/", b"{}", HEADERS)).status == 400
+        idle.set()
+        await said.wait()
+        await asyncio.sleep(0.05)  # until it has crossed loopback: nothing tells when
+        assert (await http.post(f"http://{bare.authority}/", b"{}", HEADERS)).status == 400
+    assert bare.accepted == 2
+
+
 async def test_a_few_interim_answers_are_read_over() -> None:
     interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3
     async with listening(answering(interim + OK)) as bare:

@@ -213,6 +213,10 @@ REFUSED: list[tuple[Kind, str, str]] = [
             "example.com:443",
             "bücher.example",
             "svc,a b",
+            "a..b",
+            "1",
+            "10.0.0",
+            "\u212a.test",
         )
     ),
     *(
