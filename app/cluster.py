@@ -40,6 +40,8 @@ from app.teams import PLURAL, VERSION, AgentTeam
 from app.times import parse_http_date, parse_retry_after, steady
 
 FIELD_MANAGER = "agentteam-delivery"
+NOT_REVIEWED = "the Kubernetes API did not review the token"
+"""All that is said of it: what the API server writes, or a webhook of it, may quote the token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,12 @@ class Cluster:
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [audience]},
         }
-        answer, _ = await self._call(self._authentication.create_token_review, review)
+        try:
+            answer, _ = await self._call(self._authentication.create_token_review, review)
+        except ApiUnavailable as error:
+            raise ApiUnavailable(NOT_REVIEWED, retry_after=error.retry_after) from None
+        except ClusterError as error:
+            raise type(error)(NOT_REVIEWED) from None
         status = answer.get("status") or {}
         # An API server that does not know audiences names none, and has not looked for whom the token is.
         if status.get("authenticated") is not True or audience not in (status.get("audiences") or ()):

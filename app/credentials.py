@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from app.errors import TargetError
 from app.reasons import Reason
 
+KEYS = frozenset({"url", "signing-secret", "authorization", "slack-webhook-url"})
+"""What senders read; nothing else of a Secret is kept, even for one dispatch. A new sender adds its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:

@@ -33,7 +33,7 @@ USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
 PROXY_AWAY = "no connection to the forward proxy"
-HEAD_LIMIT = 65_536  # bytes of an answer that are no content: its head, and what frames its body
+HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
 
 
@@ -175,6 +175,10 @@ class _Reading(ResponseHandler):
         self._most = most
         self._left = most
 
+    def close(self) -> None:
+        """Close at once: over TLS a goodbye is waited for, while the connection's place is free already."""
+        self.abort()
+
     def set_response_params(self, **options: Any) -> None:
         """Expect an answer."""
         self._left = self._most
@@ -216,6 +220,10 @@ class _Answer(aiohttp.ClientResponse):
         # httpx-aiohttp cannot take a reason phrase that is not UTF-8.
         self.reason = None
         return self
+
+    async def wait_for_close(self) -> None:
+        """Wait for nobody: who has answered before the request was read to its end is sent no more of it."""
+        self.close()
 
 
 def _translated(error: BaseException, proxy_host: str | None) -> TargetError:

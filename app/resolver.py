@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from app.cluster import Cluster
-from app.credentials import Credentials
+from app.credentials import KEYS, Credentials
 from app.errors import AccessDenied, ClusterError, ObjectNotFound, Rejected, TargetError
 from app.reasons import Reason
 
@@ -56,7 +56,7 @@ class SecretResolver:
         if self._label is not None and not _bears(secret.labels, self._label):
             message = f"{where} is not labelled {self._label}, as those must be that are used here; label it"
             raise TargetError(Reason.SECRET_FORBIDDEN, message)
-        return Credentials(name, secret.values)
+        return Credentials(name, {key: value for key, value in secret.values.items() if key in KEYS})
 
 
 def _bears(labels: Mapping[str, str], label: str) -> bool:

@@ -192,7 +192,7 @@ class ServiceSettings(CommonSettings):
     max_callers: Count = 1000  # connections from callers that wait for a request to be complete
     read_timeout: Seconds = 10.0  # for a handshake, for a request to be complete, for an answer to be read
     rate_limit: Count = 200  # requests a second of one caller, and as many at once
-    max_response: Count = 65_536  # bytes read of a receiver's answer
+    max_response: Count = 8_192  # bytes of content read of a receiver's answer
     max_connections_per_host: Count = 100  # and port
 
     @model_validator(mode="after")

@@ -63,7 +63,7 @@ DEFAULTS: list[tuple[Kind, str, Any]] = [
     (ServiceSettings, "MAX_TARGETS", 1000),
     (ServiceSettings, "MAX_TAKEOVERS", 10),
     (ServiceSettings, "MAX_BODY", 1_048_576),
-    (ServiceSettings, "MAX_RESPONSE", 65_536),
+    (ServiceSettings, "MAX_RESPONSE", 8_192),
     (ServiceSettings, "MAX_TARGETS_IN_FLIGHT", 4000),
     (ServiceSettings, "MAX_CONNECTIONS_PER_HOST", 100),
     (WatcherSettings, "MAX_AGE", 86_400.0),

@@ -164,6 +164,24 @@ async def test_an_api_server_that_is_away_lets_nobody_in(fake_cluster: Fake) -> 
         assert (await service.request("GET", "/healthz")).status == 200
 
 
+@pytest.mark.parametrize("code", [400, 403, 409, 422, 429, 500, 503])
+async def test_a_review_that_is_refused_with_a_quotation_tells_nobody_the_token(
+    fake_cluster: Fake, code: int
+) -> None:
+    async def quoting(request: web.Request) -> web.StreamResponse | None:
+        if request.path != TOKEN_REVIEWS:
+            return None
+        token = (await request.json())["spec"]["token"]
+        return web.json_response({"kind": "Status", "message": f'Invalid value: "{token}"'}, status=code)
+
+    async with Service(fake_cluster.kubeconfig, log_level="DEBUG", **QUICK) as service:
+        fake_cluster.server.intercept = quoting
+        answer = await call(service, "research", "canary-of-a-caller")
+        assert answer.status == 503
+        assert b"canary-of-a-caller" not in answer.content
+        assert "canary-of-a-caller" not in "".join(service.raw)
+
+
 @pytest.mark.parametrize(
     "status",
     [
