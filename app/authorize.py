@@ -12,7 +12,8 @@ import shlex
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from cachetools import TLRUCache
+import structlog
+from cachetools import LRUCache, TLRUCache
 
 from app.cluster import Caller, Cluster
 from app.errors import (
@@ -28,12 +29,17 @@ from app.settings import ServiceSettings
 from app.teams import PLURAL
 from app.times import steady
 
+log = structlog.get_logger(__name__)
+
 Verb = Literal["create", "get"]
 Answer = TypeVar("Answer")
 
 REMEMBERED = 10_000  # answers; the one that was needed longest ago is forgotten first
 REFUSAL_REMEMBERED = 2.0  # seconds: who is granted a right need not wait long for it
-REVIEWS = 32  # under way at once, so that a flood of tokens that nobody knows does not reach the API server
+REVIEWS = 32  # under way at once, so that a flood does not reach the API server
+REVIEWS_OF_STRANGERS = (
+    24  # of these, for tokens that were not good lately; the rest stays for those that were
+)
 RETRY_SOON = 1.0  # seconds
 RETRY_LATER = 30.0  # seconds: somebody has to grant the service a right first
 ANYBODY = Caller("anybody")
@@ -87,38 +93,52 @@ class KubernetesAuthorizer:
         self._audience = settings.audience
         self._rate = rate
         self._key = secrets.token_bytes(32)
+        # Whose token was good lately: reviewed anew like any other, but no stranger's flood stands before it.
+        self._acquainted: LRUCache[bytes, None] = LRUCache(REMEMBERED)
         self._callers: Recent[Caller | None] = Recent(settings.auth_cache)
         self._rights: Recent[bool] = Recent(settings.auth_cache)
 
     async def authenticate(self, token: str | None, address: str) -> Caller:
         """Ask TokenReview, for the service's own audience."""
-        digest = hashlib.blake2b((token or "").encode(), key=self._key).digest()
-        if digest not in self._callers:
+        if not token:
+            # Answered at no cost; a rate here would shut out whoever shares the address.
+            raise Unauthenticated(f"send `Authorization: Bearer …` with a token {self._hint}")
+        digest = hashlib.blake2b(token.encode(), key=self._key).digest()
+        known = digest in self._acquainted
+        if not known and digest not in self._callers:
             # By address, since nobody knows who it is; and before the API server is troubled with it.
             self._rate.admit(f"address {address}")
-        if not token:
-            raise Unauthenticated(f"send `Authorization: Bearer …` with a token {self._hint}")
-        caller = await self._asked(self._callers, digest, lambda: self._cluster.review(token, self._audience))
+        caller = await self._asked(
+            self._callers, digest, lambda: self._cluster.review(token, self._audience), known=known
+        )
         if caller is None:
+            self._acquainted.pop(digest, None)
             raise Unauthenticated(f"the token is not valid here, or no longer; send one {self._hint}")
+        self._acquainted[digest] = None
         self._rate.admit(f"caller {caller.name}")
         return caller
 
     async def authorize(self, caller: Caller, verb: Verb, namespace: str, team: str) -> None:
         """Ask SubjectAccessReview."""
         question = (caller, verb, namespace, team)
-        if not await self._asked(self._rights, question, lambda: self._cluster.allows(*question)):
+        if not await self._asked(self._rights, question, lambda: self._cluster.allows(*question), known=True):
             raise Forbidden(
                 f"{caller.name} may not {verb} {PLURAL}/delivery of {self._group} in namespace {namespace};"
                 f" who may grant it types: {self._grant(caller, verb, namespace)}"
             )
 
     async def _asked(
-        self, recent: "Recent[Answer]", question: Hashable, ask: Callable[[], Coroutine[Any, Any, Answer]]
+        self,
+        recent: "Recent[Answer]",
+        question: Hashable,
+        ask: Callable[[], Coroutine[Any, Any, Answer]],
+        *,
+        known: bool,
     ) -> Answer:
         try:
-            return await recent.answer(question, ask)
+            return await recent.answer(question, ask, most=REVIEWS if known else REVIEWS_OF_STRANGERS)
         except AccessDenied:
+            log.warning("reviews_forbidden", advice="grant create on tokenreviews and subjectaccessreviews")
             raise ClusterUnavailable(
                 "the service may not ask the Kubernetes API who its callers are and what they may; grant its"
                 " account create on tokenreviews and subjectaccessreviews, as system:auth-delegator does",
@@ -164,18 +184,18 @@ class Recent(Generic[Answer]):
         self._asking: set[asyncio.Task[Answer]] = set()
 
     def __contains__(self, question: Hashable) -> bool:
-        """Whether the answer is remembered, and not empty; or is being asked for."""
-        task = self._answers.get(question)
-        return task is not None and not (task.done() and not task.result())
+        return question in self._answers
 
     def __len__(self) -> int:
         return len(self._answers)
 
-    async def answer(self, question: Hashable, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        """Return the answer, as it is remembered or asked for anew."""
+    async def answer(
+        self, question: Hashable, ask: Callable[[], Coroutine[Any, Any, Answer]], *, most: int = REVIEWS
+    ) -> Answer:
+        """Return the answer, as it is remembered, or asked for anew where fewer than `most` are under way."""
         task = self._answers.get(question)
         if task is None:
-            if len(self._asking) >= REVIEWS:
+            if len(self._asking) >= most:
                 raise ApiUnavailable("too many callers are being looked up", retry_after=RETRY_SOON)
             task = self._answers[question] = asyncio.create_task(ask())
             self._asking.add(task)

@@ -1,6 +1,7 @@
 """Callers: only those are let in whom Kubernetes knows and grants the right; also by a real API with RBAC."""
 
 import asyncio
+import itertools
 import shlex
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,64 @@ async def test_a_flood_of_tokens_that_nobody_knows_reaches_the_api_server_in_dro
         assert {answer.status for answer in answers} == {401, 503}
         reviews = [path for _, path in fake_cluster.server.requests].count(TOKEN_REVIEWS)
         assert reviews == len([answer for answer in answers if answer.status == 401]) < 100
+
+
+@pytest.mark.parametrize("stranger", ["no token", "one bad token", "many bad tokens"])
+async def test_a_flood_from_its_own_address_does_not_shut_a_good_caller_out(
+    fake_cluster: Fake, stranger: str
+) -> None:
+    namespace = await finished(fake_cluster.kube)
+    good = fake_cluster.server.reviews.token("good", Right("get"))
+    async with Service(fake_cluster.kubeconfig, rate_limit=20, **QUICK) as service:
+        assert (await read(service, namespace, good)).status == 200
+        stopped = asyncio.Event()
+        numbers = itertools.count()
+
+        async def flood() -> None:
+            while not stopped.is_set():
+                token = f"bad-{next(numbers) if stranger == 'many bad tokens' else 0}"
+                headers = {} if stranger == "no token" else {"Authorization": f"Bearer {token}"}
+                await service.request("GET", f"/deliveries/{namespace}/report", headers=headers)
+
+        floods = [asyncio.create_task(flood()) for _ in range(8)]
+        reviewed = fake_cluster.server.requests.count(("POST", TOKEN_REVIEWS))
+        fresh: list[int] = []
+
+        async def looked_up_anew() -> bool:
+            fresh.append((await read(service, namespace, good)).status)
+            await asyncio.sleep(0.1)  # within its own rate
+            return (
+                len(fresh) >= 20
+            )  # two seconds: its remembered answer, of half a second, ends several times
+
+        await until(looked_up_anew, 30)
+        stopped.set()
+        await asyncio.gather(*floods)
+        assert set(fresh) == {200}
+        assert fake_cluster.server.requests.count(("POST", TOKEN_REVIEWS)) > reviewed
+
+
+async def test_a_token_that_is_good_no_longer_is_a_stranger_s_again(fake_cluster: Fake) -> None:
+    namespace = await finished(fake_cluster.kube)
+    token = fake_cluster.server.reviews.token("leaving", Right("get"))
+    async with Service(fake_cluster.kubeconfig, **QUICK) as service:
+        assert (await read(service, namespace, token)).status == 200
+        del fake_cluster.server.reviews.tokens[token]
+
+        async def unknown() -> bool:
+            return (await read(service, namespace, token)).status == 401
+
+        await until(unknown)
+
+
+async def test_an_account_without_the_reviews_says_so_to_its_operator(fake_cluster: Fake) -> None:
+    async def forbidden(request: web.Request) -> web.StreamResponse | None:
+        return web.json_response({"kind": "Status"}, status=403) if "reviews" in request.path else None
+
+    async with Service(fake_cluster.kubeconfig, **QUICK) as service:
+        fake_cluster.server.intercept = forbidden
+        assert (await call(service, "research", "token")).status == 503
+        await until(lambda: service.logged("reviews_forbidden"))
 
 
 async def test_the_watcher_s_account_is_let_in_once_its_token_is_for_the_service(
