@@ -4,6 +4,7 @@ import importlib.metadata
 import re
 import runpy
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +168,31 @@ def test_a_known_vulnerability_that_has_a_mend_fails_the_audit(
     said, verdict = audit["judge"]({"dependencies": dependencies}, "requirements.txt")
     assert verdict is well
     assert any(says in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("prints", "complains", "code"),
+    [
+        ('{"dependencies": [{"name": "a", "version": "1", "vulns": []}]}', "", 0),
+        ("", "requests.exceptions.ConnectionError: Max retries exceeded", 0),
+        ("", "error: unrecognized arguments: --format=json", 1),
+        ("", "ERROR: requirement is not hashed", 1),
+        ("no json", "", 1),
+    ],
+)
+def test_an_audit_that_breaks_is_not_taken_for_data_that_cannot_be_reached(
+    tmp_path: Path, prints: str, complains: str, code: int
+) -> None:
+    tool = tmp_path / "pip-audit"
+    tool.write_text(f"#!/bin/sh\necho '{prints}'\necho '{complains}' >&2\n")
+    tool.chmod(0o755)
+    command = [sys.executable, ".ci/audit", "requirements.txt"]
+    assert subprocess.run(command, cwd=ROOT, env={"PIP_AUDIT": str(tool)}, check=False).returncode == code
+
+
+def test_an_audit_of_nothing_or_of_what_is_not_there_fails() -> None:
+    for files in ([], ["absent.txt"]):
+        assert subprocess.run([sys.executable, ".ci/audit", *files], cwd=ROOT, check=False).returncode == 1
 
 
 def test_help_lists_every_target_and_no_other() -> None:

@@ -17,6 +17,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.server import Server
+from app.server.protocol import LINGERING
 from app.settings import ServiceSettings
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
@@ -502,6 +503,18 @@ class TestCallers:
             [*_, line] = await until(lambda: ports.hasty.logged("callers_pushed_out"))
         assert line["level"] == "warning"
         assert max(flooded.values()) < 2
+
+    async def test_who_lingers_after_a_refusal_makes_room(self) -> None:
+        async with toy(consuming, max_callers=1) as port, connected(port) as (refused, writer):
+            writer.write(b"GARBAGE\r\n\r\n")
+            assert statuses(await refused.read()) == [400]  # and its own side stays open
+            async with connected(port):
+
+                def pushed_out() -> bool:
+                    writer.write(b"x")  # answered with a reset once nobody has the connection any more
+                    return writer.transport.is_closing()
+
+                await until(pushed_out, LINGERING / 2)
 
     async def test_files_that_run_out_end_nothing_and_shut_nobody_out(self, ports: Ports) -> None:
         service = ports.patient

@@ -13,6 +13,8 @@ from time import monotonic
 import pytest
 import trustme
 
+from app.server.tls import Certificate
+from app.settings import ServiceSettings
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.service import SCRIPT, Program, Service
@@ -81,6 +83,24 @@ async def test_older_versions_are_not(version: ssl.TLSVersion, service: Service,
     context.minimum_version = context.maximum_version = version
     with pytest.raises(ssl.SSLError, match=r"EOF occurred|alert protocol version"), shaken(service, context):
         pass
+
+
+def test_older_versions_and_renegotiation_are_not_left_to_openssl_s_defaults(mounted: Mounted) -> None:
+    files = {name: str(file) for name, file in mounted.settings.items()}
+    certificate = Certificate.of(ServiceSettings.load(**files))
+    assert certificate is not None
+    assert certificate.context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert certificate.context.options & ssl.OP_NO_RENEGOTIATION
+
+
+async def test_a_handshake_and_its_request_take_one_place(
+    tmp_path_factory: pytest.TempPathFactory, mounted: Mounted
+) -> None:
+    async with FakeCluster() as fake, prepared(fake, tmp_path_factory.mktemp("one")) as cluster:
+        service = Service(cluster.kubeconfig, max_callers=1, **mounted.settings)
+        service.tls = mounted.trusting
+        async with service:
+            assert (await service.request("GET", "/readyz")).status == 200
 
 
 async def test_plain_http_gets_nothing_and_harms_nobody(service: Service) -> None:

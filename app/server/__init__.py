@@ -111,6 +111,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let nobody in, then end what is there."""
         self._door.close()
+        self._room.empty()  # whose request is not complete by now has nothing to wait for
         await super().shutdown(sockets)
 
     def _protocol(self) -> Protocol:

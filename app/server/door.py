@@ -64,7 +64,8 @@ class Door:
                 return
             except OSError as error:  # out of file descriptors or of memory: accept(2)
                 self._warning.warn(error=error.strerror)
-                self._room.push_out_oldest()
+                for _ in range(AT_ONCE):
+                    self._room.push_out_oldest()
                 self._loop.remove_reader(self._listener)
                 self._again = self._loop.call_later(OUT_OF_FILES, self._listen)
                 return
@@ -76,18 +77,21 @@ class Door:
         """Hand a connection to its protocol; one whose handshake fails or lasts too long is just closed."""
         task = asyncio.current_task()
         assert task  # noqa: S101  # for the type checker: a coroutine that runs is in a task
+        protocol = self._protocol()
         with contextlib.suppress(OSError):
             if self._certificate is None:
-                await self._loop.connect_accepted_socket(self._protocol, connection)
+                await self._loop.connect_accepted_socket(lambda: protocol, connection)
                 return
-            self._room.enter(task, task.cancel)
+            # One place for the handshake and for the request that follows it.
+            self._room.enter(protocol, task.cancel)
             try:
                 await self._loop.connect_accepted_socket(
-                    self._protocol,
+                    lambda: protocol,
                     connection,
                     ssl=self._certificate.context,
                     ssl_handshake_timeout=self._handshake_timeout,
                     ssl_shutdown_timeout=LINGERING,
                 )
-            finally:
-                self._room.leave(task)
+            except BaseException:
+                self._room.leave(protocol)
+                raise

@@ -252,6 +252,7 @@ class Protocol(HttpToolsProtocol):
         """Send no more, throw away what still comes, and close when the caller does, or soon."""
         self._deaf = True
         self._reading.stop()
+        self._room.enter(self, self._abort)  # who lingers holds a connection, and makes room like the others
         self._unset_keepalive_if_required()
         self.flow.read_paused = False
         self.transport.resume_reading()

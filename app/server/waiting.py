@@ -18,16 +18,19 @@ class WaitingRoom:
         self._warning = Seldom("callers_pushed_out")
 
     def enter(self, caller: Hashable, push_out: Callable[[], object]) -> None:
-        """Let a caller wait, who can be pushed out like this; who is here already keeps the place."""
-        if caller in self._waiting:
-            return
-        if len(self._waiting) >= self._most:
+        """Let a caller wait, who can be pushed out like this from now on; who is here keeps the place."""
+        if caller not in self._waiting and len(self._waiting) >= self._most:
             self.push_out_oldest()
         self._waiting[caller] = push_out
 
     def leave(self, caller: Hashable) -> None:
         """Note that a caller's request is complete, or that the caller is gone."""
         self._waiting.pop(caller, None)
+
+    def empty(self) -> None:
+        """Close every connection that waits."""
+        while self._waiting:
+            self._waiting.pop(next(iter(self._waiting)))()
 
     def push_out_oldest(self) -> None:
         """Close the connection that has waited longest."""
