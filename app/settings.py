@@ -154,7 +154,7 @@ class ServiceSettings(CommonSettings):
     port: Port = 8080
     auth: Literal["kubernetes", "none"] = "kubernetes"
     audience: Annotated[str, Field(min_length=1)] = "agentteam-delivery"
-    auth_cache: Annotated[Seconds, Field(le=60)] = 30.0  # a right that is revoked holds no longer than this
+    auth_cache: Annotated[Seconds, Field(le=45)] = 30.0  # the API server remembers a token for 10 s besides
     allow_anyone: bool = False  # AUTH=none beyond loopback
     allow_plain_http: bool = False  # bearer tokens beyond loopback without TLS
     tls_cert_file: FileName = None  # PEM, the whole chain; read anew when it changes
