@@ -7,6 +7,7 @@ import asyncio
 import base64
 import json
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from kubernetes_asyncio.client import (
     VersionApi,
 )
 
+from app.announcements import Announcement
 from app.errors import (
     AccessDenied,
     ApiUnavailable,
@@ -36,8 +38,8 @@ from app.errors import (
 )
 from app.settings import ServiceSettings
 from app.targets import shortened
-from app.teams import PLURAL, VERSION, AgentTeam
-from app.times import parse_http_date, parse_retry_after, steady
+from app.teams import KIND, PLURAL, VERSION, AgentTeam
+from app.times import format_time, parse_http_date, parse_retry_after, steady
 
 FIELD_MANAGER = "agentteam-delivery"
 NOT_REVIEWED = "the Kubernetes API did not review the token"
@@ -115,6 +117,7 @@ class Cluster:
         self._authorization = AuthorizationV1Api(api)
         self._group = group
         self._timeout = timeout  # seconds a request
+        self._instance = socket.gethostname()  # the pod's name
 
     async def read_team(self, namespace: str, name: str) -> Snapshot:
         """Read an AgentTeam, fresh from the API server.
@@ -149,6 +152,48 @@ class Cluster:
             _content_type="application/merge-patch+json",
             field_manager=FIELD_MANAGER,
         )
+
+    async def publish(self, team: AgentTeam, said: Announcement) -> None:
+        """Write a Kubernetes Event about the team, or change the one that is there already.
+
+        https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+
+        Raises:
+            ClusterError: any of its kinds.
+        """
+        now = format_time(datetime.now(UTC))
+        news = {
+            "type": said.type,
+            "reason": said.reason,
+            "message": said.message,
+            "lastTimestamp": now,
+            "count": said.count,
+        }
+        event = {
+            "metadata": {"name": said.name, "namespace": team.namespace},
+            "involvedObject": {
+                "apiVersion": f"{self._group}/{VERSION}",
+                "kind": KIND,
+                "namespace": team.namespace,
+                "name": team.name,
+                "uid": team.uid,
+            },
+            "source": {"component": FIELD_MANAGER},
+            "reportingComponent": FIELD_MANAGER,
+            "reportingInstance": self._instance,
+            "firstTimestamp": now,
+            **news,
+        }
+        try:
+            await self._call(self._core.create_namespaced_event, team.namespace, event)
+        except Conflict:
+            await self._call(
+                self._core.patch_namespaced_event,
+                said.name,
+                team.namespace,
+                news,
+                _content_type="application/merge-patch+json",
+            )
 
     async def read_secret(self, namespace: str, name: str) -> Secret:
         """Read a Secret: one, by its name; Secrets are never listed.

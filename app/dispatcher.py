@@ -3,14 +3,16 @@
 import asyncio
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
 
 from app import faults
+from app.announcements import announce
 from app.capacity import RETRY_SOON, Capacity
 from app.cluster import Cluster, Snapshot
 from app.envelopes import Sender
@@ -153,9 +155,7 @@ class Dispatcher:
         room = ExitStack()
         room.enter_context(self._capacity.events.taking(event.namespace))
         # A task of its own: a caller that goes away does not stop a delivery.
-        task = asyncio.create_task(self._see_through(event, accepted, room))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._see_through(event, accepted, room))
         return await asyncio.shield(accepted)
 
     async def read(self, namespace: str, name: str) -> Report:
@@ -180,6 +180,11 @@ class Dispatcher:
             recorder.abandon()
         for task in self._tasks:
             task.cancel()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _admit(self, event: CompletionEvent) -> None:
         if event.phase is not None and event.phase not in TERMINAL_PHASES:
@@ -209,6 +214,8 @@ class Dispatcher:
             faults.reach("claimed")
             await self._send(accepted, event, recorder)
             faults.reach("settled")
+        if accepted.plan.changes:
+            self._start(self._publish(recorder.latest.team, event))
 
     async def _accept(self, event: CompletionEvent, room: ExitStack) -> Accepted:
         """Claim; in this process one event at a time for a team, so that its own claims are told apart."""
@@ -388,6 +395,16 @@ class Dispatcher:
             self._sending[team.uid] -= _names(accepted.plan)
             if not self._sending[team.uid]:
                 del self._sending[team.uid]
+
+    async def _publish(self, team: AgentTeam, event: CompletionEvent) -> None:
+        """Write the Event of a delivery that has ended; the record is kept without it."""
+        said = announce(team, event.event, reported(team).targets)
+        if said is None:
+            return
+        try:
+            await self._cluster.publish(team, said)
+        except ClusterError as error:
+            log.warning("event_not_published", team=team.name, namespace=team.namespace, why=str(error))
 
     def _count(self, receipt: Receipt) -> None:
         kind = receipt.type if receipt.type in TYPES else "unknown"

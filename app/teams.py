@@ -13,6 +13,7 @@ from app.targets import readable, target_names
 from app.times import parse_time
 
 VERSION = "v1alpha1"
+KIND = "AgentTeam"
 PLURAL = "agentteams"
 
 COMPLETION_GRACE = timedelta(seconds=30)
