@@ -2,6 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CHART := charts/agentteam-delivery
 
 # The first of these that fits is taken.
 PYTHON ?= python3.11 python3 python3.12 python3.13 python3.14
@@ -10,7 +11,7 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test check audit openapi lock clean
+.PHONY: help setup demo run test check audit openapi chart lock clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -50,6 +51,9 @@ audit: setup  ## look the pinned dependencies up among known vulnerabilities
 openapi: setup  ## write openapi/openapi.yaml from the code
 	@mkdir -p openapi
 	@$(BIN)/agentteam-delivery openapi > $(VENV)/openapi.yaml && mv $(VENV)/openapi.yaml openapi/
+
+chart: setup  ## write the table of values in the chart's README
+	@$(BIN)/python .ci/chart-readme $(CHART) > $(VENV)/chart-readme && mv $(VENV)/chart-readme $(CHART)/README.md
 
 lock: setup  ## pin every dependency with hashes; LOCKFLAGS=--upgrade takes the newest
 	@$(COMPILE) --all-extras pyproject.toml -o requirements-dev.txt

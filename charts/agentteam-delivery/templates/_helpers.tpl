@@ -1,0 +1,101 @@
+{{- define "agentteam-delivery.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* Cut to 52 characters, so that what is added to it still is a name. */}}
+{{- define "agentteam-delivery.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- default $full .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* Several installations may live in one cluster, so what belongs to no namespace bears one in its name. */}}
+{{- define "agentteam-delivery.clusterName" -}}
+{{- printf "%s-%s" (include "agentteam-delivery.fullname" .) .Release.Namespace }}
+{{- end }}
+
+{{- define "agentteam-delivery.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "agentteam-delivery.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- required "serviceAccount.create is false, so serviceAccount.name must say which account to use" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "agentteam-delivery.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "agentteam-delivery.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- /* Labels and annotations of an object's metadata. Takes a list: the root, the object's own annotations. */}}
+{{- define "agentteam-delivery.metadata" -}}
+{{- $root := first . }}
+{{- $annotations := merge (dict) (last .) $root.Values.commonAnnotations -}}
+labels:
+  {{- with $root.Values.commonLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+  {{- include "agentteam-delivery.selectorLabels" $root | nindent 2 }}
+  app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+  app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "agentteam-delivery.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}
+{{- printf "%s@%s" .repository .digest }}
+{{- else }}
+{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* A setting's value as an environment variable has it; Helm reads numbers as floats. */}}
+{{- define "agentteam-delivery.setting" -}}
+{{- if kindIs "slice" . }}
+{{- join "," . }}
+{{- else if and (kindIs "float64" .) (eq (floor .) .) }}
+{{- int64 . }}
+{{- else }}
+{{- . }}
+{{- end }}
+{{- end }}
+
+{{- /* Seconds from SIGTERM to SIGKILL: the drain, and room to end after it. */}}
+{{- define "agentteam-delivery.gracePeriod" -}}
+{{- with .Values.settings }}
+{{- $attempt := default 10 .attemptTimeout }}
+{{- $drain := default (addf $attempt (default 10 .apiTimeout) 5) .drainTimeout }}
+{{- add (ceil $drain | int) 10 }}
+{{- end }}
+{{- end }}
+
+{{- define "agentteam-delivery.host" -}}
+{{- printf "%s.%s.svc" (include "agentteam-delivery.fullname" .) .Release.Namespace }}
+{{- end }}
+
+{{- define "agentteam-delivery.scheme" -}}
+{{- ternary "https" "http" (not (empty .Values.tls.secretName)) }}
+{{- end }}
+
+{{- /* Fails where values that are well formed each for itself would leave a door open. */}}
+{{- define "agentteam-delivery.check" -}}
+{{- range $label, $_ := merge (dict) .Values.commonLabels .Values.podLabels }}
+{{- if regexMatch "^app\\.kubernetes\\.io/(name|instance|version|managed-by)$" $label }}
+{{- fail (printf "%s is a label that the chart itself gives; take it out of commonLabels and podLabels" $label) }}
+{{- end }}
+{{- end }}
+{{- $settings := .Values.settings }}
+{{- if and (eq $settings.auth "none") (not $settings.allowAnyone) }}
+{{- fail "settings.auth=none would let whoever reaches the port make every team's channels ring; leave it at kubernetes, or set settings.allowAnyone=true where the network lets nobody else in" }}
+{{- end }}
+{{- $reached := or .Values.networkPolicy.callers .Values.networkPolicy.extraIngress (not .Values.networkPolicy.enabled) }}
+{{- if and $reached (eq $settings.auth "kubernetes") (not .Values.tls.secretName) (not $settings.allowPlainHttp) }}
+{{- fail "callers may reach the port, and their tokens would cross the network in the clear; set tls.secretName, or settings.allowPlainHttp=true where something else encrypts" }}
+{{- end }}
+{{- end }}

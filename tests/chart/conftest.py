@@ -1,0 +1,101 @@
+"""Helm, new and old, and the values that the chart is rendered with."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness.helm import Document, Helm
+
+MATRIX: dict[str, Document] = {
+    "nothing": {},
+    "everything that can be off": {
+        "serviceAccount": {"create": False, "name": "theirs"},
+        "rbac": {"create": False},
+        "callerClusterRole": {"create": False},
+        "networkPolicy": {"enabled": False},
+        "podDisruptionBudget": {"enabled": False},
+        "watcher": {"enabled": False},
+        "topologySpreadConstraints": [],
+        "resources": {},
+        "settings": {"allowPlainHttp": True},
+    },
+    "everything that can be on": {
+        "replicaCount": 3,
+        "nameOverride": "notices",
+        "commonLabels": {"team": "platform"},
+        "commonAnnotations": {"owner": "platform@example.com"},
+        "image": {"repository": "registry.example.com:5000/team/delivery", "digest": f"sha256:{'ab' * 32}"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "tls": {"secretName": "delivery-tls"},
+        "autoscaling": {"enabled": True, "targetMemoryUtilizationPercentage": 80},
+        "networkPolicy": {
+            "callers": [{"namespaceSelector": {"matchLabels": {"team": "platform"}}}],
+            "scrapers": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "prometheus"}}}],
+            "apiServerCidrs": ["192.0.2.10/32", "2001:db8::/64"],
+            "apiServerPorts": [6443],
+            "publicPorts": [443, 8443],
+            "egressAllowPorts": [9000],
+            "extraIngress": [{"from": [{"podSelector": {}}]}],
+            "extraEgress": [{"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}], "ports": [{"port": 3128}]}],
+        },
+        "podDisruptionBudget": {"maxUnavailable": "25%"},
+        "service": {"type": "LoadBalancer", "port": 443, "annotations": {"a": "b"}},
+        "serviceAccount": {"annotations": {"a": "b"}},
+        "podAnnotations": {"a": "b"},
+        "podLabels": {"c": "d"},
+        "extraEnv": [
+            {
+                "name": "DELIVERY_EGRESS_PROXY",
+                "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "url"}},
+            }
+        ],
+        "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
+        "extraVolumeMounts": [{"name": "authorities", "mountPath": "/authorities", "readOnly": True}],
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "high",
+        "settings": {
+            "egressAllow": ["10.0.0.0/8", "fd00::/8"],
+            "egressDeny": ["10.9.0.0/16"],
+            "egressHttp": True,
+            "egressCaFile": "/authorities/ca.crt",
+            "egressNoProxy": ["svc.cluster.local"],
+            "secretLabel": "delivery=allowed",
+            "phases": ["Completed", "Failed"],
+            "waitLimit": 12.5,
+            "drainTimeout": 30.5,
+            "logFormat": None,
+        },
+    },
+    "two namespaces": {"settings": {"namespaces": ["research", "sales"]}},
+    "two namespaces, no watcher": {
+        "settings": {"namespaces": ["research", "sales"]},
+        "watcher": {"enabled": False},
+    },
+    "no authentication": {"settings": {"auth": "none", "allowAnyone": True}},
+    "no authentication, one namespace": {
+        "settings": {"auth": "none", "allowAnyone": True, "namespaces": ["research"]}
+    },
+    "TLS by a public authority": {"tls": {"secretName": "delivery-tls", "caKey": ""}},
+    "TLS, no watcher": {"tls": {"secretName": "delivery-tls"}, "watcher": {"enabled": False}},
+    "the older group": {"settings": {"apiGroup": "claude.amcheste.io"}},
+    "a long name": {"fullnameOverride": "a" * 52},
+    "an account of theirs": {"serviceAccount": {"create": False, "name": "theirs"}},
+    "IPv6 alone": {"settings": {"host": "::"}},
+}
+
+
+@pytest.fixture(scope="session")
+def helm(kubectl: Path) -> Helm:
+    """The current Helm."""
+    return Helm(kubectl.with_name("helm"))
+
+
+@pytest.fixture(scope="session", params=["helm", "helm3"])
+def any_helm(request: pytest.FixtureRequest, kubectl: Path) -> Helm:
+    """The current Helm, and the oldest that the chart is made for."""
+    path = kubectl.with_name(request.param)
+    if not path.exists():
+        pytest.skip("no helm3: tests/harness/kubectl fetch brings it")
+    return Helm(path)

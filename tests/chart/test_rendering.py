@@ -1,0 +1,331 @@
+"""What the chart renders, over a matrix of values: valid, as restricted as promised, true to the settings."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from app.settings import CommonSettings, ServiceSettings, WatcherSettings
+from tests.chart.conftest import MATRIX
+from tests.harness.helm import CHART, NAMESPACE, RELEASE, Document, Helm, Refused, Rendering, run
+
+ROOT = Path(__file__).parents[2]
+VALUES: Document = yaml.safe_load((CHART / "values.yaml").read_text())
+CURRENT = "1.37"
+"""The Kubernetes whose schemas every object is held against."""
+
+ALONE = {"port", "watch_port", "url", "token_file", "ca_file", "tls_cert_file", "tls_key_file"}
+"""Settings that follow from how the chart puts the parts together."""
+
+matrix = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
+
+
+def camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
+
+
+def container(rendering: Rendering, name: str) -> Document:
+    [found] = [one for one in rendering.pods[0]["containers"] if one["name"] == name]
+    return dict(found)
+
+
+def environment(rendering: Rendering, name: str) -> dict[str, str]:
+    """The variables that a container is given by value."""
+    own = {one["name"]: one["value"] for one in container(rendering, name)["env"] if "value" in one}
+    return rendering.one("ConfigMap")["data"] | own
+
+
+def loaded(
+    kind: type[CommonSettings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> CommonSettings:
+    """Read settings as a process would that is given these variables."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return kind.load()
+
+
+def test_lint_finds_nothing(any_helm: Helm) -> None:
+    said = run(any_helm.path, "lint", "--strict", CHART)
+    assert "1 chart(s) linted, 0 chart(s) failed" in said
+    assert "WARNING" not in said
+
+
+@matrix
+def test_every_object_is_valid_in_current_kubernetes(any_helm: Helm, values: Document) -> None:
+    for document in any_helm.render(values).documents:
+        kubernetes_validate.validate(document, CURRENT, strict=True)
+
+
+def test_both_helms_render_the_same(kubectl: Path) -> None:
+    new, old = Helm(kubectl.with_name("helm")), Helm(kubectl.with_name("helm3"))
+    if not old.path.exists():
+        pytest.skip("no helm3: tests/harness/kubectl fetch brings it")
+    for values in MATRIX.values():
+        order = [sorted(map(json.dumps, helm.render(values).documents)) for helm in (new, old)]
+        assert order[0] == order[1]
+
+
+@matrix
+def test_every_pod_meets_the_restricted_standard(helm: Helm, values: Document) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"""
+    for pod in helm.render(values).pods:
+        context = pod["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["runAsUser"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+        for volume in pod.get("volumes", []):
+            assert set(volume) <= {"name", "configMap", "emptyDir", "projected", "secret", "downwardAPI"}
+        for one in pod["containers"]:
+            assert one["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+@matrix
+def test_mounts_have_volumes_and_volumes_have_mounts(helm: Helm, values: Document) -> None:
+    for pod in helm.render(values).pods:
+        mounted = {mount["name"] for one in pod["containers"] for mount in one.get("volumeMounts", [])}
+        assert mounted == {volume["name"] for volume in pod.get("volumes", [])}
+
+
+def test_every_setting_is_a_value_of_the_same_default() -> None:
+    fields = ServiceSettings.model_fields | WatcherSettings.model_fields
+    assert set(VALUES["settings"]) == {camel(name) for name in set(fields) - ALONE}
+    differ = {"host": "0.0.0.0"}  # noqa: S104  # in a pod, whose network its policy closes
+    for name, field in fields.items():
+        if name not in ALONE:
+            default = field.get_default()
+            wanted = list(default) if isinstance(default, tuple) else default
+            assert VALUES["settings"][camel(name)] == differ.get(name, wanted), name
+
+
+@matrix
+def test_the_processes_take_the_settings_they_are_given(
+    helm: Helm, values: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendering = helm.render(values)
+    given = VALUES["settings"] | values.get("settings", {})
+    monkeypatch.setattr("app.settings._authorities", lambda path: path)
+    names = [one["name"] for one in rendering.pods[0]["containers"]]
+    for kind, name in ((ServiceSettings, "service"), (WatcherSettings, "watcher")):
+        if name not in names:
+            continue
+        with monkeypatch.context() as patched:
+            files = ("DELIVERY_EGRESS_CA_FILE", "DELIVERY_CA_FILE")  # not on this machine
+            variables = {
+                key: value for key, value in environment(rendering, name).items() if key not in files
+            }
+            settings = loaded(kind, variables, patched)
+        for field in kind.model_fields:
+            value = given.get(camel(field))
+            if value is not None and field not in {"egress_ca_file", "allow_plain_http"}:
+                found = getattr(settings, field)
+                assert (list(map(str, found)) if isinstance(found, tuple) else found) == value, field
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"replicaCount": "two"}, "replicaCount"),
+        ({"replicas": 2}, "replicas"),
+        ({"image": {"digest": "latest"}}, "digest"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "Always"),
+        ({"settings": {"maxInflight": 3}}, "maxInflight"),
+        ({"settings": {"logLevel": "loud"}}, "WARNING"),
+        ({"settings": {"attempts": 0}}, "attempts"),
+        ({"settings": {"authCache": 60}}, "authCache"),
+        ({"settings": {"phases": ["Running"]}}, "BudgetExceeded"),
+        ({"settings": {"egressAllow": "10.0.0.0/8"}}, "egressAllow"),
+        ({"settings": {"egressAllow": ["10.0.0.0"]}}, "egressAllow"),
+        ({"settings": {"egressProxy": "http://user:password@proxy:3128"}}, "egressProxy"),
+        ({"settings": {"namespaces": ["Research"]}}, "namespaces"),
+        ({"networkPolicy": {"callers": [{}]}}, "callers"),
+        ({"networkPolicy": {"callers": [{"podselector": {}}]}}, "podselector"),
+        ({"service": {"port": 70000}}, "port"),
+        ({"podDisruptionBudget": {"maxUnavailable": "half"}}, "maxUnavailable"),
+        ({"settings": {"auth": "none"}}, "set settings.allowAnyone=true"),
+        ({"networkPolicy": {"callers": [{"podSelector": {}}]}}, "set tls.secretName"),
+        ({"networkPolicy": {"extraIngress": [{}]}}, "set tls.secretName"),
+        ({"networkPolicy": {"enabled": False}}, "set tls.secretName"),
+        ({"serviceAccount": {"create": False}}, "serviceAccount.name must say"),
+        ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "take it out"),
+        ({"podLabels": {"app.kubernetes.io/instance": "x"}}, "take it out"),
+    ],
+    ids=str,
+)
+def test_a_wrong_value_is_refused_with_a_sentence(any_helm: Helm, values: Document, says: str) -> None:
+    with pytest.raises(Refused, match=says):
+        any_helm.render(values)
+
+
+def test_an_older_kubernetes_is_refused(any_helm: Helm) -> None:
+    any_helm.render({}, "--kube-version", "1.27.0")
+    any_helm.render({}, "--kube-version", "v1.30.4-eks-036c24b")
+    with pytest.raises(Refused, match=r"1\.27"):
+        any_helm.render({}, "--kube-version", "1.26.9")
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [({}, 35), ({"drainTimeout": 60}, 70), ({"drainTimeout": 30.5}, 41), ({"attemptTimeout": 20}, 45)],
+)
+def test_the_grace_period_is_longer_than_the_drain(helm: Helm, settings: Document, seconds: int) -> None:
+    rendering = helm.render({"settings": settings})
+    grace = rendering.pods[0]["terminationGracePeriodSeconds"]
+    assert grace == seconds
+    service = ServiceSettings(
+        allow_plain_http=True,
+        attempt_timeout=settings.get("attemptTimeout", 10.0),
+        drain_timeout=settings.get("drainTimeout"),
+    )
+    assert grace >= math.ceil(service.drains) + 10
+
+
+def peers(policy: Document, port: int) -> list[Any]:
+    """Who may reach a port."""
+    return [
+        peer
+        for rule in policy["spec"]["ingress"]
+        if any(one["port"] == port for one in rule.get("ports", []))
+        for peer in rule["from"]
+    ]
+
+
+def test_without_values_nobody_but_the_test_pod_is_let_in(helm: Helm) -> None:
+    rendering = helm.render()
+    policy = rendering.one("NetworkPolicy")
+    labels = rendering.one("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert peers(policy, 8081) == []
+    [tester] = peers(policy, 8080)
+    assert tester == {"podSelector": {"matchLabels": rendering.one("Pod")["metadata"]["labels"]}}
+    assert not tester["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_callers_reach_the_service_and_scrapers_both_ports(helm: Helm) -> None:
+    values = MATRIX["everything that can be on"]
+    policy = helm.render(values).one("NetworkPolicy")
+    [caller], [scraper] = values["networkPolicy"]["callers"], values["networkPolicy"]["scrapers"]
+    assert [one for one in peers(policy, 8080) if one in (caller, scraper)] == [caller, scraper]
+    assert peers(policy, 8081) == [scraper]
+
+
+def ways_out(policy: Document) -> Iterator[tuple[str, int]]:
+    """Each destination and port; any destination is `*`, any port 0."""
+    for rule in policy["spec"]["egress"]:
+        cidrs = [peer["ipBlock"]["cidr"] for peer in rule.get("to", [])] or ["*"]
+        ports = [one["port"] for one in rule.get("ports", [])] or [0]
+        yield from ((cidr, port) for cidr in cidrs for port in ports)
+
+
+def test_the_ways_out_are_dns_the_api_server_https_and_what_the_settings_open(helm: Helm) -> None:
+    anywhere = ["0.0.0.0/0", "::/0"]
+    assert sorted(ways_out(helm.render().one("NetworkPolicy"))) == sorted(
+        [("*", 53), ("*", 53), ("*", 443), ("*", 6443), *((cidr, 443) for cidr in anywhere)]
+    )
+    policy = helm.render(MATRIX["everything that can be on"]).one("NetworkPolicy")
+    assert sorted(ways_out(policy)) == sorted(
+        [
+            ("*", 53),
+            ("*", 53),
+            ("192.0.2.10/32", 6443),
+            ("2001:db8::/64", 6443),
+            *((cidr, port) for cidr in anywhere for port in (443, 8443, 80)),
+            ("10.0.0.0/8", 9000),
+            ("fd00::/8", 9000),
+            ("10.1.2.3/32", 3128),
+        ]
+    )
+    every_port = helm.render({"settings": {"egressAllow": ["10.0.0.0/8"]}}).one("NetworkPolicy")
+    assert ("10.0.0.0/8", 0) in ways_out(every_port)
+
+
+def test_two_installations_in_a_cluster_share_no_name(helm: Helm) -> None:
+    def names(rendering: Rendering) -> set[tuple[str, str]]:
+        return {
+            (one["kind"], one["metadata"]["name"])
+            for one in rendering.installed
+            if "namespace" not in one["metadata"]
+        }
+
+    one = names(helm.render())
+    other = helm.render({"callerClusterRole": {"create": False}}, "--namespace", "elsewhere")
+    assert not one & names(other)
+    assert ("ClusterRole", "agentteam-delivery-caller") in one
+
+
+def test_a_change_of_a_setting_rolls_the_pods(helm: Helm) -> None:
+    def checksum(values: Document) -> str:
+        annotations = helm.render(values).one("Deployment")["spec"]["template"]["metadata"]["annotations"]
+        return str(annotations["checksum/settings"])
+
+    assert checksum({}) == checksum({"replicaCount": 5})
+    assert checksum({}) != checksum({"settings": {"attempts": 5}})
+
+
+def test_the_autoscaler_alone_says_how_many(helm: Helm) -> None:
+    assert helm.render({"replicaCount": 0}).one("Deployment")["spec"]["replicas"] == 0
+    rendering = helm.render(MATRIX["everything that can be on"])
+    assert "replicas" not in rendering.one("Deployment")["spec"]
+    scaler = rendering.one("HorizontalPodAutoscaler")["spec"]
+    assert scaler["scaleTargetRef"]["name"] == rendering.one("Deployment")["metadata"]["name"]
+    assert [metric["resource"]["name"] for metric in scaler["metrics"]] == ["cpu", "memory"]
+
+
+def test_each_container_is_probed_on_its_own_port(helm: Helm) -> None:
+    for values, scheme in (({}, "HTTP"), ({"tls": {"secretName": "tls"}}, "HTTPS")):
+        rendering = helm.render(values)
+        for name, port, spoken in (("service", 8080, scheme), ("watcher", 8081, "HTTP")):
+            one = container(rendering, name)
+            ports = {declared["name"]: declared["containerPort"] for declared in one["ports"]}
+            for probe, path in (
+                ("startupProbe", "/healthz"),
+                ("livenessProbe", "/healthz"),
+                ("readinessProbe", "/readyz"),
+            ):
+                asked = one[probe]["httpGet"]
+                assert ports.get(asked["port"], asked["port"]) == port
+                assert (asked["path"], asked.get("scheme", "HTTP")) == (path, spoken)
+
+
+def test_the_watcher_bears_a_token_for_the_service_alone(helm: Helm) -> None:
+    rendering = helm.render({"settings": {"audience": "notices"}})
+    [volume] = rendering.pods[0]["volumes"]
+    assert volume["projected"]["sources"] == [
+        {"serviceAccountToken": {"audience": "notices", "expirationSeconds": 3600, "path": "token"}}
+    ]
+    assert environment(rendering, "watcher")["DELIVERY_TOKEN_FILE"].endswith("/token")
+    assert "DELIVERY_TOKEN_FILE" not in environment(rendering, "service")
+    open_to_all = helm.render({"settings": {"auth": "none", "allowAnyone": True}})
+    assert "DELIVERY_TOKEN_FILE" not in environment(open_to_all, "watcher")
+
+
+def test_the_notes_name_commands_that_fit(helm: Helm) -> None:
+    # Only an install prints them; Helm 3 wants a cluster even for one that is not carried out.
+    command = [helm.path, "install", RELEASE, CHART, "-n", NAMESPACE, "--dry-run=client"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.partition("NOTES:\n")[2]
+    for line in (
+        f"kubectl rollout status deployment/{RELEASE}-agentteam-delivery -n {NAMESPACE}",
+        f"helm test {RELEASE} -n {NAMESPACE}",
+        "kubectl get agentteams.kagents.dev -A",
+        "image.repository is not set",
+    ):
+        assert line in said
+
+
+def test_the_readme_tells_of_every_value() -> None:
+    command = [sys.executable, ".ci/chart-readme", CHART]
+    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert (CHART / "README.md").read_text() == told, "to write the table anew: make chart"

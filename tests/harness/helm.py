@@ -1,0 +1,94 @@
+"""The chart, rendered by a real Helm; and a real kubectl."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHART = Path(__file__).parents[2] / "charts/agentteam-delivery"
+RELEASE = "delivery"
+NAMESPACE = "ops"
+
+Document = dict[str, Any]
+
+
+class Refused(Exception):
+    """What Helm or kubectl said when it did not do it."""
+
+
+@dataclass(frozen=True)
+class Helm:
+    """One Helm."""
+
+    path: Path
+
+    def template(self, values: Document | None = None, *arguments: str) -> str:
+        """Render the chart as text.
+
+        Raises:
+            Refused: the values are wrong.
+        """
+        command = ["template", RELEASE, CHART, "--namespace", NAMESPACE, *arguments, "--values", "-"]
+        return run(self.path, *command, stdin=json.dumps(values or {}))
+
+    def render(self, values: Document | None = None, *arguments: str) -> "Rendering":
+        """Render the chart.
+
+        Raises:
+            Refused: the values are wrong.
+        """
+        documents = yaml.safe_load_all(self.template(values, *arguments))
+        return Rendering(tuple(document for document in documents if document))
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """The objects of one rendering."""
+
+    documents: tuple[Document, ...]
+
+    def of(self, kind: str) -> list[Document]:
+        return [document for document in self.documents if document["kind"] == kind]
+
+    def one(self, kind: str) -> Document:
+        """Return the only object of a kind, among those that are installed; what is run by `helm test` is not."""
+        [found] = self.of(kind)
+        return found
+
+    @property
+    def installed(self) -> list[Document]:
+        """All but what only `helm test` makes."""
+        return [one for one in self.documents if "helm.sh/hook" not in one["metadata"].get("annotations", {})]
+
+    @property
+    def pods(self) -> list[Document]:
+        """The specs of all pods."""
+        return [self.one("Deployment")["spec"]["template"]["spec"], self.one("Pod")["spec"]]
+
+    @property
+    def rules(self) -> list[Document]:
+        """The rules that the account is given, cluster-wide or in a namespace."""
+        caller = "agentteam-delivery-caller"
+        roles = [*self.of("ClusterRole"), *self.of("Role")]
+        return [rule for role in roles if role["metadata"]["name"] != caller for rule in role["rules"]]
+
+
+def text(documents: Sequence[Document]) -> str:
+    """Write objects down for `kubectl apply -f -`."""
+    return yaml.safe_dump_all(documents)
+
+
+def run(*command: str | Path, stdin: str = "") -> str:
+    """Run a command, which is to complain of nothing, and return what it prints.
+
+    Raises:
+        Refused: it failed, or complained.
+    """
+    done = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True)
+    if done.returncode or done.stderr:
+        raise Refused(done.stderr or done.stdout)
+    return done.stdout
