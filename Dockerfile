@@ -14,7 +14,8 @@ RUN pip install --no-deps --require-hashes --only-binary :all: -r requirements-b
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 RUN pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
-    && pip --python /opt/venv install --no-deps --no-index dist/*.whl
+    && pip --python /opt/venv install --no-deps --no-index dist/*.whl \
+    && chmod -R a-w /opt/venv
 
 
 # Run: Python, the virtual environment, and nobody's rights.
@@ -25,7 +26,8 @@ LABEL org.opencontainers.image.title="agentteam-delivery" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
 
-COPY --from=build /opt/venv /opt/venv
+# Owned by who runs it, and yet not to be written to.
+COPY --from=build --chown=65532:65532 /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 
 # The first run proves that the image can start. It also leaves the bytecode of what it imports from the

@@ -2,7 +2,6 @@
 
 import json
 import math
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +39,8 @@ def container(rendering: Rendering, name: str) -> Document:
 def environment(rendering: Rendering, name: str) -> dict[str, str]:
     """The variables that a container is given by value."""
     own = {one["name"]: one["value"] for one in container(rendering, name)["env"] if "value" in one}
-    return rendering.one("ConfigMap")["data"] | own
+    data: dict[str, str] = rendering.one("ConfigMap")["data"]
+    return data | own
 
 
 def loaded(
@@ -75,7 +75,7 @@ def test_both_helms_render_the_same(kubectl: Path) -> None:
 
 @matrix
 def test_every_pod_meets_the_restricted_standard(helm: Helm, values: Document) -> None:
-    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"""
+    """Check what https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted asks for."""
     for pod in helm.render(values).pods:
         context = pod["securityContext"]
         assert context["runAsNonRoot"] is True
@@ -314,8 +314,9 @@ def test_the_watcher_bears_a_token_for_the_service_alone(helm: Helm) -> None:
 
 def test_the_notes_name_commands_that_fit(helm: Helm) -> None:
     # Only an install prints them; Helm 3 wants a cluster even for one that is not carried out.
-    command = [helm.path, "install", RELEASE, CHART, "-n", NAMESPACE, "--dry-run=client"]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.partition("NOTES:\n")[2]
+    said = run(helm.path, "install", RELEASE, CHART, "-n", NAMESPACE, "--dry-run=client").partition(
+        "NOTES:\n"
+    )[2]
     for line in (
         f"kubectl rollout status deployment/{RELEASE}-agentteam-delivery -n {NAMESPACE}",
         f"helm test {RELEASE} -n {NAMESPACE}",
@@ -326,6 +327,5 @@ def test_the_notes_name_commands_that_fit(helm: Helm) -> None:
 
 
 def test_the_readme_tells_of_every_value() -> None:
-    command = [sys.executable, ".ci/chart-readme", CHART]
-    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    told = run(sys.executable, ROOT / ".ci/chart-readme", CHART)
     assert (CHART / "README.md").read_text() == told, "to write the table anew: make chart"

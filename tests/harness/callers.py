@@ -53,15 +53,7 @@ class Callers:
         """Make a token of an account, for an audience."""
         if isinstance(self._server, FakeCluster):
             return self._server.reviews.token(account.user, audiences=(audience,))
-        path = f"/api/v1/namespaces/{account.namespace}/serviceaccounts/{account.name}/token"
-        body = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"audiences": [audience]},
-        }
-        answer = await self._kube.request("POST", path, body)
-        assert answer.status == 201, answer.body
-        return str(answer.body["status"]["token"])
+        return await self._kube.account_token(account.namespace, account.name, audience)
 
     def expired_token(self, account: Account) -> str:
         """Sign a token as the API server does, that was valid until a minute ago."""

@@ -32,8 +32,10 @@ class Helm:
         Raises:
             Refused: the values are wrong.
         """
-        command = ["template", RELEASE, CHART, "--namespace", NAMESPACE, *arguments, "--values", "-"]
-        return run(self.path, *command, stdin=json.dumps(values or {}))
+        where = ("--namespace", NAMESPACE, *arguments)
+        return run(
+            self.path, "template", RELEASE, CHART, *where, "--values", "-", stdin=json.dumps(values or {})
+        )
 
     def render(self, values: Document | None = None, *arguments: str) -> "Rendering":
         """Render the chart.
@@ -55,7 +57,7 @@ class Rendering:
         return [document for document in self.documents if document["kind"] == kind]
 
     def one(self, kind: str) -> Document:
-        """Return the only object of a kind, among those that are installed; what is run by `helm test` is not."""
+        """Return the only object of a kind."""
         [found] = self.of(kind)
         return found
 

@@ -20,6 +20,9 @@ GROUP = "kagents.dev"
 VERSION = "v1alpha1"
 TEAMS = "agentteams"
 CRDS = "customresourcedefinitions"
+API = "https://kubernetes.default.svc"
+"""The audience of tokens for the API server itself."""
+
 MERGE_PATCH = "application/merge-patch+json"
 
 Document = dict[str, Any]
@@ -173,6 +176,14 @@ class Kube:
         if answer.status == 409:
             answer = await self.put("secrets", namespace, name, body)
         return _done(answer)
+
+    async def account_token(self, namespace: str, account: str, audience: str) -> str:
+        """Make a token of a service account, for an audience."""
+        path = f"{self.path('serviceaccounts', namespace, account)}/token"
+        spec = {"audiences": [audience], "expirationSeconds": 3600}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        answer = _done(await self.request("POST", path, body))
+        return str(answer["status"]["token"])
 
     async def team(self, namespace: str, name: str, spec: Document) -> Document:
         """Create an AgentTeam."""

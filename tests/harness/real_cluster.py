@@ -1,13 +1,14 @@
 """A real Kubernetes API (etcd and kube-apiserver) for the length of a test session."""
 
 import asyncio
+import json
 import os
 import shutil
 import socket
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import yaml
 
@@ -50,6 +51,12 @@ class RealCluster:
     def signing_key(self) -> Path:
         """With which it signs the tokens of service accounts."""
         return Path(self._folder.name, "sa.key")
+
+    @property
+    def audit(self) -> list[dict[str, Any]]:
+        """What service accounts asked for, and what they were asked about, as the API server logged it."""
+        *lines, _ = Path(self._folder.name, "audit.log").read_text().split("\n")  # the last may not be whole
+        return [json.loads(line) for line in lines]
 
     def kubeconfig(self, path: Path) -> Path:
         """Write the kubeconfig of the cluster's admin."""

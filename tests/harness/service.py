@@ -86,7 +86,7 @@ class Program:
     async def start(self) -> None:
         """Start the process, and return when it listens."""
         self.process = await asyncio.create_subprocess_exec(
-            SCRIPT, self.command, env=self.environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
+            *self.arguments(), env=self.environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
         )
         self._reading = asyncio.create_task(self._read(self.process))
         await until(lambda: self.port or self.ended, 20)
@@ -132,6 +132,10 @@ class Program:
     ) -> None:
         if not self.ended:
             await self.stop()
+
+    def arguments(self) -> list[str]:
+        """What is executed."""
+        return [str(SCRIPT), self.command]
 
     def environment(self) -> dict[str, str]:
         """The machine's, without settings of its own, and what this process is given."""

@@ -1,0 +1,356 @@
+"""Installed on an empty, real API server by the README's commands: it delivers, and may do nothing else."""
+
+import asyncio
+import os
+import re
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.conftest import MATRIX
+from tests.harness.callers import RBAC
+from tests.harness.cluster import CRD
+from tests.harness.helm import CHART, NAMESPACE, Document, Helm, Rendering, run, text
+from tests.harness.kube import API, Kube
+from tests.harness.real_cluster import RealCluster
+from tests.harness.receiver import Receiver
+from tests.harness.reviews import AUDIENCE
+from tests.harness.service import Service, Watcher, lifecycle
+from tests.harness.waiting import until
+
+LOOPBACK = {"egressAllow": ["127.0.0.0/8"], "egressHttp": True, "slackHosts": ["127.0.0.1"]}
+"""Settings with which receivers on this machine can be reached."""
+
+Right = tuple[str, str, str]
+"""Group, resource (with its subresource), verb."""
+
+
+@dataclass
+class Empty:
+    """An API server of these tests' own, on which nothing is installed at first."""
+
+    server: RealCluster
+    kubeconfig: Path
+    kube: Kube
+    kubectl: Path
+    served: set[str] = field(default_factory=set)
+
+    def apply(self, documents: list[Document], *options: str) -> str:
+        """Apply objects with kubectl, which is to complain of nothing."""
+        kubectl = (self.kubectl, "--kubeconfig", self.kubeconfig)
+        return run(*kubectl, "apply", *options, "-f", "-", stdin=text(documents))
+
+    def known(self, documents: list[Document]) -> list[Document]:
+        """Pick the objects whose API this server serves."""
+        return [one for one in documents if f"{one['apiVersion']} {one['kind']}" in self.served]
+
+
+@pytest.fixture(scope="module")
+async def empty(tmp_path_factory: pytest.TempPathFactory, kubectl: Path) -> AsyncIterator[Empty]:
+    folder = tmp_path_factory.mktemp("empty")
+    async with RealCluster() as server:
+        kubeconfig = server.kubeconfig(folder / "kubeconfig")
+        async with Kube(kubeconfig) as kube:
+            found = Empty(server, kubeconfig, kube, kubectl)
+            for path in ("v1", "apps/v1", "rbac.authorization.k8s.io/v1", "networking.k8s.io/v1"):
+                prefix = "/api/" if path == "v1" else "/apis/"
+                answer = await kube.request("GET", prefix + path)
+                found.served |= {f"{path} {one['kind']}" for one in answer.body["resources"]}
+            for path in ("policy/v1", "autoscaling/v2"):
+                answer = await kube.request("GET", f"/apis/{path}")
+                if answer.status == 200:
+                    found.served |= {f"{path} {one['kind']}" for one in answer.body["resources"]}
+            yield found
+
+
+def commands(title: str) -> str:
+    """Return the commands that stand under a title of the chart's README."""
+    section = (CHART / "README.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    [block] = re.findall(r"^```console\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+async def test_the_readme_s_commands_apply_without_a_warning(empty: Empty, tmp_path: Path) -> None:
+    script = commands("Without `helm install`")
+    assert script.count("helm template") == 1
+    if "policy/v1 PodDisruptionBudget" not in empty.served:
+        script = script.replace("helm template", "helm template --set podDisruptionBudget.enabled=false")
+    path = f"{empty.kubectl.parent}:{os.environ['PATH']}"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=CHART.parents[1],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": path, "KUBECONFIG": str(empty.kubeconfig)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    made = done.stdout.splitlines()
+    assert "customresourcedefinition.apiextensions.k8s.io/agentteams.kagents.dev created" in made
+    assert "deployment.apps/agentteam-delivery created" in made
+    assert not [line for line in made if not line.endswith(" created")]
+
+
+@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
+async def test_the_api_server_would_take_every_object(empty: Empty, helm: Helm, values: Document) -> None:
+    for name in (NAMESPACE, *values.get("settings", {}).get("namespaces", [])):
+        await empty.kube.create("namespaces", None, {"metadata": {"name": name}})
+    documents = helm.render(values).documents
+    known = empty.known(list(documents))
+    left_out = {one["kind"] for one in documents if one not in known}
+    assert left_out <= {"PodDisruptionBudget", "HorizontalPodAutoscaler"}
+    said = empty.apply(known, "--dry-run=server")
+    assert len(said.splitlines()) == len(known)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The chart's account and rights on the API server, and the two processes' way to use them."""
+
+    empty: Empty
+    rendering: Rendering
+    namespace: str
+    config: Path
+    token: Path
+    since: int
+
+    @property
+    def account(self) -> str:
+        name = self.rendering.pods[0]["serviceAccountName"]
+        return f"system:serviceaccount:{self.namespace}:{name}"
+
+    @property
+    def kube(self) -> Kube:
+        return self.empty.kube
+
+    def settings(self) -> dict[str, str]:
+        """The rendered settings, as the harness writes them; the ports are free ones."""
+        data = self.rendering.one("ConfigMap")["data"]
+        return {name.removeprefix("DELIVERY_").lower(): value for name, value in data.items()}
+
+    def asked(self) -> list[Document]:
+        """What the account has asked of resources since it was installed."""
+        return [
+            one
+            for one in self.empty.server.audit[self.since :]
+            if one["user"]["username"] == self.account and "objectRef" in one
+        ]
+
+    def used(self) -> set[Right]:
+        """The rights that the account used: on the API server, and on the service, which asked about them."""
+        own = {_right(one["objectRef"], one["verb"]) for one in self.asked()}
+        return own | {_right(attributes, attributes["verb"]) for attributes, _ in self.reviewed()}
+
+    def refused(self) -> list[Right]:
+        """What the account was refused, by either."""
+        own = [
+            _right(one["objectRef"], one["verb"])
+            for one in self.asked()
+            if one["annotations"]["authorization.k8s.io/decision"] != "allow"
+        ]
+        return own + [_right(asked, asked["verb"]) for asked, allowed in self.reviewed() if not allowed]
+
+    def reviewed(self) -> list[tuple[Document, bool]]:
+        """What the service asked about the account, and whether it is allowed."""
+        reviews = [one for one in self.asked() if one["objectRef"]["resource"] == "subjectaccessreviews"]
+        return [
+            (
+                one["requestObject"]["spec"]["resourceAttributes"],
+                one.get("responseObject", {}).get("status", {}).get("allowed", False),
+            )
+            for one in reviews
+            if one.get("requestObject", {}).get("spec", {}).get("user") == self.account
+        ]
+
+
+def _right(place: Document, verb: str) -> Right:
+    subresource = place.get("subresource")
+    resource = f"{place['resource']}/{subresource}" if subresource else str(place["resource"])
+    return str(place.get("apiGroup", place.get("group", ""))), resource, verb
+
+
+def granted(rendering: Rendering) -> set[Right]:
+    """The rights that the chart gives."""
+    return {
+        (group, resource, verb)
+        for rule in rendering.rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+async def installed(
+    empty: Empty, helm: Helm, folder: Path, *, without: int | None = None, settings: Document | None = None
+) -> Installed:
+    """Install account and rights in a namespace of their own, all rights or all but one rule."""
+    await empty.kube.install_crd(CRD)
+    namespace = await empty.kube.fresh_namespace()
+    values = {
+        "settings": {**LOOPBACK, **(settings or {})},
+        "callerClusterRole": {"create": False},
+        "fullnameOverride": namespace,
+    }
+    rendering = helm.render(values, "--namespace", namespace)
+    if without is not None:
+        rule = rendering.rules[without]
+        for role in [*rendering.of("ClusterRole"), *rendering.of("Role")]:
+            if rule in role["rules"]:
+                role["rules"].remove(rule)
+    kinds = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+    empty.apply([one for one in rendering.installed if one["kind"] in kinds])
+
+    account = rendering.pods[0]["serviceAccountName"]
+    config = yaml.safe_load(empty.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": await empty.kube.account_token(namespace, account, API)}
+    path = folder / "account"
+    path.write_text(yaml.safe_dump(config))
+    own = folder / "token"
+    own.write_text(await empty.kube.account_token(namespace, account, AUDIENCE))
+    return Installed(empty, rendering, namespace, path, own, len(empty.server.audit))
+
+
+async def exercise(found: Installed, teams: str) -> None:
+    """Have a team delivered, read, and sent again under the chart's account, which is to use all its rights.
+
+    Raises:
+        AssertionError: a right is missing, or one is given that was not used.
+    """
+    settings = found.settings() | {"host": "127.0.0.1"}
+    own = {"Authorization": f"Bearer {found.token.read_text()}"}
+    async with (
+        Receiver() as hook,
+        Service(found.config, **settings) as service,
+        Watcher(found.config, service.url, token_file=found.token, **settings),
+    ):
+        await found.kube.secret(teams, "keys", {"url": f"{hook.url}/hidden"})
+        targets = [{"type": "webhook", "name": "hook", "credentialsSecret": "keys"}]
+        await found.kube.team(teams, "report", lifecycle(*targets))
+        await found.kube.finish(teams, "report")
+
+        async def told(times: int) -> bool:
+            assert not found.refused()
+            listed = (await found.kube.list("events", teams)).body["items"]
+            return [event["count"] for event in listed] == [times]
+
+        await until(lambda: told(1), 30)
+        answer = await service.request("GET", f"/deliveries/{teams}/report", headers=own)
+        assert (answer.status, answer.body["phase"]) == (200, "Delivered")
+        body = {"namespace": teams, "team": "report", "redeliver": "all"}
+        answer = await service.request("POST", "/deliveries", headers=own, json=body)
+        assert (answer.status, answer.body["phase"]) == (200, "Delivered")
+        await until(lambda: told(2), 30)
+        assert [request.path for request in hook.requests] == ["/hidden", "/hidden"]
+    assert not found.refused()
+    assert found.used() == granted(found.rendering)
+
+
+async def test_it_delivers_with_the_rights_it_is_given_and_uses_every_one(
+    empty: Empty, helm: Helm, tmp_path: Path
+) -> None:
+    found = await installed(empty, helm, tmp_path)
+    await exercise(found, await empty.kube.fresh_namespace())
+    kinds = {role["kind"] for role in [*found.rendering.of("ClusterRole"), *found.rendering.of("Role")]}
+    assert kinds == {"ClusterRole"}
+
+
+async def test_it_delivers_with_rights_in_the_listed_namespaces_alone(
+    empty: Empty, helm: Helm, tmp_path: Path
+) -> None:
+    teams, elsewhere = await empty.kube.fresh_namespace(), await empty.kube.fresh_namespace()
+    found = await installed(empty, helm, tmp_path, settings={"namespaces": [teams]})
+    await exercise(found, teams)
+    async with Kube(found.config) as account:
+        assert (await account.list("agentteams", teams)).status == 200
+        assert (await account.list("agentteams", elsewhere)).status == 403
+        assert (await account.get("secrets", elsewhere, "keys")).status == 403
+        assert (await account.list("agentteams")).status == 403
+
+
+RULES = 7
+
+
+@pytest.mark.parametrize("rule", range(RULES))
+async def test_no_rule_can_be_spared(empty: Empty, helm: Helm, tmp_path: Path, rule: int) -> None:
+    found = await installed(empty, helm, tmp_path, without=rule)
+    assert len(found.rendering.rules) == RULES - 1
+    with pytest.raises(AssertionError):
+        await exercise(found, await empty.kube.fresh_namespace())
+    assert found.refused()
+
+
+async def test_a_surplus_right_is_noticed(empty: Empty, helm: Helm, tmp_path: Path) -> None:
+    found = await installed(empty, helm, tmp_path)
+    found.rendering.one("ClusterRole")["rules"].append(
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
+    )
+    with pytest.raises(AssertionError, match="pods"):
+        await exercise(found, await empty.kube.fresh_namespace())
+
+
+async def test_the_account_can_do_nothing_else(empty: Empty, helm: Helm, tmp_path: Path) -> None:
+    found = await installed(empty, helm, tmp_path)
+    teams = await empty.kube.fresh_namespace()
+    await empty.kube.secret(teams, "keys", {"url": "https://hooks.example.com"})
+    await empty.kube.team(teams, "report", lifecycle({"type": "webhook", "credentialsSecret": "keys"}))
+    secrets, pods = f"/api/v1/namespaces/{teams}/secrets", f"/api/v1/namespaces/{teams}/pods"
+    async with Kube(found.config) as account:
+        refused: list[tuple[str, str, Any]] = [
+            ("GET", pods, None),
+            ("POST", pods, {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "x"}}),
+            ("GET", secrets, None),
+            ("GET", "/api/v1/secrets", None),
+            ("POST", secrets, {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "x"}}),
+            ("PUT", f"{secrets}/keys", {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "keys"}}),
+            ("DELETE", f"{secrets}/keys", None),
+            ("DELETE", account.path("agentteams", teams, "report"), None),
+            ("GET", "/api/v1/nodes", None),
+            ("GET", f"{RBAC}/clusterroles", None),
+            ("GET", f"/api/v1/namespaces/{teams}/events", None),
+            ("POST", f"/api/v1/namespaces/{found.namespace}/serviceaccounts/default/token", {}),
+        ]
+        for method, path, body in refused:
+            assert (await account.request(method, path, body)).status == 403, (method, path)
+        spec = await account.patch("agentteams", teams, "report", {"spec": {"lifecycle": None}})
+        assert spec.status == 403
+        assert (await account.get("secrets", teams, "keys")).status == 200
+
+
+async def test_a_caller_is_let_in_by_the_cluster_role_for_callers(
+    empty: Empty, helm: Helm, tmp_path: Path
+) -> None:
+    role = next(
+        one
+        for one in helm.render().of("ClusterRole")
+        if one["metadata"]["name"] == "agentteam-delivery-caller"
+    )
+    empty.apply([role])
+    found = await installed(empty, helm, tmp_path)
+    teams = await empty.kube.fresh_namespace()
+    empty.apply(
+        [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "c", "namespace": teams}}]
+    )
+    kubectl = (empty.kubectl, "--kubeconfig", empty.kubeconfig, "-n", teams)
+    token = run(*kubectl, "create", "token", "c", "--audience=agentteam-delivery").strip()
+    settings = found.settings() | {"host": "127.0.0.1", "auth_cache": 0.1}
+    async with Service(found.config, **settings) as service:
+
+        async def status() -> int:
+            own = {"Authorization": f"Bearer {token}"}
+            return (await service.request("GET", f"/deliveries/{teams}/report", headers=own)).status
+
+        assert await status() == 403
+        name = role["metadata"]["name"]
+        run(*kubectl, "create", "rolebinding", "c", f"--clusterrole={name}", f"--serviceaccount={teams}:c")
+
+        async def let_in() -> bool:
+            await asyncio.sleep(0)
+            return await status() == 404  # there is no such team
+
+        await until(let_in, 60)
