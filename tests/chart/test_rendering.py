@@ -314,16 +314,21 @@ def test_the_watcher_bears_a_token_for_the_service_alone(helm: Helm) -> None:
 
 def test_the_notes_name_commands_that_fit(helm: Helm) -> None:
     # Only an install prints them; Helm 3 wants a cluster even for one that is not carried out.
-    said = run(helm.path, "install", RELEASE, CHART, "-n", NAMESPACE, "--dry-run=client").partition(
-        "NOTES:\n"
-    )[2]
+    said = run(helm.path, "install", RELEASE, CHART, "-n", NAMESPACE, "--dry-run=client")
     for line in (
         f"kubectl rollout status deployment/{RELEASE}-agentteam-delivery -n {NAMESPACE}",
         f"helm test {RELEASE} -n {NAMESPACE}",
         "kubectl get agentteams.kagents.dev -A",
         "image.repository is not set",
     ):
-        assert line in said
+        assert line in said.partition("NOTES:\n")[2]
+
+
+def test_the_rights_are_those_that_the_documentation_lists(helm: Helm) -> None:
+    blocks = (ROOT / "docs/SECURITY.md").read_text().split("```yaml\n")[1:]
+    [listed] = [block.partition("```")[0] for block in blocks if "kind: ClusterRole" in block]
+    rules = yaml.safe_load(listed)["rules"]
+    assert sorted(map(json.dumps, helm.render().rules)) == sorted(map(json.dumps, rules))
 
 
 def test_the_readme_tells_of_every_value() -> None:
