@@ -107,12 +107,13 @@ class Health(BaseModel):
     checks: dict[str, str]
 
 
-def _service(request: Request) -> Service:
+# Dependencies are async, though they wait for nothing: FastAPI sends others through a pool of threads.
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 
@@ -152,15 +153,15 @@ class CallersRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_caller(request: Request) -> Response:
-            authorizer = _service(request).authorizer
+            service: Service = request.app.state.service
             address = request.client.host if request.client else ""
-            request.state.caller = await authorizer.authenticate(_token(request), address)
+            request.state.caller = await service.authorizer.authenticate(_token(request), address)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return handle_caller
 
 
-def _only_known_parameters(request: Request) -> None:
+async def _only_known_parameters(request: Request) -> None:
     """Refuse a query parameter that nobody reads: `?dryrun=All` must not send."""
     unknown = [name for name in request.query_params if name != "dryRun"]
     if unknown:

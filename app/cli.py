@@ -10,7 +10,8 @@ import uvloop
 import yaml
 
 from app import logs, server
-from app.cluster import connect, open_cluster
+from app.cluster import open_cluster
+from app.connection import connect
 from app.errors import SettingsError
 from app.main import create_app
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings

@@ -6,42 +6,30 @@ What the client library raises, and what the API server answers, is translated h
 import asyncio
 import base64
 import json
-import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
-from kubernetes_asyncio import config
-from kubernetes_asyncio.client import (
-    ApiClient,
-    AuthenticationV1Api,
-    AuthorizationV1Api,
-    Configuration,
-    CoreV1Api,
-    CustomObjectsApi,
-    VersionApi,
-)
+from kubernetes_asyncio.client import ApiClient
+from kubernetes_asyncio.config import ConfigException
+from yarl import URL
 
 from app.announcements import Announcement
-from app.errors import (
-    AccessDenied,
-    ApiUnavailable,
-    ClusterError,
-    Conflict,
-    ObjectNotFound,
-    Rejected,
-    SettingsError,
-)
+from app.connection import connect, renew
+from app.errors import AccessDenied, ApiUnavailable, ClusterError, Conflict, ObjectNotFound, Rejected
 from app.settings import ServiceSettings
 from app.targets import shortened
 from app.teams import KIND, PLURAL, VERSION, AgentTeam
 from app.times import format_time, parse_http_date, parse_retry_after, steady
 
 FIELD_MANAGER = "agentteam-delivery"
+USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
 NOT_REVIEWED = "the Kubernetes API did not review the token"
 """All that is said of it: what the API server writes, or a webhook of it, may quote the token."""
 
@@ -82,39 +70,11 @@ class Caller:
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-@asynccontextmanager
-async def connect() -> AsyncIterator[ApiClient]:
-    """Yield an API client: in-cluster, else what `KUBECONFIG` names.
-
-    Raises:
-        SettingsError: neither is there.
-    """
-    configuration = Configuration()
-    try:
-        if "KUBERNETES_SERVICE_HOST" in os.environ:
-            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            # Named here, since the library reads the variable once, when it is imported.
-            path = os.environ.get("KUBECONFIG")
-            await config.load_kube_config(config_file=path, client_configuration=configuration)
-    except Exception as error:  # noqa: BLE001  # a file that is no kubeconfig raises whatever its content leads to
-        raise SettingsError(
-            "no Kubernetes API is configured: run inside a cluster, or set KUBECONFIG to a readable file"
-            f" ({type(error).__name__})"
-        ) from None
-    async with ApiClient(configuration) as api:
-        yield api
-
-
 class Cluster:
     """The calls that the service makes, each bounded in time."""
 
     def __init__(self, api: ApiClient, *, group: str, timeout: float) -> None:
-        self._objects = CustomObjectsApi(api)
-        self._core = CoreV1Api(api)
-        self._version = VersionApi(api)
-        self._authentication = AuthenticationV1Api(api)
-        self._authorization = AuthorizationV1Api(api)
+        self._api = api
         self._group = group
         self._timeout = timeout  # seconds a request
         self._instance = socket.gethostname()  # the pod's name
@@ -125,9 +85,7 @@ class Cluster:
         Raises:
             ClusterError: any of its kinds.
         """
-        return await self._snapshot(
-            self._objects.get_namespaced_custom_object, self._group, VERSION, namespace, PLURAL, name
-        )
+        return await self._snapshot("GET", self._home(namespace, name))
 
     async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
         """Replace `status.delivery` of the team as it was read, and return the team as it is then.
@@ -140,18 +98,8 @@ class Cluster:
             "metadata": {"resourceVersion": team.resource_version},
             "status": {"delivery": list(entries)},
         }
-        return await self._snapshot(
-            self._objects.patch_namespaced_custom_object_status,
-            self._group,
-            VERSION,
-            team.namespace,
-            PLURAL,
-            team.name,
-            patch,
-            # A dict would go out as a JSON patch otherwise, and be refused.
-            _content_type="application/merge-patch+json",
-            field_manager=FIELD_MANAGER,
-        )
+        home = self._home(team.namespace, team.name)
+        return await self._snapshot("PATCH", f"{home}/status?fieldManager={FIELD_MANAGER}", patch)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
         """Write a Kubernetes Event about the team, or change the one that is there already.
@@ -184,16 +132,11 @@ class Cluster:
             "firstTimestamp": now,
             **news,
         }
+        home = f"/api/v1/namespaces/{quote(team.namespace, safe='')}/events"
         try:
-            await self._call(self._core.create_namespaced_event, team.namespace, event)
+            await self._call("POST", home, event)
         except Conflict:
-            await self._call(
-                self._core.patch_namespaced_event,
-                said.name,
-                team.namespace,
-                news,
-                _content_type="application/merge-patch+json",
-            )
+            await self._call("PATCH", f"{home}/{quote(said.name, safe='')}", news)
 
     async def read_secret(self, namespace: str, name: str) -> Secret:
         """Read a Secret: one, by its name; Secrets are never listed.
@@ -201,7 +144,8 @@ class Cluster:
         Raises:
             ClusterError: any of its kinds.
         """
-        secret, _ = await self._call(self._core.read_namespaced_secret, name, namespace)
+        home = f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets"
+        secret, _ = await self._call("GET", f"{home}/{quote(name, safe='')}")
         try:
             labels = (secret.get("metadata") or {}).get("labels") or {}
             data = (secret.get("data") or {}).items()
@@ -224,7 +168,7 @@ class Cluster:
             "spec": {"token": token, "audiences": [audience]},
         }
         try:
-            answer, _ = await self._call(self._authentication.create_token_review, review)
+            answer, _ = await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
         except ApiUnavailable as error:
             raise ApiUnavailable(NOT_REVIEWED, retry_after=error.retry_after) from None
         except ClusterError as error:
@@ -271,7 +215,7 @@ class Cluster:
                 },
             },
         }
-        answer, _ = await self._call(self._authorization.create_subject_access_review, review)
+        answer, _ = await self._call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
         return (answer.get("status") or {}).get("allowed") is True
 
     async def ping(self) -> None:
@@ -280,35 +224,63 @@ class Cluster:
         Raises:
             ClusterError: it does not answer.
         """
-        await self._call(self._version.get_code)
+        await self._call("GET", "/version/")
 
-    async def _snapshot(self, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Snapshot:
+    def _home(self, namespace: str, name: str) -> str:
+        where = f"namespaces/{quote(namespace, safe='')}/{PLURAL}/{quote(name, safe='')}"
+        return f"/apis/{self._group}/{VERSION}/{where}"
+
+    async def _snapshot(self, method: str, path: str, patch: Mapping[str, Any] | None = None) -> Snapshot:
         asked = steady()
-        resource, headers = await self._call(call, *args, **kwargs)
+        resource, headers = await self._call(method, path, patch)
         team = AgentTeam.from_resource(resource)
         if not (team.uid and team.resource_version):
             raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
         return Snapshot(team, parse_http_date(headers.get("Date", "")) or datetime.now(UTC), asked)
 
     async def _call(
-        self, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """Make one request; the library's own decoding is left out, since it logs the body."""
+        """Make one request, on the library's connection; what it generates around that costs more than that.
+
+        A PATCH is a merge patch (RFC 7396).
+        """
+        rest, configuration = self._api.rest_client, self._api.configuration
         try:
             async with asyncio.timeout(self._timeout):
-                response: aiohttp.ClientResponse = await call(
-                    *args, _preload_content=False, _request_timeout=self._timeout, **kwargs
+                headers = {"accept": "application/json", "user-agent": USER_AGENT}
+                if token := await configuration.get_api_key_with_prefix("BearerToken"):
+                    headers["authorization"] = token
+                if body is not None:
+                    headers["content-type"] = f"application/{'merge-patch+' if method == 'PATCH' else ''}json"
+                response: aiohttp.ClientResponse = await rest.pool_manager.request(
+                    method,
+                    URL(f"{configuration.host}{path}", encoded=True),
+                    data=None if body is None else json.dumps(body).encode(),
+                    headers=headers,
+                    proxy=rest.proxy,
+                    proxy_headers=rest.proxy_headers,
+                    server_hostname=rest.server_hostname,
+                    allow_redirects=False,
                 )
                 async with response:
-                    body = await response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError, config.ConfigException) as error:
+                    content = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError, ConfigException) as error:
+            if isinstance(error, aiohttp.ClientSSLError):
+                await self._trust_anew(rest)
             raise ApiUnavailable(f"the Kubernetes API does not answer ({type(error).__name__})") from None
-        if response.status >= 400:  # noqa: PLR2004  # HTTP's first error
-            raise _translated(response, body)
-        document = _document(body)
+        if response.status >= 300:  # noqa: PLR2004  # HTTP's first status that is no success
+            raise _translated(response, content)
+        document = _document(content)
         if document is None:
             raise ApiUnavailable("the Kubernetes API answered something other than a JSON object")
         return document, response.headers
+
+    async def _trust_anew(self, rest: Any) -> None:
+        """Read the authority's certificate again, unless somebody has since this connection was tried."""
+        if self._api.rest_client is rest:
+            with suppress(OSError):  # no certificate to be read: the same again at the next error
+                await renew(self._api)
 
 
 @asynccontextmanager
@@ -343,6 +315,8 @@ def _translated(response: aiohttp.ClientResponse, body: bytes) -> ClusterError:
         case 401 | 403:
             return AccessDenied(text)
         case 429:
+            pass
+        case _ if status < 400:  # noqa: PLR2004  # the API server sends nobody elsewhere: somebody else answered
             pass
         case _ if status < 500 or "too large" in text:  # noqa: PLR2004  # etcd's limit comes as a 500
             return Rejected(text)

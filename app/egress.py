@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +29,11 @@ from app.settings import ServiceSettings
 from app.times import parse_http_date, parse_retry_after
 
 USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
+HEADERS = {
+    "accept": "*/*",
+    "accept-encoding": "identity",  # nothing is unpacked, so nothing can explode
+    "user-agent": USER_AGENT,
+}
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
 PROXY_AWAY = "no connection to the forward proxy"
@@ -47,7 +51,7 @@ class Response:
 
 
 class HttpClient:
-    """Posts to receivers: guarded, bounded, without proxy, cookies, redirects or decompression."""
+    """Posts to receivers: guarded, bounded, without cookies, redirects or decompression."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.guard = Guard(settings.egress_allow, deny=settings.egress_deny, http=settings.egress_http)
@@ -57,31 +61,28 @@ class HttpClient:
         self._tls = ssl.create_default_context(cafile=certifi.where())
         if settings.egress_ca_file:
             self._tls.load_verify_locations(cafile=settings.egress_ca_file)
-        direct = AiohttpTransport(client=lambda: self._session(self.guard.socket), verify=self._tls)
-        self._client = httpx.AsyncClient(
-            transport=direct,
-            mounts=self._through_proxy(direct),
-            timeout=None,  # noqa: S113  # the attempt's own time limit covers connecting, sending and reading
-            follow_redirects=False,
-            trust_env=False,
-            # A receiver's cookies would travel on to other teams' messages.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={
-                "accept-encoding": "identity",  # nothing is unpacked, so nothing can explode
-                "user-agent": USER_AGENT,
-            },
+        # Transports without an `httpx.AsyncClient`: there are no redirects, cookies and retries here, and
+        # what it does to see to them costs more than sending does.
+        self._direct = AiohttpTransport(client=lambda: self._session(self.guard.socket), verify=self._tls)
+        # The proxy alone is dialled, and the cluster's owner named it: its address is not judged. It is told
+        # to aiohttp, since what httpx-aiohttp makes of its credentials is on its way out of aiohttp.
+        url = proxy.get_secret_value() if proxy else None
+        self._through = (
+            AiohttpTransport(client=lambda: self._session(None, proxy=url), verify=self._tls) if url else None
         )
+        self._apart = tuple(host.lstrip("*.").lower() for host in settings.egress_no_proxy)
 
-    async def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> Response:
-        """Post once.
+    async def post(self, url: str | httpx.URL, content: bytes, headers: Mapping[str, str]) -> Response:
+        """Post once, to a URL as it stands or as the guard has returned it.
 
         Raises:
             ValueError: the URL cannot be used; the text says what to change.
             TargetError: the guard said no, or there was no answer.
         """
-        request = self._client.build_request("POST", self.guard.check(url), content=content, headers=headers)
+        checked = self.guard.check(url) if isinstance(url, str) else url
+        request = httpx.Request("POST", checked, content=content, headers={**HEADERS, **headers})
         try:
-            response = await self._client.send(request, stream=True)
+            response = await self._way(checked).handle_async_request(request)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, aiohttp.InvalidURL):
             raise ValueError("is no valid URL") from None
         except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than httpx documents
@@ -90,10 +91,11 @@ class HttpClient:
             body = await self._head_of_body(response)
         finally:
             await response.aclose()
+        wait = response.headers.get("retry-after")
+        if wait is None:
+            return Response(response.status_code, None, body)
         now = parse_http_date(response.headers.get("date", "")) or datetime.now(UTC)
-        return Response(
-            response.status_code, parse_retry_after(response.headers.get("retry-after"), now), body
-        )
+        return Response(response.status_code, parse_retry_after(wait, now), body)
 
     async def __aenter__(self) -> Self:
         return self
@@ -101,18 +103,17 @@ class HttpClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        await self._direct.aclose()
+        if self._through:
+            await self._through.aclose()
 
-    def _through_proxy(self, direct: AiohttpTransport) -> dict[str, AiohttpTransport]:
-        """Return what goes another way than directly: all but `EGRESS_NO_PROXY`, where there is a proxy."""
-        proxy, apart = self._settings.egress_proxy, self._settings.egress_no_proxy
-        if proxy is None:
-            return {}
-        url = proxy.get_secret_value()
-        # The proxy alone is dialled, and the cluster's owner named it: its address is not judged. It is told
-        # to aiohttp, since what httpx-aiohttp makes of its credentials is on its way out of aiohttp.
-        through = AiohttpTransport(client=lambda: self._session(None, proxy=url), verify=self._tls)
-        return {"all://": through} | {f"all://*{host.lstrip('*.')}": direct for host in apart}
+    def _way(self, url: httpx.URL) -> AiohttpTransport:
+        """Return the way out for a URL: through the proxy, where there is one and the host is not apart."""
+        if self._through is None or any(
+            url.host == host or url.host.endswith(f".{host}") for host in self._apart
+        ):
+            return self._direct
+        return self._through
 
     def _session(
         self, factory: aiohttp.SocketFactoryType | None, *, proxy: str | None = None

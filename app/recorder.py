@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 BACKOFF = RetryPolicy(backoff_initial=0.1)  # at most 0.1 s, 0.2 s, 0.4 s … between tries to write
 VERIFIED_FOR = 1.0  # seconds that one look at the team's uid serves its targets
 MOST = 1 << 20  # outcomes in one write: no limit that is ever met
+LINGER = 0.05  # seconds that the first outcome waits for its neighbours'
 BACKOFF_LIMIT = 5.0  # seconds: an API server that is back is noticed soon
 
 
@@ -59,6 +61,7 @@ class Recorder:
         self._metrics = metrics
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
+        self._complete = asyncio.Event()  # every outcome that is expected has come
         self._expected = 0
         self._verifying = asyncio.Lock()
         self._verified_until = 0.0
@@ -67,6 +70,8 @@ class Recorder:
         """Take in a receipt; it is written soon."""
         self._waiting[receipt.name] = Waiting(receipt, steady() + self._timeout)
         self._wake.set()
+        if len(self._waiting) >= self._expected:
+            self._complete.set()
 
     async def run(self, expected: int) -> None:
         """Write until so many receipts have been taken in, and each is written or given up."""
@@ -75,6 +80,7 @@ class Recorder:
         tries = 0
         while self._expected:
             await self._wake.wait()
+            await self._linger()
             batch = [waiting.receipt for waiting in self._waiting.values()][:most]
             try:
                 if tries:
@@ -99,6 +105,13 @@ class Recorder:
                 most = max(1, len(batch) // 2)  # so that what is refused does not take its neighbours along
             if not self._waiting:
                 self._wake.clear()
+
+    async def _linger(self) -> None:
+        """Let the outcomes that are about to come ride along; mostly these are all, and one write does."""
+        if len(self._waiting) < self._expected:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER):
+                    await self._complete.wait()
 
     def abandon(self) -> None:
         """Let go of what is not written, since the process ends first."""

@@ -18,7 +18,8 @@ from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import ConfigException, kube_config
 
-from app.cluster import Cluster, connect, open_cluster
+from app.cluster import Cluster, open_cluster
+from app.connection import connect
 from app.errors import (
     AccessDenied,
     ApiUnavailable,
@@ -97,7 +98,6 @@ class FarSide:
 
     receiver: Receiver
     cluster: Cluster
-    api: Any  # the client library between the two
 
     def answers(self, body: str | bytes, status: int = 200, **headers: str) -> None:
         """Set the answer."""
@@ -113,7 +113,7 @@ class FarSide:
 async def far() -> AsyncIterator[FarSide]:
     """Start it once; no test relies on what another has set."""
     async with Receiver() as receiver, client_of(receiver.url) as api:
-        yield FarSide(receiver, Cluster(api, group=GROUP, timeout=5.0), api)
+        yield FarSide(receiver, Cluster(api, group=GROUP, timeout=5.0))
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -421,12 +421,10 @@ FOREIGN = sorted(
 async def test_no_foreign_error_comes_through_the_door(
     far: FarSide, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(**_: Any) -> NoReturn:
+    async def fail(*_: Any, **__: Any) -> NoReturn:
         raise kind.__new__(kind, CANARY)
 
-    # The last word of the stack below: what it raises comes up through all of the client library.
-    session = far.api.rest_client.pool_manager
-    monkeypatch.setattr(session, "request", fail)
+    monkeypatch.setattr(aiohttp.ClientSession, "request", fail)  # the last word of the stack below
     for error in await errors(far.cluster):
         assert type(error) is ApiUnavailable
         assert CANARY not in str(error)

@@ -48,12 +48,13 @@ class SlackSender:
         url = credentials.require(WEBHOOK_URL)
         body = json.dumps(slack_message(envelope)).encode()
         try:
-            if self._http.guard.check(url).host.lower() not in self._hosts:
+            checked = self._http.guard.check(url)
+            if checked.host.lower() not in self._hosts:
                 raise TargetError(
                     Reason.EGRESS_DENIED,
                     f'key "{WEBHOOK_URL}" of Secret "{credentials.secret}" is not on a host of Slack',
                 )
-            response = await self._http.post(url, body, {"content-type": "application/json"})
+            response = await self._http.post(checked, body, {"content-type": "application/json"})
         except ValueError as error:
             raise credentials.invalid(WEBHOOK_URL, str(error)) from None
         word = response.body[:64].decode("ascii", "replace").strip()

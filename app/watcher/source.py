@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import aiohttp
 from aiohttp.http_exceptions import LineTooLong
 from kubernetes_asyncio.client import ApiClient, CustomObjectsApi
-from kubernetes_asyncio.client.rest import RESTClientObject
 from kubernetes_asyncio.config import ConfigException
 
+from app.connection import renew
 from app.errors import AccessDenied, ApiUnavailable, ClusterError, ObjectNotFound, Rejected
 from app.teams import PLURAL, VERSION, AgentTeam
 from app.watcher.clock import ServerClock
@@ -141,7 +141,7 @@ class TeamSource:
             yield
         except aiohttp.ClientSSLError as error:
             with suppress(OSError):  # no certificate to be read: the same again after the back-off
-                await self._trust_anew()
+                await renew(self._api)
             raise ApiUnavailable(f"no trusted connection to the Kubernetes API: {_cause(error)}") from None
         except TimeoutError:
             raise ApiUnavailable("the Kubernetes API does not answer in time") from None
@@ -149,12 +149,6 @@ class TeamSource:
             raise ApiUnavailable(f"the Kubernetes API cannot be reached: {_cause(error)}") from None
         except (ValueError, LineTooLong):
             raise ApiUnavailable("the Kubernetes API answered with something that is not JSON") from None
-
-    async def _trust_anew(self) -> None:
-        """Read the authority's certificate again: the client does so only once, and it may be another now."""
-        stale = self._api.rest_client
-        self._api.rest_client = RESTClientObject(self._api.configuration)
-        await stale.close()
 
 
 def _change(event: Mapping[str, Any]) -> Change:

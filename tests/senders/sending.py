@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import httpx
 import respx
+from httpx_aiohttp import AiohttpTransport
 
 from app.credentials import Credentials
 from app.egress import HttpClient
@@ -26,9 +28,14 @@ from tests.examples import NOW, envelope, loopback_settings, team
 
 
 @contextmanager
-def faked() -> Iterator[respx.MockRouter]:
+def faked() -> Iterator[respx.Router]:
     """Fake what is beyond the HTTP client; a request that nobody expects fails."""
-    with respx.mock(using="httpx", assert_all_called=False) as router:
+    router = respx.Router(assert_all_called=False)
+
+    async def answer(_: AiohttpTransport, request: httpx.Request) -> httpx.Response:
+        return await router.async_handler(request)
+
+    with mock.patch.object(AiohttpTransport, "handle_async_request", answer):
         yield router
 
 

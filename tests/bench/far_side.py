@@ -1,0 +1,210 @@
+"""The far side of a benchmark in one process: a Kubernetes API over TLS and a receiver, both as lean as can be.
+
+Teams are there as soon as they are asked for: `f8-123` is a finished team with eight targets, one half webhooks,
+the other Slack. A stale resourceVersion is refused as the real API does; nothing else is checked.
+
+    python -m tests.bench.far_side FOLDER     writes FOLDER/kubeconfig and FOLDER/ports.json
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import ssl
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import httptools
+import trustme
+import uvloop
+
+from tests.harness.processes import until_stopped
+
+NAMESPACE = "bench"
+TEAMS = f"/apis/kagents.dev/v1alpha1/namespaces/{NAMESPACE}/agentteams/"
+FINISHED = "2026-01-01T00:00:00Z"
+
+Document = dict[str, Any]
+
+
+def target(number: int, receiver: str) -> Document:
+    """Return a target: webhooks and Slack in turn."""
+    if number % 2:
+        return {"type": "slack", "name": f"slack-{number}", "credentialsSecret": "slack"}
+    return {"type": "webhook", "name": f"webhook-{number}", "url": f"{receiver}/hook/{number}"}
+
+
+class Api:
+    """Teams, Secrets, Events and reviews, in memory."""
+
+    def __init__(self, receiver: str) -> None:
+        self._receiver = receiver
+        self._teams: dict[str, Document] = {}
+        self._secret = json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "slack", "namespace": NAMESPACE, "labels": {}},
+                "data": {"slack-webhook-url": base64.b64encode(f"{receiver}/slack".encode()).decode()},
+            }
+        ).encode()
+
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """Carry out a request."""
+        if path.startswith(TEAMS):
+            name = path[len(TEAMS) :].partition("?")[0].removesuffix("/status")
+            if method == "GET":
+                return 200, json.dumps(self._team(name)).encode()
+            return self._patch(name, json.loads(body))
+        if path.startswith(f"/api/v1/namespaces/{NAMESPACE}/secrets/"):
+            return 200, self._secret
+        if path.endswith("/tokenreviews"):
+            user = {"username": "system:serviceaccount:bench:caller"}
+            return 201, json.dumps(
+                {"status": {"authenticated": True, "user": user, "audiences": ["agentteam-delivery"]}}
+            ).encode()
+        if path.endswith("/subjectaccessreviews"):
+            return 201, b'{"status": {"allowed": true}}'
+        if method == "POST":
+            return 201, body
+        if path.startswith("/version"):
+            return 200, b'{"major": "1", "minor": "37"}'
+        return 200, b"{}"
+
+    def _team(self, name: str) -> Document:
+        if name not in self._teams:
+            number = int(name[1:].partition("-")[0])
+            self._teams[name] = {
+                "apiVersion": "kagents.dev/v1alpha1",
+                "kind": "AgentTeam",
+                "metadata": {
+                    "name": name,
+                    "namespace": NAMESPACE,
+                    "uid": f"00000000-0000-0000-0000-{hash(name) & 0xFFFFFFFFFFFF:012x}",
+                    "resourceVersion": "1",
+                },
+                "spec": {
+                    "lead": {"prompt": "Plan the report."},
+                    "lifecycle": {
+                        "onComplete": "deliver",
+                        "delivery": [target(at, self._receiver) for at in range(number)],
+                    },
+                },
+                "status": {
+                    "phase": "Completed",
+                    "startedAt": FINISHED,
+                    "completedAt": FINISHED,
+                    "estimatedCost": "4.50",
+                    "totalTokensUsed": 1482000,
+                    "tasks": {"total": 7, "completed": 7, "inProgress": 0, "pending": 0},
+                    "artifacts": [{"name": "report.md", "path": "/workspace/output/report.md"}],
+                },
+            }
+        return self._teams[name]
+
+    def _patch(self, name: str, patch: Document) -> tuple[int, bytes]:
+        team = self._team(name)
+        metadata = team["metadata"]
+        if (
+            patch["metadata"].get("resourceVersion", metadata["resourceVersion"])
+            != metadata["resourceVersion"]
+        ):
+            return 409, b'{"kind": "Status", "code": 409, "message": "the object has been modified"}'
+        version = str(int(metadata["resourceVersion"]) + 1)
+        self._teams[name] = {
+            **team,
+            "metadata": {**metadata, "resourceVersion": version},
+            "status": {**team["status"], **patch["status"]},
+        }
+        return 200, json.dumps(self._teams[name]).encode()
+
+
+class Speaker(asyncio.Protocol):
+    """Speaks HTTP/1.1, one request after the other."""
+
+    def __init__(self, api: Api | None) -> None:
+        self._api = api
+        self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._body: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to write."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser."""
+        self._parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        """Begin a request."""
+        self._url = url
+        self._body = []
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Answer."""
+        if self._api is None:
+            status, content = 200, b"ok"
+        else:
+            method = self._parser.get_method().decode()
+            status, content = self._api.answer(method, self._url.decode(), b"".join(self._body))
+        head = (
+            f"HTTP/1.1 {status} X\r\nDate: {_date()}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n"
+        )
+        self._transport.write(head.encode() + content)
+
+
+class _Clock:
+    second = 0
+    text = ""
+
+
+def _date() -> str:
+    now = int(time.time())
+    if now != _Clock.second:
+        _Clock.second = now
+        _Clock.text = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(now))
+    return _Clock.text
+
+
+async def serve(folder: Path) -> None:
+    """Listen, say where, and go on until stopped."""
+    loop = asyncio.get_running_loop()
+    receiver = await loop.create_server(lambda: Speaker(None), "127.0.0.1", 0)
+    hook = f"http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}"
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    known = Api(hook)
+    api = await loop.create_server(lambda: Speaker(known), "127.0.0.1", 0, ssl=tls)
+    url = f"https://127.0.0.1:{api.sockets[0].getsockname()[1]}"
+    (folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
+    (folder / "kubeconfig").write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [
+                    {"name": "b", "cluster": {"server": url, "certificate-authority": str(folder / "ca.pem")}}
+                ],
+                "users": [{"name": "b", "user": {"token": "bench"}}],
+                "contexts": [{"name": "b", "context": {"cluster": "b", "user": "b"}}],
+                "current-context": "b",
+            }
+        )
+    )
+    (folder / "ports.json").write_text(json.dumps({"api": url, "receiver": hook}))
+    async with receiver, api:
+        await until_stopped()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    uvloop.run(serve(parser.parse_args().folder))
