@@ -11,7 +11,7 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test check audit openapi chart lock clean
+.PHONY: help setup demo run test check bench audit openapi chart lock clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -44,6 +44,9 @@ check: setup  ## lint, format, types, layers, Dockerfile, API description, the r
 		|| { echo 'openapi/openapi.yaml is not what the service says; to write it anew: make openapi'; exit 1; }
 	@echo '== pins, names, links'
 	@$(BIN)/pytest --quiet tests/test_repo.py
+
+bench: setup  ## what a delivery costs, beside the floor and the peers (two minutes)
+	@$(BIN)/python -m tests.bench --json .artifacts/bench.json
 
 audit: setup  ## look the pinned dependencies up among known vulnerabilities
 	@$(BIN)/python .ci/audit requirements.txt requirements-dev.txt

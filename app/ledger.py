@@ -125,9 +125,11 @@ def settle(
     lost: list[Receipt] = []
     for outcome in outcomes:
         entry = recorded.get(outcome.name)
-        there = entry is not None and Receipt.from_wire(entry) == Receipt.from_wire(outcome.to_wire())
         claimed = entry is not None and entry.get("claimedBy") == holder and entry.get("id") == outcome.id
-        (written if claimed or there else lost).append(outcome)
+        there = claimed or (
+            entry is not None and Receipt.from_wire(entry) == Receipt.from_wire(outcome.to_wire())
+        )
+        (written if there else lost).append(outcome)
     return replaced(entries, written), written, lost
 
 

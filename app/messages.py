@@ -27,6 +27,7 @@ _OUTCOMES = {
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _WILDCARD = re.compile(r"[*?\[]")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ESCAPED = str.maketrans(_ESCAPES)
 
 
 def compose(  # noqa: PLR0913  # all that a message is made of
@@ -113,9 +114,10 @@ def escaped(text: str, limit: int) -> str:
 
     https://docs.slack.dev/messaging/formatting-message-text/#escaping
     """
+    whole = text[: limit + 1].translate(_ESCAPED)
+    if len(whole) <= limit:
+        return whole
     pieces = [_ESCAPES.get(character, character) for character in text[: limit + 1]]
-    if sum(map(len, pieces)) <= limit:
-        return "".join(pieces)
     length, kept = 1, []
     for piece in pieces:
         length += len(piece)

@@ -138,13 +138,15 @@ def redacted(url: str) -> str:
 
 def shortened(text: str, limit: int = SHOWN_LIMIT) -> str:
     """Return the text on one line without control characters, cut to `limit` characters."""
-    line = "".join(character if character.isprintable() else " " for character in text[: limit + 1])
+    line = text[: limit + 1]
+    if not line.isprintable():
+        line = "".join(character if character.isprintable() else " " for character in line)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def readable(text: str) -> bool:
     """Whether a text can be told to anybody: JSON can carry half a surrogate pair, which UTF-8 cannot."""
-    return text.encode(errors="ignore").decode() == text
+    return text.isascii() or text.encode(errors="ignore").decode() == text
 
 
 def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:

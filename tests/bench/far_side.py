@@ -1,7 +1,7 @@
-"""The far side of a benchmark in one process: a Kubernetes API over TLS and a receiver, both as lean as can be.
+"""The far side of a benchmark in one process: a Kubernetes API over TLS and a receiver, both lean.
 
-Teams are there as soon as they are asked for: `f8-123` is a finished team with eight targets, one half webhooks,
-the other Slack. A stale resourceVersion is refused as the real API does; nothing else is checked.
+Teams are there as soon as they are asked for: `f8-123` is a finished team with eight targets, one half
+webhooks, the other Slack. A stale resourceVersion is refused as the real API does; nothing else is checked.
 
     python -m tests.bench.far_side FOLDER     writes FOLDER/kubeconfig and FOLDER/ports.json
 """
@@ -24,6 +24,18 @@ from tests.harness.processes import until_stopped
 NAMESPACE = "bench"
 TEAMS = f"/apis/kagents.dev/v1alpha1/namespaces/{NAMESPACE}/agentteams/"
 FINISHED = "2026-01-01T00:00:00Z"
+
+REVIEWED = json.dumps(
+    {
+        "status": {
+            "authenticated": True,
+            "audiences": ["agentteam-delivery"],
+            "user": {"username": "system:serviceaccount:bench:caller"},
+            "allowed": True,
+        }
+    }
+).encode()
+"""An answer to both reviews."""
 
 Document = dict[str, Any]
 
@@ -57,20 +69,11 @@ class Api:
             if method == "GET":
                 return 200, json.dumps(self._team(name)).encode()
             return self._patch(name, json.loads(body))
-        if path.startswith(f"/api/v1/namespaces/{NAMESPACE}/secrets/"):
+        if "/secrets/" in path:
             return 200, self._secret
-        if path.endswith("/tokenreviews"):
-            user = {"username": "system:serviceaccount:bench:caller"}
-            return 201, json.dumps(
-                {"status": {"authenticated": True, "user": user, "audiences": ["agentteam-delivery"]}}
-            ).encode()
-        if path.endswith("/subjectaccessreviews"):
-            return 201, b'{"status": {"allowed": true}}'
-        if method == "POST":
-            return 201, body
-        if path.startswith("/version"):
-            return 200, b'{"major": "1", "minor": "37"}'
-        return 200, b"{}"
+        if path.endswith("reviews"):
+            return 201, REVIEWED
+        return (201, body) if method == "POST" else (200, b"{}")
 
     def _team(self, name: str) -> Document:
         if name not in self._teams:
@@ -149,7 +152,7 @@ class Speaker(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Answer."""
         if self._api is None:
-            status, content = 200, b"ok"
+            status, content = 200, self._hook()
         else:
             method = self._parser.get_method().decode()
             status, content = self._api.answer(method, self._url.decode(), b"".join(self._body))
@@ -159,18 +162,27 @@ class Speaker(asyncio.Protocol):
         )
         self._transport.write(head.encode() + content)
 
+    def _hook(self) -> bytes:
+        if self._url == b"/count":
+            return str(_Known.hooks).encode()
+        _Known.hooks += 1
+        return b"ok"
 
-class _Clock:
+
+class _Known:
+    """What the process knows: how often its receiver was posted to, and the text of the present second."""
+
+    hooks = 0
     second = 0
     text = ""
 
 
 def _date() -> str:
     now = int(time.time())
-    if now != _Clock.second:
-        _Clock.second = now
-        _Clock.text = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(now))
-    return _Clock.text
+    if now != _Known.second:
+        _Known.second = now
+        _Known.text = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(now))
+    return _Known.text
 
 
 async def serve(folder: Path) -> None:
@@ -185,14 +197,13 @@ async def serve(folder: Path) -> None:
     api = await loop.create_server(lambda: Speaker(known), "127.0.0.1", 0, ssl=tls)
     url = f"https://127.0.0.1:{api.sockets[0].getsockname()[1]}"
     (folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
+    cluster = {"server": url, "certificate-authority": str(folder / "ca.pem")}
     (folder / "kubeconfig").write_text(
         json.dumps(
             {
                 "apiVersion": "v1",
                 "kind": "Config",
-                "clusters": [
-                    {"name": "b", "cluster": {"server": url, "certificate-authority": str(folder / "ca.pem")}}
-                ],
+                "clusters": [{"name": "b", "cluster": cluster}],
                 "users": [{"name": "b", "user": {"token": "bench"}}],
                 "contexts": [{"name": "b", "context": {"cluster": "b", "user": "b"}}],
                 "current-context": "b",

@@ -58,6 +58,7 @@ class Receiver:
     def __init__(self, *, port: int = 0, tls: ssl.SSLContext | None = None, respond: Respond = ok) -> None:
         self.port = port
         self.requests: list[Received] = []
+        self.connections: set[int] = set()  # the callers' ports
         self.respond = respond
         self._tls = tls
 
@@ -81,6 +82,8 @@ class Receiver:
 
     async def _receive(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
+        if request.transport is not None:
+            self.connections.add(request.transport.get_extra_info("peername")[1])
         self.requests.append(Received(request.method, request.path_qs, headers, await request.read()))
         return await self.respond(request)
 
