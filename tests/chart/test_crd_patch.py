@@ -1,6 +1,7 @@
 """The patch that teaches an operator's CRD what delivery needs: applied, again, undone, refused."""
 
 import copy
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from tests.harness.cluster import CRD
-from tests.harness.helm import CHART, Document, Refused, run
+from tests.harness.helm import CHART, Document, Helm, Refused, run
 from tests.harness.kube import CRDS, Kube
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
@@ -154,3 +155,21 @@ async def test_teams_are_refused_before_and_delivered_after(operators: Patched) 
         assert (answer.status, answer.body["phase"], answer.body["recorded"]) == (200, "Delivered", True)
         [entry] = await kube.delivery(namespace, "report")
         assert entry["phase"] == "Delivered"
+
+
+async def test_the_notes_of_an_installation_tell_of_a_crd_that_keeps_no_record(
+    operators: Patched, helm: Helm, tmp_path: Path
+) -> None:
+    # The server that is built here is older than the chart allows, which matters nothing to what is told.
+    chart = shutil.copytree(CHART, tmp_path / "chart")
+    (chart / "Chart.yaml").write_text((chart / "Chart.yaml").read_text().replace(">=1.27", ">=1.20"))
+    sets = ("--set", f"settings.apiGroup={GROUP}", "--set", "podDisruptionBudget.enabled=false")
+
+    def notes() -> str:
+        config = ("--kubeconfig", operators.kube.kubeconfig)
+        said = run(helm.path, "install", "x", chart, *config, *sets, "--dry-run=server", "--skip-crds")
+        return said.partition("NOTES:\n")[2]
+
+    assert f"kubectl patch crd {NAME}" in notes()
+    operators.patch(ADD)
+    assert "kubectl patch" not in notes()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +161,16 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"networkPolicy": {"enabled": False}}, "set tls.secretName"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name must say"),
         ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "take it out"),
+        ({"tls": None}, "tls"),
+        ({"settings": {"apiGroup": None}}, "apiGroup"),
+        ({"settings": {"auth": None}}, "auth"),
+        ({"settings": {"recordTimeout": "soon"}}, "recordTimeout"),
+        ({"settings": {"attemptTimeout": 90}}, "lower the one"),
+        ({"settings": {"backoffInitial": 60}}, "lower the one"),
+        ({"settings": {"drainTimeout": 5}}, "raise it"),
+        ({"settings": {"maxTargets": 3000}}, "lower the other"),
+        ({"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}, "to aim at"),
+        ({"nameOverride": "with.dots"}, "nameOverride"),
         ({"podLabels": {"app.kubernetes.io/instance": "x"}}, "take it out"),
     ],
     ids=str,
@@ -167,6 +178,22 @@ def test_the_processes_take_the_settings_they_are_given(
 def test_a_wrong_value_is_refused_with_a_sentence(any_helm: Helm, values: Document, says: str) -> None:
     with pytest.raises(Refused, match=says):
         any_helm.render(values)
+
+
+def test_decimals_may_be_set_on_the_command_line(any_helm: Helm) -> None:
+    sets = ("--set", "settings.recordTimeout=0.25", "--set", "settings.maxBody=2097152")
+    data = any_helm.render({}, *sets).one("ConfigMap")["data"]
+    assert (data["DELIVERY_RECORD_TIMEOUT"], data["DELIVERY_MAX_BODY"]) == ("0.25", "2097152")
+
+
+@pytest.mark.parametrize("release", ["a.b", "r" * 53, "agentteam-delivery", "x"])
+def test_names_are_names_whatever_the_release_is_called(helm: Helm, release: str) -> None:
+    rendering = Rendering(
+        tuple(filter(None, yaml.safe_load_all(run(helm.path, "template", release, CHART, "-n", NAMESPACE))))
+    )
+    service = rendering.one("Service")["metadata"]["name"]
+    assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", service)
+    assert len(rendering.one("Pod")["metadata"]["name"]) <= 63
 
 
 def test_an_older_kubernetes_is_refused(any_helm: Helm) -> None:

@@ -2,11 +2,11 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* Cut to 52 characters, so that what is added to it still is a name. */}}
+{{- /* Without dots, since a Service bears it, and cut to 52 characters, so that what is added to it still is a name. */}}
 {{- define "agentteam-delivery.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
-{{- default $full .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- default $full .Values.fullnameOverride | replace "." "-" | trunc 52 | trimSuffix "-" }}
 {{- end }}
 
 {{- /* Several installations may live in one cluster, so what belongs to no namespace bears one in its name. */}}
@@ -97,5 +97,23 @@ annotations:
 {{- $reached := or .Values.networkPolicy.callers .Values.networkPolicy.extraIngress (not .Values.networkPolicy.enabled) }}
 {{- if and $reached (eq $settings.auth "kubernetes") (not .Values.tls.secretName) (not $settings.allowPlainHttp) }}
 {{- fail "callers may reach the port, and their tokens would cross the network in the clear; set tls.secretName, or settings.allowPlainHttp=true where something else encrypts" }}
+{{- end }}
+{{- /* What the processes would refuse to start with. */}}
+{{- $attempt := float64 (default 10 $settings.attemptTimeout) }}
+{{- $target := float64 (default 60 $settings.targetTimeout) }}
+{{- if gt $attempt $target }}
+{{- fail "settings.attemptTimeout is longer than settings.targetTimeout, so that no attempt could end in time; lower the one or raise the other" }}
+{{- end }}
+{{- if ge (float64 (default 0.5 $settings.backoffInitial)) $target }}
+{{- fail "settings.backoffInitial is not shorter than settings.targetTimeout, so that nothing would be tried again; lower the one or raise the other" }}
+{{- end }}
+{{- if and $settings.drainTimeout (lt (float64 $settings.drainTimeout) $attempt) }}
+{{- fail "settings.drainTimeout is shorter than settings.attemptTimeout, so that attempts in flight would be cut off; raise it" }}
+{{- end }}
+{{- if lt (float64 (default 4000 $settings.maxTargetsInFlight)) (mulf 2 (default 1000 $settings.maxTargets)) }}
+{{- fail "settings.maxTargetsInFlight is less than twice settings.maxTargets, so that a team of many targets would never be begun; raise the one or lower the other" }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (not .Values.autoscaling.targetCPUUtilizationPercentage) (not .Values.autoscaling.targetMemoryUtilizationPercentage) }}
+{{- fail "autoscaling.enabled needs targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage to aim at" }}
 {{- end }}
 {{- end }}
