@@ -202,6 +202,7 @@ callers = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
     operation_id="deliver",
     tags=["deliveries"],
     summary="Deliver a finished team's notices",
+    response_model=Report,
     dependencies=[Depends(_only_known_parameters)],
     responses={
         200: {"description": "Every target is settled, also where some failed; or there is nothing to do."},
@@ -213,9 +214,8 @@ callers = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
         **_problems(400, 401, 403, 404, 408, 409, 413, 422, 431, 500, 503),
     },
 )
-async def deliver(  # noqa: PLR0913  # what the request consists of
+async def deliver(  # what the request consists of
     event: CompletionEvent,
-    response: Response,
     service: Using,
     caller: Calling,
     *,
@@ -223,7 +223,7 @@ async def deliver(  # noqa: PLR0913  # what the request consists of
         str | None, Header(description="`respond-async`, or `wait=N` seconds (RFC 7240).")
     ] = None,
     dry_run: Annotated[str | None, Query(alias="dryRun", description="Not available yet: refused.")] = None,
-) -> Report:
+) -> Response:
     """Send what the team's own resource asks for, and answer with what landed where."""
     if dry_run is not None:
         raise Malformed("dryRun is not available in this version; nothing was sent")
@@ -233,10 +233,12 @@ async def deliver(  # noqa: PLR0913  # what the request consists of
     dispatch = await service.dispatcher.dispatch(event)
     await dispatch.wait(_patience(prefer, service.settings.waits))
     report = dispatch.report()
+    # Written here, since FastAPI would go through it once more before it does.
+    response = Response(report.model_dump_json(), media_type="application/json")
     if not dispatch.done or report.phase == "Pending":
         response.status_code = 202
         response.headers["location"] = f"/deliveries/{event.namespace}/{event.team}"
-    return report
+    return response
 
 
 @callers.get(

@@ -248,11 +248,14 @@ class Cluster:
         rest, configuration = self._api.rest_client, self._api.configuration
         try:
             async with asyncio.timeout(self._timeout):
-                headers = {"accept": "application/json", "user-agent": USER_AGENT}
+                headers = {
+                    "accept": "application/json",
+                    # Of a GET too: a proxy on the way may make one up, and the API server refuses others.
+                    "content-type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json",
+                    "user-agent": USER_AGENT,
+                }
                 if token := await configuration.get_api_key_with_prefix("BearerToken"):
                     headers["authorization"] = token
-                if body is not None:
-                    headers["content-type"] = f"application/{'merge-patch+' if method == 'PATCH' else ''}json"
                 response: aiohttp.ClientResponse = await rest.pool_manager.request(
                     method,
                     URL(f"{configuration.host}{path}", encoded=True),

@@ -1,12 +1,14 @@
 """What an event costs in requests and connections: counted, since seconds differ from machine to machine."""
 
+import asyncio
 from collections import Counter
 
 import pytest
+from aiohttp import web
 
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
-from tests.harness.receiver import Receiver
+from tests.harness.receiver import Receiver, ok
 from tests.harness.service import Service, finished
 from tests.harness.waiting import until
 
@@ -18,11 +20,17 @@ REQUESTS = {
 }
 
 
-@pytest.mark.parametrize("targets", [1, 8, 64])
+@pytest.mark.parametrize("targets", [1, 8])
 async def test_an_event_costs_five_requests_whatever_its_targets(
     fake_cluster: Cluster[FakeCluster], targets: int
 ) -> None:
-    async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
+    everybody = asyncio.Barrier(targets)
+
+    async def all_at_once(request: web.Request) -> web.StreamResponse:
+        await everybody.wait()
+        return await ok(request)
+
+    async with Receiver(respond=all_at_once) as hook, Service(fake_cluster.kubeconfig) as service:
         slack = [{"type": "slack", "name": f"s{at}", "credentialsSecret": "keys"} for at in range(targets)]
         namespace = await finished(
             fake_cluster.kube, *slack, keys={"slack-webhook-url": f"{hook.url}/services"}
