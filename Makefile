@@ -26,8 +26,7 @@ run: setup  ## run the service against your kubeconfig; it trusts its callers un
 	@export DELIVERY_AUTH="$${DELIVERY_AUTH:-none}"; exec $(BIN)/agentteam-delivery serve
 
 test: setup  ## run all tests, and hold their branch coverage to its floor
-	@# Most tests wait for processes, so two at a time take hardly longer than one. In their order: the long ones come early.
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	@$(BIN)/pytest --cov --cov-report=term
 
 check: setup  ## lint, format, types, layers, Dockerfile, API description, the repo's own rules
 	@echo '== lint'

@@ -105,7 +105,6 @@ UNIMPORTED = {
     "pytest-asyncio": "pytest",
     "pytest-cov": "pytest",
     "pytest-timeout": "pytest",
-    "pytest-xdist": "pytest, in make test",
     "types-cachetools": "mypy",
     "types-psutil": "mypy",
     "types-pyyaml": "mypy",

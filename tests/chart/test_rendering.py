@@ -60,8 +60,8 @@ def test_lint_finds_nothing(any_helm: Helm) -> None:
 
 
 @matrix
-def test_every_object_is_valid_in_current_kubernetes(any_helm: Helm, values: Document) -> None:
-    for document in any_helm.render(values).documents:
+def test_every_object_is_valid_in_current_kubernetes(helm: Helm, values: Document) -> None:
+    for document in helm.render(values).documents:
         kubernetes_validate.validate(document, CURRENT, strict=True)
 
 
