@@ -1,1 +1,5 @@
 """Delivers the outcome of finished AgentTeams."""
+
+from importlib.metadata import version
+
+USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"

@@ -92,8 +92,8 @@ async def _watch(settings: WatcherSettings) -> None:
     from app.watcher import watch as run  # noqa: PLC0415  # the service does not carry the watcher's weight
 
     asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
-    async with connect() as api:
-        await run(settings, api)
+    async with connect() as connection:
+        await run(settings, connection)
 
 
 def _configure_logs(settings: CommonSettings) -> None:

@@ -1,27 +1,18 @@
 """The only door to the Kubernetes API: read a team, write its record, read a Secret, ask about a caller.
 
-What the client library raises, and what the API server answers, is translated here into our own errors.
+What the API server answers is translated here into our own errors.
 """
 
-import asyncio
 import base64
-import json
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from typing import Any
-from urllib.parse import quote
-
-import aiohttp
-from kubernetes_asyncio.client import ApiClient
-from kubernetes_asyncio.config import ConfigException
-from yarl import URL
 
 from app.announcements import Announcement
-from app.connection import connect, renew
+from app.connection import Answer, Connection, connect, path_of
 from app.errors import AccessDenied, ApiUnavailable, ClusterError, Conflict, ObjectNotFound, Rejected
 from app.settings import ServiceSettings
 from app.targets import shortened
@@ -29,7 +20,6 @@ from app.teams import KIND, PLURAL, VERSION, AgentTeam
 from app.times import format_time, parse_http_date, parse_retry_after, steady
 
 FIELD_MANAGER = "agentteam-delivery"
-USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
 NOT_REVIEWED = "the Kubernetes API did not review the token"
 """All that is said of it: what the API server writes, or a webhook of it, may quote the token."""
 
@@ -73,8 +63,8 @@ class Caller:
 class Cluster:
     """The calls that the service makes, each bounded in time."""
 
-    def __init__(self, api: ApiClient, *, group: str, timeout: float) -> None:
-        self._api = api
+    def __init__(self, connection: Connection, *, group: str, timeout: float) -> None:
+        self._connection = connection
         self._group = group
         self._timeout = timeout  # seconds a request
         self._instance = socket.gethostname()  # the pod's name
@@ -85,7 +75,7 @@ class Cluster:
         Raises:
             ClusterError: any of its kinds.
         """
-        return await self._snapshot("GET", self._home(namespace, name))
+        return await self._snapshot("GET", self._path(namespace, name))
 
     async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
         """Replace `status.delivery` of the team as it was read, and return the team as it is then.
@@ -98,8 +88,8 @@ class Cluster:
             "metadata": {"resourceVersion": team.resource_version},
             "status": {"delivery": list(entries)},
         }
-        home = self._home(team.namespace, team.name)
-        return await self._snapshot("PATCH", f"{home}/status?fieldManager={FIELD_MANAGER}", patch)
+        path = self._path(team.namespace, team.name, "status", fieldManager=FIELD_MANAGER)
+        return await self._snapshot("PATCH", path, patch)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
         """Write a Kubernetes Event about the team, or change the one that is there already.
@@ -132,11 +122,11 @@ class Cluster:
             "firstTimestamp": now,
             **news,
         }
-        home = f"/api/v1/namespaces/{quote(team.namespace, safe='')}/events"
+        home = ("api", "v1", "namespaces", team.namespace, "events")
         try:
-            await self._call("POST", home, event)
+            await self._call("POST", path_of(*home), event)
         except Conflict:
-            await self._call("PATCH", f"{home}/{quote(said.name, safe='')}", news)
+            await self._call("PATCH", path_of(*home, said.name), news)
 
     async def read_secret(self, namespace: str, name: str) -> Secret:
         """Read a Secret: one, by its name; Secrets are never listed.
@@ -144,8 +134,8 @@ class Cluster:
         Raises:
             ClusterError: any of its kinds.
         """
-        home = f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets"
-        secret, _ = await self._call("GET", f"{home}/{quote(name, safe='')}")
+        path = path_of("api", "v1", "namespaces", namespace, "secrets", name)
+        secret, _ = await self._call("GET", path)
         try:
             labels = (secret.get("metadata") or {}).get("labels") or {}
             data = (secret.get("data") or {}).items()
@@ -226,9 +216,8 @@ class Cluster:
         """
         await self._call("GET", "/version/")
 
-    def _home(self, namespace: str, name: str) -> str:
-        where = f"namespaces/{quote(namespace, safe='')}/{PLURAL}/{quote(name, safe='')}"
-        return f"/apis/{self._group}/{VERSION}/{where}"
+    def _path(self, namespace: str, name: str, *rest: str, **query: str) -> str:
+        return path_of("apis", self._group, VERSION, "namespaces", namespace, PLURAL, name, *rest, **query)
 
     async def _snapshot(self, method: str, path: str, patch: Mapping[str, Any] | None = None) -> Snapshot:
         asked = steady()
@@ -241,49 +230,14 @@ class Cluster:
     async def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """Make one request, on the library's connection; what it generates around that costs more than that.
-
-        A PATCH is a merge patch (RFC 7396).
-        """
-        rest, configuration = self._api.rest_client, self._api.configuration
-        try:
-            async with asyncio.timeout(self._timeout):
-                headers = {
-                    "accept": "application/json",
-                    # Of a GET too: a proxy on the way may make one up, and the API server refuses others.
-                    "content-type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json",
-                    "user-agent": USER_AGENT,
-                }
-                if token := await configuration.get_api_key_with_prefix("BearerToken"):
-                    headers["authorization"] = token
-                response: aiohttp.ClientResponse = await rest.pool_manager.request(
-                    method,
-                    URL(f"{configuration.host}{path}", encoded=True),
-                    data=None if body is None else json.dumps(body).encode(),
-                    headers=headers,
-                    proxy=rest.proxy,
-                    proxy_headers=rest.proxy_headers,
-                    server_hostname=rest.server_hostname,
-                    allow_redirects=False,
-                )
-                async with response:
-                    content = await response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError, ConfigException) as error:
-            if isinstance(error, aiohttp.ClientSSLError):
-                await self._trust_anew(rest)
-            raise ApiUnavailable(f"the Kubernetes API does not answer ({type(error).__name__})") from None
-        if response.status >= 300:  # noqa: PLR2004  # HTTP's first status that is no success
-            raise _translated(response, content)
-        document = _document(content)
+        """Make one request; return the object in the answer, and its headers."""
+        answer = await self._connection.ask(method, path, body, seconds=self._timeout)
+        if answer.status >= 300:  # noqa: PLR2004  # HTTP's first status that is no success
+            raise _translated(answer)
+        document = answer.document
         if document is None:
             raise ApiUnavailable("the Kubernetes API answered something other than a JSON object")
-        return document, response.headers
-
-    async def _trust_anew(self, rest: Any) -> None:
-        """Read the authority's certificate again, unless somebody has since this connection was tried."""
-        if self._api.rest_client is rest:
-            with suppress(OSError):  # no certificate to be read: the same again at the next error
-                await renew(self._api)
+        return document, answer.headers
 
 
 @asynccontextmanager
@@ -293,22 +247,14 @@ async def open_cluster(settings: ServiceSettings) -> AsyncIterator[Cluster]:
     Raises:
         SettingsError: it names none.
     """
-    async with connect() as api:
-        yield Cluster(api, group=settings.api_group, timeout=settings.api_timeout)
+    async with connect() as connection:
+        yield Cluster(connection, group=settings.api_group, timeout=settings.api_timeout)
 
 
-def _document(body: bytes) -> dict[str, Any] | None:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _translated(response: aiohttp.ClientResponse, body: bytes) -> ClusterError:
+def _translated(answer: Answer) -> ClusterError:
     """Turn an error answer into our own; of its text only the `Status` message is kept, and cut."""
-    status = response.status
-    said = (_document(body) or {}).get("message")
+    status = answer.status
+    said = (answer.document or {}).get("message")
     text = f"the Kubernetes API answered {status}" + (f": {shortened(said)}" if isinstance(said, str) else "")
     match status:
         case 404:
@@ -323,5 +269,5 @@ def _translated(response: aiohttp.ClientResponse, body: bytes) -> ClusterError:
             pass
         case _ if status < 500 or "too large" in text:  # noqa: PLR2004  # etcd's limit comes as a 500
             return Rejected(text)
-    wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+    wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
     return ApiUnavailable(text, retry_after=wait)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -22,13 +21,13 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
+from app import USER_AGENT
 from app.errors import TargetError
 from app.guard import NOT_PERMITTED, AddressDenied, Guard
 from app.reasons import Reason
 from app.settings import ServiceSettings
 from app.times import parse_http_date, parse_retry_after
 
-USER_AGENT = f"agentteam-delivery/{version('agentteam-delivery')}"
 HEADERS = {
     "accept": "*/*",
     "accept-encoding": "identity",  # nothing is unpacked, so nothing can explode

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
-from kubernetes_asyncio.client import ApiClient
 from prometheus_client import CollectorRegistry
 
+from app.connection import Connection
 from app.settings import WatcherSettings
 from app.watcher.agenda import Agenda
 from app.watcher.clock import ServerClock
@@ -26,14 +26,14 @@ log = structlog.get_logger()
 _PACE = Pace()
 
 
-async def watch(settings: WatcherSettings, api: ApiClient) -> None:
+async def watch(settings: WatcherSettings, connection: Connection) -> None:
     """Watch until SIGTERM or SIGINT, then let the posts under way finish and return."""
     with _signals() as stop:
-        await watch_until(stop, settings, api)
+        await watch_until(stop, settings, connection)
 
 
 async def watch_until(
-    stop: asyncio.Event, settings: WatcherSettings, api: ApiClient, pace: Pace = _PACE
+    stop: asyncio.Event, settings: WatcherSettings, connection: Connection, pace: Pace = _PACE
 ) -> None:
     """Watch until told to stop.
 
@@ -47,7 +47,9 @@ async def watch_until(
     agenda = Agenda(phases=settings.phases, max_age=settings.max_age, pace=pace)
     metrics.teams.set_function(lambda: len(agenda))
     metrics.due.set_function(lambda: agenda.due(clock.now()))
-    source = TeamSource(api, group=settings.api_group, timeout=settings.api_timeout, pace=pace, clock=clock)
+    source = TeamSource(
+        connection, group=settings.api_group, timeout=settings.api_timeout, pace=pace, clock=clock
+    )
     service = Service(settings.url, token_file=settings.token_file, ca_file=settings.ca_file, pace=pace)
     courier = Courier(agenda, service, source, clock, metrics)
     feeds = [

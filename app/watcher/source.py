@@ -1,20 +1,14 @@
 """The watcher's door to the Kubernetes API: AgentTeams in pages, their changes, one team.
 
-Foreign errors are translated here, and no error's text holds an object's content.
+What the API server answers is translated here, and no error's text holds an object's content.
 """
 
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-import aiohttp
-from aiohttp.http_exceptions import LineTooLong
-from kubernetes_asyncio.client import ApiClient, CustomObjectsApi
-from kubernetes_asyncio.config import ConfigException
-
-from app.connection import renew
+from app.connection import Answer, Connection, Stream, json_object, path_of
 from app.errors import AccessDenied, ApiUnavailable, ClusterError, ObjectNotFound, Rejected
 from app.teams import PLURAL, VERSION, AgentTeam
 from app.watcher.clock import ServerClock
@@ -43,9 +37,10 @@ class Change(NamedTuple):
 class TeamSource:
     """AgentTeams as the API server has them; each answer sets the clock."""
 
-    def __init__(self, api: ApiClient, *, group: str, timeout: float, pace: Pace, clock: ServerClock) -> None:
-        self._api = api
-        self._objects = CustomObjectsApi(api)
+    def __init__(
+        self, connection: Connection, *, group: str, timeout: float, pace: Pace, clock: ServerClock
+    ) -> None:
+        self._connection = connection
         self._group = group
         self._timeout = timeout  # seconds a request
         self._pace = pace
@@ -58,11 +53,9 @@ class TeamSource:
             Gone: the page asked for has expired.
             ClusterError: no answer that can be used.
         """
-        options = {"_continue": more} if more else {}
-        async with self._collection(
-            namespace, limit=self._pace.page, _request_timeout=self._timeout, **options
-        ) as response:
-            document = await self._document(response)
+        document = await self._read(
+            self._path(namespace, limit=self._pace.page, **({"continue": more} if more else {}))
+        )
         metadata, items = _mapping(document.get("metadata")), document.get("items")
         if not isinstance(items, list) or not metadata.get("resourceVersion"):
             raise ApiUnavailable("the Kubernetes API answered with something that is no list")
@@ -76,11 +69,7 @@ class TeamSource:
             ObjectNotFound: there is none of that name.
             ClusterError: no answer that can be used.
         """
-        where = (self._group, VERSION, namespace, PLURAL, name)
-        async with self._ask(
-            self._objects.get_namespaced_custom_object, *where, _request_timeout=self._timeout
-        ) as response:
-            return AgentTeam.from_resource(await self._document(response))
+        return AgentTeam.from_resource(await self._read(self._path(namespace, name)))
 
     @asynccontextmanager
     async def watch(self, namespace: str | None, since: str) -> AsyncIterator[AsyncIterator[Change]]:
@@ -90,65 +79,42 @@ class TeamSource:
             Gone: that version is too old.
             ClusterError: the watch did not open, broke, or brought something that is no event.
         """
-        async with self._collection(
+        path = self._path(
             namespace,
-            watch=True,
-            resource_version=since,
-            allow_watch_bookmarks=True,
-            timeout_seconds=self._pace.watch_timeout,
-            _request_timeout=aiohttp.ClientTimeout(sock_connect=5, sock_read=self._pace.watch_silence),
-        ) as response:
-            yield self._changes(response)
+            watch="true",
+            resourceVersion=since,
+            allowWatchBookmarks="true",
+            timeoutSeconds=self._pace.watch_timeout,
+        )
+        async with self._connection.follow(path, silence=self._pace.watch_silence) as stream:
+            self._judge(stream)
+            yield _changes(stream)
 
-    async def _changes(self, response: aiohttp.ClientResponse) -> AsyncIterator[Change]:
-        while True:
-            async with self._translated():
-                line = await response.content.readline()
-                event = json.loads(line) if line else None
-            if not line:
-                return
-            yield _change(_mapping(event))
+    def _path(self, namespace: str | None, *name: str, **query: Any) -> str:
+        where = ("namespaces", namespace) if namespace else ()
+        return path_of("apis", self._group, VERSION, *where, PLURAL, *name, **query)
 
-    def _collection(
-        self, namespace: str | None, **options: Any
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        if namespace is None:
-            where: tuple[str, ...] = (self._group, VERSION, PLURAL)
-            return self._ask(self._objects.list_cluster_custom_object, *where, **options)
-        where = (self._group, VERSION, namespace, PLURAL)
-        return self._ask(self._objects.list_namespaced_custom_object, *where, **options)
+    async def _read(self, path: str) -> Mapping[str, Any]:
+        answer = await self._connection.ask("GET", path, seconds=self._timeout)
+        self._judge(answer)
+        return _object(answer.body)
 
-    @asynccontextmanager
-    async def _ask(self, call: Any, *where: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Make a request; the library's own decoding is left out, since it logs the body."""
-        async with self._translated():
-            response: aiohttp.ClientResponse = await call(*where, _preload_content=False, **options)
-        try:
-            self._clock.learn(response.headers)
-            if response.status != HTTPStatus.OK:
-                raise _refusal(response.status)
-            yield response
-        finally:
-            response.release()
+    def _judge(self, answer: Answer | Stream) -> None:
+        self._clock.learn(answer.headers)
+        if answer.status != HTTPStatus.OK:
+            raise _refusal(answer.status)
 
-    async def _document(self, response: aiohttp.ClientResponse) -> Mapping[str, Any]:
-        async with self._translated():
-            return _mapping(json.loads(await response.read()))
 
-    @asynccontextmanager
-    async def _translated(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except aiohttp.ClientSSLError as error:
-            with suppress(OSError):  # no certificate to be read: the same again after the back-off
-                await renew(self._api)
-            raise ApiUnavailable(f"no trusted connection to the Kubernetes API: {_cause(error)}") from None
-        except TimeoutError:
-            raise ApiUnavailable("the Kubernetes API does not answer in time") from None
-        except (aiohttp.ClientError, OSError, ConfigException) as error:
-            raise ApiUnavailable(f"the Kubernetes API cannot be reached: {_cause(error)}") from None
-        except (ValueError, LineTooLong):
-            raise ApiUnavailable("the Kubernetes API answered with something that is not JSON") from None
+async def _changes(stream: Stream) -> AsyncIterator[Change]:
+    async for line in stream.lines:
+        yield _change(_object(line))
+
+
+def _object(text: bytes) -> Mapping[str, Any]:
+    document = json_object(text)
+    if document is None:
+        raise ApiUnavailable("the Kubernetes API answered with something that is no JSON object")
+    return document
 
 
 def _change(event: Mapping[str, Any]) -> Change:
@@ -175,10 +141,6 @@ def _refusal(status: int) -> ClusterError:
         case _ if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return Rejected(message)
     return ApiUnavailable(message)
-
-
-def _cause(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -242,7 +242,7 @@ async def test_an_api_that_is_away_for_too_long_costs_the_record_and_nothing_els
         assert (refused.status, refused.problem) == (503, "too-busy")
         assert answer.status == 200
         assert (answer.body["phase"], answer.body["recorded"]) == ("Delivered", False)
-        assert "Kubernetes API does not answer" in answer.body["reason"]
+        assert "Kubernetes API cannot be reached" in answer.body["reason"]
         [line] = service.logged("outcome_unrecorded")
         assert (line["team"], line["target"], line["phase"]) == ("report", "hook", "Delivered")
         assert (line["cause"], line["why"]) == ("timeout", answer.body["reason"])

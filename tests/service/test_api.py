@@ -183,15 +183,17 @@ async def test_beyond_max_in_flight_events_are_refused_and_none_is_lost(
         await until(accepted)
 
 
-async def test_start_to_ready_below_2_s_and_idle_below_120_mb(fake_cluster: Cluster[FakeCluster]) -> None:
-    service = Service(fake_cluster.kubeconfig)
-    service.covered = False
-    started = monotonic()
-    async with service:
-        took = monotonic() - started
-        resident = psutil.Process(service.pid).memory_info().rss
-    assert took < 2
-    assert resident < 120 * 1024 * 1024
+async def test_start_to_ready_below_2_s_and_idle_below_100_mb(fake_cluster: Cluster[FakeCluster]) -> None:
+    starts = []
+    for _ in range(3):  # a machine that does something else beside can only add to it
+        service = Service(fake_cluster.kubeconfig)
+        service.covered = False
+        started = monotonic()
+        async with service:
+            starts.append(monotonic() - started)
+            resident = psutil.Process(service.pid).memory_info().rss
+        assert resident < 100 * 1024 * 1024
+    assert min(starts) < 2
 
 
 async def test_the_committed_description_is_the_one_that_is_served(bench: Bench) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from kubernetes_asyncio import config
-from kubernetes_asyncio.client import ApiClient, Configuration
+from kubernetes_asyncio.client import Configuration
 from structlog.testing import capture_logs
 
+from app.connection import Connection
 from app.settings import WatcherSettings
 from app.watcher import Pace, watch_until
 from app.watcher.pace import Backoff
@@ -117,12 +118,12 @@ class Watching:
 
 
 @asynccontextmanager
-async def client(kubeconfig: Path) -> AsyncIterator[ApiClient]:
+async def client(kubeconfig: Path) -> AsyncIterator[Connection]:
     """Connect as the CLI does."""
     configuration = Configuration()
     await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
-    async with ApiClient(configuration) as api:
-        yield api
+    async with Connection(configuration) as connection:
+        yield connection
 
 
 @asynccontextmanager

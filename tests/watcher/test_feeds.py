@@ -280,7 +280,7 @@ class TestWatch:
             await until(lambda: len(asked) == 2)
         assert asked[0] == {"limit": "500"}
         assert asked[1].pop("resourceVersion").isdigit()
-        assert asked[1] == {"watch": "True", "allowWatchBookmarks": "True", "timeoutSeconds": "290"}
+        assert asked[1] == {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": "290"}
 
     async def test_a_silent_watch_is_given_up(self, kube: Kube, service: Service) -> None:
         pace = replace(QUICK, watch_silence=0.2)
