@@ -9,16 +9,15 @@ import pytest
 
 from tests.harness.cluster import Cluster, prepared
 from tests.harness.fake_cluster import FakeCluster
-from tests.harness.real_cluster import SCRIPT, RealCluster, run
+from tests.harness.real_cluster import SCRIPT, RealCluster
 
 KUBECTL = Path(__file__).parent / "harness/kubectl"
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Where CI needs a real API, have it before the first test and its timeout begin."""
-    needed = any(
-        {"real_cluster", "cluster"} & set(getattr(item, "fixturenames", [])) for item in session.items
-    )
+    wanted = {"apiserver", "cluster"}  # the latter asks for the former at its turn
+    needed = any(wanted & set(getattr(item, "fixturenames", [])) for item in session.items)
     if needed and os.environ.get("CI") == "true" and not session.config.option.collectonly:
         built = subprocess.run([SCRIPT, "build"], check=False, stdout=subprocess.DEVNULL)
         if built.returncode:
@@ -33,10 +32,17 @@ async def fake_cluster(tmp_path: Path) -> AsyncIterator[Cluster[FakeCluster]]:
 
 
 @pytest.fixture(scope="session")
-async def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster[RealCluster]]:
-    """Start one real API for all tests, which keep apart by fresh namespaces."""
-    if (await run("find")).code:
+def apiserver() -> None:
+    """Skip where no API server is found; whoever starts a real one asks for this first."""
+    if subprocess.run([SCRIPT, "find"], check=False, capture_output=True).returncode:
         pytest.skip("no kube-apiserver: set KUBEBUILDER_ASSETS or run tests/harness/apiserver build")
+
+
+@pytest.fixture(scope="session")
+async def real_cluster(
+    apiserver: None, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Cluster[RealCluster]]:
+    """Start one real API for all tests, which keep apart by fresh namespaces."""
     async with RealCluster() as server, prepared(server, tmp_path_factory.mktemp("real")) as cluster:
         yield cluster
 

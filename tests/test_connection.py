@@ -1,6 +1,5 @@
 """The connection to the Kubernetes API: by whom it is trusted, and which way it takes."""
 
-import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from aiohttp import web
 from app.cluster import Cluster
 from app.connection import connect
 from app.errors import ApiUnavailable
+from tests.harness.kubeconfig import write_kubeconfig
 from tests.harness.receiver import Receiver
 
 TEAM = {"metadata": {"name": "report", "namespace": "research", "uid": "u", "resourceVersion": "1"}}
@@ -37,17 +37,7 @@ async def door(
     url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **cluster: Any
 ) -> AsyncIterator[Cluster]:
     """Open the door to the API that a kubeconfig names."""
-    named = {"name": "x", "cluster": {"server": url, **cluster}}
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [named],
-        "users": [{"name": "x", "user": {"token": "t"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-        "current-context": "x",
-    }
-    (folder / "kubeconfig").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
+    monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(folder / "kubeconfig", url, "t", **cluster)))
     async with connect() as api:
         yield Cluster(api, group="kagents.dev", timeout=5.0)
 

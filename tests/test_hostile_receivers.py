@@ -15,6 +15,7 @@ from app.times import parse_time
 from tests.certificates import expired, of_an_unknown_authority, of_another_address, self_signed
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
+from tests.harness.processes import Memory
 from tests.harness.receiver import Receiver
 from tests.harness.service import Service, finished
 from tests.harness.waiting import until
@@ -172,21 +173,6 @@ async def test_a_host_that_hangs_costs_its_own_targets_their_time_and_its_neighb
     assert stuck.most_open == 5
 
 
-class Memory:
-    """What a process holds in memory, and has held at most since it was last asked to forget that."""
-
-    def __init__(self, pid: int) -> None:
-        self._folder = Path("/proc") / str(pid)
-
-    def megabytes(self, what: str) -> float:
-        lines = (self._folder / "status").read_text().splitlines()
-        [line] = [line for line in lines if line.startswith(f"{what}:")]
-        return int(line.split()[1]) / 1024
-
-    def forget_peak(self) -> None:
-        (self._folder / "clear_refs").write_text("5")
-
-
 FULL = HEAD + b"Content-Length: 1073741824\r\n\r\n"
 PACKED = gzip.compress(bytes(200_000_000), compresslevel=1)
 ZIPPED = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(PACKED)
@@ -226,9 +212,9 @@ async def test_an_answer_beyond_measure_takes_little_memory_and_is_not_waited_fo
         async def measured(speak: Callable[[Bare], Speak]) -> tuple[set[str], float, float]:
             async with listening(speak) as bare:
                 memory.forget_peak()
-                before = memory.megabytes("VmRSS")
+                before = memory.held
                 reasons = await ten(f"http://{bare.authority}/")
-                grown = memory.megabytes("VmHWM") - before
+                grown = (memory.peak - before) / 2**20
                 await until(lambda: not bare.open)  # the service has hung up
                 return set(reasons), grown, bare.sent / 2**20
 

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from tests.harness.processes import Memory, free_ports
 from tests.harness.service import Service
 from tests.harness.waiting import until
 
@@ -116,7 +116,7 @@ class Ours:
             before, began = _cpu(process), time.perf_counter()
             await asyncio.gather(*(work() for _ in range(AT_ONCE)))
             wall = time.perf_counter() - began
-            return Measure(_cpu(process) - before, wall, seconds, _peak(process))
+            return Measure(_cpu(process) - before, wall, seconds, Memory(process.pid).peak)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Alertmanager:
         route = {"receiver": "all", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "1h"}
         config = {"route": route, "receivers": [{"name": "all", "webhook_configs": hooks}]}
         (home / "config.yml").write_text(json.dumps(config))
-        port = _free_port()
+        [port] = free_ports(1)
         process = subprocess.Popen(  # noqa: ASYNC220  # it runs beside
             [
                 self.binary,
@@ -177,7 +177,7 @@ class Alertmanager:
             async with session.post(f"http://127.0.0.1:{port}/api/v2/alerts", json=[alert]) as answer:
                 answer.raise_for_status()
         await until(arrived, 60)
-        return Measure(_cpu(process) - used, time.perf_counter() - began, (), _peak(process))
+        return Measure(_cpu(process) - used, time.perf_counter() - began, (), Memory(process.pid).peak)
 
     async def _count(self, session: aiohttp.ClientSession) -> int:
         async with session.get(f"{self.receiver}/count") as answer:
@@ -187,7 +187,7 @@ class Alertmanager:
 @asynccontextmanager
 async def far_side(folder: Path) -> AsyncIterator[Ports]:
     """Start the Kubernetes API and the receiver."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.bench.far_side", str(folder)], cwd=ROOT)  # noqa: ASYNC220
+    process = subprocess.Popen([sys.executable, "-m", "tests.bench.far_side", str(folder)], cwd=ROOT)  # noqa: ASYNC220  # it runs beside
     try:
         await until((folder / "ports.json").exists, 20)
         yield json.loads((folder / "ports.json").read_text())
@@ -290,17 +290,6 @@ def show(figures: dict[str, Any]) -> None:
 def _cpu(process: psutil.Process) -> float:
     used = process.cpu_times()
     return float(used.user + used.system)
-
-
-def _peak(process: psutil.Process) -> int:
-    """Return the most memory that a process has had, in bytes."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import httptools
 import trustme
 import uvloop
 
+from tests.harness.kubeconfig import write_kubeconfig
 from tests.harness.processes import until_stopped
 
 NAMESPACE = "bench"
@@ -197,19 +198,7 @@ async def serve(folder: Path) -> None:
     api = await loop.create_server(lambda: Speaker(known), "127.0.0.1", 0, ssl=tls)
     url = f"https://127.0.0.1:{api.sockets[0].getsockname()[1]}"
     (folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
-    cluster = {"server": url, "certificate-authority": str(folder / "ca.pem")}
-    (folder / "kubeconfig").write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "b", "cluster": cluster}],
-                "users": [{"name": "b", "user": {"token": "bench"}}],
-                "contexts": [{"name": "b", "context": {"cluster": "b", "user": "b"}}],
-                "current-context": "b",
-            }
-        )
-    )
+    write_kubeconfig(folder / "kubeconfig", url, "bench", **{"certificate-authority": str(folder / "ca.pem")})
     (folder / "ports.json").write_text(json.dumps({"api": url, "receiver": hook}))
     async with receiver, api:
         await until_stopped()

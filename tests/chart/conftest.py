@@ -85,6 +85,9 @@ MATRIX: dict[str, Document] = {
     "IPv6 alone": {"settings": {"host": "::"}},
 }
 
+LOOPBACK: Document = {"egressAllow": ["127.0.0.0/8"], "egressHttp": True, "slackHosts": ["127.0.0.1"]}
+"""Settings with which receivers on this machine can be reached."""
+
 
 @pytest.fixture(scope="session")
 def helm(kubectl: Path) -> Helm:

@@ -41,7 +41,7 @@ class Patched:
 
 
 @pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
+async def server(apiserver: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
     async with RealCluster() as server:
         yield server.kubeconfig(tmp_path_factory.mktemp("operator") / "kubeconfig")
 

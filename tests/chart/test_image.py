@@ -12,21 +12,16 @@ import pytest
 import trustme
 import yaml
 
+from tests.chart.conftest import LOOPBACK
 from tests.harness import image as images
 from tests.harness.cluster import Cluster
-from tests.harness.helm import Document, Helm, Rendering, run, text
+from tests.harness.helm import Document, Helm, Rendering, apply
 from tests.harness.image import CONTEXT, Stage
 from tests.harness.pod import Container, Kubelet
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
 from tests.harness.waiting import until
 
-SETTINGS: Document = {
-    "host": "127.0.0.1",
-    "egressAllow": ["127.0.0.0/8"],
-    "egressHttp": True,
-    "slackHosts": ["127.0.0.1"],
-}
 NOBODY = 65532
 
 
@@ -96,19 +91,14 @@ def kubelet(real_cluster: Cluster[RealCluster], image: Stage, tmp_path: Path) ->
     return Kubelet(real_cluster.kube, image, tmp_path)
 
 
-async def apply(kubelet: Kubelet, kubectl: Path, documents: list[Document]) -> None:
-    command = (kubectl, "--kubeconfig", kubelet.kube.kubeconfig, "apply", "-f", "-")
-    await asyncio.to_thread(run, *command, stdin=text(documents))
-
-
 async def installed(kubelet: Kubelet, helm: Helm, kubectl: Path, values: Document) -> Rendering:
     """Install the chart in a namespace of its own, but for what only a cluster with pods makes use of."""
     namespace = await kubelet.kube.fresh_namespace()
-    ours = {"callerClusterRole": {"create": False}, "fullnameOverride": namespace, "settings": SETTINGS}
+    settings = {"host": "127.0.0.1", **LOOPBACK}
+    ours = {"callerClusterRole": {"create": False}, "fullnameOverride": namespace, "settings": settings}
     rendering = helm.render({**ours, **values}, "--namespace", namespace)
-    await apply(
-        kubelet, kubectl, [one for one in rendering.installed if one["kind"] != "PodDisruptionBudget"]
-    )
+    objects = [one for one in rendering.installed if one["kind"] != "PodDisruptionBudget"]
+    await asyncio.to_thread(apply, kubectl, kubelet.kube.kubeconfig, objects)
     return rendering
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.conftest import MATRIX
+from tests.chart.conftest import LOOPBACK, MATRIX
 from tests.harness.callers import RBAC
 from tests.harness.cluster import CRD
-from tests.harness.helm import CHART, NAMESPACE, Document, Helm, Rendering, run, text
+from tests.harness.helm import CHART, NAMESPACE, Document, Helm, Rendering, apply, run
 from tests.harness.kube import API, Kube
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
@@ -23,8 +23,15 @@ from tests.harness.reviews import AUDIENCE
 from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
 
-LOOPBACK = {"egressAllow": ["127.0.0.0/8"], "egressHttp": True, "slackHosts": ["127.0.0.1"]}
-"""Settings with which receivers on this machine can be reached."""
+VERSIONS = (
+    "v1",
+    "apps/v1",
+    "autoscaling/v2",
+    "networking.k8s.io/v1",
+    "policy/v1",
+    "rbac.authorization.k8s.io/v1",
+)
+"""Of the APIs that the chart's objects belong to."""
 
 Right = tuple[str, str, str]
 """Group, resource (with its subresource), verb."""
@@ -42,8 +49,7 @@ class Empty:
 
     def apply(self, documents: list[Document], *options: str) -> str:
         """Apply objects with kubectl, which is to complain of nothing."""
-        kubectl = (self.kubectl, "--kubeconfig", self.kubeconfig)
-        return run(*kubectl, "apply", *options, "-f", "-", stdin=text(documents))
+        return apply(self.kubectl, self.kubeconfig, documents, *options)
 
     def known(self, documents: list[Document]) -> list[Document]:
         """Pick the objects whose API this server serves."""
@@ -51,20 +57,19 @@ class Empty:
 
 
 @pytest.fixture(scope="module")
-async def empty(tmp_path_factory: pytest.TempPathFactory, kubectl: Path) -> AsyncIterator[Empty]:
+async def empty(
+    apiserver: None, tmp_path_factory: pytest.TempPathFactory, kubectl: Path
+) -> AsyncIterator[Empty]:
     folder = tmp_path_factory.mktemp("empty")
     async with RealCluster() as server:
         kubeconfig = server.kubeconfig(folder / "kubeconfig")
         async with Kube(kubeconfig) as kube:
             found = Empty(server, kubeconfig, kube, kubectl)
-            for path in ("v1", "apps/v1", "rbac.authorization.k8s.io/v1", "networking.k8s.io/v1"):
-                prefix = "/api/" if path == "v1" else "/apis/"
-                answer = await kube.request("GET", prefix + path)
-                found.served |= {f"{path} {one['kind']}" for one in answer.body["resources"]}
-            for path in ("policy/v1", "autoscaling/v2"):
-                answer = await kube.request("GET", f"/apis/{path}")
+            for version in VERSIONS:
+                prefix = "/apis" if "/" in version else "/api"
+                answer = await kube.request("GET", f"{prefix}/{version}")
                 if answer.status == 200:
-                    found.served |= {f"{path} {one['kind']}" for one in answer.body["resources"]}
+                    found.served |= {f"{version} {one['kind']}" for one in answer.body["resources"]}
             yield found
 
 
@@ -75,7 +80,7 @@ def commands(title: str) -> str:
     return str(block)
 
 
-async def test_the_readme_s_commands_apply_without_a_warning(empty: Empty, tmp_path: Path) -> None:
+async def test_the_readme_s_commands_apply_without_a_warning(empty: Empty) -> None:
     script = commands("Without `helm install`")
     assert script.count("helm template") == 1
     if "policy/v1 PodDisruptionBudget" not in empty.served:

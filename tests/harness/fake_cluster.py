@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import yaml
 from aiohttp import web
 
 from tests.harness.fake_api import FakeApi, Refused, Resource
+from tests.harness.kubeconfig import write_kubeconfig
 from tests.harness.processes import until_stopped
 from tests.harness.reviews import Reviews
 from tests.harness.store import Document, place
@@ -77,18 +77,8 @@ class FakeCluster:
         await self.stop()
 
     def kubeconfig(self, path: Path) -> Path:
-        """Write a kubeconfig, whole at once for whoever waits for the file."""
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "fake", "cluster": {"server": self.url}}],
-            "users": [{"name": "admin", "user": {"token": self.token}}],
-            "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "admin"}}],
-            "current-context": "fake",
-        }
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        draft.write_text(yaml.safe_dump(config))
-        return draft.replace(path)
+        """Write the kubeconfig of somebody who may do everything."""
+        return write_kubeconfig(path, self.url, self.token)
 
     async def drop_watches(self) -> None:
         """End all running watches, as a server does that restarts."""

@@ -79,9 +79,14 @@ class Rendering:
         return [rule for role in roles if role["metadata"]["name"] != caller for rule in role["rules"]]
 
 
-def text(documents: Sequence[Document]) -> str:
-    """Write objects down for `kubectl apply -f -`."""
-    return yaml.safe_dump_all(documents)
+def apply(kubectl: Path, kubeconfig: Path, documents: Sequence[Document], *options: str) -> str:
+    """Apply objects with kubectl.
+
+    Raises:
+        Refused: it failed, or complained.
+    """
+    objects = yaml.safe_dump_all(documents)
+    return run(kubectl, "--kubeconfig", kubeconfig, "apply", *options, "-f", "-", stdin=objects)
 
 
 def run(*command: str | Path, stdin: str = "") -> str:

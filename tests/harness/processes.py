@@ -1,7 +1,9 @@
-"""How a helper that runs as a process of its own ends."""
+"""What processes of the tests' own need: ports, an end, a look at their memory."""
 
 import asyncio
 import signal
+import socket
+from pathlib import Path
 
 
 async def until_stopped() -> None:
@@ -11,3 +13,37 @@ async def until_stopped() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     await stopped.wait()
+
+
+def free_ports(number: int) -> list[int]:
+    """Find ports that nobody listens on at this moment."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Memory:
+    """What a process holds in memory, and has held at most since it was last asked to forget that."""
+
+    def __init__(self, pid: int) -> None:
+        self._folder = Path("/proc") / str(pid)
+
+    @property
+    def held(self) -> int:
+        """Bytes, now."""
+        return self._bytes("VmRSS")
+
+    @property
+    def peak(self) -> int:
+        """Bytes, at most."""
+        return self._bytes("VmHWM")
+
+    def forget_peak(self) -> None:
+        (self._folder / "clear_refs").write_text("5")
+
+    def _bytes(self, what: str) -> int:
+        lines = (self._folder / "status").read_text().splitlines()
+        [line] = [line for line in lines if line.startswith(f"{what}:")]
+        return int(line.split()[1]) * 1024

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,10 @@ from typing import Any, NamedTuple, Self
 
 import yaml
 
+from tests.harness.processes import free_ports
+
 SCRIPT = Path(__file__).with_name("apiserver")
+PORTS = ("KUBE_APISERVER_PORT", "ETCD_PORT", "ETCD_PEER_PORT")
 
 
 class Ended(NamedTuple):
@@ -31,7 +33,9 @@ class RealCluster:
         self._folder = tempfile.TemporaryDirectory(prefix="apiserver-")
         attempts = 3  # somebody else may take a free port before the server does
         for attempt in range(1, attempts + 1):
-            code, said = await run("up", self._folder.name, **_free_ports())
+            numbers = map(str, free_ports(len(PORTS)))
+            ports = dict(zip(PORTS, numbers, strict=True))
+            code, said = await run("up", self._folder.name, **ports)
             if code == 0:
                 break
             if attempt == attempts:
@@ -75,12 +79,3 @@ async def run(*arguments: str, **environment: str) -> Ended:
     )
     _, said = await process.communicate()
     return Ended(process.returncode or 0, said.decode())
-
-
-def _free_ports() -> dict[str, str]:
-    names = ("KUBE_APISERVER_PORT", "ETCD_PORT", "ETCD_PEER_PORT")
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = [str(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return dict(zip(names, ports, strict=True))
