@@ -47,12 +47,13 @@ def _name(team: AgentTeam, event: str) -> str:
 
 def _said(receipts: Sequence[Receipt], failed: Sequence[Receipt]) -> str:
     if not failed:
-        return f"delivered to {_listed([receipt.name for receipt in receipts])}"
-    names = _listed([f"{shortened(receipt.name, 60)} ({receipt.reason})" for receipt in failed])
+        return f"delivered to {_listed(shortened(receipt.name, 90) for receipt in receipts)}"
+    names = _listed(f"{shortened(receipt.name, 60)} ({receipt.reason})" for receipt in failed)
     return f"{len(failed)} of {len(receipts)} targets failed: {names}; see status.delivery"
 
 
-def _listed(names: Sequence[str]) -> str:
-    listed = ", ".join(shortened(name, 90) for name in names[:MOST_NAMED])
-    more = len(names) - MOST_NAMED
+def _listed(texts: Iterable[str]) -> str:
+    texts = list(texts)
+    listed = ", ".join(texts[:MOST_NAMED])
+    more = len(texts) - MOST_NAMED
     return f"{listed} and {more} more" if more > 0 else listed

@@ -153,7 +153,7 @@ class CallersRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_caller(request: Request) -> Response:
-            service: Service = request.app.state.service
+            service = await _service(request)
             address = request.client.host if request.client else ""
             request.state.caller = await service.authorizer.authenticate(_token(request), address)
             return await handle(StrictRequest(request.scope, request.receive))
@@ -214,7 +214,7 @@ callers = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
         **_problems(400, 401, 403, 404, 408, 409, 413, 422, 431, 500, 503),
     },
 )
-async def deliver(  # what the request consists of
+async def deliver(
     event: CompletionEvent,
     service: Using,
     caller: Calling,

@@ -4,6 +4,7 @@ What the API server answers is translated here into our own errors.
 """
 
 import base64
+import functools
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -225,7 +226,7 @@ class Cluster:
         team = AgentTeam.from_resource(resource)
         if not (team.uid and team.resource_version):
             raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
-        return Snapshot(team, parse_http_date(headers.get("Date", "")) or datetime.now(UTC), asked)
+        return Snapshot(team, _server_date(headers.get("Date", "")) or datetime.now(UTC), asked)
 
     async def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
@@ -249,6 +250,9 @@ async def open_cluster(settings: ServiceSettings) -> AsyncIterator[Cluster]:
     """
     async with connect() as connection:
         yield Cluster(connection, group=settings.api_group, timeout=settings.api_timeout)
+
+
+_server_date = functools.lru_cache(maxsize=2)(parse_http_date)  # answers of one second bear the same date
 
 
 def _translated(answer: Answer) -> ClusterError:

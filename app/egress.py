@@ -23,7 +23,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from app import USER_AGENT
 from app.errors import TargetError
-from app.guard import NOT_PERMITTED, AddressDenied, Guard
+from app.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
 from app.reasons import Reason
 from app.settings import ServiceSettings
 from app.times import parse_http_date, parse_retry_after
@@ -71,8 +71,8 @@ class HttpClient:
         )
         self._apart = tuple(host.lstrip("*.").lower() for host in settings.egress_no_proxy)
 
-    async def post(self, url: str | httpx.URL, content: bytes, headers: Mapping[str, str]) -> Response:
-        """Post once, to a URL as it stands or as the guard has returned it.
+    async def post(self, url: str | Checked, content: bytes, headers: Mapping[str, str]) -> Response:
+        """Post once, to a URL as it was written or as the guard has checked it.
 
         Raises:
             ValueError: the URL cannot be used; the text says what to change.

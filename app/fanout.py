@@ -24,7 +24,6 @@ from app.teams import AgentTeam
 
 log = structlog.get_logger(__name__)
 
-AT_A_BREATH = 16  # targets that are composed without a pause: 2 ms or so
 ENDED = Verdict(Reason.INTERRUPTED, "the claim ended before it was sent", retryable=True, attempted=False)
 
 
@@ -125,8 +124,6 @@ class Delivery:
 
     async def _composed(self) -> Envelope:
         """Return what is sent; of many targets, one a turn of the loop, so that others get theirs."""
-        if len(self._fanout.team.targets) <= AT_A_BREATH:
-            return self._envelope
         async with self._fanout.composing:
             await asyncio.sleep(0)
             return self._envelope

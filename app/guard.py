@@ -12,6 +12,7 @@ import socket
 import unicodedata
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NewType
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
@@ -22,6 +23,9 @@ from app.reasons import Reason
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+
+Checked = NewType("Checked", httpx.URL)
+"""A URL that the guard has judged; nobody parses it a second time."""
 
 NOT_PERMITTED = "the address is not public, and not among those allowed"
 LOCALHOST = IPv4Address("127.0.0.1")
@@ -63,8 +67,8 @@ class Guard:
         # By its meaning alone: to allow `::/0` is not to allow 10.0.0.1 as `::ffff:10.0.0.1`.
         return _within(meant, self._allow) or _public(meant)
 
-    def check(self, url: str) -> httpx.URL:
-        """Return the parsed URL, which is what is to be sent to: nobody parses it a second time.
+    def check(self, url: str) -> Checked:
+        """Return the parsed URL, which is what is to be sent to.
 
         Raises:
             ValueError: it is no usable URL; the text says what to change.
@@ -76,7 +80,7 @@ class Guard:
         literal = _literal(host)
         if literal is not None and not self.permits(literal):
             raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
-        return _parsed(url)
+        return Checked(_parsed(url))
 
     def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         """Make the socket for one address that is about to be dialled.

@@ -125,11 +125,11 @@ def settle(
     lost: list[Receipt] = []
     for outcome in outcomes:
         entry = recorded.get(outcome.name)
-        claimed = entry is not None and entry.get("claimedBy") == holder and entry.get("id") == outcome.id
-        there = claimed or (
-            entry is not None and Receipt.from_wire(entry) == Receipt.from_wire(outcome.to_wire())
+        ours = entry is not None and (
+            (entry.get("claimedBy") == holder and entry.get("id") == outcome.id)
+            or Receipt.from_wire(entry) == Receipt.from_wire(outcome.to_wire())  # there already
         )
-        (written if there else lost).append(outcome)
+        (written if ours else lost).append(outcome)
     return replaced(entries, written), written, lost
 
 

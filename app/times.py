@@ -1,6 +1,5 @@
 """Times as Kubernetes and HTTP write them."""
 
-import functools
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,7 +30,6 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None, microsecond=0).isoformat() + "Z"
 
 
-@functools.lru_cache(maxsize=16)  # answers of one second bear the same date
 def parse_http_date(value: str) -> datetime | None:
     """Read an HTTP date (RFC 9110, section 5.6.7), such as the `Date` header; None for anything else."""
     try:
