@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+import pytest
 import trustme
 
 from app.reasons import Reason
@@ -20,6 +21,8 @@ from tests.harness.receiver import Receiver
 from tests.harness.service import Service, finished
 from tests.harness.waiting import until
 from tests.sockets import OK, Bare, Speak, closing, endless, listening, resetting, saying, silent
+
+pytestmark = pytest.mark.timed
 
 Fake = Cluster[FakeCluster]
 

@@ -105,6 +105,7 @@ UNIMPORTED = {
     "pytest-asyncio": "pytest",
     "pytest-cov": "pytest",
     "pytest-timeout": "pytest",
+    "pytest-xdist": "pytest, in make test",
     "types-cachetools": "mypy",
     "types-psutil": "mypy",
     "types-pyyaml": "mypy",

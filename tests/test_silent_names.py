@@ -35,6 +35,8 @@ from app.egress import HttpClient
 from app.errors import TargetError
 from app.settings import ServiceSettings
 
+pytestmark = pytest.mark.timed
+
 async def answer(reader, writer):
     await reader.readuntil(b"\\r\\n\\r\\n")
     writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")

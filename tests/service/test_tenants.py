@@ -12,6 +12,8 @@ from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, finished, lifecycle
 from tests.harness.waiting import until
 
+pytestmark = pytest.mark.timed
+
 Fake = Cluster[FakeCluster]
 
 SLACK: dict[str, Any] = {"type": "slack", "name": "slack", "credentialsSecret": "keys"}
