@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, TextIO
 
 import structlog
@@ -44,13 +45,9 @@ def configure(level: str, form: str) -> None:
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, renderer],
+        logger_factory=_Lines,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )
 
@@ -60,14 +57,26 @@ def note_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
     log.error("uncaught_in_event_loop", what=context.get("message"), exc_info=context.get("exception"))
 
 
+class _Lines:
+    """Writes our own lines to stderr; through the standard library a line costs three times as much."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    def write(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # where nothing can be written, nothing is to fail
+            sys.stderr.write(f"{line}\n")
+
+    debug = info = warning = error = critical = write
+
+
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes lines to stderr."""
+    """Writes libraries' lines to stderr."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the standard library's name
         """Say that a line could not be written; the standard library shows all that it was to hold."""
-        if record.name != __name__:  # else this line itself cannot be written
-            where = f"{record.pathname}:{record.lineno}"
-            log.error("line_not_written", by=record.name, at=where, exc_info=sys.exc_info())
+        where = f"{record.pathname}:{record.lineno}"
+        log.error("line_not_written", by=record.name, at=where, exc_info=sys.exc_info())
 
 
 def _show_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
 
 from app import logs
 
@@ -12,7 +13,7 @@ SHORT = logging.Formatter("%(name)s %(levelname)s %(message)s")
 
 
 class Kept(logging.Handler):
-    """Keeps each record as text: its message, its arguments, and its traceback where there is one."""
+    """Keeps each line as text: its message, its arguments, and its traceback where there is one."""
 
     def __init__(self) -> None:
         super().__init__(level=0)
@@ -20,6 +21,11 @@ class Kept(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(f"{SHORT.format(record)} {record.__dict__!r}")
+
+    def keep(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        """Keep one of our own lines, which do not pass through the standard library."""
+        self.lines.append(repr(event))
+        return event
 
     @property
     def text(self) -> str:
@@ -35,6 +41,8 @@ def everything_logged(level: str = "DEBUG", form: str = "json") -> Iterator[Kept
     root.handlers = []  # configuring closes those that it finds
     logs.configure(level, form)
     root.addHandler(kept)
+    *before, renderer = structlog.get_config()["processors"]
+    structlog.configure(processors=[*before, kept.keep, renderer])
     try:
         yield kept
     finally:

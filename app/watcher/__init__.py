@@ -22,7 +22,7 @@ from app.watcher.source import TeamSource
 
 __all__ = ["Pace", "watch", "watch_until"]
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 _PACE = Pace()
 
 

@@ -14,7 +14,7 @@ from app.watcher.metrics import WatchMetrics
 from app.watcher.service import NoToken, Service, ServiceAway
 from app.watcher.source import TeamSource
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(eq=False, slots=True)

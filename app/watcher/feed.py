@@ -13,7 +13,7 @@ from app.watcher.metrics import WatchMetrics
 from app.watcher.pace import Pace
 from app.watcher.source import Change, Gone, TeamSource
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(eq=False, slots=True)
