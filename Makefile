@@ -11,11 +11,11 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test check bench audit openapi chart lock clean
+.PHONY: help setup demo run test check bench bench-scale audit openapi chart lock clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY)  ## make .venv, with the service and every tool in it
 
@@ -28,9 +28,9 @@ run: setup  ## run the service against your kubeconfig; it trusts its callers un
 test: setup  ## run all tests, and hold their branch coverage to its floor
 	@# Most tests wait for processes, so three at a time take hardly longer than one; in their order, since the long
 	@# ones come early. What measures time has the machine to itself afterwards.
-	@$(BIN)/pytest -m 'not timed' --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+	@$(BIN)/pytest -m 'not alone' --numprocesses 3 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-report= --cov-fail-under=0
-	@$(BIN)/pytest -m timed --cov --cov-append --cov-report=term
+	@$(BIN)/pytest -m alone --cov --cov-append --cov-report=term
 
 check: setup  ## lint, format, types, layers, Dockerfile, API description, the repo's own rules
 	@echo '== lint'
@@ -51,6 +51,9 @@ check: setup  ## lint, format, types, layers, Dockerfile, API description, the r
 
 bench: setup  ## what a delivery costs, beside the floor and the peers (two minutes)
 	@$(BIN)/python -m tests.bench --json .artifacts/bench.json
+
+bench-scale: setup  ## what a delivery costs as work grows, and the pictures in docs/ (four minutes)
+	@$(BIN)/python -m tests.bench.scale --json .artifacts/bench-scale.json --pictures docs/pictures
 
 audit: setup  ## look the pinned dependencies up among known vulnerabilities
 	@$(BIN)/python .ci/audit requirements.txt requirements-dev.txt

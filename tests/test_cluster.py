@@ -388,7 +388,7 @@ HANGS: list[tuple[str, Callable[[Bare], Speak]]] = [
 ]
 
 
-@pytest.mark.timed
+@pytest.mark.alone
 @pytest.mark.parametrize("speak", [row[1] for row in HANGS], ids=[row[0] for row in HANGS])
 async def test_whoever_hangs_is_given_up_in_time(speak: Callable[[Bare], Speak]) -> None:
     async with listening(speak) as bare, door_to(f"http://{bare.authority}", limit=0.2) as cluster:

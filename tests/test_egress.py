@@ -289,7 +289,7 @@ async def test_no_cookie_is_carried_from_one_post_to_the_next() -> None:
     assert ["cookie" in request.headers for request in receiver.requests] == [False, False]
 
 
-@pytest.mark.timed
+@pytest.mark.alone
 async def test_a_body_without_end_is_cut_and_its_connection_given_up() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with (
@@ -380,7 +380,7 @@ async def test_a_few_interim_answers_are_read_over() -> None:
         assert (await post(f"http://{bare.authority}/")).status == 200
 
 
-@pytest.mark.timed
+@pytest.mark.alone
 async def test_a_trickling_body_holds_nobody_up() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
     async with listening(endless(head, b"x", pause=0.02)) as bare, client() as http:

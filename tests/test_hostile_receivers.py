@@ -22,7 +22,7 @@ from tests.harness.service import Service, finished
 from tests.harness.waiting import until
 from tests.sockets import OK, Bare, Speak, closing, endless, listening, resetting, saying, silent
 
-pytestmark = pytest.mark.timed
+pytestmark = pytest.mark.alone
 
 Fake = Cluster[FakeCluster]
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[1]
 
 NAMESPACE = """
@@ -34,8 +36,6 @@ import asyncio, socket, time
 from app.egress import HttpClient
 from app.errors import TargetError
 from app.settings import ServiceSettings
-
-pytestmark = pytest.mark.timed
 
 async def answer(reader, writer):
     await reader.readuntil(b"\\r\\n\\r\\n")

@@ -21,7 +21,7 @@ from tests.harness.service import SCRIPT, Program, Service
 from tests.harness.tls import Mounted
 from tests.harness.waiting import until
 
-pytestmark = pytest.mark.timed
+pytestmark = pytest.mark.alone
 
 HASTE = 1.0  # seconds, as DELIVERY_READ_TIMEOUT
 CALLERS = 10  # as DELIVERY_MAX_CALLERS

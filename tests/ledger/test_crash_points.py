@@ -18,6 +18,8 @@ from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
 from tests.ledger.support import Entries, Front, Outcomes, ids, ledger, metric, settled
 
+pytestmark = pytest.mark.alone
+
 # With these a claim lives for 9 s: 2 s, 1 s, and a margin of 4 * 1 s + 2 s.
 SETTINGS: dict[str, object] = {
     "attempt_timeout": 1,

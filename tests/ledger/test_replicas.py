@@ -23,6 +23,8 @@ from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
 from tests.ledger.support import Entries, Outcomes, history, ids, ledger, metric, settled
 
+pytestmark = pytest.mark.alone
+
 CLAIM_LOST = 'agentteam_delivery_unrecorded_total{cause="claim-lost"}'
 TEAM_GONE = 'agentteam_delivery_unrecorded_total{cause="team-gone"}'
 

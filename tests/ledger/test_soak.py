@@ -23,6 +23,8 @@ from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
 from tests.ledger.support import Entries, Front, Outcomes, by_name, ids, settled
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / ".artifacts/soak.json"
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import Phase as Phases
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -28,6 +29,8 @@ from app.receipts import Phase, Receipt
 from app.settings import ServiceSettings
 from app.targets import target_names
 from app.teams import AgentTeam, claim_ends, needs_delivery, open_targets, settled
+
+pytestmark = pytest.mark.alone
 
 EPOCH = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = ServiceSettings(

@@ -183,7 +183,7 @@ async def test_beyond_max_in_flight_events_are_refused_and_none_is_lost(
         await until(accepted)
 
 
-@pytest.mark.timed
+@pytest.mark.alone
 async def test_start_to_ready_below_2_s_and_idle_below_100_mb(fake_cluster: Cluster[FakeCluster]) -> None:
     starts = []
     for _ in range(3):  # a machine that does something else beside can only add to it

@@ -107,7 +107,7 @@ async def test_with_only_the_watcher_running_a_finished_team_is_delivered(cluste
         assert len(hook.requests) == 1
 
 
-@pytest.mark.timed
+@pytest.mark.alone
 async def test_a_hanging_target_delays_no_neighbour_and_fails_in_its_own_time(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
@@ -141,7 +141,7 @@ async def test_a_hanging_target_delays_no_neighbour_and_fails_in_its_own_time(
         assert 2 < took < 4
 
 
-@pytest.mark.timed
+@pytest.mark.alone
 async def test_a_hundred_targets_of_200_ms_settle_in_under_2_s(fake_cluster: Cluster[FakeCluster]) -> None:
     kube = fake_cluster.kube
 

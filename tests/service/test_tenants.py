@@ -12,7 +12,7 @@ from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, finished, lifecycle
 from tests.harness.waiting import until
 
-pytestmark = pytest.mark.timed
+pytestmark = pytest.mark.alone
 
 Fake = Cluster[FakeCluster]
 

@@ -1,0 +1,169 @@
+"""What a delivery costs as work grows: targets an event, events in flight, teams watched.
+
+    python -m tests.bench.scale [--pictures FOLDER] [--json FILE]
+
+CPU is the operating system's account of the process that is measured: the service, or for teams the watcher.
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+import pygal
+from pygal.style import CleanStyle
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.participants import Ours, cpu_of, far_side
+from tests.harness.cluster import prepared
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.processes import Memory
+from tests.harness.receiver import Receiver
+from tests.harness.service import Service, Watcher, lifecycle
+from tests.harness.waiting import until
+
+SIZES = (1, 10, 100, 1000)
+TEAMS = (10, 100, 1000, 5000)
+DELIVERIES = 2000  # at each size
+FINISHING = 200  # teams that finish while others are watched
+IDLE = 10.0  # seconds that the watcher is looked at while nothing happens
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """At one size: CPU in µs a delivery, most memory in MB, and the share of a core while idle."""
+
+    size: int
+    cpu_us: float
+    memory_mb: float
+    idle: float = 0.0
+
+
+Curve = list[Point]
+
+
+async def serving(size: int, events: int, fanout: int, at_once: int) -> Point:
+    """Measure a new service, so that its memory is this work's; of several rounds the cheapest counts."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        async with far_side(folder):
+            room = {"max_in_flight": 4000, "max_targets_in_flight": 8000, "namespaces": "bench"}
+            service = Service(folder / "kubeconfig", rate_limit=10**6, max_callers=4000, **room)
+            service.covered = False
+            async with service:
+                ours = Ours("agentteam-delivery", service)
+                rounds = [
+                    await ours.work(events, fanout, at_once, f"{fanout}-{at_once}-{number}")
+                    for number in range(ROUNDS)
+                ]
+    least = min(one.cpu for one in rounds) / (events * fanout)
+    return Point(size, least * 1e6, max(one.memory for one in rounds) / 1e6)
+
+
+async def targets(size: int) -> Point:
+    """Few events of many targets, or many of few."""
+    return await serving(size, max(DELIVERIES // size, 4), size, 4)
+
+
+async def in_flight(size: int) -> Point:
+    """Events of two targets, so many at once."""
+    return await serving(size, max(DELIVERIES // 2, 2 * size), 2, size)
+
+
+async def watched(size: int) -> Point:
+    """So many teams that go on, beside which some finish and are handed in."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        async with FakeCluster() as server, prepared(server, Path(name)) as cluster, Receiver() as receiver:
+            kube = cluster.kube
+            namespace = await kube.fresh_namespace()
+            spec = lifecycle({"type": "webhook", "name": "hook", "url": receiver.url})
+            for number in range(size):
+                await kube.team(namespace, f"runs-{number}", spec)
+            for number in range(FINISHING):
+                await kube.team(namespace, f"ends-{number}", spec)
+            watcher = Watcher(cluster.kubeconfig, receiver.url)
+            watcher.covered = False
+            async with watcher:
+                process = psutil.Process(watcher.pid)
+                await until(lambda: server.requests[-1:] and server.requests[-1][0] == "WATCH", 60)
+                before = cpu_of(process)
+                await asyncio.sleep(IDLE)
+                idle = (cpu_of(process) - before) / IDLE
+                before = cpu_of(process)
+                for number in range(FINISHING):
+                    await kube.finish(namespace, f"ends-{number}")
+                await until(lambda: len(receiver.requests) >= FINISHING, 60)
+                cpu = (cpu_of(process) - before) / FINISHING
+                return Point(size, cpu * 1e6, Memory(watcher.pid).peak / 1e6, idle)
+
+
+async def curve(measure: Callable[[int], Awaitable[Point]], sizes: tuple[int, ...]) -> Curve:
+    """Measure at each size."""
+    return [await measure(size) for size in sizes]
+
+
+def show(title: str, points: Curve) -> None:
+    """Print a curve as a table."""
+    table = Table(title=title, title_justify="left")
+    for head in ("", "CPU µs/delivery", "peak MB", "idle, % of a core"):
+        table.add_column(head, justify="right")
+    for point in points:
+        idle = f"{point.idle * 100:.2f}" if point.idle else ""
+        table.add_row(f"{point.size:,}", f"{point.cpu_us:.0f}", f"{point.memory_mb:.0f}", idle)
+    Console(width=100).print(table)
+
+
+def draw(title: str, points: Curve, path: Path) -> None:
+    """Draw a curve as SVG: its cost, and its memory on the axis at the right."""
+    chart = pygal.Line(
+        title=title,
+        x_labels=[f"{point.size:,}" for point in points],
+        style=CleanStyle,
+        range=(0, max(point.cpu_us for point in points) * 1.2),
+        secondary_range=(0, max(point.memory_mb for point in points) * 1.2),
+        width=640,
+        height=360,
+        js=[],  # a picture, which loads nothing from elsewhere
+        disable_xml_declaration=True,
+    )
+    chart.add("CPU, µs a delivery", [point.cpu_us for point in points])
+    chart.add("most memory, MB", [point.memory_mb for point in points], secondary=True)
+    path.write_bytes(chart.render())
+
+
+CURVES: dict[str, tuple[str, Callable[[int], Awaitable[Point]], tuple[int, ...]]] = {
+    "targets": ("Targets an event", targets, SIZES),
+    "in-flight": ("Events in flight, two targets each", in_flight, SIZES),
+    "teams": ("AgentTeams watched", watched, TEAMS),
+}
+
+
+async def main() -> None:
+    """Measure, show, draw."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description=__doc__)
+    parser.add_argument("--only", choices=CURVES, action="append")
+    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    figures: dict[str, Curve] = {}
+    for name in options.only or CURVES:
+        title, measure, sizes = CURVES[name]
+        figures[name] = points = await curve(measure, sizes)
+        show(title, points)
+        if options.pictures:
+            options.pictures.mkdir(parents=True, exist_ok=True)
+            draw(title, points, options.pictures / f"{name}.svg")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        document = {name: [asdict(point) for point in points] for name, points in figures.items()}
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
