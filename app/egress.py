@@ -6,12 +6,12 @@ No text from here holds a URL, a resolved address or anything that a receiver wr
 import asyncio
 import functools
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,7 +19,6 @@ import certifi
 import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
-from httpx_aiohttp import AiohttpTransport
 
 from app import USER_AGENT
 from app.errors import TargetError
@@ -62,13 +61,10 @@ class HttpClient:
             self._tls.load_verify_locations(cafile=settings.egress_ca_file)
         # Transports without an `httpx.AsyncClient`: there are no redirects, cookies and retries here, and
         # what it does to see to them costs more than sending does.
-        self._direct = AiohttpTransport(client=lambda: self._session(self.guard.socket), verify=self._tls)
-        # The proxy alone is dialled, and the cluster's owner named it: its address is not judged. It is told
-        # to aiohttp, since what httpx-aiohttp makes of its credentials is on its way out of aiohttp.
+        self._direct = Transport(lambda: self._session(self.guard.socket))
+        # The proxy alone is dialled, and the cluster's owner named it: its address is not judged.
         url = proxy.get_secret_value() if proxy else None
-        self._through = (
-            AiohttpTransport(client=lambda: self._session(None, proxy=url), verify=self._tls) if url else None
-        )
+        self._through = Transport(lambda: self._session(None, proxy=url)) if url else None
         self._apart = tuple(host.lstrip("*.").lower() for host in settings.egress_no_proxy)
 
     async def post(self, url: str | Checked, content: bytes, headers: Mapping[str, str]) -> Response:
@@ -82,9 +78,9 @@ class HttpClient:
         request = httpx.Request("POST", checked, content=content, headers={**HEADERS, **headers})
         try:
             response = await self._way(checked).handle_async_request(request)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, aiohttp.InvalidURL):
+        except aiohttp.InvalidURL:
             raise ValueError("is no valid URL") from None
-        except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than httpx documents
+        except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than it documents
             raise _translated(error, self._proxy_host) from None
         try:
             body = await self._head_of_body(response)
@@ -106,7 +102,7 @@ class HttpClient:
         if self._through:
             await self._through.aclose()
 
-    def _way(self, url: httpx.URL) -> AiohttpTransport:
+    def _way(self, url: httpx.URL) -> "Transport":
         """Return the way out for a URL: through the proxy, where there is one and the host is not apart."""
         if self._through is None or any(
             url.host == host or url.host.endswith(f".{host}") for host in self._apart
@@ -142,13 +138,58 @@ class HttpClient:
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_PATIENCE):
-                async for chunk in response.aiter_raw():
+                async for chunk in cast("httpx.AsyncByteStream", response.stream):
                     body += chunk
                     if len(body) >= self._settings.max_response:
                         break
         except Exception:  # noqa: BLE001, S110  # the head alone decides, whatever befalls the body
             pass
         return bytes(body[: self._settings.max_response])
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Carries httpx's requests over an aiohttp session, which is made for the first of them."""
+
+    def __init__(self, make_session: Callable[[], aiohttp.ClientSession]) -> None:
+        self._make_session = make_session
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and return its answer, of whose body nothing has been read.
+
+        Raises:
+            Exception: aiohttp's own; no text of it is fit to be shown.
+        """
+        if self._session is None:
+            self._session = self._make_session()
+        answer = await self._session.request(
+            request.method,
+            str(request.url),
+            data=request.content,
+            headers=request.headers.multi_items(),
+            allow_redirects=False,
+        )
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    """What an answer holds, as it comes; closed before its end, its connection is not used again."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._answer.content.iter_any():
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Be done with it: who answers before the request was read to its end is sent no more of it."""
+        self._answer.close()
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -196,7 +237,7 @@ class _Reading(ResponseHandler):
 
 
 class _Answer(aiohttp.ClientResponse):
-    """An answer, read with two cautions that aiohttp does not take."""
+    """An answer, read with a caution that aiohttp does not take."""
 
     async def start(self, connection: Connection) -> Self:
         """Wait for the head of the answer."""
@@ -217,13 +258,7 @@ class _Answer(aiohttp.ClientResponse):
             await super().start(connection)
         finally:
             del protocol.read
-        # httpx-aiohttp cannot take a reason phrase that is not UTF-8.
-        self.reason = None
         return self
-
-    async def wait_for_close(self) -> None:
-        """Wait for nobody: who has answered before the request was read to its end is sent no more of it."""
-        self.close()
 
 
 def _translated(error: BaseException, proxy_host: str | None) -> TargetError:
@@ -286,7 +321,7 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], 
     ((aiohttp.ClientProxyConnectionError,), Reason.CONNECTION_FAILED, PROXY_AWAY, True),
     ((aiohttp.ClientConnectorDNSError,), Reason.CONNECTION_FAILED, "the host name does not resolve", True),
     (
-        (aiohttp.ServerTimeoutError, httpx.PoolTimeout, TimeoutError),
+        (aiohttp.ServerTimeoutError, TimeoutError),
         Reason.TIMEOUT,
         "the receiver did not answer in time",
         True,

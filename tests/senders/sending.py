@@ -8,10 +8,9 @@ from unittest import mock
 
 import httpx
 import respx
-from httpx_aiohttp import AiohttpTransport
 
 from app.credentials import Credentials
-from app.egress import HttpClient
+from app.egress import HttpClient, Transport
 from app.envelopes import Envelope, Sender, Verdict
 from app.errors import TargetError
 from app.events import CompletionEvent
@@ -32,10 +31,10 @@ def faked() -> Iterator[respx.Router]:
     """Fake what is beyond the HTTP client; a request that nobody expects fails."""
     router = respx.Router(assert_all_called=False)
 
-    async def answer(_: AiohttpTransport, request: httpx.Request) -> httpx.Response:
+    async def answer(_: Transport, request: httpx.Request) -> httpx.Response:
         return await router.async_handler(request)
 
-    with mock.patch.object(AiohttpTransport, "handle_async_request", answer):
+    with mock.patch.object(Transport, "handle_async_request", answer):
         yield router
 
 
