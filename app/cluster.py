@@ -29,6 +29,7 @@ NOT_REVIEWED = "the Kubernetes API did not review the token"
 class Snapshot:
     """A team as it was at one moment.
 
+    `size` is how many bytes of JSON it came in.
     `date` is that moment by the API server's clock, cut to the whole second, so never late: claims are judged
     and stamped by it. `asked` is when the question was put, by our own steady clock, so never late either.
     """
@@ -36,6 +37,7 @@ class Snapshot:
     team: AgentTeam
     date: datetime
     asked: float
+    size: int = 0
 
     @property
     def now(self) -> datetime:
@@ -136,7 +138,7 @@ class Cluster:
             ClusterError: any of its kinds.
         """
         path = path_of("api", "v1", "namespaces", namespace, "secrets", name)
-        secret, _ = await self._call("GET", path)
+        secret = await self._call("GET", path)
         try:
             labels = (secret.get("metadata") or {}).get("labels") or {}
             data = (secret.get("data") or {}).items()
@@ -159,7 +161,7 @@ class Cluster:
             "spec": {"token": token, "audiences": [audience]},
         }
         try:
-            answer, _ = await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
+            answer = await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
         except ApiUnavailable as error:
             raise ApiUnavailable(NOT_REVIEWED, retry_after=error.retry_after) from None
         except ClusterError as error:
@@ -206,7 +208,7 @@ class Cluster:
                 },
             },
         }
-        answer, _ = await self._call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        answer = await self._call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
         return (answer.get("status") or {}).get("allowed") is True
 
     async def ping(self) -> None:
@@ -222,23 +224,23 @@ class Cluster:
 
     async def _snapshot(self, method: str, path: str, patch: Mapping[str, Any] | None = None) -> Snapshot:
         asked = steady()
-        resource, headers = await self._call(method, path, patch)
+        answer = await self._answer(method, path, patch)
+        resource = _object(answer)
         team = AgentTeam.from_resource(resource)
         if not (team.uid and team.resource_version):
             raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
-        return Snapshot(team, _server_date(headers.get("Date", "")) or datetime.now(UTC), asked)
+        date = _server_date(answer.headers.get("Date", "")) or datetime.now(UTC)
+        return Snapshot(team, date, asked, len(answer.body))
 
-    async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """Make one request; return the object in the answer, and its headers."""
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Make one request, and return the object in the answer."""
+        return _object(await self._answer(method, path, body))
+
+    async def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         answer = await self._connection.ask(method, path, body, seconds=self._timeout)
         if answer.status >= 300:  # noqa: PLR2004  # HTTP's first status that is no success
             raise _translated(answer)
-        document = answer.document
-        if document is None:
-            raise ApiUnavailable("the Kubernetes API answered something other than a JSON object")
-        return document, answer.headers
+        return answer
 
 
 @asynccontextmanager
@@ -253,6 +255,13 @@ async def open_cluster(settings: ServiceSettings) -> AsyncIterator[Cluster]:
 
 
 _server_date = functools.lru_cache(maxsize=2)(parse_http_date)  # answers of one second bear the same date
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    document = answer.document
+    if document is None:
+        raise ApiUnavailable("the Kubernetes API answered something other than a JSON object")
+    return document
 
 
 def _translated(answer: Answer) -> ClusterError:

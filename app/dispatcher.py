@@ -36,7 +36,7 @@ from app.errors import (
 )
 from app.events import TERMINAL_PHASES, CompletionEvent
 from app.fanout import Fanout
-from app.ledger import Plan, Terms, holds, plan
+from app.ledger import Plan, Terms, holds, outgrows, plan
 from app.metrics import Metrics
 from app.receipts import Receipt, Report, overall_phase
 from app.recorder import Recorder
@@ -250,6 +250,12 @@ class Dispatcher:
             if not accepted.plan.changes:
                 return accepted
             faults.reach("read")
+            if outgrows(read.size, read.team, accepted.plan):
+                raise LedgerRefused(
+                    "nothing was sent: with the record of its targets the team would be larger than the API"
+                    " server takes; give it fewer targets, or shorter ones",
+                    recorded=False,
+                )
             try:
                 with ExitStack() as places:
                     number = len(accepted.plan.claims)

@@ -9,6 +9,7 @@ Every function takes the list as it was read and returns the list as it should s
 resourceVersion of that read. Entries of others are carried along as they are, to the letter.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,11 +19,14 @@ from app.errors import ClaimInFlight, UnknownTarget
 from app.events import CompletionEvent
 from app.reasons import Reason
 from app.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
-from app.targets import InvalidTarget, Target, read_targets, shortened
+from app.targets import SHOWN_LIMIT, InvalidTarget, Target, read_targets, shortened
 from app.teams import AgentTeam, by_name, open_targets
 from app.times import format_time
 
 Entries = list[Mapping[str, Any]]
+
+OBJECT_LIMIT = 1_500_000  # bytes: etcd takes 1.5 MiB a request, https://etcd.io/docs/v3.6/dev-guide/limit/
+ENTRY_LIMIT = 4096  # bytes that an entry of ours never comes to
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,14 @@ def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) 
     )
 
 
+def outgrows(size: int, team: AgentTeam, planned: Plan) -> bool:
+    """Whether a team that came in so many bytes would be too large with the outcomes of what is planned."""
+    if size + ENTRY_LIMIT * len(planned.entries) < OBJECT_LIMIT:
+        return False  # nearly always, so that nothing has to be counted
+    outcomes = SHOWN_LIMIT * len(planned.claims)  # a claim gives way to an outcome, whose message is longer
+    return size - _written(team.entries) + _written(planned.entries) + outcomes > OBJECT_LIMIT
+
+
 def settle(
     entries: Sequence[Mapping[str, Any]], outcomes: Iterable[Receipt], *, holder: str
 ) -> tuple[Entries, list[Receipt], list[Receipt]]:
@@ -150,6 +162,11 @@ def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
         if any(entry.get(key) != wire[key] for key in ESSENTIAL_FIELDS if key in wire):
             return False
     return True
+
+
+def _written(entries: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many bytes a list takes as JSON."""
+    return len(json.dumps(list(entries), ensure_ascii=False).encode(errors="replace"))
 
 
 def _wanted(event: CompletionEvent, targets: Collection[str], recorded: Collection[str]) -> Collection[str]:

@@ -103,6 +103,7 @@ def assert_nothing_is_left(folder: Path) -> None:
     assert not list(folder.iterdir())
 
 
+@pytest.mark.alone
 def test_it_delivers_to_webhook_and_slack_and_shows_what_became_of_each_target(
     tmp_path: Path, assets: str
 ) -> None:

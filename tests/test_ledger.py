@@ -11,10 +11,21 @@ from hypothesis import strategies as st
 
 from app.errors import ClaimInFlight, UnknownTarget
 from app.events import CompletionEvent, Redeliver
-from app.ledger import Claim, Plan, Terms, holds, plan, replaced, settle
+from app.ledger import (
+    ENTRY_LIMIT,
+    OBJECT_LIMIT,
+    Claim,
+    Plan,
+    Terms,
+    holds,
+    outgrows,
+    plan,
+    replaced,
+    settle,
+)
 from app.reasons import Reason
 from app.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
-from app.targets import SlackTarget, WebhookTarget
+from app.targets import NAME_LIMIT, SHOWN_LIMIT, SlackTarget, WebhookTarget
 from app.times import format_time
 from tests.examples import NOW, team, unhurried
 
@@ -546,6 +557,33 @@ def test_each_outcome_of_a_batch_is_judged_by_itself() -> None:
     entries, written, lost = settle(record, [gone, outcome()], holder=ME)
     assert (written, lost) == ([outcome()], [gone])
     assert (entries[0]["phase"], entries[1]) == ("Delivered", record[1])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# How large a team may become
+
+
+def test_a_team_outgrows_its_limit_with_the_claims_or_with_their_outcomes() -> None:
+    made = planned(delivery=[HOOK])
+    claim_bytes = len(json.dumps(made.entries))
+    largest = OBJECT_LIMIT - SHOWN_LIMIT - claim_bytes + len("[]")
+    assert not outgrows(largest, team(), made)
+    assert outgrows(largest + 1, team(), made)
+
+
+def test_what_is_on_record_already_does_not_count_twice() -> None:
+    made = planned(delivery=[HOOK])
+    recorded = team(entries=made.entries)
+    assert not outgrows(OBJECT_LIMIT - SHOWN_LIMIT, recorded, made)
+    assert outgrows(OBJECT_LIMIT - SHOWN_LIMIT + 1, recorded, made)
+
+
+def test_an_entry_never_comes_to_what_is_allowed_for_it() -> None:
+    odd = "\U0001f600"
+    longest = outcome(
+        name=odd * NAME_LIMIT, target=odd * SHOWN_LIMIT, message=odd * SHOWN_LIMIT, type="google-drive"
+    )
+    assert len(json.dumps(longest.to_wire(), ensure_ascii=False).encode()) < ENTRY_LIMIT
 
 
 # ---------------------------------------------------------------------------------------------------------

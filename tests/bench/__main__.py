@@ -20,11 +20,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from rich.console import Console
 from rich.table import Table
 
 from tests.bench.participants import Alertmanager, Measure, Ours, Participant, Script, far_side
+from tests.harness.processes import Memory
 from tests.harness.service import Service
+from tests.harness.waiting import until
 
 AT_ONCE = 16  # events in flight
 DELIVERIES = 1600  # a round
@@ -51,6 +54,54 @@ async def ceiling(receiver: str, seconds: float = 1.0) -> float:
     return answered / seconds
 
 
+async def neighbours(ours: Ours, receiver: str, rounds: int) -> dict[str, float]:
+    """Return how many ms an event takes to seven targets, p99: alone, and beside an eighth that hangs."""
+    events = rounds * 100
+    posted: dict[str, float] = {}
+    async with aiohttp.ClientSession(ours.service.url) as session:
+
+        async def post(name: str) -> None:
+            posted[name] = time.perf_counter()
+            body = {"namespace": "bench", "team": name}
+            async with session.post("/deliveries", json=body, headers={"prefer": "respond-async"}) as answer:
+                answer.raise_for_status()
+
+        async with asyncio.TaskGroup() as posts:
+            for number in range(events):
+                for kind in "th":  # in turn, so that whatever else goes on befalls both
+                    posts.create_task(post(f"{kind}8-{number}"))
+                    await asyncio.sleep(0.02)
+        arrivals: dict[str, float] = {}
+
+        async def all_arrived() -> bool:
+            async with session.get(f"{receiver}/arrivals") as answer:
+                arrivals.update(await answer.json(content_type=None))
+            return len(arrivals) == events * (8 + 7)
+
+        await until(all_arrived, 60)
+    waits: dict[str, list[float]] = {"t": [], "h": []}
+    for where, moment in arrivals.items():
+        team, _, target = where.rpartition("/")
+        if target != "0":
+            waits[team[0]].append((moment - posted[team]) * 1e3)
+    alone, beside = (sorted(waits[kind])[len(waits[kind]) * 99 // 100] for kind in "th")
+    return {"alone_ms": alone, "beside_ms": beside, "ratio": beside / alone}
+
+
+async def starts(kubeconfig: Path, number: int = 5) -> dict[str, float]:
+    """Return the seconds from start to ready, the least of several, and the MB that an idle process holds."""
+    seconds: list[float] = []
+    held = 0
+    for _ in range(number):
+        service = Service(kubeconfig)
+        service.covered = False
+        began = time.perf_counter()
+        async with service:
+            seconds.append(time.perf_counter() - began)
+            held = max(held, Memory(service.pid).held)
+    return {"ready_s": min(seconds), "idle_mb": held / 1e6}
+
+
 async def run(rounds: int, fanouts: list[int], only: set[str]) -> dict[str, Any]:
     """Measure; return all figures."""
     figures: dict[str, Any] = {"cores": os.cpu_count(), "python": sys.version.split()[0], "at_once": AT_ONCE}
@@ -58,12 +109,15 @@ async def run(rounds: int, fanouts: list[int], only: set[str]) -> dict[str, Any]
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         ports = await stack.enter_async_context(far_side(folder))
         figures["receiver"] = round(await ceiling(ports["receiver"]))
-        service = Service(folder / "kubeconfig", rate_limit=10**6, log_level="INFO", backoff_initial=0.5)
+        figures["start"] = await starts(folder / "kubeconfig")
+        once = {"attempts": 1, "attempt_timeout": 3, "rate_limit": 10**6}  # who hangs is soon given up
+        service = Service(folder / "kubeconfig", **once)
         service.covered = False
         await stack.enter_async_context(service)
+        ours = Ours("agentteam-delivery", service)
         taking: list[Participant] = [
             Script("floor", "tests.bench.floor", folder),
-            Ours("agentteam-delivery", service),
+            ours,
             Script("Apprise", "tests.bench.apprise", folder),
         ]
         if binary := shutil.which("prometheus-alertmanager") or shutil.which("alertmanager"):
@@ -77,6 +131,7 @@ async def run(rounds: int, fanouts: list[int], only: set[str]) -> dict[str, Any]
                     events = DELIVERIES // fanout
                     measured[one.name].append(await one.work(events, fanout, AT_ONCE, f"{one.name}-{number}"))
             figures["work"][str(fanout)] = summed(measured, DELIVERIES // fanout * fanout)
+        figures["neighbours"] = await neighbours(ours, ports["receiver"], rounds)
     return figures
 
 
@@ -119,6 +174,12 @@ def show(figures: dict[str, Any]) -> None:
         f"{figures['at_once']} events in flight; the receiver alone answers {figures['receiver']:,} posts/s;"
         f" {figures['cores']} cores, Python {figures['python']}"
     )
+    near, start = figures["neighbours"], figures["start"]
+    console.print(
+        f"7 targets, p99 from event to arrival: {near['alone_ms']:.1f} ms; beside an eighth that hangs:"
+        f" {near['beside_ms']:.1f} ms, x {near['ratio']:.2f}"
+    )
+    console.print(f"start to ready {start['ready_s']:.2f} s; idle {start['idle_mb']:.0f} MB")
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """The far side of a benchmark in one process: a Kubernetes API over TLS and a receiver, both lean.
 
-Teams are there as soon as they are asked for: `f8-123` is a finished team with eight targets, one half
-webhooks, the other Slack. A stale resourceVersion is refused as the real API does; nothing else is checked.
+Teams are there as soon as they are asked for, and have finished: `f8-123` has eight targets, one half
+webhooks, the other Slack; `t8-123` has eight webhooks whose arrivals are noted, and of `h8-123` the first
+never answers. A stale resourceVersion is refused as the real API does; nothing else is checked.
 
     python -m tests.bench.far_side FOLDER     writes FOLDER/kubeconfig and FOLDER/ports.json
 """
@@ -13,7 +14,7 @@ import json
 import ssl
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import httptools
 import trustme
@@ -41,18 +42,27 @@ REVIEWED = json.dumps(
 Document = dict[str, Any]
 
 
-def target(number: int, receiver: str) -> Document:
-    """Return a target: webhooks and Slack in turn."""
-    if number % 2:
-        return {"type": "slack", "name": f"slack-{number}", "credentialsSecret": "slack"}
-    return {"type": "webhook", "name": f"webhook-{number}", "url": f"{receiver}/hook/{number}"}
+def targets(team: str, receiver: str, hanging: str) -> list[Document]:
+    """Return a team's targets, as its name says."""
+    kind, number = team[0], int(team[1:].partition("-")[0])
+    if kind == "f":
+        return [
+            {"type": "slack", "name": f"slack-{at}", "credentialsSecret": "slack"}
+            if at % 2
+            else {"type": "webhook", "name": f"webhook-{at}", "url": f"{receiver}/hook/{at}"}
+            for at in range(number)
+        ]
+    first = hanging if kind == "h" else receiver
+    urls = [f"{receiver if at else first}/timed/{team}/{at}" for at in range(number)]
+    return [{"type": "webhook", "name": f"webhook-{at}", "url": url} for at, url in enumerate(urls)]
 
 
 class Api:
     """Teams, Secrets, Events and reviews, in memory."""
 
-    def __init__(self, receiver: str) -> None:
+    def __init__(self, receiver: str, hanging: str) -> None:
         self._receiver = receiver
+        self._hanging = hanging
         self._teams: dict[str, Document] = {}
         self._secret = json.dumps(
             {
@@ -78,7 +88,6 @@ class Api:
 
     def _team(self, name: str) -> Document:
         if name not in self._teams:
-            number = int(name[1:].partition("-")[0])
             self._teams[name] = {
                 "apiVersion": "kagents.dev/v1alpha1",
                 "kind": "AgentTeam",
@@ -92,7 +101,7 @@ class Api:
                     "lead": {"prompt": "Plan the report."},
                     "lifecycle": {
                         "onComplete": "deliver",
-                        "delivery": [target(at, self._receiver) for at in range(number)],
+                        "delivery": targets(name, self._receiver, self._hanging),
                     },
                 },
                 "status": {
@@ -166,14 +175,19 @@ class Speaker(asyncio.Protocol):
     def _hook(self) -> bytes:
         if self._url == b"/count":
             return str(_Known.hooks).encode()
+        if self._url == b"/arrivals":
+            return json.dumps(_Known.arrivals).encode()
         _Known.hooks += 1
+        if self._url.startswith(b"/timed/"):
+            _Known.arrivals[self._url.decode().removeprefix("/timed/")] = time.perf_counter()
         return b"ok"
 
 
 class _Known:
-    """What the process knows: how often its receiver was posted to, and the text of the present second."""
+    """What the process knows: who was posted to how often and when, and the text of the present second."""
 
     hooks = 0
+    arrivals: ClassVar[dict[str, float]] = {}  # by team and target
     second = 0
     text = ""
 
@@ -191,16 +205,18 @@ async def serve(folder: Path) -> None:
     loop = asyncio.get_running_loop()
     receiver = await loop.create_server(lambda: Speaker(None), "127.0.0.1", 0)
     hook = f"http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}"
+    silent = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+    hanging = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
     authority = trustme.CA()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
-    known = Api(hook)
+    known = Api(hook, hanging)
     api = await loop.create_server(lambda: Speaker(known), "127.0.0.1", 0, ssl=tls)
     url = f"https://127.0.0.1:{api.sockets[0].getsockname()[1]}"
     (folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
     write_kubeconfig(folder / "kubeconfig", url, "bench", **{"certificate-authority": str(folder / "ca.pem")})
     (folder / "ports.json").write_text(json.dumps({"api": url, "receiver": hook}))
-    async with receiver, api:
+    async with receiver, silent, api:
         await until_stopped()
 
 

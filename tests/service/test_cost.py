@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from tests.bench.participants import Ours, Script, far_side
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver, ok
@@ -18,6 +20,9 @@ REQUESTS = {
     ("GET", "secrets"): 1,  # for all targets that name it
     ("POST", "events"): 1,  # told
 }
+
+LARGEST_RATIO = 8.0
+"""Of a service's CPU to that of a script that makes the same calls; twice what `make bench` shows."""
 
 
 @pytest.mark.parametrize("targets", [1, 8])
@@ -55,6 +60,19 @@ async def test_connections_are_used_again(fake_cluster: Cluster[FakeCluster]) ->
             assert (await service.deliver(namespace, "report")).body["phase"] == "Delivered"
         assert len(hook.requests) == 40
         assert len(hook.connections) <= 8
+
+
+@pytest.mark.alone
+async def test_a_delivery_costs_a_small_multiple_of_its_bare_calls(tmp_path: Path) -> None:
+    events, fanout, at_once = 60, 8, 8
+    async with far_side(tmp_path), Service(tmp_path / "kubeconfig") as service:
+        service_side, floor = Ours("service", service), Script("floor", "tests.bench.floor", tmp_path)
+        ratios = []
+        for number in range(3):  # an odd one is a machine that did something else meanwhile
+            ours = await service_side.work(events, fanout, at_once, f"service-{number}")
+            least = await floor.work(events, fanout, at_once, f"floor-{number}")
+            ratios.append(ours.cpu / least.cpu)
+    assert sorted(ratios)[1] < LARGEST_RATIO, ratios
 
 
 def _resource(path: str) -> str:

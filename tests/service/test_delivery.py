@@ -12,6 +12,7 @@ from aiohttp import web
 from tests.harness.cluster import CRD, Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
+from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
@@ -159,6 +160,33 @@ async def test_a_hundred_targets_of_200_ms_settle_in_under_2_s(fake_cluster: Clu
         assert report["phase"] == "Delivered"
         assert len(await kube.delivery(namespace, "report")) == 100
         assert took < 2
+
+
+async def test_a_thousand_targets_are_on_record_whole(real_cluster: Cluster[RealCluster]) -> None:
+    kube = real_cluster.kube
+    async with Receiver() as hook, Service(real_cluster.kubeconfig) as service:
+        targets = [{"type": "webhook", "url": f"{hook.url}/{number}"} for number in range(1000)]
+        namespace = await finished(kube, *targets)
+        report = (await service.deliver(namespace, "report")).body
+        assert (report["phase"], report["recorded"]) == ("Delivered", True)
+        entries = await kube.delivery(namespace, "report")
+        assert [entry["phase"] for entry in entries] == ["Delivered"] * 1000
+        assert len(hook.requests) == 1000
+
+
+async def test_a_team_that_its_record_would_make_too_large_is_refused_before_anything_is_sent(
+    real_cluster: Cluster[RealCluster],
+) -> None:
+    kube = real_cluster.kube
+    async with Receiver() as hook, Service(real_cluster.kubeconfig) as service:
+        # The claims alone would be taken.
+        targets = [{"type": "webhook", "url": f"{hook.url}/{number}/{'x' * 680}"} for number in range(1000)]
+        namespace = await finished(kube, *targets)
+        answer = await service.deliver(namespace, "report")
+        assert (answer.status, answer.problem) == (500, "ledger-refused")
+        assert "give it fewer targets" in answer.body["detail"]
+        assert not hook.requests
+        assert not await kube.delivery(namespace, "report")
 
 
 async def test_a_receiver_that_is_down_for_a_moment_is_tried_again(
