@@ -32,6 +32,7 @@ HEADERS = {
     "accept-encoding": "identity",  # nothing is unpacked, so nothing can explode
     "user-agent": USER_AGENT,
 }
+ENCODING = "latin-1"  # of a header, whatever is in it: RFC 9110, section 5.5
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
 PROXY_AWAY = "no connection to the forward proxy"
@@ -75,7 +76,9 @@ class HttpClient:
             TargetError: the guard said no, or there was no answer.
         """
         checked = self.guard.check(url) if isinstance(url, str) else url
-        request = httpx.Request("POST", checked, content=content, headers={**HEADERS, **headers})
+        # As a stream, since httpx would add headers to content; aiohttp adds `Host` and `Content-Length`.
+        body = httpx.ByteStream(content)
+        request = httpx.Request("POST", checked, stream=body, headers={**HEADERS, **headers})
         try:
             response = await self._way(checked).handle_async_request(request)
         except aiohttp.InvalidURL:
@@ -83,14 +86,15 @@ class HttpClient:
         except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than it documents
             raise _translated(error, self._proxy_host) from None
         try:
-            body = await self._head_of_body(response)
+            said = await self._head_of_body(response)
         finally:
             await response.aclose()
+        response.headers.encoding = ENCODING  # httpx would find out what fits
         wait = response.headers.get("retry-after")
         if wait is None:
-            return Response(response.status_code, None, body)
+            return Response(response.status_code, None, said)
         now = parse_http_date(response.headers.get("date", "")) or datetime.now(UTC)
-        return Response(response.status_code, parse_retry_after(wait, now), body)
+        return Response(response.status_code, parse_retry_after(wait, now), said)
 
     async def __aenter__(self) -> Self:
         return self
@@ -165,8 +169,8 @@ class Transport(httpx.AsyncBaseTransport):
         answer = await self._session.request(
             request.method,
             str(request.url),
-            data=request.content,
-            headers=request.headers.multi_items(),
+            data=request.read(),
+            headers=[(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw],
             allow_redirects=False,
         )
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
