@@ -18,8 +18,6 @@ from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
 from tests.ledger.support import Entries, Front, Outcomes, ids, ledger, metric, settled
 
-pytestmark = pytest.mark.alone
-
 # With these a claim lives for 9 s: 2 s, 1 s, and a margin of 4 * 1 s + 2 s.
 SETTINGS: dict[str, object] = {
     "attempt_timeout": 1,
@@ -157,6 +155,7 @@ async def test_killed_at(deaths: dict[str, asyncio.Task[Aftermath]], step: str) 
             assert ids(before + after) == {entry["id"]}
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_killed_with_kill_9_at_eight_random_moments(cluster: Cluster[Any]) -> None:
     kube = cluster.kube

@@ -21,8 +21,6 @@ from tests.harness.receiver import Receiver, Respond
 from tests.harness.service import Answer, Service, Watcher, lifecycle
 from tests.harness.waiting import until
 
-pytestmark = pytest.mark.alone
-
 SHORT = {"api_timeout": 1, "record_timeout": 20, "attempt_timeout": 2, "target_timeout": 4}
 
 FOREIGN = {

@@ -19,8 +19,6 @@ from tests.harness.receiver import Receiver
 from tests.harness.service import Service, lifecycle
 from tests.harness.waiting import until
 
-pytestmark = pytest.mark.alone
-
 PLAIN = CompletionEvent(namespace="research", team="report")
 
 
