@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pygal
@@ -23,8 +24,9 @@ from tests.bench.participants import Ours, cpu_of, far_side
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.processes import Memory
+from tests.harness.real_cluster import RealCluster, run
 from tests.harness.receiver import Receiver
-from tests.harness.service import Service, Watcher, lifecycle
+from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
 
 SIZES = (1, 10, 100, 1000)
@@ -33,6 +35,7 @@ DELIVERIES = 2000  # at each size
 FINISHING = 200  # teams that finish while others are watched
 IDLE = 10.0  # seconds that the watcher is looked at while nothing happens
 ROUNDS = 3
+UPSTREAM_EVENTS = 200
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,26 @@ async def watched(size: int) -> Point:
                 return Point(size, cpu * 1e6, Memory(watcher.pid).peak / 1e6, idle)
 
 
+async def upstream() -> dict[str, float]:
+    """Return the ms of CPU that one event costs etcd, the API server and the service beside each other."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        async with RealCluster() as server, prepared(server, Path(name)) as cluster, Receiver() as receiver:
+            targets = [{"type": "webhook", "name": f"hook-{at}", "url": receiver.url} for at in range(2)]
+            namespaces = [await finished(cluster.kube, *targets) for _ in range(UPSTREAM_EVENTS)]
+            service = Service(cluster.kubeconfig)
+            service.covered = False
+            async with service:
+                processes = [psutil.Process(pid) for pid in (*server.pids, service.pid)]
+                before = [cpu_of(process) for process in processes]
+                for namespace in namespaces:
+                    answer = await service.deliver(namespace, "report")
+                    if answer.body["phase"] != "Delivered":
+                        raise RuntimeError(str(answer))
+                used = [cpu_of(process) - then for process, then in zip(processes, before, strict=True)]
+    names = ("etcd", "API server", "service")
+    return {name: cpu / UPSTREAM_EVENTS * 1e3 for name, cpu in zip(names, used, strict=True)}
+
+
 async def curve(measure: Callable[[int], Awaitable[Point]], sizes: tuple[int, ...]) -> Curve:
     """Measure at each size."""
     return [await measure(size) for size in sizes]
@@ -147,22 +170,27 @@ CURVES: dict[str, tuple[str, Callable[[int], Awaitable[Point]], tuple[int, ...]]
 async def main() -> None:
     """Measure, show, draw."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description=__doc__)
-    parser.add_argument("--only", choices=CURVES, action="append")
+    parser.add_argument("--only", choices=[*CURVES, "upstream"], action="append")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    figures: dict[str, Curve] = {}
-    for name in options.only or CURVES:
+    figures: dict[str, Any] = {}
+    asked = options.only or [*CURVES, "upstream"]
+    for name in (name for name in CURVES if name in asked):
         title, measure, sizes = CURVES[name]
-        figures[name] = points = await curve(measure, sizes)
+        points = await curve(measure, sizes)
+        figures[name] = [asdict(point) for point in points]
         show(title, points)
         if options.pictures:
             options.pictures.mkdir(parents=True, exist_ok=True)
             draw(title, points, options.pictures / f"{name}.svg")
+    if "upstream" in asked and (await run("find")).code == 0:
+        figures["upstream"] = costs = await upstream()
+        shares = ", ".join(f"{name} {cost:.1f}" for name, cost in costs.items())
+        Console(width=100).print(f"CPU ms an event of two targets, on a real API server: {shares}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        document = {name: [asdict(point) for point in points] for name, points in figures.items()}
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,11 @@ class RealCluster:
         return Path(self._folder.name, "sa.key")
 
     @property
+    def pids(self) -> list[int]:
+        """The processes of etcd and of the API server."""
+        return [int(pid) for pid in Path(self._folder.name, "pids").read_text().split()]
+
+    @property
     def audit(self) -> list[dict[str, Any]]:
         """What service accounts asked for, and what they were asked about, as the API server logged it."""
         *lines, _ = Path(self._folder.name, "audit.log").read_text().split("\n")  # the last may not be whole
