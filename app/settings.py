@@ -125,6 +125,8 @@ class CommonSettings(BaseSettings):
     @field_validator("phases")
     @classmethod
     def _known(cls, phases: tuple[str, ...]) -> tuple[str, ...]:
+        if not phases:
+            raise ValueError(f"none, so nothing would be delivered: take of {', '.join(TERMINAL_PHASES)}")
         unknown = [phase for phase in phases if phase not in TERMINAL_PHASES]
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: not among {', '.join(TERMINAL_PHASES)}")

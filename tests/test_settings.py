@@ -88,7 +88,6 @@ MADE: list[tuple[Kind, str, str, Any]] = [
     *((kind, "NAMESPACES", " a, b ,,c, ", ("a", "b", "c")) for kind in BOTH),
     *((kind, "NAMESPACES", "", ()) for kind in BOTH),
     *((kind, "PHASES", "Completed,Failed", ("Completed", "Failed")) for kind in BOTH),
-    *((kind, "PHASES", "", ()) for kind in BOTH),
     *((kind, "LOG_LEVEL", "DEBUG", "DEBUG") for kind in BOTH),
     *((kind, "LOG_FORMAT", "console", "console") for kind in BOTH),
     *((kind, "API_TIMEOUT", "2.5", 2.5) for kind in BOTH),
@@ -177,7 +176,7 @@ REFUSED: list[tuple[Kind, str, str]] = [
     *((kind, "LOG_LEVEL", text) for kind in BOTH for text in ("", "info", "TRACE", "10")),
     *((kind, "LOG_FORMAT", text) for kind in BOTH for text in ("", "JSON", "text")),
     *((kind, "API_GROUP", "") for kind in BOTH),
-    *((kind, "PHASES", text) for kind in BOTH for text in ("Running", "completed", "Completed;Failed")),
+    *((kind, "PHASES", text) for kind in BOTH for text in ("", "Running", "completed", "Completed;Failed")),
     *((ServiceSettings, "AUTH", text) for text in ("", "None", "off", "token")),
     *((ServiceSettings, "EGRESS_HTTP", text) for text in ("", "maybe", "2")),
     *(

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -112,6 +113,35 @@ async def test_the_api_server_would_take_every_object(empty: Empty, helm: Helm, 
     assert left_out <= {"PodDisruptionBudget", "HorizontalPodAutoscaler"}
     said = empty.apply(known, "--dry-run=server")
     assert len(said.splitlines()) == len(known)
+
+
+async def test_releases_are_installed_side_by_side_changed_and_removed(
+    empty: Empty, any_helm: Helm, tmp_path: Path
+) -> None:
+    chart = shutil.copytree(CHART, tmp_path / "chart")
+    manifest = chart / "Chart.yaml"  # an older server stands in, which has all but PodDisruptionBudgets
+    manifest.write_text(re.sub("^kubeVersion:.*$", "", manifest.read_text(), flags=re.MULTILINE))
+    namespace = await empty.kube.fresh_namespace()
+    budget = "podDisruptionBudget.enabled=false"
+
+    def helm(verb: str, release: str, *options: str) -> None:
+        where = ("--namespace", namespace, "--kubeconfig", str(empty.kubeconfig))
+        given = () if verb == "uninstall" else (str(chart), "--set", budget)
+        run(any_helm.path, verb, release, *given, *where, *options)
+
+    async def replicas(release: str) -> int:
+        name = f"{release}-agentteam-delivery"
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+        found = await empty.kube.request("GET", path)
+        return int(found.body["spec"]["replicas"]) if found.status == 200 else 0
+
+    helm("install", "one", "--set", f"callerClusterRole.name={namespace}")
+    helm("install", "two", "--set", "callerClusterRole.create=false")
+    helm("upgrade", "one", "--set", "callerClusterRole.create=false,replicaCount=5,watcher.enabled=false")
+    assert (await replicas("one"), await replicas("two")) == (5, 2)
+    helm("uninstall", "one")
+    helm("uninstall", "two")
+    assert (await replicas("one"), await replicas("two")) == (0, 0)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ annotations:
 {{- /* Fails where values that are well formed each for itself would leave a door open. */}}
 {{- define "agentteam-delivery.check" -}}
 {{- range $label, $_ := merge (dict) .Values.commonLabels .Values.podLabels }}
-{{- if regexMatch "^app\\.kubernetes\\.io/(name|instance|version|managed-by)$" $label }}
+{{- if regexMatch "^(app\\.kubernetes\\.io/(name|instance|version|managed-by)|helm\\.sh/chart)$" $label }}
 {{- fail (printf "%s is a label that the chart itself gives; take it out of commonLabels and podLabels" $label) }}
 {{- end }}
 {{- end }}
@@ -112,6 +112,22 @@ annotations:
 {{- end }}
 {{- if lt (float64 (default 4000 $settings.maxTargetsInFlight)) (mulf 2 (default 1000 $settings.maxTargets)) }}
 {{- fail "settings.maxTargetsInFlight is less than twice settings.maxTargets, so that a team of many targets would never be begun; raise the one or lower the other" }}
+{{- end }}
+{{- range concat (default list $settings.egressAllow) (default list $settings.egressDeny) }}
+{{- if regexMatch "^([0-9.]+/(8|16|24)|0[.].*/0)$" . }}
+{{- if not (regexMatch "^([0-9]+[.]0[.]0[.]0/8|[0-9]+[.][0-9]+[.]0[.]0/16|[0-9.]+[.]0/24|0[.]0[.]0[.]0/0)$" .) }}
+{{- fail (printf "%s names an address inside its network; write the network itself, or the address with /32" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.watcher.enabled (eq (int .Values.service.port) (int .Values.service.watchPort)) }}
+{{- fail "service.port and service.watchPort are the same; a Service needs two" }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas; raise the one or lower the other" }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled .Values.autoscaling.targetCPUUtilizationPercentage (not (dig "requests" "cpu" "" (default dict .Values.resources))) }}
+{{- fail "autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu, which is not set; set it" }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (not .Values.autoscaling.targetCPUUtilizationPercentage) (not .Values.autoscaling.targetMemoryUtilizationPercentage) }}
 {{- fail "autoscaling.enabled needs targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage to aim at" }}
