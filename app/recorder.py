@@ -21,7 +21,9 @@ log = structlog.get_logger(__name__)
 BACKOFF = RetryPolicy(backoff_initial=0.1)  # at most 0.1 s, 0.2 s, 0.4 s … between tries to write
 VERIFIED_FOR = 1.0  # seconds that one look at the team's uid serves its targets
 MOST = 1 << 20  # outcomes in one write: no limit that is ever met
-LINGER = 0.05  # seconds that the first outcome waits for its neighbours'
+LINGER = 0.05  # seconds that the first outcome waits for its neighbours', at least
+LONGEST_LINGER = 1.0
+WRITING_SHARE = 0.2  # of the time at most goes into writes: each of them carries the whole list
 BACKOFF_LIMIT = 5.0  # seconds: an API server that is back is noticed soon
 
 
@@ -63,6 +65,7 @@ class Recorder:
         self._wake = asyncio.Event()
         self._complete = asyncio.Event()  # every outcome that is expected has come
         self._expected = 0
+        self._linger_for = LINGER
         self._verifying = asyncio.Lock()
         self._verified_until = 0.0
 
@@ -110,7 +113,7 @@ class Recorder:
         """Let the outcomes that are about to come ride along; mostly these are all, and one write does."""
         if len(self._waiting) < self._expected:
             with suppress(TimeoutError):
-                async with asyncio.timeout(LINGER):
+                async with asyncio.timeout(self._linger_for):
                     await self._complete.wait()
 
     def abandon(self) -> None:
@@ -146,7 +149,10 @@ class Recorder:
         entries, written, lost = settle(self.latest.team.entries, batch, holder=self._holder)
         if written:
             faults.reach("recording")
+            began = steady()
             self.latest = await self._cluster.write_delivery(self.latest.team, entries)
+            took = steady() - began
+            self._linger_for = min(max(LINGER, took / WRITING_SHARE - took), LONGEST_LINGER)
             faults.reach("record-written")
             if not holds(self.latest.team, written):
                 self._metrics.ledger_not_kept.inc()

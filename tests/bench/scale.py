@@ -152,12 +152,13 @@ def draw(title: str, points: Curve, path: Path) -> None:
         secondary_range=(0, max(point.memory_mb for point in points) * 1.2),
         width=640,
         height=360,
+        no_prefix=True,
         js=[],  # a picture, which loads nothing from elsewhere
         disable_xml_declaration=True,
     )
     chart.add("CPU, µs a delivery", [point.cpu_us for point in points])
     chart.add("most memory, MB", [point.memory_mb for point in points], secondary=True)
-    path.write_bytes(chart.render())
+    path.write_text(chart.render(is_unicode=True))
 
 
 CURVES: dict[str, tuple[str, Callable[[int], Awaitable[Point]], tuple[int, ...]]] = {

@@ -21,6 +21,8 @@ REQUESTS = {
     ("POST", "events"): 1,  # told
 }
 
+FINISHING = 1  # write to a status, by which a test's team finishes
+
 LARGEST_RATIO = 8.0
 """Of a service's CPU to that of a script that makes the same calls; twice what `make bench` shows."""
 
@@ -50,6 +52,27 @@ async def test_an_event_costs_five_requests_whatever_its_targets(
         asked = Counter((method, _resource(path)) for method, path in fake_cluster.server.requests)
     assert {what: number for what, number in asked.items() if what[1] != "version"} == REQUESTS
     assert len(hook.requests) == targets
+
+
+async def test_outcomes_that_trickle_in_share_writes_where_a_write_takes_long(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    async def one_after_the_other(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.05 * int(request.path.strip("/")))
+        return await ok(request)
+
+    async with (
+        Receiver(respond=one_after_the_other) as hook,
+        Service(fake_cluster.kubeconfig) as service,
+    ):
+        targets = [{"type": "webhook", "name": f"w{at}", "url": f"{hook.url}/{at}"} for at in range(20)]
+        namespace = await finished(fake_cluster.kube, *targets)
+        fake_cluster.server.latency = 0.2
+        assert (await service.deliver(namespace, "report")).body["phase"] == "Delivered"
+        fake_cluster.server.latency = 0.0
+        writes = [method for method, path in fake_cluster.server.requests if path.endswith("/status")]
+    claim, first, at_least_a_linger_later, last = 1, 1, 1, 1
+    assert len(writes) - FINISHING <= claim + first + at_least_a_linger_later + last
 
 
 async def test_connections_are_used_again(fake_cluster: Cluster[FakeCluster]) -> None:
