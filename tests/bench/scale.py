@@ -40,12 +40,12 @@ UPSTREAM_EVENTS = 200
 
 @dataclass(frozen=True)
 class Point:
-    """At one size: CPU in µs a delivery, most memory in MB, and the share of a core while idle."""
+    """At one size: CPU in µs a delivery, most memory in MB; of a watcher the share of a core while idle."""
 
     size: int
     cpu_us: float
     memory_mb: float
-    idle: float = 0.0
+    idle: float | None = None
 
 
 Curve = list[Point]
@@ -137,7 +137,7 @@ def show(title: str, points: Curve) -> None:
     for head in ("", "CPU µs/delivery", "peak MB", "idle, % of a core"):
         table.add_column(head, justify="right")
     for point in points:
-        idle = f"{point.idle * 100:.2f}" if point.idle else ""
+        idle = "" if point.idle is None else f"{point.idle * 100:.2f}"
         table.add_row(f"{point.size:,}", f"{point.cpu_us:.0f}", f"{point.memory_mb:.0f}", idle)
     Console(width=100).print(table)
 
@@ -152,6 +152,9 @@ def draw(title: str, points: Curve, path: Path) -> None:
         secondary_range=(0, max(point.memory_mb for point in points) * 1.2),
         width=640,
         height=360,
+        legend_at_bottom=True,
+        truncate_legend=-1,
+        value_formatter="{:,.0f}".format,
         no_prefix=True,
         js=[],  # a picture, which loads nothing from elsewhere
         disable_xml_declaration=True,
