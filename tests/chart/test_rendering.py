@@ -185,8 +185,33 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"service": {"port": 8081}}, "the same"),
         ({"podDisruptionBudget": {"maxUnavailable": "150%"}}, "maxUnavailable"),
         ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}, "lower the other"),
-        ({"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}, "requests.cpu"),
-        ({"extraEnv": [{"name": "DELIVERY_PORT", "value": "9"}]}, "extraEnv"),
+        (
+            {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}},
+            "resources.requests.cpu",
+        ),
+        (
+            {"autoscaling": {"enabled": True}, "watcher": {"resources": {"requests": {"cpu": None}}}},
+            "watcher.resources.requests.cpu",
+        ),
+        ({"settings": {"authCache": "60.5"}}, "lower it"),
+        ({"settings": {"readTimeout": "0.0"}}, "readTimeout"),
+        ({"settings": {"drainTimeout": 10**12}}, "drainTimeout"),
+        ({"settings": {"host": "dead"}}, "host"),
+        ({"settings": {"egressNoProxy": ["*"]}}, "egressNoProxy"),
+        ({"settings": {"egressNoProxy": ["a..b"]}}, "egressNoProxy"),
+        ({"settings": {"secretLabel": "a/b/c=-"}}, "secretLabel"),
+        ({"extraEnv": [{"name": "DELIVERY_PORT", "value": "9"}]}, "set it by settings, tls or service"),
+        ({"extraEnv": [{"name": "DELIVERY_AUTH", "value": "none"}]}, "set it by settings, tls or service"),
+        ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "leave one out"),
+        ({"networkPolicy": {"apiServerPorts": None}}, "apiServerPorts"),
+        ({"networkPolicy": {"publicPorts": None}}, "publicPorts"),
+        ({"service": {"port": None}}, "port"),
+        ({"image": {"repository": None}}, "repository"),
+        ({"callerClusterRole": {"name": None}}, "name"),
+        ({"callerClusterRole": {"name": "x\n  annotations: {a: b}"}}, "name"),
+        ({"podDisruptionBudget": {"maxUnavailable": None}}, "maxUnavailable"),
+        ({"autoscaling": {"enabled": True, "maxReplicas": None}}, "maxReplicas"),
+        ({"priorityClassName": "p\n      hostNetwork: true"}, "priorityClassName"),
         ({"extraVolumes": [{"name": "tls", "emptyDir": {}}]}, "extraVolumes"),
     ],
     ids=str,
@@ -202,7 +227,7 @@ def test_decimals_may_be_set_on_the_command_line(any_helm: Helm) -> None:
     assert (data["DELIVERY_RECORD_TIMEOUT"], data["DELIVERY_MAX_BODY"]) == ("0.25", "2097152")
 
 
-@pytest.mark.parametrize("release", ["a.b", "r" * 53, "agentteam-delivery", "x"])
+@pytest.mark.parametrize("release", ["a.b", "r" * 53, "b" * 50 + "--b", "agentteam-delivery", "x", "true"])
 def test_names_are_names_whatever_the_release_is_called(helm: Helm, release: str) -> None:
     rendering = Rendering(
         tuple(filter(None, yaml.safe_load_all(run(helm.path, "template", release, CHART, "-n", NAMESPACE))))
@@ -210,6 +235,35 @@ def test_names_are_names_whatever_the_release_is_called(helm: Helm, release: str
     service = rendering.one("Service")["metadata"]["name"]
     assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", service)
     assert len(rendering.one("Pod")["metadata"]["name"]) <= 63
+
+
+def test_a_release_that_begins_with_a_digit_is_told_what_to_do(helm: Helm) -> None:
+    with pytest.raises(Refused, match="set fullnameOverride"):
+        run(helm.path, "template", "1team", CHART, "-n", NAMESPACE)
+
+
+def test_an_empty_key_is_as_good_as_none(any_helm: Helm) -> None:
+    empty = dict.fromkeys(("commonLabels", "commonAnnotations", "podLabels", "podAnnotations"))
+    assert any_helm.render(empty).documents == any_helm.render().documents
+
+
+def test_ipv6_alone_is_spoken_inside_the_pod_too(helm: Helm) -> None:
+    plain = helm.render({"settings": {"host": "::"}})
+    assert environment(plain, "watcher")["DELIVERY_URL"] == "http://[::1]:8080"
+    covered = helm.render({"settings": {"host": "::"}, "tls": {"secretName": "delivery-tls"}})
+    assert [alias["ip"] for alias in covered.pods[0]["hostAliases"]] == ["::1"]
+
+
+def test_a_share_may_be_of_a_limit(helm: Helm) -> None:
+    limit = {"requests": {"cpu": None}, "limits": {"cpu": 1}}
+    assert helm.render({"autoscaling": {"enabled": True}, "resources": limit}).of("HorizontalPodAutoscaler")
+
+
+def test_a_spread_with_a_selector_of_its_own_keeps_it(helm: Helm) -> None:
+    own = {"matchLabels": {"foo": "bar"}}
+    spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": own}
+    [rendered] = helm.render({"topologySpreadConstraints": [spread]}).pods[0]["topologySpreadConstraints"]
+    assert rendered == spread
 
 
 def test_an_older_kubernetes_is_refused(any_helm: Helm) -> None:
@@ -221,7 +275,7 @@ def test_an_older_kubernetes_is_refused(any_helm: Helm) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "seconds"),
-    [({}, 35), ({"drainTimeout": 60}, 70), ({"drainTimeout": 30.5}, 41), ({"attemptTimeout": 20}, 45)],
+    [({}, 40), ({"drainTimeout": 60}, 75), ({"drainTimeout": 30.5}, 46), ({"attemptTimeout": 20}, 50)],
 )
 def test_the_grace_period_is_longer_than_the_drain(helm: Helm, settings: Document, seconds: int) -> None:
     rendering = helm.render({"settings": settings})
@@ -232,7 +286,9 @@ def test_the_grace_period_is_longer_than_the_drain(helm: Helm, settings: Documen
         attempt_timeout=settings.get("attemptTimeout", 10.0),
         drain_timeout=settings.get("drainTimeout"),
     )
-    assert grace >= math.ceil(service.drains) + 10
+    [main, _] = rendering.pods[0]["containers"]
+    [waited] = re.findall(r"sleep\((\d+)\)", main["lifecycle"]["preStop"]["exec"]["command"][-1])
+    assert grace >= math.ceil(service.drains) + 10 + int(waited)
 
 
 def peers(policy: Document, port: int) -> list[Any]:

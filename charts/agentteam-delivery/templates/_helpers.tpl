@@ -1,12 +1,12 @@
 {{- define "agentteam-delivery.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride | trunc 58 | trimSuffix "-" }}
 {{- end }}
 
 {{- /* Without dots, since a Service bears it, and cut to 52 characters, so that what is added to it still is a name. */}}
 {{- define "agentteam-delivery.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
-{{- default $full .Values.fullnameOverride | replace "." "-" | trunc 52 | trimSuffix "-" }}
+{{- default $full .Values.fullnameOverride | replace "." "-" | trunc 52 | trimAll "-" }}
 {{- end }}
 
 {{- /* Several installations may live in one cluster, so what belongs to no namespace bears one in its name. */}}
@@ -24,13 +24,13 @@
 
 {{- define "agentteam-delivery.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "agentteam-delivery.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- /* Labels and annotations of an object's metadata. Takes a list: the root, the object's own annotations. */}}
 {{- define "agentteam-delivery.metadata" -}}
 {{- $root := first . }}
-{{- $annotations := merge (dict) (last .) $root.Values.commonAnnotations -}}
+{{- $annotations := merge (dict) (default dict (last .)) (default dict $root.Values.commonAnnotations) -}}
 labels:
   {{- with $root.Values.commonLabels }}
   {{- toYaml . | nindent 2 }}
@@ -71,8 +71,18 @@ annotations:
 {{- with .Values.settings }}
 {{- $attempt := default 10 .attemptTimeout }}
 {{- $drain := default (addf $attempt (default 10 .apiTimeout) 5) .drainTimeout }}
-{{- add (ceil $drain | int) 10 }}
+{{- add (ceil $drain | int) 10 (include "agentteam-delivery.preStop" $ | int) }}
 {{- end }}
+{{- end }}
+
+{{- /* Seconds that an ending pod still takes callers: until every node knows that it ends. */}}
+{{- define "agentteam-delivery.preStop" -}}
+5
+{{- end }}
+
+{{- /* Where the watcher finds the service beside it. */}}
+{{- define "agentteam-delivery.loopback" -}}
+{{- ternary "::1" "127.0.0.1" (contains ":" (default "" .Values.settings.host)) }}
 {{- end }}
 
 {{- define "agentteam-delivery.host" -}}
@@ -85,9 +95,22 @@ annotations:
 
 {{- /* Fails where values that are well formed each for itself would leave a door open. */}}
 {{- define "agentteam-delivery.check" -}}
-{{- range $label, $_ := merge (dict) .Values.commonLabels .Values.podLabels }}
+{{- range $label, $_ := merge (dict) (default dict .Values.commonLabels) (default dict .Values.podLabels) }}
 {{- if regexMatch "^(app\\.kubernetes\\.io/(name|instance|version|managed-by)|helm\\.sh/chart)$" $label }}
 {{- fail (printf "%s is a label that the chart itself gives; take it out of commonLabels and podLabels" $label) }}
+{{- end }}
+{{- end }}
+{{- if not (regexMatch "^[a-z]" (include "agentteam-delivery.fullname" .)) }}
+{{- fail (printf "a Service's name begins with a letter, and %s does not; set fullnameOverride" (include "agentteam-delivery.fullname" .)) }}
+{{- end }}
+{{- $names := list }}
+{{- range .Values.extraEnv }}
+{{- if has .name $names }}
+{{- fail (printf "extraEnv names %s twice; leave one out" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- if and (hasPrefix "DELIVERY_" .name) (ne .name "DELIVERY_EGRESS_PROXY") }}
+{{- fail (printf "extraEnv sets %s, which the chart would not know of; set it by settings, tls or service instead" .name) }}
 {{- end }}
 {{- end }}
 {{- $settings := .Values.settings }}
@@ -99,6 +122,9 @@ annotations:
 {{- fail "callers may reach the port, and their tokens would cross the network in the clear; set tls.secretName, or settings.allowPlainHttp=true where something else encrypts" }}
 {{- end }}
 {{- /* What the processes would refuse to start with. */}}
+{{- if gt (float64 (default 30 $settings.authCache)) 45.0 }}
+{{- fail "settings.authCache is more than 45 seconds, so that a right that was taken away would count for too long; lower it" }}
+{{- end }}
 {{- $attempt := float64 (default 10 $settings.attemptTimeout) }}
 {{- $target := float64 (default 60 $settings.targetTimeout) }}
 {{- if gt $attempt $target }}
@@ -126,8 +152,20 @@ annotations:
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
 {{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas; raise the one or lower the other" }}
 {{- end }}
-{{- if and .Values.autoscaling.enabled .Values.autoscaling.targetCPUUtilizationPercentage (not (dig "requests" "cpu" "" (default dict .Values.resources))) }}
-{{- fail "autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu, which is not set; set it" }}
+{{- if .Values.autoscaling.enabled }}
+{{- $shares := dict "cpu" .Values.autoscaling.targetCPUUtilizationPercentage "memory" .Values.autoscaling.targetMemoryUtilizationPercentage }}
+{{- $containers := dict "resources" .Values.resources }}
+{{- if .Values.watcher.enabled }}
+{{- $_ := set $containers "watcher.resources" .Values.watcher.resources }}
+{{- end }}
+{{- range $kind, $share := $shares }}
+{{- range $where, $resources := $containers }}
+{{- $resources := default dict $resources }}
+{{- if and $share (not (dig "requests" $kind "" $resources)) (not (dig "limits" $kind "" $resources)) }}
+{{- fail (printf "autoscaling aims at a share of %s.requests.%s, which is not set; set it" $where $kind) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (not .Values.autoscaling.targetCPUUtilizationPercentage) (not .Values.autoscaling.targetMemoryUtilizationPercentage) }}
 {{- fail "autoscaling.enabled needs targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage to aim at" }}
