@@ -89,7 +89,7 @@ class Program:
             *self.arguments(), env=self.environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
         )
         self._reading = asyncio.create_task(self._read(self.process))
-        await until(lambda: self.port or self.ended, 20)
+        await until(lambda: self.port or self.ended, 60)
         assert self.port, "".join(self.raw)
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
