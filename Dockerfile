@@ -33,7 +33,8 @@ ENV PATH=/opt/venv/bin:$PATH
 # The first run proves that the image can start. It also leaves the bytecode of what it imports from the
 # standard library, which the base image comes without and a read-only root could never keep.
 RUN agentteam-delivery openapi > /dev/null \
-    && pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel
+    && pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel \
+    && rm -r /usr/local/lib/python3*/ensurepip
 
 # The Kubernetes client asks for a home as soon as it is imported, and fails where there is none.
 ENV DELIVERY_HOST=0.0.0.0 \

@@ -78,6 +78,12 @@ MATRIX: dict[str, Document] = {
         "settings": {"auth": "none", "allowAnyone": True, "namespaces": ["research"]}
     },
     "TLS by a public authority": {"tls": {"secretName": "delivery-tls", "caKey": ""}},
+    "TLS by an authority that a ConfigMap names": {
+        "tls": {"secretName": "delivery-tls", "caKey": ""},
+        "extraEnv": [{"name": "DELIVERY_CA_FILE", "value": "/authorities/ca.crt"}],
+        "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
+        "extraVolumeMounts": [{"name": "authorities", "mountPath": "/authorities", "readOnly": True}],
+    },
     "TLS, no watcher": {"tls": {"secretName": "delivery-tls"}, "watcher": {"enabled": False}},
     "the older group": {"settings": {"apiGroup": "claude.amcheste.io"}},
     "a long name": {"fullnameOverride": "a" * 52},

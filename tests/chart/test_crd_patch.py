@@ -4,7 +4,6 @@ import copy
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -124,14 +123,17 @@ async def test_an_enum_that_looks_otherwise_is_left_alone(
     assert await operators.spec() == before
 
 
-async def test_another_first_version_is_left_alone(operators: Patched) -> None:
+@pytest.mark.parametrize("file", [ADD, REMOVE], ids=["add", "remove"])
+@pytest.mark.parametrize("at", [0, 1], ids=["before", "behind"])
+async def test_a_second_version_is_left_alone(operators: Patched, at: int, file: Path) -> None:
     changed = copy.deepcopy(OPERATORS)
-    [version] = changed["spec"]["versions"]
-    newer: dict[str, Any] = {**copy.deepcopy(version), "name": "v1beta1", "storage": False}
-    changed["spec"]["versions"] = [newer, version]
+    versions: list[Document] = changed["spec"]["versions"]
+    versions.insert(at, {**copy.deepcopy(versions[0]), "name": "v1beta1", "storage": False})
     await put(operators.kube, changed)
+    before = await operators.spec()
     with pytest.raises(Refused):
-        operators.patch(ADD)
+        operators.patch(file)
+    assert await operators.spec() == before
 
 
 async def test_teams_are_refused_before_and_delivered_after(operators: Patched) -> None:
@@ -163,13 +165,23 @@ async def test_the_notes_of_an_installation_tell_of_a_crd_that_keeps_no_record(
     # The server that is built here is older than the chart allows, which matters nothing to what is told.
     chart = shutil.copytree(CHART, tmp_path / "chart")
     (chart / "Chart.yaml").write_text((chart / "Chart.yaml").read_text().replace(">=1.27", ">=1.20"))
-    sets = ("--set", f"settings.apiGroup={GROUP}", "--set", "podDisruptionBudget.enabled=false")
 
-    def notes() -> str:
+    def notes(group: str = GROUP) -> str:
         config = ("--kubeconfig", operators.kube.kubeconfig)
+        sets = ("--set", f"settings.apiGroup={group}", "--set", "podDisruptionBudget.enabled=false")
         said = run(helm.path, "install", "x", chart, *config, *sets, "--dry-run=server", "--skip-crds")
         return said.partition("NOTES:\n")[2]
 
+    assert "this cluster has no CRD agentteams.teams.example.com" in notes("teams.example.com")
+    assert "does not know status.delivery" in notes()
     assert f"kubectl patch crd {NAME}" in notes()
     operators.patch(ADD)
-    assert "kubectl patch" not in notes()
+    assert "NOTHING WILL BE" not in notes()
+
+    keeps_all = copy.deepcopy(OPERATORS)
+    schema(keeps_all["spec"])["status"]["x-kubernetes-preserve-unknown-fields"] = True
+    await put(operators.kube, keeps_all)
+    assert "refuses onComplete: deliver" in notes()
+    del schema(keeps_all["spec"])["spec"]["properties"]["lifecycle"]["properties"]["onComplete"]["enum"]
+    await put(operators.kube, keeps_all)
+    assert "NOTHING WILL BE" not in notes()

@@ -140,7 +140,7 @@ def test_the_processes_take_the_settings_they_are_given(
     [
         ({"replicaCount": "two"}, "replicaCount"),
         ({"replicas": 2}, "replicas"),
-        ({"image": {"digest": "latest"}}, "digest"),
+        ({"image": {"digest": "latest"}}, "64 hexadecimal digits"),
         ({"image": {"pullPolicy": "Sometimes"}}, "Always"),
         ({"settings": {"maxInflight": 3}}, "maxInflight"),
         ({"settings": {"logLevel": "loud"}}, "WARNING"),
@@ -148,13 +148,13 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"settings": {"authCache": 60}}, "authCache"),
         ({"settings": {"phases": ["Running"]}}, "BudgetExceeded"),
         ({"settings": {"egressAllow": "10.0.0.0/8"}}, "egressAllow"),
-        ({"settings": {"egressAllow": ["10.0.0.0"]}}, "egressAllow"),
+        ({"settings": {"egressAllow": ["10.0.0.0"]}}, "the length of its prefix"),
         ({"settings": {"egressProxy": "http://user:password@proxy:3128"}}, "egressProxy"),
         ({"settings": {"namespaces": ["Research"]}}, "namespaces"),
         ({"networkPolicy": {"callers": [{}]}}, "callers"),
         ({"networkPolicy": {"callers": [{"podselector": {}}]}}, "podselector"),
         ({"service": {"port": 70000}}, "port"),
-        ({"podDisruptionBudget": {"maxUnavailable": "half"}}, "maxUnavailable"),
+        ({"podDisruptionBudget": {"maxUnavailable": "half"}}, "a share from 1% to 100%"),
         ({"settings": {"auth": "none"}}, "set settings.allowAnyone=true"),
         ({"networkPolicy": {"callers": [{"podSelector": {}}]}}, "set tls.secretName"),
         ({"networkPolicy": {"extraIngress": [{}]}}, "set tls.secretName"),
@@ -164,7 +164,7 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"tls": None}, "tls"),
         ({"settings": {"apiGroup": None}}, "apiGroup"),
         ({"settings": {"auth": None}}, "auth"),
-        ({"settings": {"recordTimeout": "soon"}}, "recordTimeout"),
+        ({"settings": {"recordTimeout": "soon"}}, "write seconds"),
         ({"settings": {"attemptTimeout": 90}}, "lower the one"),
         ({"settings": {"backoffInitial": 60}}, "lower the one"),
         ({"settings": {"drainTimeout": 5}}, "raise it"),
@@ -182,7 +182,13 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"settings": {"egressAllow": ["fd00::/129"]}}, "egressAllow"),
         ({"settings": {"egressAllow": ["10.0.0.1/8"]}}, "the address with /32"),
         ({"settings": {"egressDeny": ["10.1.0.1/16"]}}, "the address with /32"),
+        ({"settings": {"egressAllow": ["10.64.0.0/9"]}}, "the address with /32"),
+        ({"settings": {"egressAllow": ["999.0.0.0/8"]}}, "more than 255"),
+        ({"settings": {"egressAllow": ["010.0.0.0/8"]}}, "such as 10.0.0.0/8"),
+        ({"networkPolicy": {"apiServerCidrs": ["192.0.2.1/31"]}}, "apiServerCidrs"),
+        ({"settings": {"egressProxy": "http://proxy:3128"}}, "networkPolicy.extraEgress"),
         ({"service": {"port": 8081}}, "the same"),
+        ({"podDisruptionBudget": {"maxUnavailable": "1"}}, "1 without quotes"),
         ({"podDisruptionBudget": {"maxUnavailable": "150%"}}, "maxUnavailable"),
         ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}, "lower the other"),
         (
@@ -194,7 +200,7 @@ def test_the_processes_take_the_settings_they_are_given(
             "watcher.resources.requests.cpu",
         ),
         ({"settings": {"authCache": "60.5"}}, "lower it"),
-        ({"settings": {"readTimeout": "0.0"}}, "readTimeout"),
+        ({"settings": {"readTimeout": "0.0"}}, "more than 0 seconds"),
         ({"settings": {"drainTimeout": 10**12}}, "drainTimeout"),
         ({"settings": {"host": "dead"}}, "host"),
         ({"settings": {"egressNoProxy": ["*"]}}, "egressNoProxy"),
@@ -202,6 +208,7 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"settings": {"secretLabel": "a/b/c=-"}}, "secretLabel"),
         ({"extraEnv": [{"name": "DELIVERY_PORT", "value": "9"}]}, "set it by settings, tls or service"),
         ({"extraEnv": [{"name": "DELIVERY_AUTH", "value": "none"}]}, "set it by settings, tls or service"),
+        ({"extraEnv": [{"name": "DELIVERY_CA_FILE", "value": "/x"}]}, "set it by settings, tls or service"),
         ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "leave one out"),
         ({"networkPolicy": {"apiServerPorts": None}}, "apiServerPorts"),
         ({"networkPolicy": {"publicPorts": None}}, "publicPorts"),
@@ -417,10 +424,20 @@ def test_the_notes_name_commands_that_fit(helm: Helm) -> None:
     for line in (
         f"kubectl rollout status deployment/{RELEASE}-agentteam-delivery -n {NAMESPACE}",
         f"helm test {RELEASE} -n {NAMESPACE}",
-        "kubectl get agentteams.kagents.dev -A",
+        "kubectl get agentteams.kagents.dev -A -o custom-columns=",
         "image.repository is not set",
     ):
         assert line in said.partition("NOTES:\n")[2]
+
+
+def test_the_notes_say_who_hands_teams_in_and_where_they_are(helm: Helm) -> None:
+    values = ("--set", "watcher.enabled=false", "--set", "settings.namespaces={research,sales}")
+    said = run(helm.path, "install", RELEASE, CHART, "-n", NAMESPACE, "--dry-run=client", *values)
+    notes = said.partition("NOTES:\n")[2]
+    assert "a controller of yours hands it in" in notes
+    assert "agentteams.kagents.dev -n research" in notes
+    assert "agentteams.kagents.dev -n sales" in notes
+    assert " -A" not in notes
 
 
 def test_the_rights_are_those_that_the_documentation_lists(helm: Helm) -> None:

@@ -9,9 +9,9 @@
 {{- default $full .Values.fullnameOverride | replace "." "-" | trunc 52 | trimAll "-" }}
 {{- end }}
 
-{{- /* Several installations may live in one cluster, so what belongs to no namespace bears one in its name. */}}
+{{- /* Several installations may live in one cluster, so what belongs to no namespace bears one in its name, behind a colon: neither has one. */}}
 {{- define "agentteam-delivery.clusterName" -}}
-{{- printf "%s-%s" (include "agentteam-delivery.fullname" .) .Release.Namespace }}
+{{- printf "%s:%s" (include "agentteam-delivery.fullname" .) .Release.Namespace }}
 {{- end }}
 
 {{- define "agentteam-delivery.serviceAccountName" -}}
@@ -23,7 +23,7 @@
 {{- end }}
 
 {{- define "agentteam-delivery.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "agentteam-delivery.name" . }}
+app.kubernetes.io/name: {{ include "agentteam-delivery.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
@@ -93,6 +93,34 @@ annotations:
 {{- ternary "https" "http" (not (empty .Values.tls.secretName)) }}
 {{- end }}
 
+{{- /* Fails where a CIDR is none. Takes a list: where it stands, the CIDR. What is amiss in IPv6 the processes say. */}}
+{{- define "agentteam-delivery.checkCidr" -}}
+{{- $where := first . }}
+{{- $cidr := last . }}
+{{- $four := "(0|[1-9][0-9]{0,2})([.](0|[1-9][0-9]{0,2})){3}/([0-9]|[12][0-9]|3[0-2])" }}
+{{- $six := "[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/([0-9]|[1-9][0-9]|1[01][0-9]|12[0-8])" }}
+{{- if not (regexMatch (printf "^(%s|%s)$" $four $six) $cidr) }}
+{{- fail (printf "%s has %q, which is no network; write an address and the length of its prefix, such as 10.0.0.0/8 or fd00::/8" $where $cidr) }}
+{{- end }}
+{{- if not (contains ":" $cidr) }}
+{{- $parts := splitList "/" $cidr }}
+{{- $number := 0 }}
+{{- range splitList "." (first $parts) }}
+{{- if gt (int .) 255 }}
+{{- fail (printf "%s has %q, and no part of an address is more than 255; correct it" $where $cidr) }}
+{{- end }}
+{{- $number = add (mul $number 256) (int .) }}
+{{- end }}
+{{- $size := 1 }}
+{{- range until (sub 32 (last $parts | int) | int) }}
+{{- $size = mul $size 2 }}
+{{- end }}
+{{- if mod $number $size }}
+{{- fail (printf "%s has %q, which names an address inside its network; write the network itself, or the address with /32" $where $cidr) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* Fails where values that are well formed each for itself would leave a door open. */}}
 {{- define "agentteam-delivery.check" -}}
 {{- range $label, $_ := merge (dict) (default dict .Values.commonLabels) (default dict .Values.podLabels) }}
@@ -109,7 +137,11 @@ annotations:
 {{- fail (printf "extraEnv names %s twice; leave one out" .name) }}
 {{- end }}
 {{- $names = append $names .name }}
-{{- if and (hasPrefix "DELIVERY_" .name) (ne .name "DELIVERY_EGRESS_PROXY") }}
+{{- $ours := list "DELIVERY_EGRESS_PROXY" }}
+{{- if and $.Values.tls.secretName (not $.Values.tls.caKey) }}
+{{- $ours = append $ours "DELIVERY_CA_FILE" }}
+{{- end }}
+{{- if and (hasPrefix "DELIVERY_" .name) (not (has .name $ours)) }}
 {{- fail (printf "extraEnv sets %s, which the chart would not know of; set it by settings, tls or service instead" .name) }}
 {{- end }}
 {{- end }}
@@ -122,6 +154,15 @@ annotations:
 {{- fail "callers may reach the port, and their tokens would cross the network in the clear; set tls.secretName, or settings.allowPlainHttp=true where something else encrypts" }}
 {{- end }}
 {{- /* What the processes would refuse to start with. */}}
+{{- range $name := list "apiTimeout" "authCache" "readTimeout" "attemptTimeout" "targetTimeout" "backoffInitial" "recordTimeout" "waitLimit" "drainTimeout" "resync" "maxAge" }}
+{{- $value := dig $name nil $settings }}
+{{- if and (kindIs "string" $value) (not (regexMatch "^([0-9]+([.][0-9]*)?|[.][0-9]+)$" $value)) }}
+{{- fail (printf "settings.%s is %q, which is no number; write seconds, such as 30 or 0.5" $name $value) }}
+{{- end }}
+{{- if and (not (kindIs "invalid" $value)) (le (float64 $value) 0.0) }}
+{{- fail (printf "settings.%s is %v; it must be more than 0 seconds" $name $value) }}
+{{- end }}
+{{- end }}
 {{- if gt (float64 (default 30 $settings.authCache)) 45.0 }}
 {{- fail "settings.authCache is more than 45 seconds, so that a right that was taken away would count for too long; lower it" }}
 {{- end }}
@@ -139,12 +180,21 @@ annotations:
 {{- if lt (float64 (default 4000 $settings.maxTargetsInFlight)) (mulf 2 (default 1000 $settings.maxTargets)) }}
 {{- fail "settings.maxTargetsInFlight is less than twice settings.maxTargets, so that a team of many targets would never be begun; raise the one or lower the other" }}
 {{- end }}
-{{- range concat (default list $settings.egressAllow) (default list $settings.egressDeny) }}
-{{- if regexMatch "^([0-9.]+/(8|16|24)|0[.].*/0)$" . }}
-{{- if not (regexMatch "^([0-9]+[.]0[.]0[.]0/8|[0-9]+[.][0-9]+[.]0[.]0/16|[0-9.]+[.]0/24|0[.]0[.]0[.]0/0)$" .) }}
-{{- fail (printf "%s names an address inside its network; write the network itself, or the address with /32" .) }}
+{{- if and $settings.egressProxy .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) (not $settings.egressAllow) }}
+{{- fail "settings.egressProxy is set, and the NetworkPolicy opens no way to it; add one to networkPolicy.extraEgress" }}
+{{- end }}
+{{- $cidrs := dict "settings.egressAllow" $settings.egressAllow "settings.egressDeny" $settings.egressDeny "networkPolicy.apiServerCidrs" .Values.networkPolicy.apiServerCidrs }}
+{{- range $where, $listed := $cidrs }}
+{{- range $listed }}
+{{- include "agentteam-delivery.checkCidr" (list $where .) }}
 {{- end }}
 {{- end }}
+{{- if not (regexMatch "^(|sha256:[0-9a-f]{64})$" (default "" .Values.image.digest)) }}
+{{- fail (printf "image.digest is %q; write sha256: and 64 hexadecimal digits, as the registry names it" .Values.image.digest) }}
+{{- end }}
+{{- $away := .Values.podDisruptionBudget.maxUnavailable }}
+{{- if and (kindIs "string" $away) (not (regexMatch "^([1-9][0-9]?|100)%$" $away)) }}
+{{- fail (printf "podDisruptionBudget.maxUnavailable is the text %q; write a number, such as 1 without quotes, or a share from 1%% to 100%%" $away) }}
 {{- end }}
 {{- if and .Values.watcher.enabled (eq (int .Values.service.port) (int .Values.service.watchPort)) }}
 {{- fail "service.port and service.watchPort are the same; a Service needs two" }}
