@@ -12,9 +12,9 @@ import yaml
 
 from app import logs, server
 from app.cluster import open_cluster
-from app.connection import connect
 from app.errors import SettingsError
 from app.main import create_app
+from app.metrics import Metrics
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings
 
 GARBAGE_THRESHOLD = 20_000  # objects made and not freed between two looks for cycles; by default 700
@@ -75,8 +75,9 @@ async def _serve(settings: ServiceSettings) -> None:
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
-    async with open_cluster(settings) as cluster:
-        app = create_app(settings, cluster=cluster)
+    metrics = Metrics()
+    async with open_cluster(settings, metrics.count_api_request) as cluster:
+        app = create_app(settings, cluster=cluster, metrics=metrics)
 
         async def drain() -> None:
             await app.state.service.dispatcher.drain()
@@ -84,7 +85,7 @@ async def _serve(settings: ServiceSettings) -> None:
         def abandon() -> None:
             app.state.service.dispatcher.abandon()
 
-        if not await server.run(app, settings, drain=drain, abandon=abandon):
+        if not await server.run(app, settings, drain=drain, abandon=abandon, metrics=metrics):
             raise typer.Exit(1)
 
 
@@ -92,8 +93,7 @@ async def _watch(settings: WatcherSettings) -> None:
     from app.watcher import watch as run  # noqa: PLC0415  # the service does not carry the watcher's weight
 
     asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
-    async with connect() as connection:
-        await run(settings, connection)
+    await run(settings)
 
 
 def _configure_logs(settings: CommonSettings) -> None:

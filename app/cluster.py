@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.announcements import Announcement
-from app.connection import Answer, Connection, connect, path_of
+from app.connection import Answer, Connection, Count, connect, path_of
 from app.errors import AccessDenied, ApiUnavailable, ClusterError, Conflict, ObjectNotFound, Rejected
 from app.settings import ServiceSettings
 from app.targets import shortened
@@ -244,13 +244,13 @@ class Cluster:
 
 
 @asynccontextmanager
-async def open_cluster(settings: ServiceSettings) -> AsyncIterator[Cluster]:
-    """Yield the door to the cluster that the environment names.
+async def open_cluster(settings: ServiceSettings, count: Count) -> AsyncIterator[Cluster]:
+    """Yield the door to the cluster that the environment names; `count` is told of each request.
 
     Raises:
         SettingsError: it names none.
     """
-    async with connect() as connection:
+    async with connect(count) as connection:
         yield Cluster(connection, group=settings.api_group, timeout=settings.api_timeout)
 
 

@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import urllib.request
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -29,6 +29,10 @@ from app.kubernetes import (
 
 READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd holds objects of 1.5 MiB
 CONNECT_TIMEOUT = 5  # seconds, for a watch; a request's own time includes connecting
+
+
+Count = Callable[[str, int | None], None]
+"""Takes a request's method, or `WATCH`, and the status of its answer, if there was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,10 @@ class Stream:
 class Connection:
     """A pool of connections, with a token in each request and trust that is read again when it fails."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, count: Count = lambda *_: None) -> None:
         """Raises OSError: the authority's certificate cannot be read."""
         self._configuration = configuration
+        self._count = count
         self._proxy = configuration.proxy or _proxy(str(configuration.host))
         self._pool = self._make_pool()
         self._distrusted: aiohttp.ClientSession | None = None
@@ -76,9 +81,15 @@ class Connection:
         Raises:
             ApiUnavailable: no answer, or none within so many seconds.
         """
-        with _translated():
-            async with asyncio.timeout(seconds), await self._request(method, path, body) as response:
-                return Answer(response.status, response.headers, await response.read())
+        status: int | None = None
+        try:
+            with _translated():
+                async with asyncio.timeout(seconds), await self._request(method, path, body) as response:
+                    text = await response.read()
+            status = response.status
+            return Answer(status, response.headers, text)
+        finally:
+            self._count(method, status)
 
     @asynccontextmanager
     async def follow(self, path: str, *, silence: float) -> AsyncIterator[Stream]:
@@ -88,8 +99,13 @@ class Connection:
             ApiUnavailable: no answer, or it broke.
         """
         limits = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT, sock_read=silence)
-        with _translated():
-            response = await self._request("GET", path, limits=limits)
+        status: int | None = None
+        try:
+            with _translated():
+                response = await self._request("GET", path, limits=limits)
+            status = response.status
+        finally:
+            self._count("WATCH", status)
         try:
             yield Stream(response.status, response.headers, _lines(response))
         finally:
@@ -146,8 +162,10 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect() -> AsyncIterator[Connection]:
+async def connect(count: Count) -> AsyncIterator[Connection]:
     """Yield a connection: in-cluster, else to what `KUBECONFIG` names.
+
+    `count` is told of each request.
 
     Raises:
         SettingsError: neither is there.
@@ -160,7 +178,7 @@ async def connect() -> AsyncIterator[Connection]:
             # Named here, since the library reads the variable once, when it is imported.
             path = os.environ.get("KUBECONFIG")
             await load_kube_config(config_file=path, client_configuration=configuration)
-        connection = Connection(configuration)
+        connection = Connection(configuration, count)
     except Exception as error:  # noqa: BLE001  # a file that is no kubeconfig raises whatever its content leads to
         raise SettingsError(
             "no Kubernetes API is configured: run inside a cluster, or set KUBECONFIG to a readable file"

@@ -37,7 +37,7 @@ from app.errors import (
 from app.events import TERMINAL_PHASES, CompletionEvent
 from app.fanout import Fanout
 from app.ledger import Plan, Terms, holds, outgrows, plan
-from app.metrics import Metrics
+from app.metrics import UNKNOWN, Metrics
 from app.receipts import Receipt, Report, overall_phase
 from app.recorder import Recorder
 from app.resolver import SecretResolver
@@ -45,6 +45,7 @@ from app.retry import Pace, RetryPolicy, full_jitter
 from app.settings import ServiceSettings
 from app.targets import TYPES, shortened
 from app.teams import AgentTeam, settled
+from app.times import steady
 
 log = structlog.get_logger(__name__)
 
@@ -196,6 +197,7 @@ class Dispatcher:
         self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack
     ) -> None:
         """Accept the event, answer with the dispatch or with why there is none, and send; leave the room."""
+        arrived = steady()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # always, inside a coroutine that runs
         with room, self._metrics.in_flight.track_inprogress():
@@ -215,6 +217,7 @@ class Dispatcher:
             await self._send(accepted, event, recorder)
             faults.reach("settled")
         if accepted.plan.changes:
+            self._metrics.event_seconds.observe(steady() - arrived)
             self._start(self._publish(recorder.latest.team, event))
 
     async def _accept(self, event: CompletionEvent, room: ExitStack) -> Accepted:
@@ -265,6 +268,7 @@ class Dispatcher:
             except (Conflict, ApiUnavailable, ObjectNotFound) as lost:
                 # After no answer the claim may be on record: the next plan finds it there, and uses it.
                 error = lost
+                self._metrics.claim_retries.inc()
                 await asyncio.sleep(full_jitter(CLAIM_BACKOFF.backoff(tries)))
                 continue
             except Rejected as refused:
@@ -413,7 +417,7 @@ class Dispatcher:
             log.warning("event_not_published", team=team.name, namespace=team.namespace, why=str(error))
 
     def _count(self, receipt: Receipt) -> None:
-        kind = receipt.type if receipt.type in TYPES else "unknown"
+        kind = receipt.type if receipt.type in TYPES else UNKNOWN
         self._metrics.deliveries.labels(kind, receipt.reason).inc()
 
 

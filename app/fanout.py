@@ -59,7 +59,9 @@ class Fanout:
         started = self.pace.clock()
         delivery = Delivery(self, claim.target, claim.receipt)
         try:
-            tried = await retrying(delivery.attempt, self.policy, self.pace, ends=self.ends)
+            tried = await retrying(
+                delivery.attempt, self.policy, self.pace, ends=self.ends, failed=delivery.note_failure
+            )
         except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
             # The text of an unknown exception may hold a secret; its type and place do not.
             log.error("target_crashed", target=claim.target.name, error=_place(error))  # noqa: TRY400
@@ -92,6 +94,7 @@ class Delivery:
         self._target = target
         self._receipt = receipt
         self._address = target.address
+        self._failures = 0  # all but the last attempt are failures, so this is its number too
 
     async def attempt(self, seconds: float) -> Verdict:
         """Make one attempt: read the Secret where it is not known yet, send, and judge the answer."""
@@ -121,6 +124,23 @@ class Delivery:
                 return verdict
         except TimeoutError:
             return late
+
+    def note_failure(self, verdict: Verdict) -> None:
+        """Count an attempt that did not deliver, and say so in the log's small print."""
+        team, target = self._fanout.team, self._target
+        self._failures += 1
+        self._fanout.metrics.attempt_failures.labels(target.type, verdict.reason).inc()
+        log.debug(
+            "attempt_failed",
+            team=team.name,
+            namespace=team.namespace,
+            target=target.name,
+            type=target.type,
+            reason=verdict.reason,
+            attempt=self._failures,
+            http_status=verdict.http_status,
+            id=self._receipt.id,
+        )
 
     async def _composed(self) -> Envelope:
         """Return what is sent; of many targets, one a turn of the loop, so that others get theirs."""

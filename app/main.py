@@ -25,6 +25,7 @@ def create_app(
     *,
     cluster: Cluster | None = None,
     senders: Mapping[str, Sender] | None = None,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application; what is not passed in is made from the settings.
 
@@ -32,17 +33,18 @@ def create_app(
         SettingsError: the settings cannot be used.
     """
     settings = settings or ServiceSettings.load()
+    shown = metrics or Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            metrics = Metrics()
             http = await stack.enter_async_context(HttpClient(settings))
-            door = await stack.enter_async_context(open_cluster(settings)) if cluster is None else cluster
+            opened = open_cluster(settings, shown.count_api_request)
+            door = await stack.enter_async_context(opened) if cluster is None else cluster
             outlets = senders if senders is not None else build_senders(settings, http)
-            dispatcher = Dispatcher(settings, door, outlets, metrics)
+            dispatcher = Dispatcher(settings, door, outlets, shown)
             authorizer = build_authorizer(settings, door)
-            app.state.service = api.Service(settings, door, dispatcher, authorizer, metrics)
+            app.state.service = api.Service(settings, door, dispatcher, authorizer, shown)
             if settings.auth == "none":
                 log.warning(
                     "callers_not_authenticated",

@@ -1,43 +1,63 @@
-"""What the service counts. No label holds a team, a namespace, a URL or a host: their number is unbounded."""
+"""What the service counts."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Callable
+
+from prometheus_client import Gauge, Histogram
+
+from app.instruments import PREFIX, Instruments
+from app.reasons import Reason
+from app.targets import TYPES
 
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
+UNKNOWN = "unknown"
+"""The type of a target that is none of those known: what a team writes is no label."""
+
+UNRECORDED = ("claim-lost", "drain", "not-kept", "rejected", "team-gone", "timeout")
 
 
-class Metrics:
-    """The service's own registry, so that two apps in one process do not share counts."""
+class Metrics(Instruments):
+    """The service's metrics."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        prefix = "agentteam_delivery"
-        self.deliveries = Counter(
-            f"{prefix}_deliveries", "Targets settled.", ["type", "reason"], registry=registry
+        super().__init__()
+        kinds, reasons = (*TYPES, UNKNOWN), tuple(Reason)
+        failures = [reason for reason in reasons if reason is not Reason.DELIVERED]
+        self.deliveries = self.counter(
+            "deliveries", "Targets settled, by their outcome's reason.", type=kinds, reason=reasons
         )
-        self.attempts = Counter(
-            f"{prefix}_attempts", "Attempts that reached for the network.", ["type"], registry=registry
+        self.attempts = self.counter("attempts", "Attempts that reached for the network.", type=kinds)
+        self.attempt_failures = self.counter(
+            "attempt_failures",
+            "Attempts that failed, whether tried again or not: at the receiver, its Secret, its address.",
+            type=kinds,
+            reason=failures,
         )
         self.target_seconds = Histogram(
-            f"{prefix}_target_seconds",
+            f"{PREFIX}_target_seconds",
             "From claim to outcome of one target.",
             ["type"],
             buckets=BUCKETS,
-            registry=registry,
+            registry=self.registry,
         )
-        self.in_flight = Gauge(f"{prefix}_in_flight", "Events in flight.", registry=registry)
-        self.unrecorded = Counter(
-            f"{prefix}_unrecorded", "Outcomes that could not be written.", ["cause"], registry=registry
+        self.event_seconds = Histogram(
+            f"{PREFIX}_event_seconds",
+            "From an event's arrival until all its targets are settled and on record.",
+            buckets=BUCKETS,
+            registry=self.registry,
         )
-        self.record_retries = Counter(
-            f"{prefix}_record_retries", "Record writes that were tried again.", registry=registry
+        self.in_flight = Gauge(f"{PREFIX}_in_flight", "Events in flight.", registry=self.registry)
+        self.claim_retries = self.counter(
+            "claim_retries", "Claims written again: lost to another writer, or not answered."
         )
-        self.takeovers = Counter(
-            f"{prefix}_takeovers", "Claims taken over from a holder that is gone.", registry=registry
-        )
-        self.ledger_not_kept = Counter(
-            f"{prefix}_ledger_not_kept", "Events refused: the CRD drops the record.", registry=registry
-        )
+        self.takeovers = self.counter("takeovers", "Claims taken over from a holder that is gone.")
+        self.record_retries = self.counter("record_retries", "Record writes that were tried again.")
+        self.unrecorded = self.counter("unrecorded", "Outcomes that could not be written.", cause=UNRECORDED)
+        self.ledger_not_kept = self.counter("ledger_not_kept", "Events refused: the CRD drops the record.")
 
-    def render(self) -> bytes:
-        """Return the Prometheus text format."""
-        return generate_latest(self.registry)
+    def show_certificate(self, not_after: Callable[[], float]) -> None:
+        """Show until when the port's certificate is good, asked at every scrape."""
+        Gauge(
+            f"{PREFIX}_certificate_expiry_timestamp_seconds",
+            "When the certificate of the service's port ends.",
+            registry=self.registry,
+        ).set_function(not_after)

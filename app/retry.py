@@ -59,12 +59,15 @@ class Tried:
     settled: bool = True
 
 
-async def retrying(attempt: Attempt, policy: RetryPolicy, pace: Pace, *, ends: float) -> Tried:
+async def retrying(
+    attempt: Attempt, policy: RetryPolicy, pace: Pace, *, ends: float, failed: Callable[[Verdict], None]
+) -> Tried:
     """Attempt until the verdict is final, the attempts are used up or the time is.
 
-    `ends` is the time on the pace's clock after which nothing may be under way, budget or not. The verdict
-    is that of the last attempt that had its full time: running out of time does not hide what was wrong.
-    Where the claim has ended before anything final was said, the target is left to the next holder.
+    `failed` is told of each attempt that did not deliver. `ends` is the time on the pace's clock after which
+    nothing may be under way, budget or not. The verdict is that of the last attempt that had its full time:
+    running out of time does not hide what was wrong. Where the claim has ended before anything final was
+    said, the target is left to the next holder.
     """
     claim_ends, ends = ends, min(ends, pace.clock() + policy.target_timeout)
     verdict = Verdict(Reason.INTERRUPTED, "the claim ended before the first attempt", attempted=False)
@@ -73,6 +76,8 @@ async def retrying(attempt: Attempt, policy: RetryPolicy, pace: Pace, *, ends: f
         latest = await _judged(attempt, min(policy.attempt_timeout, left))
         attempts += latest.attempted
         tries += 1
+        if not latest.delivered:
+            failed(latest)
         cut_short = left < policy.attempt_timeout and latest.reason is Reason.TIMEOUT
         verdict = verdict if cut_short and tries > 1 else latest
         if not verdict.retryable:

@@ -66,7 +66,7 @@ async def door(fake_cluster: Fake, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     await fake_cluster.kube.team("research", "report", SPEC)
     await fake_cluster.kube.secret("research", "keys", {"slack-webhook-url": CANARY, "empty": ""})
     name_kubeconfig(monkeypatch, fake_cluster.kubeconfig)
-    async with open_cluster(ServiceSettings.load(api_timeout=5.0)) as cluster:
+    async with open_cluster(ServiceSettings.load(api_timeout=5.0), lambda *_: None) as cluster:
         yield cluster
 
 
@@ -464,7 +464,7 @@ async def test_an_environment_that_names_no_cluster_is_told_so(
         path.write_text(content)
     name_kubeconfig(monkeypatch, path)
     with pytest.raises(SettingsError, match="set KUBECONFIG to a readable file"):
-        async with connect():
+        async with connect(lambda *_: None):
             pass
 
 
@@ -472,7 +472,7 @@ async def test_inside_a_cluster_its_token_is_needed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
     with pytest.raises(SettingsError, match="no Kubernetes API is configured"):
-        async with connect():
+        async with connect(lambda *_: None):
             pass
 
 

@@ -40,6 +40,7 @@ class World:
     begun: list[float] = field(default_factory=list)  # when each attempt began, from the start on
     limits: list[float] = field(default_factory=list)  # what each was given
     slept: list[float] = field(default_factory=list)
+    failures: list[Verdict] = field(default_factory=list)  # as they were told of
 
     def __post_init__(self) -> None:
         self.now = self.start
@@ -64,7 +65,9 @@ class World:
 
     async def run(self, *, ends: float = FAR, **policy: Any) -> Tried:
         pace = Pace(self.sleep, lambda: self.now, self.jitter)
-        return await retrying(self.attempt, RetryPolicy(**policy), pace, ends=ends)
+        return await retrying(
+            self.attempt, RetryPolicy(**policy), pace, ends=ends, failed=self.failures.append
+        )
 
     @property
     def elapsed(self) -> float:
@@ -314,4 +317,5 @@ async def test_an_unknown_error_is_not_taken_for_a_verdict() -> None:
 
     world = World([DELIVERED])
     with pytest.raises(ZeroDivisionError):
-        await retrying(crash, RetryPolicy(), Pace(world.sleep, lambda: world.now), ends=FAR)
+        pace = Pace(world.sleep, lambda: world.now)
+        await retrying(crash, RetryPolicy(), pace, ends=FAR, failed=world.failures.append)

@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.errors import SettingsError
+from app.metrics import Metrics
 from app.server.door import Door
 from app.server.protocol import LINGERING, Limits, Protocol
 from app.server.tls import Certificate
@@ -29,6 +30,7 @@ async def run(
     *,
     drain: Callable[[], Awaitable[None]],
     abandon: Callable[[], None],
+    metrics: Metrics,
 ) -> bool:
     """Serve until told to stop; then go on serving while the application drains, and only then close.
 
@@ -41,6 +43,8 @@ async def run(
         SettingsError: the certificate or the port cannot be used.
     """
     certificate = Certificate.of(settings)
+    if certificate:
+        metrics.show_certificate(lambda: certificate.not_after)
     _raise_file_limit()
     listener = _listen(settings)
     server = Server(app, settings, listener, certificate)

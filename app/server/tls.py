@@ -89,6 +89,9 @@ class Certificate:
             raise SettingsError(
                 "the files of DELIVERY_TLS_CERT_FILE and DELIVERY_TLS_KEY_FILE change"
             ) from None
+        # What Python's own tests read certificates with: no other way lies open without one more library.
+        decoded = ssl._ssl._test_decode_cert(str(self._cert_file))  # type: ignore[attr-defined]  # noqa: SLF001
+        self.not_after = float(ssl.cert_time_to_seconds(decoded["notAfter"]))  # seconds since 1970
         return context
 
     def _blame(self, error: ssl.SSLError, cert: bytes, key: bytes) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
-from prometheus_client import CollectorRegistry
 
-from app.connection import Connection
+from app.connection import Connection, connect
 from app.settings import WatcherSettings
 from app.watcher.agenda import Agenda
 from app.watcher.clock import ServerClock
@@ -26,14 +25,24 @@ log = structlog.get_logger(__name__)
 _PACE = Pace()
 
 
-async def watch(settings: WatcherSettings, connection: Connection) -> None:
-    """Watch until SIGTERM or SIGINT, then let the posts under way finish and return."""
-    with _signals() as stop:
-        await watch_until(stop, settings, connection)
+async def watch(settings: WatcherSettings) -> None:
+    """Watch until SIGTERM or SIGINT, then let the posts under way finish and return.
+
+    Raises:
+        SettingsError: the environment names no Kubernetes API.
+    """
+    metrics = WatchMetrics()
+    async with connect(metrics.count_api_request) as connection:
+        with _signals() as stop:
+            await watch_until(stop, settings, connection, metrics)
 
 
 async def watch_until(
-    stop: asyncio.Event, settings: WatcherSettings, connection: Connection, pace: Pace = _PACE
+    stop: asyncio.Event,
+    settings: WatcherSettings,
+    connection: Connection,
+    metrics: WatchMetrics,
+    pace: Pace = _PACE,
 ) -> None:
     """Watch until told to stop.
 
@@ -42,11 +51,7 @@ async def watch_until(
         ExceptionGroup: a task died of an error in this program; the process is better started anew.
     """
     clock = ServerClock()
-    registry = CollectorRegistry()
-    metrics = WatchMetrics(registry)
     agenda = Agenda(phases=settings.phases, max_age=settings.max_age, pace=pace)
-    metrics.teams.set_function(lambda: len(agenda))
-    metrics.due.set_function(lambda: agenda.due(clock.now()))
     source = TeamSource(
         connection, group=settings.api_group, timeout=settings.api_timeout, pace=pace, clock=clock
     )
@@ -56,12 +61,33 @@ async def watch_until(
         Feed(namespace, source, agenda, clock, settings.resync, pace, metrics, changed=courier.wake)
         for namespace in dict.fromkeys(settings.namespaces or (None,))
     ]
+    metrics.show("teams", "AgentTeams known.", lambda: len(agenda))
+    metrics.show("due", "Teams that wait to be handed in now.", lambda: agenda.due(clock.now()))
+    metrics.show(
+        "undelivered", "Finished teams whose targets are not all settled.", lambda: len(agenda.undelivered())
+    )
+    metrics.show(
+        "oldest_undelivered_seconds",
+        "For how long the oldest of them has been finished; 0: there is none.",
+        lambda: max((clock.now() - since for since in agenda.undelivered()), default=0.0),
+    )
+    metrics.show(
+        "silence_seconds",
+        "Since the Kubernetes API was last heard; 0 while it is watched.",
+        lambda: max(feed.silence for feed in feeds),
+    )
+    if settings.token_file:
+        metrics.show(
+            "token_expiry_timestamp_seconds",
+            "When the token that the service is called with ends; NaN: there is none, or it does not say.",
+            service.token_expiry,
+        )
     health = HealthServer(
         settings.host,
         settings.watch_port,
         alive=lambda: {"loop": OK},  # whoever answers lives: a dead task ends the process
         ready=lambda: _readiness(feeds, pace),
-        registry=registry,
+        metrics=metrics.render,
     )
     async with service, health, asyncio.TaskGroup() as tasks:
         # A task that dies takes the others with it, and the process.

@@ -54,6 +54,7 @@ class _Record:
     uid: str
     resource_version: str = ""
     finished_since: float | None = None  # when the terminal phase was first seen
+    undelivered_since: float | None = None  # when it finished, while there is something to deliver
     completed_at: float | None = None  # while the completion is news
     accepted: bool = False
     due: float | None = None
@@ -93,6 +94,11 @@ class Agenda:
         """Count the teams that could be handed in now."""
         return sum(record.due is not None and record.due <= now for record in self._records.values())
 
+    def undelivered(self) -> list[float]:
+        """Return of each team that finished, and is not settled as far as is known, when it finished."""
+        records = self._records.values()
+        return [record.undelivered_since for record in records if record.undelivered_since is not None]
+
     def observe(self, team: AgentTeam, now: float) -> None:
         """Judge a team as it was listed, watched or read; one that did not change keeps its back-off."""
         key = TeamKey(team.namespace, team.name)
@@ -113,8 +119,10 @@ class Agenda:
         is_news = team.completed_at is not None and not team.entries and not record.accepted
         record.completed_at = team.completed_at.timestamp() if team.completed_at and is_news else None
         if due is None:
-            record.due = None
-        elif changed or record.due is None:
+            record.due = record.undelivered_since = None
+            return
+        record.undelivered_since = min(now, team.completed_at.timestamp() if team.completed_at else since)
+        if changed or record.due is None:
             at_once = due == team.completed_at  # even if that is ahead of this clock, or of any
             moment = now if at_once else self._moment(due.timestamp(), now)
             record.due = max(moment, record.not_before)

@@ -5,8 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST
 
 Checks = Callable[[], Mapping[str, str]]
 """Says of each check by name `ok`, or what is wrong."""
@@ -18,13 +17,13 @@ class HealthServer:
     """Answers probes and scrapes while it is entered; port 0 takes a free one."""
 
     def __init__(
-        self, host: str, port: int, *, alive: Checks, ready: Checks, registry: CollectorRegistry
+        self, host: str, port: int, *, alive: Checks, ready: Checks, metrics: Callable[[], bytes]
     ) -> None:
         self._host = host
         self.port = port
         self._alive = alive
         self._ready = ready
-        self._registry = registry
+        self._render = metrics
 
     async def __aenter__(self) -> Self:
         app = web.Application()
@@ -53,9 +52,7 @@ class HealthServer:
         return _report(self._ready())
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        return web.Response(body=self._render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _report(checks: Mapping[str, str]) -> web.Response:

@@ -1,6 +1,8 @@
 """The watcher's door to the service: one POST a hand-in; foreign errors end here."""
 
+import base64
 import json
+import math
 import re
 import ssl
 from datetime import UTC, datetime
@@ -76,6 +78,17 @@ class Service:
         now = parse_http_date(response.headers.get("Date", "")) or datetime.now(UTC)
         retry_after = parse_retry_after(response.headers.get("Retry-After"), now)
         return Answer(response.status, retry_after), _problem(body)
+
+    def token_expiry(self) -> float:
+        """Return when the token in the file ends, in seconds since 1970; NaN where that cannot be told.
+
+        What Kubernetes projects is a JSON Web Token (RFC 7519), whose `exp` says so.
+        """
+        try:
+            claims = self._authorization()["Authorization"].split(".")[1]
+            return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])
+        except (NoToken, LookupError, TypeError, ValueError):
+            return math.nan
 
     def _authorization(self) -> dict[str, str]:
         """Read the token anew, since it is rotated in place."""

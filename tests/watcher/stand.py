@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from app.connection import Connection
 from app.settings import WatcherSettings
 from app.watcher import Pace, watch_until
+from app.watcher.metrics import WatchMetrics
 from app.watcher.pace import Backoff
 from tests.harness.kube import Kube
 from tests.harness.receiver import Received, Receiver
@@ -135,7 +136,7 @@ async def watching(
     stop = asyncio.Event()
     with capture_logs() as logs:
         async with client(kubeconfig) as api:
-            task = asyncio.create_task(watch_until(stop, given, api, pace))
+            task = asyncio.create_task(watch_until(stop, given, api, WatchMetrics(), pace))
             watcher = Watching(task, stop, logs)
             await until(lambda: watcher.logged("watching") or task.done())
             try:

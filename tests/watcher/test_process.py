@@ -16,7 +16,7 @@ from app.watcher import watch
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import TEAMS, Kube
 from tests.harness.waiting import until
-from tests.watcher.stand import Service, client, finish, watching
+from tests.watcher.stand import Service, finish, watching
 from tests.watcher.teams import delivered
 
 POSTS = 'agentteam_delivery_watch_posts_total{{answer="{}"}}'
@@ -150,24 +150,28 @@ class TestEnd:
         assert not watcher.logged("handed_in")
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    async def test_signals(self, number: signal.Signals, kube: Kube, service: Service) -> None:
+    async def test_signals(
+        self, number: signal.Signals, kube: Kube, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig))
         settings = WatcherSettings.load(url=service.url, watch_port=0)
-        async with client(kube.kubeconfig) as api:
-            with capture_logs() as logs:
-                task = asyncio.create_task(watch(settings, api))
-                await finish(kube, "report")
-                await until(lambda: service.teams == ["report"])
-                os.kill(os.getpid(), number)
-                async with asyncio.timeout(10):
-                    await task
+        with capture_logs() as logs:
+            task = asyncio.create_task(watch(settings))
+            await finish(kube, "report")
+            await until(lambda: service.teams == ["report"])
+            os.kill(os.getpid(), number)
+            async with asyncio.timeout(10):
+                await task
         assert [line["event"] for line in logs] == ["watching", "handed_in", "stopping"]
 
-    async def test_a_port_that_is_taken_is_said(self, kube: Kube, service: Service) -> None:
+    async def test_a_port_that_is_taken_is_said(
+        self, kube: Kube, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig))
         with socket.create_server(("127.0.0.1", 0)) as taken:
             settings = WatcherSettings.load(url=service.url, watch_port=taken.getsockname()[1])
-            async with client(kube.kubeconfig) as api:
-                with pytest.raises(OSError, match="address already in use"):
-                    await watch(settings, api)
+            with pytest.raises(OSError, match="address already in use"):
+                await watch(settings)
 
     async def test_nothing_is_left_running(self, kube: Kube, service: Service) -> None:
         before = asyncio.all_tasks()
