@@ -6,10 +6,12 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 
-COPY requirements-build.txt requirements.txt ./
+# requirements-tracing.txt adds OpenTelemetry, for DELIVERY_TRACING.
+ARG REQUIREMENTS=requirements.txt
+COPY requirements-build.txt requirements.txt requirements-tracing.txt ./
 RUN pip install --no-deps --require-hashes --only-binary :all: -r requirements-build.txt \
     && python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv install --no-deps --require-hashes --only-binary :all: -r requirements.txt
+    && pip --python /opt/venv install --no-deps --require-hashes --only-binary :all: -r "$REQUIREMENTS"
 
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app

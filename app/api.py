@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.authorize import Authorizer
 from app.cluster import Caller, Cluster
+from app.correlation import HEADER, Correlation, request_id
 from app.dispatcher import Dispatcher
 from app.errors import BodyTooLarge, ClusterError, Malformed, Problem, Unauthenticated
 from app.events import CompletionEvent, Namespace, TeamName
@@ -29,6 +30,7 @@ from app.metrics import Metrics
 from app.receipts import Report
 from app.settings import ServiceSettings
 from app.times import steady
+from app.tracing import Tracing
 
 PROBLEM_TYPE = "urn:agentteam-delivery:"
 PROBLEM_JSON = "application/problem+json"
@@ -49,17 +51,23 @@ class Service:
     readiness: "Readiness" = field(init=False)
 
     def __post_init__(self) -> None:
-        self.readiness = Readiness(self.cluster)
+        self.readiness = Readiness(self.cluster, READY_FOR + self.settings.api_timeout)
 
 
 class Readiness:
-    """Whether the Kubernetes API answers, asked at most every `READY_FOR` seconds."""
+    """Whether the Kubernetes API answers, asked at most every `READY_FOR` seconds.
 
-    def __init__(self, cluster: Cluster) -> None:
+    One that has answered before may be silent for `patience` seconds: replicas that all turned unready at
+    each of its hiccups would leave callers nobody to ask, where a delivery rides the same hiccup out.
+    """
+
+    def __init__(self, cluster: Cluster, patience: float) -> None:
         self._cluster = cluster
+        self._patience = patience
         self._asking = asyncio.Lock()
         self._until = 0.0
         self._answer = ""
+        self._good_until = 0.0
 
     async def check(self) -> str:
         """Return `ok`, or what is wrong."""
@@ -67,11 +75,11 @@ class Readiness:
             if steady() >= self._until:
                 try:
                     await self._cluster.ping()
-                    self._answer = "ok"
+                    self._answer, self._good_until = "ok", steady() + self._patience
                 except ClusterError as error:
                     self._answer = str(error)
                 self._until = steady() + READY_FOR
-            return self._answer
+            return "ok" if steady() < self._good_until else self._answer
 
 
 class ProblemDetails(BaseModel):
@@ -317,11 +325,12 @@ class BodyLimit:
         await self._app(scope, receive_within_limit, send)
 
 
-def install(app: FastAPI, *, max_body: int) -> None:
-    """Add the routes, bound what is read, and make every error a problem document."""
+def install(app: FastAPI, *, max_body: int, tracing: Tracing) -> None:
+    """Add the routes, bound what is read, give requests an id, and make every error a problem document."""
     app.include_router(callers)
     app.include_router(router)
     app.add_middleware(BodyLimit, limit=max_body)
+    app.add_middleware(Correlation, tracing=tracing)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -451,11 +460,12 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_unexpected(_: Request, error: Exception) -> JSONResponse:
-    return _answer(
-        ProblemDetails(
-            type=PROBLEM_TYPE + "internal",
-            title="Internal error",
-            status=500,
-            detail=f"an unexpected {type(error).__name__}; the service's log says where",
-        )
+    details = ProblemDetails(
+        type=PROBLEM_TYPE + "internal",
+        title="Internal error",
+        status=500,
+        detail=f"an unexpected {type(error).__name__}; the service's log says where",
     )
+    answer = _answer(details)
+    answer.headers[HEADER] = request_id()  # Starlette answers from outside of what adds it else
+    return answer

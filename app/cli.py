@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import sys
+from contextlib import AsyncExitStack
 from importlib.metadata import version as installed
 
 import structlog
@@ -16,6 +17,7 @@ from app.errors import SettingsError
 from app.main import create_app
 from app.metrics import Metrics
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings
+from app.tracing import Tracing, exported
 
 GARBAGE_THRESHOLD = 20_000  # objects made and not freed between two looks for cycles; by default 700
 
@@ -76,8 +78,10 @@ async def _serve(settings: ServiceSettings) -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)
     asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
     metrics = Metrics()
-    async with open_cluster(settings, metrics.count_api_request) as cluster:
-        app = create_app(settings, cluster=cluster, metrics=metrics)
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(open_cluster(settings, metrics.count_api_request))
+        tracing = stack.enter_context(exported()) if settings.tracing else Tracing()
+        app = create_app(settings, cluster=cluster, metrics=metrics, tracing=tracing)
 
         async def drain() -> None:
             await app.state.service.dispatcher.drain()

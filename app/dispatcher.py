@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from app import faults
 from app.announcements import announce
@@ -46,6 +47,7 @@ from app.settings import ServiceSettings
 from app.targets import TYPES, shortened
 from app.teams import AgentTeam, settled
 from app.times import steady
+from app.tracing import Say, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -121,12 +123,18 @@ class Dispatcher:
     """Takes events and sees each through, one task an event, within the bounds that the settings give."""
 
     def __init__(
-        self, settings: ServiceSettings, cluster: Cluster, senders: Mapping[str, Sender], metrics: Metrics
+        self,
+        settings: ServiceSettings,
+        cluster: Cluster,
+        senders: Mapping[str, Sender],
+        metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
         self._settings = settings
         self._cluster = cluster
         self._senders = senders
         self._metrics = metrics
+        self._tracing = tracing
         self._holder = f"agentteam-delivery-{secrets.token_hex(8)}"
         self._policy = RetryPolicy(
             settings.attempts, settings.attempt_timeout, settings.target_timeout, settings.backoff_initial
@@ -197,6 +205,14 @@ class Dispatcher:
         self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack
     ) -> None:
         """Accept the event, answer with the dispatch or with why there is none, and send; leave the room."""
+        with self._tracing.span("event", "SERVER", namespace=event.namespace, team=event.team) as say:
+            if trace_id := self._tracing.trace_id():
+                bind_contextvars(trace_id=trace_id)
+            await self._carry_out(event, answer, room, say)
+
+    async def _carry_out(
+        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack, say: Say
+    ) -> None:
         arrived = steady()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # always, inside a coroutine that runs
@@ -208,9 +224,11 @@ class Dispatcher:
                 answer.exception()
                 raise
             except Exception as error:  # noqa: BLE001  # handed on to the caller
+                say(refused=error.slug if isinstance(error, Problem) else type(error).__name__)
                 answer.set_exception(error)
                 answer.exception()  # a caller who has gone leaves it unread, which is no reason to complain
                 return
+            say(phase=accepted.phase, claims=len(accepted.plan.claims), skipped=accepted.skipped)
             recorder = self._recorder(accepted)
             answer.set_result(Dispatch(accepted, recorder, task))
             faults.reach("claimed")
@@ -226,7 +244,8 @@ class Dispatcher:
         try:
             # Waiting for its turn counts: an event is answered in time, however many stand before it.
             async with asyncio.timeout(2 * self._settings.api_timeout), lock:
-                accepted = await self._claim(event, room)
+                with self._tracing.span("claim"):
+                    accepted = await self._claim(event, room)
                 if accepted.plan.claims:
                     self._lost.difference_update(claim.receipt.id for claim in accepted.plan.claims)
                     self._sending[accepted.read.team.uid] += _names(accepted.plan)
@@ -369,6 +388,7 @@ class Dispatcher:
             holder=self._holder,
             timeout=self._settings.record_timeout,
             metrics=self._metrics,
+            tracing=self._tracing,
         )
 
     async def _send(self, accepted: Accepted, event: CompletionEvent, recorder: Recorder) -> None:
@@ -388,6 +408,7 @@ class Dispatcher:
             policy=self._policy,
             pace=Pace(sleep=lambda seconds: _undisturbed(recorder, seconds)),
             metrics=self._metrics,
+            tracing=self._tracing,
             ends=accepted.read.asked + self._settings.claim_life.total_seconds() - CLOCK_STEP,
             now=lambda: accepted.claimed.now,
             max_message=self._settings.max_message,

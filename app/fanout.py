@@ -21,6 +21,7 @@ from app.receipts import Phase, Receipt
 from app.retry import Pace, RetryPolicy, Tried, retrying
 from app.targets import Target, WebhookTarget
 from app.teams import AgentTeam
+from app.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ class Fanout:
     policy: RetryPolicy
     pace: Pace
     metrics: Metrics
+    tracing: Tracing
     ends: float  # on the pace's clock; no attempt may last beyond it
     now: Callable[[], datetime]  # the API server's time, for stamps
     max_message: int  # characters of a notice's text
@@ -56,6 +58,18 @@ class Fanout:
         await asyncio.gather(*(self._deliver(claim, settle) for claim in claims))
 
     async def _deliver(self, claim: Claim, settle: Callable[[Receipt], None]) -> None:
+        target = claim.target
+        with self.tracing.span("target", target=target.name, type=target.type, id=claim.receipt.id) as say:
+            receipt = await self._settled(claim)
+            say(
+                reason=receipt.reason,
+                attempts=receipt.attempts,
+                address=receipt.target,
+                http_status=receipt.http_status,
+            )
+        settle(receipt)
+
+    async def _settled(self, claim: Claim) -> Receipt:
         started = self.pace.clock()
         delivery = Delivery(self, claim.target, claim.receipt)
         try:
@@ -83,7 +97,7 @@ class Fanout:
             http_status=receipt.http_status,
             id=receipt.id,
         )
-        settle(receipt)
+        return receipt
 
 
 class Delivery:
@@ -97,7 +111,18 @@ class Delivery:
         self._failures = 0  # all but the last attempt are failures, so this is its number too
 
     async def attempt(self, seconds: float) -> Verdict:
-        """Make one attempt: read the Secret where it is not known yet, send, and judge the answer."""
+        """Make one attempt, and leave a span of it."""
+        with self._fanout.tracing.span("attempt", "CLIENT", attempt=self._failures + 1) as say:
+            try:
+                verdict = await self._attempt(seconds)
+            except TargetError as error:
+                say(reason=error.reason)
+                raise
+            say(reason=verdict.reason, http_status=verdict.http_status)
+            return verdict
+
+    async def _attempt(self, seconds: float) -> Verdict:
+        """Read the Secret where it is not known yet, send, and judge the answer."""
         target, fanout = self._target, self._fanout
         sender = fanout.senders.get(target.type)
         if sender is None:

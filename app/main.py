@@ -16,6 +16,7 @@ from app.envelopes import Sender
 from app.metrics import Metrics
 from app.senders import build_senders
 from app.settings import ServiceSettings
+from app.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +27,7 @@ def create_app(
     cluster: Cluster | None = None,
     senders: Mapping[str, Sender] | None = None,
     metrics: Metrics | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application; what is not passed in is made from the settings.
 
@@ -33,7 +35,7 @@ def create_app(
         SettingsError: the settings cannot be used.
     """
     settings = settings or ServiceSettings.load()
-    shown = metrics or Metrics()
+    shown, traced = metrics or Metrics(), tracing or Tracing()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -41,8 +43,8 @@ def create_app(
             http = await stack.enter_async_context(HttpClient(settings))
             opened = open_cluster(settings, shown.count_api_request)
             door = await stack.enter_async_context(opened) if cluster is None else cluster
-            outlets = senders if senders is not None else build_senders(settings, http)
-            dispatcher = Dispatcher(settings, door, outlets, shown)
+            outlets = senders if senders is not None else build_senders(settings, http, traced)
+            dispatcher = Dispatcher(settings, door, outlets, shown, traced)
             authorizer = build_authorizer(settings, door)
             app.state.service = api.Service(settings, door, dispatcher, authorizer, shown)
             if settings.auth == "none":
@@ -62,5 +64,5 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    api.install(app, max_body=settings.max_body)
+    api.install(app, max_body=settings.max_body, tracing=traced)
     return app

@@ -15,6 +15,7 @@ from app.metrics import Metrics
 from app.receipts import Receipt
 from app.retry import RetryPolicy, full_jitter
 from app.times import steady
+from app.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ class Recorder:
     unrecorded.
     """
 
-    def __init__(  # the dispatch's own parts, each used
+    def __init__(  # noqa: PLR0913  # the dispatch's own parts, each used
         self,
         cluster: Cluster,
         claimed: Snapshot,
@@ -51,6 +52,7 @@ class Recorder:
         holder: str,
         timeout: float,
         metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
         self.latest = claimed
         self.unwritten: dict[str, Receipt] = {}
@@ -61,6 +63,7 @@ class Recorder:
         self._holder = holder
         self._timeout = timeout
         self._metrics = metrics
+        self._tracing = tracing
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
         self._complete = asyncio.Event()  # every outcome that is expected has come
@@ -89,7 +92,8 @@ class Recorder:
                 if tries:
                     # Somebody else's write went through, or ours did and only its answer was lost.
                     self.latest = await self._fresh()
-                await self._write(batch)
+                with self._tracing.span("record", targets=len(batch), tries=tries + 1):
+                    await self._write(batch)
                 tries = 0
                 most = min(MOST, 2 * most)
             except (Conflict, ApiUnavailable, AccessDenied) as error:

@@ -156,6 +156,7 @@ class ServiceSettings(CommonSettings):
     port: Port = 8080
     auth: Literal["kubernetes", "none"] = "kubernetes"
     audience: Annotated[str, Field(min_length=1)] = "agentteam-delivery"
+    tracing: bool = False  # OpenTelemetry's; where spans go, its own variables say (OTEL_…)
     auth_cache: Annotated[Seconds, Field(le=45)] = 30.0  # the API server remembers a token for 10 s besides
     allow_anyone: bool = False  # AUTH=none beyond loopback
     allow_plain_http: bool = False  # bearer tokens beyond loopback without TLS

@@ -1,6 +1,7 @@
 """Fixtures for every suite: a fake Kubernetes API, a real one, and either in turn."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -56,6 +57,15 @@ def kubectl() -> Path:
         pytest.skip("no kubectl and helm: install them, or run tests/harness/kubectl fetch")
     assert tools.returncode == 0, "CI runs no suite without a kubectl; what is amiss stands above"
     return Path(tools.stdout.strip(), "kubectl")
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> None:
+    """Skip where there is no Prometheus; CI has one."""
+    if shutil.which("promtool") and shutil.which("prometheus"):
+        return
+    assert os.environ.get("CI") != "true", "CI runs no suite without promtool and prometheus"
+    pytest.skip("no promtool and prometheus: install Debian's package prometheus, or its like")
 
 
 @pytest.fixture(params=["fake", "real"])

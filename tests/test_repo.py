@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MAKEFILE = (ROOT / "Makefile").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt")
+LOCKS = ("requirements.txt", "requirements-tracing.txt", "requirements-dev.txt", "requirements-build.txt")
 CHART = ROOT / "charts/agentteam-delivery/Chart.yaml"
 
 CODE = re.compile(r"^```.*?\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
@@ -72,6 +72,10 @@ def wanted(lock: str) -> list[Requirement]:
             *PROJECT["project"]["dependencies"],
             *(text for extra in extras for text in extra),
         ],
+        "requirements-tracing.txt": [
+            *PROJECT["project"]["dependencies"],
+            *PROJECT["project"]["optional-dependencies"]["tracing"],
+        ],
         "requirements-build.txt": PROJECT["build-system"]["requires"],
     }
     return [Requirement(text) for text in texts[lock]]
@@ -107,6 +111,7 @@ UNIMPORTED = {
     "pytest-timeout": "pytest",
     "pytest-xdist": "pytest, in make test",
     "types-cachetools": "mypy",
+    "types-protobuf": "mypy",
     "types-psutil": "mypy",
     "types-pyyaml": "mypy",
 }

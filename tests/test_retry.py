@@ -91,8 +91,9 @@ async def test_four_attempts_wait_half_a_second_then_one_then_two() -> None:
 
 
 async def test_a_later_success_counts_every_attempt() -> None:
-    tried = await World([AWAY, NO_ADDRESS, DELIVERED]).run()
-    assert tried == Tried(DELIVERED, 3)
+    world = World([AWAY, NO_ADDRESS, DELIVERED])
+    assert await world.run() == Tried(DELIVERED, 3)
+    assert [failure.reason for failure in world.failures] == [AWAY.reason, NO_ADDRESS.reason]
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 7])
@@ -316,6 +317,6 @@ async def test_an_unknown_error_is_not_taken_for_a_verdict() -> None:
         raise ZeroDivisionError
 
     world = World([DELIVERED])
+    pace = Pace(world.sleep, lambda: world.now)
     with pytest.raises(ZeroDivisionError):
-        pace = Pace(world.sleep, lambda: world.now)
         await retrying(crash, RetryPolicy(), pace, ends=FAR, failed=world.failures.append)

@@ -7,11 +7,12 @@ from app.envelopes import Sender
 from app.senders.slack import SlackSender
 from app.senders.webhook import WebhookSender
 from app.settings import ServiceSettings
+from app.tracing import Tracing
 
 
-def build_senders(settings: ServiceSettings, http: HttpClient) -> Mapping[str, Sender]:
+def build_senders(settings: ServiceSettings, http: HttpClient, tracing: Tracing) -> Mapping[str, Sender]:
     """Return the senders of this installation; a type that is not among them fails as `NotImplemented`."""
     return {
-        "webhook": WebhookSender(http),
+        "webhook": WebhookSender(http, tracing),
         "slack": SlackSender(http, settings.slack_hosts),
     }

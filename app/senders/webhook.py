@@ -11,6 +11,7 @@ from app.envelopes import Envelope, Verdict, judge
 from app.errors import TargetError
 from app.reasons import Reason
 from app.targets import Target, WebhookTarget
+from app.tracing import Tracing
 
 URL, SIGNING_SECRET, AUTHORIZATION = "url", "signing-secret", "authorization"
 SIGNING_PREFIX = "whsec_"
@@ -22,8 +23,9 @@ class WebhookSender:
     https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
     """
 
-    def __init__(self, http: HttpClient) -> None:
+    def __init__(self, http: HttpClient, tracing: Tracing) -> None:
         self._http = http
+        self._tracing = tracing
 
     async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
         """Post the envelope once; any answer but 2xx is a failure."""
@@ -33,6 +35,7 @@ class WebhookSender:
         url = secret_url or target.url or credentials.require(URL)
         headers = {
             "content-type": "application/json",
+            **self._tracing.headers(),
             **_signed(envelope.id, body, credentials, at=datetime.now(UTC)),
         }
         if authorization := credentials.get(AUTHORIZATION):

@@ -41,6 +41,9 @@ MATRIX: dict[str, Document] = {
         "podDisruptionBudget": {"maxUnavailable": "25%"},
         "service": {"type": "LoadBalancer", "port": 443, "annotations": {"a": "b"}},
         "serviceAccount": {"annotations": {"a": "b"}},
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}, "selector": 'job="ops/x"'},
+        "dashboard": {"enabled": True, "annotations": {"folder": "Agents"}},
         "podAnnotations": {"a": "b"},
         "podLabels": {"c": "d"},
         "extraEnv": [
@@ -66,6 +69,7 @@ MATRIX: dict[str, Document] = {
             "waitLimit": 12.5,
             "drainTimeout": 30.5,
             "logFormat": None,
+            "tracing": True,
         },
     },
     "two namespaces": {"settings": {"namespaces": ["research", "sales"]}},

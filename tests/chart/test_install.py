@@ -166,7 +166,7 @@ class Installed:
 
     def settings(self) -> dict[str, str]:
         """The rendered settings, as the harness writes them; the ports are free ones."""
-        data = self.rendering.one("ConfigMap")["data"]
+        data = self.rendering.settings
         return {name.removeprefix("DELIVERY_").lower(): value for name, value in data.items()}
 
     def asked(self) -> list[Document]:

@@ -40,8 +40,7 @@ def container(rendering: Rendering, name: str) -> Document:
 def environment(rendering: Rendering, name: str) -> dict[str, str]:
     """The variables that a container is given by value."""
     own = {one["name"]: one["value"] for one in container(rendering, name)["env"] if "value" in one}
-    data: dict[str, str] = rendering.one("ConfigMap")["data"]
-    return data | own
+    return rendering.settings | own
 
 
 def loaded(
@@ -62,7 +61,8 @@ def test_lint_finds_nothing(any_helm: Helm) -> None:
 @matrix
 def test_every_object_is_valid_in_current_kubernetes(helm: Helm, values: Document) -> None:
     for document in helm.render(values).documents:
-        kubernetes_validate.validate(document, CURRENT, strict=True)
+        if not document["apiVersion"].startswith("monitoring.coreos.com/"):  # no part of Kubernetes
+            kubernetes_validate.validate(document, CURRENT, strict=True)
 
 
 def test_both_helms_render_the_same(kubectl: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_wrong_value_is_refused_with_a_sentence(any_helm: Helm, values: Docume
 
 def test_decimals_may_be_set_on_the_command_line(any_helm: Helm) -> None:
     sets = ("--set", "settings.recordTimeout=0.25", "--set", "settings.maxBody=2097152")
-    data = any_helm.render({}, *sets).one("ConfigMap")["data"]
+    data = any_helm.render({}, *sets).settings
     assert (data["DELIVERY_RECORD_TIMEOUT"], data["DELIVERY_MAX_BODY"]) == ("0.25", "2097152")
 
 
@@ -416,6 +416,36 @@ def test_the_watcher_bears_a_token_for_the_service_alone(helm: Helm) -> None:
     assert "DELIVERY_TOKEN_FILE" not in environment(rendering, "service")
     open_to_all = helm.render({"settings": {"auth": "none", "allowAnyone": True}})
     assert "DELIVERY_TOKEN_FILE" not in environment(open_to_all, "watcher")
+
+
+def test_a_podmonitor_scrapes_every_container_as_it_is_to_be_spoken_to(helm: Helm) -> None:
+    for tls in ({}, {"secretName": "delivery-tls"}):
+        rendering = helm.render({"podMonitor": {"enabled": True}, "tls": tls})
+        monitor = rendering.one("PodMonitor")["spec"]
+        labels = rendering.one("Deployment")["spec"]["template"]["metadata"]["labels"]
+        assert monitor["selector"]["matchLabels"].items() <= labels.items()
+        ports = [port["name"] for one in rendering.pods[0]["containers"] for port in one["ports"]]
+        scraped = {one["port"]: one for one in monitor["podMetricsEndpoints"]}
+        assert list(scraped) == ports
+        assert scraped["watch"].get("scheme", "http") == "http"
+        if tls:
+            trust = scraped["https"]["tlsConfig"]
+            assert trust["ca"]["secret"] == {"name": "delivery-tls", "key": "ca.crt"}
+            assert trust["serverName"] == f"{RELEASE}-agentteam-delivery.{NAMESPACE}.svc"
+
+
+def test_alerts_are_of_this_installation_and_lead_to_the_runbook(helm: Helm) -> None:
+    values = {"prometheusRule": {"enabled": True, "runbook": "https://docs.example.com/operations"}}
+    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/OPERATIONS.md").read_text(), re.MULTILINE)
+    for tls in ({}, {"secretName": "delivery-tls"}):
+        [group] = helm.render({**values, "tls": tls}).one("PrometheusRule")["spec"]["groups"]
+        assert len(group["rules"]) == 7 + bool(tls)
+        for rule in group["rules"]:
+            assert rule["expr"].count("agentteam_delivery_") == rule["expr"].count(f'namespace="{NAMESPACE}"')
+            page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+            assert page == values["prometheusRule"]["runbook"]
+            assert anchor == rule["alert"].lower()
+            assert rule["alert"] in headings
 
 
 def test_the_notes_name_commands_that_fit(helm: Helm) -> None:

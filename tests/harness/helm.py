@@ -62,6 +62,12 @@ class Rendering:
         return found
 
     @property
+    def settings(self) -> dict[str, str]:
+        """What the ConfigMap says that both containers read their settings from."""
+        [found] = [one for one in self.of("ConfigMap") if "DELIVERY_AUTH" in one["data"]]
+        return dict(found["data"])
+
+    @property
     def installed(self) -> list[Document]:
         """All but what only `helm test` makes."""
         return [one for one in self.documents if "helm.sh/hook" not in one["metadata"].get("annotations", {})]

@@ -55,6 +55,7 @@ class Stage:
 
     folder: Path
     env: dict[str, str] = field(default_factory=lambda: dict(BASE))
+    args: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     workdir: str = "/"
     user: str = ""
@@ -103,6 +104,8 @@ class Stage:
                 self._inside(step.rest).mkdir(parents=True, exist_ok=True)
             case "ENV":
                 self.env |= dict(_pairs(step.rest, self.env))
+            case "ARG":
+                self.args |= dict(_pairs(step.rest, {}))
             case "LABEL":
                 self.labels |= dict(_pairs(step.rest, {}))
             case "USER":
@@ -126,7 +129,9 @@ class Stage:
             if folder.exists()
         }
         command = self.entering("/bin/sh", "-c", script, mounts=mounts)
-        subprocess.run(command, check=True, env=machine | {"HOME": home} | self.env, stdout=sys.stderr)
+        subprocess.run(
+            command, check=True, env=machine | {"HOME": home} | self.args | self.env, stdout=sys.stderr
+        )
 
     def _copy(self, words: list[str], earlier: Mapping[str, "Stage"]) -> None:
         options = dict(word[2:].split("=", 1) for word in words if word.startswith("--"))

@@ -102,6 +102,15 @@ class Program:
         await self._reading
         return code
 
+    async def request(self, method: str, path: str, **kwargs: Any) -> Answer:
+        """Make one request, on a connection of its own."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, self.url + path, ssl=self.tls or True, **kwargs) as response,
+        ):
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, await response.read())
+
     @property
     def ended(self) -> bool:
         return self.process is not None and self.process.returncode is not None
@@ -173,15 +182,6 @@ class Service(Program):
             return (await self.request("GET", "/readyz")).status == HTTPStatus.OK
 
         await until(ready)
-
-    async def request(self, method: str, path: str, **kwargs: Any) -> Answer:
-        """Make one request, on a connection of its own."""
-        async with (
-            aiohttp.ClientSession() as session,
-            session.request(method, self.url + path, ssl=self.tls or True, **kwargs) as response,
-        ):
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, headers, await response.read())
 
     async def deliver(
         self,

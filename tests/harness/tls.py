@@ -2,9 +2,12 @@
 
 import ssl
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
+
+A_YEAR = timedelta(days=365)
 
 
 @dataclass
@@ -36,9 +39,12 @@ class Mounted:
         self.authority.configure_trust(context)
         return context
 
-    def rotate(self, *, key_type: trustme.KeyType = trustme.KeyType.ECDSA) -> bytes:
+    def rotate(
+        self, *, key_type: trustme.KeyType = trustme.KeyType.ECDSA, lasting: timedelta = A_YEAR
+    ) -> bytes:
         """Put a new certificate in place, and return it in DER form."""
-        leaf = self.authority.issue_cert("127.0.0.1", "localhost", key_type=key_type)
+        ends = datetime.now(UTC) + lasting
+        leaf = self.authority.issue_cert("127.0.0.1", "localhost", key_type=key_type, not_after=ends)
         chain = b"".join(pem.bytes() for pem in leaf.cert_chain_pems)
         self.swap(chain, leaf.private_key_pem.bytes())
         return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())

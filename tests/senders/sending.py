@@ -23,6 +23,7 @@ from app.senders import build_senders
 from app.settings import ServiceSettings
 from app.targets import InvalidTarget, Target, read_targets
 from app.times import steady
+from app.tracing import Tracing
 from tests.examples import NOW, envelope, loopback_settings, team
 
 
@@ -59,7 +60,7 @@ def answer(status: int, body: bytes | str = b"", **headers: str) -> httpx.Respon
 async def outlets(settings: ServiceSettings) -> AsyncIterator[Any]:
     """Open the senders of an installation."""
     async with HttpClient(settings) as http:
-        yield build_senders(settings, http)
+        yield build_senders(settings, http, Tracing())
 
 
 async def attempt(
@@ -151,6 +152,7 @@ async def deliver(
             policy=RetryPolicy(attempts=1, attempt_timeout=attempt_timeout),
             pace=Pace(sleep=at_once),
             metrics=metrics,
+            tracing=Tracing(),
             ends=steady() + 60,
             now=lambda: NOW,
             max_message=settings.max_message,

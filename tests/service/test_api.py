@@ -81,7 +81,7 @@ async def test_not_ready_while_the_kubernetes_api_is_away_and_503_says_when_to_a
     async def away(_: web.Request) -> web.StreamResponse:
         return web.Response(status=503, headers={"Retry-After": "7"}, text="<html>")
 
-    async with Service(fake_cluster.kubeconfig) as service:
+    async with Service(fake_cluster.kubeconfig, api_timeout=1) as service:
         fake_cluster.server.intercept = away
         answer = await service.deliver("default", "report")
         assert (answer.status, answer.problem) == (503, "cluster-unavailable")
@@ -94,6 +94,26 @@ async def test_not_ready_while_the_kubernetes_api_is_away_and_503_says_when_to_a
         checks = await until(unready)
         assert "503" in checks["kubernetes"]
         assert (await service.request("GET", "/healthz")).status == 200
+
+
+async def test_a_hiccup_of_the_kubernetes_api_makes_no_replica_unready(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    asked: list[str] = []
+
+    async def away(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.Response(status=503)
+
+    async with Service(fake_cluster.kubeconfig, api_timeout=60) as service:
+        fake_cluster.server.intercept = away
+
+        async def asked_in_vain() -> bool:
+            assert (await service.request("GET", "/readyz")).status == 200
+            return "/version/" in asked
+
+        await until(asked_in_vain)
+        assert (await service.request("GET", "/readyz")).status == 200
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,16 @@ app.kubernetes.io/name: {{ include "agentteam-delivery.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{- /* Labels and annotations of an object's metadata. Takes a list: the root, the object's own annotations. */}}
+{{- /* Labels and annotations of an object's metadata. Takes a list: the root, the object's own annotations, its labels. */}}
 {{- define "agentteam-delivery.metadata" -}}
 {{- $root := first . }}
-{{- $annotations := merge (dict) (default dict (last .)) (default dict $root.Values.commonAnnotations) -}}
+{{- $annotations := merge (dict) (default dict (index . 1)) (default dict $root.Values.commonAnnotations) -}}
+{{- $labels := dict }}
+{{- if gt (len .) 2 }}
+{{- $labels = default dict (index . 2) }}
+{{- end -}}
 labels:
-  {{- with $root.Values.commonLabels }}
+  {{- with merge (dict) $labels (default dict $root.Values.commonLabels) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
   helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
@@ -123,9 +127,9 @@ annotations:
 
 {{- /* Fails where values that are well formed each for itself would leave a door open. */}}
 {{- define "agentteam-delivery.check" -}}
-{{- range $label, $_ := merge (dict) (default dict .Values.commonLabels) (default dict .Values.podLabels) }}
+{{- range $label, $_ := merge (dict) (default dict .Values.commonLabels) (default dict .Values.podLabels) (default dict .Values.podMonitor.labels) (default dict .Values.prometheusRule.labels) (default dict .Values.dashboard.labels) }}
 {{- if regexMatch "^(app\\.kubernetes\\.io/(name|instance|version|managed-by)|helm\\.sh/chart)$" $label }}
-{{- fail (printf "%s is a label that the chart itself gives; take it out of commonLabels and podLabels" $label) }}
+{{- fail (printf "%s is a label that the chart itself gives; take it out" $label) }}
 {{- end }}
 {{- end }}
 {{- if not (regexMatch "^[a-z]" (include "agentteam-delivery.fullname" .)) }}

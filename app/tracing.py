@@ -1,0 +1,131 @@
+"""Spans of OpenTelemetry, where they are switched on; elsewhere a span is next to nothing.
+
+Attributes say what a log line says: no URL, no secret, no text of an exception.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.metadata import version
+from typing import Any, Literal
+
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import SpanKind, StatusCode, TracerProvider, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from app.errors import SettingsError
+
+Kind = Literal["INTERNAL", "SERVER", "CLIENT"]
+Say = Callable[..., None]
+"""Sets attributes of a span, once they are known."""
+
+
+class Tracing:
+    """What is called for every span: nothing, until it is switched on."""
+
+    def span(
+        self,
+        name: str,  # noqa: ARG002  # for those that are on
+        kind: Kind = "INTERNAL",  # noqa: ARG002
+        **attributes: Any,  # noqa: ARG002
+    ) -> AbstractContextManager[Say]:
+        """Enter a span, below the one that is entered already, and yield what sets further attributes."""
+        return _NONE
+
+    def following(
+        self,
+        headers: Mapping[str, str],  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
+        """Go on with the trace that a request's headers name (W3C Trace Context), if they do."""
+        return nullcontext()
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers by which a receiver goes on with the trace."""
+        return {}
+
+    def trace_id(self) -> str | None:
+        """Return the id of the trace that is entered, as 32 hexadecimal digits."""
+        return None
+
+
+_NONE: AbstractContextManager[Say] = nullcontext(lambda **_: None)
+
+
+class OpenTelemetryTracing(Tracing):
+    """Spans for a provider, which knows where they go."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._tracer = provider.get_tracer("agentteam-delivery", version("agentteam-delivery"))
+        self._propagator = TraceContextTextMapPropagator()
+
+    @contextmanager
+    def span(self, name: str, kind: Kind = "INTERNAL", **attributes: Any) -> Iterator[Say]:
+        """Enter a span; an exception that ends it leaves nothing of its text there."""
+        with self._tracer.start_as_current_span(
+            name,
+            kind=SpanKind[kind],
+            attributes=_named(attributes),
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield lambda **more: span.set_attributes(_named(more))
+            except BaseException:
+                span.set_status(StatusCode.ERROR)
+                raise
+
+    @contextmanager
+    def following(self, headers: Mapping[str, str]) -> Iterator[None]:
+        """Go on with a trace for as long as this is entered, and in the tasks that are begun meanwhile."""
+        token = attach(self._propagator.extract(headers))
+        try:
+            yield
+        finally:
+            detach(token)
+
+    def headers(self) -> dict[str, str]:
+        """Return `traceparent`, and `tracestate` where there is one."""
+        headers: dict[str, str] = {}
+        self._propagator.inject(headers)
+        return headers
+
+    def trace_id(self) -> str | None:
+        """Return the id of the trace; None outside of any."""
+        context = get_current_span().get_span_context()
+        return f"{context.trace_id:032x}" if context.is_valid else None
+
+
+@contextmanager
+def exported() -> Iterator[Tracing]:
+    """Yield tracing whose spans go where OpenTelemetry's variables say (OTEL_EXPORTER_OTLP_ENDPOINT).
+
+    Raises:
+        SettingsError: the extra is not installed.
+    """
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+            OTLPSpanExporter,
+        )
+        from opentelemetry.sdk import resources, trace  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    except ImportError:
+        raise SettingsError(
+            "DELIVERY_TRACING=true wants the extra `tracing`, which is not installed here; install"
+            " agentteam-delivery[tracing], or the image that is built with it"
+        ) from None
+    this = {"service.name": "agentteam-delivery", "service.version": version("agentteam-delivery")}
+    said = resources.OTELResourceDetector().detect()  # OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
+    provider = trace.TracerProvider(resource=resources.Resource.create(this).merge(said))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    try:
+        yield OpenTelemetryTracing(provider)
+    finally:
+        provider.shutdown()  # sends what is left
+
+
+def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes under the names by which they are exported; those that are None are left out."""
+    named = {_NAMES.get(key, f"agentteam.{key}"): value for key, value in attributes.items()}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+_NAMES = {"http_status": "http.response.status_code", "namespace": "k8s.namespace.name"}

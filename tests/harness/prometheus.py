@@ -1,0 +1,130 @@
+"""Prometheus' own tools, held against what our processes show."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.harness.processes import free_ports
+from tests.harness.waiting import until
+
+Series = dict[str, float]
+"""Samples by name and labels, as Prometheus writes them."""
+
+
+def samples(text: str, **labels: str) -> Series:
+    """Read what a process shows, each sample with the labels that a scrape adds."""
+    found: Series = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            pairs = ",".join(
+                f"{key}={json.dumps(value)}" for key, value in {**sample.labels, **labels}.items()
+            )
+            found[f"{sample.name}{{{pairs}}}"] = sample.value
+    return found
+
+
+def promtool(*arguments: str | Path, stdin: str = "") -> str:
+    """Run it; return what it says, or fail with that."""
+    done = subprocess.run(["promtool", *arguments], check=False, input=stdin, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def firing(rules: Mapping[str, Any], series: Mapping[str, str], minute: int, folder: Path) -> set[str]:
+    """Return the alerts of a rule file that fire in some minute over series in promtool's own notation."""
+    (folder / "rules.yaml").write_text(yaml.safe_dump(dict(rules)))
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    # What is expected has to be said beforehand: that each of them fires. Those that do not are told of.
+    asked = {
+        alert: f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)' for alert in alerts
+    }
+    test = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                "promql_expr_test": [
+                    {
+                        "expr": expression,
+                        "eval_time": f"{minute}m",
+                        "exp_samples": [{"labels": "{}", "value": 1}],
+                    }
+                    for expression in asked.values()
+                ],
+            }
+        ],
+    }
+    (folder / "test.yaml").write_text(yaml.safe_dump(test))
+    done = subprocess.run(
+        ["promtool", "test", "rules", folder / "test.yaml"], check=False, capture_output=True, text=True
+    )
+    said = (done.stdout + done.stderr).replace('\\"', '"')
+    silent = {alert for alert, expression in asked.items() if expression in said}
+    assert done.returncode == 0 or silent, said
+    return alerts - silent
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A Prometheus at work."""
+
+    url: str
+
+    async def query(self, expression: str) -> list[Any]:
+        """Return what an expression comes to now."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.url}/api/v1/query", params={"query": expression}) as response,
+        ):
+            answer = await response.json()
+        assert answer["status"] == "success", (expression, answer)
+        return list(answer["data"]["result"])
+
+
+@asynccontextmanager
+async def scraping(folder: Path, targets: Iterable[str], **labels: str) -> AsyncIterator[Prometheus]:
+    """Run a Prometheus that scrapes these addresses every half second."""
+    [port] = free_ports(1)
+    config = {
+        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
+        "scrape_configs": [
+            {"job_name": "ours", "static_configs": [{"targets": list(targets), "labels": labels}]}
+        ],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    process = await asyncio.create_subprocess_exec(
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=error",
+    )
+    try:
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+
+        async def ready() -> bool:
+            try:
+                async with (
+                    aiohttp.ClientSession() as session,
+                    session.get(f"{prometheus.url}/-/ready") as response,
+                ):
+                    return response.status == 200
+            except aiohttp.ClientError:
+                return False
+
+        await until(ready, 30)
+        yield prometheus
+    finally:
+        process.kill()
+        await process.wait()

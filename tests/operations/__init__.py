@@ -1,0 +1,1 @@
+"""What operators look at: metrics, alerts, the dashboard, the runbook."""

@@ -1,0 +1,253 @@
+"""Each alert: a fault on real processes, what they show scraped, and the rule as it is over an hour of it."""
+
+import asyncio
+import base64
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from tests.harness.cluster import CRD, Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.helm import NAMESPACE, Helm
+from tests.harness.prometheus import Series, firing, promtool, samples
+from tests.harness.receiver import Receiver
+from tests.harness.service import Service, Watcher, finished, lifecycle
+from tests.harness.tls import Mounted
+from tests.harness.waiting import until
+
+FAULT = 20  # minute from which on the processes show what they show after the fault
+JUDGED = (FAULT + 7, FAULT + 11)  # minutes at which the rules are asked: the slowest takes ten
+
+
+@pytest.fixture(scope="module")
+def rules(prometheus: None, kubectl: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Render the rules, all of them."""
+    values = {"prometheusRule": {"enabled": True}, "tls": {"secretName": "tls"}}
+    rendering = Helm(kubectl.with_name("helm")).render(values)
+    spec: dict[str, Any] = rendering.one("PrometheusRule")["spec"]
+    file = tmp_path_factory.mktemp("rules") / "rules.yaml"
+    file.write_text(yaml.safe_dump(spec))
+    assert "SUCCESS" in promtool("check", "rules", file)
+    return spec
+
+
+@dataclass
+class Stage:
+    """Service and watcher at work, and what they showed before the fault and after it."""
+
+    fake: Cluster[FakeCluster]
+    folder: Path
+    mounted: Mounted
+    service: Service
+    watcher: Watcher
+    hook: Receiver
+    before: Series = field(default_factory=dict)
+    after: Series = field(default_factory=dict)
+    later: Series = field(default_factory=dict)  # than `after`, by `apart` seconds
+    apart: float = 1.0
+
+    async def scrape(self) -> Series:
+        """Read what those show that run, as Prometheus would label it; times from this moment on."""
+        shown: Series = {}
+        for program in (self.service, self.watcher):
+            if not program.ended:
+                answer = await program.request("GET", "/metrics")
+                shown |= samples(answer.content.decode(), namespace=NAMESPACE, container=program.command)
+        now = time.time()
+        return {
+            name: value - now * ("_expiry_timestamp_" in name)
+            for name, value in shown.items()
+            if not math.isnan(value)
+        }
+
+    async def injected(self) -> None:
+        """Note what is shown now, after the fault, and how what grows by itself goes on."""
+        self.after, started = await self.scrape(), time.monotonic()
+        await asyncio.sleep(0.5)  # what is measured is how much a second adds
+        self.later, self.apart = await self.scrape(), time.monotonic() - started
+
+    def hour(self) -> dict[str, str]:
+        """Return an hour of it: minutes before the fault, and after it, as promtool notes them."""
+        series = {}
+        for name in {**self.before, **self.after}:
+            old, new = self.before.get(name), self.after.get(name)
+            shift = 60 * FAULT if "_expiry_timestamp_" in name else 0.0
+            start = f"{(old if old is not None else new or 0) + shift}+0x{FAULT}"
+            if new is None:
+                series[name] = f"{start} stale"
+                continue
+            grows = "_silence_" in name or "_oldest_" in name
+            slope = 60 * (self.later[name] - new) / self.apart if grows else 0.0
+            series[name] = f"{start} {new + shift}{max(0.0, slope):+f}x40"
+        return series
+
+
+@pytest.fixture
+async def stage(fake_cluster: Cluster[FakeCluster], tmp_path: Path) -> AsyncIterator[Stage]:
+    """Start both with TLS and a token, deliver a team, and scrape them."""
+    mounted = Mounted(tmp_path)
+    (tmp_path / "token").write_text(token(lasting=3600))
+    authority = tmp_path / "ca.crt"
+    mounted.authority.cert_pem.write_to_path(authority)
+    service = Service(
+        fake_cluster.kubeconfig, api_timeout=1, record_timeout=1, target_timeout=10, **mounted.settings
+    )
+    service.tls = mounted.trusting
+    async with Receiver() as hook, service:
+        settings = {"token_file": tmp_path / "token", "ca_file": authority, "api_timeout": 1}
+        async with Watcher(fake_cluster.kubeconfig, service.url, **settings) as watcher:
+            stage = Stage(fake_cluster, tmp_path, mounted, service, watcher, hook)
+            await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
+            await until(lambda: hook.requests)
+
+            async def settled() -> bool:
+                return shown(await stage.scrape(), "watch_undelivered") == 0
+
+            await until(settled)
+            stage.before = await stage.scrape()
+            yield stage
+
+
+def token(*, lasting: float) -> str:
+    """Return a token as Kubernetes projects them, as far as anybody here looks."""
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": int(time.time() + lasting)}).encode())
+    return f"header.{claims.decode().rstrip('=')}.signature"
+
+
+def shown(series: Series, name: str) -> float:
+    """Return the sum of a metric's samples."""
+    full = f"agentteam_delivery_{name}{{"
+    return sum(value for sample, value in series.items() if sample.startswith(full))
+
+
+async def reaches(stage: Stage, name: str, least: float) -> None:
+    async def there() -> bool:
+        return shown(await stage.scrape(), name) >= least
+
+    await until(there, 30)
+
+
+async def killed(stage: Stage) -> None:
+    assert stage.service.process
+    stage.service.process.kill()
+    await stage.service.process.wait()
+
+
+async def receivers_refuse(stage: Stage) -> None:
+    stage.hook.respond = lambda _: _answered(404)
+    for _ in range(3):
+        await finished(stage.fake.kube, {"type": "webhook", "url": stage.hook.url})
+    await reaches(stage, "attempt_failures_total", 3)
+
+
+async def the_api_takes_no_record(stage: Stage) -> None:
+    async def refuse(request: web.Request) -> web.StreamResponse | None:
+        late = request.method == "PATCH" and len(stage.hook.requests) > 1
+        return web.Response(status=503) if late else None
+
+    stage.fake.server.intercept = refuse
+    await finished(stage.fake.kube, {"type": "webhook", "url": stage.hook.url})
+    await reaches(stage, "unrecorded_total", 1)
+
+
+async def the_crd_is_replaced(stage: Stage) -> None:
+    crd = yaml.safe_load(CRD.read_text())
+    status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    del status["properties"]["delivery"]
+    status.pop("x-kubernetes-preserve-unknown-fields", None)
+    await stage.fake.kube.install_crd(crd)
+    await finished(stage.fake.kube, {"type": "webhook", "url": stage.hook.url})
+    await reaches(stage, "ledger_not_kept_total", 1)
+
+
+async def the_kubernetes_api_is_away(stage: Stage) -> None:
+    await stage.fake.server.stop()
+    await reaches(stage, "watch_silence_seconds", 0.01)
+
+
+async def the_service_was_away_meanwhile(stage: Stage) -> None:
+    await finished_before(stage, minutes=3)
+    await reaches(stage, "watch_lag_seconds_count", 2)
+
+
+async def a_team_cannot_be_claimed(stage: Stage) -> None:
+    async def refuse(request: web.Request) -> web.StreamResponse | None:
+        ours = "agentteam-delivery" in request.headers["user-agent"]
+        return web.Response(status=403) if ours and request.method == "PATCH" else None
+
+    stage.fake.server.intercept = refuse
+    await finished_before(stage, minutes=20)
+    await reaches(stage, "watch_undelivered", 1)
+
+
+async def finished_before(stage: Stage, *, minutes: float) -> None:
+    """Finish a team some time ago."""
+    kube = stage.fake.kube
+    namespace = await kube.fresh_namespace()
+    at = (datetime.now(UTC) - timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    await kube.team(namespace, "report", lifecycle({"type": "webhook", "url": stage.hook.url}))
+    await kube.finish(namespace, "report", completedAt=at)
+
+
+async def the_token_is_not_renewed(stage: Stage) -> None:
+    (stage.folder / "token").write_text(token(lasting=100))
+
+
+async def the_token_is_gone(stage: Stage) -> None:
+    (stage.folder / "token").unlink()
+    await finished(stage.fake.kube, {"type": "webhook", "url": stage.hook.url})
+    await reaches(stage, "watch_posts_total", shown(stage.before, "watch_posts_total") + 1)
+
+
+async def the_certificate_is_not_renewed(stage: Stage) -> None:
+    stage.mounted.rotate(lasting=timedelta(days=3))
+    end = shown(stage.before, "certificate_expiry_timestamp_seconds")
+
+    async def rotated() -> bool:
+        return shown(await stage.scrape(), "certificate_expiry_timestamp_seconds") < end - 86_400
+
+    await until(rotated)
+
+
+async def nothing(stage: Stage) -> None:
+    await finished(stage.fake.kube, {"type": "webhook", "url": stage.hook.url})
+    await until(lambda: len(stage.hook.requests) == 2)
+
+
+FAULTS: dict[Callable[[Stage], Any], set[str]] = {
+    nothing: set(),
+    killed: {"Down"},
+    receivers_refuse: {"Failing"},
+    the_api_takes_no_record: {"NotRecorded"},
+    the_crd_is_replaced: {"LedgerNotKept"},
+    the_kubernetes_api_is_away: {"WatcherBehind"},
+    the_service_was_away_meanwhile: {"WatcherBehind"},
+    a_team_cannot_be_claimed: {"Undelivered"},
+    the_token_is_not_renewed: {"TokenExpiring"},
+    the_token_is_gone: {"TokenExpiring"},
+    the_certificate_is_not_renewed: {"CertificateExpiring"},
+}
+
+
+@pytest.mark.parametrize(("inject", "alerts"), FAULTS.items(), ids=[inject.__name__ for inject in FAULTS])
+async def test_a_fault_fires_its_alert_and_no_other(
+    rules: dict[str, Any], stage: Stage, inject: Callable[[Stage], Any], alerts: set[str]
+) -> None:
+    await inject(stage)
+    await stage.injected()
+    hour = stage.hour()
+    fired = set().union(*(firing(rules, hour, minute, stage.folder) for minute in JUDGED))
+    assert fired == {f"AgentTeamDelivery{alert}" for alert in alerts}
+
+
+async def _answered(status: int) -> web.StreamResponse:
+    return web.Response(status=status)

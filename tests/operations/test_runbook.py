@@ -1,0 +1,319 @@
+"""The runbook's symptoms, each produced on purpose, and found by the runbook's own commands."""
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from tests.harness.cluster import CRD, Cluster
+from tests.harness.helm import run
+from tests.harness.hostile import Fault, Hostile
+from tests.harness.kube import Kube
+from tests.harness.real_cluster import RealCluster
+from tests.harness.receiver import Gate, Receiver, ok
+from tests.harness.reviews import AUDIENCE
+from tests.harness.service import Program, Service, Watcher, lifecycle
+from tests.harness.waiting import until
+
+RUNBOOK = (Path(__file__).parents[2] / "docs/OPERATIONS.md").read_text()
+
+KUBECTL = """#!/bin/sh
+# Stands before kubectl for what takes pods, of which there are none here.
+case "$1" in
+  logs) while [ "$1" != -c ]; do shift; done; exec cat "{logs}/$2" ;;
+  port-forward) exit 0 ;;
+esac
+exec {kubectl} --kubeconfig {kubeconfig} "$@"
+"""
+
+
+def section(heading: str) -> str:
+    """Return what stands under a heading."""
+    [found] = re.findall(
+        rf"^### {re.escape(heading)}\n(.*?)(?=^##)", RUNBOOK + "\n##", re.MULTILINE | re.DOTALL
+    )
+    return str(found)
+
+
+def blocks(heading: str) -> list[str]:
+    """Return the commands under a heading, block by block."""
+    found = re.findall(r"^( *)```console\n(.*?)^ *```", section(heading), re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+@dataclass
+class Operator:
+    """Somebody who follows the runbook: its names are replaced by those of a test, and nothing else."""
+
+    kube: Kube
+    kubectl: Path
+    folder: Path
+    namespace: str
+    programs: dict[str, Program] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    async def runs(self, heading: str, number: int = 0) -> str:
+        """Run one block of commands, and return what it prints."""
+        logs = self.folder / "logs"
+        logs.mkdir(exist_ok=True)
+        for name, program in self.programs.items():
+            (logs / name).write_text("".join(program.raw))
+        shim = self.folder / "bin/kubectl"
+        shim.parent.mkdir(exist_ok=True)
+        real, config = shlex.quote(str(self.kubectl)), shlex.quote(str(self.kube.kubeconfig))
+        shim.write_text(KUBECTL.format(logs=logs, kubectl=real, kubeconfig=config))
+        shim.chmod(0o755)
+        script = blocks(heading)[number]
+        for name, meant in {"research": self.namespace, **self.names}.items():
+            script = script.replace(name, meant)
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["bash", "-c", script],
+            env=os.environ | {"PATH": f"{shim.parent}:{os.environ['PATH']}"},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert not done.stderr, done.stderr
+        return str(done.stdout)
+
+    async def finishes(self, *targets: dict[str, Any], on_complete: str = "deliver") -> None:
+        await self.kube.team(self.namespace, "report", lifecycle(*targets, on_complete=on_complete))
+        await self.kube.finish(self.namespace, "report")
+
+    async def sees(self, program: str, event: str, **fields: object) -> None:
+        """Wait for a line in a process's log."""
+
+        def there() -> bool:
+            lines = self.programs[program].logged(event)
+            return any(fields.items() <= line.items() for line in lines)
+
+        await until(there, 30)
+
+
+@pytest.fixture
+async def operator(real_cluster: Cluster[RealCluster], kubectl: Path, tmp_path: Path) -> Operator:
+    return Operator(real_cluster.kube, kubectl, tmp_path, await real_cluster.kube.fresh_namespace())
+
+
+@asynccontextmanager
+async def at_work(operator: Operator, **settings: object) -> AsyncIterator[Service]:
+    """Run service and watcher for the operator's namespace."""
+    config = operator.kube.kubeconfig
+    common = {name: settings.pop(name) for name in ("api_group",) if name in settings}
+    async with Service(config, namespaces=operator.namespace, **common, **settings) as service:
+        handed = Watcher(config, service.url, namespaces=operator.namespace, **common)
+        async with handed as watcher:
+            operator.programs |= {"service": service, "watcher": watcher}
+            yield service
+
+
+EMPTY = "status.delivery stays empty"
+
+
+async def test_nothing_is_delivered_that_nobody_asked_for(operator: Operator) -> None:
+    async with at_work(operator):
+        await operator.finishes({"type": "webhook", "url": "https://x.example"}, on_complete="notify")
+        assert await operator.runs(EMPTY, 0) == "Completed notify webhook\n"
+        assert await operator.runs(EMPTY, 1) == "array\n"
+        assert await operator.runs(EMPTY, 2) == ""
+
+
+async def test_a_crd_that_drops_the_record_is_found(operator: Operator) -> None:
+    group = "runbook.example.com"
+    crd = yaml.safe_load(CRD.read_text())
+    crd["metadata"]["name"], crd["spec"]["group"] = f"agentteams.{group}", group
+    status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    del status["properties"]["delivery"]
+    status.pop("x-kubernetes-preserve-unknown-fields", None)
+    await operator.kube.install_crd(crd)
+    operator.names["agentteams.kagents.dev"] = f"agentteams.{group}"
+    operator.names["agentteam report"] = f"agentteams.{group} report"
+    async with (
+        Kube(operator.kube.kubeconfig, group=group) as operator.kube,
+        at_work(operator, api_group=group),
+    ):
+        await operator.finishes({"type": "webhook", "url": "https://x.example"})
+        await operator.sees("watcher", "handed_in", answer=500)
+        assert await operator.runs(EMPTY, 0) == "Completed deliver webhook\n"
+        assert await operator.runs(EMPTY, 1) == "\n"
+        said = await operator.runs(EMPTY, 2)
+        assert '"answer": 500' in said
+        assert '"problem": "ledger-not-kept"' in said
+        assert said in await operator.runs("AgentTeamDeliveryUndelivered")
+
+
+async def test_a_watcher_without_the_right_is_found(operator: Operator) -> None:
+    config, token = operator.kube.kubeconfig, operator.folder / "token"
+    await operator.kube.create("serviceaccounts", operator.namespace, {"metadata": {"name": "watcher"}})
+    token.write_text(await operator.kube.account_token(operator.namespace, "watcher", AUDIENCE))
+    namespaces = operator.namespace
+    async with (
+        Service(config, namespaces=namespaces, auth="kubernetes") as service,
+        Watcher(config, service.url, namespaces=namespaces, token_file=token) as watcher,
+    ):
+        operator.programs |= {"service": service, "watcher": watcher}
+        await operator.finishes({"type": "webhook", "url": "https://x.example"})
+        await operator.sees("watcher", "handed_in", answer=403)
+        assert '"answer": 403' in await operator.runs(EMPTY, 2)
+
+
+async def test_a_service_that_does_not_answer_is_found(operator: Operator) -> None:
+    async with Watcher(
+        operator.kube.kubeconfig, "http://127.0.0.1:1", namespaces=operator.namespace
+    ) as watcher:
+        operator.programs["watcher"] = watcher
+        await operator.finishes({"type": "webhook", "url": "https://x.example"})
+        await operator.sees("watcher", "service_lost")
+        assert "service_lost" in await operator.runs("AgentTeamDeliveryWatcherBehind")
+
+
+async def test_who_holds_a_pending_target_is_found(operator: Operator) -> None:
+    gate = Gate()
+    async with Receiver(respond=gate) as hook, at_work(operator):
+        await operator.finishes({"type": "webhook", "name": "hook", "url": hook.url})
+        await until(lambda: hook.requests)
+        said = await operator.runs("A target stays Pending")
+        assert re.fullmatch(r"hook agentteam-delivery-[0-9a-f]{16} \d{4}-\d\d-\d\dT[\d:]+Z\n", said)
+        gate.open()
+
+
+DENIED = "Every Slack target says EgressDenied"
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "message"),
+    [
+        ("https://mattermost.example.com/hooks/x", {}, "is not on a host of Slack"),
+        (
+            "https://127.0.0.66/x",
+            {"slack_hosts": "127.0.0.66"},
+            "the address is not public, and not among those allowed",
+        ),
+        ("http://127.0.0.1/x", {"egress_http": False}, "only https addresses may be called"),
+    ],
+    ids=["a server of their own", "an inner address", "plain http"],
+)
+async def test_why_slack_is_denied_is_found(
+    operator: Operator, url: str, settings: dict[str, object], message: str
+) -> None:
+    assert message in section(DENIED)
+    await operator.kube.secret(operator.namespace, "keys", {"slack-webhook-url": url})
+    async with at_work(operator, **settings):
+        await operator.finishes({"type": "slack", "name": "chat", "credentialsSecret": "keys"})
+        await operator.sees("service", "target_settled")
+
+        async def told() -> str:
+            said = await operator.runs(DENIED)
+            return said if message in said else ""
+
+        assert (await until(told)).startswith("chat EgressDenied ")
+    assert re.search(
+        rf"\d EgressDenied slack .*{re.escape(message)}", await operator.runs("AgentTeamDeliveryFailing")
+    )
+
+
+TWICE = "A team was notified twice"
+
+
+def counted(said: str) -> tuple[str, int, int]:
+    """Read what the two commands print: the id, its attempts on record, and the lines that bear it."""
+    [record, *lines] = said.splitlines()
+    _, attempts, message_id = record.split()
+    return message_id, int(attempts), sum(message_id in line for line in lines)
+
+
+async def test_an_attempt_that_arrived_unanswered_is_told_from_a_second_delivery(operator: Operator) -> None:
+    first = asyncio.Event()
+
+    async def too_late_at_first(request: web.Request) -> web.StreamResponse:
+        if not first.is_set():
+            first.set()
+            await asyncio.sleep(3)
+        return await ok(request)
+
+    async with (
+        Receiver(respond=too_late_at_first) as hook,
+        at_work(operator, attempt_timeout=0.5, target_timeout=20) as service,
+    ):
+        await operator.finishes({"type": "webhook", "name": "hook", "url": hook.url})
+        await operator.sees("service", "target_settled", reason="Delivered")
+
+        async def recorded() -> bool:
+            return bool((await service.read(operator.namespace, "report")).body["phase"] == "Delivered")
+
+        await until(recorded)
+        message_id, attempts, lines = counted(await operator.runs(TWICE))
+        assert (attempts, lines) == (2, 1)
+        assert {request.headers["webhook-id"] for request in hook.requests} == {message_id}
+
+
+async def test_a_delivery_whose_record_failed_is_found(operator: Operator) -> None:
+    short = {"attempt_timeout": 1, "target_timeout": 1, "record_timeout": 1, "api_timeout": 1}
+    config, namespaces = operator.kube.kubeconfig, operator.namespace
+
+    async with Hostile(config) as hostile:
+
+        async def then_the_api_goes_away(request: web.Request) -> web.StreamResponse:
+            hostile.rates = {Fault.UNAVAILABLE: 1.0} if len(hook.requests) == 1 else {}
+            return await ok(request)
+
+        async with (
+            Receiver(respond=then_the_api_goes_away) as hook,
+            Service(hostile.kubeconfig(operator.folder / "hostile"), **short) as service,
+            Watcher(config, service.url, namespaces=namespaces) as watcher,
+        ):
+            operator.programs |= {"service": service, "watcher": watcher}
+            await operator.finishes({"type": "webhook", "name": "hook", "url": hook.url})
+            await operator.sees("service", "outcome_unrecorded", cause="timeout")
+            hostile.rates = {}
+
+            async def recorded() -> bool:
+                return bool((await service.read(namespaces, "report")).body["phase"] == "Delivered")
+
+            await until(recorded, 60)
+            message_id, _, lines = counted(await operator.runs(TWICE))
+            assert lines == 2
+            assert [request.headers["webhook-id"] for request in hook.requests] == [message_id] * 2
+            assert '"cause": "timeout"' in await operator.runs("AgentTeamDeliveryNotRecorded")
+
+
+async def test_a_caller_is_granted_what_it_lacks_and_redelivers(operator: Operator, kubectl: Path) -> None:
+    kube, callers = operator.kube, await operator.kube.fresh_namespace()
+    operator.names["ops"] = callers
+    await kube.create("serviceaccounts", callers, {"metadata": {"name": "my-controller"}})
+    async with (
+        Receiver() as hook,
+        Service(kube.kubeconfig, namespaces=operator.namespace, auth="kubernetes", auth_cache=1) as service,
+    ):
+        operator.names["8080"] = str(service.port)
+        await operator.finishes({"type": "webhook", "name": "hook", "url": hook.url})
+        assert await operator.runs("A caller is answered 401 or 403") == "no\n"
+        refused = json.loads(await operator.runs("AgentTeamDeliveryFailing", 1))
+        assert refused["status"] == 403
+        for command in refused["detail"].partition("types: ")[2].split("; "):
+            run(kubectl, "--kubeconfig", kube.kubeconfig, *shlex.split(command)[1:])
+
+        async def granted() -> bool:
+            return await operator.runs("A caller is answered 401 or 403") == "yes\n"
+
+        await until(granted, 30)
+
+        async def redelivered() -> Any:
+            report = json.loads(await operator.runs("AgentTeamDeliveryFailing", 1))
+            return bool(report.get("phase") == "Delivered")
+
+        await until(redelivered, 30)
+        assert len(hook.requests) == 1
