@@ -195,5 +195,3 @@ async def test_the_runbook_s_table_names_every_metric(
     ours = {name for name in names if name.startswith("agentteam_delivery_")}
     written = sorted(f"agentteam_delivery_{name}".removesuffix("_total") for name in told)
     assert written == sorted(ours)
-        name.removeprefix("agentteam_delivery_") for name in ours
-    )
