@@ -59,7 +59,7 @@ def create_app(
         title="agentteam-delivery",
         version=version("agentteam-delivery"),
         summary="Delivers the outcome of finished AgentTeams, and records what landed.",
-        description="Each answer bears `X-Request-Id`, the caller's own or one that is made; so does the log.",
+        description="Each answer bears `X-Request-Id`, the caller's or one that is made; so does the log.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         redoc_url=None,
