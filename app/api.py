@@ -51,35 +51,42 @@ class Service:
     readiness: "Readiness" = field(init=False)
 
     def __post_init__(self) -> None:
-        self.readiness = Readiness(self.cluster, READY_FOR + self.settings.api_timeout)
+        self.readiness = Readiness(self.cluster, READY_FOR + 2 * self.settings.api_timeout)
 
 
 class Readiness:
     """Whether the Kubernetes API answers, asked at most every `READY_FOR` seconds.
 
     One that has answered before may be silent for `patience` seconds: replicas that all turned unready at
-    each of its hiccups would leave callers nobody to ask, where a delivery rides the same hiccup out.
+    each of its hiccups would leave callers nobody to ask, where a delivery rides the same hiccup out. Whoever
+    probes does not wait for an API that hangs.
     """
 
     def __init__(self, cluster: Cluster, patience: float) -> None:
         self._cluster = cluster
         self._patience = patience
-        self._asking = asyncio.Lock()
-        self._until = 0.0
-        self._answer = ""
+        self._asking: asyncio.Task[None] | None = None
+        self._asked_until = 0.0
+        self._answer = "the Kubernetes API has not answered yet"
         self._good_until = 0.0
 
     async def check(self) -> str:
         """Return `ok`, or what is wrong."""
-        async with self._asking:
-            if steady() >= self._until:
-                try:
-                    await self._cluster.ping()
-                    self._answer, self._good_until = "ok", steady() + self._patience
-                except ClusterError as error:
-                    self._answer = str(error)
-                self._until = steady() + READY_FOR
-            return "ok" if steady() < self._good_until else self._answer
+        if self._asking is None and steady() >= self._asked_until:
+            self._asking = asyncio.create_task(self._ask())
+        if self._asking is not None and steady() >= self._good_until:
+            await asyncio.wait({self._asking}, timeout=READY_FOR)
+        return "ok" if steady() < self._good_until else self._answer
+
+    async def _ask(self) -> None:
+        try:
+            await self._cluster.ping()
+            self._good_until = steady() + self._patience
+        except ClusterError as error:
+            self._answer = str(error)
+        finally:
+            self._asked_until = steady() + READY_FOR
+            self._asking = None
 
 
 class ProblemDetails(BaseModel):
@@ -277,9 +284,10 @@ async def healthz() -> Health:
 )
 async def readyz(service: Using, response: Response) -> Health:
     """Say whether this replica takes events: the Kubernetes API answers, and the process is not draining."""
+    draining = service.dispatcher.draining
     checks = {
-        "kubernetes": await service.readiness.check(),
-        "accepting": "draining" if service.dispatcher.draining else "ok",
+        "kubernetes": "not asked" if draining else await service.readiness.check(),
+        "accepting": "draining" if draining else "ok",
     }
     ready = all(answer == "ok" for answer in checks.values())
     response.status_code = 200 if ready else 503

@@ -10,8 +10,8 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, get_conte
 from app.tracing import Tracing
 
 HEADER = "x-request-id"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+=@-]{1,128}")  # no slash, so no URL
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
 
 class Correlation:
@@ -34,8 +34,8 @@ class Correlation:
         given = headers.get(HEADER, "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         bound = {"request_id": request_id}
-        if parent := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
-            bound["trace_id"] = parent[1]
+        if trace_id := trace_of(headers.get("traceparent", "")):
+            bound["trace_id"] = trace_id
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -47,6 +47,17 @@ class Correlation:
         bind_contextvars(**bound)
         with self._tracing.following(headers):
             await self._app(scope, receive, send_with_id)
+
+
+def trace_of(traceparent: str) -> str | None:
+    """Return the trace's id out of a `traceparent`; None where it is none."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None:
+        return None
+    version, trace_id, parent_id, more = match.groups()
+    if version == "ff" or (version == "00" and more):  # later versions may add to it, and none is `ff`
+        return None
+    return trace_id if trace_id.strip("0") and parent_id.strip("0") else None
 
 
 def request_id() -> str:

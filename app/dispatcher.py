@@ -36,7 +36,7 @@ from app.errors import (
     UidChanged,
 )
 from app.events import TERMINAL_PHASES, CompletionEvent
-from app.fanout import Fanout
+from app.fanout import Fanout, tell
 from app.ledger import Plan, Terms, holds, outgrows, plan
 from app.metrics import UNKNOWN, Metrics
 from app.receipts import Receipt, Report, overall_phase
@@ -224,7 +224,7 @@ class Dispatcher:
                 answer.exception()
                 raise
             except Exception as error:  # noqa: BLE001  # handed on to the caller
-                say(refused=error.slug if isinstance(error, Problem) else type(error).__name__)
+                say(failed=True, refused=error.slug if isinstance(error, Problem) else type(error).__name__)
                 answer.set_exception(error)
                 answer.exception()  # a caller who has gone leaves it unread, which is no reason to complain
                 return
@@ -395,6 +395,7 @@ class Dispatcher:
         """Send to every claimed target, and record beside it."""
         for receipt in accepted.plan.closed:
             self._count(receipt)
+            tell(accepted.claimed.team, receipt)
         claims = accepted.plan.claims
         if not claims:
             return

@@ -62,9 +62,9 @@ class Fanout:
         with self.tracing.span("target", target=target.name, type=target.type, id=claim.receipt.id) as say:
             receipt = await self._settled(claim)
             say(
+                failed=receipt.phase is Phase.FAILED,
                 reason=receipt.reason,
                 attempts=receipt.attempts,
-                address=receipt.target,
                 http_status=receipt.http_status,
             )
         settle(receipt)
@@ -78,7 +78,14 @@ class Fanout:
             )
         except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
             # The text of an unknown exception may hold a secret; its type and place do not.
-            log.error("target_crashed", target=claim.target.name, error=_place(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "target_crashed",
+                team=self.team.name,
+                namespace=self.team.namespace,
+                target=claim.target.name,
+                id=claim.receipt.id,
+                error=_place(error),
+            )
             verdict = Verdict(Reason.INTERRUPTED, f"internal error ({type(error).__name__}); see the log")
             tried = Tried(verdict, 1)
         receipt = delivery.receipt(tried)
@@ -86,17 +93,7 @@ class Fanout:
         if receipt.settled:
             self.metrics.deliveries.labels(claim.target.type, receipt.reason).inc()
             self.metrics.target_seconds.labels(claim.target.type).observe(self.pace.clock() - started)
-        log.info(
-            "target_settled" if receipt.settled else "target_handed_back",
-            team=self.team.name,
-            namespace=self.team.namespace,
-            target=receipt.name,
-            type=receipt.type,
-            reason=receipt.reason,
-            attempts=receipt.attempts,
-            http_status=receipt.http_status,
-            id=receipt.id,
-        )
+        tell(self.team, receipt)
         return receipt
 
 
@@ -116,9 +113,9 @@ class Delivery:
             try:
                 verdict = await self._attempt(seconds)
             except TargetError as error:
-                say(reason=error.reason)
+                say(failed=True, reason=error.reason)
                 raise
-            say(reason=verdict.reason, http_status=verdict.http_status)
+            say(failed=not verdict.delivered, reason=verdict.reason, http_status=verdict.http_status)
             return verdict
 
     async def _attempt(self, seconds: float) -> Verdict:
@@ -203,6 +200,21 @@ class Delivery:
             update["reason"] = verdict.reason
             update["timestamp"] = self._fanout.now()
         return self._receipt.model_copy(update=update)
+
+
+def tell(team: AgentTeam, receipt: Receipt) -> None:
+    """Log what became of a target: one line an outcome."""
+    log.info(
+        "target_settled" if receipt.settled else "target_handed_back",
+        team=team.name,
+        namespace=team.namespace,
+        target=receipt.name,
+        type=receipt.type,
+        reason=receipt.reason,
+        attempts=receipt.attempts,
+        http_status=receipt.http_status,
+        id=receipt.id,
+    )
 
 
 def _place(error: BaseException) -> str:

@@ -20,6 +20,10 @@ TALKATIVE = ("aiohttp", "asyncio", "hpack", "httpcore", "httpx", "kubernetes_asy
 """Libraries that log URLs, headers or bodies: held at WARNING whatever the level."""
 
 
+SILENT = ("opentelemetry", "urllib3")
+"""Libraries that quote addresses and headers when something is wrong; what there is to say, we say."""
+
+
 def configure(level: str, form: str) -> None:
     """Send structlog and the standard library's loggers to stderr, as JSON lines or for people."""
     shared: list[Processor] = [
@@ -44,6 +48,8 @@ def configure(level: str, form: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     structlog.configure(
         processors=[*shared, renderer],
         logger_factory=_Lines,

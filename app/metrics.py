@@ -23,7 +23,10 @@ class Metrics(Instruments):
         kinds, reasons = (*TYPES, UNKNOWN), tuple(Reason)
         failures = [reason for reason in reasons if reason is not Reason.DELIVERED]
         self.deliveries = self.counter(
-            "deliveries", "Targets settled, by their outcome's reason.", type=kinds, reason=reasons
+            "deliveries",
+            "Targets settled, by their outcome's reason; one whose record failed settles again.",
+            type=kinds,
+            reason=reasons,
         )
         self.attempts = self.counter("attempts", "Attempts that reached for the network.", type=kinds)
         self.attempt_failures = self.counter(
@@ -41,7 +44,7 @@ class Metrics(Instruments):
         )
         self.event_seconds = Histogram(
             f"{PREFIX}_event_seconds",
-            "From an event's arrival until all its targets are settled and on record.",
+            "From an event's arrival until all its targets are settled, and on record or given up.",
             buckets=BUCKETS,
             registry=self.registry,
         )
@@ -52,7 +55,7 @@ class Metrics(Instruments):
         self.takeovers = self.counter("takeovers", "Claims taken over from a holder that is gone.")
         self.record_retries = self.counter("record_retries", "Record writes that were tried again.")
         self.unrecorded = self.counter("unrecorded", "Outcomes that could not be written.", cause=UNRECORDED)
-        self.ledger_not_kept = self.counter("ledger_not_kept", "Events refused: the CRD drops the record.")
+        self.ledger_not_kept = self.counter("ledger_not_kept", "Claims and outcomes that the CRD dropped.")
 
     def show_certificate(self, not_after: Callable[[], float]) -> None:
         """Show until when the port's certificate is good, asked at every scrape."""

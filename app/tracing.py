@@ -3,20 +3,26 @@
 Attributes say what a log line says: no URL, no secret, no text of an exception.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
+from threading import Thread
 from typing import Any, Literal
 
+import structlog
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import SpanKind, StatusCode, TracerProvider, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.errors import SettingsError
 
+log = structlog.get_logger(__name__)
+
+LAST_SPANS = 3.0  # seconds, at the end, for spans that have not left yet
+
 Kind = Literal["INTERNAL", "SERVER", "CLIENT"]
 Say = Callable[..., None]
-"""Sets attributes of a span, once they are known."""
+"""Sets attributes of a span, once they are known; with `failed=True` also that it failed."""
 
 
 class Tracing:
@@ -67,8 +73,14 @@ class OpenTelemetryTracing(Tracing):
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
+
+            def say(*, failed: bool = False, **more: Any) -> None:
+                span.set_attributes(_named(more))
+                if failed:
+                    span.set_status(StatusCode.ERROR)
+
             try:
-                yield lambda **more: span.set_attributes(_named(more))
+                yield say
             except BaseException:
                 span.set_status(StatusCode.ERROR)
                 raise
@@ -83,9 +95,10 @@ class OpenTelemetryTracing(Tracing):
             detach(token)
 
     def headers(self) -> dict[str, str]:
-        """Return `traceparent`, and `tracestate` where there is one."""
+        """Return `traceparent`; what others noted in `tracestate` is not for receivers outside."""
         headers: dict[str, str] = {}
         self._propagator.inject(headers)
+        headers.pop("tracestate", None)
         return headers
 
     def trace_id(self) -> str | None:
@@ -106,20 +119,43 @@ def exported() -> Iterator[Tracing]:
             OTLPSpanExporter,
         )
         from opentelemetry.sdk import resources, trace  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import (  # noqa: PLC0415
+            BatchSpanProcessor,
+            SpanExportResult,
+        )
     except ImportError:
         raise SettingsError(
             "DELIVERY_TRACING=true wants the extra `tracing`, which is not installed here; install"
             " agentteam-delivery[tracing], or the image that is built with it"
         ) from None
+
+    class Told(OTLPSpanExporter):
+        """Says when spans do not leave, in words of ours: the library's own quote addresses and headers."""
+
+        well = True
+
+        def export(self, spans: Sequence[Any]) -> SpanExportResult:
+            result = super().export(spans)
+            well = result is SpanExportResult.SUCCESS
+            if self.well and not well:
+                log.warning("spans_not_exported", advice="see OTEL_EXPORTER_OTLP_ENDPOINT and its kin")
+            self.well = well
+            return result
+
     this = {"service.name": "agentteam-delivery", "service.version": version("agentteam-delivery")}
-    said = resources.OTELResourceDetector().detect()  # OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
-    provider = trace.TracerProvider(resource=resources.Resource.create(this).merge(said))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    try:
+        said = resources.OTELResourceDetector().detect()  # OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
+        provider = trace.TracerProvider(resource=resources.Resource.create(this).merge(said))
+        provider.add_span_processor(BatchSpanProcessor(Told()))
+    except ValueError:
+        raise SettingsError("one of OpenTelemetry's variables (OTEL_…) has a value it cannot use") from None
     try:
         yield OpenTelemetryTracing(provider)
     finally:
-        provider.shutdown()  # sends what is left
+        # Sends what is left; a collector that hangs must not keep the process from ending.
+        ending = Thread(target=provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(LAST_SPANS)
 
 
 def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:

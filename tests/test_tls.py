@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from http.client import HTTPSConnection
@@ -199,13 +200,26 @@ async def test_a_rotated_certificate_is_used_without_a_restart_and_a_bad_one_nev
     assert kept.sock is open_socket
     kept.close()
 
+    # One that OpenSSL takes, and whose end cannot be told: it is used all the same, and so is the next.
+    leaf = mounted.authority.issue_cert("127.0.0.1")
+    mounted.swap(trusted(leaf.cert_chain_pems[0].bytes()), leaf.private_key_pem.bytes())
+    await until(lambda: len(service.logged("tls_reloaded")) == 3)
+    third = mounted.rotate()
+    await until(lambda: shown(service, mounted) == third)
+
     (mounted.folder / "..data").unlink()
     await told(3)
     assert "cannot be read" in service.logged("tls_reload_failed")[-1]["error"]
     fourth = mounted.rotate()
     await until(lambda: shown(service, mounted) == fourth)
-    await until(lambda: len(service.logged("tls_reloaded")) == 3)
+    await until(lambda: len(service.logged("tls_reloaded")) == 5)
     assert len(service.logged("tls_reload_failed")) == 3, "each bad state is told once"
+
+
+def trusted(pem: bytes) -> bytes:
+    """Write a certificate in OpenSSL's own form, which says what it is trusted for."""
+    command = ["openssl", "x509", "-addtrust", "serverAuth", "-trustout"]
+    return subprocess.run(command, input=pem, check=True, capture_output=True).stdout
 
 
 def other_key(mounted: Mounted) -> bytes:

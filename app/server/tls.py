@@ -1,6 +1,7 @@
 """The service's certificate, read anew when it is rotated."""
 
 import asyncio
+import math
 import ssl
 from pathlib import Path
 from typing import Self
@@ -89,9 +90,7 @@ class Certificate:
             raise SettingsError(
                 "the files of DELIVERY_TLS_CERT_FILE and DELIVERY_TLS_KEY_FILE change"
             ) from None
-        # What Python's own tests read certificates with: no other way lies open without one more library.
-        decoded = ssl._ssl._test_decode_cert(str(self._cert_file))  # type: ignore[attr-defined]  # noqa: SLF001
-        self.not_after = float(ssl.cert_time_to_seconds(decoded["notAfter"]))  # seconds since 1970
+        self.not_after = _end(self._cert_file)
         return context
 
     def _blame(self, error: ssl.SSLError, cert: bytes, key: bytes) -> str:
@@ -109,6 +108,18 @@ class Certificate:
             f"DELIVERY_TLS_CERT_FILE, DELIVERY_TLS_KEY_FILE: {self._cert_file} or {self._key_file} is"
             " damaged, or the key has a password; give it without one"
         )
+
+
+def _end(path: Path) -> float:
+    """Return when the first certificate in a file ends, in seconds since 1970; NaN where that cannot be told.
+
+    It is read by what Python's own tests read certificates with: else it would take one more library.
+    """
+    try:
+        decoded = ssl._ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]  # noqa: SLF001
+        return float(ssl.cert_time_to_seconds(decoded["notAfter"]))
+    except (OSError, LookupError, ValueError):
+        return math.nan
 
 
 def _read(path: Path, setting: str) -> bytes:

@@ -68,7 +68,7 @@ async def watch_until(
     )
     metrics.show(
         "oldest_undelivered_seconds",
-        "For how long the oldest of them has been finished; 0: there is none.",
+        "For how long the oldest of them has waited since it finished; 0: there is none.",
         lambda: max((clock.now() - since for since in agenda.undelivered()), default=0.0),
     )
     metrics.show(
@@ -79,7 +79,7 @@ async def watch_until(
     if settings.token_file:
         metrics.show(
             "token_expiry_timestamp_seconds",
-            "When the token that the service is called with ends; NaN: there is none, or it does not say.",
+            "When the token that the service is called with ends; 0: there is none, NaN: it does not say.",
             service.token_expiry,
         )
     health = HealthServer(

@@ -54,7 +54,7 @@ class _Record:
     uid: str
     resource_version: str = ""
     finished_since: float | None = None  # when the terminal phase was first seen
-    undelivered_since: float | None = None  # when it finished, while there is something to deliver
+    undelivered_since: float | None = None  # when it finished, or was found to be redelivered
     completed_at: float | None = None  # while the completion is news
     accepted: bool = False
     due: float | None = None
@@ -95,7 +95,7 @@ class Agenda:
         return sum(record.due is not None and record.due <= now for record in self._records.values())
 
     def undelivered(self) -> list[float]:
-        """Return of each team that finished, and is not settled as far as is known, when it finished."""
+        """Return since when each team waits that is not settled as far as is known."""
         records = self._records.values()
         return [record.undelivered_since for record in records if record.undelivered_since is not None]
 
@@ -121,7 +121,9 @@ class Agenda:
         if due is None:
             record.due = record.undelivered_since = None
             return
-        record.undelivered_since = min(now, team.completed_at.timestamp() if team.completed_at else since)
+        if record.undelivered_since is None:
+            finished = team.completed_at.timestamp() if team.completed_at and not team.entries else now
+            record.undelivered_since = min(now, finished)
         if changed or record.due is None:
             at_once = due == team.completed_at  # even if that is ahead of this clock, or of any
             moment = now if at_once else self._moment(due.timestamp(), now)

@@ -59,6 +59,8 @@ class Courier:
             self.metrics.posts.labels("no_token" if isinstance(error, NoToken) else "error").inc()
             if not self.agenda.away:
                 log.warning("service_lost", error=str(error))
+            namespace, team = hand_in.team
+            log.info("not_handed_in", namespace=namespace, team=team, error=str(error))
             self.agenda.settle(hand_in, Answer(None), self.clock.now())
         else:
             await self._note(hand_in, answer, problem)

@@ -35,17 +35,18 @@ class Feed:
     listed: bool = field(default=False, init=False)
     _since: str = field(default="", init=False)  # the resourceVersion up to which all is known
     _watching: bool = field(default=False, init=False)
-    _last_contact: float = field(default=0.0, init=False)
+    _last_contact: float | None = field(default=None, init=False)  # none until it runs
     _lost: bool = field(default=False, init=False)
     _short_ends: int = field(default=0, init=False)  # lists that failed and watches that ended soon, in a row
 
     @property
     def silence(self) -> float:
         """Seconds since the API server was last heard; none while a watch is open."""
-        return 0.0 if self._watching else _ticks() - self._last_contact
+        return 0.0 if self._watching or self._last_contact is None else _ticks() - self._last_contact
 
     async def run(self) -> None:
         """List and watch until cancelled."""
+        self._last_contact = _ticks()
         while True:
             try:
                 await self._list()
@@ -61,6 +62,7 @@ class Feed:
         more = ""
         while True:
             page = await self.source.page(self.namespace, more)
+            self._hear()
             for team in page.teams:
                 self.agenda.observe(team, self.clock.now())
                 seen.add(TeamKey(team.namespace, team.name))
@@ -69,7 +71,6 @@ class Feed:
                 break
         self.agenda.retain(seen, self.namespace)
         self._since = page.resource_version
-        self._hear()
         if self.listed:
             self.metrics.relists.inc()
         self.listed = True

@@ -80,14 +80,16 @@ class Service:
         return Answer(response.status, retry_after), _problem(body)
 
     def token_expiry(self) -> float:
-        """Return when the token in the file ends, in seconds since 1970; NaN where that cannot be told.
+        """Return when the token in the file ends, in seconds since 1970; 0 where there is none.
 
-        What Kubernetes projects is a JSON Web Token (RFC 7519), whose `exp` says so.
+        What Kubernetes projects is a JSON Web Token (RFC 7519), whose `exp` says so; of others it is NaN.
         """
         try:
             claims = self._authorization()["Authorization"].split(".")[1]
             return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])
-        except (NoToken, LookupError, TypeError, ValueError):
+        except NoToken:
+            return 0.0
+        except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
             return math.nan
 
     def _authorization(self) -> dict[str, str]:

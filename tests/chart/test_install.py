@@ -110,7 +110,7 @@ async def test_the_api_server_would_take_every_object(empty: Empty, helm: Helm, 
     documents = helm.render(values).documents
     known = empty.known(list(documents))
     left_out = {one["kind"] for one in documents if one not in known}
-    assert left_out <= {"PodDisruptionBudget", "HorizontalPodAutoscaler"}
+    assert left_out <= {"PodDisruptionBudget", "HorizontalPodAutoscaler", "PodMonitor", "PrometheusRule"}
     said = empty.apply(known, "--dry-run=server")
     assert len(said.splitlines()) == len(known)
 

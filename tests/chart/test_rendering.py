@@ -187,6 +187,13 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"settings": {"egressAllow": ["010.0.0.0/8"]}}, "such as 10.0.0.0/8"),
         ({"networkPolicy": {"apiServerCidrs": ["192.0.2.1/31"]}}, "apiServerCidrs"),
         ({"settings": {"egressProxy": "http://proxy:3128"}}, "networkPolicy.extraEgress"),
+        ({"podMonitor": {"enabled": True}}, "name it in networkPolicy.scrapers"),
+        ({"settings": {"tracing": True}}, "add one to networkPolicy.extraEgress"),
+        ({"podMonitor": {"interval": "1h"}}, "interval"),
+        ({"prometheusRule": {"selector": "namespace=ops"}}, "selector"),
+        ({"prometheusRule": {"selector": 'a="b",'}}, "selector"),
+        ({"prometheusRule": {"selector": 'a="b"} or vector(1) #'}}, "selector"),
+        ({"extraEnv": [{"name": "delivery_Auth", "value": "none"}]}, "set it by settings, tls or service"),
         ({"service": {"port": 8081}}, "the same"),
         ({"podDisruptionBudget": {"maxUnavailable": "1"}}, "1 without quotes"),
         ({"podDisruptionBudget": {"maxUnavailable": "150%"}}, "maxUnavailable"),
@@ -420,7 +427,9 @@ def test_the_watcher_bears_a_token_for_the_service_alone(helm: Helm) -> None:
 
 def test_a_podmonitor_scrapes_every_container_as_it_is_to_be_spoken_to(helm: Helm) -> None:
     for tls in ({}, {"secretName": "delivery-tls"}):
-        rendering = helm.render({"podMonitor": {"enabled": True}, "tls": tls})
+        policy = {"scrapers": [{"namespaceSelector": {"matchLabels": {"team": "platform"}}}]}
+        values = {"podMonitor": {"enabled": True}, "networkPolicy": policy, "tls": tls}
+        rendering = helm.render(values)
         monitor = rendering.one("PodMonitor")["spec"]
         labels = rendering.one("Deployment")["spec"]["template"]["metadata"]["labels"]
         assert monitor["selector"]["matchLabels"].items() <= labels.items()
@@ -439,7 +448,7 @@ def test_alerts_are_of_this_installation_and_lead_to_the_runbook(helm: Helm) -> 
     headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/OPERATIONS.md").read_text(), re.MULTILINE)
     for tls in ({}, {"secretName": "delivery-tls"}):
         [group] = helm.render({**values, "tls": tls}).one("PrometheusRule")["spec"]["groups"]
-        assert len(group["rules"]) == 7 + bool(tls)
+        assert len(group["rules"]) == 8 + bool(tls)
         for rule in group["rules"]:
             assert rule["expr"].count("agentteam_delivery_") == rule["expr"].count(f'namespace="{NAMESPACE}"')
             page, _, anchor = rule["annotations"]["runbook_url"].partition("#")

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import math
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -136,17 +137,25 @@ async def reaches(stage: Stage, name: str, least: float) -> None:
     await until(there, 30)
 
 
-async def killed(stage: Stage) -> None:
-    assert stage.service.process
-    stage.service.process.kill()
-    await stage.service.process.wait()
+async def the_service_is_gone(stage: Stage) -> None:
+    await stage.service.stop(signal.SIGKILL)
+
+
+async def the_watcher_is_gone(stage: Stage) -> None:
+    await stage.watcher.stop(signal.SIGKILL)
 
 
 async def receivers_refuse(stage: Stage) -> None:
     stage.hook.respond = lambda _: _answered(404)
-    for _ in range(3):
-        await finished(stage.fake.kube, {"type": "webhook", "url": stage.hook.url})
-    await reaches(stage, "attempt_failures_total", 3)
+    hooks = [{"type": "webhook", "name": f"hook-{number}", "url": stage.hook.url} for number in range(6)]
+    await finished(stage.fake.kube, *hooks)
+    await reaches(stage, "attempt_failures_total", 6)
+
+
+async def a_team_names_what_is_not_there(stage: Stage) -> None:
+    slack = [{"type": "slack", "name": f"s{number}", "credentialsSecret": "absent"} for number in range(6)]
+    await finished(stage.fake.kube, *slack)
+    await reaches(stage, "attempt_failures_total", 6)
 
 
 async def the_api_takes_no_record(stage: Stage) -> None:
@@ -175,8 +184,9 @@ async def the_kubernetes_api_is_away(stage: Stage) -> None:
 
 
 async def the_service_was_away_meanwhile(stage: Stage) -> None:
-    await finished_before(stage, minutes=3)
-    await reaches(stage, "watch_lag_seconds_count", 2)
+    for _ in range(6):
+        await finished_before(stage, minutes=3)
+    await reaches(stage, "watch_lag_seconds_count", 1 + 6)
 
 
 async def a_team_cannot_be_claimed(stage: Stage) -> None:
@@ -225,7 +235,9 @@ async def nothing(stage: Stage) -> None:
 
 FAULTS: dict[Callable[[Stage], Any], set[str]] = {
     nothing: set(),
-    killed: {"Down"},
+    a_team_names_what_is_not_there: set(),
+    the_service_is_gone: {"Down"},
+    the_watcher_is_gone: {"WatcherDown"},
     receivers_refuse: {"Failing"},
     the_api_takes_no_record: {"NotRecorded"},
     the_crd_is_replaced: {"LedgerNotKept"},

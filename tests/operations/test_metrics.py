@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.reasons import Reason
@@ -153,6 +154,19 @@ async def test_a_team_waits_until_its_targets_are_settled(fake_cluster: Cluster[
         await until(lambda: waiting(0))
         [text] = await shown(watcher)
         assert value(text, "agentteam_delivery_watch_oldest_undelivered_seconds") == 0
+
+
+async def test_an_api_that_was_never_heard_is_silent_since_the_watcher_began(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    async def away(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=503)
+
+    fake_cluster.server.intercept = away
+    async with Watcher(fake_cluster.kubeconfig, "http://127.0.0.1:1") as watcher:
+        await until(lambda: watcher.logged("api_lost"))
+        [text] = await shown(watcher)
+        assert 0 < value(text, "agentteam_delivery_watch_silence_seconds") < 60
 
 
 async def test_the_certificate_s_end_is_shown_and_follows_its_rotation(

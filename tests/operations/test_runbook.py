@@ -29,10 +29,11 @@ from tests.harness.waiting import until
 RUNBOOK = (Path(__file__).parents[2] / "docs/OPERATIONS.md").read_text()
 
 KUBECTL = """#!/bin/sh
-# Stands before kubectl for what takes pods, of which there are none here.
-case "$1" in
-  logs) while [ "$1" != -c ]; do shift; done; exec cat "{logs}/$2" ;;
-  port-forward) exit 0 ;;
+# Stands before kubectl for the logs of pods, of which there are none here; it knows how all are read.
+case "$*" in
+  "logs -n agentteam-delivery -l app.kubernetes.io/name=agentteam-delivery -c "*" --tail=-1 --prefix")
+    exec sed "s,^,[pod/agentteam-delivery-1/$7] ," "{logs}/$7" ;;
+  logs*) echo "no such logs: $*" >&2; exit 1 ;;
 esac
 exec {kubectl} --kubeconfig {kubeconfig} "$@"
 """
@@ -176,8 +177,10 @@ async def test_a_service_that_does_not_answer_is_found(operator: Operator) -> No
     ) as watcher:
         operator.programs["watcher"] = watcher
         await operator.finishes({"type": "webhook", "url": "https://x.example"})
-        await operator.sees("watcher", "service_lost")
-        assert "service_lost" in await operator.runs("AgentTeamDeliveryWatcherBehind")
+        await operator.sees("watcher", "not_handed_in")
+        assert '"not_handed_in"' in await operator.runs(EMPTY, 2)
+        assert '"service_lost"' in await operator.runs("AgentTeamDeliveryWatcherBehind")
+        assert '"service_lost"' in await operator.runs("AgentTeamDeliveryUndelivered")
 
 
 async def test_who_holds_a_pending_target_is_found(operator: Operator) -> None:
@@ -220,9 +223,8 @@ async def test_why_slack_is_denied_is_found(
             return said if message in said else ""
 
         assert (await until(told)).startswith("chat EgressDenied ")
-    assert re.search(
-        rf"\d EgressDenied slack .*{re.escape(message)}", await operator.runs("AgentTeamDeliveryFailing")
-    )
+    counted = await operator.runs("AgentTeamDeliveryFailing")
+    assert re.search(rf"\d EgressDenied slack secret/keys .*{re.escape(message)}", counted)
 
 
 TWICE = "A team was notified twice"
@@ -301,7 +303,7 @@ async def test_a_caller_is_granted_what_it_lacks_and_redelivers(operator: Operat
         operator.names["8080"] = str(service.port)
         await operator.finishes({"type": "webhook", "name": "hook", "url": hook.url})
         assert await operator.runs("A caller is answered 401 or 403") == "no\n"
-        refused = json.loads(await operator.runs("AgentTeamDeliveryFailing", 1))
+        refused = json.loads(await operator.runs("AgentTeamDeliveryFailing", 2))
         assert refused["status"] == 403
         for command in refused["detail"].partition("types: ")[2].split("; "):
             run(kubectl, "--kubeconfig", kube.kubeconfig, *shlex.split(command)[1:])
@@ -312,7 +314,7 @@ async def test_a_caller_is_granted_what_it_lacks_and_redelivers(operator: Operat
         await until(granted, 30)
 
         async def redelivered() -> Any:
-            report = json.loads(await operator.runs("AgentTeamDeliveryFailing", 1))
+            report = json.loads(await operator.runs("AgentTeamDeliveryFailing", 2))
             return bool(report.get("phase") == "Delivered")
 
         await until(redelivered, 30)

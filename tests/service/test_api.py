@@ -116,6 +116,26 @@ async def test_a_hiccup_of_the_kubernetes_api_makes_no_replica_unready(
         assert (await service.request("GET", "/readyz")).status == 200
 
 
+async def test_who_probes_does_not_wait_for_a_kubernetes_api_that_hangs(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    async def hang(_: web.Request) -> web.StreamResponse | None:
+        await asyncio.Event().wait()
+        return None
+
+    async with Service(fake_cluster.kubeconfig, api_timeout=3) as service:
+        fake_cluster.server.intercept = hang
+        answers: list[int] = []
+
+        async def unready() -> bool:
+            async with asyncio.timeout(2.9):  # less than a request to the API may take
+                answers.append((await service.request("GET", "/readyz")).status)
+            return answers[-1] == 503
+
+        await until(unready, 30)
+        assert answers[0] == 200
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

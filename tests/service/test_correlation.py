@@ -32,16 +32,16 @@ async def test_a_caller_s_id_and_trace_are_on_every_line_of_its_delivery_and_the
 ) -> None:
     hook = {"type": "webhook", "url": bench.hook.url}
     namespace = await bench.finished(hook, {**hook, "name": "second"})
-    headers = {"X-Request-Id": "run-42/a", "traceparent": PARENT}
+    headers = {"X-Request-Id": "run-42:a", "traceparent": PARENT}
     answer = await posted(bench.service, namespace, **headers, Prefer="respond-async")
-    assert answer.headers["x-request-id"] == "run-42/a"
+    assert answer.headers["x-request-id"] == "run-42:a"
     await until(lambda: len(settled(bench.service, namespace)) == 2)
     for line in settled(bench.service, namespace):
-        assert (line["request_id"], line["trace_id"]) == ("run-42/a", TRACE)
+        assert (line["request_id"], line["trace_id"]) == ("run-42:a", TRACE)
         assert set(line) >= {"team", "namespace", "target", "reason", "attempts", "id"}
 
 
-@pytest.mark.parametrize("given", [None, "", "x" * 129, 'a"b', "a b", "ä"])
+@pytest.mark.parametrize("given", [None, "", "x" * 129, 'a"b', "a b", "ä", "https://x.example/secret"])
 async def test_an_id_is_made_where_there_is_none_to_be_used(bench: Bench, given: str | None) -> None:
     headers = {} if given is None else {"X-Request-Id": given}
     namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
@@ -53,12 +53,29 @@ async def test_an_id_is_made_where_there_is_none_to_be_used(bench: Bench, given:
 
 
 @pytest.mark.parametrize(
-    "parent", ["", "junk", PARENT.upper(), f"00-{'0' * 32}-b7ad6b7169203331-01", PARENT[:-1]]
+    "parent",
+    [
+        "",
+        "junk",
+        PARENT.upper(),
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        PARENT[:-1],
+        f"{PARENT}-more",
+        f"ff{PARENT[2:]}",
+    ],
 )
 async def test_what_is_no_traceparent_is_not_taken_for_one(bench: Bench, parent: str) -> None:
     namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
     assert (await posted(bench.service, namespace, traceparent=parent)).status == 200
     assert "trace_id" not in settled(bench.service, namespace)[0]
+
+
+async def test_what_settles_without_an_attempt_has_its_line_too(bench: Bench) -> None:
+    namespace = await bench.finished({"type": "slack", "name": "chat"})
+    await posted(bench.service, namespace, **{"X-Request-Id": "mine"})
+    [line] = settled(bench.service, namespace)
+    assert (line["reason"], line["target"], line["request_id"]) == ("InvalidTarget", "chat", "mine")
 
 
 async def test_problems_and_probes_bear_an_id_too(bench: Bench) -> None:

@@ -23,6 +23,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver, ok
 from tests.harness.service import LOOPBACK, SCRIPT, Program, Service, finished
+from tests.harness.waiting import until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT, CALLER = f"00-{TRACE}-b7ad6b7169203331-01", 0xB7AD6B7169203331
@@ -81,7 +82,9 @@ async def test_an_event_s_spans_hang_together_and_receivers_go_on_with_the_trace
             keys={"slack-webhook-url": f"{receiver.url}/services/{CANARY}"},
         )
         event = {"namespace": namespace, "team": "report"}
-        answer = await caller.post("/deliveries", json=event, headers={"traceparent": PARENT})
+        answer = await caller.post(
+            "/deliveries", json=event, headers={"traceparent": PARENT, "tracestate": "a=b"}
+        )
         assert answer.json()["phase"] == "Delivered"
 
         [whole], [claim] = named(spans, "event"), named(spans, "claim")
@@ -92,7 +95,7 @@ async def test_an_event_s_spans_hang_together_and_receivers_go_on_with_the_trace
         assert {parent(span) for span in (claim, *targets.values(), *named(spans, "record"))} == {
             whole.context.span_id
         }
-        assert said(targets["slack"])["address"] == "secret/keys"
+        assert {span.status.status_code.name for span in (whole, *targets.values())} == {"UNSET"}
         attempts = [
             span for span in named(spans, "attempt") if parent(span) == targets["hook"].context.span_id
         ]
@@ -100,12 +103,14 @@ async def test_an_event_s_spans_hang_together_and_receivers_go_on_with_the_trace
             (1, "HTTPStatus"),
             (2, "Delivered"),
         ]
+        assert [span.status.status_code.name for span in attempts] == ["ERROR", "UNSET"]
         hooks = [request for request in receiver.requests if request.path == "/hook"]
         assert [request.headers["traceparent"].split("-")[1:3] for request in hooks] == [
             [TRACE, f"{span.context.span_id:016x}"] for span in attempts
         ]
         [slack] = [request for request in receiver.requests if request.path != "/hook"]
         assert "traceparent" not in slack.headers
+        assert not any("tracestate" in request.headers for request in receiver.requests)
         assert_absent("the spans", "\n".join(span.to_json() for span in spans.get_finished_spans()))
 
 
@@ -157,14 +162,53 @@ def _decoded(body: bytes) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.parametrize("status", [None, 503], ids=["away", "refusing"])
+async def test_a_collector_that_takes_nothing_costs_a_line_and_no_secret(
+    fake_cluster: Cluster[FakeCluster], monkeypatch: pytest.MonkeyPatch, status: int | None
+) -> None:
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=503, reason=CANARY)
+
+    async with Receiver(respond=refuse) as collector, Receiver() as hook:
+        url = "http://127.0.0.1:1" if status is None else collector.url
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{url}/v1/traces?key={CANARY}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"Authorization: Bearer {CANARY}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        async with Service(fake_cluster.kubeconfig, tracing=True, log_level="DEBUG") as service:
+            for _ in range(3):
+                namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
+                assert (await service.deliver(namespace, "report")).body["phase"] == "Delivered"
+            await until(lambda: service.logged("spans_not_exported"), 30)
+            assert await asyncio.wait_for(service.stop(), 10) == 0
+        assert len(service.logged("spans_not_exported")) == 1
+        assert_absent("the log", "".join(service.raw))
+
+
+async def test_a_variable_of_opentelemetry_s_that_cannot_be_used_ends_it_with_a_sentence(
+    fake_cluster: Cluster[FakeCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "9999")
+    code, said = await ended(fake_cluster, {})
+    assert code == 2
+    assert "OTEL_" in said
+
+
 async def test_without_the_extra_the_process_ends_with_a_sentence(
     fake_cluster: Cluster[FakeCluster], tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['opentelemetry.sdk'] = None")
-    program = Program("serve", fake_cluster.kubeconfig, {"auth": "none", "port": 0, "tracing": True})
-    env = program.environment() | {"PYTHONPATH": str(tmp_path)}
-    process = await asyncio.create_subprocess_exec(SCRIPT, "serve", env=env, stderr=asyncio.subprocess.PIPE)
+    code, said = await ended(fake_cluster, {"PYTHONPATH": str(tmp_path)})
+    assert code == 2
+    assert "install agentteam-delivery[tracing]" in said
+    assert "Traceback" not in said
+
+
+async def ended(cluster: Cluster[FakeCluster], env: dict[str, str]) -> tuple[int | None, str]:
+    """Start a service that traces, and is not to start; return its exit code and what it said."""
+    program = Program("serve", cluster.kubeconfig, {"auth": "none", "port": 0, "tracing": True})
+    process = await asyncio.create_subprocess_exec(
+        SCRIPT, "serve", env=program.environment() | env, stderr=asyncio.subprocess.PIPE
+    )
     _, said = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 2
-    assert b"install agentteam-delivery[tracing]" in said
-    assert b"Traceback" not in said
+    return process.returncode, said.decode()

@@ -389,3 +389,34 @@ def test_the_pace_sets_the_limits() -> None:
     assert book.take(T0) is None
     book.settle(hand_in, AWAY, T0)
     assert book.next_moment() == T0 + 2.0
+
+
+class TestUndelivered:
+    """For how long a team has waited, as an operator is told."""
+
+    def test_from_its_completion_until_it_is_settled(self) -> None:
+        book = agenda()
+        book.observe(team(completed=T0 - 300), T0)
+        assert book.undelivered() == [T0 - 300]
+        book.observe(team(version=2, completed=T0 - 300, delivery=[claimed(at(60))]), T0 + 1)
+        assert book.undelivered() == [T0 - 300]
+        book.observe(team(version=3, completed=T0 - 300, delivery=[delivered()]), T0 + 2)
+        assert book.undelivered() == []
+
+    def test_a_redelivery_is_not_as_old_as_its_team(self) -> None:
+        book = agenda()
+        book.observe(team(completed=T0 - 80_000, delivery=[delivered()]), T0)
+        book.observe(team(version=2, completed=T0 - 80_000, delivery=[claimed(at(60))]), T0 + 5)
+        assert book.undelivered() == [T0 + 5]
+
+    def test_a_completion_ahead_of_the_clock_waits_from_now_on(self) -> None:
+        book = agenda()
+        for now in (T0, T0 + 300, T0 + 600):
+            book.observe(team(completed=T0 + 3600), now)
+        assert book.undelivered() == [T0]
+
+    def test_one_that_is_gone_waits_no_more(self) -> None:
+        book = agenda()
+        book.observe(team(completed=T0), T0)
+        book.forget(TeamKey("research", "report"))
+        assert book.undelivered() == []

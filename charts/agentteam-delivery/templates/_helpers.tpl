@@ -145,7 +145,7 @@ annotations:
 {{- if and $.Values.tls.secretName (not $.Values.tls.caKey) }}
 {{- $ours = append $ours "DELIVERY_CA_FILE" }}
 {{- end }}
-{{- if and (hasPrefix "DELIVERY_" .name) (not (has .name $ours)) }}
+{{- if and (hasPrefix "DELIVERY_" (upper .name)) (not (has .name $ours)) }}
 {{- fail (printf "extraEnv sets %s, which the chart would not know of; set it by settings, tls or service instead" .name) }}
 {{- end }}
 {{- end }}
@@ -186,6 +186,13 @@ annotations:
 {{- end }}
 {{- if and $settings.egressProxy .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) (not $settings.egressAllow) }}
 {{- fail "settings.egressProxy is set, and the NetworkPolicy opens no way to it; add one to networkPolicy.extraEgress" }}
+{{- end }}
+{{- $policy := .Values.networkPolicy }}
+{{- if and $policy.enabled .Values.podMonitor.enabled (not $policy.scrapers) (not $policy.extraIngress) }}
+{{- fail "podMonitor.enabled has Prometheus scrape the pods, and the NetworkPolicy lets it in nowhere; name it in networkPolicy.scrapers" }}
+{{- end }}
+{{- if and $policy.enabled $settings.tracing (not $policy.extraEgress) (not $settings.egressAllow) }}
+{{- fail "settings.tracing sends spans to a collector, and the NetworkPolicy opens no way to it; add one to networkPolicy.extraEgress" }}
 {{- end }}
 {{- $cidrs := dict "settings.egressAllow" $settings.egressAllow "settings.egressDeny" $settings.egressDeny "networkPolicy.apiServerCidrs" .Values.networkPolicy.apiServerCidrs }}
 {{- range $where, $listed := $cidrs }}
