@@ -27,6 +27,7 @@ from app.dispatcher import Dispatcher
 from app.errors import BodyTooLarge, ClusterError, Malformed, Problem, Unauthenticated
 from app.events import CompletionEvent, Namespace, TeamName
 from app.metrics import Metrics
+from app.previews import Previewed
 from app.receipts import Report
 from app.settings import ServiceSettings
 from app.times import steady
@@ -217,7 +218,7 @@ callers = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
     operation_id="deliver",
     tags=["deliveries"],
     summary="Deliver a finished team's notices",
-    response_model=Report,
+    response_model=Report | Previewed,
     dependencies=[Depends(_only_known_parameters)],
     responses={
         200: {"description": "Every target is settled, also where some failed; or there is nothing to do."},
@@ -237,23 +238,32 @@ async def deliver(
     prefer: Annotated[
         str | None, Header(description="`respond-async`, or `wait=N` seconds (RFC 7240).")
     ] = None,
-    dry_run: Annotated[str | None, Query(alias="dryRun", description="Not available yet: refused.")] = None,
+    dry_run: Annotated[
+        str | None,
+        Query(alias="dryRun", description="`All`: show what would be sent where, and send nothing."),
+    ] = None,
 ) -> Response:
     """Send what the team's own resource asks for, and answer with what landed where."""
-    if dry_run is not None:
-        raise Malformed("dryRun is not available in this version; nothing was sent")
-    if event.test:
-        raise Malformed("test is not available in this version; nothing was sent")
+    if dry_run not in {None, "All"}:
+        raise Malformed('dryRun must be "All"; nothing was sent')
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
+    if dry_run:
+        return _written(await service.dispatcher.preview(event))
+    if event.test:
+        return _written(await service.dispatcher.test(event))
     dispatch = await service.dispatcher.dispatch(event)
     await dispatch.wait(_patience(prefer, service.settings.waits))
     report = dispatch.report()
-    # Written here, since FastAPI would go through it once more before it does.
-    response = Response(report.model_dump_json(), media_type="application/json")
+    response = _written(report)
     if not dispatch.done or report.phase == "Pending":
         response.status_code = 202
         response.headers["location"] = f"/deliveries/{event.namespace}/{event.team}"
     return response
+
+
+def _written(answer: BaseModel) -> Response:
+    """Write an answer as JSON; FastAPI would go through it once more before it does."""
+    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
 
 
 @callers.get(

@@ -1,4 +1,4 @@
-"""The command line: `agentteam-delivery serve`, `watch`, `version`."""
+"""The command line: the processes `serve` and `watch`, and the commands for people."""
 
 import asyncio
 import gc
@@ -13,6 +13,8 @@ import yaml
 
 from app import logs, server
 from app.cluster import open_cluster
+from app.console.commands import people
+from app.console.trouble import Trouble
 from app.errors import SettingsError
 from app.main import create_app
 from app.metrics import Metrics
@@ -25,9 +27,9 @@ log = structlog.get_logger(__name__)
 cli = typer.Typer(
     help="Delivers the outcome of finished AgentTeams, and records in their status what landed.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+cli.add_typer(people)
 
 
 @cli.command()
@@ -63,7 +65,7 @@ def main() -> None:
     """Run the command line; settings that cannot be used end it with a sentence."""
     try:
         cli()
-    except SettingsError as error:
+    except (SettingsError, Trouble) as error:
         typer.echo(f"agentteam-delivery: {error}", err=True)
         sys.exit(2)
     except Exception:

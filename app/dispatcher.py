@@ -5,8 +5,8 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Coroutine, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -35,17 +35,18 @@ from app.errors import (
     TooManyTargets,
     UidChanged,
 )
-from app.events import TERMINAL_PHASES, CompletionEvent
+from app.events import TERMINAL_PHASES, TEST, CompletionEvent
 from app.fanout import Fanout, tell
-from app.ledger import Plan, Terms, holds, outgrows, plan
+from app.ledger import Plan, Terms, holds, outgrows, plan, trial
 from app.metrics import UNKNOWN, Metrics
+from app.previews import Previewed, PreviewedTarget
 from app.receipts import Receipt, Report, overall_phase
 from app.recorder import Recorder
 from app.resolver import SecretResolver
 from app.retry import Pace, RetryPolicy, full_jitter
 from app.settings import ServiceSettings
-from app.targets import TYPES, shortened
-from app.teams import AgentTeam, settled
+from app.targets import TYPES, shortened, target_names
+from app.teams import AgentTeam, by_name, settled
 from app.times import steady
 from app.tracing import Say, Tracing
 
@@ -55,6 +56,9 @@ CLAIM_TRIES = 8
 CLAIM_BACKOFF = RetryPolicy(backoff_initial=0.05)  # at most 50 ms, 100 ms, 200 ms … between tries to claim
 RETRY_LATER = 30.0  # seconds: what a caller is told to wait when somebody has to grant us a right first
 CLOCK_STEP = 1.0  # seconds: the API server's clock is read to the whole second
+
+
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ class Dispatcher:
             targets=settings.max_targets_in_flight,
             shared=len(settings.namespaces) != 1,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._recorders: set[Recorder] = set()
         self._claiming: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         # By the team's uid, how many dispatches have a name: two, where it is redelivered meanwhile.
@@ -175,6 +179,83 @@ class Dispatcher:
         """
         return reported((await self._read(namespace, name)).team)
 
+    async def preview(self, event: CompletionEvent) -> Previewed:
+        """Show what the event would send where; nothing is sent, and nothing written.
+
+        A team that is still at work is shown as if it had completed.
+
+        Raises:
+            Problem: the event would not be accepted.
+        """
+        self._admit(event)
+        with self._capacity.events.taking(event.namespace):
+            read = await self._read(event.namespace, event.team)
+            accepted = self._plan(event, read, unfinished=True)
+            planned = accepted.plan
+            with self._capacity.targets.taking(event.namespace, len(planned.claims)):
+                shown = await self._fanout(read, event.event, accepted.phase).preview(planned.claims)
+        shown += [
+            PreviewedTarget(
+                name=receipt.name,
+                type=receipt.type,
+                target=receipt.target,
+                would="Fail",
+                reason=receipt.reason,
+                message=receipt.message,
+            )
+            for receipt in planned.closed
+        ]
+        known = {target.name: target for target in shown}
+        entries = by_name(read.team.entries)
+        left = [
+            _left(name, entries)
+            for name in entries
+            if name not in known and (event.targets is None or name in event.targets)
+        ]
+        order = {name: number for number, name in enumerate(target_names(read.team.targets))}
+        return Previewed(
+            namespace=read.team.namespace,
+            team=read.team.name,
+            uid=read.team.uid,
+            phase=accepted.phase,
+            reason=accepted.skipped,
+            targets=tuple(sorted([*shown, *left], key=lambda target: order.get(target.name, len(order)))),
+        )
+
+    async def test(self, event: CompletionEvent) -> Report:
+        """Send each target one notice that is marked as a test, whatever the team is at; record nothing.
+
+        Raises:
+            Problem: the event is not accepted, and nothing is sent for it.
+        """
+        self._admit(event)
+        return await asyncio.shield(self._start(self._try_out(event)))
+
+    async def _try_out(self, event: CompletionEvent) -> Report:
+        bind_contextvars(test=True)
+        with self._capacity.events.taking(event.namespace):
+            read = await self._read(event.namespace, event.team)
+            self._check_uid(event, read.team)
+            planned = trial(read.team, event, secrets.token_hex(8))
+            receipts = list(planned.closed)
+            for receipt in receipts:
+                tell(read.team, receipt)
+            with self._capacity.targets.taking(event.namespace, len(planned.claims)):
+                phase = self._phase(event, read.team, unfinished=True)
+                once = replace(self._policy, attempts=1)
+                await self._fanout(read, TEST, phase, policy=once).send(planned.claims, receipts.append)
+        order = {name: number for number, name in enumerate(target_names(read.team.targets))}
+        receipts.sort(key=lambda receipt: order[receipt.name])
+        return Report(
+            namespace=read.team.namespace,
+            team=read.team.name,
+            uid=read.team.uid,
+            phase=overall_phase(receipts) if receipts else "Skipped",
+            recorded=False,
+            reason="it was a test" if receipts else "the team lists no targets",
+            targets=tuple(receipts),
+        )
+
     async def drain(self) -> None:
         """Take no more events; return when those in flight are settled or handed back, and recorded."""
         self.draining = True
@@ -190,10 +271,11 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, Outcome]) -> asyncio.Task[Outcome]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _admit(self, event: CompletionEvent) -> None:
         if event.phase is not None and event.phase not in TERMINAL_PHASES:
@@ -300,12 +382,11 @@ class Dispatcher:
             return Accepted(read, claimed, accepted.plan, accepted.phase)
         raise _unavailable(error)
 
-    def _plan(self, event: CompletionEvent, read: Snapshot) -> Accepted:
+    def _plan(self, event: CompletionEvent, read: Snapshot, *, unfinished: bool = False) -> Accepted:
         """Judge the event against the team as it was read, and plan."""
         team = read.team
-        if event.uid is not None and event.uid != team.uid:
-            raise UidChanged("the team of this name has another uid: it was deleted and made anew")
-        phase = event.phase or team.phase
+        self._check_uid(event, team)
+        phase = self._phase(event, team, unfinished=unfinished)
         try:
             skipped = self._why_not(team, phase)
         except Problem as problem:
@@ -328,6 +409,15 @@ class Dispatcher:
             # to a process that is gone. It was one of those that are delivered; mostly there is but one.
             phase = (self._settings.phases or TERMINAL_PHASES)[0]
         return Accepted(read, read, plan(team, event, terms, start=not skipped), phase)
+
+    def _check_uid(self, event: CompletionEvent, team: AgentTeam) -> None:
+        if event.uid is not None and event.uid != team.uid:
+            raise UidChanged("the team of this name has another uid: it was deleted and made anew")
+
+    def _phase(self, event: CompletionEvent, team: AgentTeam, *, unfinished: bool) -> str:
+        """Return the ending that is told of; a team that is still at work may be taken for one that ended."""
+        phase = event.phase or team.phase
+        return self._settings.phases[0] if unfinished and phase not in TERMINAL_PHASES else phase
 
     def _why_not(self, team: AgentTeam, phase: str) -> str | None:
         """Return why no target of the team is to be begun; None where there is no reason.
@@ -400,19 +490,12 @@ class Dispatcher:
         if not claims:
             return
         team = accepted.claimed.team
-        fanout = Fanout(
-            team=team,
-            event=event.event,
-            phase=accepted.phase,
-            senders=self._senders,
-            resolve=SecretResolver(self._cluster, team.namespace, label=self._settings.secret_label).resolve,
-            policy=self._policy,
+        fanout = self._fanout(
+            accepted.claimed,
+            event.event,
+            accepted.phase,
             pace=Pace(sleep=lambda seconds: _undisturbed(recorder, seconds)),
-            metrics=self._metrics,
-            tracing=self._tracing,
             ends=accepted.read.asked + self._settings.claim_life.total_seconds() - CLOCK_STEP,
-            now=lambda: accepted.claimed.now,
-            max_message=self._settings.max_message,
         )
         self._recorders.add(recorder)
         if self.draining:
@@ -427,6 +510,28 @@ class Dispatcher:
             self._sending[team.uid] -= _names(accepted.plan)
             if not self._sending[team.uid]:
                 del self._sending[team.uid]
+
+    def _fanout(self, snapshot: Snapshot, event: str, phase: str, **own: Any) -> Fanout:
+        """Return what sends for a team as it was read; one attempt at a time and no waits, unless told."""
+        team = snapshot.team
+        options = {
+            "policy": self._policy,
+            "pace": Pace(sleep=_never),
+            "ends": steady() + self._settings.target_timeout,
+            **own,
+        }
+        return Fanout(
+            team=team,
+            event=event,
+            phase=phase,
+            senders=self._senders,
+            resolve=SecretResolver(self._cluster, team.namespace, label=self._settings.secret_label).resolve,
+            metrics=self._metrics,
+            tracing=self._tracing,
+            now=lambda: snapshot.now,
+            max_message=self._settings.max_message,
+            **options,
+        )
 
     async def _publish(self, team: AgentTeam, event: CompletionEvent) -> None:
         """Write the Event of a delivery that has ended; the record is kept without it."""
@@ -447,6 +552,19 @@ def _unavailable(error: ClusterError | None) -> ClusterUnavailable:
     wait = error.retry_after if isinstance(error, ApiUnavailable) else None
     usual = RETRY_LATER if isinstance(error, AccessDenied) else RETRY_SOON
     return ClusterUnavailable(f"nothing was sent: {error}", retry_after=wait or usual)
+
+
+def _left(name: str, entries: Mapping[str, Mapping[str, Any]]) -> PreviewedTarget:
+    """Say of a target that is on record why it would be left alone."""
+    receipt = Receipt.from_wire(entries[name])
+    settled = f"it is settled ({receipt.phase}); redeliver sends again"
+    message = settled if receipt.settled else "it is being sent to"
+    about = {"name": receipt.name, "type": receipt.type, "target": receipt.target}
+    return PreviewedTarget(**about, would="Leave", message=message)
+
+
+async def _never(_: float) -> bool:
+    return False
 
 
 def _names(plan: Plan) -> Counter[str]:

@@ -5,11 +5,13 @@ No text from here holds a URL, a resolved address or anything that a receiver wr
 
 import asyncio
 import functools
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
@@ -35,9 +37,24 @@ HEADERS = {
 ENCODING = "latin-1"  # of a header, whatever is in it: RFC 9110, section 5.5
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
+NOT_RESOLVED = "the host name does not resolve"
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A POST as it would go out; its URL and headers may hold what came out of a Secret."""
+
+    url: Checked = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """Its headers, with those that every request bears."""
+        return {**HEADERS, **self.headers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,24 @@ class HttpClient:
         url = proxy.get_secret_value() if proxy else None
         self._through = Transport(lambda: self._session(None, proxy=url)) if url else None
         self._apart = tuple(host.lstrip("*.").lower() for host in settings.egress_no_proxy)
+
+    async def judge(self, url: Checked) -> None:
+        """See whether there is an address for a URL that may be called, without calling it.
+
+        Where a forward proxy is called in its stead, that one looks the name up, and judges too.
+
+        Raises:
+            TargetError: its name does not resolve, or to nothing that is permitted.
+        """
+        if self._way(url) is not self._direct:
+            return
+        try:
+            port = url.port or (443 if url.scheme == "https" else 80)
+            found = await self._resolver.resolve(url.raw_host.decode("ascii"), port, socket.AF_UNSPEC)
+        except OSError:
+            raise TargetError(Reason.CONNECTION_FAILED, NOT_RESOLVED, retryable=True) from None
+        if not any(self.guard.permits(ip_address(one["host"].partition("%")[0])) for one in found):
+            raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
 
     async def post(self, url: str | Checked, content: bytes, headers: Mapping[str, str]) -> Response:
         """Post once, to a URL as it was written or as the guard has checked it.
@@ -106,6 +141,14 @@ class HttpClient:
         if self._through:
             await self._through.aclose()
 
+    @functools.cached_property
+    def _resolver(self) -> aiohttp.AsyncResolver:
+        """Not the system's: it blocks a thread for each name, and there are few of them.
+
+        A team that lists names whose servers are silent would take them all.
+        """
+        return aiohttp.AsyncResolver(timeout=LOOKUP_TIMEOUT, tries=2)
+
     def _way(self, url: httpx.URL) -> "Transport":
         """Return the way out for a URL: through the proxy, where there is one and the host is not apart."""
         if self._through is None or any(
@@ -119,9 +162,7 @@ class HttpClient:
     ) -> aiohttp.ClientSession:
         connector = _Connector(
             self._settings.max_response + HEAD_LIMIT,
-            # Not the system's resolver: it blocks a thread for each name, there are few of them, and a team
-            # that lists names whose servers are silent would take them all.
-            resolver=aiohttp.AsyncResolver(timeout=LOOKUP_TIMEOUT, tries=2),
+            resolver=self._resolver,
             socket_factory=factory,
             ssl=self._tls,
             limit=0,  # nobody waits for others' connections: how many there may be is judged before the claim
@@ -323,7 +364,7 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], 
     ((ssl.CertificateError,), Reason.TLS_FAILED, "the receiver's certificate is not valid", False),
     ((ssl.SSLError, aiohttp.ClientSSLError), Reason.TLS_FAILED, "the TLS handshake failed", False),
     ((aiohttp.ClientProxyConnectionError,), Reason.CONNECTION_FAILED, PROXY_AWAY, True),
-    ((aiohttp.ClientConnectorDNSError,), Reason.CONNECTION_FAILED, "the host name does not resolve", True),
+    ((aiohttp.ClientConnectorDNSError,), Reason.CONNECTION_FAILED, NOT_RESOLVED, True),
     (
         (aiohttp.ServerTimeoutError, TimeoutError),
         Reason.TIMEOUT,

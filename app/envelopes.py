@@ -1,11 +1,13 @@
 """What goes out to a target, what its sender says of one attempt, and the protocol every sender speaks."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol, TypedDict
 
 from app.credentials import Credentials
+from app.errors import TargetError
 from app.reasons import Reason
 from app.targets import Target
 
@@ -63,12 +65,42 @@ class Verdict:
         return self.reason is Reason.DELIVERED
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The request that a target would get; what of it comes out of a Secret is hidden."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: str
+
+
+HIDDEN = "…"
+"""Stands for what came out of a Secret."""
+
+
 class Sender(Protocol):
     """One way out. A sender makes one attempt; retrying, timing and recording are not its business."""
 
     async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
         """Make one attempt; raise `TargetError` where there was no answer to judge."""
         ...
+
+    async def preview(self, envelope: Envelope, target: Target, credentials: Credentials) -> Preview:
+        """Show what an attempt would send, and send nothing; raise `TargetError` where it could not."""
+        ...
+
+
+def sender_for(senders: Mapping[str, Sender], kind: str) -> Sender:
+    """Return the sender of a type.
+
+    Raises:
+        TargetError: this installation has none.
+    """
+    sender = senders.get(kind)
+    if sender is None:
+        raise TargetError(Reason.NOT_IMPLEMENTED, f"no backend for {kind} is enabled in this installation")
+    return sender
 
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})

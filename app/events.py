@@ -20,6 +20,8 @@ FIELDS_LIMIT = 32
 Namespace = Annotated[str, Field(pattern=DNS_LABEL, max_length=63, examples=["research"])]
 TeamName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253, examples=["report"])]
 EventName = Literal["team.completed"]
+TEST = "team.test"
+"""What a notice of a test calls its event, so that no receiver takes it for a completion."""
 Redeliver = Literal["none", "failed", "all"]
 
 

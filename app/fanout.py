@@ -1,4 +1,7 @@
-"""Sends to all claimed targets at once, each under its own budget, and says of each as it settles."""
+"""Sends to all claimed targets at once, each under its own budget, and says of each as it settles.
+
+It can also show what it would send, and send nothing.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -11,11 +14,12 @@ import structlog
 
 from app import faults
 from app.credentials import Credentials
-from app.envelopes import Artifact, Envelope, Sender, Verdict
+from app.envelopes import Artifact, Envelope, Sender, Verdict, sender_for
 from app.errors import TargetError
 from app.ledger import Claim
 from app.messages import compose, pick_artifacts
 from app.metrics import Metrics
+from app.previews import PreviewedRequest, PreviewedTarget
 from app.reasons import Reason
 from app.receipts import Phase, Receipt
 from app.retry import Pace, RetryPolicy, Tried, retrying
@@ -56,6 +60,12 @@ class Fanout:
     async def send(self, claims: Iterable[Claim], settle: Callable[[Receipt], None]) -> None:
         """Send to every target; `settle` is called with each receipt the moment it is known."""
         await asyncio.gather(*(self._deliver(claim, settle) for claim in claims))
+
+    async def preview(self, claims: Iterable[Claim]) -> list[PreviewedTarget]:
+        """Show what every target would be sent: Secrets are read and addresses judged, and that is all."""
+        return await asyncio.gather(
+            *(Delivery(self, claim.target, claim.receipt).preview() for claim in claims)
+        )
 
     async def _deliver(self, claim: Claim, settle: Callable[[Receipt], None]) -> None:
         target = claim.target
@@ -121,10 +131,7 @@ class Delivery:
     async def _attempt(self, seconds: float) -> Verdict:
         """Read the Secret where it is not known yet, send, and judge the answer."""
         target, fanout = self._target, self._fanout
-        sender = fanout.senders.get(target.type)
-        if sender is None:
-            message = f"no backend for {target.type} is enabled in this installation"
-            raise TargetError(Reason.NOT_IMPLEMENTED, message)
+        sender = sender_for(fanout.senders, target.type)
         late = Verdict(
             Reason.SECRET_UNAVAILABLE,
             f"the Secret could not be read within {seconds:.3g} s",
@@ -146,6 +153,30 @@ class Delivery:
                 return verdict
         except TimeoutError:
             return late
+
+    async def preview(self) -> PreviewedTarget:
+        """Show the request that would be made first."""
+        target, fanout = self._target, self._fanout
+        about = {"name": target.name, "type": target.type}
+        try:
+            sender = sender_for(fanout.senders, target.type)
+            async with asyncio.timeout(fanout.policy.attempt_timeout):
+                credentials = await fanout.resolve(target.credentials_secret)
+                shown = await sender.preview(await self._composed(), target, credentials)
+        except TargetError as error:
+            why = {"reason": error.reason, "message": error.message}
+            return PreviewedTarget(**about, target=target.address, would="Fail", **why)
+        except TimeoutError:
+            message = (
+                f"its Secret or its host's name could not be read within {fanout.policy.attempt_timeout:g} s"
+            )
+            return PreviewedTarget(
+                **about, target=target.address, would="Fail", reason=Reason.TIMEOUT, message=message
+            )
+        request = PreviewedRequest(
+            method=shown.method, url=shown.url, headers=dict(shown.headers), body=shown.body
+        )
+        return PreviewedTarget(**about, target=shown.url, would="Send", request=request)
 
     def note_failure(self, verdict: Verdict) -> None:
         """Count an attempt that did not deliver, and say so in the log's small print."""

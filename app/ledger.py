@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.errors import ClaimInFlight, UnknownTarget
-from app.events import CompletionEvent
+from app.events import TEST, CompletionEvent
 from app.reasons import Reason
 from app.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
 from app.targets import SHOWN_LIMIT, InvalidTarget, Target, read_targets, shortened
@@ -114,6 +114,29 @@ def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) 
         tuple(item for item in opened if isinstance(item, Receipt)),
         takeovers,
     )
+
+
+def trial(team: AgentTeam, event: CompletionEvent, nonce: str) -> Plan:
+    """Plan a test: every target that is named, whatever is on record of it, and nothing to write.
+
+    Each notice has an id of its own, so that no receiver takes it for one that it has seen.
+
+    Raises:
+        UnknownTarget: the event names a target that the team does not have.
+    """
+    targets = {target.name: target for target in read_targets(team.targets)}
+    wanted = _wanted(event, targets, ())
+    claims, closed = [], []
+    for name, target in targets.items():
+        if name not in wanted:
+            continue
+        identity = message_id(team.uid, f"{TEST}\n{nonce}", name, 0)
+        receipt = Receipt(name=name, type=target.type, target=target.address, id=identity)
+        if isinstance(target, InvalidTarget):
+            closed.append(_closed(receipt, Reason.INVALID_TARGET, target.problem))
+        else:
+            claims.append(Claim(target, receipt))
+    return Plan([], tuple(claims), tuple(closed))
 
 
 def outgrows(size: int, team: AgentTeam, planned: Plan) -> bool:

@@ -7,9 +7,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from app.envelopes import Artifact, Envelope
+from app.events import TEST
 from app.targets import Target, shortened
 from app.teams import AgentTeam
 
+TEST_MARK = "This is a test; no team has finished. "
 DEFAULT_MESSAGE = "Team {team} in {namespace} finished: {phase}."
 
 # https://docs.slack.dev/reference/block-kit/blocks
@@ -24,6 +26,9 @@ _OUTCOMES = {
     "TimedOut": (":hourglass:", "ran out of time"),
     "BudgetExceeded": (":money_with_wings:", "ran over budget"),
 }
+PLACEHOLDERS = ("team", "namespace", "phase", "artifacts", "duration", "cost", "tasks", "tokens")
+"""What a message may name in braces; of the last four, those that the status knows."""
+
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _WILDCARD = re.compile(r"[*?\[]")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -49,7 +54,8 @@ def compose(  # noqa: PLR0913  # all that a message is made of
         "artifacts": ", ".join(artifact["name"] for artifact in artifacts),
         **{label.lower(): value for label, value in facts.items()},
     }
-    message = fill(target.message or DEFAULT_MESSAGE, values, most)
+    marked = TEST_MARK if event == TEST else ""
+    message = fill(marked + (target.message or DEFAULT_MESSAGE), values, most)
     if not message.strip():  # Slack refuses a blank text
         message = fill(DEFAULT_MESSAGE, values, most)
     return Envelope(
@@ -83,6 +89,9 @@ def fill(template: str, values: dict[str, str], limit: int) -> str:
 def slack_message(envelope: Envelope) -> dict[str, Any]:
     """Return the Block Kit message for an incoming webhook, with a plain fallback, within Slack's limits."""
     icon, verb = _OUTCOMES.get(envelope.phase, (":information_source:", "finished"))
+    title = f"{icon} Team {envelope.team} {verb}"
+    if envelope.event == TEST:
+        title = f":test_tube: Test: a notice of team {envelope.team}"
     fields = [("Team", envelope.team), ("Namespace", envelope.namespace), ("Outcome", envelope.phase)]
     fields += envelope.facts
     blocks: list[dict[str, Any]] = [
@@ -90,7 +99,7 @@ def slack_message(envelope: Envelope) -> dict[str, Any]:
             "type": "header",
             "text": {
                 "type": "plain_text",
-                "text": shortened(f"{icon} Team {envelope.team} {verb}", HEADER_LIMIT),
+                "text": shortened(title, HEADER_LIMIT),
                 "emoji": True,
             },
         },

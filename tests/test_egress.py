@@ -63,6 +63,40 @@ def trusting(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 # ---------------------------------------------------------------------------------------------------------
+# What is judged without a call
+
+
+@pytest.mark.parametrize(
+    ("addresses", "reason"),
+    [
+        (["127.0.0.66"], Reason.EGRESS_DENIED),
+        (["10.0.0.1", "::1"], Reason.EGRESS_DENIED),
+        (["10.0.0.1", "127.0.0.1"], None),
+        ([], Reason.CONNECTION_FAILED),
+    ],
+)
+async def test_a_name_is_judged_as_a_call_would_and_nobody_is_called(
+    names: Lookups, addresses: list[str], reason: Reason | None
+) -> None:
+    if addresses:
+        names["hooks.test"] = addresses
+    async with listening(answering(OK)) as bare, client(egress_deny="127.0.0.66") as http:
+        judged = http.judge(http.guard.check(f"http://hooks.test:{bare.port}/"))
+        if reason is None:
+            await judged
+        else:
+            with pytest.raises(TargetError) as caught:
+                await judged
+            assert caught.value.reason is reason
+        assert bare.accepted == 0
+
+
+async def test_what_goes_through_a_proxy_is_the_proxy_s_to_judge() -> None:
+    async with client(egress_proxy="http://127.0.0.1:1") as http:
+        await http.judge(http.guard.check("https://hooks.test/"))
+
+
+# ---------------------------------------------------------------------------------------------------------
 # What is dialled
 
 

@@ -6,8 +6,8 @@ https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
 import json
 
 from app.credentials import Credentials
-from app.egress import HttpClient
-from app.envelopes import Envelope, Verdict, judge
+from app.egress import HttpClient, Outgoing
+from app.envelopes import Envelope, Preview, Verdict, judge
 from app.errors import TargetError
 from app.messages import slack_message
 from app.reasons import Reason
@@ -45,18 +45,30 @@ class SlackSender:
     async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
         """Post the message once."""
         del target  # everything it needs is in the Secret
-        url = credentials.require(WEBHOOK_URL)
-        body = json.dumps(slack_message(envelope)).encode()
         try:
-            checked = self._http.guard.check(url)
-            if checked.host.lower() not in self._hosts:
-                raise TargetError(
-                    Reason.EGRESS_DENIED,
-                    f'key "{WEBHOOK_URL}" of Secret "{credentials.secret}" is not on a host of Slack',
-                )
-            response = await self._http.post(checked, body, {"content-type": "application/json"})
+            outgoing = self._outgoing(envelope, credentials)
+            response = await self._http.post(outgoing.url, outgoing.body, outgoing.headers)
         except ValueError as error:
             raise credentials.invalid(WEBHOOK_URL, str(error)) from None
         word = response.body[:64].decode("ascii", "replace").strip()
         note = f"{word}: {ERRORS[word]}" if word in ERRORS else ""
         return judge(response.status, response.retry_after, note)
+
+    async def preview(self, envelope: Envelope, target: Target, credentials: Credentials) -> Preview:
+        """Show the POST; its URL is a secret as a whole."""
+        outgoing = self._outgoing(envelope, credentials)
+        await self._http.judge(outgoing.url)
+        return Preview("POST", target.address, outgoing.all_headers, outgoing.body.decode())
+
+    def _outgoing(self, envelope: Envelope, credentials: Credentials) -> Outgoing:
+        try:
+            checked = self._http.guard.check(credentials.require(WEBHOOK_URL))
+        except ValueError as error:
+            raise credentials.invalid(WEBHOOK_URL, str(error)) from None
+        if checked.host.lower() not in self._hosts:
+            raise TargetError(
+                Reason.EGRESS_DENIED,
+                f'key "{WEBHOOK_URL}" of Secret "{credentials.secret}" is not on a host of Slack',
+            )
+        body = json.dumps(slack_message(envelope)).encode()
+        return Outgoing(checked, {"content-type": "application/json"}, body)

@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from standardwebhooks import Webhook
 
 from app.credentials import Credentials
-from app.egress import HttpClient
-from app.envelopes import Envelope, Verdict, judge
+from app.egress import HttpClient, Outgoing
+from app.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
 from app.errors import TargetError
 from app.reasons import Reason
 from app.targets import Target, WebhookTarget
 from app.tracing import Tracing
 
 URL, SIGNING_SECRET, AUTHORIZATION = "url", "signing-secret", "authorization"
+SIGNATURE = "webhook-signature"
 SIGNING_PREFIX = "whsec_"
 
 
@@ -29,10 +30,25 @@ class WebhookSender:
 
     async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
         """Post the envelope once; any answer but 2xx is a failure."""
+        try:
+            outgoing = self._outgoing(envelope, target, credentials)
+            response = await self._http.post(outgoing.url, outgoing.body, outgoing.headers)
+        except ValueError as error:
+            raise _blamed(error, credentials) from None
+        return judge(response.status, response.retry_after)
+
+    async def preview(self, envelope: Envelope, target: Target, credentials: Credentials) -> Preview:
+        """Show the POST; of a URL that the Secret does not hold, all but its query."""
+        outgoing = self._outgoing(envelope, target, credentials)
+        await self._http.judge(outgoing.url)
+        hidden = {name: HIDDEN for name in (AUTHORIZATION, SIGNATURE) if name in outgoing.headers}
+        address = target.secret_address if URL in credentials else target.address
+        return Preview("POST", address, outgoing.all_headers | hidden, outgoing.body.decode())
+
+    def _outgoing(self, envelope: Envelope, target: Target, credentials: Credentials) -> Outgoing:
         assert isinstance(target, WebhookTarget)  # noqa: S101  # the registry's promise, for the type checker
         body = envelope.body()
-        secret_url = credentials.get(URL)
-        url = secret_url or target.url or credentials.require(URL)
+        url = credentials.get(URL) or target.url or credentials.require(URL)
         headers = {
             "content-type": "application/json",
             **self._tracing.headers(),
@@ -41,14 +57,18 @@ class WebhookSender:
         if authorization := credentials.get(AUTHORIZATION):
             if not authorization.isascii():
                 raise credentials.invalid(AUTHORIZATION, "must be ASCII, as HTTP headers are")
-            headers["authorization"] = authorization
+            headers[AUTHORIZATION] = authorization
         try:
-            response = await self._http.post(url, body, headers)
+            return Outgoing(self._http.guard.check(url), headers, body)
         except ValueError as error:
-            if secret_url:
-                raise credentials.invalid(URL, str(error)) from None
-            raise TargetError(Reason.INVALID_TARGET, f"url: {error}") from None
-        return judge(response.status, response.retry_after)
+            raise _blamed(error, credentials) from None
+
+
+def _blamed(error: ValueError, credentials: Credentials) -> TargetError:
+    """Say where the URL stands that cannot be used."""
+    if URL in credentials:
+        return credentials.invalid(URL, str(error))
+    return TargetError(Reason.INVALID_TARGET, f"url: {error}")
 
 
 def _signed(message_id: str, body: bytes, credentials: Credentials, *, at: datetime) -> dict[str, str]:
@@ -61,5 +81,5 @@ def _signed(message_id: str, body: bytes, credentials: Credentials, *, at: datet
             key = b""
         if not secret.startswith(SIGNING_PREFIX) or not key:
             raise credentials.invalid(SIGNING_SECRET, f"must be {SIGNING_PREFIX} followed by base64")
-        headers["webhook-signature"] = Webhook(secret).sign(message_id, at, body.decode())
+        headers[SIGNATURE] = Webhook(secret).sign(message_id, at, body.decode())
     return headers

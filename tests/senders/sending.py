@@ -11,7 +11,7 @@ import respx
 
 from app.credentials import Credentials
 from app.egress import HttpClient, Transport
-from app.envelopes import Envelope, Sender, Verdict
+from app.envelopes import Envelope, Preview, Sender, Verdict
 from app.errors import TargetError
 from app.events import CompletionEvent
 from app.fanout import Fanout
@@ -109,6 +109,10 @@ class Watched:
         self.told.append(verdict)
         return verdict
 
+    async def preview(self, made: Envelope, target: Target, credentials: Credentials) -> Preview:
+        """Pass it on."""
+        return await self.sender.preview(made, target, credentials)
+
 
 @dataclass(frozen=True)
 class Delivered:
@@ -158,7 +162,8 @@ async def deliver(
             max_message=settings.max_message,
         )
         await fanout.send(planned.claims, receipts.append)
+        previews = [target.model_dump_json() for target in await fanout.preview(planned.claims)]
     (receipt,) = receipts
     told = [one for sender in watched.values() for one in sender.told]
-    shown = {"team": finished, "plan": planned, "credentials": credentials}
+    shown = {"team": finished, "plan": planned, "credentials": credentials, "previews": previews}
     return Delivered(told, receipt, metrics.render().decode(), shown)

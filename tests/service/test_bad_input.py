@@ -82,19 +82,12 @@ async def test_two_mebibytes_are_not_read(bench: Bench, declared: bool) -> None:
     assert (answer.status, answer.problem) == (413, "body-too-large")
 
 
-@pytest.mark.parametrize("path", ["/deliveries?dryRun=All", "/deliveries?dryrun=All", "/deliveries?x=1"])
-async def test_a_parameter_that_is_not_understood_never_sends(bench: Bench, path: str) -> None:
+@pytest.mark.parametrize("query", ["dryRun=Some", "dryRun=", "dryrun=All", "x=1"])
+async def test_a_parameter_that_is_not_understood_never_sends(bench: Bench, query: str) -> None:
     namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
     before = len(bench.hook.requests)
-    answer = await bench.service.deliver(namespace, "report", path=path)
+    answer = await bench.service.deliver(namespace, "report", path=f"/deliveries?{query}")
     assert (answer.status, answer.problem) == (422, "malformed")
-    assert len(bench.hook.requests) == before
-
-
-async def test_a_test_notice_is_refused_until_it_exists(bench: Bench) -> None:
-    namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
-    before = len(bench.hook.requests)
-    assert (await bench.service.deliver(namespace, "report", test=True)).status == 422
     assert len(bench.hook.requests) == before
 
 

@@ -1,0 +1,218 @@
+"""The commands for people."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.console.form import Form
+
+if TYPE_CHECKING:  # what a command needs is loaded when it is called: `serve` starts without it
+    from app.console.client import Client
+
+SETTLED = 120.0  # seconds: a target's own time, and the record's
+
+people = typer.Typer()
+
+Team = Annotated[str, typer.Argument(help="The AgentTeam's name.", show_default=False)]
+Output = Annotated[Form, typer.Option("--output", "-o", help="How the answer is printed.")]
+Timeout = Annotated[float, typer.Option(min=0.0, help="Seconds to wait until every target is settled.")]
+Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Only this one; may be repeated.")]
+
+CALLING: dict[str, tuple[Any, Any]] = {
+    # By which options the service is reached, and their defaults.
+    "namespace": (
+        Annotated[str, typer.Option("--namespace", "-n", help="The team's namespace.")],
+        "default",
+    ),
+    "url": (
+        Annotated[str, typer.Option(envvar="DELIVERY_URL", help="The service's address.")],
+        "http://127.0.0.1:8080",
+    ),
+    "token_file": (
+        Annotated[Path | None, typer.Option(help="File with a token; without it DELIVERY_TOKEN counts.")],
+        None,
+    ),
+    "service_account": (
+        Annotated[
+            str | None,
+            typer.Option(
+                help="NAME in the team's namespace, or NAMESPACE/NAME: Kubernetes is asked for a short token."
+            ),
+        ],
+        None,
+    ),
+    "audience": (
+        Annotated[str, typer.Option(envvar="DELIVERY_AUDIENCE", help="Whom that token is made for.")],
+        "agentteam-delivery",
+    ),
+    "ca_file": (
+        Annotated[
+            Path | None,
+            typer.Option(envvar="DELIVERY_CA_FILE", help="PEM; who signs the service's certificate."),
+        ],
+        None,
+    ),
+}
+
+
+def calling(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options by which the service is reached; it takes `namespace` and a `client`."""
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        from app.console.client import Client  # noqa: PLC0415
+        from app.console.identity import Identity  # noqa: PLC0415
+
+        reached = {name: given.pop(name) for name in CALLING}
+        namespace = reached["namespace"]
+        identity = Identity(reached["token_file"], reached["service_account"], reached["audience"])
+        client = Client(reached["url"], identity.token(namespace), reached["ca_file"])
+        command(client=client, namespace=namespace, **given)
+
+    own = inspect.signature(command).parameters.values()
+    kept = [parameter for parameter in own if parameter.name not in {"client", "namespace"}]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in CALLING.items()
+    ]
+    shown = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in kept]
+    called.__signature__ = inspect.Signature([*shown, *added])  # type: ignore[attr-defined]
+    called.__annotations__ = {one.name: one.annotation for one in (*shown, *added)}
+    return called
+
+
+@people.command(
+    epilog="Example: agentteam-delivery deliver report -n research --service-account my-controller"
+)
+@calling
+def deliver(  # noqa: PLR0913  # each an option
+    client: "Client",
+    namespace: str,
+    team: Team,
+    *,
+    target: Targets = None,
+    output: Output = Form.TABLE,
+    timeout: Timeout = SETTLED,
+) -> None:
+    """Deliver a finished team's notices, and show what landed."""
+    _follow(client, _event(namespace, team, target), output, timeout)
+
+
+@people.command(epilog="Example: agentteam-delivery redeliver report -n research --target slack")
+@calling
+def redeliver(  # noqa: PLR0913
+    client: "Client",
+    namespace: str,
+    team: Team,
+    *,
+    target: Targets = None,
+    everything: Annotated[bool, typer.Option("--all", help="What was delivered too.")] = False,
+    output: Output = Form.TABLE,
+    timeout: Timeout = SETTLED,
+) -> None:
+    """Send again what failed."""
+    which = "all" if everything else "failed"
+    _follow(client, _event(namespace, team, target, redeliver=which), output, timeout)
+
+
+@people.command(epilog="Example: agentteam-delivery status report -n research --watch")
+@calling
+def status(  # noqa: PLR0913
+    client: "Client",
+    namespace: str,
+    team: Team,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Until every target is settled.")] = False,
+    output: Output = Form.TABLE,
+    timeout: Timeout = SETTLED,
+) -> None:
+    """Show what is on record of a team's delivery."""
+    _show(client, client.read(namespace, team), output, timeout if watch else None)
+
+
+@people.command(epilog="Example: agentteam-delivery preview report -n research -o yaml")
+@calling
+def preview(  # noqa: PLR0913
+    client: "Client",
+    namespace: str,
+    team: Team,
+    *,
+    target: Targets = None,
+    everything: Annotated[bool, typer.Option("--all", help="What is settled too, as a redelivery.")] = False,
+    output: Output = Form.TABLE,
+) -> None:
+    """Show what would be sent where; nothing is sent. The team need not have finished."""
+    from app.console.printer import Printer  # noqa: PLC0415
+
+    event = _event(namespace, team, target, redeliver="all" if everything else None)
+    answer = client.post(event, preview=True)
+    Printer(output).preview(answer)
+    raise typer.Exit(int(any(one["would"] == "Fail" for one in answer["targets"])))
+
+
+@people.command("test-target", epilog="Example: agentteam-delivery test-target report slack -n research")
+@calling
+def try_target(
+    client: "Client",
+    namespace: str,
+    team: Team,
+    *,
+    target: Annotated[list[str], typer.Argument(help="The target's name; several may be given.")],
+    output: Output = Form.TABLE,
+) -> None:
+    """Send a target a notice that says that it is a test; nothing is recorded."""
+    report = client.post(_event(namespace, team, target, test=True))
+    _show(client, report, output, None)
+
+
+@people.command(epilog="Example: agentteam-delivery validate samples/*.yaml")
+def validate(
+    file: Annotated[list[Path], typer.Argument(help="Manifests; documents of other kinds are passed over.")],
+) -> None:
+    """Look at AgentTeam manifests without a cluster; say what is wrong at which line."""
+    from app.console.manifests import findings_of  # noqa: PLC0415
+
+    findings = [finding for one in file for finding in findings_of(one)]
+    for finding in findings:
+        typer.echo(str(finding))
+    if not findings:
+        typer.echo(f"{len(file)} file{'s' if len(file) > 1 else ''} looked at, nothing to change")
+    raise typer.Exit(int(any(not finding.warning for finding in findings)))
+
+
+def _event(namespace: str, team: str, targets: list[str] | None, **fields: object) -> dict[str, object]:
+    """Return the event's body; what is not asked for is left out."""
+    asked = {"targets": targets or None, **fields}
+    return {
+        "namespace": namespace,
+        "team": team,
+        **{name: value for name, value in asked.items() if value is not None},
+    }
+
+
+def _follow(client: "Client", event: dict[str, object], form: Form, timeout: float) -> None:
+    _show(client, client.post(event, prefer="respond-async"), form, timeout)
+
+
+def _show(client: "Client", report: dict[str, Any], form: Form, timeout: float | None) -> None:
+    """Print a report, after it is settled where there is time for that; leave with what came of it.
+
+    Raises:
+        Trouble: it is not settled within that time.
+    """
+    from app.console.following import followed  # noqa: PLC0415
+    from app.console.printer import Printer  # noqa: PLC0415
+    from app.console.trouble import Trouble  # noqa: PLC0415
+
+    printer = Printer(form)
+    if timeout is not None:
+        with printer.progress() as show:
+            report = followed(client, report, seconds=timeout, show=show)
+    printer.report(report)
+    if timeout is not None and report["phase"] == "Pending":
+        raise Trouble(f"not settled within {timeout:g} s; the delivery goes on, and `status` shows it")
+    raise typer.Exit(int(any(target["phase"] == "Failed" for target in report["targets"])))

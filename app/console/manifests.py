@@ -1,0 +1,226 @@
+"""AgentTeam manifests looked at offline: what the API server or a delivery would refuse, and where."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from app.errors import TargetError
+from app.events import DNS_LABEL, DNS_SUBDOMAIN
+from app.guard import Guard
+from app.messages import PLACEHOLDERS
+from app.targets import (
+    EmailTarget,
+    GoogleDriveTarget,
+    InvalidTarget,
+    SlackTarget,
+    Target,
+    TargetSpec,
+    WebhookTarget,
+    read_targets,
+)
+from app.teams import KIND, VERSION
+
+GROUPS = ("kagents.dev", "claude.amcheste.io")
+ENDINGS = ("create-pr", "push-branch", "notify", "none", "deliver")
+KINDS: dict[str, type[TargetSpec]] = {
+    "webhook": WebhookTarget,
+    "slack": SlackTarget,
+    "email": EmailTarget,
+    "google-drive": GoogleDriveTarget,
+}
+
+DEEPEST, MOST = 32, 100_000  # levels and parts of a manifest that are looked at
+
+_BRACES = re.compile(r"\{(\w*)\}|[{}]")
+_FIELD = re.compile(r"([A-Za-z][\w.]*): ")
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """What is wrong at a line of a file, or, as a warning, what is hardly meant."""
+
+    file: str
+    line: int
+    text: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {'warning: ' if self.warning else ''}{self.text}"
+
+
+def findings_of(file: Path) -> list[Finding]:
+    """Look at every AgentTeam of a file; documents of other kinds are passed over."""
+    try:
+        text = file.read_text()
+    except OSError as error:
+        return [Finding(str(file), 0, f"cannot be read: {error.strerror}")]
+    except UnicodeDecodeError:
+        return [Finding(str(file), 0, "is no UTF-8 text")]
+    try:
+        nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or "it cannot be read"
+        return [Finding(str(file), mark.line + 1 if mark else 1, f"no YAML: {problem}")]
+    found = [finding for node in nodes for finding in Document(str(file), node).findings()]
+    if not any(_is_team(node) for node in nodes):
+        found.append(Finding(str(file), 1, f"no {KIND} in it; its kind must be {KIND}"))
+    return sorted(found)
+
+
+class Document:
+    """One document of a file, with the lines of its parts."""
+
+    def __init__(self, file: str, node: yaml.Node) -> None:
+        self._file = file
+        self._node = node
+        self._lines: dict[Path_, int] = {}
+        self._twice: list[tuple[int, str]] = []
+        self._scalars = yaml.SafeLoader("")
+        self._value = self._read(node, ())
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what is wrong with it, if it is an AgentTeam."""
+        team = self._value
+        if not isinstance(team, dict) or team.get("kind") != KIND:
+            return
+        for line, key in self._twice:
+            yield Finding(self._file, line, f"{key}: stands here a second time; leave one out")
+        yield from self._head(team)
+        spec = team.get("spec")
+        if not isinstance(spec, dict):
+            yield self._at(("spec",), "spec: is missing; it says what the team does")
+            return
+        lifecycle = spec.get("lifecycle")
+        if lifecycle is None:
+            yield self._at(("spec",), "spec.lifecycle: is missing, so nothing is delivered", warning=True)
+        elif not isinstance(lifecycle, dict):
+            yield self._at(("spec", "lifecycle"), "spec.lifecycle: must be an object")
+        else:
+            yield from self._lifecycle(lifecycle)
+
+    def _head(self, team: dict[str, Any]) -> Iterator[Finding]:
+        api_version = team.get("apiVersion")
+        known = [f"{group}/{VERSION}" for group in GROUPS]
+        if not isinstance(api_version, str) or api_version.count("/") != 1:
+            yield self._at(("apiVersion",), f"apiVersion: must be {known[0]}")
+        elif not api_version.endswith(f"/{VERSION}"):
+            yield self._at(
+                ("apiVersion",), f'apiVersion: "{api_version}" is not known here; write {known[0]}'
+            )
+        metadata = team.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
+        for field, pattern in (("name", DNS_SUBDOMAIN), ("namespace", DNS_LABEL)):
+            value = metadata.get(field)
+            if value is None and field == "namespace":
+                continue
+            if not isinstance(value, str) or not re.fullmatch(pattern.strip("^$"), value):
+                text = f"metadata.{field}: must be of lower-case letters, digits and dashes"
+                yield self._at(("metadata", field), text)
+
+    def _lifecycle(self, lifecycle: dict[str, Any]) -> Iterator[Finding]:
+        at = ("spec", "lifecycle")
+        ending, delivery = lifecycle.get("onComplete"), lifecycle.get("delivery")
+        if ending is not None and ending not in ENDINGS:
+            meant = get_close_matches(str(ending), ENDINGS, 1)
+            hint = f"; did you mean {meant[0]}?" if meant else f"; it is one of {', '.join(ENDINGS)}"
+            yield self._at((*at, "onComplete"), f'onComplete: "{ending}" is not known{hint}')
+        if delivery is None:
+            if ending == "deliver":
+                text = "delivery: is missing, so nothing is delivered; list the targets"
+                yield self._at((*at, "onComplete"), text)
+            return
+        if not isinstance(delivery, list):
+            yield self._at(
+                (*at, "delivery"), "delivery: must be a list of targets, each with a dash in front"
+            )
+            return
+        if ending is None or ending in set(ENDINGS) - {"deliver"}:
+            text = f"onComplete: is {ending or 'missing'}, so these targets get nothing; write deliver"
+            yield self._at((*at, "delivery"), text, warning=True)
+        for position, target in enumerate(read_targets(delivery)):
+            yield from self._target((*at, "delivery", position), delivery[position], target)
+
+    def _target(self, at: Path_, entry: Any, target: Target | InvalidTarget) -> Iterator[Finding]:
+        if isinstance(target, InvalidTarget):
+            field = match[1] if (match := _FIELD.match(target.problem)) else ""
+            yield self._at((*at, *field.split(".")) if field else at, target.problem)
+        if not isinstance(entry, dict):
+            return
+        kind = KINDS.get(str(entry.get("type")))
+        if kind is not None:
+            known = {field.alias or name for name, field in kind.model_fields.items()}
+            for field in entry:
+                if field not in known:
+                    meant = get_close_matches(str(field), known, 1)
+                    hint = f"; did you mean {meant[0]}?" if meant else "; it has no effect"
+                    yield self._at(
+                        (*at, field), f"{field}: no field of a {entry['type']} target{hint}", warning=True
+                    )
+        if isinstance(target, WebhookTarget) and target.url:
+            yield from self._url((*at, "url"), target.url)
+        if isinstance(message := entry.get("message"), str):
+            yield from self._message((*at, "message"), message)
+
+    def _url(self, at: Path_, url: str) -> Iterator[Finding]:
+        try:
+            Guard().check(url)
+        except (ValueError, TargetError) as error:
+            said = error.message if isinstance(error, TargetError) else str(error)
+            may = isinstance(error, TargetError)  # an installation may allow it
+            yield self._at(at, f"url: {said}", warning=may)
+
+    def _message(self, at: Path_, message: str) -> Iterator[Finding]:
+        for match in _BRACES.finditer(message):
+            word = match[1]
+            if word in PLACEHOLDERS:
+                continue
+            if word:
+                meant = get_close_matches(word, PLACEHOLDERS, 1)
+                known = f"did you mean {{{meant[0]}}}?" if meant else f"known are {', '.join(PLACEHOLDERS)}"
+                yield self._at(
+                    at, f"message: {{{word}}} is no placeholder and stays as it is; {known}", warning=True
+                )
+            else:
+                yield self._at(at, f'message: a stray "{match[0]}" stays as it is', warning=True)
+
+    def _at(self, path: Sequence[str | int], text: str, *, warning: bool = False) -> Finding:
+        """Return a finding at the line of a part, or of the nearest that holds where it is missing."""
+        known = tuple(path)
+        while known not in self._lines:
+            known = known[:-1]
+        return Finding(self._file, self._lines[known], text, warning)
+
+    def _read(self, node: yaml.Node, path: Path_) -> Any:
+        """Return what a node holds, and note the lines of all in it."""
+        self._lines.setdefault(path, node.start_mark.line + 1)
+        if len(path) > DEEPEST or len(self._lines) > MOST:
+            return None  # an alias of itself, or of very many
+        if isinstance(node, yaml.MappingNode):
+            mapping: dict[Any, Any] = {}
+            for key, value in node.value:
+                name = str(key.value)
+                if name in mapping:
+                    self._twice.append((key.start_mark.line + 1, name))
+                self._lines[(*path, name)] = key.start_mark.line + 1
+                mapping[name] = self._read(value, (*path, name))
+            return mapping
+        if isinstance(node, yaml.SequenceNode):
+            return [self._read(item, (*path, position)) for position, item in enumerate(node.value)]
+        try:
+            return self._scalars.construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError):  # of a type that is none of Kubernetes'
+            return node.value
+
+
+def _is_team(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.MappingNode) and any(
+        key.value == "kind" and getattr(value, "value", None) == KIND for key, value in node.value
+    )

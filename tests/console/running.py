@@ -1,0 +1,32 @@
+"""The command line as a person types it."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.harness.service import SCRIPT
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command came to."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+async def run(*arguments: str | Path, **env: str) -> Ran:
+    """Run the command line to its end, without a terminal."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
+    process = await asyncio.create_subprocess_exec(
+        SCRIPT,
+        *arguments,
+        env={**kept, "COLUMNS": "80", **env},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return Ran(process.returncode, out.decode(), err.decode())

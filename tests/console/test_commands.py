@@ -1,0 +1,244 @@
+"""The commands for people, run as processes against a service that is one too."""
+
+import asyncio
+import json
+import os
+import pty
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from tests.console.running import run
+from tests.harness.callers import Callers
+from tests.harness.cluster import Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.real_cluster import RealCluster
+from tests.harness.receiver import Gate, Receiver
+from tests.harness.reviews import Right
+from tests.harness.service import SCRIPT, Service, finished, lifecycle
+from tests.harness.tls import Mounted
+from tests.harness.waiting import until
+from tests.service.conftest import Bench
+
+LONG = "a-rather-long-name-that-no-terminal-of-eighty-columns-has-room-for-beside-all-the-others"
+
+
+async def test_a_delivery_is_followed_until_it_is_settled(bench: Bench) -> None:
+    namespace = await bench.finished({"type": "webhook", "name": LONG, "url": bench.hook.url})
+    ran = await run("deliver", "report", "-n", namespace, "--url", bench.service.url)
+    assert (ran.code, ran.err) == (0, "")
+    assert f"{namespace}/report  Delivered" in ran.out
+    [row] = [line for line in ran.out.splitlines() if line.startswith(LONG)]
+    assert re.split(r"  +", row)[1:4] == ["webhook", "Delivered", "Delivered"]
+    assert bench.hook.url in row
+    assert "\x1b" not in ran.out
+    assert all(line == line.rstrip() for line in ran.out.splitlines())
+
+
+async def test_a_failed_target_is_exit_code_1_and_is_sent_again_when_asked(bench: Bench) -> None:
+    slack = {"type": "slack", "name": "chat", "credentialsSecret": "late"}
+    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url}, slack)
+    asked = ("report", "-n", namespace, "--url", bench.service.url)
+    first = await run("deliver", *asked)
+    assert first.code == 1
+    assert 'there is no Secret "late"' in first.out
+    assert (await run("status", *asked)).code == 1
+    await bench.kube.secret(namespace, "late", {"slack-webhook-url": f"{bench.hook.url}/late"})
+    sent = len(bench.hook.requests)
+    again = await run("redeliver", *asked)
+    assert (again.code, again.err) == (0, "")
+    assert [request.path for request in bench.hook.requests[sent:]] == ["/late"]
+    assert (await run("redeliver", *asked, "--all", "--target", "hook")).code == 0
+    assert len(bench.hook.requests) == sent + 2
+    assert (await run("status", *asked)).code == 0
+
+
+@pytest.mark.parametrize(("form", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
+async def test_json_and_yaml_are_the_report(bench: Bench, form: str, load: Any) -> None:
+    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
+    asked = ("report", "-n", namespace, "--url", bench.service.url, "-o", form)
+    report = load((await run("deliver", *asked)).out)
+    assert report == (await bench.service.read(namespace, "report")).body
+    shown = load((await run("preview", *asked, "--all")).out)
+    assert shown["targets"][0]["request"]["method"] == "POST"
+
+
+async def test_a_preview_shows_requests_and_sends_none(bench: Bench) -> None:
+    namespace = await bench.kube.fresh_namespace()
+    hook = {"type": "webhook", "name": "hook", "url": f"{bench.hook.url}/x?token=secret"}
+    await bench.kube.team(namespace, "report", lifecycle(hook))
+    sent = len(bench.hook.requests)
+    ran = await run("preview", "report", "-n", namespace, "--url", bench.service.url)
+    assert ran.code == 0
+    assert f"  POST {bench.hook.url}/x\n" in ran.out
+    assert '    "event": "team.completed",' in ran.out
+    assert "secret" not in ran.out
+    assert len(bench.hook.requests) == sent
+
+
+async def test_a_target_is_tried_by_name(bench: Bench) -> None:
+    targets = [{"type": "webhook", "name": name, "url": f"{bench.hook.url}/{name}"} for name in ("a", "b")]
+    namespace = await bench.finished(*targets)
+    sent = len(bench.hook.requests)
+    ran = await run("test-target", "report", "b", "-n", namespace, "--url", bench.service.url)
+    assert ran.code == 0
+    assert "it was a test" in ran.out
+    assert [request.path for request in bench.hook.requests[sent:]] == ["/b"]
+
+
+async def test_status_watches_until_all_is_settled_and_says_when_it_is_not(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    gate = Gate()
+    async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig) as service:
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "name": "hook", "url": hook.url})
+        asked = ("report", "-n", namespace, "--url", service.url)
+        late = await run("deliver", *asked, "--timeout", "0.5")
+        assert late.code == 2
+        assert "not settled within 0.5 s; the delivery goes on" in late.err
+        assert "Pending" in (await run("status", *asked)).out
+        watching = asyncio.create_task(run("status", *asked, "--watch"))
+        gate.open()
+        ran = await watching
+        assert (ran.code, "Delivered" in ran.out) == (0, True)
+
+
+async def test_on_a_terminal_there_is_colour(bench: Bench) -> None:
+    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
+    ours, theirs = pty.openpty()
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
+    process = await asyncio.create_subprocess_exec(
+        *(SCRIPT, "deliver", "report", "-n", namespace, "--url", bench.service.url),
+        env={**env, "TERM": "xterm-256color"},
+        stdin=theirs,
+        stdout=theirs,
+    )
+    os.close(theirs)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    shown = os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert "\x1b[32mDelivered" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("status", "nobody"), 'there is no AgentTeam "nobody"'),
+        (("status", "report", "--url", "http://127.0.0.1:1"), "no service answers at http://127.0.0.1:1"),
+        (("status", "report", "--url", "nonsense"), "is no address; give --url"),
+        (("status", "report", "--url", "ftp://127.0.0.1"), "is no address; give --url"),
+        (("status", "Report"), "team"),
+        (("status", "report", "--token-file", "/absent"), "/absent cannot be read"),
+        (("status", "report", "--ca-file", "/absent"), "holds no certificates"),
+        (("status", "report", "--token-file", "x", "--service-account", "y"), "leave one out"),
+        (("status",), "Missing argument"),
+        (("status", "report", "-o", "xml"), "xml"),
+        (("deliver", "report", "--timeout", "-1"), "timeout"),
+        (("deliver", "report", "--target"), "requires an argument"),
+        (("nonsense",), "No such command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+async def test_what_cannot_be_is_one_sentence_and_exit_code_2(
+    bench: Bench, arguments: tuple[str, ...], says: str
+) -> None:
+    ran = await run(*arguments, DELIVERY_URL=bench.service.url)
+    assert ran.code == 2
+    assert says in ran.err
+    assert ran.out == ""
+    assert "Traceback" not in ran.err
+
+
+async def test_an_answer_of_somebody_else_is_told(fake_cluster: Cluster[FakeCluster]) -> None:
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>")
+
+    async with Receiver(respond=page) as other:
+        ran = await run("status", "report", "--url", other.url)
+    assert (ran.code, "check --url" in ran.err) == (2, True)
+
+
+async def test_the_token_comes_from_a_file_or_the_environment_or_there_is_none(
+    fake_cluster: Cluster[FakeCluster], tmp_path: Path
+) -> None:
+    token = fake_cluster.server.reviews.token("someone", Right("create"), Right("get"))
+    (tmp_path / "token").write_text(f"{token}\n")
+    async with Receiver() as other:
+        # The kubeconfig's own credential is not to be sent.
+        await run("status", "report", "--url", other.url, KUBECONFIG=str(fake_cluster.kubeconfig))
+        [asked_of_another] = other.requests
+        seen = asked_of_another.headers
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig, auth="kubernetes") as service:
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
+        asked = ("deliver", "report", "-n", namespace, "--url", service.url)
+        nobody = await run(*asked)
+        assert (nobody.code, "token" in nobody.err) == (2, True)
+        assert "authorization" not in seen
+        assert (await run(*asked, "--token-file", tmp_path / "token")).code == 0
+        assert (await run("status", *asked[1:], DELIVERY_TOKEN=token)).code == 0
+
+
+async def test_a_token_is_not_sent_in_the_clear_to_another_machine() -> None:
+    ran = await run("status", "report", "--url", "http://192.0.2.1:8080", DELIVERY_TOKEN="t")
+    assert (ran.code, "in the clear" in ran.err) == (2, True)
+
+
+async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
+    real_cluster: Cluster[RealCluster],
+) -> None:
+    callers, kube = Callers(real_cluster), real_cluster.kube
+    settings = {"auth": "kubernetes", "auth_cache": 1}
+    async with Receiver() as hook, Service(real_cluster.kubeconfig, **settings) as service:
+        namespace = await finished(kube, {"type": "webhook", "url": hook.url})
+        account = await callers.account(namespace)
+        asked = ("report", "-n", namespace, "--url", service.url, "--service-account", account.name)
+        config = {"KUBECONFIG": str(real_cluster.kubeconfig)}
+        refused = await run("deliver", *asked, **config)
+        assert (refused.code, "kubectl create role" in refused.err) == (2, True)
+        for verb in ("create", "get"):
+            await callers.grant(account, verb, namespace)
+
+        async def delivered() -> bool:
+            return (await run("deliver", *asked, **config)).code == 0
+
+        await until(delivered, 30)
+        absent = await run("deliver", *asked[:-1], "nobody", **config)
+        assert (absent.code, 'serviceaccounts "nobody" not found' in absent.err) == (2, True)
+
+
+async def test_a_certificate_is_trusted_by_its_authority(
+    fake_cluster: Cluster[FakeCluster], tmp_path: Path
+) -> None:
+    mounted = Mounted(tmp_path)
+    mounted.authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    service = Service(fake_cluster.kubeconfig, **mounted.settings)
+    service.tls = mounted.trusting
+    async with Receiver() as hook, service:
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
+        asked = ("deliver", "report", "-n", namespace, "--url", service.url)
+        stranger = await run(*asked)
+        assert (stranger.code, "name its authority with --ca-file" in stranger.err) == (2, True)
+        assert (await run(*asked, "--ca-file", tmp_path / "ca.crt")).code == 0
+
+
+async def test_manifests_are_looked_at_without_a_service(tmp_path: Path) -> None:
+    good = Path(__file__).parents[2] / "samples/delivery-team.yaml"
+    assert (await run("validate", good)).code == 0
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(good.read_text().replace("onComplete: deliver", "onComplete: delivr"))
+    ran = await run("validate", good, bad)
+    line = bad.read_text().splitlines().index("    onComplete: delivr") + 1
+    said = f'{bad}:{line}: onComplete: "delivr" is not known; did you mean deliver?\n'
+    assert (ran.code, ran.out) == (1, said)
+
+
+async def test_help_has_examples_and_shells_are_completed() -> None:
+    for command in ("deliver", "preview", "status", "redeliver", "test-target", "validate"):
+        ran = await run(command, "--help")
+        assert (ran.code, f"Example: agentteam-delivery {command}" in ran.out) == (0, True)
+    shown = await run("--show-completion", "bash")
+    assert (shown.code, "agentteam" in shown.out) == (0, True)

@@ -1,0 +1,140 @@
+"""Manifests looked at offline: each mistake at its line, with what to change."""
+
+from pathlib import Path
+
+import pytest
+
+from app.console.manifests import findings_of
+
+GOOD = """\
+apiVersion: kagents.dev/v1alpha1
+kind: AgentTeam
+metadata:
+  name: report
+  namespace: research
+spec:
+  lead: {prompt: write}
+  lifecycle:
+    onComplete: deliver
+    delivery:
+      - name: archive
+        type: webhook
+        url: https://hooks.example.com/reports
+        message: "{team} is ready"
+      - name: chat
+        type: slack
+        credentialsSecret: slack
+"""
+
+BROKEN: dict[str, tuple[str, str, int, str]] = {
+    # What is replaced, by what; the line that is told, and a part of the sentence.
+    "no YAML": ("kind: AgentTeam", "kind: [AgentTeam", 3, "no YAML"),
+    "a tab": ("  name: report", "\tname: report", 4, "no YAML"),
+    "another kind": ("kind: AgentTeam", "kind: AgentTeams", 1, "its kind must be AgentTeam"),
+    "no version": ("apiVersion: kagents.dev/v1alpha1", "apiVersion: v1", 1, "must be kagents.dev/v1alpha1"),
+    "a later version": ("v1alpha1", "v2", 1, "write kagents.dev/v1alpha1"),
+    "a name in capitals": ("  name: report\n", "  name: Report\n", 4, "lower-case letters"),
+    "no name": ("  name: report\n", "", 3, "metadata.name"),
+    "a namespace with dots": ("research", "re.search", 5, "metadata.namespace"),
+    "no spec": ("spec:", "specs:", 1, "spec: is missing"),
+    "an ending misspelt": ("onComplete: deliver", "onComplete: delivr", 9, "did you mean deliver?"),
+    "an ending unknown": ("onComplete: deliver", "onComplete: 7", 9, "it is one of create-pr"),
+    "a list that is none": (
+        "    delivery:\n      - name: archive\n        type",
+        "    delivery:\n        name: archive\n        type",
+        15,
+        "no YAML",
+    ),
+    "a target that is text": ("      - name: chat", "      - x\n      - name: chat", 15, "must be an object"),
+    "a type misspelt": ("type: slack", "type: slak", 16, "not one of webhook, slack"),
+    "no type": ("        type: slack\n", "", 15, "type: "),
+    "no Secret": ("        credentialsSecret: slack\n", "", 15, "name the Secret"),
+    "no address": ("        url: https://hooks.example.com/reports\n", "", 11, "give an https:// address"),
+    "an address without a scheme": ("https://hooks", "hooks", 13, "start with https://"),
+    "an address with a password": ("https://hooks", "https://me:word@hooks", 13, "no user info"),
+    "a Secret's name in capitals": ("Secret: slack", "Secret: Slack", 17, "name of a Secret"),
+    "a message that is a number": ('message: "{team} is ready"', "message: 5", 14, "message"),
+    "a name twice": ("name: chat", "name: archive", 15, "taken by an earlier target"),
+    "a key twice": ("        type: slack", "        type: slack\n        type: slack", 17, "a second time"),
+}
+
+DOUBTFUL: dict[str, tuple[str, str, int, str]] = {
+    "a field misspelt": ("        type: slack", "        type: slack\n        mesage: x", 17, "message?"),
+    "a field of another type": (
+        "        type: slack",
+        "        type: slack\n        url: https://x",
+        17,
+        "url",
+    ),
+    "a placeholder misspelt": ("{team}", "{tema}", 14, "did you mean {team}?"),
+    "a placeholder unknown": ("{team}", "{weather}", 14, "known are team, namespace"),
+    "a stray brace": ("{team}", "{team", 14, 'a stray "{"'),
+    "an address inside": ("https://hooks.example.com", "https://10.0.0.1", 13, "not public"),
+    "plain http": ("https://", "http://", 13, "only https"),
+    "targets of no use": ("onComplete: deliver", "onComplete: notify", 10, "write deliver"),
+}
+
+
+BOMB = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" if n else "a0: &a0 x\n" for n in range(12))
+"""Some lines that stand for billions."""
+
+
+def written(folder: Path, old: str, new: str) -> Path:
+    assert old in GOOD
+    file = folder / "team.yaml"
+    file.write_text(GOOD.replace(old, new, 1))
+    return file
+
+
+def test_what_is_right_is_left_in_peace(tmp_path: Path) -> None:
+    assert findings_of(written(tmp_path, "x", "x")) == []
+
+
+@pytest.mark.parametrize(("old", "new", "line", "says"), BROKEN.values(), ids=BROKEN)
+def test_each_mistake_is_told_at_its_line(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+    file = written(tmp_path, old, new)
+    wrong = [finding for finding in findings_of(file) if not finding.warning]
+    assert [finding.line for finding in wrong] == [line], wrong
+    assert says in wrong[0].text
+    assert str(wrong[0]).startswith(f"{file}:{line}: ")
+
+
+@pytest.mark.parametrize(("old", "new", "line", "says"), DOUBTFUL.values(), ids=DOUBTFUL)
+def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+    [finding] = findings_of(written(tmp_path, old, new))
+    assert (finding.warning, finding.line) == (True, line)
+    assert says in finding.text
+    assert ": warning: " in str(finding)
+
+
+def test_documents_of_other_kinds_are_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "team.yaml"
+    file.write_text(f"apiVersion: v1\nkind: Secret\n---\n{GOOD}---\n{GOOD.replace('webhook', 'webhok', 1)}")
+    [finding] = findings_of(file)
+    assert finding.line == 3 + 18 + 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "---\n",
+        "- a\n",
+        "5\n",
+        "a: &a [*a]\n",
+        "kind: AgentTeam\n",
+        "? [x]\n: kind\n",
+        "a: !!python/x y\n",
+        BOMB,
+    ],
+)
+def test_nothing_makes_it_stumble(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "team.yaml"
+    file.write_text(text)
+    assert findings_of(file)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    assert "No such file" in findings_of(tmp_path / "absent.yaml")[0].text
+    (tmp_path / "odd.yaml").write_bytes(b"\xff\xfe")
+    assert "UTF-8" in findings_of(tmp_path / "odd.yaml")[0].text
