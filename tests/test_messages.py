@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
 from app.envelopes import Artifact, Envelope
-from app.events import TERMINAL_PHASES
+from app.events import TERMINAL_PHASES, TEST
 from app.messages import compose, escaped, fill, pick_artifacts, slack_message
 from app.targets import read_targets
 from tests.examples import envelope, team, unhurried
@@ -363,6 +363,12 @@ def test_each_outcome_looks_different() -> None:
     assert len({header.split(maxsplit=1)[1] for header in headers}) == len(TERMINAL_PHASES)
     for phase, message in zip(TERMINAL_PHASES, made, strict=True):
         assert phase in words(message)
+
+
+def test_a_test_says_so_at_a_glance_and_in_words() -> None:
+    message = checked(slack_message(envelope(event=TEST)))
+    assert message["blocks"][0]["text"]["text"].startswith(":test_tube: Test: ")
+    assert message["blocks"][-1]["elements"][0]["text"].startswith("team.test · ")
 
 
 def test_an_outcome_that_nobody_knows_is_told_all_the_same() -> None:

@@ -47,7 +47,7 @@ class Printer:
             yield lambda _: None
             return
         with Live(console=self._console, transient=True) as live:
-            yield lambda report: live.update(_table(report))
+            yield lambda report: live.update(_table(_safe(report)))
 
     def _print(self, document: Document, render: Callable[[Document], Sequence[RenderableType]]) -> None:
         match self._form:
@@ -56,7 +56,7 @@ class Printer:
             case Form.YAML:
                 sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
             case Form.TABLE:
-                for part in render(document):
+                for part in render(_safe(document)):
                     self._write(part)
 
     def _write(self, part: RenderableType) -> None:
@@ -68,6 +68,15 @@ class Printer:
         with self._console.capture() as plain:
             self._console.print(part)
         sys.stdout.write("\n".join(line.rstrip() for line in plain.get().splitlines()) + "\n")
+
+
+def _safe(value: Any) -> Any:
+    """Return a document whose texts cannot command a terminal: others than we may write into a status."""
+    if isinstance(value, str):
+        return "".join(sign if sign.isprintable() or sign == "\n" else "�" for sign in value)
+    if isinstance(value, dict):
+        return {_safe(key): _safe(item) for key, item in value.items()}
+    return [_safe(item) for item in value] if isinstance(value, list) else value
 
 
 def _report(report: Document) -> list[RenderableType]:
@@ -128,7 +137,7 @@ def _preview(preview: Document) -> list[RenderableType]:
 
 def _pretty(body: str) -> list[str]:
     try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False).splitlines()
+        return json.dumps(_safe(json.loads(body)), indent=2, ensure_ascii=False).splitlines()
     except ValueError:
         return body.splitlines()
 

@@ -107,6 +107,18 @@ async def test_status_watches_until_all_is_settled_and_says_when_it_is_not(
         assert (ran.code, "Delivered" in ran.out) == (0, True)
 
 
+async def test_what_others_wrote_cannot_command_a_terminal(bench: Bench) -> None:
+    namespace = await bench.kube.fresh_namespace()
+    hook = {"type": "webhook", "name": "hook", "url": bench.hook.url, "message": "\x9b2J\u202eevil"}
+    await bench.kube.team(namespace, "report", lifecycle(hook))
+    entry = {"name": "\x1b[2Jtheirs", "phase": "Failed", "message": "\x1b]0;title\x07\r"}
+    await bench.kube.finish(namespace, "report", delivery=[entry])
+    asked = ("report", "-n", namespace, "--url", bench.service.url)
+    for ran in [await run("status", *asked), await run("preview", *asked)]:
+        assert "hook" in ran.out or "theirs" in ran.out
+        assert not [sign for sign in ran.out if not (sign.isprintable() or sign == "\n")]
+
+
 async def test_on_a_terminal_there_is_colour(bench: Bench) -> None:
     namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
     ours, theirs = pty.openpty()
