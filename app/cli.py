@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import os
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version as installed
+from typing import NoReturn
 
 import structlog
 import typer
@@ -19,6 +21,7 @@ from app.errors import SettingsError
 from app.main import create_app
 from app.metrics import Metrics
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings
+from app.targets import shortened
 from app.tracing import Tracing, exported
 
 GARBAGE_THRESHOLD = 20_000  # objects made and not freed between two looks for cycles; by default 700
@@ -62,15 +65,30 @@ def openapi() -> None:
 
 
 def main() -> None:
-    """Run the command line; settings that cannot be used end it with a sentence."""
+    """Run the command line; what cannot be done ends it with a sentence."""
     try:
-        cli()
+        try:
+            cli()
+        finally:
+            sys.stdout.flush()
     except (SettingsError, Trouble) as error:
-        typer.echo(f"agentteam-delivery: {error}", err=True)
-        sys.exit(2)
-    except Exception:
-        log.exception("crashed")  # Python's own traceback would quote what the exception holds
+        _end(str(error))
+    except OSError as error:
+        _end(f"the answer cannot be written: {error.strerror or type(error).__name__}")
+    except Exception as error:
+        # Python's own traceback would quote what the exception and the variables hold.
+        if not structlog.is_configured():  # no process, but a command for people
+            _end(f"an unexpected {type(error).__name__}; it is a mistake of this program, please report it")
+        log.exception("crashed")
         sys.exit(1)
+
+
+def _end(sentence: str) -> NoReturn:
+    with suppress(OSError):
+        typer.echo(f"agentteam-delivery: {shortened(sentence, 2000)}", err=True)
+    with suppress(OSError):
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  # what cannot be written is not tried again
+    sys.exit(2)
 
 
 async def _serve(settings: ServiceSettings) -> None:

@@ -58,6 +58,7 @@ RETRY_LATER = 30.0  # seconds: what a caller is told to wait when somebody has t
 CLOCK_STEP = 1.0  # seconds: the API server's clock is read to the whole second
 
 
+UNASKED = "the team asks for no delivery: onComplete is not deliver, or it names no targets"
 Outcome = TypeVar("Outcome")
 
 
@@ -192,8 +193,11 @@ class Dispatcher:
             read = await self._read(event.namespace, event.team)
             accepted = self._plan(event, read, unfinished=True)
             planned = accepted.plan
+            if event.test:
+                planned = self._trial(event, read.team)
+            said = TEST if event.test else event.event
             with self._capacity.targets.taking(event.namespace, len(planned.claims)):
-                shown = await self._fanout(read, event.event, accepted.phase).preview(planned.claims)
+                shown = await self._fanout(read, said, accepted.phase).preview(planned.claims)
         shown += [
             PreviewedTarget(
                 name=receipt.name,
@@ -210,7 +214,7 @@ class Dispatcher:
         left = [
             _left(name, entries)
             for name in entries
-            if name not in known and (event.targets is None or name in event.targets)
+            if name not in known and not event.test and (event.targets is None or name in event.targets)
         ]
         order = {name: number for number, name in enumerate(target_names(read.team.targets))}
         return Previewed(
@@ -236,7 +240,7 @@ class Dispatcher:
         with self._capacity.events.taking(event.namespace):
             read = await self._read(event.namespace, event.team)
             self._check_uid(event, read.team)
-            planned = trial(read.team, event, secrets.token_hex(8))
+            planned = self._trial(event, read.team)
             receipts = list(planned.closed)
             for receipt in receipts:
                 tell(read.team, receipt)
@@ -252,9 +256,14 @@ class Dispatcher:
             uid=read.team.uid,
             phase=overall_phase(receipts) if receipts else "Skipped",
             recorded=False,
-            reason="it was a test" if receipts else "the team lists no targets",
+            reason="it was a test" if receipts else UNASKED,
             targets=tuple(receipts),
         )
+
+    def _trial(self, event: CompletionEvent, team: AgentTeam) -> Plan:
+        """Plan a test; a team that asks for no delivery is sent none."""
+        self._bound(team)
+        return trial(team, event, secrets.token_hex(8)) if team.wants_delivery else Plan([])
 
     async def drain(self) -> None:
         """Take no more events; return when those in flight are settled or handed back, and recorded."""
@@ -426,19 +435,22 @@ class Dispatcher:
             Problem: the caller is to change something, or to ask again.
         """
         if not team.wants_delivery:
-            return "the team asks for no delivery: onComplete is not deliver, or it names no targets"
+            return UNASKED
         if phase not in TERMINAL_PHASES:
             raise TeamNotFinished(
                 f'the team is in phase "{shortened(phase, 60)}"; hand it in when it has finished'
             )
         if phase not in self._settings.phases:
             return f"teams that end as {phase} are not delivered in this installation"
+        self._bound(team)
+        return None
+
+    def _bound(self, team: AgentTeam) -> None:
         most = self._settings.max_targets
         if len(team.targets) > most:
             raise TooManyTargets(
                 f"the team lists {len(team.targets)} targets, and at most {most} are served; nothing was sent"
             )
-        return None
 
     async def _read(self, namespace: str, name: str) -> Snapshot:
         if not self._settings.serves(namespace):
@@ -557,8 +569,12 @@ def _unavailable(error: ClusterError | None) -> ClusterUnavailable:
 def _left(name: str, entries: Mapping[str, Mapping[str, Any]]) -> PreviewedTarget:
     """Say of a target that is on record why it would be left alone."""
     receipt = Receipt.from_wire(entries[name])
-    settled = f"it is settled ({receipt.phase}); redeliver sends again"
-    message = settled if receipt.settled else "it is being sent to"
+    if not receipt.id:
+        message = "somebody else recorded it, so it is left to them"
+    elif receipt.settled:
+        message = f"it is settled ({receipt.phase}); redeliver sends again"
+    else:
+        message = "it is being sent to"
     about = {"name": receipt.name, "type": receipt.type, "target": receipt.target}
     return PreviewedTarget(**about, would="Leave", message=message)
 

@@ -16,6 +16,7 @@ from app import faults
 from app.credentials import Credentials
 from app.envelopes import Artifact, Envelope, Sender, Verdict, sender_for
 from app.errors import TargetError
+from app.events import TEST
 from app.ledger import Claim
 from app.messages import compose, pick_artifacts
 from app.metrics import Metrics
@@ -30,6 +31,20 @@ from app.tracing import Tracing
 log = structlog.get_logger(__name__)
 
 ENDED = Verdict(Reason.INTERRUPTED, "the claim ended before it was sent", retryable=True, attempted=False)
+
+
+@dataclass(slots=True)
+class Room:
+    """Characters that the bodies of one preview may still take, all together."""
+
+    left: int = 2_000_000
+
+    def cut(self, body: str) -> str:
+        """Return the body, or its beginning where there is no room for it."""
+        if len(body) > self.left:
+            return f"{body[:200]}… ({len(body)} characters; preview this target alone to see them)"
+        self.left -= len(body)
+        return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,12 @@ class Fanout:
     max_message: int  # characters of a notice's text
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
     picked: dict[str | None, tuple[Artifact, ...]] = field(default_factory=dict)
+    room: Room = field(default_factory=Room)
+
+    @property
+    def counted(self) -> bool:
+        """Whether the metrics tell of it: a test is nobody's delivery."""
+        return self.event != TEST
 
     def artifacts(self, pattern: str | None) -> tuple[Artifact, ...]:
         """Return what a target's `artifactPath` picks; a long list is gone through once a pattern."""
@@ -99,8 +120,9 @@ class Fanout:
             verdict = Verdict(Reason.INTERRUPTED, f"internal error ({type(error).__name__}); see the log")
             tried = Tried(verdict, 1)
         receipt = delivery.receipt(tried)
-        self.metrics.attempts.labels(claim.target.type).inc(tried.attempts)
-        if receipt.settled:
+        if self.counted:
+            self.metrics.attempts.labels(claim.target.type).inc(tried.attempts)
+        if receipt.settled and self.counted:
             self.metrics.deliveries.labels(claim.target.type, receipt.reason).inc()
             self.metrics.target_seconds.labels(claim.target.type).observe(self.pace.clock() - started)
         tell(self.team, receipt)
@@ -140,10 +162,8 @@ class Delivery:
         )
         try:
             async with asyncio.timeout(seconds):
-                credentials = await fanout.resolve(target.credentials_secret)
+                credentials = await self._credentials()
                 late = Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
-                if isinstance(target, WebhookTarget) and "url" in credentials:
-                    self._address = target.secret_address
                 envelope = await self._composed()
                 if fanout.pace.clock() >= fanout.ends:
                     return ENDED  # the process slept, and somebody else may be sending by now
@@ -161,20 +181,26 @@ class Delivery:
         try:
             sender = sender_for(fanout.senders, target.type)
             async with asyncio.timeout(fanout.policy.attempt_timeout):
-                credentials = await fanout.resolve(target.credentials_secret)
-                shown = await sender.preview(await self._composed(), target, credentials)
+                shown = await sender.preview(await self._composed(), target, await self._credentials())
         except TargetError as error:
             why = {"reason": error.reason, "message": error.message}
-            return PreviewedTarget(**about, target=target.address, would="Fail", **why)
+            return PreviewedTarget(**about, target=self._address, would="Fail", **why)
         except TimeoutError:
             message = (
                 f"its Secret or its host's name could not be read within {fanout.policy.attempt_timeout:g} s"
             )
             return PreviewedTarget(
-                **about, target=target.address, would="Fail", reason=Reason.TIMEOUT, message=message
+                **about, target=self._address, would="Fail", reason=Reason.TIMEOUT, message=message
             )
+        except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
+            log.error("preview_crashed", target=target.name, error=_place(error))  # noqa: TRY400
+            message = f"internal error ({type(error).__name__}); see the log"
+            return PreviewedTarget(**about, target=self._address, would="Fail", message=message)
         request = PreviewedRequest(
-            method=shown.method, url=shown.url, headers=dict(shown.headers), body=shown.body
+            method=shown.method,
+            url=shown.url,
+            headers=dict(shown.headers),
+            body=fanout.room.cut(shown.body),
         )
         return PreviewedTarget(**about, target=shown.url, would="Send", request=request)
 
@@ -182,7 +208,8 @@ class Delivery:
         """Count an attempt that did not deliver, and say so in the log's small print."""
         team, target = self._fanout.team, self._target
         self._failures += 1
-        self._fanout.metrics.attempt_failures.labels(target.type, verdict.reason).inc()
+        if self._fanout.counted:
+            self._fanout.metrics.attempt_failures.labels(target.type, verdict.reason).inc()
         log.debug(
             "attempt_failed",
             team=team.name,
@@ -194,6 +221,14 @@ class Delivery:
             http_status=verdict.http_status,
             id=self._receipt.id,
         )
+
+    async def _credentials(self) -> Credentials:
+        """Read the Secret; where it holds the address, that is where it goes."""
+        target = self._target
+        credentials = await self._fanout.resolve(target.credentials_secret)
+        if isinstance(target, WebhookTarget) and "url" in credentials:
+            self._address = target.secret_address
+        return credentials
 
     async def _composed(self) -> Envelope:
         """Return what is sent; of many targets, one a turn of the loop, so that others get theirs."""

@@ -11,7 +11,7 @@ from app.events import TEST
 from app.targets import Target, shortened
 from app.teams import AgentTeam
 
-TEST_MARK = "This is a test; no team has finished. "
+TEST_MARK = "This is a test; no team has finished."
 DEFAULT_MESSAGE = "Team {team} in {namespace} finished: {phase}."
 
 # https://docs.slack.dev/reference/block-kit/blocks
@@ -54,8 +54,10 @@ def compose(  # noqa: PLR0913  # all that a message is made of
         "artifacts": ", ".join(artifact["name"] for artifact in artifacts),
         **{label.lower(): value for label, value in facts.items()},
     }
-    marked = TEST_MARK if event == TEST else ""
-    message = fill(marked + (target.message or DEFAULT_MESSAGE), values, most)
+    template = target.message or DEFAULT_MESSAGE
+    if event == TEST:
+        template = f"{TEST_MARK} {target.message or ''}".strip()
+    message = fill(template, values, most)
     if not message.strip():  # Slack refuses a blank text
         message = fill(DEFAULT_MESSAGE, values, most)
     return Envelope(

@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from app.console.trouble import Trouble
 
 Document = dict[str, Any]
 
+NO_ADDRESS = "--url or DELIVERY_URL is no address of a service; give it as http://host:port, and no more"
 PATIENCE = 30.0  # seconds for an answer; what takes longer is asked for once more
 
 
@@ -45,21 +47,19 @@ class Client:
         return self._ask("GET", f"/deliveries/{quote(namespace, safe='')}/{quote(team, safe='')}")
 
     def _ask(self, method: str, path: str, **options: Any) -> Document:
+        address = _address(self.url)
         headers = {"user-agent": USER_AGENT, **options.pop("headers", {})}
         if self.token:
-            if self.url.startswith("http://") and not _stays_here(self.url):
+            if address.scheme == "http" and not _stays_here(address.host):
                 raise Trouble(
-                    f"the token would cross the network in the clear to {self.url}; use https://, or a"
+                    f"the token would cross the network in the clear to {address}; use https://, or a"
                     " port-forward on this machine"
                 )
             headers["authorization"] = f"Bearer {self.token}"
         try:
-            with httpx.Client(verify=self._trust(), timeout=PATIENCE, follow_redirects=False) as http:
-                answer = http.request(method, self.url.rstrip("/") + path, headers=headers, **options)
-        except httpx.InvalidURL:
-            raise Trouble(
-                f"{self.url} is no address; give --url or DELIVERY_URL as http://host:port"
-            ) from None
+            # No proxy of the environment: it would be told the token.
+            with httpx.Client(verify=self._trust(), timeout=PATIENCE, trust_env=False) as http:
+                answer = http.request(method, str(address).rstrip("/") + path, headers=headers, **options)
         except httpx.TimeoutException:
             raise Trouble(f"the service at {self.url} does not answer in time; try again") from None
         except httpx.HTTPError as error:
@@ -73,20 +73,28 @@ class Client:
             raise Trouble(f"--ca-file: {self.ca_file} holds no certificates in PEM form") from None
 
 
-def _stays_here(url: str) -> bool:
-    host = httpx.URL(url).host
-    return host in {"localhost", "::1"} or host.startswith("127.")
+def _address(url: str) -> httpx.URL:
+    """Read the service's address; what else stands in it is refused, and not repeated."""
+    try:
+        address = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        raise Trouble(NO_ADDRESS) from None
+    plain = not (address.userinfo or address.query or address.fragment)
+    if address.scheme not in {"http", "https"} or not address.host or not plain:
+        raise Trouble(NO_ADDRESS)
+    return address
 
 
-def _no_address(url: str) -> str:
-    return f"{url} is no address; give --url or DELIVERY_URL as http://host:port"
+def _stays_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _unreached(url: str, error: httpx.HTTPError) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return f"the certificate of {url} is not trusted; name its authority with --ca-file"
-    if isinstance(error, httpx.UnsupportedProtocol):
-        return _no_address(url)
     return (
         f"no service answers at {url}; give its address with --url or DELIVERY_URL, or reach one in a cluster"
         " with kubectl port-forward"
@@ -101,6 +109,8 @@ def _judged(answer: httpx.Response, url: str) -> Document:
     if not isinstance(document, dict):
         raise Trouble(f"{url} answered {answer.status_code} with something that is no report; check --url")
     if answer.status_code in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
+        if not isinstance(document.get("phase"), str) or not isinstance(document.get("targets"), list):
+            raise Trouble(f"{url} answered with something that is no report; check --url")
         return document
     said = str(document.get("detail") or document.get("title") or f"answered {answer.status_code}")
     wait = answer.headers.get("retry-after")

@@ -1,7 +1,7 @@
 """The commands for people."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.console.form import Form
+from app.events import DNS_LABEL, DNS_SUBDOMAIN
 
 if TYPE_CHECKING:  # what a command needs is loaded when it is called: `serve` starts without it
     from app.console.client import Client
@@ -66,9 +67,11 @@ def calling(command: Callable[..., None]) -> Callable[..., None]:
     def called(**given: Any) -> None:
         from app.console.client import Client  # noqa: PLC0415
         from app.console.identity import Identity  # noqa: PLC0415
+        from app.console.trouble import checked  # noqa: PLC0415
 
         reached = {name: given.pop(name) for name in CALLING}
-        namespace = reached["namespace"]
+        namespace = checked("--namespace", reached["namespace"], DNS_LABEL)
+        checked("the team's name", given["team"], DNS_SUBDOMAIN)
         identity = Identity(reached["token_file"], reached["service_account"], reached["audience"])
         client = Client(reached["url"], identity.token(namespace), reached["ca_file"])
         command(client=client, namespace=namespace, **given)
@@ -184,7 +187,7 @@ def validate(
     raise typer.Exit(int(any(not finding.warning for finding in findings)))
 
 
-def _event(namespace: str, team: str, targets: list[str] | None, **fields: object) -> dict[str, object]:
+def _event(namespace: str, team: str, targets: list[str] | None, **fields: object) -> dict[str, Any]:
     """Return the event's body; what is not asked for is left out."""
     asked = {"targets": targets or None, **fields}
     return {
@@ -194,12 +197,21 @@ def _event(namespace: str, team: str, targets: list[str] | None, **fields: objec
     }
 
 
-def _follow(client: "Client", event: dict[str, object], form: Form, timeout: float) -> None:
-    _show(client, client.post(event, prefer="respond-async"), form, timeout)
+def _follow(client: "Client", event: dict[str, Any], form: Form, timeout: float) -> None:
+    report = client.post(event, prefer="respond-async")
+    _show(client, report, form, timeout, event.get("targets"))
 
 
-def _show(client: "Client", report: dict[str, Any], form: Form, timeout: float | None) -> None:
+def _show(
+    client: "Client",
+    report: dict[str, Any],
+    form: Form,
+    timeout: float | None,
+    names: Collection[str] | None = None,
+) -> None:
     """Print a report, after it is settled where there is time for that; leave with what came of it.
+
+    Of a report that names others too, those of `names` say with which exit code.
 
     Raises:
         Trouble: it is not settled within that time.
@@ -215,4 +227,5 @@ def _show(client: "Client", report: dict[str, Any], form: Form, timeout: float |
     printer.report(report)
     if timeout is not None and report["phase"] == "Pending":
         raise Trouble(f"not settled within {timeout:g} s; the delivery goes on, and `status` shows it")
-    raise typer.Exit(int(any(target["phase"] == "Failed" for target in report["targets"])))
+    judged = [target for target in report["targets"] if not names or target["name"] in names]
+    raise typer.Exit(int(any(target["phase"] == "Failed" for target in judged)))

@@ -38,8 +38,10 @@ class Identity:
 
     async def _asked(self, namespace: str) -> str:
         """Ask the API server for a short token of the account, for the service's audience alone."""
-        place, _, name = (self.service_account or "").rpartition("/")
-        place = place or namespace
+        named = (self.service_account or "").split("/")
+        if not all(named) or len(named) > 2:  # noqa: PLR2004
+            raise Trouble("--service-account must be NAME, or NAMESPACE/NAME")
+        place, name = named if len(named) > 1 else (namespace, named[0])
         path = path_of("api", "v1", "namespaces", place, "serviceaccounts", name, "token")
         spec = {"audiences": [self.audience], "expirationSeconds": LIFETIME}
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
@@ -66,6 +68,6 @@ def _read(path: Path) -> str:
 
 def _clean(token: str, where: str) -> str:
     token = token.strip()
-    if not token or not token.isprintable() or " " in token:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise Trouble(f"{where} holds no token")
     return token

@@ -22,6 +22,7 @@ from app.targets import (
     TargetSpec,
     WebhookTarget,
     read_targets,
+    shortened,
 )
 from app.teams import KIND, VERSION
 
@@ -52,7 +53,8 @@ class Finding:
     warning: bool = False
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {'warning: ' if self.warning else ''}{self.text}"
+        text = f"{'warning: ' if self.warning else ''}{self.text}"
+        return f"{shortened(self.file, 1000)}:{self.line}: {shortened(text, 1000)}"
 
 
 def findings_of(file: Path) -> list[Finding]:
@@ -64,15 +66,28 @@ def findings_of(file: Path) -> list[Finding]:
     except UnicodeDecodeError:
         return [Finding(str(file), 0, "is no UTF-8 text")]
     try:
-        nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+        nodes = [node for node in yaml.compose_all(text, Loader=_Loader) if node is not None]
+    except RecursionError:
+        return [Finding(str(file), 1, "is nested too deeply to be looked at")]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "it cannot be read"
         return [Finding(str(file), mark.line + 1 if mark else 1, f"no YAML: {problem}")]
+    nodes = [one for node in nodes for one in _listed(node)]
     found = [finding for node in nodes for finding in Document(str(file), node).findings()]
     if not any(_is_team(node) for node in nodes):
         found.append(Finding(str(file), 1, f"no {KIND} in it; its kind must be {KIND}"))
     return sorted(found)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as Kubernetes does: a date is a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    sign: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+    for sign, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class Document:
@@ -83,13 +98,17 @@ class Document:
         self._node = node
         self._lines: dict[Path_, int] = {}
         self._twice: list[tuple[int, str]] = []
-        self._scalars = yaml.SafeLoader("")
+        self._scalars = _Loader("")
+        self._cut = False
         self._value = self._read(node, ())
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is wrong with it, if it is an AgentTeam."""
         team = self._value
         if not isinstance(team, dict) or team.get("kind") != KIND:
+            return
+        if self._cut:
+            yield self._at((), "is too large, or too deep, to be looked at")
             return
         for line, key in self._twice:
             yield Finding(self._file, line, f"{key}: stands here a second time; leave one out")
@@ -115,11 +134,14 @@ class Document:
             yield self._at(
                 ("apiVersion",), f'apiVersion: "{api_version}" is not known here; write {known[0]}'
             )
+        elif api_version not in known:
+            text = f'apiVersion: "{api_version}" is of an unknown group; mostly it is {known[0]}'
+            yield self._at(("apiVersion",), text, warning=True)
         metadata = team.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         for field, pattern in (("name", DNS_SUBDOMAIN), ("namespace", DNS_LABEL)):
             value = metadata.get(field)
-            if value is None and field == "namespace":
+            if value is None and (field == "namespace" or metadata.get("generateName")):
                 continue
             if not isinstance(value, str) or not re.fullmatch(pattern.strip("^$"), value):
                 text = f"metadata.{field}: must be of lower-case letters, digits and dashes"
@@ -128,6 +150,9 @@ class Document:
     def _lifecycle(self, lifecycle: dict[str, Any]) -> Iterator[Finding]:
         at = ("spec", "lifecycle")
         ending, delivery = lifecycle.get("onComplete"), lifecycle.get("delivery")
+        if ending is not None and not isinstance(ending, str):
+            yield self._at((*at, "onComplete"), f"onComplete: must be one of {', '.join(ENDINGS)}")
+            return
         if ending is not None and ending not in ENDINGS:
             meant = get_close_matches(str(ending), ENDINGS, 1)
             hint = f"; did you mean {meant[0]}?" if meant else f"; it is one of {', '.join(ENDINGS)}"
@@ -142,6 +167,9 @@ class Document:
                 (*at, "delivery"), "delivery: must be a list of targets, each with a dash in front"
             )
             return
+        if ending == "deliver" and not delivery:
+            text = "delivery: is empty, so nothing is delivered; list the targets"
+            yield self._at((*at, "delivery"), text)
         if ending is None or ending in set(ENDINGS) - {"deliver"}:
             text = f"onComplete: is {ending or 'missing'}, so these targets get nothing; write deliver"
             yield self._at((*at, "delivery"), text, warning=True)
@@ -202,11 +230,12 @@ class Document:
         """Return what a node holds, and note the lines of all in it."""
         self._lines.setdefault(path, node.start_mark.line + 1)
         if len(path) > DEEPEST or len(self._lines) > MOST:
-            return None  # an alias of itself, or of very many
+            self._cut = True  # an alias of itself, or of very many
+            return None
         if isinstance(node, yaml.MappingNode):
             mapping: dict[Any, Any] = {}
             for key, value in node.value:
-                name = str(key.value)
+                name = key.value if isinstance(key, yaml.ScalarNode) else "?"
                 if name in mapping:
                     self._twice.append((key.start_mark.line + 1, name))
                 self._lines[(*path, name)] = key.start_mark.line + 1
@@ -216,8 +245,18 @@ class Document:
             return [self._read(item, (*path, position)) for position, item in enumerate(node.value)]
         try:
             return self._scalars.construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError):  # of a type that is none of Kubernetes'
+        except Exception:  # noqa: BLE001  # of a type that is none of Kubernetes', or no value of its type
             return node.value
+
+
+def _listed(node: yaml.Node) -> list[yaml.Node]:
+    """Return the items of a `List`, as kubectl prints them; else the node itself."""
+    if not isinstance(node, yaml.MappingNode):
+        return [node]
+    fields = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+    items = fields.get("items")
+    is_list = str(getattr(fields.get("kind"), "value", "")).endswith("List")
+    return list(items.value) if is_list and isinstance(items, yaml.SequenceNode) else [node]
 
 
 def _is_team(node: yaml.Node) -> bool:

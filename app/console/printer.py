@@ -18,6 +18,7 @@ from app.console.form import Form
 
 Document = dict[str, Any]
 
+WIDEST = 1_000_000  # columns of a table in a file
 COLOURS = {"Delivered": "green", "Failed": "red", "PartiallyDelivered": "red", "Send": "green", "Fail": "red"}
 
 
@@ -52,9 +53,9 @@ class Printer:
     def _print(self, document: Document, render: Callable[[Document], Sequence[RenderableType]]) -> None:
         match self._form:
             case Form.JSON:
-                sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+                sys.stdout.write(_escaped(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
             case Form.YAML:
-                sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+                sys.stdout.write(yaml.safe_dump(document, sort_keys=False))
             case Form.TABLE:
                 for part in render(_safe(document)):
                     self._write(part)
@@ -64,16 +65,24 @@ class Printer:
             self._console.print(part)
             return
         # A file has no margin: nothing is wrapped or cut, and no line ends in blanks.
-        self._console.width = 10_000
+        if isinstance(part, str | Text):
+            sys.stdout.write(f"{str(part).rstrip()}\n")
+            return
+        self._console.width = WIDEST
         with self._console.capture() as plain:
             self._console.print(part)
         sys.stdout.write("\n".join(line.rstrip() for line in plain.get().splitlines()) + "\n")
 
 
+def _escaped(text: str) -> str:
+    """Escape, as JSON has it, what no reader would see in JSON, and what may command a terminal."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
+
+
 def _safe(value: Any) -> Any:
     """Return a document whose texts cannot command a terminal: others than we may write into a status."""
     if isinstance(value, str):
-        return "".join(sign if sign.isprintable() or sign == "\n" else "�" for sign in value)
+        return "".join(sign if sign.isprintable() else "�" for sign in value)
     if isinstance(value, dict):
         return {_safe(key): _safe(item) for key, item in value.items()}
     return [_safe(item) for item in value] if isinstance(value, list) else value

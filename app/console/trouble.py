@@ -1,7 +1,20 @@
 """What ends a command: one sentence that says what to do next."""
 
+import re
+
 from app.errors import DeliveryError
 
 
 class Trouble(DeliveryError):
     """The command cannot be carried out: wrong usage, or no answer. Exit code 2."""
+
+
+def checked(what: str, value: str, pattern: str) -> str:
+    """Return a name that Kubernetes would take.
+
+    Raises:
+        Trouble: it would not.
+    """
+    if not re.fullmatch(pattern.strip("^$"), value):
+        raise Trouble(f"{what} must be of lower-case letters, digits and dashes, as Kubernetes has it")
+    return value

@@ -10,7 +10,7 @@ from app.egress import HttpClient, Outgoing
 from app.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
 from app.errors import TargetError
 from app.reasons import Reason
-from app.targets import Target, WebhookTarget
+from app.targets import Target, WebhookTarget, redacted
 from app.tracing import Tracing
 
 URL, SIGNING_SECRET, AUTHORIZATION = "url", "signing-secret", "authorization"
@@ -42,7 +42,7 @@ class WebhookSender:
         outgoing = self._outgoing(envelope, target, credentials)
         await self._http.judge(outgoing.url)
         hidden = {name: HIDDEN for name in (AUTHORIZATION, SIGNATURE) if name in outgoing.headers}
-        address = target.secret_address if URL in credentials else target.address
+        address = target.secret_address if URL in credentials else redacted(str(outgoing.url))
         return Preview("POST", address, outgoing.all_headers | hidden, outgoing.body.decode())
 
     def _outgoing(self, envelope: Envelope, target: Target, credentials: Credentials) -> Outgoing:

@@ -80,6 +80,15 @@ async def test_a_preview_shows_requests_and_sends_none(bench: Bench) -> None:
     assert len(bench.hook.requests) == sent
 
 
+async def test_what_is_long_is_not_cut_in_a_pipe(bench: Bench) -> None:
+    namespace = await bench.kube.fresh_namespace()
+    message = "word  " * 3_000 + "end"
+    hook = {"type": "webhook", "name": "hook", "url": bench.hook.url, "message": message}
+    await bench.kube.team(namespace, "report", lifecycle(hook))
+    ran = await run("preview", "report", "-n", namespace, "--url", bench.service.url)
+    assert f'"message": "{message}",' in ran.out
+
+
 async def test_a_target_is_tried_by_name(bench: Bench) -> None:
     targets = [{"type": "webhook", "name": name, "url": f"{bench.hook.url}/{name}"} for name in ("a", "b")]
     namespace = await bench.finished(*targets)
@@ -117,6 +126,10 @@ async def test_what_others_wrote_cannot_command_a_terminal(bench: Bench) -> None
     for ran in [await run("status", *asked), await run("preview", *asked)]:
         assert "hook" in ran.out or "theirs" in ran.out
         assert not [sign for sign in ran.out if not (sign.isprintable() or sign == "\n")]
+    for form, load in (("json", json.loads), ("yaml", yaml.safe_load)):
+        ran = await run("status", *asked, "-o", form)
+        assert not [sign for sign in ran.out if not (sign.isprintable() or sign == "\n")]
+        assert load(ran.out)["targets"][0]["message"] == entry["message"]
 
 
 async def test_on_a_terminal_there_is_colour(bench: Bench) -> None:
@@ -141,9 +154,13 @@ async def test_on_a_terminal_there_is_colour(bench: Bench) -> None:
     [
         (("status", "nobody"), 'there is no AgentTeam "nobody"'),
         (("status", "report", "--url", "http://127.0.0.1:1"), "no service answers at http://127.0.0.1:1"),
-        (("status", "report", "--url", "nonsense"), "is no address; give --url"),
-        (("status", "report", "--url", "ftp://127.0.0.1"), "is no address; give --url"),
-        (("status", "Report"), "team"),
+        (("status", "report", "--url", "nonsense"), "is no address of a service"),
+        (("status", "report", "--url", "ftp://127.0.0.1"), "is no address of a service"),
+        (("status", "Report"), "the team's name must be of lower-case letters"),
+        (("status", "report", "-n", ".."), "--namespace must be of lower-case letters"),
+        (("status", "report", "--url", "http://u:canary@127.0.0.1:1"), "is no address of a service"),
+        (("status", "report", "--url", "http://127.0.0.1:1/?x=1"), "is no address of a service"),
+        (("status", "report", "--service-account", "a/b/c"), "NAME, or NAMESPACE/NAME"),
         (("status", "report", "--token-file", "/absent"), "/absent cannot be read"),
         (("status", "report", "--ca-file", "/absent"), "holds no certificates"),
         (("status", "report", "--token-file", "x", "--service-account", "y"), "leave one out"),
@@ -163,15 +180,57 @@ async def test_what_cannot_be_is_one_sentence_and_exit_code_2(
     assert says in ran.err
     assert ran.out == ""
     assert "Traceback" not in ran.err
+    assert "canary" not in ran.err
 
 
-async def test_an_answer_of_somebody_else_is_told(fake_cluster: Cluster[FakeCluster]) -> None:
+@pytest.mark.parametrize(
+    "text", ["<html>", "{}", "[]", '{"phase": "Delivered"}', '{"phase": 1, "targets": 2}']
+)
+async def test_an_answer_of_somebody_else_is_told(text: str) -> None:
     async def page(_: web.Request) -> web.StreamResponse:
-        return web.Response(text="<html>")
+        return web.Response(text=text)
 
     async with Receiver(respond=page) as other:
         ran = await run("status", "report", "--url", other.url)
     assert (ran.code, "check --url" in ran.err) == (2, True)
+
+
+async def test_a_refusal_cannot_command_a_terminal() -> None:
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"detail": "\x1b[31mno\x9b\nTraceback"}, status=403)
+
+    async with Receiver(respond=refuse) as other:
+        ran = await run("status", "report", "--url", other.url)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert ran.err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"ALL_PROXY": "socks5://127.0.0.1:1"},
+        {"HTTP_PROXY": "http://127.0.0.1:1", "NO_PROXY": ""},
+        {"DELIVERY_TOKEN": "canary-ü"},
+        {"SSL_CERT_FILE": "/absent"},
+    ],
+    ids=lambda env: next(iter(env)),
+)
+async def test_nothing_of_the_environment_brings_the_token_out(bench: Bench, env: dict[str, str]) -> None:
+    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
+    asked = ("status", "report", "-n", namespace, "--url", bench.service.url)
+    ran = await run(*asked, **{"DELIVERY_TOKEN": "canary", **env})
+    assert "canary" not in ran.out + ran.err
+    assert "Traceback" not in ran.out + ran.err
+    assert ran.code == (2 if env.get("DELIVERY_TOKEN") else 0)
+
+
+async def test_where_nothing_can_be_written_it_says_so(bench: Bench) -> None:
+    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
+    command = f"{SCRIPT} status report -n {namespace} --url {bench.service.url} > /dev/full"
+    process = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert err.decode() == "agentteam-delivery: the answer cannot be written: No space left on device\n"
 
 
 async def test_the_token_comes_from_a_file_or_the_environment_or_there_is_none(
@@ -194,8 +253,11 @@ async def test_the_token_comes_from_a_file_or_the_environment_or_there_is_none(
         assert (await run("status", *asked[1:], DELIVERY_TOKEN=token)).code == 0
 
 
-async def test_a_token_is_not_sent_in_the_clear_to_another_machine() -> None:
-    ran = await run("status", "report", "--url", "http://192.0.2.1:8080", DELIVERY_TOKEN="t")
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.1:8080", "HTTP://192.0.2.1", "http://127.evil.example", "http://[2001:db8::1]:1"]
+)
+async def test_a_token_is_not_sent_in_the_clear_to_another_machine(url: str) -> None:
+    ran = await run("status", "report", "--url", url, DELIVERY_TOKEN="t")
     assert (ran.code, "in the clear" in ran.err) == (2, True)
 
 

@@ -38,7 +38,7 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "a namespace with dots": ("research", "re.search", 5, "metadata.namespace"),
     "no spec": ("spec:", "specs:", 1, "spec: is missing"),
     "an ending misspelt": ("onComplete: deliver", "onComplete: delivr", 9, "did you mean deliver?"),
-    "an ending unknown": ("onComplete: deliver", "onComplete: 7", 9, "it is one of create-pr"),
+    "an ending unknown": ("onComplete: deliver", "onComplete: archive", 9, "it is one of create-pr"),
     "a list that is none": (
         "    delivery:\n      - name: archive\n        type",
         "    delivery:\n        name: archive\n        type",
@@ -55,6 +55,13 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "a Secret's name in capitals": ("Secret: slack", "Secret: Slack", 17, "name of a Secret"),
     "a message that is a number": ('message: "{team} is ready"', "message: 5", 14, "message"),
     "a name twice": ("name: chat", "name: archive", 15, "taken by an earlier target"),
+    "an ending that is a list": (
+        "onComplete: deliver",
+        "onComplete: [deliver]",
+        9,
+        "must be one of create-pr",
+    ),
+    "an empty list": (GOOD[GOOD.index("    delivery:") :], "    delivery: []\n", 10, "is empty"),
     "a key twice": ("        type: slack", "        type: slack\n        type: slack", 17, "a second time"),
 }
 
@@ -71,6 +78,7 @@ DOUBTFUL: dict[str, tuple[str, str, int, str]] = {
     "a stray brace": ("{team}", "{team", 14, 'a stray "{"'),
     "an address inside": ("https://hooks.example.com", "https://10.0.0.1", 13, "not public"),
     "plain http": ("https://", "http://", 13, "only https"),
+    "another group": ("kagents.dev/", "teams.example.com/", 1, "of an unknown group"),
     "targets of no use": ("onComplete: deliver", "onComplete: notify", 10, "write deliver"),
 }
 
@@ -132,6 +140,37 @@ def test_nothing_makes_it_stumble(tmp_path: Path, text: str) -> None:
     file = tmp_path / "team.yaml"
     file.write_text(text)
     assert findings_of(file)
+
+
+def test_what_kubernetes_takes_is_taken(tmp_path: Path) -> None:
+    for old, new in (
+        ('message: "{team} is ready"', "message: 2026-01-01"),
+        ("  name: report\n  namespace", "  generateName: report-\n  namespace"),
+        ("  lead: {prompt: write}", "  lead: {since: !!timestamp foo, really: !!bool foo}"),
+    ):
+        assert findings_of(written(tmp_path, old, new)) == []
+
+
+def test_the_items_of_a_list_are_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "teams.yaml"
+    indented = GOOD.replace("\n", "\n    ").rstrip()
+    file.write_text(f"apiVersion: v1\nkind: List\nitems:\n  - {indented}\n")
+    assert findings_of(file) == []
+    file.write_text(file.read_text().replace("onComplete: deliver", "onComplete: delivr"))
+    assert [finding.line for finding in findings_of(file)] == [3 + 9]
+
+
+def test_a_finding_is_one_line_that_commands_no_terminal(tmp_path: Path) -> None:
+    file = written(tmp_path, "onComplete: deliver", 'onComplete: "\\e]0;x\\a\\nok.yaml:1: fake"')
+    [finding] = [one for one in findings_of(file) if not one.warning]
+    assert str(finding).isprintable()
+
+
+def test_what_is_too_large_is_not_half_looked_at(tmp_path: Path) -> None:
+    target = "      - {type: webhook, url: https://hooks.example.com}\n"
+    first = "      - name: archive"
+    [finding] = findings_of(written(tmp_path, first, target * 60_000 + first))
+    assert "too large" in finding.text
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

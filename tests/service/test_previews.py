@@ -208,3 +208,76 @@ async def test_a_test_of_one_target_goes_there_once_and_nowhere_else(
         [target] = answer.body["targets"]
         assert (target["name"], target["phase"], target["attempts"]) == ("b", "Failed", 1)
         assert [request.path for request in hook.requests] == ["/b"]
+
+
+async def test_a_test_is_not_for_teams_that_ask_for_none_or_for_too_much(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube = fake_cluster.kube
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig, max_targets=2) as service:
+        targets = [{"type": "webhook", "name": f"w{number}", "url": hook.url} for number in range(3)]
+        namespace = await kube.fresh_namespace()
+        await kube.team(namespace, "report", lifecycle(*targets[:1], on_complete="notify"))
+        answer = await service.deliver(namespace, "report", test=True)
+        assert (answer.status, answer.body["phase"], answer.body["targets"]) == (200, "Skipped", [])
+        assert "asks for no delivery" in answer.body["reason"]
+        crowded = await kube.fresh_namespace()
+        await kube.team(crowded, "report", lifecycle(*targets))
+        for fields in ({"test": True}, {"path": PREVIEW}, {"path": PREVIEW, "test": True}):
+            assert (await service.deliver(crowded, "report", **fields)).problem == "too-many-targets"
+        assert not hook.requests
+
+
+async def test_the_preview_of_a_test_is_what_the_test_sends_even_of_a_settled_team(bench: Bench) -> None:
+    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
+    await bench.service.deliver(namespace, "report")
+    shown = await previewed(bench.service, namespace, test=True)
+    sent = len(bench.hook.requests)
+    assert (await bench.service.deliver(namespace, "report", test=True)).body["phase"] == "Delivered"
+    assert shown["hook"]["would"] == "Send"
+    assert [request.body.decode() for request in bench.hook.requests[sent:]] == [
+        shown["hook"]["request"]["body"]
+    ]
+
+
+async def test_a_test_is_nobody_s_delivery_in_the_metrics(fake_cluster: Cluster[FakeCluster]) -> None:
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
+        slack = {"type": "slack", "name": "chat", "credentialsSecret": "absent"}
+        namespace = await finished(
+            fake_cluster.kube, {"type": "webhook", "name": "h", "url": hook.url}, slack
+        )
+        await service.deliver(namespace, "report", test=True)
+        text = (await service.request("GET", "/metrics")).content.decode()
+    for line in text.splitlines():
+        if line.startswith(("agentteam_delivery_deliveries", "agentteam_delivery_attempt")):
+            assert line.endswith(" 0.0")
+
+
+async def test_what_somebody_else_recorded_is_left_to_them(bench: Bench) -> None:
+    namespace = await bench.kube.fresh_namespace()
+    await bench.kube.team(
+        namespace, "report", lifecycle({"type": "webhook", "name": "hook", "url": bench.hook.url})
+    )
+    await bench.kube.finish(namespace, "report", delivery=[{"name": "hook", "phase": "Pending"}])
+    shown = await previewed(bench.service, namespace, redeliver="all")
+    assert (shown["hook"]["would"], "somebody else" in shown["hook"]["message"]) == ("Leave", True)
+
+
+async def test_a_preview_of_very_much_is_cut_and_one_target_s_is_whole(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube = fake_cluster.kube
+    artifacts = [{"name": f"file-{number}", "path": "/workspace/" + "x" * 800} for number in range(300)]
+    async with Service(fake_cluster.kubeconfig) as service:
+        namespace = await kube.fresh_namespace()
+        targets = [
+            {"type": "webhook", "name": f"w{number}", "url": "https://127.0.0.1/"} for number in range(300)
+        ]
+        await kube.team(namespace, "report", lifecycle(*targets))
+        await kube.finish(namespace, "report", artifacts=artifacts)
+        answer = await service.deliver(namespace, "report", path=PREVIEW)
+        assert len(answer.content) < 4_000_000
+        bodies = [target["request"]["body"] for target in answer.body["targets"]]
+        assert "preview this target alone" in bodies[-1]
+        alone = await previewed(service, namespace, targets=["w299"])
+        assert len(json.loads(alone["w299"]["request"]["body"])["artifacts"]) == 300
