@@ -32,7 +32,13 @@ RUN = {
 MOST = 40_000  # characters of a notice's text, as by default
 
 
-def composed(status: dict[str, Any] | None = None, name: str = "report", **target: Any) -> Envelope:
+def composed(
+    status: dict[str, Any] | None = None,
+    name: str = "report",
+    phase: str = "Completed",
+    event: str = "team.completed",
+    **target: Any,
+) -> Envelope:
     """Compose the notice of a team with this status for a webhook with these fields."""
     (hook,) = read_targets([{"type": "webhook", "url": "https://hooks.example.com", **target}])
     assert not hasattr(hook, "problem"), hook
@@ -42,8 +48,8 @@ def composed(status: dict[str, Any] | None = None, name: str = "report", **targe
         hook,
         pick_artifacts(finished, hook.artifact_path),
         message_id="msg_1",
-        event="team.completed",
-        phase="Completed",
+        event=event,
+        phase=phase,
         most=MOST,
     )
 
@@ -349,6 +355,32 @@ def test_a_message_with_all_there_is_to_say_reads_like_this() -> None:
     message = checked(slack_message(made))
     expected = json.loads((FIXTURES / "slack-message.json").read_text())
     assert message == expected
+
+
+def read(message: dict[str, Any]) -> str:
+    """Write a message down as its readers see it, block by block."""
+    lines = []
+    for block in message["blocks"]:
+        match block:
+            case {"type": "header", "text": {"text": text}}:
+                lines.append(f"# {text}")
+            case {"fields": fields}:
+                lines += [field["text"].replace("\n", "  ") for field in fields]
+            case {"elements": elements}:
+                lines.append(f"({' '.join(element['text'] for element in elements)})")
+            case _:
+                lines.append(block["text"]["text"])
+        lines.append("")
+    return "\n".join(lines)
+
+
+def test_every_kind_of_notice_reads_as_it_is_written_down() -> None:
+    notices = []
+    for phase, event in [*((phase, "team.completed") for phase in TERMINAL_PHASES), ("Completed", TEST)]:
+        status = {**RUN, "artifacts": [REPORT, DATA], "phase": phase}
+        made = composed(status, phase=phase, event=event, message="{team}: {phase} after {duration}, {cost}.")
+        notices.append(f"==== {phase}, {event}\n\n{read(checked(slack_message(made)))}")
+    assert "\n".join(notices) == (FIXTURES / "slack-notices.txt").read_text()
 
 
 def test_the_smallest_message_is_taken_too() -> None:
