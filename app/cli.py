@@ -1,30 +1,25 @@
 """The command line: the processes `serve` and `watch`, and the commands for people."""
 
 import asyncio
-import gc
 import os
 import sys
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from importlib.metadata import version as installed
 from typing import NoReturn
 
 import structlog
 import typer
 import uvloop
-import yaml
 
-from app import logs, server
-from app.cluster import open_cluster
+from app import logs
 from app.console.commands import people
 from app.console.trouble import Trouble
 from app.errors import SettingsError
-from app.main import create_app
-from app.metrics import Metrics
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings
 from app.targets import shortened
-from app.tracing import Tracing, exported
 
-GARBAGE_THRESHOLD = 20_000  # objects made and not freed between two looks for cycles; by default 700
+# Neither process bears the weight of the other, and a command for people that of none: each is loaded when
+# it is called.
 
 log = structlog.get_logger(__name__)
 cli = typer.Typer(
@@ -38,9 +33,12 @@ cli.add_typer(people)
 @cli.command()
 def serve() -> None:
     """Run the service: take events over HTTP and deliver them."""
+    from app.serving import serve as run  # noqa: PLC0415
+
     settings = ServiceSettings.load()
     _configure_logs(settings)
-    uvloop.run(_serve(settings))
+    if not uvloop.run(run(settings)):
+        raise typer.Exit(1)
 
 
 @cli.command()
@@ -60,6 +58,10 @@ def version() -> None:
 @cli.command(hidden=True)
 def openapi() -> None:
     """Print the OpenAPI description as YAML."""
+    import yaml  # noqa: PLC0415
+
+    from app.main import create_app  # noqa: PLC0415
+
     document = create_app(ServiceSettings(auth="none", host="127.0.0.1")).openapi()
     typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110), nl=False)
 
@@ -73,14 +75,14 @@ def main() -> None:
             sys.stdout.flush()
     except (SettingsError, Trouble) as error:
         _end(str(error))
-    except OSError as error:
-        _end(f"the answer cannot be written: {error.strerror or type(error).__name__}")
     except Exception as error:
         # Python's own traceback would quote what the exception and the variables hold.
-        if not structlog.is_configured():  # no process, but a command for people
-            _end(f"an unexpected {type(error).__name__}; it is a mistake of this program, please report it")
-        log.exception("crashed")
-        sys.exit(1)
+        if structlog.is_configured():  # which the processes do
+            log.exception("crashed")
+            sys.exit(1)
+        if isinstance(error, OSError):
+            _end(f"the answer cannot be written: {error.strerror or type(error).__name__}")
+        _end(f"an unexpected {type(error).__name__}; it is a mistake of this program, please report it")
 
 
 def _end(sentence: str) -> NoReturn:
@@ -91,30 +93,8 @@ def _end(sentence: str) -> NoReturn:
     sys.exit(2)
 
 
-async def _serve(settings: ServiceSettings) -> None:
-    # What is loaded by now stays, and what a delivery makes is mostly freed by counting: to look for cycles
-    # seldom costs little memory, and often it costs a tenth of all the time.
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD)
-    asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
-    metrics = Metrics()
-    async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(open_cluster(settings, metrics.count_api_request))
-        tracing = stack.enter_context(exported()) if settings.tracing else Tracing()
-        app = create_app(settings, cluster=cluster, metrics=metrics, tracing=tracing)
-
-        async def drain() -> None:
-            await app.state.service.dispatcher.drain()
-
-        def abandon() -> None:
-            app.state.service.dispatcher.abandon()
-
-        if not await server.run(app, settings, drain=drain, abandon=abandon, metrics=metrics):
-            raise typer.Exit(1)
-
-
 async def _watch(settings: WatcherSettings) -> None:
-    from app.watcher import watch as run  # noqa: PLC0415  # the service does not carry the watcher's weight
+    from app.watcher import watch as run  # noqa: PLC0415
 
     asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
     await run(settings)

@@ -230,9 +230,16 @@ def test_the_processes_take_the_settings_they_are_given(
     ],
     ids=str,
 )
-def test_a_wrong_value_is_refused_with_a_sentence(any_helm: Helm, values: Document, says: str) -> None:
+def test_a_wrong_value_is_refused_with_a_sentence(helm: Helm, values: Document, says: str) -> None:
     with pytest.raises(Refused, match=says):
-        any_helm.render(values)
+        helm.render(values)
+
+
+def test_so_it_is_by_every_helm(any_helm: Helm) -> None:
+    by_schema, by_template = {"replicaCount": "two"}, {"settings": {"egressAllow": ["10.64.0.0/9"]}}
+    for values, says in ((by_schema, "replicaCount"), (by_template, "the address with /32")):
+        with pytest.raises(Refused, match=says):
+            any_helm.render(values)
 
 
 def test_decimals_may_be_set_on_the_command_line(any_helm: Helm) -> None:

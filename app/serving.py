@@ -1,0 +1,43 @@
+"""The service as a process: its metrics, its way to the cluster, its spans, its port."""
+
+import asyncio
+import gc
+from contextlib import AsyncExitStack
+
+from app import logs, server
+from app.cluster import open_cluster
+from app.main import create_app
+from app.metrics import Metrics
+from app.settings import ServiceSettings
+from app.tracing import Tracing, exported
+
+GARBAGE_THRESHOLD = 20_000  # objects made and not freed between two looks for cycles; by default 700
+
+
+async def serve(settings: ServiceSettings) -> bool:
+    """Serve until told to stop.
+
+    Returns:
+        Whether it ever served: an application may fail to start.
+
+    Raises:
+        SettingsError: a setting cannot be used: the certificate, the port, the cluster, the extra `tracing`.
+    """
+    # What is loaded by now stays, and what a delivery makes is mostly freed by counting: to look for cycles
+    # seldom costs little memory, and often it costs a tenth of all the time.
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
+    asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(open_cluster(settings, metrics.count_api_request))
+        tracing = stack.enter_context(exported()) if settings.tracing else Tracing()
+        app = create_app(settings, cluster=cluster, metrics=metrics, tracing=tracing)
+
+        async def drain() -> None:
+            await app.state.service.dispatcher.drain()
+
+        def abandon() -> None:
+            app.state.service.dispatcher.abandon()
+
+        return await server.run(app, settings, drain=drain, abandon=abandon, metrics=metrics)
