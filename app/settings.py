@@ -62,7 +62,8 @@ def _authorities(path: str) -> str:
     return path
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether what goes to a host stays on this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -205,7 +206,7 @@ class ServiceSettings(CommonSettings):
                 "DELIVERY_ATTEMPT_TIMEOUT is longer than DELIVERY_TARGET_TIMEOUT, "
                 "so that no attempt could end in time; lower the one or raise the other"
             )
-        if self.auth == "none" and not self.allow_anyone and not _is_loopback(self.host):
+        if self.auth == "none" and not self.allow_anyone and not is_loopback(self.host):
             raise ValueError(
                 f"DELIVERY_AUTH=none on DELIVERY_HOST={self.host} would let everybody who reaches the port"
                 " make every team's channels ring; use DELIVERY_AUTH=kubernetes, listen on 127.0.0.1, or set"
@@ -215,7 +216,7 @@ class ServiceSettings(CommonSettings):
             raise ValueError(
                 "DELIVERY_TLS_CERT_FILE and DELIVERY_TLS_KEY_FILE go together; set both or neither"
             )
-        exposed = self.tls_cert_file is None and not _is_loopback(self.host)
+        exposed = self.tls_cert_file is None and not is_loopback(self.host)
         if self.auth == "kubernetes" and exposed and not self.allow_plain_http:
             raise ValueError(
                 f"on DELIVERY_HOST={self.host} bearer tokens would cross the network in the clear; set"
@@ -281,7 +282,7 @@ class WatcherSettings(CommonSettings):
 
     @model_validator(mode="after")
     def _hold_together(self) -> Self:
-        plain = self.url.scheme == "http" and not _is_loopback((self.url.host or "").strip("[]"))
+        plain = self.url.scheme == "http" and not is_loopback((self.url.host or "").strip("[]"))
         if self.token_file and plain and not self.allow_plain_http:
             raise ValueError(
                 f"the token of DELIVERY_TOKEN_FILE would cross the network in the clear to {self.url.host};"

@@ -3,7 +3,6 @@
 import ssl
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +12,7 @@ import httpx
 
 from app import USER_AGENT
 from app.console.trouble import Trouble
+from app.settings import is_loopback
 
 Document = dict[str, Any]
 
@@ -50,7 +50,7 @@ class Client:
         address = _address(self.url)
         headers = {"user-agent": USER_AGENT, **options.pop("headers", {})}
         if self.token:
-            if address.scheme == "http" and not _stays_here(address.host):
+            if address.scheme == "http" and not is_loopback(address.host):
                 raise Trouble(
                     f"the token would cross the network in the clear to {address}; use https://, or a"
                     " port-forward on this machine"
@@ -83,13 +83,6 @@ def _address(url: str) -> httpx.URL:
     if address.scheme not in {"http", "https"} or not address.host or not plain:
         raise Trouble(NO_ADDRESS)
     return address
-
-
-def _stays_here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _unreached(url: str, error: httpx.HTTPError) -> str:
