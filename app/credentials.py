@@ -10,6 +10,12 @@ KEYS = frozenset({"url", "signing-secret", "authorization", "slack-webhook-url"}
 """What senders read; nothing else of a Secret is kept, even for one dispatch. A new sender adds its own."""
 
 
+def bearer_token(text: str) -> str | None:
+    """Return the token that a file or a variable holds; None where it is none that a header can bear."""
+    token = text.strip()
+    return token if token and token.isascii() and token.isprintable() and " " not in token else None
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """A Secret's keys and values; reading a value judges it, and no error text holds one."""

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -216,14 +216,13 @@ class Dispatcher:
             for name in entries
             if name not in known and not event.test and (event.targets is None or name in event.targets)
         ]
-        order = {name: number for number, name in enumerate(target_names(read.team.targets))}
         return Previewed(
             namespace=read.team.namespace,
             team=read.team.name,
             uid=read.team.uid,
             phase=accepted.phase,
             reason=accepted.skipped,
-            targets=tuple(sorted([*shown, *left], key=lambda target: order.get(target.name, len(order)))),
+            targets=_in_order(read.team, [*shown, *left]),
         )
 
     async def test(self, event: CompletionEvent) -> Report:
@@ -248,8 +247,6 @@ class Dispatcher:
                 phase = self._phase(event, read.team, unfinished=True)
                 once = replace(self._policy, attempts=1)
                 await self._fanout(read, TEST, phase, policy=once).send(planned.claims, receipts.append)
-        order = {name: number for number, name in enumerate(target_names(read.team.targets))}
-        receipts.sort(key=lambda receipt: order[receipt.name])
         return Report(
             namespace=read.team.namespace,
             team=read.team.name,
@@ -257,7 +254,7 @@ class Dispatcher:
             phase=overall_phase(receipts) if receipts else "Skipped",
             recorded=False,
             reason="it was a test" if receipts else UNASKED,
-            targets=tuple(receipts),
+            targets=_in_order(read.team, receipts),
         )
 
     def _trial(self, event: CompletionEvent, team: AgentTeam) -> Plan:
@@ -564,6 +561,15 @@ def _unavailable(error: ClusterError | None) -> ClusterUnavailable:
     wait = error.retry_after if isinstance(error, ApiUnavailable) else None
     usual = RETRY_LATER if isinstance(error, AccessDenied) else RETRY_SOON
     return ClusterUnavailable(f"nothing was sent: {error}", retry_after=wait or usual)
+
+
+Named = TypeVar("Named", Receipt, PreviewedTarget)
+
+
+def _in_order(team: AgentTeam, targets: Iterable[Named]) -> tuple[Named, ...]:
+    """Return targets as the team lists them; those that it lists no more come last."""
+    order = {name: number for number, name in enumerate(target_names(team.targets))}
+    return tuple(sorted(targets, key=lambda target: order.get(target.name, len(order))))
 
 
 def _left(name: str, entries: Mapping[str, Mapping[str, Any]]) -> PreviewedTarget:

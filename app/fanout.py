@@ -122,9 +122,9 @@ class Fanout:
         receipt = delivery.receipt(tried)
         if self.counted:
             self.metrics.attempts.labels(claim.target.type).inc(tried.attempts)
-        if receipt.settled and self.counted:
-            self.metrics.deliveries.labels(claim.target.type, receipt.reason).inc()
-            self.metrics.target_seconds.labels(claim.target.type).observe(self.pace.clock() - started)
+            if receipt.settled:
+                self.metrics.deliveries.labels(claim.target.type, receipt.reason).inc()
+                self.metrics.target_seconds.labels(claim.target.type).observe(self.pace.clock() - started)
         tell(self.team, receipt)
         return receipt
 
@@ -177,32 +177,32 @@ class Delivery:
     async def preview(self) -> PreviewedTarget:
         """Show the request that would be made first."""
         target, fanout = self._target, self._fanout
-        about = {"name": target.name, "type": target.type}
+        seconds = fanout.policy.attempt_timeout
+
+        def failing(message: str, reason: Reason | None = None) -> PreviewedTarget:
+            where = {"name": target.name, "type": target.type, "target": self._address}
+            return PreviewedTarget(**where, would="Fail", reason=reason, message=message)
+
         try:
             sender = sender_for(fanout.senders, target.type)
-            async with asyncio.timeout(fanout.policy.attempt_timeout):
+            async with asyncio.timeout(seconds):
                 shown = await sender.preview(await self._composed(), target, await self._credentials())
         except TargetError as error:
-            why = {"reason": error.reason, "message": error.message}
-            return PreviewedTarget(**about, target=self._address, would="Fail", **why)
+            return failing(error.message, error.reason)
         except TimeoutError:
-            message = (
-                f"its Secret or its host's name could not be read within {fanout.policy.attempt_timeout:g} s"
-            )
-            return PreviewedTarget(
-                **about, target=self._address, would="Fail", reason=Reason.TIMEOUT, message=message
-            )
+            message = f"its Secret or its host's name could not be read within {seconds:g} s"
+            return failing(message, Reason.TIMEOUT)
         except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
             log.error("preview_crashed", target=target.name, error=_place(error))  # noqa: TRY400
-            message = f"internal error ({type(error).__name__}); see the log"
-            return PreviewedTarget(**about, target=self._address, would="Fail", message=message)
+            return failing(f"internal error ({type(error).__name__}); see the log")
         request = PreviewedRequest(
             method=shown.method,
             url=shown.url,
             headers=dict(shown.headers),
             body=fanout.room.cut(shown.body),
         )
-        return PreviewedTarget(**about, target=shown.url, would="Send", request=request)
+        where = {"name": target.name, "type": target.type, "target": shown.url}
+        return PreviewedTarget(**where, would="Send", request=request)
 
     def note_failure(self, verdict: Verdict) -> None:
         """Count an attempt that did not deliver, and say so in the log's small print."""

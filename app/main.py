@@ -41,8 +41,9 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             http = await stack.enter_async_context(HttpClient(settings))
-            opened = open_cluster(settings, shown.count_api_request)
-            door = await stack.enter_async_context(opened) if cluster is None else cluster
+            door = cluster
+            if door is None:
+                door = await stack.enter_async_context(open_cluster(settings, shown.count_api_request))
             outlets = senders if senders is not None else build_senders(settings, http, traced)
             dispatcher = Dispatcher(settings, door, outlets, shown, traced)
             authorizer = build_authorizer(settings, door)

@@ -17,7 +17,7 @@ from app.settings import is_loopback
 Document = dict[str, Any]
 
 NO_ADDRESS = "--url or DELIVERY_URL is no address of a service; give it as http://host:port, and no more"
-PATIENCE = 30.0  # seconds for an answer; what takes longer is asked for once more
+PATIENCE = 30.0  # seconds for an answer
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.connection import connect, path_of
 from app.console.trouble import Trouble
+from app.credentials import bearer_token
 from app.errors import ApiUnavailable, SettingsError
 
 LIFETIME = 600  # seconds, the shortest that the API server gives out
@@ -67,7 +68,7 @@ def _read(path: Path) -> str:
 
 
 def _clean(token: str, where: str) -> str:
-    token = token.strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    cleaned = bearer_token(token)
+    if cleaned is None:
         raise Trouble(f"{where} holds no token")
-    return token
+    return cleaned

@@ -143,7 +143,7 @@ class Document:
             value = metadata.get(field)
             if value is None and (field == "namespace" or metadata.get("generateName")):
                 continue
-            if not isinstance(value, str) or not re.fullmatch(pattern.strip("^$"), value):
+            if not isinstance(value, str) or not re.fullmatch(pattern, value):
                 text = f"metadata.{field}: must be of lower-case letters, digits and dashes"
                 yield self._at(("metadata", field), text)
 

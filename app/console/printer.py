@@ -27,9 +27,8 @@ class Printer:
 
     def __init__(self, form: Form) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(
-                errors="replace"
-            )  # a sign that the terminal lacks must not end the command
+            # A sign that the terminal lacks must not end the command.
+            sys.stdout.reconfigure(errors="replace")
         self._form = form
         self._console = Console(markup=False, emoji=False, highlight=False)
 

@@ -15,6 +15,6 @@ def checked(what: str, value: str, pattern: str) -> str:
     Raises:
         Trouble: it would not.
     """
-    if not re.fullmatch(pattern.strip("^$"), value):
+    if not re.fullmatch(pattern, value):
         raise Trouble(f"{what} must be of lower-case letters, digits and dashes, as Kubernetes has it")
     return value

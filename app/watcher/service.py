@@ -14,6 +14,7 @@ import aiohttp
 import certifi
 from pydantic import AnyHttpUrl
 
+from app.credentials import bearer_token
 from app.errors import DeliveryError
 from app.times import parse_http_date, parse_retry_after
 from app.watcher.agenda import Answer, HandIn
@@ -97,12 +98,12 @@ class Service:
         if self._token_file is None:
             return {}
         try:
-            token = self._token_file.read_text("ascii").strip()
+            token = bearer_token(self._token_file.read_text("ascii"))
         except OSError as error:
             raise NoToken(f"the token file {self._token_file} cannot be read: {error.strerror}") from None
         except ValueError:
-            token = ""
-        if not token.isprintable() or not token or " " in token:
+            token = None
+        if token is None:
             raise NoToken(f"the token file {self._token_file} holds no token")
         return {"Authorization": f"Bearer {token}"}
 
