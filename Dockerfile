@@ -6,9 +6,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 
-# requirements-tracing.txt adds OpenTelemetry, for DELIVERY_TRACING.
+# requirements-extras.txt adds what DELIVERY_EMAIL, DELIVERY_GOOGLE_DRIVE and DELIVERY_TRACING want.
 ARG REQUIREMENTS=requirements.txt
-COPY requirements-build.txt requirements.txt requirements-tracing.txt ./
+COPY requirements-build.txt requirements.txt requirements-extras.txt ./
 RUN pip install --no-deps --require-hashes --only-binary :all: -r requirements-build.txt \
     && python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv install --no-deps --require-hashes --only-binary :all: -r "$REQUIREMENTS"

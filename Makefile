@@ -56,7 +56,7 @@ bench-scale: setup  ## what a delivery costs as work grows, and the pictures in 
 	@$(BIN)/python -m tests.bench.scale --json .artifacts/bench-scale.json --pictures docs/pictures
 
 audit: setup  ## look the pinned dependencies up among known vulnerabilities
-	@$(BIN)/python .ci/audit requirements.txt requirements-tracing.txt requirements-dev.txt
+	@$(BIN)/python .ci/audit requirements.txt requirements-extras.txt requirements-dev.txt
 
 openapi: setup  ## write openapi/openapi.yaml from the code
 	@mkdir -p openapi
@@ -68,7 +68,7 @@ chart: setup  ## write the table of values in the chart's README
 lock: setup  ## pin every dependency with hashes; LOCKFLAGS=--upgrade takes the newest
 	@$(COMPILE) --all-extras pyproject.toml -o requirements-dev.txt
 	@$(COMPILE) --constraints requirements-dev.txt pyproject.toml -o requirements.txt
-	@$(COMPILE) --constraints requirements-dev.txt --extra tracing pyproject.toml -o requirements-tracing.txt
+	@$(COMPILE) --constraints requirements-dev.txt --extra email --extra google-drive --extra tracing pyproject.toml -o requirements-extras.txt
 	@echo 'hatchling' | $(COMPILE) --python-version 3.11 --constraints requirements-dev.txt - -o requirements-build.txt
 
 clean:  ## remove all that can be made again, .venv too

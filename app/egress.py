@@ -74,9 +74,9 @@ class HttpClient:
         self._settings = settings
         proxy = settings.egress_proxy
         self._proxy_host = urlsplit(proxy.get_secret_value()).hostname if proxy else None
-        self._tls = ssl.create_default_context(cafile=certifi.where())
+        self.tls = ssl.create_default_context(cafile=certifi.where())
         if settings.egress_ca_file:
-            self._tls.load_verify_locations(cafile=settings.egress_ca_file)
+            self.tls.load_verify_locations(cafile=settings.egress_ca_file)
         # Transports without an `httpx.AsyncClient`: there are no redirects, cookies and retries here, and
         # what it does to see to them costs more than sending does.
         self._direct = Transport(lambda: self._session(self.guard.socket))
@@ -97,14 +97,31 @@ class HttpClient:
             return
         try:
             port = url.port or (443 if url.scheme == "https" else 80)
-            found = await self._resolver.resolve(url.raw_host.decode("ascii"), port, socket.AF_UNSPEC)
+            found = await self.resolver.resolve(url.raw_host.decode("ascii"), port, socket.AF_UNSPEC)
         except OSError:
             raise TargetError(Reason.CONNECTION_FAILED, NOT_RESOLVED, retryable=True) from None
         if not any(self.guard.permits(ip_address(one["host"].partition("%")[0])) for one in found):
             raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
 
     async def post(self, url: str | Checked, content: bytes, headers: Mapping[str, str]) -> Response:
-        """Post once, to a URL as it was written or as the guard has checked it.
+        """Post once; of the answer's body only what comes at once is read, since its head alone decides."""
+        return await self.request(
+            "POST", url, content, headers, most=self._settings.max_response, patience=BODY_PATIENCE
+        )
+
+    async def request(  # noqa: PLR0913  # all that a request is made of, and how much of the answer is wanted
+        self,
+        method: str,
+        url: str | Checked,
+        content: bytes,
+        headers: Mapping[str, str],
+        *,
+        most: int,
+        patience: float,
+    ) -> Response:
+        """Make one request, to a URL as it was written or as the guard has checked it.
+
+        `most` bytes of the answer's body are read (32 KiB can be), for `patience` seconds.
 
         Raises:
             ValueError: the URL cannot be used; the text says what to change.
@@ -113,15 +130,15 @@ class HttpClient:
         checked = self.guard.check(url) if isinstance(url, str) else url
         # As a stream, since httpx would add headers to content; aiohttp adds `Host` and `Content-Length`.
         body = httpx.ByteStream(content)
-        request = httpx.Request("POST", checked, stream=body, headers={**HEADERS, **headers})
+        request = httpx.Request(method, checked, stream=body, headers={**HEADERS, **headers})
         try:
             response = await self._way(checked).handle_async_request(request)
         except aiohttp.InvalidURL:
             raise ValueError("is no valid URL") from None
         except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than it documents
-            raise _translated(error, self._proxy_host) from None
+            raise translated(error, self._proxy_host) from None
         try:
-            said = await self._head_of_body(response)
+            said = await _head_of_body(response, most, patience)
         finally:
             await response.aclose()
         response.headers.encoding = ENCODING  # httpx would find out what fits
@@ -142,7 +159,7 @@ class HttpClient:
             await self._through.aclose()
 
     @functools.cached_property
-    def _resolver(self) -> aiohttp.AsyncResolver:
+    def resolver(self) -> aiohttp.AsyncResolver:
         """Not the system's: it blocks a thread for each name, and there are few of them.
 
         A team that lists names whose servers are silent would take them all.
@@ -162,9 +179,9 @@ class HttpClient:
     ) -> aiohttp.ClientSession:
         connector = _Connector(
             self._settings.max_response + HEAD_LIMIT,
-            resolver=self._resolver,
+            resolver=self.resolver,
             socket_factory=factory,
-            ssl=self._tls,
+            ssl=self.tls,
             limit=0,  # nobody waits for others' connections: how many there may be is judged before the claim
             limit_per_host=self._settings.max_connections_per_host,
         )
@@ -178,18 +195,19 @@ class HttpClient:
             timeout=aiohttp.ClientTimeout(total=None),
         )
 
-    async def _head_of_body(self, response: httpx.Response) -> bytes:
-        """Read at most `MAX_RESPONSE` bytes for at most `BODY_PATIENCE`; a body may break off anywhere."""
-        body = bytearray()
-        try:
-            async with asyncio.timeout(BODY_PATIENCE):
-                async for chunk in cast("httpx.AsyncByteStream", response.stream):
-                    body += chunk
-                    if len(body) >= self._settings.max_response:
-                        break
-        except Exception:  # noqa: BLE001, S110  # the head alone decides, whatever befalls the body
-            pass
-        return bytes(body[: self._settings.max_response])
+
+async def _head_of_body(response: httpx.Response, most: int, patience: float) -> bytes:
+    """Read so many bytes for so many seconds at most; a body may break off anywhere."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(patience):
+            async for chunk in cast("httpx.AsyncByteStream", response.stream):
+                body += chunk
+                if len(body) >= most:
+                    break
+    except Exception:  # noqa: BLE001, S110  # the head alone decides, whatever befalls the body
+        pass
+    return bytes(body[:most])
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -306,8 +324,14 @@ class _Answer(aiohttp.ClientResponse):
         return self
 
 
-def _translated(error: BaseException, proxy_host: str | None) -> TargetError:
-    """Turn whatever the stack below raised into words of ours; its own text may hold the URL."""
+NOT_HTTP = "the answer was not HTTP as it is read here"
+
+
+def translated(error: BaseException, proxy_host: str | None = None, *, other: str = NOT_HTTP) -> TargetError:
+    """Turn whatever the stack below raised into words of ours; its own text may hold the URL.
+
+    `other`: what is said of an error that has nothing to do with the connection.
+    """
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in causes:
@@ -327,7 +351,7 @@ def _translated(error: BaseException, proxy_host: str | None) -> TargetError:
         if any(isinstance(cause, kinds) for cause in causes):
             attempted = reason is not Reason.EGRESS_DENIED
             return TargetError(reason, message, retryable=retryable, attempted=attempted)
-    return TargetError(Reason.INVALID_RESPONSE, "the answer was not HTTP as it is read here", attempted=True)
+    return TargetError(Reason.INVALID_RESPONSE, other, attempted=True)
 
 
 def _refused_by_proxy(status: int) -> TargetError:

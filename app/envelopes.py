@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol, TypedDict
 
@@ -20,6 +20,14 @@ class Artifact(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a message to several recipients has come: who has it, and who was refused for good, and why."""
+
+    accepted: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """One message to one target; `facts` are label and value pairs worth showing to a person."""
 
@@ -31,6 +39,7 @@ class Envelope:
     message: str
     artifacts: tuple[Artifact, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    progress: Progress = Progress()
 
     def body(self) -> bytes:
         """Return the webhook's JSON document: these six keys, no more."""
@@ -49,7 +58,8 @@ class Envelope:
 class Verdict:
     """What one attempt came to.
 
-    `retry_after`: seconds that the receiver asked to wait; `attempted`: whether the network was reached for.
+    `retry_after`: seconds that the receiver asked to wait; `attempted`: whether the network was reached for;
+    `progress`: of a target with several recipients, how far all attempts together have come.
     """
 
     reason: Reason
@@ -58,6 +68,7 @@ class Verdict:
     retryable: bool = False
     retry_after: float | None = None
     attempted: bool = True
+    progress: Progress | None = None
 
     @property
     def delivered(self) -> bool:

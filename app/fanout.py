@@ -5,7 +5,7 @@ It can also show what it would send, and send nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ import structlog
 
 from app import faults
 from app.credentials import Credentials
-from app.envelopes import Artifact, Envelope, Sender, Verdict, sender_for
+from app.envelopes import Artifact, Envelope, Progress, Sender, Verdict, sender_for
 from app.errors import TargetError
 from app.events import TEST
 from app.ledger import Claim
@@ -137,6 +137,7 @@ class Delivery:
         self._target = target
         self._receipt = receipt
         self._address = target.address
+        self._progress = Progress(receipt.accepted)
         self._failures = 0  # all but the last attempt are failures, so this is its number too
 
     async def attempt(self, seconds: float) -> Verdict:
@@ -169,6 +170,7 @@ class Delivery:
                     return ENDED  # the process slept, and somebody else may be sending by now
                 faults.reach("sending")
                 verdict = await sender.send(envelope, target, credentials)
+                self._progress = verdict.progress or self._progress
                 faults.reach("answered")
                 return verdict
         except TimeoutError:
@@ -201,7 +203,7 @@ class Delivery:
             headers=dict(shown.headers),
             body=fanout.room.cut(shown.body),
         )
-        where = {"name": target.name, "type": target.type, "target": shown.url}
+        where = {"name": target.name, "type": target.type, "target": self._address}
         return PreviewedTarget(**where, would="Send", request=request)
 
     def note_failure(self, verdict: Verdict) -> None:
@@ -234,11 +236,11 @@ class Delivery:
         """Return what is sent; of many targets, one a turn of the loop, so that others get theirs."""
         async with self._fanout.composing:
             await asyncio.sleep(0)
-            return self._envelope
+            return replace(self._envelope, progress=self._progress)
 
     @cached_property
     def _envelope(self) -> Envelope:
-        """What is sent, the same in every attempt."""
+        """What is sent, the same in every attempt but for its progress."""
         fanout, target = self._fanout, self._target
         return compose(
             fanout.team,
@@ -258,6 +260,7 @@ class Delivery:
             "attempts": self._receipt.attempts + tried.attempts,
             "http_status": verdict.http_status,
             "message": verdict.message,
+            "accepted": () if verdict.delivered else self._progress.accepted,
             "claimed_by": None,
             "claimed_until": None,
         }

@@ -234,6 +234,7 @@ def _opened(  # noqa: PLR0913  # all that an entry is made of
         attempts=receipt.attempts if receipt else 0,
         takeovers=(receipt.takeovers if receipt and not again else 0) + _abandoned(receipt, terms),
         redeliveries=redeliveries,
+        accepted=receipt.accepted if receipt and event.redeliver != "all" else (),
         id=message_id(team.uid, event.event, name, redeliveries),
         timestamp=terms.now,
     )

@@ -88,9 +88,14 @@ def fill(template: str, values: dict[str, str], limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def outcome(phase: str) -> tuple[str, str]:
+    """Return Slack's picture of how a team ended, and the words for it."""
+    return _OUTCOMES.get(phase, (":information_source:", "finished"))
+
+
 def slack_message(envelope: Envelope) -> dict[str, Any]:
     """Return the Block Kit message for an incoming webhook, with a plain fallback, within Slack's limits."""
-    icon, verb = _OUTCOMES.get(envelope.phase, (":information_source:", "finished"))
+    icon, verb = outcome(envelope.phase)
     title = f"{icon} Team {envelope.team} {verb}"
     if envelope.event == TEST:
         title = f":test_tube: Test: a notice of team {envelope.team}"

@@ -12,6 +12,8 @@ class Reason(StrEnum):
     DELIVERED = "Delivered"
     HTTP_STATUS = "HTTPStatus"
     """The receiver answered with a status that is not 2xx."""
+    REFUSED = "Refused"
+    """A mail relay refused the message, or some of its recipients."""
     RATE_LIMITED = "RateLimited"
     """The receiver asked to wait longer than the target's remaining time."""
     TIMEOUT = "Timeout"

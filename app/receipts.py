@@ -67,6 +67,12 @@ class Receipt(BaseModel):
     claimed_until: Moment | None = None
     takeovers: int = 0
     redeliveries: int = 0
+    accepted: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Recipients that have it already, where others have not; they are not sent it again."
+        ),
+    ] = ()
 
     @field_serializer("timestamp", "claimed_until")
     def _as_kubernetes_writes_it(self, time: datetime | None) -> str | None:
@@ -90,7 +96,7 @@ class Receipt(BaseModel):
         for count in ("takeovers", "redeliveries"):
             if not wire[count]:
                 del wire[count]
-        return {key: value for key, value in wire.items() if value != ""}
+        return {key: value for key, value in wire.items() if value not in ("", [])}
 
     @property
     def settled(self) -> bool:

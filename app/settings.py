@@ -7,6 +7,7 @@ import math
 import re
 import ssl
 from datetime import timedelta
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -25,6 +26,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
 from app.events import TERMINAL_PHASES
+from app.mailboxes import read_mailbox
 
 PREFIX = "DELIVERY_"
 LABEL = (
@@ -98,6 +100,17 @@ def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _mailbox(text: str) -> str:
+    read_mailbox(text)
+    return text
+
+
+def _relay(name: str) -> str:
+    if not HOST_SUFFIX.fullmatch(name) or name.startswith("*"):
+        raise ValueError(f"{name[:100]}: must be a host's name or an IPv4 address, such as smtp.example.com")
+    return name
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
@@ -106,6 +119,9 @@ FileName = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Authorities = Annotated[Annotated[str, AfterValidator(_authorities)] | None, BeforeValidator(_blank_is_none)]
 Proxy = Annotated[Annotated[SecretStr, AfterValidator(_proxy)] | None, BeforeValidator(_blank_is_none)]
 SecretLabel = Annotated[Annotated[str, Field(pattern=LABEL)] | None, BeforeValidator(_blank_is_none)]
+Relay = Annotated[Annotated[str, AfterValidator(_relay)] | None, BeforeValidator(_blank_is_none)]
+Sender = Annotated[Annotated[str, AfterValidator(_mailbox)] | None, BeforeValidator(_blank_is_none)]
+Text = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Count = Annotated[int, Field(ge=1)]
 Host = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -173,6 +189,18 @@ class ServiceSettings(CommonSettings):
         Words, AfterValidator(_host_names)
     ] = ()  # host names, each with those below it, that are called directly
     secret_label: SecretLabel = None  # `key` or `key=value`; Secrets without it are not used
+    email: Literal["none", "smtp"] = "none"  # the backend of email targets
+    smtp_host: Relay = None  # the relay for targets that bring none of their own
+    smtp_port: Annotated[Annotated[int, Field(ge=1, le=65_535)] | None, BeforeValidator(_blank_is_none)] = (
+        None  # 587, 465 with `tls`, 25 with `none`
+    )
+    smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_from: Sender = None  # `jane@example.com`, or `Jane <jane@example.com>`
+    smtp_username: Text = None
+    smtp_password_file: FileName = None  # read anew for each message
+    google_drive: Literal["none", "api"] = "none"  # the backend of google-drive targets
+    google_api_url: AnyHttpUrl = AnyHttpUrl("https://www.googleapis.com")
+
     slack_hosts: Words = ("hooks.slack.com", "hooks.slack-gov.com")  # host names, any port
 
     attempts: Count = 4  # 1 and 3 retries
@@ -241,6 +269,31 @@ class ServiceSettings(CommonSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _backends_are_whole(self) -> Self:
+        for setting, value, extra, module in (
+            ("EMAIL", self.email, "email", "aiosmtplib"),
+            ("GOOGLE_DRIVE", self.google_drive, "google-drive", "google.auth"),
+        ):
+            if value != "none" and not _installed(module):
+                raise ValueError(
+                    f"DELIVERY_{setting}={value} wants the extra `{extra}`, which is not installed here;"
+                    f" install agentteam-delivery[{extra}], or the image that is built with it"
+                )
+        if (self.smtp_host is None) != (self.smtp_from is None):
+            raise ValueError("DELIVERY_SMTP_HOST and DELIVERY_SMTP_FROM go together; set both or neither")
+        if (self.smtp_username is None) != (self.smtp_password_file is None):
+            raise ValueError(
+                "DELIVERY_SMTP_USERNAME and DELIVERY_SMTP_PASSWORD_FILE go together; set both or neither"
+            )
+        plain = self.smtp_tls == "none" and not is_loopback(self.smtp_host or "localhost")
+        if self.smtp_username is not None and plain:
+            raise ValueError(
+                f"the password of DELIVERY_SMTP_PASSWORD_FILE would cross the network in the clear to"
+                f" {self.smtp_host}; set DELIVERY_SMTP_TLS to starttls or tls"
+            )
+        return self
+
     @property
     def waits(self) -> float:
         """Seconds a caller who says nothing is kept waiting for the report."""
@@ -290,6 +343,13 @@ class WatcherSettings(CommonSettings):
                 " encrypts"
             )
         return self
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # a package around it is missing, or it was taken away
+        return False
 
 
 def _sentence(error: dict[str, Any]) -> str:

@@ -20,9 +20,10 @@ from app.settings import ServiceSettings, WatcherSettings
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+OPTIONAL: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-LOCKS = ("requirements.txt", "requirements-tracing.txt", "requirements-dev.txt", "requirements-build.txt")
+LOCKS = ("requirements.txt", "requirements-extras.txt", "requirements-dev.txt", "requirements-build.txt")
 CHART = ROOT / "charts/agentteam-delivery/Chart.yaml"
 
 CODE = re.compile(r"^```.*?\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
@@ -65,16 +66,15 @@ def pins(lock: str) -> dict[str, str]:
 
 def wanted(lock: str) -> list[Requirement]:
     """Return what pyproject.toml asks of a requirements file."""
-    extras = PROJECT["project"]["optional-dependencies"].values()
     texts = {
         "requirements.txt": PROJECT["project"]["dependencies"],
         "requirements-dev.txt": [
             *PROJECT["project"]["dependencies"],
-            *(text for extra in extras for text in extra),
+            *(text for extra in OPTIONAL.values() for text in extra),
         ],
-        "requirements-tracing.txt": [
+        "requirements-extras.txt": [
             *PROJECT["project"]["dependencies"],
-            *PROJECT["project"]["optional-dependencies"]["tracing"],
+            *(text for name, extra in OPTIONAL.items() if name != "dev" for text in extra),
         ],
         "requirements-build.txt": PROJECT["build-system"]["requires"],
     }

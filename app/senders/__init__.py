@@ -12,7 +12,17 @@ from app.tracing import Tracing
 
 def build_senders(settings: ServiceSettings, http: HttpClient, tracing: Tracing) -> Mapping[str, Sender]:
     """Return the senders of this installation; a type that is not among them fails as `NotImplemented`."""
-    return {
+    senders: dict[str, Sender] = {
         "webhook": WebhookSender(http, tracing),
         "slack": SlackSender(http, settings.slack_hosts),
     }
+    # Imported only where they are switched on: their libraries are extras, which the settings ask for.
+    if settings.email == "smtp":
+        from app.senders.email import EmailSender  # noqa: PLC0415
+
+        senders["email"] = EmailSender(http, settings)
+    if settings.google_drive == "api":
+        from app.senders.google_drive import GoogleDriveSender  # noqa: PLC0415
+
+        senders["google-drive"] = GoogleDriveSender(http, str(settings.google_api_url).rstrip("/"))
+    return senders

@@ -1,6 +1,6 @@
 """What the senders' tests share: a client, one attempt, and one delivery with all that comes of it."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,8 @@ from app.targets import InvalidTarget, Target, read_targets
 from app.times import steady
 from app.tracing import Tracing
 from tests.examples import NOW, envelope, loopback_settings, team
+
+EVENT = CompletionEvent(namespace="research", team="report")
 
 
 @contextmanager
@@ -130,9 +132,12 @@ async def deliver(
     settings: ServiceSettings,
     *,
     attempt_timeout: float = 10.0,
+    attempts: int = 1,
+    entries: Sequence[Mapping[str, Any]] = (),
+    event: CompletionEvent = EVENT,
 ) -> Delivered:
-    """Deliver to a target with these values in its Secret, in one attempt."""
-    finished, metrics = team([spec]), Metrics()
+    """Deliver to a target with these values in its Secret and these entries on record."""
+    finished, metrics = team([spec], entries=entries), Metrics()
     values = {key: value.encode() if isinstance(value, str) else value for key, value in secret.items()}
     credentials = Credentials("keys", values)
 
@@ -143,7 +148,7 @@ async def deliver(
         return True
 
     terms = Terms("holder", NOW, settings.claim_life, settings.max_takeovers)
-    planned = plan(finished, CompletionEvent(namespace="research", team="report"), terms, start=True)
+    planned = plan(finished, event, terms, start=True)
     receipts: list[Receipt] = [*planned.closed]
     async with outlets(settings) as senders:
         watched = {kind: Watched(sender) for kind, sender in senders.items()}
@@ -153,7 +158,7 @@ async def deliver(
             phase="Completed",
             senders=watched,
             resolve=resolve,
-            policy=RetryPolicy(attempts=1, attempt_timeout=attempt_timeout),
+            policy=RetryPolicy(attempts=attempts, attempt_timeout=attempt_timeout),
             pace=Pace(sleep=at_once),
             metrics=metrics,
             tracing=Tracing(),

@@ -1,0 +1,60 @@
+"""Mail addresses, as they are written by people: checked before they reach a header or an SMTP command."""
+
+import re
+from dataclasses import dataclass
+
+# RFC 5321, section 4.1.2: a dot-string of ASCII; quoted local parts nobody has, and parsers disagree on them.
+_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_DOMAIN = re.compile(
+    r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE
+)
+_NAMED = re.compile(r"(?P<name>[^<>@]*?)\s*<(?P<address>[^<>]*)>")
+LOCAL_LIMIT, ADDRESS_LIMIT = 64, 254  # characters: RFC 5321, section 4.5.3.1
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """An address, and the name that is shown before it."""
+
+    address: str
+    name: str = ""
+
+    @property
+    def domain(self) -> str:
+        """What stands behind the `@`."""
+        return self.address.rpartition("@")[2]
+
+
+def read_address(text: str) -> str:
+    """Return a bare address as SMTP takes it: a domain beyond ASCII is written as IDNA has it.
+
+    Raises:
+        ValueError: it is none; the text says what to change, and does not repeat it.
+    """
+    local, _, domain = text.strip().rpartition("@")
+    try:
+        domain = domain.encode("idna").decode("ascii") if not domain.isascii() else domain
+    except UnicodeError:
+        domain = ""
+    address = f"{local}@{domain}"
+    if (
+        not _LOCAL.fullmatch(local)
+        or not _DOMAIN.fullmatch(domain)
+        or len(local) > LOCAL_LIMIT
+        or len(address) > ADDRESS_LIMIT
+    ):
+        raise ValueError("is no mail address; write a bare one in ASCII, such as jane@example.com")
+    return address
+
+
+def read_mailbox(text: str) -> Mailbox:
+    """Read `jane@example.com`, or `Jane Doe <jane@example.com>`.
+
+    Raises:
+        ValueError: it is neither; the text says what to change, and does not repeat it.
+    """
+    if not text.isprintable():
+        raise ValueError("must hold no control characters")
+    if named := _NAMED.fullmatch(text.strip()):
+        return Mailbox(read_address(named["address"]), named["name"].strip().strip('"'))
+    return Mailbox(read_address(text))

@@ -1,0 +1,273 @@
+"""Email: a message to the target's recipients by SMTP (RFC 5321), over TLS unless the owner says other.
+
+A relay answers for each recipient. Who has the message is never sent it again, who was refused for good is
+not asked about again, and who was refused for now is tried again; the outcome is one, and names them.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import aiosmtplib
+
+from app.credentials import Credentials
+from app.dialling import Dialler
+from app.egress import HttpClient, translated
+from app.envelopes import HIDDEN, Envelope, Preview, Progress, Verdict
+from app.errors import TargetError
+from app.reasons import Reason
+from app.senders.mail import compose_mail, recipients_of
+from app.senders.relays import HOST, PASSWORD, Relay, relay_of
+from app.settings import ServiceSettings
+from app.targets import EmailTarget, Target
+
+CLOSING = 421  # the relay ends the session, in answer to whatever was said: RFC 5321, section 3.8
+NOT_SMTP = "the answer was not SMTP as it is read here"
+NAMED = 5  # recipients that an outcome names
+
+MEANINGS = {
+    # By the enhanced code (RFC 3463) where the relay gives one, else by the reply (RFC 5321, section 4.2.3).
+    # A relay's own words are not shown: it may quote what it was told.
+    "421": "the relay is not available now",
+    "450": "mailbox not available now",
+    "451": "the relay cannot take it now",
+    "452": "the relay has no room now",
+    "454": "the relay cannot do it now",
+    "530": "the relay wants a user name and a password",
+    "550": "no such mailbox, or not for us",
+    "551": "the mailbox is elsewhere",
+    "552": "too large, or the mailbox is full",
+    "553": "the relay does not take this address",
+    "554": "the relay does not take it",
+    "4.2.2": "the mailbox is full",
+    "4.7.1": "not now; it may be greylisted",
+    "5.1.1": "no such mailbox",
+    "5.1.2": "no such domain",
+    "5.1.10": "the domain takes no mail",
+    "5.2.1": "the mailbox is disabled",
+    "5.2.2": "the mailbox is full",
+    "5.3.4": "the message is too large",
+    "5.7.1": "the relay does not allow it",
+}
+_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\S)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a relay answered, without its words."""
+
+    code: int
+    enhanced: str = ""
+
+    @property
+    def transient(self) -> bool:
+        """Whether it may be asked again: a 4yz reply (RFC 5321, section 4.2.1)."""
+        return 400 <= self.code < 500  # noqa: PLR2004
+
+    def __str__(self) -> str:
+        meaning = MEANINGS.get(self.enhanced) or MEANINGS.get(str(self.code), "")
+        return " ".join(part for part in (str(self.code), self.enhanced, meaning) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Refusals in one session: of recipients, and of the message itself."""
+
+    to: Mapping[str, Reply]
+    message: Reply | None = None
+
+
+class EmailSender:
+    """Sends by the relay that the target's Secret brings, or else by the installation's."""
+
+    def __init__(self, http: HttpClient, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._tls = http.tls
+        self._dialler = Dialler(http, settings.max_connections_per_host)
+
+    async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
+        """Hand the message to the relay once, for those recipients of whom nothing final is known."""
+        assert isinstance(target, EmailTarget)  # noqa: S101  # the registry's promise, for the type checker
+        recipients = recipients_of(target)
+        relay = self._relay(target, credentials)
+        known = envelope.progress
+        left = [one for one in recipients if one not in known.accepted and one not in known.refused]
+        if not left:
+            return _summed_up(recipients, known, {}, attempted=False)
+        message = compose_mail(envelope, target, recipients, relay.sender, at=datetime.now(UTC)).as_bytes()
+        try:
+            said = await self._transact(relay, left, message, credentials)
+        except aiosmtplib.SMTPResponseException as error:
+            return _refused(_REFUSED.get(type(error), "the session"), _reply(error))
+        refused = {one: str(reply) for one, reply in said.to.items() if not reply.transient}
+        refused = {**known.refused, **refused}
+        if said.message is not None:
+            return replace(_refused("the message", said.message), progress=Progress(known.accepted, refused))
+        taken = [one for one in left if one not in said.to]
+        accepted = tuple(one for one in recipients if one in known.accepted or one in taken)
+        waiting = {one: str(reply) for one, reply in said.to.items() if reply.transient}
+        return _summed_up(recipients, Progress(accepted, refused), waiting)
+
+    async def preview(self, envelope: Envelope, target: Target, credentials: Credentials) -> Preview:
+        """Show the message; of a relay that the Secret brings, nothing."""
+        assert isinstance(target, EmailTarget)  # noqa: S101  # as above
+        recipients = recipients_of(target)
+        relay = self._relay(target, credentials)
+        if not relay.trusted:
+            await self._dialler.judge(self._dialler.check(relay.host, relay.port))
+        mail = compose_mail(envelope, target, recipients, relay.sender, at=datetime.now(UTC))
+        hidden = {} if relay.trusted else {"From": HIDDEN, "Message-ID": f"<{envelope.id}@{HIDDEN}>"}
+        body = mail.as_bytes().partition(b"\r\n\r\n")[2].decode("ascii")
+        where = f"smtp://{relay.host}:{relay.port}" if relay.trusted else target.secret_address
+        return Preview("SMTP", where, {name: str(value) for name, value in mail.items()} | hidden, body)
+
+    def _relay(self, target: EmailTarget, credentials: Credentials) -> Relay:
+        """Return the relay, which may be dialled as far as its host is written."""
+        relay = relay_of(self._settings, target.credentials_secret, credentials)
+        if not relay.trusted:
+            try:
+                self._dialler.check(relay.host, relay.port)
+            except ValueError as error:
+                raise credentials.invalid(HOST, str(error)) from None
+        return relay
+
+    async def _transact(
+        self, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials
+    ) -> Said:
+        """Speak to a relay once."""
+        async with self._dialler.connected(relay.host, relay.port, trusted=relay.trusted) as connection:
+            client = aiosmtplib.SMTP(
+                hostname=relay.host,
+                sock=connection,
+                use_tls=relay.tls == "tls",
+                start_tls=relay.tls == "starttls",
+                tls_context=self._tls,
+                local_hostname=_literal(connection),
+                timeout=None,  # an attempt has its time as a whole
+            )
+            try:
+                return await _session(client, relay, recipients, message, credentials)
+            except (aiosmtplib.SMTPResponseException, TargetError):
+                raise
+            except Exception as error:  # noqa: BLE001  # sockets and TLS leak more kinds than are documented
+                raise _unanswered(error) from None
+            finally:
+                _hang_up(client, connection)
+
+
+async def _session(
+    client: aiosmtplib.SMTP, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials
+) -> Said:
+    await client.connect()
+    if relay.login is not None:
+        await _log_in(client, relay, credentials)
+    await client.mail(relay.sender.address)
+    replies: dict[str, Reply] = {}
+    for recipient in recipients:
+        try:
+            await client.rcpt(recipient)
+        except aiosmtplib.SMTPRecipientRefused as refused:
+            if refused.code == CLOSING:
+                raise
+            replies[recipient] = _reply(refused)
+    if len(replies) < len(recipients):
+        try:
+            await client.data(message)
+        except aiosmtplib.SMTPDataError as refused:
+            return Said(replies, _reply(refused))
+    return Said(replies)
+
+
+async def _log_in(client: aiosmtplib.SMTP, relay: Relay, credentials: Credentials) -> None:
+    assert relay.login is not None  # noqa: S101  # asked before
+    try:
+        await client.login(relay.login.username.encode(), relay.login.password.encode())
+    except aiosmtplib.SMTPAuthenticationError as refused:
+        reply = _reply(refused)
+        if reply.transient:
+            raise
+        raise _not_let_in(relay, credentials, f"the relay refuses: {reply}") from None
+    except aiosmtplib.SMTPServerDisconnected:
+        raise
+    except aiosmtplib.SMTPException:
+        raise _not_let_in(relay, credentials, "the relay offers no log-in that is known here") from None
+
+
+def _not_let_in(relay: Relay, credentials: Credentials, why: str) -> TargetError:
+    if relay.trusted:
+        message = f"the installation's DELIVERY_SMTP_USERNAME is not let in: {why}"
+        return TargetError(Reason.CONNECTION_FAILED, message, attempted=True)
+    error = credentials.invalid(PASSWORD, f"does not let us in: {why}")
+    return TargetError(error.reason, error.message, attempted=True)
+
+
+def _hang_up(client: aiosmtplib.SMTP, connection: socket.socket) -> None:
+    """Say goodbye and wait for nothing: what counts has been answered by then."""
+    transport = client.transport
+    if not isinstance(transport, asyncio.WriteTransport):  # it never came to a session, or that has ended
+        connection.close()
+        return
+    transport.write(b"QUIT\r\n")
+    client.close()
+    if transport.get_write_buffer_size():  # a relay that takes nothing in is not waited for
+        transport.abort()
+
+
+def _literal(connection: socket.socket) -> str:
+    """Return the name we greet with: our address, since a pod has no name that a relay could look up.
+
+    RFC 5321, section 4.1.3.
+    """
+    address = str(connection.getsockname()[0]).partition("%")[0]
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+
+def _reply(error: aiosmtplib.SMTPResponseException) -> Reply:
+    enhanced = _ENHANCED.match(str(error.message))
+    return Reply(error.code, enhanced[0] if enhanced else "")
+
+
+_REFUSED = {
+    aiosmtplib.SMTPSenderRefused: "the sender",
+    aiosmtplib.SMTPRecipientRefused: "the recipients",
+}
+
+
+def _refused(what: str, reply: Reply) -> Verdict:
+    """Judge a reply that concerns all recipients."""
+    if not 400 <= reply.code < 600:  # noqa: PLR2004  # neither a refusal for now nor one for good
+        return Verdict(Reason.INVALID_RESPONSE, NOT_SMTP)
+    return Verdict(Reason.REFUSED, f"the relay refused {what}: {reply}", retryable=reply.transient)
+
+
+def _unanswered(error: Exception) -> TargetError:
+    if type(error) is aiosmtplib.SMTPException and "STARTTLS" in str(error):
+        message = "the relay offers no STARTTLS, and without TLS nothing is sent"
+        return TargetError(Reason.TLS_FAILED, message, attempted=True)
+    return translated(error, other=NOT_SMTP)
+
+
+def _summed_up(
+    recipients: tuple[str, ...], progress: Progress, waiting: Mapping[str, str], *, attempted: bool = True
+) -> Verdict:
+    """Make one outcome of what the relay said of each recipient."""
+    total, has = len(recipients), len(progress.accepted)
+    if has == total:
+        message = f"accepted for {total} recipient{'s' if total > 1 else ''}"
+        return Verdict(Reason.DELIVERED, message, attempted=attempted, progress=progress)
+    parts = [f"accepted for {has} of {total}"] if has else []
+    for words, those in (("refused", progress.refused), ("not yet taken", waiting)):
+        if those:
+            parts.append(f"{words}: {_named(those)}")
+    return Verdict(
+        Reason.REFUSED, "; ".join(parts), retryable=bool(waiting), attempted=attempted, progress=progress
+    )
+
+
+def _named(replies: Mapping[str, str]) -> str:
+    named = [f"{recipient} ({reply})" for recipient, reply in list(replies.items())[:NAMED]]
+    rest = len(replies) - len(named)
+    return ", ".join(named) + (f" and {rest} more" if rest > 0 else "")

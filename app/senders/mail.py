@@ -1,0 +1,69 @@
+"""The mail that tells of a finished team: text and HTML, with the envelope attached. Pure."""
+
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+
+from app.documents import as_html, as_text, title
+from app.envelopes import Envelope
+from app.errors import TargetError
+from app.mailboxes import Mailbox, read_address
+from app.reasons import Reason
+from app.targets import EmailTarget
+
+RECIPIENTS_LIMIT = 100  # what every relay takes at once: RFC 5321, section 4.5.3.1.8
+ATTACHMENT = "envelope.json"
+
+_POLICY = SMTP.clone(cte_type="7bit")  # so that no relay on its way has to change it
+
+
+def recipients_of(target: EmailTarget) -> tuple[str, ...]:
+    """Return the addresses of a target, each once.
+
+    Raises:
+        TargetError: there are none or too many, or one is no address.
+    """
+    if not target.to:
+        raise TargetError(Reason.INVALID_TARGET, "to: name at least one recipient")
+    if len(target.to) > RECIPIENTS_LIMIT:
+        message = f"to: has {len(target.to)} recipients, and at most {RECIPIENTS_LIMIT} are taken; use a list"
+        raise TargetError(Reason.INVALID_TARGET, message)
+    addresses = []
+    for position, text in enumerate(target.to):
+        try:
+            addresses.append(read_address(text))
+        except ValueError as error:
+            raise TargetError(Reason.INVALID_TARGET, f"to.{position}: {error}") from None
+    return tuple(dict.fromkeys(addresses))
+
+
+def compose_mail(
+    envelope: Envelope, target: EmailTarget, recipients: tuple[str, ...], sender: Mailbox, *, at: datetime
+) -> EmailMessage:
+    """Put the message together.
+
+    Its `Message-ID` is made of the delivery's id, so that whoever gets it twice sees it once; and it says
+    that no person wrote it, so that no absent person's robot answers (RFC 3834, section 5).
+    """
+    message = EmailMessage(_POLICY)
+    message["From"] = _address(sender)
+    message["To"] = [Address(addr_spec=address) for address in recipients]
+    message["Subject"] = _literally(title(envelope, target.subject))
+    message["Date"] = format_datetime(at)
+    message["Message-ID"] = f"<{envelope.id}@{sender.domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(as_text(envelope))
+    message.add_alternative(as_html(envelope), subtype="html")
+    message.add_attachment(envelope.body(), maintype="application", subtype="json", filename=ATTACHMENT)
+    return message
+
+
+def _address(mailbox: Mailbox) -> Address:
+    return Address(display_name=_literally(mailbox.name), addr_spec=mailbox.address)
+
+
+def _literally(text: str) -> str:
+    """Return a text that no header reads as an encoded word: one of those may hold line ends (RFC 2047)."""
+    return text.replace("=?", "= ?")

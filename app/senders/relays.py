@@ -1,0 +1,104 @@
+"""Which mail relay a message goes to: the installation's, or the one that a target's Secret brings."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from app.credentials import Credentials
+from app.errors import TargetError
+from app.mailboxes import Mailbox, read_mailbox
+from app.reasons import Reason
+from app.settings import ServiceSettings
+
+HOST, PORT, TLS, FROM = "smtp-host", "smtp-port", "smtp-tls", "from"
+USERNAME, PASSWORD = "smtp-username", "smtp-password"  # the names of keys
+
+Security = Literal["starttls", "tls", "none"]
+PORTS: dict[Security, int] = {"starttls": 587, "tls": 465, "none": 25}
+"""RFC 6409, section 3.1; RFC 8314, section 7.3; RFC 5321, section 4.5.4.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Whom a relay knows us as."""
+
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A mail relay; `trusted`: the cluster's owner named it, so its addresses are not judged."""
+
+    host: str = field(repr=False)
+    port: int = field(repr=False)
+    tls: Security
+    sender: Mailbox = field(repr=False)
+    login: Login | None
+    trusted: bool
+
+
+def relay_of(settings: ServiceSettings, secret: str | None, credentials: Credentials) -> Relay:
+    """Return the relay of the target's Secret, where it names one, and else the installation's.
+
+    Raises:
+        TargetError: there is none, or it cannot be used as it stands.
+    """
+    if secret is not None:
+        return _brought(credentials, plain=settings.egress_http)
+    if settings.smtp_host is None or settings.smtp_from is None:
+        message = "credentialsSecret: this installation has no relay; name a Secret with one, under smtp-host"
+        raise TargetError(Reason.INVALID_TARGET, message)
+    return Relay(
+        host=settings.smtp_host,
+        port=settings.smtp_port or PORTS[settings.smtp_tls],
+        tls=settings.smtp_tls,
+        sender=read_mailbox(settings.smtp_from),
+        login=_login(settings),
+        trusted=True,
+    )
+
+
+def _login(settings: ServiceSettings) -> Login | None:
+    if settings.smtp_username is None or settings.smtp_password_file is None:
+        return None
+    try:
+        password = Path(settings.smtp_password_file).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        message = "the installation's DELIVERY_SMTP_PASSWORD_FILE cannot be read"
+        raise TargetError(Reason.CONNECTION_FAILED, message, retryable=True) from None
+    return Login(settings.smtp_username, password)
+
+
+def _brought(credentials: Credentials, *, plain: bool) -> Relay:
+    host = credentials.require(HOST)
+    tls, port = _way(credentials)
+    if tls == "none" and not plain:
+        message = f'key "{TLS}" of Secret "{credentials.secret}" is none, and only TLS is allowed here'
+        raise TargetError(Reason.EGRESS_DENIED, message)
+    try:
+        sender = read_mailbox(credentials.require(FROM))
+    except ValueError as error:
+        raise credentials.invalid(FROM, str(error)) from None
+    login = None
+    if USERNAME in credentials or PASSWORD in credentials:
+        login = Login(credentials.require(USERNAME), credentials.require(PASSWORD))
+    return Relay(host=host, port=port, tls=tls, sender=sender, login=login, trusted=False)
+
+
+def _way(credentials: Credentials) -> tuple[Security, int]:
+    """Return how a relay is spoken to, and on which port: each follows from the other."""
+    written = credentials.get(PORT)
+    if written is not None and not (
+        written.isascii() and written.isdecimal() and len(written) < 6 and 0 < int(written) < 1 << 16  # noqa: PLR2004
+    ):
+        raise credentials.invalid(PORT, "must be a number from 1 to 65535")
+    port = int(written) if written else None
+    match credentials.get(TLS):
+        case None:
+            tls: Security = "tls" if port == PORTS["tls"] else "starttls"
+        case "starttls" | "tls" | "none" as said:
+            tls = said
+        case _:
+            raise credentials.invalid(TLS, "must be starttls, tls or none")
+    return tls, port or PORTS[tls]
