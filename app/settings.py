@@ -100,6 +100,18 @@ def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or "@" in parts.netloc
+        or parts.path.strip("/")
+    ):
+        raise ValueError("must be https:// and a host, without user info and path")
+    return url.rstrip("/")
+
+
 def _mailbox(text: str) -> str:
     read_mailbox(text)
     return text
@@ -199,7 +211,7 @@ class ServiceSettings(CommonSettings):
     smtp_username: Text = None
     smtp_password_file: FileName = None  # read anew for each message
     google_drive: Literal["none", "api"] = "none"  # the backend of google-drive targets
-    google_api_url: AnyHttpUrl = AnyHttpUrl("https://www.googleapis.com")
+    google_api_url: Annotated[str, AfterValidator(_base_url)] = "https://www.googleapis.com"
 
     slack_hosts: Words = ("hooks.slack.com", "hooks.slack-gov.com")  # host names, any port
 

@@ -279,6 +279,52 @@ def test_no_answer_about_a_caller_may_hold_for_more_than_a_minute(env: Env, text
     assert ServiceSettings.load().auth_cache == 45.0
 
 
+RELAY = {"EMAIL": "smtp", "SMTP_HOST": "smtp.example.com", "SMTP_FROM": "Teams <teams@example.com>"}
+LOGIN = {"SMTP_USERNAME": "teams", "SMTP_PASSWORD_FILE": "/run/secrets/password"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"SMTP_HOST": "smtp.example.com"}, "DELIVERY_SMTP_HOST and DELIVERY_SMTP_FROM go together"),
+        ({"SMTP_FROM": "teams@example.com"}, "DELIVERY_SMTP_HOST and DELIVERY_SMTP_FROM go together"),
+        (
+            {**RELAY, "SMTP_USERNAME": "teams"},
+            "DELIVERY_SMTP_USERNAME and DELIVERY_SMTP_PASSWORD_FILE go together",
+        ),
+        ({**RELAY, **LOGIN, "SMTP_TLS": "none"}, "would cross the network in the clear to smtp.example.com"),
+        ({**RELAY, "SMTP_FROM": "Teams"}, "DELIVERY_SMTP_FROM: is no mail address"),
+        ({**RELAY, "SMTP_FROM": "a\nBcc: b <a@b.c>"}, "DELIVERY_SMTP_FROM: must hold no control characters"),
+        (
+            {**RELAY, "SMTP_HOST": "smtp.example.com:25"},
+            "DELIVERY_SMTP_HOST: smtp.example.com:25: must be a host",
+        ),
+        ({**RELAY, "SMTP_HOST": "*.example.com"}, "DELIVERY_SMTP_HOST: *.example.com: must be a host"),
+        ({**RELAY, "SMTP_PORT": "0"}, "DELIVERY_SMTP_PORT: "),
+        ({**RELAY, "SMTP_TLS": "ssl"}, "DELIVERY_SMTP_TLS: "),
+        ({"EMAIL": "sendgrid"}, "DELIVERY_EMAIL: "),
+        ({"GOOGLE_DRIVE": "yes"}, "DELIVERY_GOOGLE_DRIVE: "),
+        ({"GOOGLE_API_URL": "googleapis.com"}, "DELIVERY_GOOGLE_API_URL: must be https:// and a host"),
+        (
+            {"GOOGLE_API_URL": "https://a:b@googleapis.com"},
+            "DELIVERY_GOOGLE_API_URL: must be https:// and a host",
+        ),
+    ],
+)
+def test_backends_that_are_half_set_up_are_refused(env: Env, settings: dict[str, str], said: str) -> None:
+    env(**settings)
+    with pytest.raises(SettingsError) as caught:
+        ServiceSettings.load()
+    assert said in str(caught.value)
+
+
+def test_a_relay_is_known_by_its_host_and_who_writes(env: Env) -> None:
+    env(**RELAY, **LOGIN, SMTP_PORT="", GOOGLE_DRIVE="api", GOOGLE_API_URL="https://google.example/")
+    settings = ServiceSettings.load()
+    assert (settings.email, settings.smtp_tls, settings.smtp_port) == ("smtp", "starttls", None)
+    assert settings.google_api_url == "https://google.example"
+
+
 LOOPBACKS = ["127.0.0.1", "127.9.9.9", "localhost", "::1"]
 BEYOND = ["0.0.0.0", "::", "10.0.0.7", "::ffff:10.0.0.7", "0", "127.1", "delivery.example.com"]  # noqa: S104  # judged
 

@@ -24,5 +24,5 @@ def build_senders(settings: ServiceSettings, http: HttpClient, tracing: Tracing)
     if settings.google_drive == "api":
         from app.senders.google_drive import GoogleDriveSender  # noqa: PLC0415
 
-        senders["google-drive"] = GoogleDriveSender(http, str(settings.google_api_url).rstrip("/"))
+        senders["google-drive"] = GoogleDriveSender(http, settings.google_api_url)
     return senders

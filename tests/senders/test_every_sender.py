@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
@@ -21,12 +22,13 @@ from app.credentials import Credentials
 from app.envelopes import Verdict
 from app.errors import SettingsError, TargetError
 from app.reasons import Reason
-from app.receipts import Report
+from app.receipts import Phase, Report
 from app.senders import build_senders
 from app.settings import ServiceSettings
 from tests import canaries
 from tests.canaries import EVERYTHING, assert_absent, secret_url, telling
 from tests.examples import loopback_settings
+from tests.harness.drive import service_account
 from tests.logged import everything_logged
 from tests.posting import named
 from tests.senders.sending import Delivered, deliver, faked, outlets
@@ -41,11 +43,41 @@ SENDERS: dict[str, tuple[dict[str, Any], str, dict[str, str | bytes]]] = {
         {"authorization": canaries.AUTHORIZATION, "signing-secret": canaries.SIGNING_KEY},
     ),
 }
+
+
+def mail_secret(url: str) -> dict[str, str | bytes]:
+    """Bring a relay where a URL leads; all that is told it is secret."""
+    parts = urlsplit(url)
+    return {
+        "smtp-host": parts.hostname or "",
+        "smtp-port": str(parts.port or 587),
+        "smtp-tls": "tls" if parts.scheme == "https" else "none",
+        "smtp-username": f"{canaries.STEM}-mail",
+        "smtp-password": canaries.AUTHORIZATION,
+        "from": f"{canaries.STEM} <{canaries.STEM}@{canaries.HOST}>",
+    }
+
+
+def drive_secret(url: str) -> dict[str, str | bytes]:
+    """Bring a service account whose tokens are had where a URL leads."""
+    return {"service-account.json": service_account(token_uri=url, client_email=f"{canaries.STEM}@g.example")}
+
+
+SWITCHED_ON: dict[str, tuple[dict[str, Any], Callable[[str], dict[str, str | bytes]]]] = {
+    # The target, and the Secret that leads it to a URL.
+    "email": ({"type": "email", "to": ["ann@example.com"], "credentialsSecret": "keys"}, mail_secret),
+    "google-drive": (
+        {"type": "google-drive", "folderId": "1AbC", "credentialsSecret": "keys"},
+        drive_secret,
+    ),
+}
 INSIDE = f"inside-{canaries.HOST}"
 """A name that leads to an address which is not public."""
 
 
 async def test_this_suite_knows_every_sender() -> None:
+    async with outlets(ServiceSettings.load(email="smtp", google_drive="api")) as senders:
+        assert set(senders) == {*SENDERS, *SWITCHED_ON}
     async with outlets(ServiceSettings.load()) as senders:
         assert set(senders) == set(SENDERS)
     assert callable(build_senders)
@@ -337,6 +369,59 @@ async def test_no_secret_comes_out_whatever_is_met(
     if found.heads is not None:
         sent = b"".join(found.heads)
         assert canaries.PATH.encode() in sent or canaries.HOST.encode() in sent
+    assert_silent(delivered)
+
+
+@pytest.mark.parametrize("meeting", MEETINGS)
+@pytest.mark.parametrize("sender", SWITCHED_ON)
+async def test_no_secret_comes_out_of_what_is_switched_on_whatever_is_met(
+    sender: str, meeting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, secret = SWITCHED_ON[sender]
+    async with MEETINGS[meeting](tmp_path) as found:
+        settings = loopback_settings(email="smtp", google_drive="api", **found.settings)
+        with logged("json", capsys):
+            delivered = await deliver(spec, secret(found.url), settings, attempt_timeout=SOON)
+    assert delivered.receipt.phase is Phase.FAILED, "nobody of those who are met speaks its language"
+    assert delivered.receipt.reason not in {Reason.INTERRUPTED, Reason.NOT_IMPLEMENTED}
+    if sender == "google-drive" and found.reason in {
+        Reason.CONNECTION_FAILED,
+        Reason.TLS_FAILED,
+        Reason.EGRESS_DENIED,
+    }:
+        assert delivered.receipt.reason is found.reason
+    assert_silent(delivered)
+
+
+@pytest.mark.parametrize("code", ["250", "334", "421", "451", "535", "550", "999", "abc"])
+@pytest.mark.parametrize("stage", range(7))
+async def test_no_secret_comes_out_of_a_relay_that_repeats_what_it_hears(
+    code: str, stage: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = canaries.EVERYTHING.encode()
+
+    def repeating(far: Bare) -> Speak:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 " + told + b"\r\n")
+            for number in range(20):
+                line = await reader.readline()
+                far.heads.append(line)
+                usual = b"250-relay " + told + b"\r\n250 AUTH PLAIN LOGIN" if number == 0 else b"250 " + told
+                usual = b"235 " + told if line.startswith(b"AUTH") else usual
+                usual = b"354 " + told if line.startswith(b"DATA") else usual
+                writer.write(
+                    (f"{code} ".encode() + told + line.strip() if number == stage else usual) + b"\r\n"
+                )
+
+        return talk
+
+    spec, secret = SWITCHED_ON["email"]
+    async with listening(repeating) as far:
+        with logged("json", capsys):
+            delivered = await deliver(
+                spec, secret(f"http://{far.authority}"), loopback_settings(email="smtp"), attempt_timeout=SOON
+            )
+    assert far.heads
     assert_silent(delivered)
 
 

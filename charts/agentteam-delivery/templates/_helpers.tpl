@@ -184,6 +184,15 @@ annotations:
 {{- if lt (float64 (default 4000 $settings.maxTargetsInFlight)) (mulf 2 (default 1000 $settings.maxTargets)) }}
 {{- fail "settings.maxTargetsInFlight is less than twice settings.maxTargets, so that a team of many targets would never be begun; raise the one or lower the other" }}
 {{- end }}
+{{- if ne (empty $settings.smtpHost) (empty $settings.smtpFrom) }}
+{{- fail "settings.smtpHost and settings.smtpFrom go together; set both or neither" }}
+{{- end }}
+{{- if ne (empty $settings.smtpUsername) (empty $settings.smtpPasswordFile) }}
+{{- fail "settings.smtpUsername and settings.smtpPasswordFile go together; set both or neither" }}
+{{- end }}
+{{- if and $settings.smtpUsername (eq (default "starttls" $settings.smtpTls) "none") }}
+{{- fail "settings.smtpTls is none, so that the password of settings.smtpPasswordFile would cross the network in the clear; set it to starttls or tls" }}
+{{- end }}
 {{- if and $settings.egressProxy .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) (not $settings.egressAllow) }}
 {{- fail "settings.egressProxy is set, and the NetworkPolicy opens no way to it; add one to networkPolicy.extraEgress" }}
 {{- end }}

@@ -1,0 +1,173 @@
+"""Email by a whole service: what is on record of each recipient, whatever happens to the process."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.harness.cluster import Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.kube import Kube
+from tests.harness.receiver import Receiver
+from tests.harness.relay import Relay
+from tests.harness.service import Service, finished
+from tests.harness.waiting import until
+
+THREE = {
+    "type": "email",
+    "name": "mail",
+    "to": ["ann@example.com", "bob@example.com", "cid@example.com"],
+    "subject": "{team}: {phase}",
+}
+
+
+@pytest.fixture(name="relay")
+async def running_relay() -> AsyncIterator[Relay]:
+    async with Relay() as relay:
+        yield relay
+
+
+async def entry(kube: Kube, namespace: str) -> dict[str, Any]:
+    (only,) = await kube.delivery(namespace, "report")
+    return only
+
+
+async def test_a_mail_lands_beside_a_webhook_and_the_status_says_so(
+    fake_cluster: Cluster[FakeCluster], relay: Relay
+) -> None:
+    relay.answers["bob@example.com"] = ["451 4.7.1 Greylisted"]
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig, **relay.settings) as service:
+        webhook = {"type": "webhook", "name": "hook", "url": f"{hook.url}/x"}
+        namespace = await finished(fake_cluster.kube, THREE, webhook)
+        answer = await service.deliver(namespace, "report")
+        assert answer.status == 200
+        assert answer.body["phase"] == "Delivered"
+        entries = {one["name"]: one for one in await fake_cluster.kube.delivery(namespace, "report")}
+        mail = entries["mail"]
+        assert (mail["reason"], mail["attempts"]) == ("Delivered", 2)
+        assert mail["target"] == "ann@example.com, bob@example.com, cid@example.com"
+        assert mail["message"] == "accepted for 3 recipients"
+        assert "accepted" not in mail
+        assert [one.parsed["Message-ID"] for one in relay.mails] == [f"<{mail['id']}@example.com>"] * 2
+        metrics = (await service.request("GET", "/metrics")).content.decode()
+        assert 'agentteam_delivery_deliveries_total{reason="Delivered",type="email"} 1.0' in metrics
+        assert 'agentteam_delivery_attempt_failures_total{reason="Refused",type="email"} 1.0' in metrics
+
+
+async def test_who_has_it_does_not_get_it_again_from_the_process_that_takes_over_from_one_that_drains(
+    fake_cluster: Cluster[FakeCluster], relay: Relay
+) -> None:
+    relay.answers["bob@example.com"] = ["451 4.7.1 Greylisted"]
+    patient = {**relay.settings, "backoff_initial": 20, "attempts": 2}
+    async with Service(fake_cluster.kubeconfig, **patient) as first:
+        namespace = await finished(fake_cluster.kube, THREE)
+        await first.deliver(namespace, "report", prefer="respond-async")
+        await until(lambda: relay.mails)
+        await first.stop(signal.SIGTERM)
+    handed_back = await entry(fake_cluster.kube, namespace)
+    assert (handed_back["phase"], handed_back.get("claimedBy")) == ("Pending", None)
+    assert handed_back["accepted"] == ["ann@example.com", "cid@example.com"]
+    async with Service(fake_cluster.kubeconfig, **relay.settings) as second:
+        answer = await second.deliver(namespace, "report")
+    assert answer.body["phase"] == "Delivered"
+    assert [mail.recipients for mail in relay.mails] == [
+        ("ann@example.com", "cid@example.com"),
+        ("bob@example.com",),
+    ]
+
+
+async def test_after_a_kill_the_same_message_comes_again_and_bears_the_same_id(
+    fake_cluster: Cluster[FakeCluster], relay: Relay
+) -> None:
+    short = {
+        **relay.settings,
+        "target_timeout": 2,
+        "record_timeout": 0.5,
+        "attempt_timeout": 1,
+        "api_timeout": 0.5,
+    }
+    namespace = await finished(fake_cluster.kube, THREE)
+    crashing = Service(fake_cluster.kubeconfig, crash_at="answered", **short)
+    await crashing.start()
+    with pytest.raises(Exception):  # noqa: B017, PT011  # the caller's connection is cut in the midst
+        await crashing.deliver(namespace, "report")
+    await crashing.stop()
+    assert len(relay.mails) == 1
+    async with Service(fake_cluster.kubeconfig, **short) as second:
+
+        async def landed() -> bool:
+            answer = await second.deliver(namespace, "report")
+            return bool(answer.body.get("phase") == "Delivered")
+
+        await until(landed, 30)
+    first_id, second_id = (mail.parsed["Message-ID"] for mail in relay.mails)
+    assert first_id == second_id
+    assert (await entry(fake_cluster.kube, namespace))["takeovers"] == 1
+
+
+async def test_a_redelivery_reaches_those_alone_who_do_not_have_it(
+    fake_cluster: Cluster[FakeCluster], relay: Relay
+) -> None:
+    relay.answers["cid@example.com"] = ["550 5.1.1 unknown"]
+    async with Service(fake_cluster.kubeconfig, **relay.settings) as service:
+        namespace = await finished(fake_cluster.kube, THREE)
+        answer = await service.deliver(namespace, "report")
+        assert answer.body["phase"] == "Failed"
+        failed = await entry(fake_cluster.kube, namespace)
+        assert failed["reason"] == "Refused"
+        assert (
+            failed["message"] == "accepted for 2 of 3; refused: cid@example.com (550 5.1.1 no such mailbox)"
+        )
+        assert failed["accepted"] == ["ann@example.com", "bob@example.com"]
+        answer = await service.deliver(namespace, "report", redeliver="failed")
+        assert answer.body["phase"] == "Delivered"
+        assert relay.mails[-1].recipients == ("cid@example.com",)
+
+
+async def test_a_preview_shows_the_mail_and_a_test_says_that_it_is_one(
+    fake_cluster: Cluster[FakeCluster], relay: Relay
+) -> None:
+    async with Service(fake_cluster.kubeconfig, **relay.settings) as service:
+        namespace = await finished(fake_cluster.kube, THREE)
+        answer = await service.deliver(namespace, "report", path="/deliveries?dryRun=All")
+        (shown,) = answer.body["targets"]
+        assert (shown["would"], shown["target"]) == ("Send", ", ".join(THREE["to"]))
+        request = shown["request"]
+        assert (request["method"], request["url"]) == ("SMTP", f"smtp://127.0.0.1:{relay.port}")
+        assert request["headers"]["Subject"] == "report: Completed"
+        assert request["headers"]["Auto-Submitted"] == "auto-generated"
+        assert "multipart/alternative" in request["body"]
+        assert (relay.connections, relay.mails) == (0, [])
+        answer = await service.deliver(namespace, "report", test=True)
+        assert answer.body["phase"] == "Delivered"
+        assert relay.mails[0].parsed["Subject"] == "Test: report: Completed"
+        assert await fake_cluster.kube.delivery(namespace, "report") == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "module", "extra"),
+    [("EMAIL=smtp", "aiosmtplib", "email"), ("GOOGLE_DRIVE=api", "google.auth", "google-drive")],
+)
+async def test_what_is_switched_on_without_its_extra_does_not_start_and_says_why(
+    setting: str, module: str, extra: str
+) -> None:
+    hide = (
+        "import sys, importlib.util as util\n"
+        "found = util.find_spec\n"
+        f"util.find_spec = lambda name, package=None: None if name == {module!r} else found(name, package)\n"
+        "from app.cli import main\n"
+        "sys.argv = ['agentteam-delivery', 'serve']\n"
+        "main()\n"
+    )
+    name, _, value = setting.partition("=")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", hide, env={"PATH": "/usr/bin:/bin", f"DELIVERY_{name}": value},
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, said = await process.communicate()
+    assert process.returncode not in {0, None}
+    assert f"DELIVERY_{setting} wants the extra `{extra}`, which is not installed here".encode() in said
+    assert b"Traceback" not in said
