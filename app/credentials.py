@@ -39,11 +39,8 @@ class Credentials:
         Raises:
             TargetError: the key is missing, or its value is empty, no text, or more than one line.
         """
-        if key not in self.values:
-            message = f'Secret "{self.secret}" has no key "{key}"; add it'
-            raise TargetError(Reason.SECRET_KEY_MISSING, message)
         try:
-            value = self.values[key].decode().strip()
+            value = self.document(key).decode().strip()
         except UnicodeDecodeError:
             raise self.invalid(key, "is no UTF-8 text") from None
         if not value:
@@ -51,6 +48,17 @@ class Credentials:
         if not value.isprintable():
             raise self.invalid(key, "must be one line without control characters")
         return value
+
+    def document(self, key: str) -> bytes:
+        """Return the value of `key` as it is, of however many lines.
+
+        Raises:
+            TargetError: the key is missing.
+        """
+        if key not in self.values:
+            message = f'Secret "{self.secret}" has no key "{key}"; add it'
+            raise TargetError(Reason.SECRET_KEY_MISSING, message)
+        return self.values[key]
 
     def get(self, key: str) -> str | None:
         """Return the value of an optional key; None where there is no such key."""

@@ -1,0 +1,212 @@
+"""Google Drive: a document in a folder of a shared drive, by a service account.
+
+One file holds the notice, the artifacts and the JSON that webhooks get, so that all is there or nothing is.
+It bears the delivery's id, and is looked up by that before it is made: a repeat finds it and makes no second.
+
+https://developers.google.com/workspace/drive/api/guides/manage-uploads
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from app.credentials import Credentials
+from app.documents import as_html, title
+from app.egress import HEADERS, HttpClient, Response
+from app.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
+from app.errors import TargetError
+from app.reasons import Reason
+from app.senders.google_tokens import (
+    ANSWER_LIMIT,
+    PATIENCE,
+    AccessTokens,
+    ServiceAccount,
+    read_json,
+    read_service_account,
+)
+from app.targets import GoogleDriveTarget, Target
+
+PROPERTY = "agentteamDelivery"
+"""Where a file bears its delivery's id; private to the account's project."""
+
+FILES, UPLOAD = "/drive/v3/files", "/upload/drive/v3/files"
+DOCUMENT = "application/vnd.google-apps.document"  # HTML that is uploaded as one is converted
+SHARED = {"supportsAllDrives": "true"}
+
+RATE_REASONS = frozenset({"userRateLimitExceeded", "rateLimitExceeded", "sharingRateLimitExceeded"})
+"""What Google answers as 403 or 429, and wants to be asked again."""
+
+REASONS = {
+    # Google's own words, each with what to do; nothing else of its answer is ever shown.
+    # https://developers.google.com/workspace/drive/api/guides/handle-errors
+    "userRateLimitExceeded": "too many requests at once",
+    "rateLimitExceeded": "too many requests at once",
+    "sharingRateLimitExceeded": "too many requests at once",
+    "dailyLimitExceeded": "the project's quota of the day is used up",
+    "storageQuotaExceeded": "a service account has no storage of its own; use a folder of a shared drive",
+    "teamDriveFileLimitExceeded": "the shared drive is full; use another",
+    "numChildrenInNonRootLimitExceeded": "the folder is full; use another",
+    "insufficientFilePermissions": "the account may not add to this folder; make it a contributor",
+    "insufficientParentPermissions": "the account may not add to this folder; make it a contributor",
+    "insufficientPermissions": "the account may not add to this folder; make it a contributor",
+    "teamDriveMembershipRequired": "the account is no member of the shared drive; add it",
+    "cannotAddParent": "folderId names something that is no folder",
+    "parentNotAFolder": "folderId names something that is no folder",
+    "accessNotConfigured": "the Drive API is off in the account's project; enable it",
+    "domainPolicy": "the domain's administrators forbid this; ask them",
+    "notFound": "there is no such folder, or it is not shared with the account; share it",
+    "authError": "the access token is not taken",
+    "backendError": "Google is not well",
+}
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One attempt's way to Drive: which account asks, and where its Secret is to be blamed."""
+
+    account: ServiceAccount
+    credentials: Credentials
+
+
+class GoogleDriveSender:
+    """Makes a document in the target's `folderId`, as the account of the Secret's `service-account.json`."""
+
+    def __init__(self, http: HttpClient, api_url: str) -> None:
+        self._http = http
+        self._url = api_url
+        self._tokens = AccessTokens(http)
+
+    async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
+        """Look the document up, and make it where it is not there."""
+        folder = _folder(target)
+        visit = Visit(read_service_account(credentials), credentials)
+        found = await self._ask(visit, "GET", f"{self._url}{FILES}?{_search(folder, envelope.id)}")
+        if found.status != HTTPStatus.OK:
+            return _judged(found)
+        files = read_json(found.body).get("files")
+        if not isinstance(files, list):
+            return _unreadable()
+        if files:
+            return _named(files[0], found.status, "file {} was there already")
+        kind, body = _upload(envelope, folder)
+        made = await self._ask(visit, "POST", self._upload_url, body, {"content-type": kind})
+        if made.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
+            return _judged(made)
+        return _named(read_json(made.body), made.status, "made file {}")
+
+    async def preview(self, envelope: Envelope, target: Target, credentials: Credentials) -> Preview:
+        """Show the upload; neither a token is asked for, nor the file looked up."""
+        folder = _folder(target)
+        read_service_account(credentials)
+        await self._http.judge(self._http.guard.check(self._url))
+        kind, body = _upload(envelope, folder)
+        headers = {**HEADERS, "content-type": kind, "authorization": HIDDEN}
+        return Preview("POST", self._upload_url, headers, body.decode())
+
+    @property
+    def _upload_url(self) -> str:
+        return f"{self._url}{UPLOAD}?{urlencode({'uploadType': 'multipart', 'fields': 'id', **SHARED})}"
+
+    async def _ask(
+        self, visit: Visit, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """Make one request; a token that is refused is bought anew, once: it may have been revoked."""
+        token = await self._tokens.token(visit.account, visit.credentials)
+        answer = await self._authorized(token, method, url, body, headers or {})
+        if answer.status != HTTPStatus.UNAUTHORIZED:
+            return answer
+        self._tokens.forget(visit.account, token)
+        token = await self._tokens.token(visit.account, visit.credentials)
+        return await self._authorized(token, method, url, body, headers or {})
+
+    async def _authorized(
+        self, token: str, method: str, url: str, body: bytes, headers: Mapping[str, str]
+    ) -> Response:
+        try:
+            return await self._http.request(
+                method,
+                url,
+                body,
+                {**headers, "authorization": f"Bearer {token}"},
+                most=ANSWER_LIMIT,
+                patience=PATIENCE,
+            )
+        except ValueError as error:  # of a setting
+            message = f"the installation's DELIVERY_GOOGLE_API_URL {error}"
+            raise TargetError(Reason.CONNECTION_FAILED, message) from None
+
+
+def _folder(target: Target) -> str:
+    assert isinstance(target, GoogleDriveTarget)  # noqa: S101  # the registry's promise, for the type checker
+    if not target.folder_id:
+        message = "folderId: name the folder to deliver to, by the last part of its address"
+        raise TargetError(Reason.INVALID_TARGET, message)
+    if not _ID.fullmatch(target.folder_id):  # nor may it end a quotation in the search
+        message = "folderId: is no id of a folder; give the last part of its address alone"
+        raise TargetError(Reason.INVALID_TARGET, message)
+    if target.credentials_secret is None:
+        message = "credentialsSecret: name the Secret that holds the key service-account.json"
+        raise TargetError(Reason.INVALID_TARGET, message)
+    return target.folder_id
+
+
+def _search(folder: str, delivery: str) -> str:
+    """Return the query for the file that a delivery made.
+
+    https://developers.google.com/workspace/drive/api/guides/search-files
+    """
+    having = f"appProperties has {{ key='{PROPERTY}' and value='{delivery}' }}"
+    query = f"'{folder}' in parents and trashed = false and {having}"
+    fields = {"q": query, "fields": "files(id)", "pageSize": "1", "includeItemsFromAllDrives": "true"}
+    return urlencode({**fields, **SHARED})
+
+
+def _upload(envelope: Envelope, folder: str) -> tuple[str, bytes]:
+    """Return an upload's content type and content: a part with the metadata, one with the file (RFC 2387)."""
+    metadata = {
+        "name": title(envelope),
+        "mimeType": DOCUMENT,
+        "parents": [folder],
+        "appProperties": {PROPERTY: envelope.id},
+    }
+    parts = {
+        "application/json; charset=UTF-8": json.dumps(metadata),
+        "text/html; charset=UTF-8": as_html(envelope, with_envelope=True),
+    }
+    boundary = f"agentteam-{envelope.id}"
+    while any(boundary in text for text in parts.values()):
+        boundary += "-"
+    pieces = [f"--{boundary}\r\nContent-Type: {kind}\r\n\r\n{text}\r\n" for kind, text in parts.items()]
+    return f'multipart/related; boundary="{boundary}"', ("".join(pieces) + f"--{boundary}--\r\n").encode()
+
+
+def _named(file: Any, status: int, words: str) -> Verdict:
+    identity = file.get("id") if isinstance(file, dict) else None
+    if not isinstance(identity, str) or not _ID.fullmatch(identity):
+        return _unreadable()
+    return Verdict(Reason.DELIVERED, words.format(identity), status)
+
+
+def _unreadable() -> Verdict:
+    """Judge an answer that says nothing: the next attempt looks the file up, so it may be asked again."""
+    return Verdict(Reason.INVALID_RESPONSE, "the answer was not Google Drive's", retryable=True)
+
+
+def _judged(answer: Response) -> Verdict:
+    """Judge a refusal by Google's reason, where it gives one that is known."""
+    error = read_json(answer.body).get("error")
+    errors = error.get("errors") if isinstance(error, dict) else None
+    first = errors[0] if isinstance(errors, list) and errors else None
+    reason = first.get("reason") if isinstance(first, dict) else None
+    reason = reason if isinstance(reason, str) and reason in REASONS else None
+    verdict = judge(answer.status, answer.retry_after, f"{reason}: {REASONS[reason]}" if reason else "")
+    if reason in RATE_REASONS:
+        return replace(verdict, reason=Reason.RATE_LIMITED, retryable=True, retry_after=answer.retry_after)
+    if reason == "dailyLimitExceeded":  # which comes as 429 too, and is not over in a minute
+        return replace(verdict, retryable=False, retry_after=None)
+    return verdict

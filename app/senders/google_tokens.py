@@ -1,0 +1,202 @@
+"""Access tokens of Google service accounts: bought with a signed assertion, kept in memory for their life.
+
+https://developers.google.com/identity/protocols/oauth2/service-account, RFC 7523
+"""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, TypeGuard
+from urllib.parse import urlencode
+
+from cachetools import LRUCache
+from google.auth import crypt, jwt
+
+from app.credentials import Credentials
+from app.egress import HttpClient
+from app.envelopes import judge
+from app.errors import TargetError
+from app.reasons import Reason
+from app.times import steady
+
+KEY = "service-account.json"
+TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address, where the key file names none
+GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+SCOPE = "https://www.googleapis.com/auth/drive"
+"""The least that can add to a folder which somebody else made: `drive.file` sees what the app made alone."""
+
+LIFE = 3600  # seconds that an assertion holds, which is the most that Google takes
+MARGIN = 60.0  # seconds before its end from which on a token is not used
+KEPT = 1000  # tokens
+
+ANSWER_LIMIT = 16_384  # bytes of an answer that are read
+PATIENCE = 5.0  # seconds for them
+FETCH_TIMEOUT = 10.0  # seconds for a token: nobody's own time ends a request that others wait for
+
+REFUSALS = {
+    # Google's own words, each with what to do; nothing else of its answer is ever shown.
+    "invalid_client": "the account is not known; make a new key",
+    "invalid_grant": "the key or the account is gone or disabled; make a new key",
+    "invalid_scope": "the account may not ask for Drive; enable its API in the account's project",
+    "unauthorized_client": "the account may not ask for Drive; enable its API in the account's project",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """A service account by its key file."""
+
+    email: str = field(repr=False)
+    token_url: str = field(repr=False)
+    signer: crypt.RSASigner = field(repr=False)
+    digest: bytes = field(repr=False)  # of the whole file
+
+    def assertion(self, now: int) -> bytes:
+        """Return a signed request for a token, good from `now` (seconds of the epoch) for an hour."""
+        claims = {
+            "iss": self.email,
+            "scope": SCOPE,
+            "aud": self.token_url,
+            "iat": now,
+            "exp": now + LIFE,
+        }
+        return bytes(jwt.encode(self.signer, claims))  # type: ignore[no-untyped-call]  # ships no types
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token, and until when it is used (seconds on the steady clock)."""
+
+    value: str = field(repr=False)
+    until: float
+
+
+def read_service_account(credentials: Credentials) -> ServiceAccount:
+    """Read the key file of a service account out of a Secret.
+
+    Raises:
+        TargetError: it is missing, or none; no text of it holds a part of the file.
+    """
+    written = credentials.document(KEY)
+    try:
+        info = json.loads(written)
+    except (ValueError, RecursionError):
+        info = None
+    if not isinstance(info, dict) or info.get("type") != "service_account":
+        raise credentials.invalid(KEY, "is not the JSON key file of a service account")
+    email, url = info.get("client_email"), info.get("token_uri", TOKEN_URL)
+    if not _printable(email):
+        raise credentials.invalid(KEY, "has no client_email; take the file as Google made it")
+    if not _printable(url):
+        raise credentials.invalid(KEY, "has no token_uri that can be used; take the file as Google made it")
+    try:
+        signer = crypt.RSASigner.from_service_account_info(info)  # type: ignore[no-untyped-call]
+    except Exception:  # noqa: BLE001  # several libraries read the key, each with errors that quote it
+        message = "has no private_key that can be read; take the file as Google made it"
+        raise credentials.invalid(KEY, message) from None
+    return ServiceAccount(email, url, signer, hashlib.sha256(written).digest())
+
+
+class AccessTokens:
+    """Tokens by the digest of their key file, so that none is had without the whole key.
+
+    An account's address and its key's id are no secret: whoever knows those of another team's account must
+    not get a token that was bought with its key.
+    """
+
+    def __init__(
+        self,
+        http: HttpClient,
+        *,
+        clock: Callable[[], float] = steady,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._http = http
+        self._clock = clock
+        self._now = now
+        self._tokens: LRUCache[bytes, Token] = LRUCache(KEPT)
+        self._fetches: dict[bytes, asyncio.Task[Token]] = {}
+
+    async def token(self, account: ServiceAccount, credentials: Credentials) -> str:
+        """Return a token that holds; many who ask at once share one request for it.
+
+        Raises:
+            TargetError: there is none to be had.
+        """
+        held = self._tokens.get(account.digest)
+        if held is not None and self._clock() < held.until:
+            return held.value
+        fetch = self._fetches.get(account.digest)
+        if fetch is None:
+            fetch = asyncio.create_task(self._fetch(account, credentials))
+            self._fetches[account.digest] = fetch
+            fetch.add_done_callback(lambda done: self._keep(account.digest, done))
+        # Shielded: one target's time limit must not end the request that its neighbours wait for.
+        return (await asyncio.shield(fetch)).value
+
+    def forget(self, account: ServiceAccount, token: str) -> None:
+        """Use a token no more; one that has taken its place already is kept."""
+        held = self._tokens.get(account.digest)
+        if held is not None and held.value == token:
+            del self._tokens[account.digest]
+
+    def _keep(self, digest: bytes, fetch: asyncio.Task[Token]) -> None:
+        del self._fetches[digest]
+        if not fetch.cancelled() and fetch.exception() is None:
+            self._tokens[digest] = fetch.result()
+
+    async def _fetch(self, account: ServiceAccount, credentials: Credentials) -> Token:
+        asked = self._clock()
+        form = {"grant_type": GRANT, "assertion": account.assertion(int(self._now())).decode()}
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT):
+                answer = await self._http.request(
+                    "POST",
+                    account.token_url,
+                    urlencode(form).encode(),
+                    {"content-type": "application/x-www-form-urlencoded"},
+                    most=ANSWER_LIMIT,
+                    patience=PATIENCE,
+                )
+        except TimeoutError:
+            message = "Google's token endpoint did not answer in time"
+            raise TargetError(Reason.TIMEOUT, message, retryable=True, attempted=True) from None
+        except ValueError as error:
+            raise credentials.invalid(KEY, f"has a token_uri that {error}") from None
+        said = read_json(answer.body)
+        if answer.status == HTTPStatus.OK:
+            value, life = said.get("access_token"), said.get("expires_in")
+            if not _printable(value) or not isinstance(life, int):
+                message = "Google's token endpoint answered without a token"
+                raise TargetError(Reason.INVALID_RESPONSE, message, attempted=True)
+            return Token(value, asked + life - MARGIN)
+        word = said.get("error")
+        if isinstance(word, str) and word in REFUSALS:
+            refused = credentials.invalid(KEY, f"is not taken by Google: {word}: {REFUSALS[word]}")
+            raise TargetError(refused.reason, refused.message, attempted=True)
+        verdict = judge(answer.status, answer.retry_after)
+        message = f"Google's token endpoint {verdict.message}"
+        raise TargetError(verdict.reason, message, retryable=verdict.retryable, attempted=True)
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of an answer; an empty one where there is none."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _printable(value: Any) -> TypeGuard[str]:
+    return (
+        isinstance(value, str)
+        and bool(value)
+        and value.isascii()
+        and value.isprintable()
+        and " " not in value
+    )

@@ -1,0 +1,208 @@
+"""Google's token endpoint and Drive's files, as the service meets them: a strict server on loopback."""
+
+import base64
+import functools
+import json
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth import crypt
+
+EMAIL = "reporter@project.iam.gserviceaccount.com"
+KEY_ID = "a1b2c3"
+SCOPE = "https://www.googleapis.com/auth/drive"
+QUERY = re.compile(
+    r"'([\w-]+)' in parents and trashed = false"
+    r" and appProperties has \{ key='(\w+)' and value='(\w+)' \}",
+    re.ASCII,
+)
+
+
+@functools.cache
+def private_key(number: int) -> rsa.RSAPrivateKey:
+    """Make the account's key; another number is another key."""
+    del number
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def service_account(*, key: int = 0, **changes: Any) -> str:
+    """Write the key file of a service account, as Google does."""
+    pem = private_key(key).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    info = {
+        "type": "service_account",
+        "project_id": "project",
+        "private_key_id": KEY_ID,
+        "private_key": pem.decode(),
+        "client_email": EMAIL,
+        "token_uri": "https://oauth2.googleapis.com/token",
+        **changes,
+    }
+    return json.dumps({name: value for name, value in info.items() if value is not None}, indent=2)
+
+
+def decoded(part: bytes) -> bytes:
+    """Undo what a JWT does to each of its parts (RFC 7515, section 2)."""
+    return base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that was made."""
+
+    id: str
+    metadata: dict[str, Any]
+    kind: str
+    content: str
+    query: dict[str, str]
+
+
+@dataclass
+class Failure:
+    """How a request fails: an answer, or none; `stored`: after the file was kept all the same."""
+
+    status: int = 0
+    reason: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    stored: bool = False
+    body: str | None = None
+
+
+@dataclass
+class Drive:
+    """Both servers; `failing` holds, for `token`, `search` or `upload`, how the next requests fail."""
+
+    port: int = 0
+    files: list[File] = field(default_factory=list)
+    tokens: dict[str, float] = field(default_factory=dict)  # until when each is good
+    life: int = 3599
+    failing: dict[str, list[Failure]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def key_file(self, **changes: Any) -> str:
+        """The key file of an account that asks here for its tokens."""
+        return service_account(**{"token_uri": f"{self.url}/token", **changes})
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_post("/token", self._token)
+        app.router.add_get("/drive/v3/files", self._search)
+        app.router.add_post("/upload/drive/v3/files", self._upload)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._runner.cleanup()
+
+    async def _token(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append("token")
+        if failure := self._failure("token"):
+            return self._failed(request, failure)
+        form = await request.post()
+        assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
+        assertion = str(form["assertion"]).encode()
+        public = private_key(0).public_key()
+        pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        signed, _, signature = assertion.rpartition(b".")
+        header, claims = (json.loads(decoded(part)) for part in signed.split(b"."))
+        good = (
+            crypt.verify_signature(signed, decoded(signature), pem)  # type: ignore[no-untyped-call]
+            and header == {"typ": "JWT", "alg": "RS256", "kid": KEY_ID}
+            and set(claims) == {"iss", "scope", "aud", "iat", "exp"}
+            and claims["iss"] == EMAIL
+            and claims["scope"] == SCOPE
+            and claims["aud"] == f"{self.url}/token"
+            and abs(claims["iat"] - time.time()) < 300
+            and 0 < claims["exp"] - claims["iat"] <= 3600
+        )
+        if not good:
+            said = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
+            return web.json_response(said, status=400)
+        token = f"ya29.{secrets.token_urlsafe(24)}"
+        self.tokens[token] = time.time() + self.life
+        said_ = {"access_token": token, "expires_in": self.life, "token_type": "Bearer"}
+        return web.json_response(said_)
+
+    async def _search(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append("search")
+        if failure := self._failure("search") or self._stranger(request):
+            return self._failed(request, failure)
+        query = request.query
+        wanted = QUERY.fullmatch(query["q"])
+        shared = query.get("supportsAllDrives") == query.get("includeItemsFromAllDrives") == "true"
+        if wanted is None or not shared or query.get("fields") != "files(id)":
+            return self._failed(request, Failure(400, "invalid"))
+        folder, name, value = wanted.groups()
+        found = [
+            {"id": file.id}
+            for file in self.files
+            if folder in file.metadata["parents"] and file.metadata["appProperties"].get(name) == value
+        ]
+        return web.json_response({"files": found[: int(query["pageSize"])]})
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append("upload")
+        failure = self._failure("upload") or self._stranger(request)
+        if failure and not failure.stored:
+            return self._failed(request, failure)
+        query = dict(request.query)
+        assert query["uploadType"] == "multipart"
+        body = await request.read()
+        kind = request.headers["content-type"]
+        assert kind.startswith("multipart/related; boundary=")
+        boundary = kind.partition('boundary="')[2].removesuffix('"')
+        first, *parts, last = f"\r\n{body.decode()}".split(f"\r\n--{boundary}")
+        assert (first, last) == ("", "--\r\n")
+        (metadata_kind, metadata), (content_kind, content) = (
+            part.removeprefix("\r\nContent-Type: ").split("\r\n\r\n", 1) for part in parts
+        )
+        assert metadata_kind == "application/json; charset=UTF-8"
+        if query.get("supportsAllDrives") != "true":
+            return self._failed(request, Failure(404, "notFound"))
+        file = File(
+            id=f"1{secrets.token_urlsafe(20)}",
+            metadata=json.loads(metadata),
+            kind=content_kind,
+            content=content,
+            query=query,
+        )
+        properties = file.metadata["appProperties"].items()
+        assert all(len((key + value).encode()) <= 124 for key, value in properties)
+        self.files.append(file)
+        return self._failed(request, failure) if failure else web.json_response({"id": file.id})
+
+    def _failure(self, of: str) -> Failure | None:
+        failures = self.failing.get(of)
+        return failures.pop(0) if failures else None
+
+    def _stranger(self, request: web.Request) -> Failure | None:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return None if self.tokens.get(token, 0) > time.time() else Failure(401, "authError")
+
+    def _failed(self, request: web.Request, failure: Failure) -> web.StreamResponse:
+        if not failure.status:
+            assert request.transport
+            request.transport.abort()
+            return web.Response()
+        error = {"code": failure.status, "message": "No.", "errors": [{"reason": failure.reason}]}
+        text = json.dumps({"error": error}) if failure.body is None else failure.body
+        return web.Response(
+            status=failure.status, text=text, headers=failure.headers, content_type="application/json"
+        )

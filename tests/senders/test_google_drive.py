@@ -1,0 +1,335 @@
+"""Google Drive, by a strict fake of its endpoints: one document a delivery, whatever breaks in between."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from app.credentials import Credentials
+from app.egress import HttpClient
+from app.envelopes import Artifact, Verdict
+from app.errors import TargetError
+from app.reasons import Reason
+from app.receipts import Phase
+from app.senders.google_drive import GoogleDriveSender
+from app.senders.google_tokens import AccessTokens, read_service_account
+from app.settings import ServiceSettings
+from app.targets import GoogleDriveTarget
+from tests.canaries import STEM
+from tests.examples import Clock, envelope, loopback_settings
+from tests.harness.drive import Drive, Failure, service_account
+from tests.senders.sending import attempt, deliver
+
+FOLDER = "1AbC-d_E"
+SPEC = {"type": "google-drive", "folderId": FOLDER, "credentialsSecret": "keys"}
+KEY = "service-account.json"
+
+
+@pytest.fixture(name="drive")
+async def running_drive() -> AsyncIterator[Drive]:
+    async with Drive() as drive:
+        yield drive
+
+
+def settings_for(drive: Drive, **changes: Any) -> ServiceSettings:
+    return loopback_settings(google_drive="api", google_api_url=drive.url, **changes)
+
+
+async def once(drive: Drive, spec: dict[str, Any] = SPEC, **made: Any) -> Verdict | TargetError:
+    return await attempt(spec, {KEY: drive.key_file()}, envelope(**made), settings_for(drive))
+
+
+@pytest.fixture(name="sender")
+async def long_lived_sender(drive: Drive) -> AsyncIterator[GoogleDriveSender]:
+    """Open a sender that makes several attempts."""
+    async with HttpClient(settings_for(drive)) as http:
+        yield GoogleDriveSender(http, drive.url)
+
+
+TARGET = GoogleDriveTarget(
+    name="drive", type="google-drive", folder_id=FOLDER, credentials_secret="keys"  # the Secret's name
+)  # fmt: skip
+
+
+def keys(drive: Drive, **changes: Any) -> Credentials:
+    return Credentials("keys", {KEY: drive.key_file(**changes).encode()})
+
+
+async def test_a_document_holds_the_notice_the_artifacts_and_the_json(drive: Drive) -> None:
+    made: dict[str, Any] = {
+        "message": "Fertig: „Bericht“ <script>x</script> --agentteam-msg_0123456789abcdef--",
+        "artifacts": (Artifact(path="/workspace/übersicht.md", name="übersicht.md"),),
+    }
+    verdict = await once(drive, **made)
+    (file,) = drive.files
+    assert verdict == Verdict(Reason.DELIVERED, f"made file {file.id}", 200)
+    assert file.metadata == {
+        "name": "Team report in research finished: Completed",
+        "mimeType": "application/vnd.google-apps.document",
+        "parents": [FOLDER],
+        "appProperties": {"agentteamDelivery": "msg_0123456789abcdef"},
+    }
+    assert file.kind == "text/html; charset=UTF-8"
+    assert "Fertig: „Bericht“ &lt;script&gt;x&lt;/script&gt;" in file.content
+    assert "<script>" not in file.content
+    assert "<li>übersicht.md <code>/workspace/übersicht.md</code></li>" in file.content
+    assert "&quot;event&quot;: &quot;team.completed&quot;" in file.content
+    assert file.query == {"uploadType": "multipart", "supportsAllDrives": "true", "fields": "id"}
+    assert drive.asked == ["token", "search", "upload"]
+
+
+async def test_a_repeat_finds_the_document_and_makes_no_second(drive: Drive) -> None:
+    await once(drive)
+    (file,) = drive.files
+    verdict = await once(drive)
+    assert verdict == Verdict(Reason.DELIVERED, f"file {file.id} was there already", 200)
+    await once(drive, id="msg_other")
+    assert len(drive.files) == 2
+
+
+@pytest.mark.parametrize("lost", [Failure(stored=True), Failure(502, "backendError", stored=True)])
+async def test_an_upload_whose_answer_is_lost_is_found_by_the_next_attempt(
+    drive: Drive, lost: Failure
+) -> None:
+    drive.failing["upload"] = [lost]
+    done = await deliver(SPEC, {KEY: drive.key_file()}, settings_for(drive), attempts=2)
+    (file,) = drive.files
+    assert done.receipt.phase is Phase.DELIVERED
+    assert done.receipt.message == f"file {file.id} was there already"
+    assert done.receipt.attempts == 2
+    assert done.receipt.target == f"folder/{FOLDER}"
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "null", '{"id": 7}', f'{{"id": "{STEM} <b>"}}', '{"id": "' + "a" * 129 + '"}']
+)
+async def test_an_upload_that_is_answered_with_nonsense_is_looked_up(drive: Drive, body: str) -> None:
+    drive.failing["upload"] = [Failure(200, stored=True, body=body)]
+    done = await deliver(SPEC, {KEY: drive.key_file()}, settings_for(drive), attempts=2)
+    assert len(drive.files) == 1
+    assert done.receipt.phase is Phase.DELIVERED
+    assert STEM not in done.receipt.message
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Tokens
+
+
+async def test_a_token_is_used_for_its_life_and_bought_anew_after_it(drive: Drive) -> None:
+    clock = Clock()
+    async with HttpClient(settings_for(drive)) as http:
+        tokens, account = AccessTokens(http, clock=clock), read_service_account(keys(drive))
+        first = await tokens.token(account, keys(drive))
+        clock.now += drive.life - 61
+        assert await tokens.token(account, keys(drive)) == first
+        clock.now += 2
+        assert await tokens.token(account, keys(drive)) != first
+    assert drive.asked == ["token", "token"]
+
+
+async def test_many_who_ask_at_once_share_one_request(drive: Drive, sender: GoogleDriveSender) -> None:
+    sends = (sender.send(envelope(id=f"msg_{number}"), TARGET, keys(drive)) for number in range(50))
+    verdicts = await asyncio.gather(*sends)
+    assert all(verdict.delivered for verdict in verdicts)
+    assert drive.asked.count("token") == 1
+    assert len(drive.files) == 50
+
+
+async def test_a_token_that_is_refused_is_bought_anew_within_the_attempt(
+    drive: Drive, sender: GoogleDriveSender
+) -> None:
+    await sender.send(envelope(), TARGET, keys(drive))
+    drive.tokens.clear()  # revoked
+    verdict = await sender.send(envelope(id="msg_other"), TARGET, keys(drive))
+    assert verdict.delivered
+    assert drive.asked.count("token") == 2
+    drive.failing["search"] = [Failure(401, "authError"), Failure(401, "authError")]
+    verdict = await sender.send(envelope(id="msg_third"), TARGET, keys(drive))
+    assert (verdict.reason, verdict.http_status, verdict.retryable) == (Reason.HTTP_STATUS, 401, False)
+
+
+async def test_who_names_another_s_account_without_its_key_gets_no_token_of_it(
+    drive: Drive, sender: GoogleDriveSender
+) -> None:
+    await sender.send(envelope(), TARGET, keys(drive))
+    with pytest.raises(TargetError) as caught:
+        await sender.send(envelope(id="msg_other"), TARGET, keys(drive, key=1))
+    assert caught.value.reason is Reason.SECRET_INVALID
+    assert caught.value.message == (
+        'key "service-account.json" of Secret "keys" is not taken by Google: invalid_grant: the key or the'
+        " account is gone or disabled; make a new key"
+    )
+    assert len(drive.files) == 1
+
+
+async def test_a_failed_request_for_a_token_is_not_remembered(
+    drive: Drive, sender: GoogleDriveSender
+) -> None:
+    drive.failing["token"] = [Failure(503, headers={"Retry-After": "1"}), Failure(), Failure(200, body="{}")]
+    said = []
+    for _ in range(3):
+        with pytest.raises(TargetError) as caught:
+            await sender.send(envelope(), TARGET, keys(drive))
+        said.append((caught.value.reason, caught.value.retryable))
+    assert said == [
+        (Reason.HTTP_STATUS, True),
+        (Reason.CONNECTION_FAILED, True),
+        (Reason.INVALID_RESPONSE, False),
+    ]
+    assert (await sender.send(envelope(), TARGET, keys(drive))).delivered
+
+
+async def test_one_target_s_time_does_not_end_the_request_that_others_wait_for(
+    drive: Drive, sender: GoogleDriveSender
+) -> None:
+    hasty = asyncio.create_task(sender.send(envelope(id="msg_hasty"), TARGET, keys(drive)))
+    patient = asyncio.create_task(sender.send(envelope(id="msg_patient"), TARGET, keys(drive)))
+    await asyncio.sleep(0)
+    hasty.cancel()
+    assert (await patient).delivered
+    with pytest.raises(asyncio.CancelledError):
+        await hasty
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Refusals
+
+REFUSED: list[tuple[int, str, Reason, bool, str]] = [
+    (403, "userRateLimitExceeded", Reason.RATE_LIMITED, True, "too many requests at once"),
+    (403, "rateLimitExceeded", Reason.RATE_LIMITED, True, "too many requests at once"),
+    (429, "rateLimitExceeded", Reason.RATE_LIMITED, True, "too many requests at once"),
+    (429, STEM, Reason.RATE_LIMITED, True, "answered 429 Too Many Requests"),
+    (403, "dailyLimitExceeded", Reason.HTTP_STATUS, False, "the project's quota of the day is used up"),
+    (403, "insufficientFilePermissions", Reason.HTTP_STATUS, False, "make it a contributor"),
+    (403, "storageQuotaExceeded", Reason.HTTP_STATUS, False, "use a folder of a shared drive"),
+    (403, "teamDriveFileLimitExceeded", Reason.HTTP_STATUS, False, "the shared drive is full"),
+    (403, "accessNotConfigured", Reason.HTTP_STATUS, False, "enable it"),
+    (403, "domainPolicy", Reason.HTTP_STATUS, False, "ask them"),
+    (403, STEM, Reason.HTTP_STATUS, False, "answered 403 Forbidden"),
+    (404, "notFound", Reason.HTTP_STATUS, False, "it is not shared with the account; share it"),
+    (400, "invalid", Reason.HTTP_STATUS, False, "answered 400 Bad Request"),
+    (500, "backendError", Reason.HTTP_STATUS, True, "Google is not well"),
+    (503, STEM, Reason.HTTP_STATUS, True, "answered 503 Service Unavailable"),
+    (302, STEM, Reason.REDIRECTED, False, "redirects are refused"),
+]
+
+
+@pytest.mark.parametrize("where", ["search", "upload"])
+@pytest.mark.parametrize("refused", REFUSED, ids=[f"{row[0]} {row[1]}" for row in REFUSED])
+async def test_every_refusal_has_its_verdict(
+    drive: Drive, where: str, refused: tuple[int, str, Reason, bool, str]
+) -> None:
+    status, word, reason, retryable, words = refused
+    drive.failing[where] = [Failure(status, word, {"Retry-After": "7", "Location": f"http://{STEM}/"})]
+    verdict = await once(drive)
+    assert isinstance(verdict, Verdict)
+    assert (verdict.reason, verdict.retryable, verdict.http_status) == (reason, retryable, status)
+    assert words in verdict.message
+    assert verdict.retry_after == (7.0 if retryable else None)
+    assert STEM not in verdict.message
+    assert not drive.files
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "x",
+        "[]",
+        '{"error": "x"}',
+        '{"error": {"errors": {}}}',
+        '{"error": {"errors": [1]}}',
+        '{"error": {"errors": [{"reason": []}]}}',
+        "[" * 9000,
+    ],
+)
+async def test_an_error_that_is_none_of_google_s_is_judged_by_its_status(drive: Drive, body: str) -> None:
+    drive.failing["search"] = [Failure(403, body=body)]
+    verdict = await once(drive)
+    assert verdict == Verdict(Reason.HTTP_STATUS, "answered 403 Forbidden", 403)
+
+
+@pytest.mark.parametrize("body", ["", "[]", '{"files": {}}', '{"files": [{}]}', '{"files": [{"id": "a b"}]}'])
+async def test_a_search_that_is_answered_with_nonsense_uploads_nothing(drive: Drive, body: str) -> None:
+    drive.failing["search"] = [Failure(200, body=body)]
+    verdict = await once(drive)
+    assert isinstance(verdict, Verdict)
+    assert (verdict.reason, verdict.retryable) == (Reason.INVALID_RESPONSE, True)
+    assert not drive.files
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"folderId": None}, "folderId: name the folder"),
+        ({"folderId": "https://drive.google.com/drive/folders/1AbC"}, "folderId: is no id of a folder"),
+        ({"folderId": "x' or '' = '"}, "folderId: is no id of a folder"),
+        ({"credentialsSecret": None}, "credentialsSecret: name the Secret"),
+    ],
+)
+async def test_a_target_that_cannot_be_used_is_told(
+    drive: Drive, changes: dict[str, Any], problem: str
+) -> None:
+    error = await once(drive, {**SPEC, **changes})
+    assert isinstance(error, TargetError)
+    assert error.reason is Reason.INVALID_TARGET
+    assert error.message.startswith(problem)
+    assert not drive.asked
+
+
+PEM = f"-----BEGIN PRIVATE KEY-----\n{STEM}\n-----END PRIVATE KEY-----\n"
+BROKEN: list[tuple[str, str]] = [
+    ("", "is not the JSON key file"),
+    (STEM, "is not the JSON key file"),
+    ("[" * 100_000, "is not the JSON key file"),
+    ("[]", "is not the JSON key file"),
+    (service_account(type=STEM), "is not the JSON key file"),
+    (service_account(client_email=None), "has no client_email"),
+    (service_account(client_email=f"a b{STEM}"), "has no client_email"),
+    (service_account(private_key=None), "has no private_key"),
+    (service_account(private_key=STEM), "has no private_key"),
+    (service_account(private_key=7), "has no private_key"),
+    (service_account(private_key=PEM), "has no private_key"),
+    (service_account(token_uri=7), "has no token_uri"),
+    (service_account(token_uri=f"ftp://{STEM}/"), "has a token_uri that must start with https://"),
+    (service_account(token_uri=f"https://a:{STEM}@b.c/"), "has a token_uri that must hold no user info"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(BROKEN)))
+async def test_a_key_file_that_is_none_is_told_without_a_word_of_it(drive: Drive, number: int) -> None:
+    written, problem = BROKEN[number]
+    error = await attempt(SPEC, {KEY: written}, settings=settings_for(drive))
+    assert isinstance(error, TargetError)
+    assert error.reason is Reason.SECRET_INVALID
+    assert error.message.startswith(f'key "service-account.json" of Secret "keys" {problem}')
+    assert STEM not in error.message
+    assert not error.attempted
+    assert not drive.asked
+
+
+async def test_a_key_file_that_is_missing_is_named(drive: Drive) -> None:
+    error = await attempt(SPEC, {}, settings=settings_for(drive))
+    assert isinstance(error, TargetError)
+    assert error.message == 'Secret "keys" has no key "service-account.json"; add it'
+
+
+async def test_a_token_endpoint_that_is_not_allowed_is_not_called(drive: Drive) -> None:
+    error = await attempt(
+        SPEC, {KEY: drive.key_file(token_uri="http://127.0.0.66/token")}, settings=settings_for(drive)
+    )  # fmt: skip
+    assert isinstance(error, TargetError)
+    assert (error.reason, error.attempted) == (Reason.EGRESS_DENIED, False)
+
+
+async def test_a_preview_shows_the_upload_and_asks_nobody(drive: Drive, sender: GoogleDriveSender) -> None:
+    shown = await sender.preview(envelope(), TARGET, keys(drive))
+    assert (shown.method, shown.url) == (
+        "POST",
+        f"{drive.url}/upload/drive/v3/files?uploadType=multipart&fields=id&supportsAllDrives=true",
+    )
+    assert shown.headers["authorization"] == "…"
+    assert json.loads(shown.body.split("\r\n\r\n")[1].split("\r\n")[0])["parents"] == [FOLDER]
+    assert not drive.asked
