@@ -139,7 +139,7 @@ class EmailSender:
     ) -> Said:
         """Speak to a relay once."""
         async with self._dialler.connected(relay.host, relay.port, trusted=relay.trusted) as connection:
-            client = aiosmtplib.SMTP(
+            client = _Client(
                 hostname=relay.host,
                 sock=connection,
                 use_tls=relay.tls == "tls",
@@ -155,11 +155,27 @@ class EmailSender:
             except Exception as error:  # noqa: BLE001  # sockets and TLS leak more kinds than are documented
                 raise _unanswered(error) from None
             finally:
-                _hang_up(client, connection)
+                client.hang_up()
+
+
+class _Client(aiosmtplib.SMTP):
+    """A client whose connection ends at once: over TLS the library would wait for the relay's goodbye."""
+
+    def close(self) -> None:
+        """End the connection; the socket goes with it."""
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.abort()
+        super().close()
+
+    def hang_up(self) -> None:
+        """Say goodbye and wait for nothing: what counts has been answered by then."""
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.write(b"QUIT\r\n")
+        self.close()
 
 
 async def _session(
-    client: aiosmtplib.SMTP, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials
+    client: _Client, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials
 ) -> Said:
     await client.connect()
     if relay.login is not None:
@@ -202,18 +218,6 @@ def _not_let_in(relay: Relay, credentials: Credentials, why: str) -> TargetError
         return TargetError(Reason.CONNECTION_FAILED, message, attempted=True)
     error = credentials.invalid(PASSWORD, f"does not let us in: {why}")
     return TargetError(error.reason, error.message, attempted=True)
-
-
-def _hang_up(client: aiosmtplib.SMTP, connection: socket.socket) -> None:
-    """Say goodbye and wait for nothing: what counts has been answered by then."""
-    transport = client.transport
-    if not isinstance(transport, asyncio.WriteTransport):  # it never came to a session, or that has ended
-        connection.close()
-        return
-    transport.write(b"QUIT\r\n")
-    client.close()
-    if transport.get_write_buffer_size():  # a relay that takes nothing in is not waited for
-        transport.abort()
 
 
 def _literal(connection: socket.socket) -> str:

@@ -91,7 +91,7 @@ def read_service_account(credentials: Credentials) -> ServiceAccount:
     email, url = info.get("client_email"), info.get("token_uri", TOKEN_URL)
     if not _printable(email):
         raise credentials.invalid(KEY, "has no client_email; take the file as Google made it")
-    if not _printable(url):
+    if not isinstance(url, str):  # what it may be the guard says
         raise credentials.invalid(KEY, "has no token_uri that can be used; take the file as Google made it")
     try:
         signer = crypt.RSASigner.from_service_account_info(info)  # type: ignore[no-untyped-call]
