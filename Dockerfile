@@ -24,7 +24,7 @@ RUN pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
 FROM python:3.11-slim
 
 LABEL org.opencontainers.image.title="agentteam-delivery" \
-      org.opencontainers.image.description="Delivers the outcome of finished AgentTeams to webhooks and Slack" \
+      org.opencontainers.image.description="Delivers the outcome of finished AgentTeams to webhooks, Slack, mail and Google Drive" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
 

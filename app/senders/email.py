@@ -93,7 +93,7 @@ class EmailSender:
         assert isinstance(target, EmailTarget)  # noqa: S101  # the registry's promise, for the type checker
         recipients = recipients_of(target)
         relay = self._relay(target, credentials)
-        known = envelope.progress
+        known = _about(recipients, envelope.progress)
         left = [one for one in recipients if one not in known.accepted and one not in known.refused]
         if not left:
             return _summed_up(recipients, known, {}, attempted=False)
@@ -149,13 +149,15 @@ class EmailSender:
                 timeout=None,  # an attempt has its time as a whole
             )
             try:
-                return await _session(client, relay, recipients, message, credentials)
+                said = await _session(client, relay, recipients, message, credentials)
+                client.say_goodbye()
             except (aiosmtplib.SMTPResponseException, TargetError):
                 raise
             except Exception as error:  # noqa: BLE001  # sockets and TLS leak more kinds than are documented
                 raise _unanswered(error) from None
             finally:
-                client.hang_up()
+                client.close()
+            return said
 
 
 class _Client(aiosmtplib.SMTP):
@@ -167,11 +169,10 @@ class _Client(aiosmtplib.SMTP):
             self.transport.abort()
         super().close()
 
-    def hang_up(self) -> None:
-        """Say goodbye and wait for nothing: what counts has been answered by then."""
+    def say_goodbye(self) -> None:
+        """Send QUIT and wait for nothing: what counts has been answered by then."""
         if isinstance(self.transport, asyncio.WriteTransport):
             self.transport.write(b"QUIT\r\n")
-        self.close()
 
 
 async def _session(
@@ -252,6 +253,14 @@ def _unanswered(error: Exception) -> TargetError:
         message = "the relay offers no STARTTLS, and without TLS nothing is sent"
         return TargetError(Reason.TLS_FAILED, message, attempted=True)
     return translated(error, other=NOT_SMTP)
+
+
+def _about(recipients: tuple[str, ...], progress: Progress) -> Progress:
+    """Return what is known of these recipients: the spec may have named others when it was learnt."""
+    return Progress(
+        tuple(one for one in progress.accepted if one in recipients),
+        {one: reply for one, reply in progress.refused.items() if one in recipients},
+    )
 
 
 def _summed_up(

@@ -3,11 +3,17 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.harness.helm import Document, Helm
+from tests.harness.helm import CHART, Document, Helm
+
+BACKENDS = (CHART.parents[1] / "docs/BACKENDS.md").read_text()
 
 MATRIX: dict[str, Document] = {
     "nothing": {},
+    "email, as its document has it": yaml.safe_load(
+        "settings:" + BACKENDS.partition("```yaml\nsettings:")[2].partition("```")[0]
+    ),
     "everything that can be off": {
         "serviceAccount": {"create": False, "name": "theirs"},
         "rbac": {"create": False},

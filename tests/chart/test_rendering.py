@@ -143,6 +143,16 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"image": {"digest": "latest"}}, "64 hexadecimal digits"),
         ({"image": {"pullPolicy": "Sometimes"}}, "Always"),
         ({"settings": {"maxInflight": 3}}, "maxInflight"),
+        ({"settings": {"email": "sendmail"}}, "smtp"),
+        ({"settings": {"smtpHost": "relay"}}, "settings.smtpHost and settings.smtpFrom go together"),
+        (
+            {"settings": {"smtpUsername": "teams"}},
+            "settings.smtpUsername and settings.smtpPasswordFile go together",
+        ),
+        (
+            {"settings": {"smtpUsername": "a", "smtpPasswordFile": "/b", "smtpTls": "none"}},
+            "would cross the network in the clear; set it to starttls or tls",
+        ),
         ({"settings": {"logLevel": "loud"}}, "WARNING"),
         ({"settings": {"attempts": 0}}, "attempts"),
         ({"settings": {"authCache": 60}}, "authCache"),
@@ -368,6 +378,8 @@ def test_the_ways_out_are_dns_the_api_server_https_and_what_the_settings_open(he
             ("10.1.2.3/32", 3128),
         ]
     )
+    mail = ways_out(helm.render({"settings": {"email": "smtp"}}).one("NetworkPolicy"))
+    assert {(cidr, port) for cidr in anywhere for port in (443, 465, 587)} < set(mail)
     every_port = helm.render({"settings": {"egressAllow": ["10.0.0.0/8"]}}).one("NetworkPolicy")
     assert ("10.0.0.0/8", 0) in ways_out(every_port)
 

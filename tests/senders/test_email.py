@@ -228,10 +228,12 @@ async def test_who_has_it_is_on_record_so_that_a_redelivery_reaches_the_others_a
     assert relay.mails[-1].recipients == ("ann@example.com", "bob@example.com", "cid@example.com")
 
 
-async def test_who_all_have_it_already_are_not_bothered(relay: Relay) -> None:
-    made = envelope(progress=Progress(accepted=("ann@example.com",)))
+@pytest.mark.parametrize("others", [(), ("gone@example.com",)])
+async def test_who_all_have_it_already_are_not_bothered(relay: Relay, others: tuple[str, ...]) -> None:
+    made = envelope(progress=Progress(accepted=("ann@example.com", *others)))
     verdict = verdict_of(await attempt(TO, made=made, settings=settings_for(relay)))
     assert (verdict.delivered, verdict.attempted) == (True, False)
+    assert verdict.message == "accepted for 1 recipient"
     assert relay.connections == 0
 
 
