@@ -19,7 +19,14 @@ from app.errors import ClaimInFlight, UnknownTarget
 from app.events import TEST, CompletionEvent
 from app.reasons import Reason
 from app.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
-from app.targets import SHOWN_LIMIT, InvalidTarget, Target, read_targets, shortened
+from app.targets import (
+    RECIPIENTS_LIMIT,
+    SHOWN_LIMIT,
+    InvalidTarget,
+    Target,
+    read_targets,
+    shortened,
+)
 from app.teams import AgentTeam, by_name, open_targets
 from app.times import format_time
 
@@ -141,9 +148,11 @@ def trial(team: AgentTeam, event: CompletionEvent, nonce: str) -> Plan:
 
 def outgrows(size: int, team: AgentTeam, planned: Plan) -> bool:
     """Whether a team that came in so many bytes would be too large with the outcomes of what is planned."""
-    if size + ENTRY_LIMIT * len(planned.entries) < OBJECT_LIMIT:
+    accepted = sum(_accepted(claim.target) for claim in planned.claims)
+    if size + ENTRY_LIMIT * len(planned.entries) + accepted < OBJECT_LIMIT:
         return False  # nearly always, so that nothing has to be counted
-    outcomes = SHOWN_LIMIT * len(planned.claims)  # a claim gives way to an outcome, whose message is longer
+    # A claim gives way to an outcome, whose message is longer.
+    outcomes = SHOWN_LIMIT * len(planned.claims) + accepted
     return size - _written(team.entries) + _written(planned.entries) + outcomes > OBJECT_LIMIT
 
 
@@ -185,6 +194,11 @@ def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
         if any(entry.get(key) != wire[key] for key in ESSENTIAL_FIELDS if key in wire):
             return False
     return True
+
+
+def _accepted(target: Target) -> int:
+    """Return how many bytes those may take on record who have it, while others have not."""
+    return sum(min(4 * len(one), 254) + 3 for one in target.recipients[:RECIPIENTS_LIMIT])
 
 
 def _written(entries: Iterable[Mapping[str, Any]]) -> int:

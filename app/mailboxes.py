@@ -36,7 +36,7 @@ def read_address(text: str) -> str:
         domain = domain.encode("idna").decode("ascii") if not domain.isascii() else domain
     except UnicodeError:
         domain = ""
-    address = f"{local}@{domain}"
+    address = f"{local}@{domain.lower()}"
     if (
         not _LOCAL.fullmatch(local)
         or not _DOMAIN.fullmatch(domain)

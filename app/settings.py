@@ -101,8 +101,14 @@ def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _base_url(url: str) -> str:
-    parts = urlsplit(url)
-    if (
+    try:
+        parts = urlsplit(url)
+        usable = (
+            parts.port != 0 and url.isprintable() and " " not in url and not (parts.query or parts.fragment)
+        )
+    except ValueError:
+        usable = False
+    if not usable or (
         parts.scheme not in {"http", "https"}
         or not parts.hostname
         or "@" in parts.netloc

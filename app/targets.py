@@ -18,6 +18,8 @@ NAME_LIMIT = 253
 SHOWN_LIMIT = 300
 """Characters of an address or a wrong value that are shown; a path may be as long as its author likes."""
 
+RECIPIENTS_LIMIT = 100  # of a mail, what every relay takes at once: RFC 5321, section 4.5.3.1.8
+
 SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)]
 Text = Annotated[str | None, BeforeValidator(lambda value: value or None)]
 """An absent text is null, missing or empty: a Go client with `omitempty` cannot tell them apart."""
@@ -40,6 +42,11 @@ class TargetSpec(BaseModel):
     def address(self) -> str:
         """Where it goes, in words that hold no secret."""
         raise NotImplementedError
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Whom it goes to, where each has an outcome of their own."""
+        return ()
 
     @property
     def secret_address(self) -> str:
@@ -82,6 +89,11 @@ class EmailTarget(TargetSpec):
         """The first recipients."""
         shown, rest = self.to[:3], len(self.to) - 3
         return shortened(", ".join(shown)) + (f" and {rest} more" if rest > 0 else "")
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """All of them, as they are written."""
+        return self.to
 
 
 class GoogleDriveTarget(TargetSpec):

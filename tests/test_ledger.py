@@ -571,6 +571,16 @@ def test_a_team_outgrows_its_limit_with_the_claims_or_with_their_outcomes() -> N
     assert outgrows(largest + 1, team(), made)
 
 
+def test_who_will_have_a_mail_while_others_have_not_is_counted_before_it_is_sent() -> None:
+    to = [f"{'a' * 60}{number}@{'b' * 60}.example" for number in range(100)]
+    made = planned(delivery=[{"type": "email", "to": to}])
+    claim_bytes = len(json.dumps(made.entries))
+    accepted = len(json.dumps(to))
+    assert outgrows(OBJECT_LIMIT - SHOWN_LIMIT - claim_bytes - accepted + 1, team(), made)
+    endless = planned(delivery=[{"type": "email", "to": to * 1000}])
+    assert not outgrows(OBJECT_LIMIT // 2, team(), endless)
+
+
 def test_what_is_on_record_already_does_not_count_twice() -> None:
     made = planned(delivery=[HOOK])
     recorded = team(entries=made.entries)

@@ -305,9 +305,14 @@ LOGIN = {"SMTP_USERNAME": "teams", "SMTP_PASSWORD_FILE": "/run/secrets/password"
         ({"EMAIL": "sendgrid"}, "DELIVERY_EMAIL: "),
         ({"GOOGLE_DRIVE": "yes"}, "DELIVERY_GOOGLE_DRIVE: "),
         ({"GOOGLE_API_URL": "googleapis.com"}, "DELIVERY_GOOGLE_API_URL: must be https:// and a host"),
-        (
-            {"GOOGLE_API_URL": "https://a:b@googleapis.com"},
-            "DELIVERY_GOOGLE_API_URL: must be https:// and a host",
+        *(
+            ({"GOOGLE_API_URL": url}, "DELIVERY_GOOGLE_API_URL: must be https:// and a host")
+            for url in (
+                "https://a:b@g.example",
+                "https://g.example?x=1",
+                "https://g.example:0",
+                "https://g .example",
+            )
         ),
     ],
 )

@@ -22,7 +22,7 @@ from app.reasons import Reason
 from app.senders.mail import compose_mail, recipients_of
 from app.senders.relays import HOST, PASSWORD, Relay, relay_of
 from app.settings import ServiceSettings
-from app.targets import EmailTarget, Target
+from app.targets import EmailTarget, Target, shortened
 
 CLOSING = 421  # the relay ends the session, in answer to whatever was said: RFC 5321, section 3.8
 NOT_SMTP = "the answer was not SMTP as it is read here"
@@ -101,11 +101,13 @@ class EmailSender:
         try:
             said = await self._transact(relay, left, message, credentials)
         except aiosmtplib.SMTPResponseException as error:
-            return _refused(_REFUSED.get(type(error), "the session"), _reply(error))
+            what = _REFUSED.get(type(error), "the session")
+            return _prefixed(recipients, known, _refused(what, _reply(error)))
         refused = {one: str(reply) for one, reply in said.to.items() if not reply.transient}
         refused = {**known.refused, **refused}
         if said.message is not None:
-            return replace(_refused("the message", said.message), progress=Progress(known.accepted, refused))
+            known = Progress(known.accepted, refused)
+            return _prefixed(recipients, known, _refused("the message", said.message))
         taken = [one for one in left if one not in said.to]
         accepted = tuple(one for one in recipients if one in known.accepted or one in taken)
         waiting = {one: str(reply) for one, reply in said.to.items() if reply.transient}
@@ -207,7 +209,7 @@ async def _log_in(client: aiosmtplib.SMTP, relay: Relay, credentials: Credential
         if reply.transient:
             raise
         raise _not_let_in(relay, credentials, f"the relay refuses: {reply}") from None
-    except aiosmtplib.SMTPServerDisconnected:
+    except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPResponseException):
         raise
     except aiosmtplib.SMTPException:
         raise _not_let_in(relay, credentials, "the relay offers no log-in that is known here") from None
@@ -271,13 +273,21 @@ def _summed_up(
     if has == total:
         message = f"accepted for {total} recipient{'s' if total > 1 else ''}"
         return Verdict(Reason.DELIVERED, message, attempted=attempted, progress=progress)
-    parts = [f"accepted for {has} of {total}"] if has else []
-    for words, those in (("refused", progress.refused), ("not yet taken", waiting)):
-        if those:
-            parts.append(f"{words}: {_named(those)}")
-    return Verdict(
-        Reason.REFUSED, "; ".join(parts), retryable=bool(waiting), attempted=attempted, progress=progress
-    )
+    parts = [_so_far(recipients, progress), f"not yet taken: {_named(waiting)}" if waiting else ""]
+    message = shortened("; ".join(part for part in parts if part))
+    return Verdict(Reason.REFUSED, message, retryable=bool(waiting), attempted=attempted, progress=progress)
+
+
+def _prefixed(recipients: tuple[str, ...], progress: Progress, verdict: Verdict) -> Verdict:
+    """Return the verdict on a session, with what is known of recipients before it."""
+    message = "; ".join(part for part in (_so_far(recipients, progress), verdict.message) if part)
+    return replace(verdict, message=shortened(message), progress=progress)
+
+
+def _so_far(recipients: tuple[str, ...], progress: Progress) -> str:
+    parts = [f"accepted for {len(progress.accepted)} of {len(recipients)}"] if progress.accepted else []
+    parts += [f"refused: {_named(progress.refused)}"] if progress.refused else []
+    return "; ".join(parts)
 
 
 def _named(replies: Mapping[str, str]) -> str:

@@ -6,10 +6,11 @@ It bears the delivery's id, and is looked up by that before it is made: a repeat
 https://developers.google.com/workspace/drive/api/guides/manage-uploads
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -24,7 +25,6 @@ from app.senders.google_tokens import (
     ANSWER_LIMIT,
     PATIENCE,
     AccessTokens,
-    ServiceAccount,
     read_json,
     read_service_account,
 )
@@ -36,6 +36,7 @@ PROPERTY = "agentteamDelivery"
 FILES, UPLOAD = "/drive/v3/files", "/upload/drive/v3/files"
 DOCUMENT = "application/vnd.google-apps.document"  # HTML that is uploaded as one is converted
 SHARED = {"supportsAllDrives": "true"}
+PAGES = 5  # of a search that are read
 
 RATE_REASONS = frozenset({"userRateLimitExceeded", "rateLimitExceeded", "sharingRateLimitExceeded"})
 """What Google answers as 403 or 429, and wants to be asked again."""
@@ -58,19 +59,12 @@ REASONS = {
     "parentNotAFolder": "folderId names something that is no folder",
     "accessNotConfigured": "the Drive API is off in the account's project; enable it",
     "domainPolicy": "the domain's administrators forbid this; ask them",
+    "forbidden": "the account may not add to this folder; make it a contributor",
     "notFound": "there is no such folder, or it is not shared with the account; share it",
     "authError": "the access token is not taken",
     "backendError": "Google is not well",
 }
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One attempt's way to Drive: which account asks, and where its Secret is to be blamed."""
-
-    account: ServiceAccount
-    credentials: Credentials
 
 
 class GoogleDriveSender:
@@ -84,17 +78,10 @@ class GoogleDriveSender:
     async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
         """Look the document up, and make it where it is not there."""
         folder = _folder(target)
-        visit = Visit(read_service_account(credentials), credentials)
-        found = await self._ask(visit, "GET", f"{self._url}{FILES}?{_search(folder, envelope.id)}")
-        if found.status != HTTPStatus.OK:
-            return _judged(found)
-        files = read_json(found.body).get("files")
-        if not isinstance(files, list):
-            return _unreadable()
-        if files:
-            return _named(files[0], found.status, "file {} was there already")
+        if found := await self._found(envelope, folder, credentials):
+            return found
         kind, body = _upload(envelope, folder)
-        made = await self._ask(visit, "POST", self._upload_url, body, {"content-type": kind})
+        made = await self._ask(credentials, "POST", self._upload_url, body, {"content-type": kind})
         if made.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
             return _judged(made)
         return _named(read_json(made.body), made.status, "made file {}")
@@ -112,16 +99,43 @@ class GoogleDriveSender:
     def _upload_url(self) -> str:
         return f"{self._url}{UPLOAD}?{urlencode({'uploadType': 'multipart', 'fields': 'id', **SHARED})}"
 
+    async def _found(self, envelope: Envelope, folder: str, credentials: Credentials) -> Verdict | None:
+        """Return what a search comes to; None where it says that there is no file.
+
+        A page may be empty and yet not be the last, as Google says of `pageSize`:
+        https://developers.google.com/workspace/drive/api/reference/rest/v3/files/list
+        """
+        page = ""
+        for _ in range(PAGES):
+            url = f"{self._url}{FILES}?{_search(folder, envelope.id, page)}"
+            answer = await self._ask(credentials, "GET", url)
+            if answer.status != HTTPStatus.OK:
+                return _judged(answer)
+            said = read_json(answer.body)
+            files, page = said.get("files"), said.get("nextPageToken", "")
+            if not isinstance(files, list) or not isinstance(page, str):
+                return _unreadable()
+            if files:
+                return _named(files[0], answer.status, "file {} was there already")
+            if not page:
+                return None
+        return _unreadable()  # rather than a second file
+
     async def _ask(
-        self, visit: Visit, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+        self,
+        credentials: Credentials,
+        method: str,
+        url: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Make one request; a token that is refused is bought anew, once: it may have been revoked."""
-        token = await self._tokens.token(visit.account, visit.credentials)
+        token = await self._tokens.token(credentials)
         answer = await self._authorized(token, method, url, body, headers or {})
         if answer.status != HTTPStatus.UNAUTHORIZED:
             return answer
-        self._tokens.forget(visit.account, token)
-        token = await self._tokens.token(visit.account, visit.credentials)
+        self._tokens.forget(credentials, token)
+        token = await self._tokens.token(credentials)
         return await self._authorized(token, method, url, body, headers or {})
 
     async def _authorized(
@@ -155,15 +169,15 @@ def _folder(target: Target) -> str:
     return target.folder_id
 
 
-def _search(folder: str, delivery: str) -> str:
-    """Return the query for the file that a delivery made.
+def _search(folder: str, delivery: str, page: str) -> str:
+    """Return the query for the file that a delivery made, from a page on.
 
     https://developers.google.com/workspace/drive/api/guides/search-files
     """
     having = f"appProperties has {{ key='{PROPERTY}' and value='{delivery}' }}"
     query = f"'{folder}' in parents and trashed = false and {having}"
-    fields = {"q": query, "fields": "files(id)", "pageSize": "1", "includeItemsFromAllDrives": "true"}
-    return urlencode({**fields, **SHARED})
+    wanted = {"fields": "nextPageToken,files(id)", "pageSize": "1", "includeItemsFromAllDrives": "true"}
+    return urlencode({"q": query, **wanted, **SHARED, **({"pageToken": page} if page else {})})
 
 
 def _upload(envelope: Envelope, folder: str) -> tuple[str, bytes]:
@@ -178,9 +192,8 @@ def _upload(envelope: Envelope, folder: str) -> tuple[str, bytes]:
         "application/json; charset=UTF-8": json.dumps(metadata),
         "text/html; charset=UTF-8": as_html(envelope, with_envelope=True),
     }
-    boundary = f"agentteam-{envelope.id}"
-    while any(boundary in text for text in parts.values()):
-        boundary += "-"
+    # A text cannot hold its own digest, and who writes it can guess none; an id they can.
+    boundary = f"agentteam-{hashlib.sha256(''.join(parts.values()).encode()).hexdigest()[:40]}"
     pieces = [f"--{boundary}\r\nContent-Type: {kind}\r\n\r\n{text}\r\n" for kind, text in parts.items()]
     return f'multipart/related; boundary="{boundary}"', ("".join(pieces) + f"--{boundary}--\r\n").encode()
 
@@ -199,6 +212,8 @@ def _unreadable() -> Verdict:
 
 def _judged(answer: Response) -> Verdict:
     """Judge a refusal by Google's reason, where it gives one that is known."""
+    if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        return _unreadable()  # a status alone delivers nothing: there must be a file with an id
     error = read_json(answer.body).get("error")
     errors = error.get("errors") if isinstance(error, dict) else None
     first = errors[0] if isinstance(errors, list) and errors else None
@@ -207,6 +222,8 @@ def _judged(answer: Response) -> Verdict:
     verdict = judge(answer.status, answer.retry_after, f"{reason}: {REASONS[reason]}" if reason else "")
     if reason in RATE_REASONS:
         return replace(verdict, reason=Reason.RATE_LIMITED, retryable=True, retry_after=answer.retry_after)
+    if reason == "backendError":
+        return replace(verdict, retryable=True, retry_after=answer.retry_after)
     if reason == "dailyLimitExceeded":  # which comes as 429 too, and is not over in a minute
         return replace(verdict, retryable=False, retry_after=None)
     return verdict

@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 from urllib.parse import urlencode
 
 from cachetools import LRUCache
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.auth import crypt, jwt
 
 from app.credentials import Credentials
@@ -32,15 +33,21 @@ SCOPE = "https://www.googleapis.com/auth/drive"
 LIFE = 3600  # seconds that an assertion holds, which is the most that Google takes
 MARGIN = 60.0  # seconds before its end from which on a token is not used
 KEPT = 1000  # tokens
+NO_KEY = "has no private_key that can be used; take the file as Google made it"
 
 ANSWER_LIMIT = 16_384  # bytes of an answer that are read
 PATIENCE = 5.0  # seconds for them
+KEY_LIMIT = 4096  # characters of a private key, RSA of 4096 bits: to read longer ones stops everything else
 FETCH_TIMEOUT = 10.0  # seconds for a token: nobody's own time ends a request that others wait for
 
 REFUSALS = {
     # Google's own words, each with what to do; nothing else of its answer is ever shown.
+    "access_denied": "an administrator forbids it; ask them",
+    "admin_policy_enforced": "an administrator forbids it; ask them",
+    "deleted_client": "the account is gone; make another",
+    "disabled_client": "the account is disabled; enable it",
     "invalid_client": "the account is not known; make a new key",
-    "invalid_grant": "the key or the account is gone or disabled; make a new key",
+    "invalid_grant": "the key or the account is gone or disabled, or the clock here is wrong; make a new key",
     "invalid_scope": "the account may not ask for Drive; enable its API in the account's project",
     "unauthorized_client": "the account may not ask for Drive; enable its API in the account's project",
 }
@@ -53,7 +60,6 @@ class ServiceAccount:
     email: str = field(repr=False)
     token_url: str = field(repr=False)
     signer: crypt.RSASigner = field(repr=False)
-    digest: bytes = field(repr=False)  # of the whole file
 
     def assertion(self, now: int) -> bytes:
         """Return a signed request for a token, good from `now` (seconds of the epoch) for an hour."""
@@ -75,30 +81,45 @@ class Token:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """What is wrong with a key file, for each who asked to be told of their own Secret."""
+
+    why: str
+    attempted: bool = False
+
+
 def read_service_account(credentials: Credentials) -> ServiceAccount:
     """Read the key file of a service account out of a Secret.
 
     Raises:
         TargetError: it is missing, or none; no text of it holds a part of the file.
     """
-    written = credentials.document(KEY)
     try:
-        info = json.loads(written)
-    except (ValueError, RecursionError):
-        info = None
-    if not isinstance(info, dict) or info.get("type") != "service_account":
-        raise credentials.invalid(KEY, "is not the JSON key file of a service account")
+        return _read(credentials.document(KEY))
+    except ValueError as error:
+        raise credentials.invalid(KEY, str(error)) from None
+
+
+def _read(written: bytes) -> ServiceAccount:
+    info = read_json(written)
+    if info.get("type") != "service_account":
+        raise ValueError("is not the JSON key file of a service account")
     email, url = info.get("client_email"), info.get("token_uri", TOKEN_URL)
     if not _printable(email):
-        raise credentials.invalid(KEY, "has no client_email; take the file as Google made it")
+        raise ValueError("has no client_email; take the file as Google made it")
     if not isinstance(url, str):  # what it may be the guard says
-        raise credentials.invalid(KEY, "has no token_uri that can be used; take the file as Google made it")
+        message = "has no token_uri that can be used; take the file as Google made it"
+        raise ValueError(message)  # noqa: TRY004  # what is wrong is the file
     try:
-        signer = crypt.RSASigner.from_service_account_info(info)  # type: ignore[no-untyped-call]
+        if len(info["private_key"]) > KEY_LIMIT:
+            raise ValueError  # noqa: TRY301  # one answer for every key that is none
+        # Whether the key's numbers fit together is not looked at, which would take long: Google finds out.
+        key = load_pem_private_key(info["private_key"].encode(), None, unsafe_skip_rsa_key_validation=True)
+        signer = crypt.RSASigner(key, info.get("private_key_id"))  # type: ignore[no-untyped-call]
     except Exception:  # noqa: BLE001  # several libraries read the key, each with errors that quote it
-        message = "has no private_key that can be read; take the file as Google made it"
-        raise credentials.invalid(KEY, message) from None
-    return ServiceAccount(email, url, signer, hashlib.sha256(written).digest())
+        raise ValueError(NO_KEY) from None
+    return ServiceAccount(email, url, signer)
 
 
 class AccessTokens:
@@ -119,39 +140,53 @@ class AccessTokens:
         self._clock = clock
         self._now = now
         self._tokens: LRUCache[bytes, Token] = LRUCache(KEPT)
-        self._fetches: dict[bytes, asyncio.Task[Token]] = {}
+        self._fetches: dict[bytes, asyncio.Task[Token | Blame]] = {}
 
-    async def token(self, account: ServiceAccount, credentials: Credentials) -> str:
+    async def token(self, credentials: Credentials) -> str:
         """Return a token that holds; many who ask at once share one request for it.
 
         Raises:
             TargetError: there is none to be had.
         """
-        held = self._tokens.get(account.digest)
+        written = credentials.document(KEY)
+        digest = _digest(written)
+        held = self._tokens.get(digest)
         if held is not None and self._clock() < held.until:
             return held.value
-        fetch = self._fetches.get(account.digest)
+        fetch = self._fetches.get(digest)
         if fetch is None:
-            fetch = asyncio.create_task(self._fetch(account, credentials))
-            self._fetches[account.digest] = fetch
-            fetch.add_done_callback(lambda done: self._keep(account.digest, done))
+            fetch = self._fetches[digest] = asyncio.create_task(self._fetch(written))
+            fetch.add_done_callback(lambda done: self._keep(digest, done))
         # Shielded: one target's time limit must not end the request that its neighbours wait for.
-        return (await asyncio.shield(fetch)).value
+        got = await asyncio.shield(fetch)
+        if isinstance(got, Token):
+            return got.value
+        error = credentials.invalid(KEY, got.why)
+        raise TargetError(error.reason, error.message, attempted=got.attempted)
 
-    def forget(self, account: ServiceAccount, token: str) -> None:
+    def forget(self, credentials: Credentials, token: str) -> None:
         """Use a token no more; one that has taken its place already is kept."""
-        held = self._tokens.get(account.digest)
+        digest = _digest(credentials.document(KEY))
+        held = self._tokens.get(digest)
         if held is not None and held.value == token:
-            del self._tokens[account.digest]
+            del self._tokens[digest]
 
-    def _keep(self, digest: bytes, fetch: asyncio.Task[Token]) -> None:
+    def _keep(self, digest: bytes, fetch: asyncio.Task[Token | Blame]) -> None:
         del self._fetches[digest]
-        if not fetch.cancelled() and fetch.exception() is None:
-            self._tokens[digest] = fetch.result()
+        if not fetch.cancelled() and fetch.exception() is None and isinstance(got := fetch.result(), Token):
+            self._tokens[digest] = got
 
-    async def _fetch(self, account: ServiceAccount, credentials: Credentials) -> Token:
+    async def _fetch(self, written: bytes) -> Token | Blame:
+        try:
+            account = _read(written)
+        except ValueError as error:
+            return Blame(str(error))
         asked = self._clock()
-        form = {"grant_type": GRANT, "assertion": account.assertion(int(self._now())).decode()}
+        try:
+            assertion = account.assertion(int(self._now())).decode()
+        except Exception:  # noqa: BLE001  # as above
+            return Blame(NO_KEY)
+        form = {"grant_type": GRANT, "assertion": assertion}
         try:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 answer = await self._http.request(
@@ -166,19 +201,19 @@ class AccessTokens:
             message = "Google's token endpoint did not answer in time"
             raise TargetError(Reason.TIMEOUT, message, retryable=True, attempted=True) from None
         except ValueError as error:
-            raise credentials.invalid(KEY, f"has a token_uri that {error}") from None
+            return Blame(f"has a token_uri that {error}")
         said = read_json(answer.body)
-        if answer.status == HTTPStatus.OK:
+        verdict = judge(answer.status, answer.retry_after)
+        if verdict.delivered:  # by its status, whatever 2xx that is; without a token nothing is
             value, life = said.get("access_token"), said.get("expires_in")
-            if not _printable(value) or not isinstance(life, int):
+            if not _printable(value) or type(life) is not int or life <= 0:
                 message = "Google's token endpoint answered without a token"
                 raise TargetError(Reason.INVALID_RESPONSE, message, attempted=True)
-            return Token(value, asked + life - MARGIN)
+            return Token(value, asked + min(life, LIFE) - MARGIN)
         word = said.get("error")
-        if isinstance(word, str) and word in REFUSALS:
-            refused = credentials.invalid(KEY, f"is not taken by Google: {word}: {REFUSALS[word]}")
-            raise TargetError(refused.reason, refused.message, attempted=True)
-        verdict = judge(answer.status, answer.retry_after)
+        refused = answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
+        if refused and isinstance(word, str) and word in REFUSALS:
+            return Blame(f"is not taken by Google: {word}: {REFUSALS[word]}", attempted=True)
         message = f"Google's token endpoint {verdict.message}"
         raise TargetError(verdict.reason, message, retryable=verdict.retryable, attempted=True)
 
@@ -190,6 +225,10 @@ def read_json(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _digest(written: bytes) -> bytes:
+    return hashlib.sha256(written).digest()
 
 
 def _printable(value: Any) -> TypeGuard[str]:

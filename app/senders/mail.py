@@ -11,9 +11,8 @@ from app.envelopes import Envelope
 from app.errors import TargetError
 from app.mailboxes import Mailbox, read_address
 from app.reasons import Reason
-from app.targets import EmailTarget
+from app.targets import RECIPIENTS_LIMIT, EmailTarget
 
-RECIPIENTS_LIMIT = 100  # what every relay takes at once: RFC 5321, section 4.5.3.1.8
 ATTACHMENT = "envelope.json"
 
 _POLICY = SMTP.clone(cte_type="7bit")  # so that no relay on its way has to change it

@@ -84,6 +84,7 @@ class Drive:
     files: list[File] = field(default_factory=list)
     tokens: dict[str, float] = field(default_factory=dict)  # until when each is good
     life: int = 3599
+    empty_pages: int = 0  # that a search has before its end, as Google's may
     failing: dict[str, list[Failure]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
@@ -147,8 +148,11 @@ class Drive:
         query = request.query
         wanted = QUERY.fullmatch(query["q"])
         shared = query.get("supportsAllDrives") == query.get("includeItemsFromAllDrives") == "true"
-        if wanted is None or not shared or query.get("fields") != "files(id)":
+        if wanted is None or not shared or query.get("fields") != "nextPageToken,files(id)":
             return self._failed(request, Failure(400, "invalid"))
+        page = int(query.get("pageToken", "page-0").removeprefix("page-"))
+        if page < self.empty_pages:
+            return web.json_response({"files": [], "nextPageToken": f"page-{page + 1}"})
         folder, name, value = wanted.groups()
         found = [
             {"id": file.id}

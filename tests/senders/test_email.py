@@ -270,6 +270,27 @@ async def test_every_refusal_has_its_verdict(
     assert not relay.mails
 
 
+async def test_a_refusal_for_all_does_not_hide_who_has_it_or_was_refused_before(relay: Relay) -> None:
+    relay.answers["bob@example.com"] = ["451 later"]
+    relay.answers["cid@example.com"] = ["550 5.1.1 unknown"]
+    first = await deliver(THREE, {}, settings_for(relay))
+    relay.answers["MAIL"] = ["554 no more"]
+    again = EVENT.model_copy(update={"redeliver": "failed"})
+    done = await deliver(THREE, {}, settings_for(relay), entries=[first.receipt.to_wire()], event=again)
+    assert (
+        done.receipt.message
+        == "accepted for 1 of 3; the relay refused the sender: 554 the relay does not take it"
+    )
+    assert done.receipt.accepted == ("ann@example.com",)
+    relay.answers["bob@example.com"] = ["550 5.1.1 unknown"]
+    relay.answers["DATA"] = ["554 5.7.1 spam"]
+    done = await deliver(THREE, {}, settings_for(relay), entries=[done.receipt.to_wire()], event=again)
+    assert done.receipt.message == (
+        "accepted for 1 of 3; refused: bob@example.com (550 5.1.1 no such mailbox);"
+        " the relay refused the message: 554 5.7.1 the relay does not allow it"
+    )
+
+
 async def test_a_message_that_is_put_off_is_offered_again_to_those_who_were_not_refused(relay: Relay) -> None:
     relay.answers["DATA"] = ["451 4.3.0 try again"]
     relay.answers["bob@example.com"] = ["550 5.1.1 unknown"]

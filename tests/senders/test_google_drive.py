@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.credentials import Credentials
 from app.egress import HttpClient
@@ -14,7 +16,7 @@ from app.errors import TargetError
 from app.reasons import Reason
 from app.receipts import Phase
 from app.senders.google_drive import GoogleDriveSender
-from app.senders.google_tokens import AccessTokens, read_service_account
+from app.senders.google_tokens import AccessTokens
 from app.settings import ServiceSettings
 from app.targets import GoogleDriveTarget
 from tests.canaries import STEM
@@ -53,8 +55,8 @@ TARGET = GoogleDriveTarget(
 )  # fmt: skip
 
 
-def keys(drive: Drive, **changes: Any) -> Credentials:
-    return Credentials("keys", {KEY: drive.key_file(**changes).encode()})
+def keys(drive: Drive, named: str = "keys", **changes: Any) -> Credentials:
+    return Credentials(named, {KEY: drive.key_file(**changes).encode()})
 
 
 async def test_a_document_holds_the_notice_the_artifacts_and_the_json(drive: Drive) -> None:
@@ -113,6 +115,43 @@ async def test_an_upload_that_is_answered_with_nonsense_is_looked_up(drive: Driv
     assert STEM not in done.receipt.message
 
 
+@pytest.mark.parametrize("status", [201, 202, 204, 206])
+@pytest.mark.parametrize("where", ["token", "search", "upload"])
+async def test_a_status_that_promises_much_delivers_nothing_without_a_file(
+    drive: Drive, where: str, status: int
+) -> None:
+    drive.failing[where] = [Failure(status, body="" if status == 204 else "{}")]
+    done = await deliver(SPEC, {KEY: drive.key_file()}, settings_for(drive))
+    assert (done.receipt.phase, done.receipt.reason) == (Phase.FAILED, Reason.INVALID_RESPONSE)
+    assert not drive.files
+
+
+async def test_a_search_is_read_to_its_end(drive: Drive) -> None:
+    drive.empty_pages = 2
+    assert await once(drive) == Verdict(Reason.DELIVERED, f"made file {drive.files[0].id}", 200)
+    verdict = await once(drive)
+    assert verdict == Verdict(Reason.DELIVERED, f"file {drive.files[0].id} was there already", 200)
+    assert drive.asked.count("search") == 6
+
+
+async def test_a_search_without_end_makes_no_second_document(drive: Drive) -> None:
+    await once(drive)
+    drive.empty_pages = 1000
+    verdict = await once(drive)
+    assert isinstance(verdict, Verdict)
+    assert (verdict.reason, verdict.retryable) == (Reason.INVALID_RESPONSE, True)
+    assert len(drive.files) == 1
+
+
+async def test_a_message_made_to_grow_the_boundary_does_not(drive: Drive, sender: GoogleDriveSender) -> None:
+    guessed = "--agentteam-msg_0123456789abcdef" + "-" * 60_000
+    shown = await sender.preview(envelope(message=guessed), TARGET, keys(drive))
+    assert len(shown.headers["content-type"].partition("boundary=")[2].strip('"')) <= 70  # RFC 2046
+    assert (await once(drive, message=guessed)) == Verdict(
+        Reason.DELIVERED, f"made file {drive.files[0].id}", 200
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Tokens
 
@@ -120,12 +159,12 @@ async def test_an_upload_that_is_answered_with_nonsense_is_looked_up(drive: Driv
 async def test_a_token_is_used_for_its_life_and_bought_anew_after_it(drive: Drive) -> None:
     clock = Clock()
     async with HttpClient(settings_for(drive)) as http:
-        tokens, account = AccessTokens(http, clock=clock), read_service_account(keys(drive))
-        first = await tokens.token(account, keys(drive))
+        tokens = AccessTokens(http, clock=clock)
+        first = await tokens.token(keys(drive))
         clock.now += drive.life - 61
-        assert await tokens.token(account, keys(drive)) == first
+        assert await tokens.token(keys(drive)) == first
         clock.now += 2
-        assert await tokens.token(account, keys(drive)) != first
+        assert await tokens.token(keys(drive)) != first
     assert drive.asked == ["token", "token"]
 
 
@@ -135,6 +174,53 @@ async def test_many_who_ask_at_once_share_one_request(drive: Drive, sender: Goog
     assert all(verdict.delivered for verdict in verdicts)
     assert drive.asked.count("token") == 1
     assert len(drive.files) == 50
+
+
+async def test_each_who_shares_a_refused_request_is_told_of_their_own_secret(
+    drive: Drive, sender: GoogleDriveSender
+) -> None:
+    owners = ["mine", "yours"]
+    told = await asyncio.gather(
+        *(sender.send(envelope(), TARGET, keys(drive, owner, key=1)) for owner in owners),
+        return_exceptions=True,
+    )
+    assert drive.asked == ["token"]
+    for owner, error in zip(owners, told, strict=True):
+        assert isinstance(error, TargetError)
+        assert error.message.startswith(f'key "service-account.json" of Secret "{owner}" is not taken')
+        assert error.attempted
+
+
+LIVES = ["null", "true", "0", "-5", '"3600"', "1.5", "1" + "0" * 400 + "x"]
+
+
+@pytest.mark.parametrize("life", LIVES)
+async def test_a_token_without_a_life_is_none(drive: Drive, life: str) -> None:
+    drive.failing["token"] = [Failure(200, body=f'{{"access_token": "x", "expires_in": {life}}}')]
+    error = await once(drive)
+    assert isinstance(error, TargetError)
+    assert (error.reason, error.attempted) == (Reason.INVALID_RESPONSE, True)
+    assert drive.asked == ["token"]
+
+
+async def test_no_token_is_kept_longer_than_one_can_be_asked_for(drive: Drive) -> None:
+    clock, endless = Clock(), "1" + "0" * 400
+    async with HttpClient(settings_for(drive)) as http:
+        tokens = AccessTokens(http, clock=clock)
+        drive.failing["token"] = [Failure(200, body=f'{{"access_token": "x", "expires_in": {endless}}}')]
+        assert await tokens.token(keys(drive)) == "x"
+        clock.now += 3541
+        assert await tokens.token(keys(drive)) != "x"
+
+
+@pytest.mark.parametrize(("status", "reason"), [(400, Reason.SECRET_INVALID), (503, Reason.HTTP_STATUS)])
+async def test_a_word_blames_the_key_only_where_the_status_does(
+    drive: Drive, status: int, reason: Reason
+) -> None:
+    drive.failing["token"] = [Failure(status, body='{"error": "invalid_client"}')]
+    error = await once(drive)
+    assert isinstance(error, TargetError)
+    assert (error.reason, error.retryable) == (reason, status == 503)
 
 
 async def test_a_token_that_is_refused_is_bought_anew_within_the_attempt(
@@ -159,7 +245,7 @@ async def test_who_names_another_s_account_without_its_key_gets_no_token_of_it(
     assert caught.value.reason is Reason.SECRET_INVALID
     assert caught.value.message == (
         'key "service-account.json" of Secret "keys" is not taken by Google: invalid_grant: the key or the'
-        " account is gone or disabled; make a new key"
+        " account is gone or disabled, or the clock here is wrong; make a new key"
     )
     assert len(drive.files) == 1
 
@@ -207,6 +293,8 @@ REFUSED: list[tuple[int, str, Reason, bool, str]] = [
     (403, "teamDriveFileLimitExceeded", Reason.HTTP_STATUS, False, "the shared drive is full"),
     (403, "accessNotConfigured", Reason.HTTP_STATUS, False, "enable it"),
     (403, "domainPolicy", Reason.HTTP_STATUS, False, "ask them"),
+    (403, "forbidden", Reason.HTTP_STATUS, False, "make it a contributor"),
+    (403, "backendError", Reason.HTTP_STATUS, True, "Google is not well"),
     (403, STEM, Reason.HTTP_STATUS, False, "answered 403 Forbidden"),
     (404, "notFound", Reason.HTTP_STATUS, False, "it is not shared with the account; share it"),
     (400, "invalid", Reason.HTTP_STATUS, False, "answered 400 Bad Request"),
@@ -279,6 +367,13 @@ async def test_a_target_that_cannot_be_used_is_told(
     assert not drive.asked
 
 
+EC = (
+    ec.generate_private_key(ec.SECP256R1())
+    .private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    .decode()
+)
 PEM = f"-----BEGIN PRIVATE KEY-----\n{STEM}\n-----END PRIVATE KEY-----\n"
 BROKEN: list[tuple[str, str]] = [
     ("", "is not the JSON key file"),
@@ -292,6 +387,8 @@ BROKEN: list[tuple[str, str]] = [
     (service_account(private_key=STEM), "has no private_key"),
     (service_account(private_key=7), "has no private_key"),
     (service_account(private_key=PEM), "has no private_key"),
+    (service_account(private_key=EC), "has no private_key"),
+    (service_account(private_key=service_account() * 3), "has no private_key"),
     (service_account(token_uri=7), "has no token_uri"),
     (service_account(token_uri=f"ftp://{STEM}/"), "has a token_uri that must start with https://"),
     (service_account(token_uri=f"https://a:{STEM}@b.c/"), "has a token_uri that must hold no user info"),
