@@ -39,13 +39,14 @@ class Dialler:
             raise ValueError("is no name of a host")
         return self._http.guard.check(f"https://{f'[{host}]' if ':' in host else host}:{port}/")
 
-    async def judge(self, checked: Checked) -> None:
+    async def judge(self, host: str, port: int) -> None:
         """See whether a host has an address that may be dialled, without dialling it.
 
         Raises:
+            ValueError: it is no host; the text says what to change.
             TargetError: it has none.
         """
-        await self._http.judge(checked)
+        await self._addresses(self.check(host, port).raw_host.decode("ascii"), port, trusted=False)
 
     @asynccontextmanager
     async def connected(self, host: str, port: int, *, trusted: bool) -> AsyncIterator[socket.socket]:
@@ -63,11 +64,8 @@ class Dialler:
             yield await self._connect(name, port, trusted=trusted)
 
     async def _connect(self, name: str, port: int, *, trusted: bool) -> socket.socket:
-        # What is judged here is what is dialled: addresses, which nobody looks up again.
-        found = await self._look_up(name, port)
-        addresses = [one for one in found if trusted or self._http.guard.permits(one)]
-        if not addresses:
-            raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
+        # What was judged is what is dialled: addresses, which nobody looks up again.
+        addresses = await self._addresses(name, port, trusted=trusted)
         try:
             return await start_connection(
                 [
@@ -85,6 +83,13 @@ class Dialler:
         except OSError:
             message = "no connection to the receiver"
             raise TargetError(Reason.CONNECTION_FAILED, message, retryable=True, attempted=True) from None
+
+    async def _addresses(self, name: str, port: int, *, trusted: bool) -> list[Address]:
+        found = await self._look_up(name, port)
+        addresses = [one for one in found if trusted or self._http.guard.permits(one)]
+        if not addresses:
+            raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
+        return addresses
 
     async def _look_up(self, name: str, port: int) -> list[Address]:
         try:

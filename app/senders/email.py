@@ -119,7 +119,7 @@ class EmailSender:
         recipients = recipients_of(target)
         relay = self._relay(target, credentials)
         if not relay.trusted:
-            await self._dialler.judge(self._dialler.check(relay.host, relay.port))
+            await self._dialler.judge(relay.host, relay.port)
         mail = compose_mail(envelope, target, recipients, relay.sender, at=datetime.now(UTC))
         hidden = {} if relay.trusted else {"From": HIDDEN, "Message-ID": f"<{envelope.id}@{HIDDEN}>"}
         body = mail.as_bytes().partition(b"\r\n\r\n")[2].decode("ascii")

@@ -402,6 +402,8 @@ async def test_a_name_that_leads_inside_is_not_dialled(relay: Relay, monkeypatch
     secret = own_secret(relay, smtp_host="mail.example.com")
     error = error_of(await attempt(OWN, secret, settings=settings_for(relay)))
     assert (error.reason, error.attempted, relay.connections) == (Reason.EGRESS_DENIED, False, 0)
+    done = await deliver(OWN, secret, settings_for(relay, egress_proxy="http://127.0.0.1:1"))
+    assert '"reason":"EgressDenied"' in done.shown["previews"][0], "a preview judges it, proxy or not"
     error = error_of(
         await attempt(OWN, own_secret(relay, smtp_host="nowhere.example.com"), settings=settings_for(relay))
     )
