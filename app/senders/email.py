@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import cast
 
 import aiosmtplib
 
@@ -167,14 +168,14 @@ class _Client(aiosmtplib.SMTP):
 
     def close(self) -> None:
         """End the connection; the socket goes with it."""
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()
+        if self.transport is not None:
+            cast("asyncio.WriteTransport", self.transport).abort()  # no instance of it on uvloop
         super().close()
 
     def say_goodbye(self) -> None:
         """Send QUIT and wait for nothing: what counts has been answered by then."""
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.write(b"QUIT\r\n")
+        if self.transport is not None:
+            cast("asyncio.WriteTransport", self.transport).write(b"QUIT\r\n")
 
 
 async def _session(

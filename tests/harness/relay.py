@@ -56,6 +56,7 @@ class Relay:
     mails: list[Mail] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)  # recipients, each time that one was named
     connections: int = 0
+    goodbyes: int = 0
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -139,6 +140,10 @@ class Relay:
             )
         )
         return "250 OK"
+
+    async def handle_QUIT(self, _: SMTP, __: Session, ___: Envelope) -> str:  # noqa: N802
+        self.goodbyes += 1
+        return "221 Bye"
 
     def _refusal(self, of: str) -> str | None:
         replies = self.answers.get(of)

@@ -2,11 +2,15 @@
 
 import asyncio
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import trustme
 
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
@@ -52,9 +56,42 @@ async def test_a_mail_lands_beside_a_webhook_and_the_status_says_so(
         assert mail["message"] == "accepted for 3 recipients"
         assert "accepted" not in mail
         assert [one.parsed["Message-ID"] for one in relay.mails] == [f"<{mail['id']}@example.com>"] * 2
+        await until(lambda: relay.goodbyes == relay.connections == 2)
         metrics = (await service.request("GET", "/metrics")).content.decode()
         assert 'agentteam_delivery_deliveries_total{reason="Delivered",type="email"} 1.0' in metrics
         assert 'agentteam_delivery_attempt_failures_total{reason="Refused",type="email"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("way", ["starttls", "tls"])
+async def test_over_tls_a_mail_lands_and_the_connection_ends_at_once(
+    fake_cluster: Cluster[FakeCluster], tmp_path: Path, way: str
+) -> None:
+    authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    (tmp_path / "password").write_text("s3cret")
+    async with Relay(certificate=tls, at_once=way == "tls", logins={"teams": "s3cret"}) as relay:
+        settings = {
+            **relay.settings,
+            "smtp_tls": way,
+            "smtp_username": "teams",
+            "smtp_password_file": tmp_path / "password",
+            "egress_ca_file": tmp_path / "authority.pem",
+        }
+        async with Service(fake_cluster.kubeconfig, **settings) as service:
+            namespace = await finished(fake_cluster.kube, THREE)
+            answer = await service.deliver(namespace, "report")
+            assert answer.body["phase"] == "Delivered"
+            (mail,) = relay.mails
+            assert (mail.encrypted, mail.login) == (True, "teams")
+            await until(lambda: relay.goodbyes == 1)
+            process = psutil.Process(service.pid)
+
+            def ended() -> bool:
+                connections = process.net_connections("tcp")
+                return not any(one.raddr and one.raddr.port == relay.port for one in connections)
+
+            await until(ended)
 
 
 async def test_who_has_it_does_not_get_it_again_from_the_process_that_takes_over_from_one_that_drains(
