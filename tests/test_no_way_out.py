@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
@@ -150,6 +151,21 @@ def put_up_loopback() -> None:
             else:
                 request = struct.pack("16sIi", address.packed, 128, socket.if_nametoindex("lo"))
                 fcntl.ioctl(v6, SIOCSIFADDR, request)
+                assert soon_bound(text), f"{text} cannot be listened at"
+
+
+def soon_bound(address: str) -> bool:
+    """Whether an IPv6 address can be listened at; the kernel takes a moment to put one up."""
+    ends = time.monotonic() + 10
+    while time.monotonic() < ends:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((address, 0))
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return True
+    return False
 
 
 def default_routes() -> list[str]:
