@@ -7,7 +7,7 @@ from html import escape
 
 from app.envelopes import Envelope
 from app.events import TEST
-from app.messages import fill, outcome
+from app.messages import fill, outcome, values_of
 from app.targets import shortened
 
 TITLE_LIMIT = 200  # characters, of a subject or a file's name
@@ -20,13 +20,7 @@ _CELL = 'style="padding:2px 16px 2px 0;text-align:left;vertical-align:top"'
 
 def title(envelope: Envelope, template: str | None = None) -> str:
     """Return one line that names the notice; a template has the placeholders that messages have."""
-    values = {
-        "team": envelope.team,
-        "namespace": envelope.namespace,
-        "phase": envelope.phase,
-        "artifacts": ", ".join(artifact["name"] for artifact in envelope.artifacts),
-        **{label.lower(): value for label, value in envelope.facts},
-    }
+    values = values_of(envelope)
     line = " ".join(shortened(fill(template or DEFAULT_TITLE, values, TITLE_LIMIT), TITLE_LIMIT).split())
     line = line or fill(DEFAULT_TITLE, values, TITLE_LIMIT)
     return shortened(f"Test: {line}" if envelope.event == TEST else line, TITLE_LIMIT)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
@@ -46,30 +47,35 @@ def compose(  # noqa: PLR0913  # all that a message is made of
     most: int,
 ) -> Envelope:
     """Put together what is sent to one target: `artifacts` that it picks, `most` characters of text."""
-    facts = dict(_facts(team))
-    values = {
-        "team": team.name,
-        "namespace": team.namespace,
-        "phase": phase,
-        "artifacts": ", ".join(artifact["name"] for artifact in artifacts),
-        **{label.lower(): value for label, value in facts.items()},
-    }
+    bare = Envelope(
+        id=message_id,
+        event=event,
+        team=team.name,
+        namespace=team.namespace,
+        phase=phase,
+        message="",
+        artifacts=artifacts,
+        facts=tuple(_facts(team)),
+    )
+    values = values_of(bare)
     template = target.message or DEFAULT_MESSAGE
     if event == TEST:
         template = f"{TEST_MARK} {target.message or ''}".strip()
     message = fill(template, values, most)
     if not message.strip():  # Slack refuses a blank text
         message = fill(DEFAULT_MESSAGE, values, most)
-    return Envelope(
-        id=message_id,
-        event=event,
-        team=team.name,
-        namespace=team.namespace,
-        phase=phase,
-        message=message,
-        artifacts=artifacts,
-        facts=tuple(facts.items()),
-    )
+    return replace(bare, message=message)
+
+
+def values_of(envelope: Envelope) -> dict[str, str]:
+    """Return what each placeholder stands for."""
+    return {
+        "team": envelope.team,
+        "namespace": envelope.namespace,
+        "phase": envelope.phase,
+        "artifacts": ", ".join(artifact["name"] for artifact in envelope.artifacts),
+        **{label.lower(): value for label, value in envelope.facts},
+    }
 
 
 def fill(template: str, values: dict[str, str], limit: int) -> str:

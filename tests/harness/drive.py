@@ -124,7 +124,7 @@ class Drive:
         signed, _, signature = assertion.rpartition(b".")
         header, claims = (json.loads(decoded(part)) for part in signed.split(b"."))
         good = (
-            crypt.verify_signature(signed, decoded(signature), pem)  # type: ignore[no-untyped-call]
+            crypt.verify_signature(signed, decoded(signature), pem)  # type: ignore[no-untyped-call]  # ships no types
             and header == {"typ": "JWT", "alg": "RS256", "kid": KEY_ID}
             and set(claims) == {"iss", "scope", "aud", "iat", "exp"}
             and claims["iss"] == EMAIL
