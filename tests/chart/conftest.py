@@ -7,7 +7,7 @@ import yaml
 
 from tests.harness.helm import CHART, Document, Helm
 
-BACKENDS = (CHART.parents[1] / "docs/BACKENDS.md").read_text()
+BACKENDS = (CHART.parents[1] / "docs/how-to/email-and-google-drive.md").read_text()
 
 MATRIX: dict[str, Document] = {
     "nothing": {},

@@ -464,7 +464,7 @@ def test_a_podmonitor_scrapes_every_container_as_it_is_to_be_spoken_to(helm: Hel
 
 def test_alerts_are_of_this_installation_and_lead_to_the_runbook(helm: Helm) -> None:
     values = {"prometheusRule": {"enabled": True, "runbook": "https://docs.example.com/operations"}}
-    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/OPERATIONS.md").read_text(), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/how-to/operate.md").read_text(), re.MULTILINE)
     for tls in ({}, {"secretName": "delivery-tls"}):
         [group] = helm.render({**values, "tls": tls}).one("PrometheusRule")["spec"]["groups"]
         assert len(group["rules"]) == 8 + bool(tls)
@@ -499,7 +499,7 @@ def test_the_notes_say_who_hands_teams_in_and_where_they_are(helm: Helm) -> None
 
 
 def test_the_rights_are_those_that_the_documentation_lists(helm: Helm) -> None:
-    blocks = (ROOT / "docs/SECURITY.md").read_text().split("```yaml\n")[1:]
+    blocks = (ROOT / "docs/explanation/security.md").read_text().split("```yaml\n")[1:]
     [listed] = [block.partition("```")[0] for block in blocks if "kind: ClusterRole" in block]
     rules = yaml.safe_load(listed)["rules"]
     assert sorted(map(json.dumps, helm.render().rules)) == sorted(map(json.dumps, rules))

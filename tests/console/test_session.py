@@ -1,4 +1,4 @@
-"""The session in docs/CLI.md is what the commands print: run here, and held against the text."""
+"""The session in docs/reference/commands.md is what the commands print: run here, and held against the text."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
 from tests.harness.service import Service, lifecycle
 
-DOCUMENT = Path(__file__).parents[2] / "docs/CLI.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/reference/commands.md"
 BEGIN, END = "<!-- session: begin -->\n", "<!-- session: end -->\n"
 HOOK = "https://report.example"
 SECRET = (

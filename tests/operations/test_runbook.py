@@ -26,7 +26,7 @@ from tests.harness.reviews import AUDIENCE
 from tests.harness.service import Program, Service, Watcher, lifecycle
 from tests.harness.waiting import until
 
-RUNBOOK = (Path(__file__).parents[2] / "docs/OPERATIONS.md").read_text()
+RUNBOOK = (Path(__file__).parents[2] / "docs/how-to/operate.md").read_text()
 
 KUBECTL = """#!/bin/sh
 # Stands before kubectl for the logs of pods, of which there are none here; it knows how all are read.
