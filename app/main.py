@@ -7,7 +7,7 @@ from importlib.metadata import version
 import structlog
 from fastapi import FastAPI
 
-from app import api
+from app import api, explorer
 from app.authorize import build_authorizer
 from app.cluster import Cluster, open_cluster
 from app.dispatcher import Dispatcher
@@ -63,8 +63,10 @@ def create_app(
         description="Each answer bears `X-Request-Id`, the caller's or one that is made; so does the log.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.include_router(explorer.router)
     api.install(app, max_body=settings.max_body, tracing=traced)
     return app
