@@ -1,7 +1,7 @@
 """`/docs`: the API's description to read and to try out, with nothing that comes from elsewhere.
 
-Scripts and styles are Swagger UI's, as the package fastapi-swagger brings them; of that package only these files
-are used, since its page would want scripts inline.
+Scripts and styles are Swagger UI's, as the package fastapi-swagger brings them; of that package only these
+files are used, since its page would want scripts inline.
 """
 
 from functools import partial
@@ -11,22 +11,20 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",  # Swagger UI's icons are data: URLs in its styles
-        "connect-src 'self'",  # the description, and what is tried out
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
+DIRECTIVES = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data:",  # Swagger UI's icons are data: URLs in its styles
+    "connect-src 'self'",  # the description, and what is tried out
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
 )
 """https://www.w3.org/TR/CSP3/"""
 
 HEADERS = {
-    "content-security-policy": POLICY,
+    "content-security-policy": "; ".join(DIRECTIVES),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",  # asked for anew: another version may answer by then
@@ -44,7 +42,7 @@ PAGE = """\
 </head>
 <body>
 <div id="explorer"></div>
-<noscript>This page wants scripts; the description itself is <a href="openapi.json">openapi.json</a>.</noscript>
+<noscript>Without scripts, the description itself: <a href="openapi.json">openapi.json</a>.</noscript>
 <script src="docs/swagger-ui.js"></script>
 <script src="docs/start.js"></script>
 </body>
