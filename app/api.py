@@ -8,14 +8,14 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response, Security
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,18 +23,42 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.authorize import Authorizer
 from app.cluster import Caller, Cluster
 from app.correlation import HEADER, Correlation, request_id
+from app.description import EVENTS, describe
 from app.dispatcher import Dispatcher
-from app.errors import BodyTooLarge, ClusterError, Malformed, Problem, Unauthenticated
+from app.errors import (
+    BadRequest,
+    BodyTooLarge,
+    ClaimInFlight,
+    ClusterError,
+    ClusterUnavailable,
+    Draining,
+    Forbidden,
+    HeadTooLarge,
+    Internal,
+    LedgerNotKept,
+    LedgerRefused,
+    Malformed,
+    PhaseNotTerminal,
+    Problem,
+    RateLimited,
+    ReadTimeout,
+    TeamNotFinished,
+    TeamNotFound,
+    TooBusy,
+    TooManyTargets,
+    UidChanged,
+    Unauthenticated,
+    UnknownTarget,
+)
 from app.events import CompletionEvent, Namespace, TeamName
 from app.metrics import Metrics
 from app.previews import Previewed
+from app.problems import PROBLEM_JSON, ProblemDetails, documented
 from app.receipts import Report
 from app.settings import ServiceSettings
 from app.times import steady
 from app.tracing import Tracing
 
-PROBLEM_TYPE = "urn:agentteam-delivery:"
-PROBLEM_JSON = "application/problem+json"
 READY_FOR = 2.0  # seconds that an answer of the API server counts for readiness
 
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?')
@@ -90,37 +114,11 @@ class Readiness:
             self._asking = None
 
 
-class ProblemDetails(BaseModel):
-    """What went wrong, for programs (`type`) and for people (`detail`): RFC 9457."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": PROBLEM_TYPE + "team-not-found",
-                    "title": "No such team",
-                    "status": 404,
-                    "detail": 'there is no AgentTeam "report" in namespace "research"',
-                }
-            ]
-        }
-    )
-
-    type: Annotated[str, Field(description="Stable; tells this kind of problem from others.")]
-    title: str
-    status: int
-    detail: str
-    recorded: Annotated[bool | None, Field(description="False where an outcome is not on record.")] = None
-    errors: Annotated[
-        list[str] | None, Field(description="Each field that is wrong, and what it should be.")
-    ] = None
-
-
 class Health(BaseModel):
     """How the process is, and which check says so."""
 
-    status: Literal["ok", "failing"]
-    checks: dict[str, str]
+    status: Annotated[Literal["ok", "failing"], Field(description="`ok` where every check is.")]
+    checks: Annotated[dict[str, str], Field(description="`ok`, or what is wrong, by the check's name.")]
 
 
 # Dependencies are async, though they wait for nothing: FastAPI sends others through a pool of threads.
@@ -135,7 +133,16 @@ async def _caller(request: Request) -> Caller:
 
 
 # For the API's description alone: callers are judged before a route's parameters are.
-_bearer = HTTPBearer(auto_error=False, description="A token for the audience `agentteam-delivery`.")
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="kubernetes",
+    bearerFormat="JWT",
+    description=(
+        "A token of Kubernetes, as a projected volume or `kubectl create token --audience=agentteam-delivery`"
+        " gives one. Its owner needs the right to `create` (to read: `get`) `agentteams/delivery` in the"
+        " team's namespace."
+    ),
+)
 
 Using = Annotated[Service, Depends(_service)]
 Calling = Annotated[Caller, Depends(_caller)]
@@ -184,30 +191,17 @@ async def _only_known_parameters(request: Request) -> None:
         raise Malformed(f'unknown query parameter "{unknown[0][:64]}"')
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    texts = {
-        400: "No request that can be read as HTTP/1.1.",
-        401: "Unknown caller.",
-        403: "The caller lacks the right.",
-        404: "No such team.",
-        408: "The request was not complete in time.",
-        409: "The uid differs, the team is not finished, or a claim is in flight.",
-        413: "The body is too large.",
-        422: "Malformed.",
-        431: "The request's line and headers are too large.",
-        500: "The ledger is not kept, or refused, so that nothing was sent; or an internal error.",
-        503: "Too busy, asked too often, draining, or the Kubernetes API is away.",
-    }
-    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    answers: dict[int | str, dict[str, Any]] = {}
-    for status in statuses:
-        answers[status] = {"description": texts[status], "content": content}
-        if status == 503:  # noqa: PLR2004
-            answers[status]["headers"] = {
-                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
-            }
-    return answers
-
+# What the port answers before the application has seen a request, and what may happen to any of a caller's.
+UNREADABLE = (BadRequest, ReadTimeout, HeadTooLarge)
+OF_ANY_CALLER = (
+    *UNREADABLE,
+    Unauthenticated,
+    Forbidden,
+    Malformed,
+    Internal,
+    RateLimited,
+    ClusterUnavailable,
+)
 
 router = APIRouter()
 callers = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
@@ -225,27 +219,49 @@ callers = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
         202: {
             "model": Report,
             "description": "Accepted; the delivery goes on. The report is what is on record by now.",
-            "headers": {"Location": {"description": "Where to read on.", "schema": {"type": "string"}}},
+            "headers": {
+                "Location": {
+                    "description": "Where to read on.",
+                    "required": True,
+                    "schema": {"type": "string", "format": "uri-reference"},
+                }
+            },
         },
-        **_problems(400, 401, 403, 404, 408, 409, 413, 422, 431, 500, 503),
+        **documented(
+            *OF_ANY_CALLER,
+            TeamNotFound,
+            UidChanged,
+            TeamNotFinished,
+            ClaimInFlight,
+            BodyTooLarge,
+            PhaseNotTerminal,
+            UnknownTarget,
+            TooManyTargets,
+            LedgerNotKept,
+            LedgerRefused,
+            TooBusy,
+            Draining,
+        ),
     },
 )
 async def deliver(
-    event: CompletionEvent,
+    event: Annotated[CompletionEvent, Body(openapi_examples=EVENTS)],
     service: Using,
     caller: Calling,
     *,
     prefer: Annotated[
-        str | None, Header(description="`respond-async`, or `wait=N` seconds (RFC 7240).")
+        str | SkipJsonSchema[None],
+        Header(
+            description="`respond-async`, or `wait=N` seconds (RFC 7240); else it waits for the outcome.",
+            examples=["respond-async", "wait=10"],
+        ),
     ] = None,
     dry_run: Annotated[
-        str | None,
+        Literal["All"] | SkipJsonSchema[None],
         Query(alias="dryRun", description="`All`: show what would be sent where, and send nothing."),
     ] = None,
 ) -> Response:
     """Send what the team's own resource asks for, and answer with what landed where."""
-    if dry_run not in {None, "All"}:
-        raise Malformed('dryRun must be "All"; nothing was sent')
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     if dry_run:
         return _written(await service.dispatcher.preview(event))
@@ -271,7 +287,12 @@ def _written(answer: BaseModel) -> Response:
     operation_id="readDelivery",
     tags=["deliveries"],
     summary="Read what is on record of a team's delivery",
-    responses=_problems(400, 401, 403, 404, 408, 422, 431, 503),
+    responses={
+        200: {
+            "description": "What is on record; `Pending` where something is not settled, or nothing begun."
+        },
+        **documented(*OF_ANY_CALLER, TeamNotFound),
+    },
 )
 async def read_delivery(namespace: Namespace, team: TeamName, service: Using, caller: Calling) -> Report:
     """Read the record from the team's status; a team with none yet is `Pending`, without targets."""
@@ -279,7 +300,13 @@ async def read_delivery(namespace: Namespace, team: TeamName, service: Using, ca
     return await service.dispatcher.read(namespace, team)
 
 
-@router.get("/healthz", operation_id="healthz", tags=["operations"], summary="Is the process alive?")
+@router.get(
+    "/healthz",
+    operation_id="healthz",
+    tags=["operations"],
+    summary="Is the process alive?",
+    responses={200: {"description": "It is."}, **documented(*UNREADABLE)},
+)
 async def healthz() -> Health:
     """Answer; a process that cannot should be started anew."""
     return Health(status="ok", checks={})
@@ -290,7 +317,11 @@ async def healthz() -> Health:
     operation_id="readyz",
     tags=["operations"],
     summary="Should events be sent here?",
-    responses={503: {"model": Health, "description": "Not now; `checks` says why."}},
+    responses={
+        200: {"description": "Yes."},
+        503: {"model": Health, "description": "Not now; `checks` says why."},
+        **documented(*UNREADABLE),
+    },
 )
 async def readyz(service: Using, response: Response) -> Health:
     """Say whether this replica takes events: the Kubernetes API answers, and the process is not draining."""
@@ -310,7 +341,13 @@ async def readyz(service: Using, response: Response) -> Health:
     tags=["operations"],
     summary="Prometheus metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {
+            "description": "They are.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+        **documented(*UNREADABLE),
+    },
 )
 async def metrics(service: Using) -> Response:
     """Return the metrics of this process in the Prometheus text format."""
@@ -353,25 +390,7 @@ def install(app: FastAPI, *, max_body: int, tracing: Tracing) -> None:
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_unexpected)
-    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
-
-
-def _described(app: FastAPI) -> dict[str, Any]:
-    if not app.openapi_schema:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            summary=app.summary,
-            description=app.description,
-            routes=app.routes,
-            license_info=app.license_info,
-        )
-        # Named by hand: as a response model it would be documented as plain application/json.
-        schemas = document["components"]["schemas"]
-        schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
-        document["components"]["schemas"] = dict(sorted(schemas.items()))
-        app.openapi_schema = document
-    return app.openapi_schema
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
 
 
 def _token(request: Request) -> str | None:
@@ -425,27 +444,13 @@ def _answer(details: ProblemDetails, retry_after: float | None = None) -> JSONRe
 
 async def _answer_problem(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Problem)  # noqa: S101  # registered for it
-    details = ProblemDetails(
-        type=PROBLEM_TYPE + error.slug,
-        title=error.title,
-        status=error.status,
-        detail=error.detail,
-        recorded=error.recorded,
-    )
-    return _answer(details, error.retry_after)
+    return _answer(ProblemDetails.of(error), error.retry_after)
 
 
 async def _answer_validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for it
     sentences = [_sentence(item) for item in error.errors()]
-    details = ProblemDetails(
-        type=PROBLEM_TYPE + Malformed.slug,
-        title=Malformed.title,
-        status=Malformed.status,
-        detail=f"nothing was done: {sentences[0]}",
-        errors=sentences[:20],
-    )
-    return _answer(details)
+    return _answer(ProblemDetails.of(Malformed(f"nothing was done: {sentences[0]}"), sentences[:20]))
 
 
 def _sentence(item: dict[str, Any]) -> str:
@@ -478,12 +483,7 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_unexpected(_: Request, error: Exception) -> JSONResponse:
-    details = ProblemDetails(
-        type=PROBLEM_TYPE + "internal",
-        title="Internal error",
-        status=500,
-        detail=f"an unexpected {type(error).__name__}; the service's log says where",
-    )
-    answer = _answer(details)
+    problem = Internal(f"an unexpected {type(error).__name__}; the service's log says where")
+    answer = _answer(ProblemDetails.of(problem))
     answer.headers[HEADER] = request_id()  # Starlette answers from outside of what adds it else
     return answer

@@ -16,6 +16,7 @@ DeliveryError
 │   ├── UnknownTarget           422
 │   ├── TooManyTargets          422
 │   ├── HeadTooLarge            431
+│   ├── Internal                500
 │   ├── LedgerNotKept           500
 │   ├── LedgerRefused           500
 │   ├── TooBusy                 503
@@ -139,6 +140,12 @@ class HeadTooLarge(Problem):
     """More bytes of request line and headers, or of what surrounds a body's content, than are read."""
 
     slug, status, title = "head-too-large", 431, "Request head too large"
+
+
+class Internal(Problem):
+    """Something that nobody expected; the log has it."""
+
+    slug, status, title = "internal", 500, "Internal error"
 
 
 class LedgerNotKept(Problem):

@@ -17,8 +17,12 @@ https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 FIELDS_LIMIT = 32
 """Beyond it an event is refused whole: each unknown field would be an error of its own."""
 
-Namespace = Annotated[str, Field(pattern=DNS_LABEL, max_length=63, examples=["research"])]
-TeamName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253, examples=["report"])]
+Namespace = Annotated[
+    str, Field(description="The team's.", pattern=DNS_LABEL, max_length=63, examples=["research"])
+]
+TeamName = Annotated[
+    str, Field(description="Its name.", pattern=DNS_SUBDOMAIN, max_length=253, examples=["report"])
+]
 EventName = Literal["team.completed"]
 TEST = "team.test"
 """What a notice of a test calls its event, so that no receiver takes it for a completion."""
@@ -43,7 +47,7 @@ class CompletionEvent(BaseModel):
     uid: Annotated[
         str | None, Field(max_length=128, description="Refused with 409 when the team's uid is another.")
     ] = None
-    event: EventName = "team.completed"
+    event: Annotated[EventName, Field(description="What happened; there is one kind.")] = "team.completed"
     phase: Annotated[
         str | None,
         Field(max_length=64, description="The terminal phase, where the resource does not show it yet."),

@@ -12,19 +12,19 @@ class PreviewedRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    method: str
+    method: Annotated[str, Field(description="`POST`, or how the target's protocol calls it.")]
     url: Annotated[str, Field(description="Without its query; `secret/NAME` where a Secret holds it.")]
     headers: Annotated[dict[str, str], Field(description="`…` stands for what a Secret holds.")]
-    body: str
+    body: Annotated[str, Field(description="What would be sent.")]
 
 
 class PreviewedTarget(BaseModel):
     """What would become of one target."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
-    name: str
-    type: str
+    name: Annotated[str, Field(description="The target's, unique in its team.")]
+    type: Annotated[str, Field(description="`webhook`, `slack`, `email` or `google-drive`.")]
     target: Annotated[str, Field(description="Where it goes, in words that hold no secret.")]
     would: Annotated[
         Literal["Send", "Fail", "Leave"],
@@ -32,18 +32,20 @@ class PreviewedTarget(BaseModel):
     ]
     reason: Annotated[Reason | None, Field(description="Why it would fail.")] = None
     message: Annotated[str, Field(description="One line for a person.")] = ""
-    request: PreviewedRequest | None = None
+    request: Annotated[PreviewedRequest | None, Field(description="What it would get.")] = None
 
 
 class Previewed(BaseModel):
     """What would be sent where. Nothing was sent, and nothing written."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
-    namespace: str
-    team: str
-    uid: str
+    namespace: Annotated[str, Field(description="The team's.")]
+    team: Annotated[str, Field(description="Its name.")]
+    uid: Annotated[str, Field(description="Tells it from another of the same name, made before or after.")]
     phase: Annotated[str, Field(description="The ending that the notices would tell of.")]
     reason: Annotated[str | None, Field(description="Why nothing would be sent.")] = None
-    dry_run: Annotated[Literal["All"], Field(alias="dryRun", serialization_alias="dryRun")] = "All"
-    targets: tuple[PreviewedTarget, ...] = ()
+    dry_run: Annotated[
+        Literal["All"], Field(alias="dryRun", description="Tells this answer from a report.")
+    ] = "All"
+    targets: Annotated[tuple[PreviewedTarget, ...], Field(description="What would become of each.")] = ()

@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     field_serializer,
 )
 from pydantic.alias_generators import to_camel
@@ -43,6 +44,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+WrittenMoment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 ReportPhase = Literal["Pending", "Delivered", "PartiallyDelivered", "Failed", "Skipped"]
 
 
@@ -50,23 +52,30 @@ class Receipt(BaseModel):
     """One entry of `status.delivery[]`: what is on record of one target."""
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
+        frozen=True,
+        extra="ignore",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        json_schema_serialization_defaults_required=True,
     )
 
-    name: str
-    type: str = ""
+    name: Annotated[str, Field(description="The target's, unique in its team.")]
+    type: Annotated[str, Field(description="`webhook`, `slack`, `email` or `google-drive`.")] = ""
     target: Annotated[str, Field(description="Where it went, in words that hold no secret.")] = ""
-    phase: Phase = Phase.PENDING
-    reason: Reason | None = None
+    phase: Annotated[Phase, Field(description="Whether it is settled.")] = Phase.PENDING
+    reason: Annotated[Reason | None, Field(description="Why, in one word.")] = None
     message: Annotated[str, Field(description="One line for a person.")] = ""
     http_status: Annotated[int | None, Field(description="Of the last attempt.")] = None
     attempts: Annotated[int, Field(description="How many were made in all.")] = 0
     timestamp: Annotated[Moment | None, Field(description="When the entry last changed phase.")] = None
     id: Annotated[str | None, Field(description="Stable message id, sent as `webhook-id`.")] = None
-    claimed_by: str | None = None
-    claimed_until: Moment | None = None
-    takeovers: int = 0
-    redeliveries: int = 0
+    claimed_by: Annotated[str | None, Field(description="Which replica is sending, or was the last to.")] = (
+        None
+    )
+    claimed_until: Annotated[Moment | None, Field(description="When another may take over.")] = None
+    takeovers: Annotated[int, Field(description="How often another replica had to.")] = 0
+    redeliveries: Annotated[int, Field(description="How often it was sent again on request.")] = 0
     accepted: Annotated[
         tuple[str, ...],
         Field(
@@ -75,7 +84,7 @@ class Receipt(BaseModel):
     ] = ()
 
     @field_serializer("timestamp", "claimed_until")
-    def _as_kubernetes_writes_it(self, time: datetime | None) -> str | None:
+    def _as_kubernetes_writes_it(self, time: datetime | None) -> WrittenMoment | None:
         return None if time is None else format_time(time)
 
     @classmethod
@@ -107,12 +116,17 @@ class Receipt(BaseModel):
 class Report(BaseModel):
     """What is on record of a team's delivery."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_serialization_defaults_required=True,
+    )
 
-    namespace: str
-    team: str
-    uid: str
-    phase: ReportPhase
+    namespace: Annotated[str, Field(description="The team's.")]
+    team: Annotated[str, Field(description="Its name.")]
+    uid: Annotated[str, Field(description="Tells it from another of the same name, made before or after.")]
+    phase: Annotated[
+        ReportPhase, Field(description="All targets together; `Skipped`: none is to be sent to.")
+    ]
     recorded: Annotated[
         bool,
         Field(description="False when an outcome could not be written to the status; `reason` says why."),
@@ -120,7 +134,7 @@ class Report(BaseModel):
     reason: Annotated[
         str | None, Field(description="Why an outcome is not on record, or nothing was sent.")
     ] = None
-    targets: tuple[Receipt, ...] = ()
+    targets: Annotated[tuple[Receipt, ...], Field(description="What is on record of each.")] = ()
 
 
 def overall_phase(receipts: Iterable[Receipt]) -> ReportPhase:

@@ -13,8 +13,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from app.api import PROBLEM_JSON, PROBLEM_TYPE, ProblemDetails
 from app.errors import BadRequest, HeadTooLarge, Problem, ReadTimeout
+from app.problems import PROBLEM_JSON, ProblemDetails
 from app.server.countdown import Countdown, TimedFlow
 from app.server.waiting import WaitingRoom
 
@@ -232,13 +232,7 @@ class Protocol(HttpToolsProtocol):
         return not self._in_head and self.cycle is not None and self.cycle.response_started
 
     def _answer(self, problem: Problem) -> bytes:
-        details = ProblemDetails(
-            type=PROBLEM_TYPE + problem.slug,
-            title=problem.title,
-            status=problem.status,
-            detail=problem.detail,
-        )
-        body = details.model_dump_json(exclude_none=True).encode()
+        body = ProblemDetails.of(problem).model_dump_json(exclude_none=True).encode()
         headers = [
             *self.server_state.default_headers,
             (b"content-type", PROBLEM_JSON.encode()),
