@@ -11,7 +11,7 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test check bench bench-scale audit openapi chart lock clean
+.PHONY: help setup demo run test check bench bench-scale audit openapi reference chart lock clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -47,6 +47,8 @@ check: setup  ## lint, format, types, layers, Dockerfile, API description, the r
 	@$(BIN)/agentteam-delivery openapi | diff -u openapi/openapi.yaml - \
 		|| { echo 'openapi/openapi.yaml is not what the service says; to write it anew: make openapi'; exit 1; }
 	@$(BIN)/python .ci/breaking openapi/released.yaml openapi/openapi.yaml
+	@echo '== reference pages'
+	@$(BIN)/python .ci/reference --check
 	@echo '== pins, names, links'
 	@$(BIN)/pytest --quiet tests/test_repo.py
 
@@ -62,6 +64,9 @@ audit: setup  ## look the pinned dependencies up among known vulnerabilities
 openapi: setup  ## write openapi/openapi.yaml from the code
 	@mkdir -p openapi
 	@$(BIN)/agentteam-delivery openapi > $(VENV)/openapi.yaml && mv $(VENV)/openapi.yaml openapi/
+
+reference: setup  ## write the pages of docs/reference that are made from the code
+	@$(BIN)/python .ci/reference
 
 chart: setup  ## write the table of values in the chart's README
 	@$(BIN)/python .ci/chart-readme $(CHART) > $(VENV)/chart-readme && mv $(VENV)/chart-readme $(CHART)/README.md

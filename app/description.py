@@ -91,6 +91,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         components["headers"] = {"X-Request-Id": _REQUEST_ID | {"schema": {"type": "string"}}}
         for operations in document["paths"].values():
             for operation in operations.values():
+                operation["responses"] = dict(sorted(operation["responses"].items()))
                 for status, response in operation["responses"].items():
                     if status not in _BEFORE_THE_APPLICATION:
                         header = {"$ref": "#/components/headers/X-Request-Id"}

@@ -1,20 +1,31 @@
 """What both processes show of themselves: their build, what they use, what they ask the Kubernetes API."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from itertools import product
+from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     GCCollector,
+    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
 
 PREFIX = "agentteam_delivery"
+
+
+class Instrument(NamedTuple):
+    """What is told of a metric; `labels` are those it has, with the values that each is known to take."""
+
+    name: str
+    kind: str
+    told: str
+    labels: dict[str, tuple[str, ...]]
 
 
 class Instruments:
@@ -26,9 +37,10 @@ class Instruments:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # when a series began is of no use here
         self.registry = registry = CollectorRegistry()
+        self.made: list[Instrument] = []
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
-        build = Gauge(f"{PREFIX}_build_info", "Which version runs; always 1.", ["version"], registry=registry)
+        build = self.gauge("build_info", "Which version runs; always 1.", "version")
         build.labels(version("agentteam-delivery")).set(1)
         self._api_requests = self.counter(
             "api_requests",
@@ -42,10 +54,32 @@ class Instruments:
 
         A series that began with its first event would hide that event from `rate` and `increase`.
         """
-        counter = Counter(f"{PREFIX}_{name}", told, list(labels), registry=self.registry)
-        for values in product(*labels.values()) if labels else ():
+        known = {label: tuple(values) for label, values in labels.items()}
+        counter = Counter(
+            self._noted(f"{name}_total", "counter", told, known), told, list(known), registry=self.registry
+        )
+        for values in product(*known.values()) if known else ():
             counter.labels(*values)
         return counter
+
+    def gauge(self, name: str, told: str, *labels: str) -> Gauge:
+        """Make a gauge."""
+        known: dict[str, tuple[str, ...]] = dict.fromkeys(labels, ())
+        return Gauge(self._noted(name, "gauge", told, known), told, labels, registry=self.registry)
+
+    def histogram(self, name: str, told: str, buckets: Sequence[float], **labels: Iterable[str]) -> Histogram:
+        """Make a histogram; its `buckets` end at these numbers of seconds."""
+        known = {label: tuple(values) for label, values in labels.items()}
+        whole = self._noted(name, "histogram", told, known)
+        return Histogram(whole, told, list(known), buckets=buckets, registry=self.registry)
+
+    def show(self, name: str, told: str, value: Callable[[], float]) -> None:
+        """Show a value that is asked for at every scrape."""
+        self.gauge(name, told).set_function(value)
+
+    def _noted(self, name: str, kind: str, told: str, labels: dict[str, tuple[str, ...]]) -> str:
+        self.made.append(Instrument(f"{PREFIX}_{name}", kind, told, labels))
+        return f"{PREFIX}_{name}"
 
     def count_api_request(self, verb: str, status: int | None) -> None:
         """Count a request to the Kubernetes API; without a status it was not answered."""

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-from prometheus_client import Gauge, Histogram
-
-from app.instruments import PREFIX, Instruments
+from app.instruments import Instruments
 from app.reasons import Reason
 from app.targets import TYPES
 
@@ -35,20 +33,15 @@ class Metrics(Instruments):
             type=kinds,
             reason=failures,
         )
-        self.target_seconds = Histogram(
-            f"{PREFIX}_target_seconds",
-            "From claim to outcome of one target.",
-            ["type"],
-            buckets=BUCKETS,
-            registry=self.registry,
+        self.target_seconds = self.histogram(
+            "target_seconds", "From claim to outcome of one target.", BUCKETS, type=kinds
         )
-        self.event_seconds = Histogram(
-            f"{PREFIX}_event_seconds",
+        self.event_seconds = self.histogram(
+            "event_seconds",
             "From an event's arrival until all its targets are settled, and on record or given up.",
-            buckets=BUCKETS,
-            registry=self.registry,
+            BUCKETS,
         )
-        self.in_flight = Gauge(f"{PREFIX}_in_flight", "Events in flight.", registry=self.registry)
+        self.in_flight = self.gauge("in_flight", "Events in flight.")
         self.claim_retries = self.counter(
             "claim_retries", "Claims written again: lost to another writer, or not answered."
         )
@@ -59,8 +52,8 @@ class Metrics(Instruments):
 
     def show_certificate(self, not_after: Callable[[], float]) -> None:
         """Show until when the port's certificate is good, asked at every scrape."""
-        Gauge(
-            f"{PREFIX}_certificate_expiry_timestamp_seconds",
-            "When the certificate of the service's port ends.",
-            registry=self.registry,
-        ).set_function(not_after)
+        self.show(
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate of the service's port ends, where it has one.",
+            not_after,
+        )

@@ -146,16 +146,24 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 class CommonSettings(BaseSettings):
-    """What the service and the watcher are both told."""
+    """Both processes."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     api_group: Annotated[str, Field(min_length=1)] = "kagents.dev"
-    namespaces: Words = ()  # empty: all
+    """The AgentTeam's API group."""
+    namespaces: Words = ()
+    """The namespaces that are served; empty: all."""
     phases: Words = ("Completed",)
-    api_timeout: Seconds = 10.0  # one request to the Kubernetes API
+    """Which endings are delivered: `Failed`, `TimedOut`, `BudgetExceeded` may be added."""
+    api_timeout: Seconds = 10.0
+    """For one request to the Kubernetes API."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    """How much is logged."""
     log_format: Literal["json", "console"] = "json"
+    """`console` is for people."""
 
     @field_validator("phases")
     @classmethod
@@ -184,66 +192,154 @@ class CommonSettings(BaseSettings):
         return not self.namespaces or namespace in self.namespaces
 
 
-class ServiceSettings(CommonSettings):
-    """What `serve` is told."""
+class CallerSettings(CommonSettings):
+    """The service and its callers."""
 
     host: Host = "127.0.0.1"
+    """Where the service listens."""
     port: Port = 8080
+    """On which port; 0: one that is free."""
     auth: Literal["kubernetes", "none"] = "kubernetes"
+    """`none`: everybody who reaches the port may; on loopback only, unless `ALLOW_ANYONE` is `true`."""
     audience: Annotated[str, Field(min_length=1)] = "agentteam-delivery"
-    tracing: bool = False  # OpenTelemetry's; where spans go, its own variables say (OTEL_…)
+    """Whom a caller's token must be made for."""
     auth_cache: Annotated[Seconds, Field(le=45)] = 30.0  # the API server remembers a token for 10 s besides
-    allow_anyone: bool = False  # AUTH=none beyond loopback
-    allow_plain_http: bool = False  # bearer tokens beyond loopback without TLS
-    tls_cert_file: FileName = None  # PEM, the whole chain; read anew when it changes
+    """For how long what Kubernetes said of a caller holds; 45 at most, so that a revoked right ends within a
+    minute."""
+    allow_anyone: bool = False
+    """`AUTH=none` beyond loopback, where the network lets nobody else in."""
+    allow_plain_http: bool = False
+    """Tokens beyond loopback without TLS, where something else encrypts."""
+    tls_cert_file: FileName = None
+    """PEM, the whole chain; read anew when it changes."""
     tls_key_file: FileName = None
+    """PEM; read anew when it changes."""
+    rate_limit: Count = 200
+    """Requests a second of one caller, and as many at once."""
+    max_head: Annotated[int, Field(ge=1024)] = 16_384
+    """Bytes of a request's line and headers."""
+    max_body: Count = 1_048_576
+    """Bytes of a request's body."""
+    max_depth: Annotated[int, Field(ge=2)] = 16
+    """Lists and objects in a request's JSON, so that it is nested no deeper."""
+    read_timeout: Seconds = 10.0
+    """For a TLS handshake, for a request to be complete, for an answer to be read."""
+    max_callers: Count = 1000
+    """Connections that wait for their request to be complete."""
+    tracing: bool = False
+    """Spans of [OpenTelemetry](../how-to/operate.md#traces), with the extra `tracing`; where they go, its own
+    variables say (`OTEL_…`)."""
 
-    egress_allow: Networks = ()  # CIDRs allowed beside public addresses
-    egress_deny: Networks = ()  # CIDRs denied, whatever else allows them
-    egress_http: bool = False  # True lifts https, for webhooks and Slack alike
-    egress_ca_file: Authorities = None  # PEM; authorities trusted beside the public ones
-    egress_proxy: Proxy = None  # http://[user:password@]host:port
-    egress_no_proxy: Annotated[
-        Words, AfterValidator(_host_names)
-    ] = ()  # host names, each with those below it, that are called directly
-    secret_label: SecretLabel = None  # `key` or `key=value`; Secrets without it are not used
-    email: Literal["none", "smtp"] = "none"  # the backend of email targets
-    smtp_host: Relay = None  # the relay for targets that bring none of their own
+
+class ReceiverSettings(CommonSettings):
+    """The service and its receivers."""
+
+    egress_allow: Networks = ()
+    """CIDRs that may be called beside public addresses, for receivers inside the cluster."""
+    egress_deny: Networks = ()
+    """CIDRs that nothing opens."""
+    egress_http: bool = False
+    """`true` lifts https, for webhooks and Slack alike."""
+    egress_ca_file: Authorities = None
+    """PEM; authorities trusted beside the public ones."""
+    egress_proxy: Proxy = None
+    """A forward proxy, `http://[user:password@]host:port`."""
+    egress_no_proxy: Annotated[Words, AfterValidator(_host_names)] = ()
+    """Host names that are called directly, with those below them."""
+    slack_hosts: Words = ("hooks.slack.com", "hooks.slack-gov.com")
+    """Hosts that a Slack URL may name, on any port."""
+    secret_label: SecretLabel = None
+    """`key` or `key=value`: Secrets without it are not used."""
+    max_connections_per_host: Count = 100
+    """Connections to one receiver's host and port."""
+    max_response: Count = 8_192
+    """Bytes read of the content of a receiver's answer."""
+
+
+class BackendSettings(CommonSettings):
+    """Email and Google Drive."""
+
+    email: Literal["none", "smtp"] = "none"
+    """`smtp` delivers [email](../how-to/email-and-google-drive.md#email), with the extra `email`."""
+    smtp_host: Relay = None
+    """The relay for targets that bring none of their own."""
     smtp_port: Annotated[Annotated[int, Field(ge=1, le=65_535)] | None, BeforeValidator(_blank_is_none)] = (
-        None  # 587, 465 with `tls`, 25 with `none`
+        None
     )
+    """By default 587, 465 with `tls`, 25 with `none`."""
     smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
-    smtp_from: Sender = None  # `jane@example.com`, or `Jane <jane@example.com>`
+    """`tls` is from the first byte."""
+    smtp_from: Sender = None
+    """Who writes, such as `Agent Teams <teams@example.com>`."""
     smtp_username: Text = None
-    smtp_password_file: FileName = None  # read anew for each message
-    google_drive: Literal["none", "api"] = "none"  # the backend of google-drive targets
+    """As whom the relay knows us."""
+    smtp_password_file: FileName = None
+    """A file with the password; read anew for each message."""
+    google_drive: Literal["none", "api"] = "none"
+    """`api` delivers to [Google Drive](../how-to/email-and-google-drive.md#google-drive), with the extra
+    `google-drive`."""
     google_api_url: Annotated[str, AfterValidator(_base_url)] = "https://www.googleapis.com"
+    """Where Google's API is."""
 
-    slack_hosts: Words = ("hooks.slack.com", "hooks.slack-gov.com")  # host names, any port
+    @model_validator(mode="after")
+    def _backends_are_whole(self) -> Self:
+        for setting, value, extra, module in (
+            ("EMAIL", self.email, "email", "aiosmtplib"),
+            ("GOOGLE_DRIVE", self.google_drive, "google-drive", "google.auth"),
+        ):
+            if value != "none" and not _installed(module):
+                raise ValueError(
+                    f"DELIVERY_{setting}={value} wants the extra `{extra}`, which is not installed here;"
+                    f" install agentteam-delivery[{extra}], or the image that is built with it"
+                )
+        if (self.smtp_host is None) != (self.smtp_from is None):
+            raise ValueError("DELIVERY_SMTP_HOST and DELIVERY_SMTP_FROM go together; set both or neither")
+        if (self.smtp_username is None) != (self.smtp_password_file is None):
+            raise ValueError(
+                "DELIVERY_SMTP_USERNAME and DELIVERY_SMTP_PASSWORD_FILE go together; set both or neither"
+            )
+        plain = self.smtp_tls == "none" and not is_loopback(self.smtp_host or "localhost")
+        if self.smtp_username is not None and plain:
+            raise ValueError(
+                f"the password of DELIVERY_SMTP_PASSWORD_FILE would cross the network in the clear to"
+                f" {self.smtp_host}; set DELIVERY_SMTP_TLS to starttls or tls"
+            )
+        return self
 
-    attempts: Count = 4  # 1 and 3 retries
+
+class DeliverySettings(CommonSettings):
+    """Deliveries."""
+
+    attempts: Count = 4
+    """Tries a target: one, and three retries."""
     attempt_timeout: Seconds = 10.0
-    target_timeout: Seconds = 60.0  # all attempts and the waits between them
-    backoff_initial: Seconds = 0.5  # at most 0.5 s, 1 s, 2 s between attempts
-    record_timeout: Seconds = 60.0  # how long an API server that is away is ridden out
-    wait_limit: OptionalSeconds = None  # how long a caller who says nothing waits; see `waits`
-    drain_timeout: OptionalSeconds = None  # from SIGTERM to the end; see `drains`
-
-    max_in_flight: Count = 200  # events; of one namespace half of them
-    max_targets: Count = 1000  # of one team
-    max_targets_in_flight: Count = 4000  # each has one connection at most
+    """For one try."""
+    target_timeout: Seconds = 60.0
+    """For all tries at a target, and the waits between them."""
+    backoff_initial: Seconds = 0.5
+    """The longest first wait; each next may be twice as long (0.5 s, 1 s, 2 s), with full jitter.
+    `Retry-After` is honoured where it fits."""
+    record_timeout: Seconds = 60.0
+    """For how long an API server that is away is ridden out."""
+    wait_limit: OptionalSeconds = None
+    """How long a caller who says nothing waits for the report; by default `TARGET_TIMEOUT` + 15."""
+    drain_timeout: OptionalSeconds = None
+    """After SIGTERM, for what is in flight; by default `ATTEMPT_TIMEOUT` + `API_TIMEOUT` + 5. Keep the pod's
+    grace period above it."""
+    max_in_flight: Count = 200
+    """Events at once; one namespace of several has half of them at most."""
+    max_targets_in_flight: Count = 4000
+    """Targets at once, each with one connection at most; one namespace of several has half of them."""
+    max_targets: Count = 1000
+    """Targets of one team."""
+    max_message: Count = 40_000
+    """Characters of a notice's text."""
     max_takeovers: Annotated[int, Field(ge=0)] = 10
-    max_body: Count = 1_048_576  # bytes of a request
-    max_head: Annotated[int, Field(ge=1024)] = 16_384  # bytes of a request's line and headers
-    max_depth: Annotated[int, Field(ge=2)] = (
-        16  # lists and objects in a request's JSON, so that it is nested no deeper
-    )
-    max_message: Count = 40_000  # characters of a notice's text
-    max_callers: Count = 1000  # connections from callers that wait for a request to be complete
-    read_timeout: Seconds = 10.0  # for a handshake, for a request to be complete, for an answer to be read
-    rate_limit: Count = 200  # requests a second of one caller, and as many at once
-    max_response: Count = 8_192  # bytes of content read of a receiver's answer
-    max_connections_per_host: Count = 100  # and port
+    """How often a claim may change hands before the target is given up."""
+
+
+class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, DeliverySettings):
+    """What `serve` is told."""
 
     @model_validator(mode="after")
     def _hold_together(self) -> Self:
@@ -287,31 +383,6 @@ class ServiceSettings(CommonSettings):
             )
         return self
 
-    @model_validator(mode="after")
-    def _backends_are_whole(self) -> Self:
-        for setting, value, extra, module in (
-            ("EMAIL", self.email, "email", "aiosmtplib"),
-            ("GOOGLE_DRIVE", self.google_drive, "google-drive", "google.auth"),
-        ):
-            if value != "none" and not _installed(module):
-                raise ValueError(
-                    f"DELIVERY_{setting}={value} wants the extra `{extra}`, which is not installed here;"
-                    f" install agentteam-delivery[{extra}], or the image that is built with it"
-                )
-        if (self.smtp_host is None) != (self.smtp_from is None):
-            raise ValueError("DELIVERY_SMTP_HOST and DELIVERY_SMTP_FROM go together; set both or neither")
-        if (self.smtp_username is None) != (self.smtp_password_file is None):
-            raise ValueError(
-                "DELIVERY_SMTP_USERNAME and DELIVERY_SMTP_PASSWORD_FILE go together; set both or neither"
-            )
-        plain = self.smtp_tls == "none" and not is_loopback(self.smtp_host or "localhost")
-        if self.smtp_username is not None and plain:
-            raise ValueError(
-                f"the password of DELIVERY_SMTP_PASSWORD_FILE would cross the network in the clear to"
-                f" {self.smtp_host}; set DELIVERY_SMTP_TLS to starttls or tls"
-            )
-        return self
-
     @property
     def waits(self) -> float:
         """Seconds a caller who says nothing is kept waiting for the report."""
@@ -338,18 +409,25 @@ class ServiceSettings(CommonSettings):
 
 
 class WatcherSettings(CommonSettings):
-    """What `watch` is told."""
+    """The watcher."""
 
     url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:8080")
-    token_file: FileName = None  # none: no token is sent
-    ca_file: Authorities = (
-        None  # PEM; whom the service's certificate is to be signed by; none: the public ones
-    )
-    allow_plain_http: bool = False  # the token beyond loopback without TLS
+    """Where the service is."""
+    token_file: FileName = None
+    """A bearer token to send, read anew each time; none: none is sent."""
+    ca_file: Authorities = None
+    """PEM; whom the service's certificate is signed by, read anew when it changes; none: the public
+    authorities."""
+    allow_plain_http: bool = False
+    """The token beyond loopback without TLS, where something else encrypts."""
     resync: Seconds = 300.0
-    max_age: Seconds = 86_400.0  # older teams are history, not news
+    """Between full lists."""
+    max_age: Seconds = 86_400.0
+    """Teams that finished longer ago are history, not news."""
     host: Host = "127.0.0.1"
+    """Where its own `/healthz`, `/readyz` and `/metrics` are."""
     watch_port: Port = 8081
+    """On which port; 0: one that is free."""
 
     @model_validator(mode="after")
     def _hold_together(self) -> Self:

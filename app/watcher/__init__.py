@@ -61,27 +61,15 @@ async def watch_until(
         Feed(namespace, source, agenda, clock, settings.resync, pace, metrics, changed=courier.wake)
         for namespace in dict.fromkeys(settings.namespaces or (None,))
     ]
-    metrics.show("teams", "AgentTeams known.", lambda: len(agenda))
-    metrics.show("due", "Teams that wait to be handed in now.", lambda: agenda.due(clock.now()))
-    metrics.show(
-        "undelivered", "Finished teams whose targets are not all settled.", lambda: len(agenda.undelivered())
-    )
-    metrics.show(
-        "oldest_undelivered_seconds",
-        "For how long the oldest of them has waited since it finished; 0: there is none.",
-        lambda: max((clock.now() - since for since in agenda.undelivered()), default=0.0),
-    )
-    metrics.show(
-        "silence_seconds",
-        "Since the Kubernetes API was last heard; 0 while it is watched.",
-        lambda: max(feed.silence for feed in feeds),
+    metrics.show_state(
+        teams=lambda: len(agenda),
+        due=lambda: agenda.due(clock.now()),
+        undelivered=lambda: len(agenda.undelivered()),
+        oldest_undelivered=lambda: max((clock.now() - since for since in agenda.undelivered()), default=0.0),
+        silence=lambda: max(feed.silence for feed in feeds),
     )
     if settings.token_file:
-        metrics.show(
-            "token_expiry_timestamp_seconds",
-            "When the token that the service is called with ends; 0: there is none, NaN: it does not say.",
-            service.token_expiry,
-        )
+        metrics.show_token(service.token_expiry)
     health = HealthServer(
         settings.host,
         settings.watch_port,

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-from prometheus_client import Gauge, Histogram
-
-from app.instruments import PREFIX, Instruments
+from app.instruments import Instruments
 
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 
@@ -19,11 +17,10 @@ class WatchMetrics(Instruments):
             "Hand-ins by the service's answer: an HTTP status, `error` (none), `no_token` (not sent).",
             answer=("200", "202", "error", "no_token"),
         )
-        self.lag = Histogram(
-            f"{PREFIX}_watch_lag_seconds",
+        self.lag = self.histogram(
+            "watch_lag_seconds",
             "From completedAt, which has whole seconds, to the service's acceptance; once a completion.",
-            buckets=_SECONDS,
-            registry=self.registry,
+            _SECONDS,
         )
         self.restarts = self.counter(
             "watch_restarts",
@@ -32,6 +29,35 @@ class WatchMetrics(Instruments):
         )
         self.relists = self.counter("watch_relists", "Full lists after the first.")
 
-    def show(self, name: str, told: str, value: Callable[[], float]) -> None:
-        """Show a value that is asked for at every scrape."""
-        Gauge(f"{PREFIX}_watch_{name}", told, registry=self.registry).set_function(value)
+    def show_state(
+        self,
+        *,
+        teams: Callable[[], float],
+        due: Callable[[], float],
+        undelivered: Callable[[], float],
+        oldest_undelivered: Callable[[], float],
+        silence: Callable[[], float],
+    ) -> None:
+        """Show what the watcher knows and waits for, asked at every scrape; the last two are seconds."""
+        self.show("watch_teams", "AgentTeams known.", teams)
+        self.show("watch_due", "Teams that wait to be handed in now.", due)
+        self.show("watch_undelivered", "Finished teams whose targets are not all settled.", undelivered)
+        self.show(
+            "watch_oldest_undelivered_seconds",
+            "For how long the oldest of them has waited since it finished; 0: there is none.",
+            oldest_undelivered,
+        )
+        self.show(
+            "watch_silence_seconds",
+            "Since the Kubernetes API was last heard; 0 while it is watched.",
+            silence,
+        )
+
+    def show_token(self, expiry: Callable[[], float]) -> None:
+        """Show until when the token is good, asked at every scrape."""
+        self.show(
+            "watch_token_expiry_timestamp_seconds",
+            "When the token that the service is called with ends, where one is sent; 0: none, NaN: it"
+            " does not say.",
+            expiry,
+        )

@@ -203,8 +203,8 @@ async def test_the_runbook_s_table_names_every_metric(
         Watcher(fake_cluster.kubeconfig, service.url, token_file=tmp_path / "token") as watcher,
     ):
         texts = await shown(service, watcher)
-    runbook = (ROOT / "docs/how-to/operate.md").read_text()
-    told = re.findall(r"^\| `agentteam_delivery_(\w+)`", runbook, re.MULTILINE)
+    page = (ROOT / "docs/reference/metrics.md").read_text()
+    told = re.findall(r"^\| `agentteam_delivery_(\w+)`", page, re.MULTILINE)
     names = {family.name for text in texts for family in text_string_to_metric_families(text)}
     ours = {name for name in names if name.startswith("agentteam_delivery_")}
     written = sorted(f"agentteam_delivery_{name}".removesuffix("_total") for name in told)

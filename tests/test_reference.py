@@ -1,0 +1,149 @@
+"""The reference is made from the code: what the code has and no page tells of fails the check."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NEEDED = ("app", ".ci/reference", "docs/reference", "charts/agentteam-delivery/crds", "openapi")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Copy what the pages are made from."""
+    for name in NEEDED:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def check(copy: Path) -> tuple[int, str]:
+    """Run the check of a copy, on that copy's code."""
+    ran = subprocess.run(
+        [sys.executable, ".ci/reference", "--check"],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(copy)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def change(copy: Path, file: str, old: str, new: str) -> None:
+    text = (copy / file).read_text()
+    assert text.count(old) == 1
+    (copy / file).write_text(text.replace(old, new))
+
+
+def test_the_pages_are_what_the_code_says(copy: Path) -> None:
+    assert check(copy) == (0, "")
+
+
+RESYNC = '    resync: Seconds = 300.0\n    """Between full lists."""\n'
+
+CHANGES = {
+    "a new setting": (
+        "app/settings.py",
+        RESYNC,
+        f'{RESYNC}    patience: Seconds = 5.0\n    """How long it waits."""\n',
+        "+| `PATIENCE` | `5` | How long it waits. |",
+    ),
+    "a setting of another default": (
+        "app/settings.py",
+        RESYNC,
+        RESYNC.replace("300", "200"),
+        "+| `RESYNC` | `200` | Between full lists. |",
+    ),
+    "a new reason": (
+        "app/reasons.py",
+        "    REFUSED = (\n",
+        '    MOVED = ("Moved", "It is elsewhere.", "Look there.")\n    REFUSED = (\n',
+        "+| `Moved` | It is elsewhere. | Look there. |",
+    ),
+    "a new metric": (
+        "app/watcher/metrics.py",
+        '        self.relists = self.counter("watch_relists", "Full lists after the first.")\n',
+        '        self.relists = self.counter("watch_relists", "Full lists, all of them.")\n',
+        "+| `agentteam_delivery_watch_relists_total` | counter |  | Full lists, all of them. |",
+    ),
+    "a new problem": (
+        "app/errors.py",
+        "class Draining(Problem):\n",
+        (
+            'class Asleep(Problem):\n    """It sleeps."""\n\n'
+            '    slug, status, title = "asleep", 503, "Asleep"\n\n\nclass Draining(Problem):\n'
+        ),
+        "+| `urn:agentteam-delivery:asleep` | 503 | Asleep | It sleeps. |",
+    ),
+    "a new field of the resource": (
+        "charts/agentteam-delivery/crds/agentteams.yaml",
+        "                  properties:\n                    onComplete:\n",
+        (
+            "                  properties:\n                    color:\n"
+            "                      description: Its color.\n"
+            "                      type: string\n                    onComplete:\n"
+        ),
+        "+| `spec.lifecycle.color` | string | Its color. |",
+    ),
+    "a new field of an answer": (
+        "openapi/openapi.yaml",
+        "        httpStatus:\n",
+        "        color:\n          type: string\n          description: Its color.\n        httpStatus:\n",
+        "+| `color` | string, optional | Its color. |",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_changes_without_its_page_fails_the_check(what: str, copy: Path) -> None:
+    file, old, new, line = CHANGES[what]
+    change(copy, file, old, new)
+    code, said = check(copy)
+    assert code == 1
+    assert line in said.splitlines()
+    assert "make reference" in said
+
+
+UNTOLD = {
+    "a setting": (
+        "app/settings.py",
+        RESYNC,
+        f"{RESYNC}    patience: Seconds = 5.0\n\n",
+        "the setting PATIENCE",
+    ),
+    "a reason": (
+        "app/reasons.py",
+        '"The message says what it refused, and whom."',
+        '" "',
+        "the remedy for Refused",
+    ),
+    "a metric": (
+        "app/watcher/metrics.py",
+        '"Full lists after the first."',
+        '""',
+        "the metric agentteam_delivery_watch_relists_total",
+    ),
+    "a field": (
+        "charts/agentteam-delivery/crds/agentteams.yaml",
+        "                        description: Email only. The subject line.\n".replace("  " * 12, "  " * 14),
+        "",
+        "the field spec.lifecycle.delivery[].subject",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNTOLD)
+def test_what_says_nothing_of_itself_fails_the_check(what: str, copy: Path) -> None:
+    file, old, new, subject = UNTOLD[what]
+    change(copy, file, old, new)
+    code, said = check(copy)
+    assert code == 1
+    assert f"{subject} has no description; give it one where it is declared" in said
