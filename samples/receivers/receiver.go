@@ -1,0 +1,161 @@
+// A receiver of signed notices; it needs the standard library alone.
+//
+// It keeps each notice as a file, named by its id, and answers at once: the work is done by whoever reads that folder.
+// Put it behind something that ends TLS. It is told by its environment:
+//
+//	SIGNING_SECRETS  the keys that are good, whsec_…, with spaces between them
+//	AUTHORIZATION    what that header has to say; empty: it is not looked at
+//	NOTICES          the folder; default: notices
+//	HOST, PORT       where it listens; default: 127.0.0.1 and 9000
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	tolerance = 5 * time.Minute // that a timestamp may be off
+	most      = 1 << 21         // bytes of a notice
+)
+
+var identifiers = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`) // each becomes a file's name
+
+// verify returns the notice's id; body is what came, byte by byte, before anybody parsed it.
+func verify(header http.Header, body []byte, keys [][]byte, now time.Time) (string, error) {
+	id, timestamp := header.Get("webhook-id"), header.Get("webhook-timestamp")
+	signatures := header.Get("webhook-signature")
+	if id == "" || timestamp == "" || signatures == "" {
+		return "", errors.New("a header is missing")
+	}
+	if !identifiers.MatchString(id) {
+		return "", errors.New("the id is none")
+	}
+	seconds, err := strconv.ParseInt(timestamp, 10, 64)
+	age := now.Sub(time.Unix(seconds, 0))
+	if err != nil || age > tolerance || age < -tolerance {
+		return "", errors.New("the timestamp is not of now")
+	}
+	for _, key := range keys {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(id + "." + timestamp + "."))
+		mac.Write(body)
+		ours := []byte("v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+		for _, theirs := range strings.Split(signatures, " ") {
+			if hmac.Equal(ours, []byte(theirs)) { // takes as long whether they are equal or not
+				return id, nil
+			}
+		}
+	}
+	return "", errors.New("no signature fits")
+}
+
+// keep writes a notice down, whole or not at all, and says whether it is new.
+func keep(folder, id string, body []byte) (bool, error) {
+	draft, err := os.CreateTemp(folder, ".")
+	if err != nil {
+		return false, err
+	}
+	defer os.Remove(draft.Name())
+	defer draft.Close()
+	if _, err := draft.Write(body); err != nil {
+		return false, err
+	}
+	if err := draft.Sync(); err != nil {
+		return false, err
+	}
+	err = os.Link(draft.Name(), filepath.Join(folder, id+".json"))
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+type receiver struct {
+	keys          [][]byte
+	authorization string
+	folder        string
+}
+
+// ServeHTTP answers one request: 204 when the notice is kept, or was before.
+func (r receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	status, what := r.take(w, request)
+	w.WriteHeader(status)
+	fmt.Println(what)
+}
+
+func (r receiver) take(w http.ResponseWriter, request *http.Request) (int, string) {
+	if request.Method != http.MethodPost {
+		return http.StatusMethodNotAllowed, "refused: not a POST"
+	}
+	given := []byte(request.Header.Get("authorization"))
+	if r.authorization != "" && !hmac.Equal(given, []byte(r.authorization)) {
+		return http.StatusUnauthorized, "refused: the authorization is wrong"
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, most))
+	if err != nil {
+		return http.StatusRequestEntityTooLarge, "refused: too large, or broken off"
+	}
+	id, err := verify(request.Header, body, r.keys, time.Now())
+	if err != nil {
+		return http.StatusUnauthorized, "refused: " + err.Error()
+	}
+	fresh, err := keep(r.folder, id, body)
+	switch {
+	case err != nil:
+		return http.StatusInternalServerError, "not kept: " + err.Error() // it will come again
+	case fresh:
+		return http.StatusNoContent, "took " + id
+	}
+	return http.StatusNoContent, "had already " + id
+}
+
+func keysOf(secrets string) [][]byte {
+	var keys [][]byte
+	for _, one := range strings.Fields(secrets) {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(one, "whsec_"))
+		if err != nil || len(key) == 0 || !strings.HasPrefix(one, "whsec_") {
+			log.Fatal("SIGNING_SECRETS: each must be whsec_ followed by base64")
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		log.Fatal("SIGNING_SECRETS: name at least one key")
+	}
+	return keys
+}
+
+func told(name, otherwise string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return otherwise
+}
+
+func main() {
+	r := receiver{keysOf(os.Getenv("SIGNING_SECRETS")), os.Getenv("AUTHORIZATION"), told("NOTICES", "notices")}
+	if err := os.MkdirAll(r.folder, 0o700); err != nil {
+		log.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(told("HOST", "127.0.0.1"), told("PORT", "9000")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("listening on port", listener.Addr().(*net.TCPAddr).Port)
+	server := &http.Server{Handler: r, ReadTimeout: 10 * time.Second}
+	log.Fatal(server.Serve(listener))
+}

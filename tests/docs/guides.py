@@ -1,0 +1,172 @@
+"""The guides of docs/how-to as tests use them: their blocks, their tables, and their commands run as they stand."""
+
+import asyncio
+import os
+import re
+import shutil
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from tests.harness.service import SCRIPT
+from tests.harness.waiting import until
+
+ROOT = Path(__file__).parents[2]
+RECEIVERS = ROOT / "samples/receivers"
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a script came to."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Guide:
+    """One guide, its names put into others so that guides are walked beside each other."""
+
+    name: str
+    text: str
+
+    @classmethod
+    def read(cls, name: str) -> "Guide":
+        return cls(name, (ROOT / f"docs/how-to/{name}.md").read_text())
+
+    def told(self, names: Mapping[str, str]) -> "Guide":
+        """Put each of these texts into another, wherever it stands."""
+        text = self.text
+        for name, other in names.items():
+            assert name in text, f"{self.name} does not say {name}"
+            text = text.replace(name, other)
+        return Guide(self.name, text)
+
+    def section(self, title: str) -> "Guide":
+        """Return what stands under a title."""
+        _, found, rest = self.text.partition(f"\n## {title}\n")
+        assert found, f"{self.name} has no {title}"
+        return Guide(self.name, rest.partition("\n## ")[0])
+
+    def blocks(self, language: str) -> list[str]:
+        """Return the blocks of a language."""
+        return [block for named, block in _BLOCK.findall(self.text) if named == language]
+
+    def block(self, language: str) -> str:
+        """Return the only block of a language."""
+        [found] = self.blocks(language)
+        return found
+
+    def values(self) -> list[dict[str, Any]]:
+        """Return what is given to the chart."""
+        return [yaml.safe_load(one) for one in self.blocks("yaml") if one.startswith("# values.yaml")]
+
+    def manifests(self) -> list[dict[str, Any]]:
+        """Return what is given to the API server."""
+        found = [
+            yaml.safe_load_all(one) for one in self.blocks("yaml") if not one.startswith("# values.yaml")
+        ]
+        return [document for documents in found for document in documents]
+
+    def rows(self, title: str) -> list[list[str]]:
+        """Return the cells of the table under a title, without its head."""
+        lines = [line for line in self.section(title).text.splitlines() if line.startswith("|")]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+    def failures(self) -> set[tuple[str, str]]:
+        """Return the failures that the guide tells of, each by its reason and its message."""
+        return {(row[0].strip("`"), row[1].strip("`")) for row in self.rows("When it does not arrive")}
+
+
+async def run(script: str, folder: Path, kubectl: Path | None = None, **env: str | Path) -> Ran:
+    """Run a block of commands as somebody types them who has the project's commands and kubectl."""
+    places = [str(SCRIPT.parent), *([str(kubectl.parent)] if kubectl else []), os.environ["PATH"]]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
+    given = {name: str(value) for name, value in env.items()}
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euo", "pipefail", "-c", script),
+        cwd=folder,
+        env={**kept, "COLUMNS": "200", **given, "PATH": ":".join(places)},
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+@dataclass
+class Sample:
+    """A receiver of samples/receivers, as a process on loopback that keeps what it took in a folder."""
+
+    command: tuple[str | Path, ...]
+    secrets: str
+    authorization: str = ""
+    port: int = 0
+    said: list[str] = field(default_factory=list)
+    _process: Process | None = None
+    _reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._home = tempfile.TemporaryDirectory(prefix="notices-")
+        self.folder = Path(self._home.name, "notices")
+        self._process = await asyncio.create_subprocess_exec(
+            *self.command,
+            env={
+                "PATH": os.environ["PATH"],
+                "SIGNING_SECRETS": self.secrets,
+                "AUTHORIZATION": self.authorization,
+                "NOTICES": str(self.folder),
+                "PORT": str(self.port),
+            },
+            stdin=DEVNULL,
+            stdout=PIPE,
+        )
+        self._reading = asyncio.create_task(self._read(self._process))
+        await until(lambda: self.said, 60)
+        self.port = int(self.said[0].removeprefix("listening on port "))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process
+        assert self._reading
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        await self._reading
+        self._home.cleanup()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/reports"
+
+    @property
+    def kept(self) -> dict[str, bytes]:
+        """What is in the folder, by id; drafts too, were one left."""
+        return {file.name.removesuffix(".json"): file.read_bytes() for file in self.folder.iterdir()}
+
+    async def last(self, count: int) -> str:
+        """Return what it said last, once it has said so much since it listens."""
+        await until(lambda: len(self.said) > count)
+        return self.said[count]
+
+    async def _read(self, process: Process) -> None:
+        assert process.stdout
+        async for line in process.stdout:
+            self.said.append(line.decode().strip())
+
+
+def installed(tool: str) -> bool:
+    """Whether a tool is on this machine."""
+    return shutil.which(tool) is not None

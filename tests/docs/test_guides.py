@@ -1,0 +1,389 @@
+"""The guides do what they say: their commands run, their programs are run, their failures are the real ones."""
+
+import asyncio
+import base64
+import json
+import os
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+import yaml
+from aiohttp import web
+from standardwebhooks import Webhook
+
+from app.settings import ServiceSettings
+from samples.display import Display
+from tests.chart.conftest import helm
+from tests.docs.guides import RECEIVERS, ROOT, Guide, Sample, installed, run
+from tests.harness.cluster import Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.helm import Helm, apply
+from tests.harness.kube import TEAMS, Kube
+from tests.harness.real_cluster import RealCluster
+from tests.harness.receiver import Receiver
+from tests.harness.reviews import Right
+from tests.harness.service import Service, Watcher, finished, lifecycle
+from tests.harness.waiting import until
+
+__all__ = ["helm"]
+
+Fake = Cluster[FakeCluster]
+Real = Cluster[RealCluster]
+
+KEY, OTHER = (f"whsec_{base64.b64encode(bytes([number]) * 32).decode()}" for number in (1, 2))
+BODY = b'{"event": "team.completed",  "team": "report"}'
+NOTHING_LISTENS = "http://127.0.0.1:1/"
+
+
+async def outcomes(
+    cluster: Fake, targets: list[dict[str, Any]], secrets: dict[str, dict[str, str | bytes]], **settings: Any
+) -> set[tuple[str, str]]:
+    """Deliver a team of namespace research to these targets, and return how they failed."""
+    kube = cluster.kube
+    await kube.namespace("research")
+    for name, data in secrets.items():
+        await kube.secret("research", name, data)
+    await kube.team("research", "report", lifecycle(*targets))
+    await kube.finish("research", "report")
+    async with Service(cluster.kubeconfig, **settings) as service:
+        report = (await service.deliver("research", "report")).body
+    return {(target["reason"], target["message"]) for target in report["targets"]}
+
+
+async def misbehave(request: web.Request) -> web.Response:
+    """Answer as the path says."""
+    word = request.path.strip("/")
+    if word == "slow":
+        await asyncio.sleep(60)  # it is cut off before
+    if word == "moved":
+        return web.Response(status=301, headers={"Location": "/elsewhere"})
+    if word == "busy":
+        return web.Response(status=429, headers={"Retry-After": "3600"})
+    if word in {"no_service", "channel_is_archived"}:
+        return web.Response(status=404 if word == "no_service" else 410, text=word)
+    return web.Response(status=int(word))
+
+
+# Slack
+
+
+async def test_slack_is_set_up_as_the_guide_says(
+    real_cluster: Real, kubectl: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    namespace = await real_cluster.kube.fresh_namespace()
+    async with Receiver() as slack, Service(real_cluster.kubeconfig) as service:
+        names = {"https://hooks.slack.com/services/…": f"{slack.url}/services/x", "research": namespace}
+        guide = Guide.read("slack").told(names)
+        [manifest] = guide.manifests()
+        (tmp_path / "team.yaml").write_text(yaml.safe_dump(manifest))
+        env = {"KUBECONFIG": real_cluster.kubeconfig, "DELIVERY_URL": service.url}
+        for script in guide.blocks("console"):
+            ran = await run(script, tmp_path, kubectl, **env)
+            assert (ran.code, ran.err) == (0, ""), script
+        assert ran.out.endswith(guide.blocks("text")[0])
+        [tried] = slack.requests
+        assert "This is a test" in tried.body.decode()
+
+        facts = {"estimatedCost": "4.50", "totalTokensUsed": 1482000, "tasks": {"total": 7, "completed": 7}}
+        artifacts = [{"name": "report.md", "path": "/workspace/output/report.md"}]
+        started = (datetime.now(UTC) - timedelta(minutes=42)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        await real_cluster.kube.finish(
+            namespace, "report", **facts, artifacts=artifacts, startedAt=started, completedAt=_after(started)
+        )
+        answer = await service.deliver(namespace, "report")
+        assert answer.body["phase"] == "Delivered"
+    capsys.readouterr()
+    Display().slack([{"body": slack.requests[-1].body.decode()}])
+    _, _, shown = capsys.readouterr().out.partition("─\n")
+    told = guide.blocks("text")[1].replace(
+        "msg_51741cb3965c58f3b0964f7977df8786", answer.body["targets"][0]["id"]
+    )
+    assert _words(shown) == _words(told)
+
+
+def _after(started: str) -> str:
+    ended = datetime.fromisoformat(started) + timedelta(minutes=42)
+    return ended.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _words(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines() if line.strip()]
+
+
+async def test_slack_fails_as_the_guide_says(fake_cluster: Fake) -> None:
+    guide = Guide.read("slack")
+    slack = {"type": "slack", "credentialsSecret": "slack-credentials"}
+    told = set()
+    async with Receiver(respond=misbehave) as far:
+        cases: list[tuple[dict[str, str | bytes] | None, dict[str, Any]]] = [
+            (None, {}),
+            ({"url": far.url}, {}),
+            ({"slack-webhook-url": f"{far.url}/200"}, {"slack_hosts": "hooks.slack.com"}),
+            ({"slack-webhook-url": f"{far.url}/200"}, {"secret_label": "delivery=allowed"}),
+            *(
+                ({"slack-webhook-url": f"{far.url}/{word}"}, {})
+                for word in ("no_service", "channel_is_archived", "busy")
+            ),
+        ]
+        for secret, settings in cases:
+            secrets = {} if secret is None else {"slack-credentials": secret}
+            told |= await outcomes(fake_cluster, [slack], secrets, **settings)
+            await _forget(fake_cluster)
+        told |= await outcomes(fake_cluster, [{"type": "slack"}], {})
+    assert told == guide.failures()
+
+
+async def _forget(cluster: Fake) -> None:
+    """Take the namespace away, and all that is in it."""
+    for plural in (TEAMS, "secrets"):
+        for one in (await cluster.kube.list(plural, "research")).body["items"]:
+            await cluster.kube.delete(plural, "research", one["metadata"]["name"])
+    await cluster.kube.delete("namespaces", None, "research")
+
+
+# Webhooks
+
+
+@pytest.fixture(scope="session")
+def receivers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str | Path, ...]]:
+    """Say how each receiver is started; the one in Go is built once."""
+    found: dict[str, tuple[str | Path, ...]] = {"python": ("python3", RECEIVERS / "receiver.py")}
+    if installed("node"):
+        found["javascript"] = ("node", RECEIVERS / "receiver.mjs")
+    if installed("go"):
+        binary = tmp_path_factory.mktemp("go") / "receiver"
+        build = ["go", "build", "-o", binary, RECEIVERS / "receiver.go"]
+        offline = {"GOFLAGS": "", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
+        subprocess.run(build, check=True, env=os.environ | offline)
+        found["go"] = (binary,)
+    return found
+
+
+LANGUAGES = {"python": "py", "go": "go", "javascript": "mjs"}
+PACKAGES = {"go": "golang-go", "javascript": "nodejs"}
+
+
+@pytest.fixture(params=LANGUAGES)
+def receiver(
+    request: pytest.FixtureRequest, receivers: dict[str, tuple[str | Path, ...]]
+) -> tuple[str | Path, ...]:
+    """Give each receiver in turn; CI has what they need."""
+    if request.param not in receivers:
+        package = PACKAGES[request.param]
+        assert os.environ.get("CI") != "true", f"CI runs no suite without Debian's package {package}"
+        pytest.skip(f"no {request.param}: install Debian's package {package}, or its like")
+    return receivers[request.param]
+
+
+def signed(
+    *keys: str, identifier: str = "msg_1", body: bytes = BODY, at: datetime | None = None
+) -> dict[str, str]:
+    """Sign a notice as a sender does that has these keys."""
+    at = at or datetime.now(UTC)
+    signatures = [Webhook(key).sign(identifier, at, body.decode()) for key in keys]
+    return {
+        "webhook-id": identifier,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+async def post(sample: Sample, headers: dict[str, str], body: bytes = BODY) -> int:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(sample.url, data=body, headers=headers) as response,
+    ):
+        return response.status
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_guide_shows_what_the_receiver_does(language: str) -> None:
+    shown = Guide.read("webhook").block(language)
+    assert shown in (RECEIVERS / f"receiver.{LANGUAGES[language]}").read_text()
+    assert "no signature fits" in shown
+
+
+async def test_a_receiver_keeps_what_the_service_signed_and_no_repeat(
+    receiver: tuple[str | Path, ...], fake_cluster: Fake
+) -> None:
+    async with Sample(receiver, KEY, "Bearer x") as sample, Service(fake_cluster.kubeconfig) as service:
+        hook = {"type": "webhook", "url": sample.url, "credentialsSecret": "hook", "message": "Grüße ✓"}
+        secret = {"signing-secret": KEY, "authorization": "Bearer x"}
+        namespace = await finished(fake_cluster.kube, hook, hook=secret)
+        [target] = (await service.deliver(namespace, "report")).body["targets"]
+        assert (target["reason"], target["message"]) == ("Delivered", "answered 204")
+        assert await sample.last(1) == f"took {target['id']}"
+        [(identifier, body)] = sample.kept.items()
+        assert identifier == target["id"]
+        assert json.loads(body)["message"] == "Grüße ✓"
+
+        again = signed(KEY, identifier=identifier, body=body) | {"authorization": "Bearer x"}
+        assert await post(sample, again, body) == 204
+        assert await sample.last(2) == f"had already {identifier}"
+        together = await asyncio.gather(*(post(sample, again | signed(KEY), BODY) for _ in range(10)))
+        assert set(together) == {204}
+        await sample.last(12)
+        assert sorted(sample.said[3:]) == ["had already msg_1"] * 9 + ["took msg_1"]
+        assert sample.kept == {identifier: body, "msg_1": BODY}
+
+
+@pytest.mark.parametrize("wrong", ["key", "authorization"])
+async def test_a_receiver_s_refusal_is_on_record(
+    receiver: tuple[str | Path, ...], fake_cluster: Fake, wrong: str
+) -> None:
+    key, word = (OTHER, "Bearer x") if wrong == "key" else (KEY, "Bearer y")
+    async with Sample(receiver, KEY, "Bearer x") as sample, Service(fake_cluster.kubeconfig) as service:
+        hook = {"type": "webhook", "url": sample.url, "credentialsSecret": "hook"}
+        secret = {"signing-secret": key, "authorization": word}
+        namespace = await finished(fake_cluster.kube, hook, hook=secret)
+        [target] = (await service.deliver(namespace, "report")).body["targets"]
+        assert (target["phase"], target["reason"]) == ("Failed", "HTTPStatus")
+        assert (target["message"], target["attempts"]) == ("answered 401 Unauthorized", 1)
+        why = "no signature fits" if wrong == "key" else "the authorization is wrong"
+        assert await sample.last(1) == f"refused: {why}"
+        assert not sample.kept
+
+
+async def test_a_receiver_refuses_what_is_not_signed_as_it_is_or_not_of_now(
+    receiver: tuple[str | Path, ...],
+) -> None:
+    good, now = signed(KEY), time.time()
+    forged = base64.b64encode(bytes(32)).decode()
+    cases: list[tuple[str, dict[str, str], bytes]] = [
+        *(("a header is missing", {k: v for k, v in good.items() if k != name}, BODY) for name in good),
+        ("no signature fits", good, BODY.replace(b"  ", b" ")),  # the same JSON, written otherwise
+        ("no signature fits", good, BODY + b"\n"),
+        ("no signature fits", good, b""),
+        ("no signature fits", good | {"webhook-id": "msg_2"}, BODY),
+        ("no signature fits", good | {"webhook-timestamp": str(int(now) - 1)}, BODY),
+        ("no signature fits", good | {"webhook-signature": f"v1,{forged}"}, BODY),
+        ("no signature fits", good | {"webhook-signature": "v1,"}, BODY),
+        ("no signature fits", good | {"webhook-signature": "v2" + good["webhook-signature"][2:]}, BODY),
+        ("no signature fits", good | {"webhook-signature": good["webhook-signature"][3:]}, BODY),
+        ("no signature fits", signed(OTHER), BODY),
+        ("the id is none", signed(KEY, identifier="../../report"), BODY),
+        *(
+            ("the timestamp is not of now", signed(KEY, at=datetime.fromtimestamp(now + off, UTC)), BODY)
+            for off in (-310, 310, -1e9)
+        ),
+        *(
+            ("the timestamp is not of now", good | {"webhook-timestamp": text}, BODY)
+            for text in ("now", "1.5", "-1", "9" * 40, "0x7fffffff")
+        ),
+    ]
+    async with Sample(receiver, KEY) as sample:
+        for number, (why, headers, body) in enumerate(cases, 1):
+            assert await post(sample, headers, body) == 401, (why, headers)
+            assert await sample.last(number) == f"refused: {why}"
+        assert not sample.kept
+        assert await post(sample, signed(KEY, at=datetime.fromtimestamp(now - 280, UTC))) == 204
+
+
+async def test_a_receiver_knows_several_keys_and_several_signatures(receiver: tuple[str | Path, ...]) -> None:
+    third = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+    async with Sample(receiver, f"{OTHER} {KEY}") as sample:
+        for number, keys in enumerate([(KEY,), (OTHER,), (third, KEY), (KEY, third), (OTHER, KEY)]):
+            assert await post(sample, signed(*keys, identifier=f"msg_{number}")) == 204, keys
+        assert await post(sample, signed(third, identifier="msg_9")) == 401
+        assert sorted(sample.kept) == [f"msg_{number}" for number in range(5)]
+
+
+async def test_what_a_receiver_cannot_keep_is_sent_again(
+    receiver: tuple[str | Path, ...], fake_cluster: Fake
+) -> None:
+    async with Sample(receiver, KEY) as sample, Service(fake_cluster.kubeconfig) as service:
+        sample.folder.rename(sample.folder.with_name("away"))
+        hook = {"type": "webhook", "url": sample.url, "credentialsSecret": "hook"}
+        namespace = await finished(fake_cluster.kube, hook, hook={"signing-secret": KEY})
+        [target] = (await service.deliver(namespace, "report")).body["targets"]
+        assert (target["reason"], target["attempts"], target["httpStatus"]) == ("HTTPStatus", 4, 500)
+        assert (await sample.last(4)).startswith("not kept: ")
+        sample.folder.with_name("away").rename(sample.folder)
+        again = (await service.deliver(namespace, "report", redeliver="failed")).body
+        assert again["phase"] == "Delivered"
+
+
+@pytest.mark.parametrize("secrets", ["", "secret", "whsec_", "whsec_%%%"])
+async def test_a_receiver_does_not_start_with_a_key_that_is_none(
+    receiver: tuple[str | Path, ...], secrets: str
+) -> None:
+    env = {"PATH": os.environ["PATH"], "SIGNING_SECRETS": secrets, "PORT": "0"}
+    done = await asyncio.to_thread(
+        subprocess.run, receiver, check=False, capture_output=True, text=True, env=env, timeout=30
+    )
+    assert done.returncode == 1
+    assert "SIGNING_SECRETS: " in done.stderr
+    assert done.stdout == ""
+
+
+async def test_a_webhook_is_set_up_and_its_key_changed_as_the_guide_says(
+    real_cluster: Real, kubectl: Path, tmp_path: Path
+) -> None:
+    namespace = await real_cluster.kube.fresh_namespace()
+    guide = Guide.read("webhook").told({"research": namespace})
+    env = {"KUBECONFIG": real_cluster.kubeconfig}
+    make, start, trial, second, replace = guide.blocks("console")
+    assert (await run(make, tmp_path, kubectl, **env)).code == 0
+    command = ("python3", RECEIVERS / "receiver.py")
+    async with AsyncExitStack() as stack:
+        sample = await stack.enter_async_context(Sample(command, _said(start, "", tmp_path)))
+        service = await stack.enter_async_context(Service(real_cluster.kubeconfig))
+        [manifest] = guide.told({"https://hooks.example.com/reports": sample.url}).manifests()
+        (tmp_path / "team.yaml").write_text(yaml.safe_dump(manifest))
+        ran = await run(trial, tmp_path, kubectl, DELIVERY_URL=service.url, **env)
+        assert (ran.code, ran.err) == (0, "")
+        assert "answered 204" in ran.out
+        assert json.loads(next(iter(sample.kept.values())))["event"] == "team.test"
+
+        made, restart = second.splitlines()
+        assert (await run(made, tmp_path)).code == 0
+        both = await stack.enter_async_context(Sample(command, _said(restart, "", tmp_path)))
+        for script in (f"cat {tmp_path}/signing-secret", replace):
+            team = {**manifest, "spec": lifecycle({**_target(manifest), "url": both.url})}
+            (tmp_path / "team.yaml").write_text(yaml.safe_dump(team))
+            assert (await run(script, tmp_path, kubectl, **env)).code == 0
+            ran = await run(trial, tmp_path, kubectl, DELIVERY_URL=service.url, **env)
+            assert "answered 204" in ran.out, script
+        assert len(both.kept) == 2
+        (tmp_path / "team.yaml").write_text(yaml.safe_dump(manifest))
+        ran = await run(trial, tmp_path, kubectl, DELIVERY_URL=service.url, **env)
+        assert "answered 401 Unauthorized" in ran.out, "the first receiver does not know the new key"
+
+
+def _target(manifest: dict[str, Any]) -> dict[str, Any]:
+    [target] = manifest["spec"]["lifecycle"]["delivery"]
+    return dict(target)
+
+
+def _said(command: str, _: str, folder: Path) -> str:
+    """Return what a command would give the receiver as its keys."""
+    assignment, _, program = command.partition(" python3 ")
+    assert (ROOT / program.strip()).samefile(RECEIVERS / "receiver.py")
+    script = f'{assignment}; printf %s "$SIGNING_SECRETS"'
+    done = subprocess.run(["bash", "-c", script], check=True, cwd=folder, capture_output=True, text=True)
+    return done.stdout
+
+
+async def test_a_webhook_fails_as_the_guide_says(fake_cluster: Fake) -> None:
+    guide = Guide.read("webhook").told({"within 10 s": "within 0.3 s"})
+    async with Receiver(respond=misbehave) as far:
+        urls = [f"{far.url}/{word}" for word in ("401", "503", "slow", "moved")]
+        targets: list[dict[str, Any]] = [
+            *({"type": "webhook", "url": url} for url in (*urls, NOTHING_LISTENS, "http://10.1.2.3/")),
+            *({"type": "webhook", "url": far.url, "credentialsSecret": name} for name in ("absent", "plain")),
+            {"type": "webhook"},
+        ]
+        told = await outcomes(
+            fake_cluster, targets, {"plain": {"signing-secret": "plain"}}, attempt_timeout=0.3
+        )
+    assert told == guide.failures()
