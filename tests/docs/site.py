@@ -1,0 +1,60 @@
+"""The site, built as `make docs` builds it, and what its pages hold."""
+
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+LOADED = {
+    # What a browser fetches by itself.
+    ("audio", "src"),
+    ("embed", "src"),
+    ("iframe", "src"),
+    ("img", "src"),
+    ("img", "srcset"),
+    ("link", "href"),
+    ("object", "data"),
+    ("script", "src"),
+    ("source", "src"),
+    ("source", "srcset"),
+    ("video", "src"),
+}
+
+
+def build(out: Path, source: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Build all of it anew, and return how that went."""
+    sphinx = Path(sys.executable).parent / "sphinx-build"
+    command = [sphinx, "-W", "--keep-going", "-q", "-E", "-c", "docs", ".", out]
+    return subprocess.run(command, cwd=source, check=False, capture_output=True, text=True)
+
+
+@dataclass
+class Page(HTMLParser):
+    """What one page leads to, what it has a browser load, and what in it can be led to."""
+
+    path: Path
+    links: set[str] = field(default_factory=set)
+    loads: set[str] = field(default_factory=set)
+    ids: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.feed(self.path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id" and value:
+                self.ids[value] += 1
+            elif (tag, name) in LOADED:
+                self.loads.add(value or "")
+            elif (tag, name) == ("a", "href"):
+                self.links.add(value or "")
+
+
+def pages(out: Path) -> list[Page]:
+    """Read all pages."""
+    return [Page(path) for path in sorted(out.rglob("*.html")) if "_static" not in path.parts]
