@@ -1,0 +1,95 @@
+"""The code in the documents: every block, and every few words between back ticks, with their places."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code, or a few words of it."""
+
+    document: str  # from the root of the repository
+    line: int  # of the first line of its text
+    language: str
+    title: str  # the heading above it
+    text: str
+
+    def at(self, offset: int = 0) -> str:
+        """Name the place of one of its lines."""
+        return f"{self.document}:{self.line + offset}"
+
+    @property
+    def id(self) -> tuple[str, str]:
+        """By which the tests that make an output are found."""
+        return self.document, self.title
+
+
+def tracked() -> list[str]:
+    """Return every file that git knows, or would know after `git add`; without git, every file there is."""
+    if not (ROOT / ".git").exists():
+        names = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*")]
+        return sorted(name for name in names if not name.startswith("."))
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return sorted(name for name in set(listing.split("\0")) if name)
+
+
+@cache
+def files() -> frozenset[str]:
+    """Return every file of the repository, and every folder that holds one."""
+    names = [Path(name) for name in tracked() if (ROOT / name).is_file()]
+    return frozenset(str(path) for name in names for path in (name, *name.parents))
+
+
+@cache
+def documents() -> dict[str, str]:
+    """Return every Markdown document by its name."""
+    return {name: (ROOT / name).read_text() for name in sorted(files()) if name.endswith(".md")}
+
+
+@cache
+def blocks() -> tuple[Block, ...]:
+    """Return every block of code of every document."""
+    return tuple(block for name, text in documents().items() for block in blocks_of(name, text))
+
+
+@cache
+def words() -> tuple[Block, ...]:
+    """Return whatever else stands between back ticks."""
+    return tuple(block for name, text in documents().items() for block in words_of(name, text))
+
+
+def blocks_of(document: str, markdown: str) -> Iterator[Block]:
+    """Yield the blocks of code of one document; those in lists and quotations too."""
+    for title, token in _titled(markdown):
+        if token.type in {"fence", "code_block"} and token.map is not None:
+            line = token.map[0] + (2 if token.type == "fence" else 1)
+            language = token.info.strip().partition(" ")[0]
+            yield Block(document, line, language, title, token.content)
+
+
+def words_of(document: str, markdown: str) -> Iterator[Block]:
+    """Yield the words between back ticks of one document, each with the line its paragraph begins at."""
+    for title, token in _titled(markdown):
+        if token.type == "inline" and token.map is not None:
+            for child in token.children or ():
+                if child.type == "code_inline":
+                    yield Block(document, token.map[0] + 1, "", title, child.content)
+
+
+def _titled(markdown: str) -> Iterator[tuple[str, Token]]:
+    title = ""
+    before = ""
+    for token in MarkdownIt("commonmark").enable("table").parse(markdown):
+        if before == "heading_open":
+            title = token.content
+        before = token.type
+        yield title, token

@@ -1,0 +1,34 @@
+"""Who judges which block of code, and what is said of a block that nobody judges."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.docs.blocks import Block
+
+Faults = Iterator[str]
+"""Each is a sentence that begins with the place."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Programs that judge; asking for one that is missing skips the test, or fails it in CI."""
+
+    find: Callable[[str], Path]
+
+    @property
+    def kubectl(self) -> Path:
+        return self.find("kubectl")
+
+    @property
+    def helm(self) -> Path:
+        return self.find("helm")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One kind of block: which it is, and what is wrong with it."""
+
+    name: str
+    claims: Callable[[Block], bool]
+    faults: Callable[[Block, Tools], Faults]

@@ -1,0 +1,65 @@
+"""What programs print: each output belongs to a test that makes it, or that holds it word for word."""
+
+import ast
+from functools import cache
+
+from tests.docs.blocks import ROOT, Block
+from tests.docs.checks import Faults
+
+OUTPUTS: dict[tuple[str, str], str] = {
+    # By document and heading: the test that prints it.
+    ("README.md", "See it work"): "tests/docs/test_outputs.py::test_the_readme_shows_what_the_demo_prints",
+    ("docs/how-to/slack.md", "Try it before the night"): (
+        "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
+    ),
+    ("docs/how-to/slack.md", "What arrives"): (
+        "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
+    ),
+    ("docs/tutorial.md", "5. See it fail, and mend it"): (
+        "tests/docs/test_walks.py::test_the_tutorial_is_what_happens"
+    ),
+    ("docs/reference/commands.md", "A night's work"): (
+        "tests/console/test_session.py::test_the_session_is_what_is_printed"
+    ),
+    ("docs/reference/commands.md", "Manifests"): (
+        "tests/docs/test_outputs.py::test_the_findings_shown_are_what_validate_prints"
+    ),
+    ("docs/how-to/email-and-google-drive.md", "Several recipients, one outcome"): (
+        "tests/service/test_email.py::test_a_redelivery_reaches_those_alone_who_do_not_have_it"
+    ),
+}
+
+
+def faults_of_output(block: Block, text: str, line: int = 0) -> Faults:
+    """Say what is wrong with an output: whether a test holds it."""
+    if block.id not in OUTPUTS:
+        yield (
+            f"{block.at(line)}: no test makes this output; write one, and enter it in OUTPUTS of"
+            f" tests/docs/checks/outputs.py under {block.id!r}"
+        )
+        return
+    yield from (
+        f"{block.at(line)}: {fault}" for fault in faults_of_test(OUTPUTS[block.id], block.document, text)
+    )
+
+
+def faults_of_test(test: str, document: str, text: str) -> list[str]:
+    """Say why a test does not hold a text: it is absent, or names neither the document nor the text."""
+    file, _, name = test.partition("::")
+    if not (ROOT / file).is_file() or name not in tests_of(file):
+        return [f"the test {test} that should make it does not exist"]
+    source = (ROOT / file).read_text()
+    file_name = document.rpartition("/")[2]
+    names = any(name in source for name in (document, file_name, f'"{file_name.removesuffix(".md")}"'))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not names and not all(line in source for line in lines):
+        return [f"the test {test} names neither {document} nor these words"]
+    return []
+
+
+@cache
+def tests_of(file: str) -> frozenset[str]:
+    """Return the tests of a file."""
+    tree = ast.parse((ROOT / file).read_text())
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))

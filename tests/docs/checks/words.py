@@ -1,0 +1,129 @@
+"""Names of ours that documents speak of: metrics, settings, problems, reasons, values of the chart."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from app.events import TERMINAL_PHASES
+from app.instruments import PREFIX as METRICS
+from app.instruments import Instruments
+from app.metrics import Metrics
+from app.reasons import Reason
+from app.receipts import Phase
+from app.settings import PREFIX, ServiceSettings, WatcherSettings
+from app.watcher.metrics import WatchMetrics
+from tests.docs.blocks import ROOT, Block, files
+
+SUFFIXES = {"counter": ("_total",), "histogram": ("", "_bucket", "_sum", "_count")}
+CODE = ("app/", "charts/", "openapi/", "samples/", "tests/", ".ci/", "clients/", "Dockerfile", "Makefile")
+"""Where the words come from that documents put between back ticks."""
+
+
+@cache
+def metrics() -> frozenset[str]:
+    """Return the name of every series that a process of ours may show."""
+    found: set[str] = set()
+    for instruments in (Metrics(), WatchMetrics()):
+        for name, show in inspect.getmembers(instruments, inspect.ismethod):
+            if name.startswith("show_"):
+                show(**dict.fromkeys(inspect.signature(show).parameters, _zero))
+        found |= _series(instruments)
+    return frozenset(found)
+
+
+def _zero() -> float:
+    return 0.0
+
+
+def _series(instruments: Instruments) -> set[str]:
+    return {
+        family.name + suffix
+        for family in instruments.registry.collect()
+        for suffix in SUFFIXES.get(family.type, ("",))
+    }
+
+
+@cache
+def settings() -> frozenset[str]:
+    """Return every variable that a process of ours reads."""
+    fields = ServiceSettings.model_fields | WatcherSettings.model_fields
+    sources = (path.read_text() for path in (ROOT / "app").rglob("*.py"))
+    read = {name for source in sources for name in re.findall(rf'"({PREFIX}[A-Z_]+)"', source)}
+    return frozenset(read | {PREFIX + name.upper() for name in fields})
+
+
+@cache
+def code() -> frozenset[str]:
+    """Return every CamelCase word of the repository's code."""
+    sources = "\n".join(
+        (ROOT / name).read_text(errors="replace")
+        for name in files()
+        if name.startswith(CODE) and not name.endswith(".md") and not name.startswith("tests/docs/")
+        if (ROOT / name).is_file()
+    )
+    return frozenset(re.findall(r"[A-Za-z][A-Za-z0-9]*", sources))
+
+
+def unknown_settings(text: str) -> Iterator[str]:
+    """Say which settings there are not."""
+    for name in re.findall(rf"(?<![A-Za-z_$]){PREFIX}[A-Z_]*[A-Z]\b", text):
+        if name not in settings():
+            yield f"there is no setting {name}"
+
+
+def unknown_metrics(text: str) -> Iterator[str]:
+    """Say which metrics there are not."""
+    for name in re.findall(rf"\b{METRICS}_\w+", text):
+        package = any(one.rpartition("/")[2].removesuffix(".py") == name for one in files())
+        if name not in metrics() and not package:
+            yield f"there is no metric {name}"
+
+
+def unknown_problems(text: str, known: frozenset[str]) -> Iterator[str]:
+    """Say which types of problems there are not."""
+    for name in re.findall(r"urn:agentteam-delivery:[\w-]+", text):
+        if name not in known:
+            yield f"there is no problem {name}"
+
+
+def unknown_values(text: str, values: dict[str, Any]) -> Iterator[str]:
+    """Say which values the chart has not, of words such as `settings.email` and `tls.secretName=…`."""
+    match = re.fullmatch(r"([a-zA-Z]+(?:\.[a-zA-Z]+)+)(=.*)?", text)
+    first, *_ = text.split(".")
+    if (
+        not match
+        or not isinstance(values.get(first), dict)
+        or text.endswith((".py", ".yaml", ".md", ".json"))
+    ):
+        return
+    held: Any = values
+    for name in match[1].split("."):
+        if isinstance(held, dict) and held and name not in held:
+            yield f"the chart has no value {match[1]}"
+            return
+        held = held.get(name) if isinstance(held, dict) else None
+
+
+def unknown_words(text: str) -> Iterator[str]:
+    """Say which words look like a reason or an ending of ours, and stand in no code."""
+    if not re.fullmatch(r"[A-Z][A-Za-z]+", text) or text in code():
+        return
+    ours = [*Reason, *Phase, *TERMINAL_PHASES]
+    ends = {re.split(r"(?<=[a-z])(?=[A-Z])", word)[-1] for word in ours}
+    if get_close_matches(text, ours, 1, cutoff=0.7) or text.endswith(tuple(ends)):
+        yield f"there is no reason and no ending {text}"
+
+
+def faults_of_words(block: Block) -> Iterator[str]:
+    """Say what is wrong with a few words between back ticks."""
+    yield from (f"{block.at()}: {said}" for said in unknown_words(block.text))
+
+
+def prose(document: str, text: str, known: frozenset[str]) -> Iterator[str]:
+    """Say, line by line, which names of ours are none."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for said in (*unknown_settings(line), *unknown_metrics(line), *unknown_problems(line, known)):
+            yield f"{document}:{number}: {said}"

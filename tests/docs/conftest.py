@@ -1,0 +1,40 @@
+"""The programs that judge what stands in the documents."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT
+from tests.docs.checks import Tools
+
+INSTALL = {
+    "promtool": "install Debian's package prometheus, or its like",
+    "gofmt": "install Go",
+    "node": "install Node.js",
+    "hadolint": "run make setup",
+}
+
+
+@pytest.fixture
+def tools(request: pytest.FixtureRequest) -> Tools:
+    """Find a program when it is asked for: on a laptop a test is skipped without it, in CI it fails."""
+    return Tools(finder(request))
+
+
+def finder(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """Return what finds a program."""
+
+    def find(name: str) -> Path:
+        if name in {"kubectl", "helm"}:
+            path: Path = request.getfixturevalue("kubectl")
+            return path.with_name(name)
+        found = shutil.which(name, path=f"{ROOT / '.venv/bin'}:{os.environ['PATH']}")
+        if found:
+            return Path(found)
+        assert os.environ.get("CI") != "true", f"CI judges no documents without {name}"
+        return pytest.skip(f"no {name}: {INSTALL[name]}")
+
+    return find

@@ -1,0 +1,492 @@
+"""The judges themselves: what is wrong in a block is refused with its place, and what is right passes."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import Block, blocks_of, words_of
+from tests.docs.checks import Tools
+from tests.docs.checks.data import problems
+from tests.docs.checks.every import judged
+from tests.docs.checks.kubernetes import values
+from tests.docs.checks.outputs import faults_of_test
+from tests.docs.checks.shell import Unreadable, commands, session
+from tests.docs.checks.words import prose, unknown_values, unknown_words
+
+HERE = "docs/how-to/invented.md"
+EVENT = """-H 'content-type: application/json' -d '{"namespace": "research", "team": "report"}'"""
+TEAM = """\
+apiVersion: kagents.dev/v1alpha1
+kind: AgentTeam
+metadata: {name: report}
+spec:
+  lifecycle:
+    onComplete: deliver
+    delivery:
+      - {name: hook, type: webhook, url: https://hooks.example.com/x}
+"""
+WEBHOOK = (
+    '{"event": "team.completed", "team": "report", "namespace": "research", "phase": "Completed",'
+    ' "message": "Done.", "artifacts": []}'
+)
+PROBLEM = (
+    '{"type": "urn:agentteam-delivery:team-not-found", "title": "No such team", "status": 404,'
+    ' "detail": "there is none"}'
+)
+REPORT = (
+    '{"namespace": "research", "team": "report", "uid": "1", "phase": "Skipped", "recorded": true,'
+    ' "targets": []}'
+)
+PREVIEW = (
+    '{"namespace": "research", "team": "report", "uid": "1", "phase": "Completed", "dryRun": "All",'
+    ' "targets": []}'
+)
+REQUEST = (
+    "POST /deliveries HTTP/1.1\nhost: 127.0.0.1:8080\ncontent-type: application/json\n\n"
+    '{"namespace": "a", "team": "b"}\n'
+)
+
+RIGHT: dict[str, tuple[str, str]] = {
+    "make, with a comment": ("console", "make setup   # and so on\n"),
+    "a session in YAML": ("console", "$ kubectl get agentteam report -o yaml\nstatus:\n  phase: Completed\n"),
+    "settings before a program": ("bash", "DELIVERY_AUTH=none .venv/bin/agentteam-delivery serve &\n"),
+    "a here-document": ("bash", f"kubectl apply -f - <<'EOF'\n{TEAM}EOF\n"),
+    "a substitution": (
+        "console",
+        f'curl -sS "http://127.0.0.1:8080/deliveries" -H "authorization: Bearer $(cat t)" {EVENT}\n',
+    ),
+    "a file that was made before": ("console", "echo x > token\ngrep x token\n"),
+    "a loop": ("bash", "for name in a b; do\n  kubectl delete secret $name -n research\ndone\n"),
+    "an address that is an example": ("console", "curl -s https://report.example.com/x -d '{}'\n"),
+    "a dry run": ("console", f"curl -s 'http://127.0.0.1:8080/deliveries?dryRun=All' {EVENT}\n"),
+    "a test by its name": (
+        "console",
+        ".venv/bin/pytest tests/docs/test_checks.py::test_what_is_right_passes\n",
+    ),
+    "a manifest": ("yaml", TEAM),
+    "several manifests": ("yaml", f"{TEAM}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: a}}\n"),
+    "a part of a pod": ("yaml", "volumes:\n  - {name: token, emptyDir: {}}\n"),
+    "variables of a container": ("yaml", "- name: DELIVERY_AUTH\n  value: none\n"),
+    "values": ("yaml", "replicaCount: 3\n"),
+    "rules": ("yaml", "groups: [{name: a, rules: [{alert: A, expr: up == 0}]}]\n"),
+    "what webhooks get": ("json", WEBHOOK),
+    "a problem": ("json", PROBLEM),
+    "a report": ("json", REPORT),
+    "a preview": ("json", PREVIEW),
+    "an event": ("json", '{"namespace": "research", "team": "report", "redeliver": "failed"}'),
+    "a line of the log": ("json", '{"event": "target_settled", "level": "info"}'),
+    "a raw request": ("http", REQUEST),
+    "a raw answer": ("http", "HTTP/1.1 202 Accepted\nlocation: /x\n"),
+    "Python": ("python", "from app.events import CompletionEvent\n\nawait CompletionEvent.go()\n"),
+    "Go": ("go", "package main\n\nfunc main() {}\n"),
+    "a part of Go": ("go", 'x := "a"\n'),
+    "JavaScript": ("javascript", 'import { a } from "node:crypto";\nawait a();\n'),
+    "PromQL": ("promql", "rate(agentteam_delivery_deliveries_total[5m]) > 0\n"),
+    "TOML": ("toml", "[a]\nb = 1\n"),
+    "a table of contents": ("{toctree}", ":maxdepth: 1\n\noperate\nMail <email-and-google-drive>\n"),
+    "a drawing": ("text", " a ──▶ b\n       │\n       ▼\n       c ▶ d\n"),
+}
+
+WRONG: dict[str, tuple[str, str, int, str]] = {
+    # The language, the text, the line of the document that is named (its first is 7), what is said.
+    "no language": ("", "make test\n", 7, "write it after the three back ticks"),
+    "a language without a judge": ("cobol", "STOP RUN.\n", 7, "nothing judges a block of cobol"),
+    "a quote that is open": ("console", "make setup\necho 'a\n", 8, "unexpected EOF"),
+    "an unknown program": (
+        "console",
+        "make setup\nfrobnicate --all\n",
+        8,
+        "nobody knows how to judge frobnicate",
+    ),
+    "a program behind a pipe": ("console", "cat README.md |\n  frobnicate\n", 8, "how to judge frobnicate"),
+    "a program in a substitution": ("console", 'echo "a $(frobnicate)"\n', 7, "how to judge frobnicate"),
+    "a program of a loop": ("bash", "while true; do frobnicate; done\n", 7, "how to judge frobnicate"),
+    "a target of make": ("console", "make setup\nmake tests\n", 8, "no target tests"),
+    "a variable of make": ("console", "make lock FLAGS=1\n", 7, "no variable FLAGS"),
+    "a command of ours": ("console", "agentteam-delivery sent report\n", 7, "has no command sent"),
+    "an option of ours": ("console", "agentteam-delivery status report --follow\n", 7, "--follow"),
+    "an argument of ours": (
+        "console",
+        "agentteam-delivery deliver -n research\n",
+        7,
+        "Missing parameter: team",
+    ),
+    "a choice of ours": ("console", "agentteam-delivery status report -o xml\n", 7, "'xml' is not one of"),
+    "a setting": ("console", "DELIVERY_AUHT=none make run\n", 7, "there is no setting DELIVERY_AUHT"),
+    "a setting, exported": ("console", "export DELIVERY_AUHT=none\n", 7, "there is no setting DELIVERY_AUHT"),
+    "a setting's value": ("console", "DELIVERY_AUTH=nobody agentteam-delivery serve\n", 7, "DELIVERY_AUTH"),
+    "settings that contradict": (
+        "console",
+        "DELIVERY_AUTH=none DELIVERY_HOST=0.0.0.0 agentteam-delivery serve\n",
+        7,
+        "DELIVERY_ALLOW_ANYONE",
+    ),
+    "an option of kubectl": ("console", "kubectl get pods --namspace a\n", 7, "unknown flag: --namspace"),
+    "a command of kubectl": (
+        "console",
+        "make setup\nkubectl \\\n  crate ns a\n",
+        8,
+        'unknown command "crate"',
+    ),
+    "a kind of resource": ("console", "kubectl get agenteam report\n", 7, "no kind of resource agenteam"),
+    "a jsonpath": ("console", "kubectl get agentteams -o jsonpath='{.items'\n", 7, "unclosed action"),
+    "a field of a team": (
+        "console",
+        "kubectl get agentteam a -o jsonpath='{.status.fase}'\n",
+        7,
+        "no field fase",
+    ),
+    "what kubectl creates": (
+        "console",
+        "kubectl create secret generic a --from-literal=b\n",
+        7,
+        "invalid literal",
+    ),
+    "a file for kubectl": (
+        "console",
+        "kubectl apply -f samples/absent.yaml\n",
+        7,
+        "samples/absent.yaml is not in",
+    ),
+    "a here-document's manifest": ("bash", "kubectl apply -f - <<EOF\nkind: Pod\nEOF\n", 7, "no manifest"),
+    "an option of helm": (
+        "console",
+        "helm install a b --crate-namespace\n",
+        7,
+        "unknown flag: --crate-namespace",
+    ),
+    "a value of the chart": (
+        "console",
+        "make setup\nhelm upgrade a charts/agentteam-delivery --set replicas=2\n",
+        8,
+        "'replicas' not allowed",
+    ),
+    "a chart": ("console", "helm install a charts/delivery\n", 7, "charts/delivery is not in the repository"),
+    "a path of the API": ("console", "curl -s http://127.0.0.1:8080/delivery\n", 7, "no path /delivery"),
+    "a method of the API": (
+        "console",
+        "curl -X PUT http://127.0.0.1:8080/deliveries\n",
+        7,
+        "not asked by PUT",
+    ),
+    "a body that is no JSON": (
+        "console",
+        "curl http://127.0.0.1:8080/deliveries -H 'content-type: application/json' -d '{'\n",
+        7,
+        "no JSON",
+    ),
+    "a field of the body": (
+        "console",
+        f"make run\ncurl http://127.0.0.1:8080/deliveries {EVENT.replace('team', 'name')}\n",
+        8,
+        "team: Field required",
+    ),
+    "a body without its type": (
+        "console",
+        "curl http://127.0.0.1:8080/deliveries -d '{}'\n",
+        7,
+        "takes application/json, not application/x-www-form-urlencoded",
+    ),
+    "no body": (
+        "console",
+        "curl -X POST http://127.0.0.1:8080/deliveries -H 'content-type: application/json'\n",
+        7,
+        "wants a body",
+    ),
+    "a parameter": (
+        "console",
+        f"curl http://127.0.0.1:8080/deliveries?dry=All {EVENT}\n",
+        7,
+        "no parameter dry",
+    ),
+    "a parameter's value": (
+        "console",
+        f"curl http://127.0.0.1:8080/deliveries?dryRun=1 {EVENT}\n",
+        7,
+        "wants dryRun to be All",
+    ),
+    "an option of curl": (
+        "console",
+        "curl --slient http://127.0.0.1:8080/healthz\n",
+        7,
+        "unknown option --slient",
+    ),
+    "somebody's host": ("console", "curl -s https://delivery.io/x\n", 7, "delivery.io may be somebody's"),
+    "a file to post": (
+        "console",
+        "curl http://127.0.0.1:8080/deliveries -H 'content-type: application/json' -d @samples/x.json\n",
+        7,
+        "samples/x.json is not in the repository",
+    ),
+    "a file of tests": (
+        "console",
+        ".venv/bin/pytest tests/absent\n",
+        7,
+        "tests/absent is not in the repository",
+    ),
+    "a test": ("console", ".venv/bin/pytest tests/test_repo.py::test_absent\n", 7, "has no test test_absent"),
+    "a module": ("console", ".venv/bin/python -m samples_absent\n", 7, "there is no module samples_absent"),
+    "a script": (
+        "console",
+        "tests/harness/kubectl fetch\n.ci/absent\n",
+        8,
+        ".ci/absent is not in the repository",
+    ),
+    "an argument of the image": ("console", "docker build --build-arg EXTRAS=1 .\n", 7, "no argument EXTRAS"),
+    "a verb of docker": ("console", "docker bild .\n", 7, "docker bild"),
+    "a pattern of grep": ("console", "cat README.md | grep -E 'a('\n", 7, "grep: a("),
+    "an output that no test makes": ("console", "$ make test\nall is well\n", 8, "no test makes this output"),
+    "a session's YAML": (
+        "console",
+        "$ kubectl get agentteam report -o yaml\nstatus:\n  delivery: [{name: a, fase: Failed}]\n",
+        8,
+        "status.delivery[0].fase: the CRD knows no such field",
+    ),
+    "YAML that is none": ("yaml", "a: 1\nb: [\n", 9, "no YAML"),
+    "a key twice": (
+        "yaml",
+        "spec: {}\nreplicaCount: 1\nreplicaCount: 2\n",
+        9,
+        "replicaCount stands here a second",
+    ),
+    "YAML that is nothing of ours": ("yaml", "replicas: 2\n", 7, "this is no manifest"),
+    "a team's ending": ("yaml", TEAM.replace(": deliver\n", ": delivr\n"), 7, "did you mean deliver?"),
+    "a field of a target": ("yaml", TEAM.replace("url:", "uri:"), 7, "did you mean url?"),
+    "a target's placeholder": (
+        "yaml",
+        '- {type: webhook, url: https://a.example, message: "{tema}"}\n',
+        7,
+        "{team}",
+    ),
+    "a target's type": ("yaml", "delivery:\n  - {type: webhok, url: https://a.example}\n", 7, "webhok"),
+    "a part of the status": ("yaml", "status: {delivery: [{name: a, fase: Failed}]}\n", 7, "fase"),
+    "a field of a Role": (
+        "yaml",
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: a}\nrules: [{verb: [get]}]\n",
+        7,
+        "rules.0",
+    ),
+    "a kind of nobody": ("yaml", "apiVersion: a.example/v1\nkind: B\nmetadata: {name: c}\n", 7, "to judge B"),
+    "a certificate": (
+        "yaml",
+        "apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: a}\nspec: {secret: a}\n",
+        7,
+        "spec.secretName: is missing",
+    ),
+    "a pod's volume": (
+        "yaml",
+        "volumes:\n  - {name: a, secrets: {secretName: b}}\n",
+        7,
+        "'secrets' was unexpected",
+    ),
+    "a chart's value": ("yaml", "settings: {emial: smtp}\n", 7, "'emial' not allowed"),
+    "a rule": (
+        "yaml",
+        "groups: [{name: a, rules: [{alert: A, expr: 'rate('}]}]\n",
+        7,
+        "could not parse expression",
+    ),
+    "JSON that is none": ("json", '{"a": 1,\n "b": }\n', 8, "no JSON"),
+    "a JSON key twice": ("json", '{"team": "a", "team": "b"}\n', 7, "team stands here a second time"),
+    "JSON that is nothing of ours": ("json", '{"a": 1}\n', 7, "this is nothing that webhooks get"),
+    "five keys": ("json", WEBHOOK.replace(', "artifacts": []', ""), 7, "exactly event, team, namespace"),
+    "seven keys": ("json", WEBHOOK.replace("{", '{"id": "1", ', 1), 7, "exactly event, team, namespace"),
+    "an event's name": ("json", WEBHOOK.replace("team.completed", "team.done"), 7, "team.done is none"),
+    "an ending": ("json", WEBHOOK.replace('"Completed"', '"Done"'), 7, "Done is no ending"),
+    "a field of an event": ("json", '{"namespace": "a", "team": "b", "redeliver": "some"}', 7, "redeliver"),
+    "a problem's type": ("json", PROBLEM.replace("team-not-found", "no-team"), 7, "there is no problem"),
+    "a problem's status": ("json", PROBLEM.replace("404", "410"), 7, "is 404 'No such team'"),
+    "a field of a report": (
+        "json",
+        REPORT.replace("recorded", "record"),
+        7,
+        "record: there is no such field",
+    ),
+    "a report's phase": ("json", REPORT.replace("Skipped", "Done"), 7, "phase: "),
+    "a preview's field": ("json", PREVIEW.replace("uid", "id"), 7, "uid: Field required"),
+    "a line that is not logged": (
+        "json",
+        '{"event": "target_setled", "level": "info"}',
+        7,
+        "no line target_setled",
+    ),
+    "a raw request's path": ("http", REQUEST.replace("/deliveries", "/deliver"), 7, "no path /deliver"),
+    "a raw request's header": ("http", "GET /healthz HTTP/1.1\nhost 127.0.0.1\n", 8, "this is no header"),
+    "a raw answer's body": ("http", "HTTP/1.1 200 OK\ncontent-type: application/json\n\n{\n", 10, "no JSON"),
+    "Python that is none": ("python", "a = 1\nb = = 2\n", 8, "no Python"),
+    "a name to import": (
+        "python",
+        "import os\nfrom app.events import Completion\n",
+        8,
+        "app.events has no Completion",
+    ),
+    "a module to import": ("python", "import agentteam_absent\n", 7, "there is no module agentteam_absent"),
+    "Go that is none": ("go", "package main\n\nfunc main( {}\n", 9, "no Go"),
+    "Go in another way": (
+        "go",
+        "package main\n\nfunc main()  {}\n",
+        7,
+        "gofmt would write it in another way",
+    ),
+    "JavaScript that is none": ("js", "const a = 1;\nconst = 2;\n", 8, "no JavaScript: SyntaxError"),
+    "PromQL that is none": ("promql", "rate(up[5m)\n", 7, "could not parse expression"),
+    "TOML that is none": ("toml", "a =\n", 7, "no TOML"),
+    "a Dockerfile": ("dockerfile", "FROM a:1\nRUN cd /x && ls | wc\n", 8, "DL"),
+    "a document of the contents": ("{toctree}", "operate\nabsent\n", 8, "there is no document absent"),
+    "a drawing's arrow": ("text", " a ──▶ b\n\n       ▼\n", 9, "▼ in column 8 leads to nothing"),
+    "a drawing's line": ("text", " ┌──▶ b\n\n a\n", 7, "┌ in column 2 leads to nothing"),
+    "text that is no drawing": ("text", "Done in 4 s\n", 7, "no test makes this output"),
+}
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_what_is_right_passes(case: str, tools: Tools) -> None:
+    language, text = RIGHT[case]
+    assert judged(Block(HERE, 7, language, "Invented", text), tools) == []
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_refused_with_its_place(case: str, tools: Tools) -> None:
+    language, text, line, says = WRONG[case]
+    found = judged(Block(HERE, 7, language, "Invented", text), tools)
+    assert any(said.startswith(f"{HERE}:{line}: ") and says in said for said in found), found
+
+
+def test_blocks_are_found_wherever_they_stand() -> None:
+    text = """\
+# One
+
+- a list
+
+  ```console
+  make test
+  ```
+
+> ```json
+> {}
+> ```
+
+## Two
+
+~~~
+nothing
+~~~
+
+    indented
+"""
+    assert list(blocks_of("a.md", text)) == [
+        Block("a.md", 6, "console", "One", "make test\n"),
+        Block("a.md", 10, "json", "One", "{}\n"),
+        Block("a.md", 16, "", "Two", "nothing\n"),
+        Block("a.md", 19, "", "Two", "indented\n"),
+    ]
+
+
+def test_words_are_found_in_paragraphs_lists_and_tables() -> None:
+    text = "# A\n\nThe `one`\n\n- ``two ` ticks``\n\n| a |\n|---|\n| `three` |\n"
+    assert [(word.line, word.text) for word in words_of("a.md", text)] == [
+        (3, "one"),
+        (5, "two ` ticks"),
+        (9, "three"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("`agentteam_delivery_deliveries`", "there is no metric agentteam_delivery_deliveries"),
+        ("rate(agentteam_delivery_atempts_total[5m])", "agentteam_delivery_atempts_total"),
+        ("set `DELIVERY_EGRES_ALLOW`", "there is no setting DELIVERY_EGRES_ALLOW"),
+        ("`urn:agentteam-delivery:not-there`", "there is no problem urn:agentteam-delivery:not-there"),
+    ],
+)
+def test_a_name_of_ours_that_is_none_is_refused_wherever_it_stands(line: str, says: str) -> None:
+    [said] = prose(HERE, f"# A\n\n{line}\n", frozenset(problems()))
+    assert said.startswith(f"{HERE}:3: ")
+    assert says in said
+
+
+def test_names_of_ours_pass() -> None:
+    text = (
+        "agentteam_delivery_target_seconds_bucket agentteam_delivery_watch_posts_total DELIVERY_TOKEN"
+        " DELIVERY_SMTP_HOST DELIVERY_CRASH_AT `DELIVERY_` urn:agentteam-delivery:too-busy"
+    )
+    assert list(prose(HERE, text, frozenset(problems()))) == []
+
+
+@pytest.mark.parametrize("word", ["SecretNotFond", "TokenInvalid", "EgressDenid", "BudgetExceded"])
+def test_a_reason_that_is_none_is_refused(word: str) -> None:
+    assert list(unknown_words(word)) == [f"there is no reason and no ending {word}"]
+
+
+@pytest.mark.parametrize("word", ["SecretNotFound", "BudgetExceeded", "PodMonitor", "CoreV1Api", "TEST"])
+def test_a_reason_and_words_of_others_pass(word: str) -> None:
+    assert list(unknown_words(word)) == []
+
+
+def test_values_that_the_chart_has_not_are_refused() -> None:
+    assert list(unknown_values("settings.emial", values())) == ["the chart has no value settings.emial"]
+    assert list(unknown_values("tls.name=a", values())) == ["the chart has no value tls.name"]
+    for right in ("settings.email=smtp", "networkPolicy.callers", "spec.lifecycle", "settings.py"):
+        assert list(unknown_values(right, values())) == []
+
+
+def test_commands_are_read_as_a_shell_reads_them() -> None:
+    text = """\
+A=1 B='x y' one "two $(three 'a)b' | four)" \\
+  --five=6 2>err | seven && eight # nine
+ten <<'EOF'
+| eleven
+EOF
+"""
+    read = [(one.line, one.words, one.env, one.redirects, one.here) for one in commands(text)]
+    assert read == [
+        (0, ["three", "a)b"], {}, [], None),
+        (0, ["four"], {}, [], None),
+        (0, ["one", "two $(three 'a)b' | four)", "--five=6"], {"A": "1", "B": "x y"}, [("2>", "err")], None),
+        (1, ["seven"], {}, [], None),
+        (1, ["eight"], {}, [], None),
+        (2, ["ten"], {}, [], "| eleven\n"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["a 'b", 'a "b', "a $(b", "a <<EOF\nb\n"])
+def test_what_is_not_closed_is_no_command(text: str) -> None:
+    with pytest.raises(Unreadable):
+        commands(text)
+
+
+def test_a_session_is_taken_apart() -> None:
+    typed = session("$ one \\\n  two\nprinted\n\n$ three <<EOF\n> four\nEOF\n")
+    assert [(one.line, one.text, one.prints) for one in typed] == [
+        (0, "one \\\n  two\n", "printed\n\n"),
+        (4, "three <<EOF\nfour\nEOF\n", ""),
+    ]
+    with pytest.raises(Unreadable):
+        session("printed\n$ one\n")
+
+
+@pytest.mark.parametrize(
+    ("test", "says"),
+    [
+        ("tests/absent.py::test_it", "does not exist"),
+        ("tests/test_repo.py::test_absent", "does not exist"),
+        ("tests/test_times.py::test_absent", "does not exist"),
+        ("tests/test_repo.py::test_one_version", "names neither"),
+    ],
+)
+def test_an_output_of_a_test_that_does_not_make_it_is_refused(test: str, says: str) -> None:
+    [said] = faults_of_test(test, HERE, "words that stand " + "nowhere\n")
+    assert says in said
+
+
+def test_a_missing_program_skips_a_test_and_fails_it_in_ci(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tools: Tools
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", "")
+    with pytest.raises(pytest.skip.Exception, match="no gofmt: install Go"):
+        tools.find("gofmt")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(AssertionError, match="CI judges no documents without gofmt"):
+        tools.find("gofmt")
