@@ -96,7 +96,7 @@ async def test_slack_is_set_up_as_the_guide_says(
 
         facts = {"estimatedCost": "4.50", "totalTokensUsed": 1482000, "tasks": {"total": 7, "completed": 7}}
         artifacts = [{"name": "report.md", "path": "/workspace/output/report.md"}]
-        started = (datetime.now(UTC) - timedelta(minutes=42)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        started = (datetime.now(UTC) - timedelta(minutes=42, seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
         await real_cluster.kube.finish(
             namespace, "report", **facts, artifacts=artifacts, startedAt=started, completedAt=_after(started)
         )
@@ -112,7 +112,7 @@ async def test_slack_is_set_up_as_the_guide_says(
 
 
 def _after(started: str) -> str:
-    ended = datetime.fromisoformat(started) + timedelta(minutes=42)
+    ended = datetime.fromisoformat(started) + timedelta(minutes=42, seconds=1)
     return ended.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -387,3 +387,186 @@ async def test_a_webhook_fails_as_the_guide_says(fake_cluster: Fake) -> None:
             fake_cluster, targets, {"plain": {"signing-secret": "plain"}}, attempt_timeout=0.3
         )
     assert told == guide.failures()
+
+
+# Receivers in the cluster
+
+
+def settings_of(helm: Helm, values: dict[str, Any]) -> dict[str, str]:
+    """Return the settings that the chart gives the service, as the harness writes them."""
+    given = helm.render(values).settings.items()
+    return {name.removeprefix("DELIVERY_").lower(): value for name, value in given}
+
+
+def test_the_values_open_what_the_guide_says_and_no_more(helm: Helm) -> None:
+    narrow, wide, plain = Guide.read("in-cluster-receivers").values()
+    bare = helm.render()
+
+    def opened(values: dict[str, Any]) -> list[dict[str, Any]]:
+        before = bare.one("NetworkPolicy")["spec"]["egress"]
+        return [rule for rule in helm.render(values).one("NetworkPolicy")["spec"]["egress"] if rule not in before]
+
+    address = {"to": [{"ipBlock": {"cidr": "10.96.44.7/32"}}]}
+    assert opened(narrow) == [address, *narrow["networkPolicy"]["extraEgress"]]
+    ports = [{"protocol": "TCP", "port": port} for port in (443, 8443)]
+    assert opened(wide) == [{"to": [{"ipBlock": {"cidr": "10.96.0.0/12"}}], "ports": ports}]
+    public, private = opened(plain)
+    assert ({"protocol": "TCP", "port": 80} in public["ports"], private) == (True, address)
+
+    [service, _] = helm.render(narrow).one("Deployment")["spec"]["template"]["spec"]["containers"]
+    [mounted] = [one for one in service["volumeMounts"] if one["name"] == "receivers-ca"]
+    assert narrow["settings"]["egressCaFile"] == f"{mounted['mountPath']}/ca.crt"
+    assert settings_of(helm, narrow)["egress_ca_file"] == narrow["settings"]["egressCaFile"]
+
+
+def test_the_receiver_s_policy_picks_the_service_s_pods(helm: Helm) -> None:
+    [policy] = Guide.read("in-cluster-receivers").manifests()
+    [rule] = policy["spec"]["ingress"]
+    [peer] = rule["from"]
+    labels = helm.render().one("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert peer["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+async def test_the_cluster_s_commands_give_what_the_guide_says(
+    real_cluster: Real, kubectl: Path, tmp_path: Path
+) -> None:
+    hooks, home = await real_cluster.kube.fresh_namespace(), await real_cluster.kube.fresh_namespace()
+    guide = Guide.read("in-cluster-receivers").told({"-n hooks": f"-n {hooks}"})
+    spec = {"selector": {"app": "archive"}, "ports": [{"port": 443, "targetPort": 8443}]}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "archive", "namespace": hooks}}
+    apply(kubectl, real_cluster.kubeconfig, [{**service, "spec": spec}])
+    find, authorities, _ = guide.blocks("console")
+    ran = await run(find, tmp_path, kubectl, KUBECONFIG=real_cluster.kubeconfig)
+    found = (await real_cluster.kube.get("services", hooks, "archive")).body["spec"]["clusterIP"]
+    assert ran.out == found
+    (tmp_path / "ca.crt").write_text("x")
+    create = authorities.splitlines()[0].replace("-n agentteam-delivery", f"-n {home}")
+    assert (await run(create, tmp_path, kubectl, KUBECONFIG=real_cluster.kubeconfig)).code == 0
+    made = (await real_cluster.kube.get("configmaps", home, "receivers-ca")).body
+    assert made["data"] == {"ca.crt": "x"}
+
+
+@asynccontextmanager
+async def secure(authority: trustme.CA, *names: str, **options: Any) -> AsyncIterator[Receiver]:
+    """Receive with a certificate of an authority of our own."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(*names).configure_cert(tls)
+    async with Receiver(tls=tls, **options) as receiver:
+        yield receiver
+
+
+async def test_a_receiver_in_the_cluster_is_reached_by_the_values_and_fails_as_the_guide_says(
+    fake_cluster: Fake, helm: Helm, tmp_path: Path
+) -> None:
+    guide = Guide.read("in-cluster-receivers").told({"within 10 s": "within 0.3 s"})
+    ours = trustme.CA()
+    ours.cert_pem.write_to_path(tmp_path / "ca.crt")
+    opened = guide.told({"10.96.44.7/32": "127.0.0.1/32", "/etc/receivers/": f"{tmp_path}/"})
+    narrow, _, plain = opened.values()
+    strict = settings_of(helm, narrow)
+
+    def picked(settings: dict[str, str]) -> dict[str, Any]:
+        chosen = {name: value for name, value in settings.items() if name.startswith("egress_")}
+        return {"egress_ca_file": "", "egress_deny": "", **chosen, "attempt_timeout": 0.3}
+
+    async with (
+        secure(ours, "127.0.0.1") as good,
+        secure(ours, "127.0.0.1", respond=misbehave) as slow,
+        secure(ours, "archive.hooks.svc") as named,
+        secure(trustme.CA(), "127.0.0.1") as strange,
+        Receiver() as bare,
+    ):
+        urls = [
+            *(good.url, f"{slow.url}/slow", strange.url, bare.url, "https://127.0.0.1:1/"),
+            *(named.url.replace("127.0.0.1", "localhost"), "https://127.0.0.2/"),
+        ]
+        targets = [{"type": "webhook", "url": url} for url in urls]
+        told = await outcomes(fake_cluster, targets, {}, **picked(strict))
+        assert told - {("Delivered", "answered 200")} == guide.failures()
+        assert len(good.requests) == 1
+        await _forget(fake_cluster)
+        loose = picked(settings_of(helm, plain))
+        assert await outcomes(fake_cluster, [{"type": "webhook", "url": bare.url}], {}, **loose) == {
+            ("Delivered", "answered 200")
+        }
+
+
+# Several tenants
+
+
+async def test_tenants_are_let_in_and_kept_out_as_the_guide_says(
+    real_cluster: Real, kubectl: Path, helm: Helm, tmp_path: Path
+) -> None:
+    kube = real_cluster.kube
+    research, sales, ops = [await kube.fresh_namespace() for _ in range(3)]
+    names = {"research": research, "sales": sales, '"ops"': f'"{ops}"'}
+    guide = Guide.read("multi-tenant").told(names)
+    together, own = guide.values()
+    [caller] = [one for one in helm.render(together).of("ClusterRole") if "caller" in one["metadata"]["name"]]
+    assert not [one for one in helm.render(own).of("ClusterRole") if "caller" in one["metadata"]["name"]]
+    apply(kubectl, real_cluster.kubeconfig, [caller, *guide.manifests()])
+    accounts = [(research, "controller"), (sales, "dashboard")]
+    made = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": home}}
+        for home, name in accounts
+    ]
+    apply(kubectl, real_cluster.kubeconfig, made)
+
+    settings = settings_of(helm, together)
+    async with Receiver() as slack:
+        for namespace in (research, sales, ops):
+            await kube.secret(namespace, "slack-credentials", {"slack-webhook-url": slack.url})
+            target = {"type": "slack", "credentialsSecret": "slack-credentials"}
+            await kube.team(namespace, "report", lifecycle(target))
+            await kube.finish(namespace, "report")
+        env = {"KUBECONFIG": real_cluster.kubeconfig}
+        [_, authors, label, callers, readers, checks] = guide.blocks("console")
+        for script in (authors, callers, readers):
+            ran = await run(script, tmp_path, kubectl, **env)
+            assert (ran.code, ran.err) == (0, ""), script
+        said = [(await run(line, tmp_path, kubectl, **env)).out for line in checks.splitlines()]
+        assert "".join(said) == guide.block("text")
+
+        controller, dashboard = [await kube.account_token(*one, "agentteam-delivery") for one in accounts]
+        kept = {name: settings[name] for name in ("auth", "namespaces", "secret_label", "rate_limit")}
+        async with Service(real_cluster.kubeconfig, **kept) as service:
+
+            async def ask(token: str, namespace: str, **fields: Any) -> Any:
+                body = {"namespace": namespace, "team": "report", **fields}
+                headers = {"Authorization": f"Bearer {token}"}
+                return await service.request("POST", "/deliveries", json=body, headers=headers)
+
+            async def read(token: str, namespace: str) -> int:
+                headers = {"Authorization": f"Bearer {token}"}
+                path = f"/deliveries/{namespace}/report"
+                return (await service.request("GET", path, headers=headers)).status
+
+            refusals = {(row[0], row[1].strip("`").rstrip("…")) for row in guide.rows("What the refusals say")}
+
+            def told(kind: str, detail: str) -> bool:
+                return any(kind == one and detail.startswith(says) for one, says in refusals)
+
+            [target] = (await ask(controller, research)).body["targets"]
+            assert told(f"`{target['reason']}`", target["message"])
+            ran = await run(label, tmp_path, kubectl, **env)
+            assert (ran.code, ran.err) == (0, "")
+            again = await ask(controller, research, redeliver="failed")
+            assert (again.status, again.body["phase"]) == (200, "Delivered")
+
+            refused = await ask(controller, sales)
+            assert told(f"`{refused.status}` `{refused.problem}`", refused.body["detail"])
+            assert (await ask(dashboard, research)).status == 403
+            assert (await read(dashboard, research), await read(dashboard, sales)) == (200, 403)
+
+            bind = callers.replace(f"-n {research}", f"-n {ops}")
+            assert (await run(bind, tmp_path, kubectl, **env)).code == 0
+            unserved = await ask(controller, ops)
+            assert told(f"`{unserved.status}` `{unserved.problem}`", unserved.body["detail"])
+        assert len(slack.requests) == 1
+
+
+def test_the_numbers_of_the_guide_for_tenants_are_the_defaults(helm: Helm) -> None:
+    [row] = [row for row in Guide.read("multi-tenant").rows("Settings") if "maxInFlight" in row[0]]
+    given = settings_of(helm, {})
+    events, targets = int(given["max_in_flight"]), int(given["max_targets_in_flight"])
+    assert row[1].startswith(f"{events} events and {targets:,} targets at once, and half of them")
