@@ -1,0 +1,253 @@
+"""A newcomer's ways, walked as the documents have them: from an empty, real API server to delivered."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from tests.docs.blocks import ROOT, Block, blocks
+from tests.harness.helm import CHART
+from tests.harness.kube import API, Kube
+from tests.harness.processes import free_ports
+from tests.harness.real_cluster import RealCluster
+from tests.harness.receiver import Receiver
+from tests.harness.reviews import AUDIENCE
+from tests.harness.service import LOOPBACK, Service, Watcher
+from tests.harness.waiting import until
+
+pytestmark = pytest.mark.timeout(300)  # an API server for each, and a newcomer's many commands
+
+NAMESPACE = "agentteam-delivery"
+HIDDEN = "/services/T00/B00/hidden"
+CHANGING = {"id", "timestamp"}
+"""Fields of a record that are another each time."""
+
+DOCKER = """#!/bin/sh
+# No engine runs where tests do. What is pushed must have been built, from a folder with a Dockerfile.
+case "$1" in
+  build) test "$2" = -t && test -f "$4/Dockerfile" && echo "$3" >> {folder}/built ;;
+  push) grep -qx "$2" {folder}/built && echo "$2" >> {folder}/pushed ;;
+  *) exit 2 ;;
+esac
+"""
+
+HELM = """#!/bin/bash
+# Helm waits for pods, which the test runs as processes. The API server here is older than the chart takes.
+set -e
+arguments=()
+for argument; do
+  case "$argument" in
+    --wait) wait=yes ;;
+    charts/agentteam-delivery) arguments+=({folder}/chart --set podDisruptionBudget.enabled=false) ;;
+    *) arguments+=("$argument") ;;
+  esac
+done
+{helm} "${{arguments[@]}}"
+[ -z "$wait" ] || {{ touch {folder}/installed; until [ -e {folder}/ready ]; do sleep 0.05; done; }}
+"""
+
+KUBECTL = """#!/bin/sh
+# A way into a pod is a way to the process that stands for it, and nobody is here to empty a namespace.
+case "$1 $2" in
+  "port-forward "*) exec {kubectl} get "$4" -n "$3" -o name ;;
+  "delete namespace") exec {kubectl} "$@" --wait=false ;;
+esac
+exec {kubectl} "$@"
+"""
+
+
+@dataclass
+class Newcomer:
+    """Somebody with a cluster of their own, and the tools of the trade."""
+
+    kube: Kube
+    kubeconfig: Path
+    folder: Path
+    hook: Receiver
+    more: dict[str, str]
+
+    async def run(self, script: str) -> str:
+        """Type commands, and return what they print.
+
+        Raises:
+            AssertionError: one of them fails.
+        """
+        process = await self.start(script)
+        out, err = await process.communicate()
+        assert process.returncode == 0, (script, out.decode(), err.decode())
+        return out.decode()
+
+    async def start(self, script: str) -> Process:
+        """Type commands in a terminal of their own."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
+        own = {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "KUBECONFIG": str(self.kubeconfig),
+            "IMAGE": "registry.example.com/agentteam-delivery",
+            "SLACK_WEBHOOK_URL": self.hook.url + HIDDEN,
+        }
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        environment = {**kept, **own, **self.more}
+        return await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT, env=environment, stdout=PIPE, stderr=PIPE, start_new_session=True
+        )
+
+    async def installed(self) -> tuple[Path, dict[str, Any], Path]:
+        """Wait for Helm to be through; return the account's kubeconfig, its settings and its token."""
+        await until((self.folder / "installed").exists, 60)
+        found = await self.kube.list("configmaps", NAMESPACE)
+        [data] = [one["data"] for one in found.body["items"] if "DELIVERY_AUTH" in one.get("data", {})]
+        settings = {
+            name.removeprefix("DELIVERY_").lower(): value
+            for name, value in data.items()
+            if name not in LOOPBACK
+        }
+        path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAMESPACE}"
+        deployment = (await self.kube.request("GET", path)).body
+        account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        config["users"][0]["user"] = {"token": await self.kube.account_token(NAMESPACE, account, API)}
+        own = self.folder / "account"
+        own.write_text(yaml.safe_dump(config))
+        token = self.folder / "token"
+        token.write_text(await self.kube.account_token(NAMESPACE, account, AUDIENCE))
+        return own, {**settings, "host": "127.0.0.1", "port": 0, "watch_port": 0}, token
+
+    async def record(self, team: str) -> dict[str, Any]:
+        """Return the only entry of what is on record."""
+        [entry] = await self.kube.delivery("research", team)
+        return entry
+
+
+@pytest.fixture
+async def newcomer(apiserver: None, kubectl: Path, tmp_path: Path) -> AsyncIterator[Newcomer]:
+    tools = {"docker": DOCKER, "helm": HELM, "kubectl": KUBECTL}
+    paths = {"folder": tmp_path, "helm": kubectl.with_name("helm"), "kubectl": kubectl}
+    for name, text in tools.items():
+        tool = tmp_path / "bin" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(text.format(**paths))
+        tool.chmod(0o755)
+    chart = shutil.copytree(CHART, tmp_path / "chart")
+    manifest = chart / "Chart.yaml"
+    manifest.write_text(re.sub("^kubeVersion:.*$", "", manifest.read_text(), flags=re.MULTILINE))
+    async with RealCluster() as server:
+        kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
+        async with Kube(kubeconfig) as kube, Receiver() as hook:
+            yield Newcomer(kube, kubeconfig, tmp_path, hook, {})
+
+
+@contextlib.asynccontextmanager
+async def pods(newcomer: Newcomer) -> AsyncIterator[None]:
+    """Run what Helm installed, as soon as it has."""
+    config, settings, token = await newcomer.installed()
+    async with (
+        Service(config, **settings) as service,
+        Watcher(config, service.url, token_file=token, **settings),
+    ):
+        newcomer.more["DELIVERY_URL"] = service.url
+        (newcomer.folder / "ready").touch()
+        yield
+
+
+def told(document: str, title: str = "") -> list[Block]:
+    """Return a document's blocks, or those below one of its headings."""
+    return [block for block in blocks() if block.document == document and title in {"", block.title}]
+
+
+async def test_the_readme_s_five_commands_end_delivered(newcomer: Newcomer) -> None:
+    [block] = told("README.md", "From an empty cluster to delivered")
+    assert block.language == "console"
+    assert len(re.findall(r"^\S", block.text, re.MULTILINE)) == 5
+    typed = asyncio.create_task(newcomer.run(block.text))
+    async with pods(newcomer):
+        assert "condition met" in await typed
+    assert (newcomer.folder / "pushed").read_text() == "registry.example.com/agentteam-delivery:0.1.0\n"
+    assert [request.path for request in newcomer.hook.requests] == [HIDDEN]
+    assert (await newcomer.record("report"))["phase"] == "Delivered"
+
+
+async def test_the_tutorial_is_what_happens(newcomer: Newcomer) -> None:
+    shown = ""
+    seen: list[str] = []
+    async with contextlib.AsyncExitStack() as stack:
+        for block in told("docs/tutorial.md"):
+            seen.append(block.language)
+            if block.language == "console" and block.text.startswith("export "):
+                names = set(re.findall(r"^export (\w+)=", block.text, re.MULTILINE))
+                assert names == {"IMAGE", "SLACK_WEBHOOK_URL"}
+            elif "helm install" in block.text:
+                typed = asyncio.create_task(newcomer.run(block.text))
+                await stack.enter_async_context(pods(newcomer))
+                await typed
+            elif "make setup" in block.text:
+                assert block.text.startswith("make setup\n"), "which these tests have done"
+                shown = await newcomer.run(block.text.partition("\n")[2])
+            elif block.language == "console":
+                shown = await newcomer.run(block.text)
+            elif block.language == "text":
+                assert block.text.rstrip() in shown.replace("\r", "")
+            elif "status:" in block.text:
+                found, expected = yaml.safe_load(shown)["status"], yaml.safe_load(block.text)["status"]
+                assert found["phase"] == expected["phase"]
+                [ours], [theirs] = found["delivery"], expected["delivery"]
+                assert ours.keys() == theirs.keys()
+                assert {k: v for k, v in ours.items() if k not in CHANGING} == {
+                    k: v for k, v in theirs.items() if k not in CHANGING
+                }
+            else:
+                sample = yaml.safe_load((ROOT / "samples/teams/slack.yaml").read_text())
+                asked = yaml.safe_load(block.text)["spec"]["lifecycle"]
+                assert asked == sample["spec"]["lifecycle"]
+    assert {"console", "text", "yaml"} == set(seen)
+    assert [request.path for request in newcomer.hook.requests] == [HIDDEN, HIDDEN]
+
+
+async def test_a_checkout_runs_as_its_guide_says(newcomer: Newcomer) -> None:
+    service, watcher, team = told("docs/how-to/run-from-a-checkout.md")
+    ports = free_ports(2)
+    newcomer.more.update(LOOPBACK)
+    newcomer.more["DELIVERY_PORT"], newcomer.more["DELIVERY_WATCH_PORT"] = map(str, ports)
+    newcomer.more["DELIVERY_URL"] = f"http://127.0.0.1:{ports[0]}"
+    assert service.text.startswith("make setup\n"), "which these tests have done"
+    async with contextlib.AsyncExitStack() as stack:
+        for script, port in ((service.text.partition("\n")[2], ports[0]), (watcher.text, ports[1])):
+            process = await newcomer.start(script)
+            stack.callback(_end, process)
+            await until(lambda port=port: _ready(port), 60)  # type: ignore[misc]
+        await newcomer.run(team.text)
+        await newcomer.kube.finish("research", "report")
+
+        async def delivered() -> bool:
+            return [one["phase"] for one in await newcomer.kube.delivery("research", "report")] == [
+                "Delivered"
+            ]
+
+        await until(delivered)
+    assert [request.path for request in newcomer.hook.requests] == [HIDDEN]
+
+
+async def _ready(port: int) -> bool:
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}/readyz") as answer,
+        ):
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+def _end(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, 9)
