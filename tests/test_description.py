@@ -43,7 +43,7 @@ def errors_of(value: Any, schema: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_the_same_code_gives_the_same_text(seed: str) -> None:
-    command = [Path(sys.executable).parent / "agentteam-delivery", "openapi"]
+    command = (Path(sys.executable).parent / "agentteam-delivery", "openapi")
     environment = {**os.environ, "PYTHONHASHSEED": seed}
     made = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     assert made == TEXT, "to write it anew: make openapi"

@@ -112,6 +112,7 @@ UNIMPORTED = {
     "pytest-timeout": "pytest",
     "pytest-xdist": "pytest, in make test",
     "types-cachetools": "mypy",
+    "types-jsonschema": "mypy",
     "types-protobuf": "mypy",
     "types-psutil": "mypy",
     "types-pyyaml": "mypy",
