@@ -67,7 +67,7 @@ class Links(SphinxTransform):
         page = self.env.metadata[self.env.docname]
         linked, anchors = page.setdefault(LINKED, set()), page.setdefault(ANCHORS, [])
         for link in list(self.document.findall(_leads_within)):
-            if isinstance(link, nodes.reference):
+            if "refuri" in link:
                 anchors.append((self.env.docname, link["refuri"][1:], link.line))
                 continue
             if link.get("refdomain") == "doc":
@@ -91,11 +91,9 @@ class Links(SphinxTransform):
 
 
 def _leads_within(node: nodes.Node) -> bool:
-    if isinstance(node, nodes.reference):
-        return str(node.get("refuri", "")).startswith("#")
-    if isinstance(node, addnodes.pending_xref):
+    if isinstance(node, addnodes.pending_xref | addnodes.download_reference):
         return node.get("reftype") == "myst" and bool(node["reftarget"])
-    return isinstance(node, addnodes.download_reference)
+    return isinstance(node, nodes.reference) and str(node.get("refuri", "")).startswith("#")
 
 
 def _judge_anchors(_: Sphinx, env: BuildEnvironment) -> None:

@@ -43,7 +43,7 @@ def test_it_is_built_without_a_complaint(building: subprocess.CompletedProcess[s
 
 
 def test_every_page_of_the_repository_is_on_it(site: Path) -> None:
-    sources = [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *(ROOT / "docs").rglob("*.md")]
+    sources = [*ROOT.glob("*.md"), *ROOT.glob("[!.]*/README.md"), *(ROOT / "docs").rglob("*.md")]
     absent = [path for path in sources if not (site / path.relative_to(ROOT)).with_suffix(".html").is_file()]
     assert not absent
 
@@ -57,7 +57,8 @@ def test_every_page_is_reached_from_its_front_door(site: Path, built: list[Page]
         near = {led_to(page, link)[0] for link in page.links if not urlsplit(link).scheme}
         ahead += [by_path[path] for path in near - reached if path in by_path]
         reached |= near
-    assert set(by_path) - reached == {(site / "index.html").resolve()}
+    by_other_ways = {(site / name).resolve() for name in ("index.html", "search.html")}
+    assert set(by_path) - reached == by_other_ways
 
 
 def test_the_root_leads_to_its_front_door(site: Path) -> None:

@@ -1,0 +1,288 @@
+"""`/docs` in a browser, on a machine with loopback alone: it delivers a team, and nothing foreign runs in it.
+
+Inside: python -m tests.browser.test_explorer FOLDER
+"""
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from playwright.async_api import Page, Route
+
+from tests.harness.browser import ARTIFACTS, ROOT, browsing, inside
+from tests.harness.cluster import prepared
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.receiver import Receiver
+from tests.harness.reviews import Right
+from tests.harness.service import Service, finished
+from tests.service.conftest import Bench
+from tests.test_no_way_out import default_routes, put_up_loopback
+
+DESCRIPTION = yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text())
+OPERATIONS = {
+    f"{method.upper()} {path}"
+    for path, item in DESCRIPTION["paths"].items()
+    for method in item
+    if method in {"delete", "get", "patch", "post", "put"}
+}
+
+FOREIGN = {
+    # What is put into the page, and the directive that refuses it.
+    "an inline script": (
+        "const e = made('script'); e.text = 'window.injected = 1'; document.body.append(e)",
+        "script-src-elem",
+    ),
+    "a script from elsewhere": (
+        "const e = made('script'); e.src = 'https://foreign.test/x.js'; document.body.append(e)",
+        "script-src-elem",
+    ),
+    "an inline handler": (
+        "document.body.setAttribute('onclick', 'window.injected = 1'); document.body.click()",
+        "script-src-attr",
+    ),
+    "an inline style": (
+        "const e = made('style'); e.textContent = 'body { opacity: 0.5 }'; document.body.append(e)",
+        "style-src-elem",
+    ),
+    "a style's attribute": (
+        "document.body.insertAdjacentHTML('beforeend', '<p style=\"opacity: 0.5\">x</p>')",
+        "style-src-attr",
+    ),
+    "an image from elsewhere": ("new Image().src = 'https://foreign.test/x.png'", "img-src"),
+    "a request to elsewhere": ("fetch('https://foreign.test/').catch(() => {})", "connect-src"),
+    "a frame": (
+        "const e = made('iframe'); e.src = location.href; document.body.append(e)",
+        "frame-src",
+    ),
+    "another base": (
+        "const e = made('base'); e.href = 'https://foreign.test/'; document.head.append(e)",
+        "base-uri",
+    ),
+}
+HOSTILE = (
+    "Read **this**. <script>window.injected = 1</script>"
+    '<img src="https://foreign.test/x.png" onerror="window.injected = 1">'
+    "<iframe srcdoc='<script>parent.injected = 1</script>'></iframe> [here](javascript:window.injected=1)"
+)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/docs/swagger-ui.js", "/docs/swagger-ui.css"])
+async def test_the_page_and_its_parts_bear_the_policy(path: str, bench: Bench) -> None:
+    answer = await bench.service.request("GET", path)
+    policy = dict(
+        directive.split(" ", 1) for directive in answer.headers["content-security-policy"].split("; ")
+    )
+    assert answer.status == 200
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert (policy["default-src"], policy["frame-ancestors"], policy["base-uri"]) == ("'none'",) * 3
+    assert (policy["script-src"], policy["style-src"], policy["connect-src"]) == ("'self'",) * 3
+    assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Look at it in there, once."""
+    return inside(__spec__.name, tmp_path_factory.mktemp("explorer"), seconds=100)
+
+
+def test_there_is_no_way_out(seen: Any) -> None:
+    assert seen["routes"] == []
+
+
+def test_every_operation_is_shown(seen: Any) -> None:
+    assert set(seen["operations"]) == OPERATIONS
+
+
+def test_a_team_is_delivered_from_the_page(seen: Any) -> None:
+    posted = seen["posted"]
+    assert posted["status"] == "200"
+    assert posted["report"]["phase"] == "Delivered"
+    [body] = seen["received"]
+    assert body["team"] == posted["report"]["team"] == "report"
+
+
+def test_the_report_is_read_from_the_page(seen: Any) -> None:
+    assert seen["read"]["status"] == "200"
+    assert seen["read"]["report"]["targets"] == seen["posted"]["report"]["targets"]
+
+
+def test_a_token_is_wanted_and_stays_in_the_page(seen: Any) -> None:
+    assert seen["without_token"]["status"] == "401"
+    assert seen["stored"] == {"local": 0, "session": 0, "cookie": ""}
+
+
+def test_no_error_shows(seen: Any) -> None:
+    used = seen["used"]
+    assert (used["console"], used["errors"], used["violations"], used["refused"]) == ([], [], [], [])
+
+
+@pytest.mark.parametrize("part", ["used", "tried", "hostile"])
+def test_every_request_is_to_the_service_itself(part: str, seen: Any) -> None:
+    called = {urlsplit(url)[:2] for url in seen[part]["requests"] if not url.startswith("data:")}
+    assert called == {urlsplit(seen["url"])[:2]}
+
+
+def test_the_browser_reached_for_nothing_beyond_loopback(seen: Any) -> None:
+    for part in ("used", "tried", "hostile"):
+        assert urlsplit(seen["url"]).netloc in seen[part]["sought"]
+        assert not [address for address in seen[part]["sought"] if not address.startswith("127.0.0.1:")]
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_what_is_foreign_is_refused(what: str, seen: Any) -> None:
+    assert FOREIGN[what][1] in [violation["directive"] for violation in seen["refused"][what]]
+
+
+def test_what_is_refused_had_no_effect(seen: Any) -> None:
+    assert seen["after"] == {"injected": False, "opacity": "1", "base": seen["url"] + "/docs"}
+
+
+def test_a_hostile_description_does_nothing(seen: Any) -> None:
+    assert "Read this." in seen["described"]["text"]
+    assert not seen["described"]["injected"]
+    assert not seen["described"]["dangerous"]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Inside
+
+
+async def execute(page: Page, operation: str, *, body: str = "", **parameters: str) -> dict[str, Any]:
+    """Try an operation out, and return the status and the report that are shown."""
+    block = page.locator(f"#operations-deliveries-{operation}")
+    if not await block.locator(".opblock-body").count():
+        await block.locator(".opblock-summary-control").click()
+        await block.get_by_role("button", name="Try it out").click()
+    if body:
+        await block.locator("textarea.body-param__text").fill(body)
+    for name, value in parameters.items():
+        await block.locator(f"tr[data-param-name={name}] input").fill(value)
+    async with page.expect_response(lambda response: "/deliveries" in response.url):
+        await block.get_by_role("button", name="Execute").click()
+    live = block.locator(".live-responses-table .response")
+    status = await live.locator(".response-col_status").inner_text()
+    shown = await live.locator(".highlight-code code").first.inner_text()
+    return {"status": status.split()[0], "report": json.loads(shown)}
+
+
+async def authorize(page: Page, token: str) -> None:
+    """Hand the page a token."""
+    await page.locator(".btn.authorize").click()
+    dialog = page.locator(".dialog-ux")
+    await dialog.locator("input").fill(token)
+    await dialog.locator("button.authorize").click()
+    await dialog.locator("button.btn-done").click()
+
+
+async def opened(page: Page, url: str) -> None:
+    """Open the page, and wait until it shows its operations."""
+    await page.goto(f"{url}/docs")
+    await page.locator(".opblock").nth(len(OPERATIONS) - 1).wait_for()
+
+
+async def use(folder: Path, url: str, token: str, namespace: str) -> dict[str, Any]:
+    """Do what a person does."""
+    body = json.dumps({"namespace": namespace, "team": "report"})
+    async with browsing(folder) as (page, seen):
+        await opened(page, url)
+        blocks = page.locator(".opblock-summary")
+        found = [
+            f"{await block.locator('.opblock-summary-method').inner_text()} "
+            f"{await block.locator('.opblock-summary-path').get_attribute('data-path')}"
+            for block in await blocks.all()
+        ]
+        ARTIFACTS.mkdir(exist_ok=True)
+        await page.screenshot(path=ARTIFACTS / "explorer.png")
+        await authorize(page, token)
+        posted = await execute(page, "deliver", body=body)
+        read = await execute(page, "readDelivery", namespace=namespace, team="report")
+        stored = await page.evaluate(
+            "({local: localStorage.length, session: sessionStorage.length, cookie: document.cookie})"
+        )
+        await page.locator("#operations-deliveries-deliver .responses-wrapper").scroll_into_view_if_needed()
+        await page.screenshot(path=ARTIFACTS / "explorer-delivered.png")
+    return {"operations": found, "posted": posted, "read": read, "stored": stored, "used": asdict(seen)}
+
+
+async def try_foreign(folder: Path, url: str, namespace: str) -> dict[str, Any]:
+    """Put into the page what is foreign there; and call without a token."""
+    refused = {}
+    async with browsing(folder) as (page, seen):
+        await opened(page, url)
+        for what, (script, _) in FOREIGN.items():
+            seen.violations.clear()
+            await page.evaluate(f"() => {{ const made = (tag) => document.createElement(tag); {script} }}")
+            # Violations are told in their order, so whatever came before this one has been told.
+            async with asyncio.timeout(10):
+                await page.evaluate(
+                    "() => new Promise((told) => {"
+                    "  document.addEventListener('securitypolicyviolation', (event) =>"
+                    "    event.blockedURI.endsWith('/last.png') && told());"
+                    "  new Image().src = 'https://foreign.test/last.png'; })"
+                )
+            refused[what] = [one for one in seen.violations if not one["blocked"].endswith("/last.png")]
+        after = await page.evaluate(
+            "({injected: 'injected' in window, opacity: getComputedStyle(document.body).opacity,"
+            " base: document.baseURI})"
+        )
+        body = json.dumps({"namespace": namespace, "team": "report"})
+        without_token = await execute(page, "deliver", body=body)
+    return {"refused": refused, "after": after, "without_token": without_token, "tried": asdict(seen)}
+
+
+async def describe(folder: Path, url: str) -> dict[str, Any]:
+    """Show a description in which somebody planted scripts."""
+
+    async def planted(route: Route) -> None:
+        answer = await route.fetch()
+        document = await answer.json()
+        document["info"]["description"] = HOSTILE
+        document["paths"]["/deliveries"]["post"]["description"] = HOSTILE
+        await route.fulfill(response=answer, json=document)
+
+    async with browsing(folder) as (page, seen):
+        await page.route("**/openapi.json", planted)
+        await opened(page, url)
+        described = {
+            "text": await page.locator(".info .description").inner_text(),
+            "injected": await page.evaluate("'injected' in window"),
+            "dangerous": await page.locator(
+                "#explorer script, #explorer iframe, [onerror], a[href^='javascript:']"
+            ).count(),
+        }
+    return {"described": described, "hostile": asdict(seen)}
+
+
+async def main(folder: Path) -> None:
+    """Open it, and print what was seen."""
+    async with (
+        FakeCluster() as server,
+        prepared(server, folder) as cluster,
+        Receiver() as hook,
+        Service(cluster.kubeconfig, auth="kubernetes") as service,
+    ):
+        namespace = await finished(cluster.kube, {"type": "webhook", "name": "archive", "url": hook.url})
+        token = server.reviews.token(
+            "system:serviceaccount:ops:person", Right("create", namespace), Right("get", namespace)
+        )
+        seen = {
+            "routes": default_routes(),
+            "url": service.url,
+            **await use(folder / "used", service.url, token, namespace),
+            **await try_foreign(folder / "tried", service.url, namespace),
+            **await describe(folder / "hostile", service.url),
+            "received": [json.loads(request.body) for request in hook.requests],
+        }
+    print(json.dumps(seen))  # noqa: T201  # to the test that started this
+
+
+if __name__ == "__main__":
+    put_up_loopback()
+    asyncio.run(main(Path(sys.argv[1])))

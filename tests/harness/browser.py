@@ -1,0 +1,151 @@
+"""A browser without a head, on a machine of its own with loopback alone, and all that it did there.
+
+A test's module is run in there as `python -m`, with a folder for its files, and prints what was seen as JSON.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import ConsoleMessage, Page, Request, Response, async_playwright
+
+from tests.test_no_way_out import unshared
+
+ROOT = Path(__file__).parents[2]
+ARTIFACTS = ROOT / ".artifacts"
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--no-sandbox",  # root has none; the machine of its own stands in for it
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    # It asks its maker for updates and the like all the same: here by a proxy that is not there.
+    "--proxy-server=http://127.0.0.1:9",
+)
+REACHES_OUT = {
+    # What its net log notes before the kernel is asked, and where that says whom.
+    "HOST_RESOLVER_SYSTEM_TASK": "hostname",
+    "TCP_CONNECT_ATTEMPT": "address",
+    "UDP_CONNECT": "address",
+}
+LOOKS_FOR_IPV6 = "[2001:4860:4860::8888]:443"
+"""What Chromium asks the kernel for a route to, of which it sends nothing: whether there is IPv6."""
+
+NOTE_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) =>
+  noteViolation({directive: event.effectiveDirective, blocked: event.blockedURI}));
+"""
+
+
+@dataclass
+class Seen:
+    """What a browser did and said."""
+
+    requests: list[str] = field(default_factory=list)  # those that the page's policy let out
+    refused: list[str] = field(default_factory=list)  # answers of 400 and above
+    console: list[str] = field(default_factory=list)  # warnings and errors
+    errors: list[str] = field(default_factory=list)  # what a page's scripts did not catch
+    violations: list[dict[str, str]] = field(default_factory=list)  # of a page's Content-Security-Policy
+    sought: list[str] = field(
+        default_factory=list
+    )  # hosts and addresses, the browser's own too; known at its end
+
+    def watch(self, page: Page) -> None:
+        """Note what a page does."""
+
+        def said(message: ConsoleMessage) -> None:
+            if message.type in {"error", "warning"}:
+                self.console.append(f"{message.type}: {message.text}")
+
+        def asked(request: Request) -> None:
+            self.requests.append(request.url)
+
+        def failed(request: Request) -> None:
+            if request.failure == "csp":
+                self.requests.remove(request.url)
+
+        def answered(response: Response) -> None:
+            if response.status >= 400:
+                self.refused.append(f"{response.status} {response.url}")
+
+        page.on("console", said)
+        page.on("request", asked)
+        page.on("requestfailed", failed)
+        page.on("response", answered)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+
+@asynccontextmanager
+async def browsing(
+    folder: Path, *, width: int = 1440, height: int = 1000
+) -> AsyncIterator[tuple[Page, Seen]]:
+    """Start a browser with a profile of its own in a folder, and yield its page."""
+    seen = Seen()
+    log = folder / "net-log.json"
+
+    def violated(_: object, violation: dict[str, str]) -> None:
+        seen.violations.append(violation)
+
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            folder / "profile",
+            executable_path=found(),
+            args=[*FLAGS, f"--log-net-log={log}"],
+            viewport={"width": width, "height": height},
+        )
+        await context.expose_binding("noteViolation", violated)
+        await context.add_init_script(NOTE_VIOLATIONS)
+        context.on("page", seen.watch)
+        page = await context.new_page()
+        page.set_default_timeout(20_000)
+        yield page, seen
+        await context.close()
+    seen.sought = reached_for(log)
+
+
+def reached_for(log: Path) -> list[str]:
+    """Return the addresses that a browser's net log says it reached for, and names it had looked up."""
+    noted = json.loads(log.read_text())
+    kinds = {number: name for name, number in noted["constants"]["logEventTypes"].items()}
+    wanted = ((event, REACHES_OUT.get(kinds[event["type"]], "")) for event in noted["events"])
+    sought = {str(event.get("params", {}).get(key)) for event, key in wanted if key}
+    return sorted(sought - {"None", LOOKS_FOR_IPV6})
+
+
+def found() -> str | None:
+    """Return the browser's path."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+def inside(module: str, folder: Path, *, seconds: float) -> Any:
+    """Run a module on a machine of its own, and return what it saw; skip where there can be none."""
+    if not found():
+        _unavailable("needs Debian's package chromium, or its like")
+    try:
+        able = subprocess.run(unshared("true"), capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        able = False
+    if not able:
+        _unavailable("needs unshare (util-linux), as root or where users may make namespaces")
+    command = unshared(sys.executable, "-m", module, str(folder))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _unavailable(needed: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(needed)
+    pytest.skip(needed)
