@@ -15,6 +15,7 @@ INSTALL = {
     "gofmt": "install Go",
     "node": "install Node.js",
     "hadolint": "run make setup",
+    "tsc": "run make clients",
 }
 
 
@@ -31,7 +32,8 @@ def finder(request: pytest.FixtureRequest) -> Callable[[str], Path]:
         if name in {"kubectl", "helm"}:
             path: Path = request.getfixturevalue("kubectl")
             return path.with_name(name)
-        found = shutil.which(name, path=f"{ROOT / '.venv/bin'}:{os.environ['PATH']}")
+        folders = (ROOT / ".venv/bin", ROOT / "clients/typescript/node_modules/.bin", os.environ["PATH"])
+        found = shutil.which(name, path=":".join(map(str, folders)))
         if found:
             return Path(found)
         assert os.environ.get("CI") != "true", f"CI judges no documents without {name}"

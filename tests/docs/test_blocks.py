@@ -3,12 +3,12 @@
 import pytest
 
 from tests.docs.blocks import Block, blocks, documents, words
-from tests.docs.checks import Tools
+from tests.docs.checks import Tools, console
 from tests.docs.checks.data import problems
 from tests.docs.checks.every import judged
 from tests.docs.checks.kubernetes import values
 from tests.docs.checks.outputs import OUTPUTS
-from tests.docs.checks.words import faults_of_words, prose, unknown_values
+from tests.docs.checks.words import faults_of_words, prose
 
 
 @pytest.mark.parametrize("block", blocks(), ids=Block.at)
@@ -18,13 +18,17 @@ def test_a_block_is_what_it_says(block: Block, tools: Tools) -> None:
 
 @pytest.mark.parametrize("document", documents())
 def test_a_document_names_nothing_of_ours_that_is_not(document: str) -> None:
-    text = documents()[document]
-    found = [*prose(document, text, frozenset(problems()))]
+    found = [*prose(document, documents()[document], frozenset(problems()))]
     for block in words():
         if block.document == document:
-            found += faults_of_words(block)
-            found += [f"{block.at()}: {said}" for said in unknown_values(block.text, values())]
+            found += faults_of_words(block, values(), problems())
     assert found == []
+
+
+@pytest.mark.parametrize("document", documents())
+def test_commands_that_a_document_speaks_of_can_be_typed(document: str, tools: Tools) -> None:
+    mine = [block for block in words() if block.document == document]
+    assert [said for block in mine for said in console.faults_of_words(block, tools)] == []
 
 
 def test_every_output_that_is_promised_is_shown() -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import Block, blocks_of, words_of
-from tests.docs.checks import Tools
+from tests.docs.checks import Tools, console
 from tests.docs.checks.data import problems
 from tests.docs.checks.every import judged
 from tests.docs.checks.kubernetes import values
 from tests.docs.checks.outputs import faults_of_test
 from tests.docs.checks.shell import Unreadable, commands, session
-from tests.docs.checks.words import prose, unknown_values, unknown_words
+from tests.docs.checks.words import faults_of_words, prose, unknown_values, unknown_words
 
 HERE = "docs/how-to/invented.md"
 EVENT = """-H 'content-type: application/json' -d '{"namespace": "research", "team": "report"}'"""
@@ -56,6 +56,13 @@ RIGHT: dict[str, tuple[str, str]] = {
         f'curl -sS "http://127.0.0.1:8080/deliveries" -H "authorization: Bearer $(cat t)" {EVENT}\n',
     ),
     "a file that was made before": ("console", "echo x > token\ngrep x token\n"),
+    "columns": ("console", "kubectl get agentteams -o custom-columns=NAME:.metadata.name,P:.status.phase\n"),
+    "a patch": (
+        "console",
+        """kubectl patch agentteam a -p '{"spec": {"lifecycle": {"onComplete": "deliver"}}}'\n""",
+    ),
+    "a part of a lifecycle": ("yaml", "lifecycle:\n  delivery: [{type: slack, credentialsSecret: a}]\n"),
+    "an ending alone": ("yaml", "spec: {lifecycle: {onComplete: notify}}\n"),
     "a loop": ("bash", "for name in a b; do\n  kubectl delete secret $name -n research\ndone\n"),
     "an address that is an example": ("console", "curl -s https://report.example.com/x -d '{}'\n"),
     "a dry run": ("console", f"curl -s 'http://127.0.0.1:8080/deliveries?dryRun=All' {EVENT}\n"),
@@ -81,6 +88,7 @@ RIGHT: dict[str, tuple[str, str]] = {
     "Go": ("go", "package main\n\nfunc main() {}\n"),
     "a part of Go": ("go", 'x := "a"\n'),
     "JavaScript": ("javascript", 'import { a } from "node:crypto";\nawait a();\n'),
+    "TypeScript": ("typescript", "const a: string = await b<number>();\n"),
     "PromQL": ("promql", "rate(agentteam_delivery_deliveries_total[5m]) > 0\n"),
     "TOML": ("toml", "[a]\nb = 1\n"),
     "a table of contents": ("{toctree}", ":maxdepth: 1\n\noperate\nMail <email-and-google-drive>\n"),
@@ -135,6 +143,13 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         "kubectl get agentteam a -o jsonpath='{.status.fase}'\n",
         7,
         "no field fase",
+    ),
+    "columns": ("console", "kubectl get agentteams -o custom-columns=NAME\n", 7, "a column is NAME:.path"),
+    "a patch": (
+        "console",
+        """make run\nkubectl patch agentteam a -p '{"spec": {"lifecycle": {"onComplete": "delivr"}}}'\n""",
+        8,
+        "did you mean deliver?",
     ),
     "what kubectl creates": (
         "console",
@@ -329,6 +344,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         "gofmt would write it in another way",
     ),
     "JavaScript that is none": ("js", "const a = 1;\nconst = 2;\n", 8, "no JavaScript: SyntaxError"),
+    "TypeScript that is none": ("ts", "const a: string = 1;\nconst : = 2;\n", 8, "no TypeScript"),
     "PromQL that is none": ("promql", "rate(up[5m)\n", 7, "could not parse expression"),
     "TOML that is none": ("toml", "a =\n", 7, "no TOML"),
     "a Dockerfile": ("dockerfile", "FROM a:1\nRUN cd /x && ls | wc\n", 8, "DL"),
@@ -429,6 +445,54 @@ def test_values_that_the_chart_has_not_are_refused() -> None:
     assert list(unknown_values("tls.name=a", values())) == ["the chart has no value tls.name"]
     for right in ("settings.email=smtp", "networkPolicy.callers", "spec.lifecycle", "settings.py"):
         assert list(unknown_values(right, values())) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("ledger-not-kpt", "there is no problem ledger-not-kpt; did you mean ledger-not-kept?"),
+        ("target_setled", "the log has no line target_setled; did you mean target_settled?"),
+        ("app/absent.py", "app/absent.py is not in the repository"),
+        ("settings.emial", "the chart has no value settings.emial"),
+        ("SecretNotFond", "there is no reason and no ending SecretNotFond"),
+    ],
+)
+def test_words_that_are_nearly_ours_are_refused_with_their_place(text: str, says: str) -> None:
+    word = Block(HERE, 7, "", "Invented", text)
+    assert list(faults_of_words(word, values(), problems())) == [f"{HERE}:7: {says}"]
+
+
+@pytest.mark.parametrize(
+    "text", ["ledger-not-kept", "handed_in", "app/events.py", "tests/docs/", "workload-low"]
+)
+def test_words_of_ours_and_of_others_pass(text: str) -> None:
+    assert list(faults_of_words(Block(HERE, 7, "", "Invented", text), values(), problems())) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("make tests", "no target tests"),
+        ("agentteam-delivery sent", "has no command sent"),
+        ("agentteam-delivery status report --follow", "--follow"),
+        ("kubectl apply --dryrun=server", "unknown flag: --dryrun"),
+        ("helm tset", 'unknown command "tset"'),
+        (".venv/bin/pytest tests/absent", "tests/absent is not in the repository"),
+        ("A=1 tests/harness/absent build", "tests/harness/absent is not in the repository"),
+    ],
+)
+def test_a_command_in_a_sentence_is_judged(text: str, says: str, tools: Tools) -> None:
+    [said] = console.faults_of_words(Block(HERE, 7, "", "Invented", text), tools)
+    assert said.startswith(f"{HERE}:7: ")
+    assert says in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["kubectl logs", "docker build", "agentteam-delivery deliver", "helm test", "made; make one"],
+)
+def test_the_beginning_of_a_command_will_do_in_a_sentence(text: str, tools: Tools) -> None:
+    assert list(console.faults_of_words(Block(HERE, 7, "", "Invented", text), tools)) == []
 
 
 def test_commands_are_read_as_a_shell_reads_them() -> None:

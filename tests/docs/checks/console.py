@@ -29,6 +29,9 @@ from tests.docs.checks.words import unknown_settings
 from tests.harness.helm import CHART
 
 LANGUAGES = {"console", "bash", "sh", "shell"}
+OURS = "agentteam-delivery"
+OPEN_ENDED = {OURS, "kubectl", "helm", "docker"}
+"""Programs that are spoken of by their first words alone, as in `kubectl logs`."""
 NOWHERE = "http://127.0.0.1:1"
 """An address at which nobody listens, for programs that want one."""
 
@@ -60,7 +63,10 @@ class Line:
         known = any(Path(one).match(path) for one in files()) if "*" in path else path in files()
         text = documents().get(self.block.document, "")
         before = "".join(text.splitlines(keepends=True)[: self.block.line - 1])
-        spoken = re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w/-])", before)
+        spoken = re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w/-])", before)
+        if name.startswith("/"):  # of some pod
+            folder = re.escape(str(Path(name).parent))
+            spoken = re.search(rf"{folder}(?![\w-])", text.replace(self.block.text, ""))
         made = self.block.id in OUTPUTS  # by the test that runs this session
         if not (known or spoken or made or path in self.written):
             yield f"{name} is not in the repository, and nothing above says what it holds"
@@ -171,7 +177,7 @@ def kubectl(line: Line) -> Complaints:
     yield from _created(line)
     yield from _patched(line)
     plain = [argument for argument in line.arguments if not argument.startswith("-")]
-    if plain[0] in READERS and len(plain) > 1 and "$" not in plain[1]:
+    if plain and plain[0] in READERS and len(plain) > 1 and "$" not in plain[1]:
         for one in plain[1].split(","):
             name = one.partition("/")[0]
             if name.partition(".")[0].lower() not in kinds():
@@ -183,7 +189,12 @@ def kubectl(line: Line) -> Complaints:
 def _templates(line: Line) -> Complaints:
     """Have kubectl read its templates, on something that is made up."""
     for value in options(line.arguments, "-o", "--output"):
-        if value.startswith(("jsonpath", "custom-columns", "go-template")):
+        if value.startswith("custom-columns="):
+            for column in value.removeprefix("custom-columns=").split(","):
+                if not re.fullmatch(r"[A-Z-]+:[.\w\[\]*()?@=\"!-]+", column):
+                    yield f"kubectl: a column is NAME:.path, which {column} is not"
+            yield from _fields(line, value)
+        if value.startswith(("jsonpath", "go-template")):
             dry = ("create", "namespace", "x", "--dry-run=client", "-o", value)
             if (done := run(line.tools.kubectl, *dry)).returncode and "is not found" not in done.stderr:
                 yield f"kubectl: {first(done)}"
@@ -193,7 +204,9 @@ def _templates(line: Line) -> Complaints:
 def _created(line: Line) -> Complaints:
     """Have kubectl make what it can make without a cluster."""
     files_of_theirs = options(line.arguments, "--from-file")
-    if line.arguments[0] == "create" and DRY & set(line.arguments[1:2]) and not files_of_theirs:
+    if "--help" in line.arguments:
+        return
+    if line.arguments[:1] == ["create"] and DRY & set(line.arguments[1:2]) and not files_of_theirs:
         made = run(line.tools.kubectl, "--server", NOWHERE, *line.arguments, "--dry-run=client", "-o", "yaml")
         if made.returncode:
             yield f"kubectl: {first(made)}"
@@ -314,6 +327,7 @@ def docker(line: Line) -> Complaints:
     verb, *rest = line.arguments or [""]
     if verb not in DOCKER:
         yield f"docker {verb}: not among {', '.join(DOCKER)}, which DOCKER in {__name__} knows"
+    if verb not in DOCKER or "--help" in rest:
         return
     plain: list[str] = []
     yield from _docker_options(line, verb, rest, plain)
@@ -390,7 +404,7 @@ HARMLESS = {
 
 PROGRAMS: dict[str, Callable[[Line], Complaints]] = {
     "make": make,
-    "agentteam-delivery": ours,
+    OURS: ours,
     "kubectl": kubectl,
     "helm": helm,
     "pytest": pytest_,
@@ -481,6 +495,29 @@ def _faults_of_typed(block: Block, typed: Typed, tools: Tools) -> Faults:
         yield from (f"{block.at(printed)}: {said}" for said in faults_of_documents([shown], tools))
     else:
         yield from faults_of_output(block, typed.prints, printed)
+
+
+def judged_in_sentences(name: str) -> bool:
+    """Whether words that begin with a program are taken for a command."""
+    return name in OPEN_ENDED | {"make", "pytest", "pre-commit"} or name.startswith(("tests/", ".ci/"))
+
+
+def faults_of_words(block: Block, tools: Tools) -> Faults:
+    """Say what is wrong with a command between back ticks, which need not be a whole one."""
+    if "…" in block.text or not re.match(r"(\w+=\S* )*\S+ \S", block.text):
+        return
+    try:
+        found = commands(block.text)
+    except Unreadable:
+        return
+    for position, command in enumerate(found):
+        name = (command.words or [""])[0].removeprefix(".venv/bin/")
+        if position == 0 and not judged_in_sentences(name):
+            return  # a sentence, it may be
+        if name in OPEN_ENDED:
+            part = name == OURS and len(command.words) > 2  # with what it is told
+            command.words += [] if part else ["--help"]
+        yield from (f"{block.at()}: {said}" for said in faults_of_command(Line(block, command, tools)))
 
 
 def claims(block: Block) -> bool:

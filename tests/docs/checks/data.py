@@ -1,7 +1,6 @@
 """JSON in documents: what webhooks get, what the API takes and says, each by its model."""
 
 import json
-import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -17,6 +16,7 @@ from tests.docs.blocks import ROOT, Block
 from tests.docs.checks import Check, Faults, Tools
 from tests.docs.checks.http import faults_of_event
 from tests.docs.checks.kubernetes import faults_of_document
+from tests.docs.checks.words import logged
 
 KEYS = ["event", "team", "namespace", "phase", "message", "artifacts"]
 """What a webhook gets, in this order."""
@@ -54,13 +54,6 @@ def problems() -> dict[str, type[Problem]]:
         if hasattr(kind, "slug"):
             found[PROBLEM_TYPE + kind.slug] = kind
     return found
-
-
-@cache
-def logged() -> frozenset[str]:
-    """Return every word in the code that may be an event of the log."""
-    sources = (path.read_text() for path in (ROOT / "app").rglob("*.py"))
-    return frozenset(word for source in sources for word in re.findall(r'"([a-z]+(?:_[a-z]+)*)"', source))
 
 
 def faults_of_value(value: Any, tools: Tools) -> Iterator[str]:

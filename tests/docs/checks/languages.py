@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 from tests.docs.blocks import ROOT, Block, files
 from tests.docs.checks import Check, Faults, Tools
+from tests.docs.checks.words import client
 from tests.harness.prometheus import promtool
 
 PROJECT = {"app", "samples", "tests"}
@@ -42,7 +43,7 @@ def _missing(module: str, *names: str) -> Iterator[str]:
     top = module.partition(".")[0]
     if top not in PROJECT:
         here = any(f"/{top}/" in f"/{one}/" or one.endswith(f"/{top}.py") for one in files())
-        if not here and find_spec(top) is None:
+        if not here and top != client() and find_spec(top) is None:
             yield f"there is no module {top}"
         return
     try:
@@ -75,6 +76,26 @@ def javascript(block: Block, tools: Tools) -> Faults:
         match = re.search(r"(?:stdin\]?|eval1\]?):(\d+)", done.stderr)
         said = re.findall(r"^\w*Error: .*", done.stderr, re.MULTILINE) or [done.stderr]
         yield f"{block.at(int(match[1]) - 1 if match else 0)}: no JavaScript: {said[-1]}"
+
+
+TRANSPILED = """
+const { transpileModule } = require(process.argv[1]);
+const text = require("node:fs").readFileSync(0, "utf8");
+const asked = { reportDiagnostics: true, compilerOptions: { target: "esnext" } };
+const { diagnostics } = transpileModule(text, asked);
+for (const { file, start, messageText } of diagnostics)
+  console.log(`${file.getLineAndCharacterOfPosition(start).line} ${messageText.messageText ?? messageText}`);
+"""
+
+
+def typescript(block: Block, tools: Tools) -> Faults:
+    """Have TypeScript's own compiler read it."""
+    library = tools.find("tsc").resolve().parents[1]
+    command = [str(tools.find("node")), "-e", TRANSPILED, str(library)]
+    done = subprocess.run(command, check=True, input=block.text, capture_output=True, text=True)
+    for line in done.stdout.splitlines():
+        offset, _, said = line.partition(" ")
+        yield f"{block.at(int(offset))}: no TypeScript: {said}"
 
 
 def promql(block: Block, tools: Tools) -> Faults:
@@ -139,6 +160,7 @@ CHECKS = (
     Check("Python", of("python", "py"), python),
     Check("Go", of("go"), go),
     Check("JavaScript", of("javascript", "js"), javascript),
+    Check("TypeScript", of("typescript", "ts"), typescript),
     Check("PromQL", of("promql"), promql),
     Check("TOML", of("toml"), toml),
     Check("Dockerfile", of("dockerfile"), dockerfile),

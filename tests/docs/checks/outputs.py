@@ -15,6 +15,12 @@ OUTPUTS: dict[tuple[str, str], str] = {
     ("docs/how-to/slack.md", "What arrives"): (
         "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
     ),
+    ("docs/how-to/multi-tenant.md", "See that it holds"): (
+        "tests/docs/test_guides.py::test_tenants_are_let_in_and_kept_out_as_the_guide_says"
+    ),
+    ("docs/how-to/from-notify.md", "See that it works"): (
+        "tests/docs/test_guides.py::test_a_team_is_moved_from_notify_and_back_as_the_guide_says"
+    ),
     ("docs/tutorial.md", "5. See it fail, and mend it"): (
         "tests/docs/test_walks.py::test_the_tutorial_is_what_happens"
     ),

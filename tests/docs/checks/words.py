@@ -2,10 +2,12 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
+
+import yaml
 
 from app.events import TERMINAL_PHASES
 from app.instruments import PREFIX as METRICS
@@ -57,14 +59,28 @@ def settings() -> frozenset[str]:
 
 @cache
 def code() -> frozenset[str]:
-    """Return every CamelCase word of the repository's code."""
+    """Return every word of the repository's code."""
     sources = "\n".join(
         (ROOT / name).read_text(errors="replace")
         for name in files()
         if name.startswith(CODE) and not name.endswith(".md") and not name.startswith("tests/docs/")
         if (ROOT / name).is_file()
     )
-    return frozenset(re.findall(r"[A-Za-z][A-Za-z0-9]*", sources))
+    return frozenset(re.findall(r"\w+", sources)) | frozenset(re.findall(r"\w+(?:-\w+)+", sources))
+
+
+@cache
+def logged() -> frozenset[str]:
+    """Return every word of the code that may be an event of the log."""
+    sources = (path.read_text() for path in (ROOT / "app").rglob("*.py"))
+    return frozenset(word for source in sources for word in re.findall(r'"([a-z]+(?:_[a-z]+)+)"', source))
+
+
+@cache
+def client() -> str:
+    """Return the name of the package that is generated for Python."""
+    config = ROOT / "clients/python.yaml"
+    return str(yaml.safe_load(config.read_text())["package_name_override"]) if config.exists() else ""
 
 
 def unknown_settings(text: str) -> Iterator[str]:
@@ -77,8 +93,7 @@ def unknown_settings(text: str) -> Iterator[str]:
 def unknown_metrics(text: str) -> Iterator[str]:
     """Say which metrics there are not."""
     for name in re.findall(rf"\b{METRICS}_\w+", text):
-        package = any(one.rpartition("/")[2].removesuffix(".py") == name for one in files())
-        if name not in metrics() and not package:
+        if name not in metrics() and name != client():
             yield f"there is no metric {name}"
 
 
@@ -117,9 +132,35 @@ def unknown_words(text: str) -> Iterator[str]:
         yield f"there is no reason and no ending {text}"
 
 
-def faults_of_words(block: Block) -> Iterator[str]:
+def misspelt(text: str, slugs: Collection[str]) -> Iterator[str]:
+    """Say which words are nearly a problem or an event of the log, and stand in no code."""
+    if re.fullmatch(r"[a-z]+(-[a-z]+)+", text) and text not in code():
+        for meant in get_close_matches(text, slugs, 1, cutoff=0.85):
+            yield f"there is no problem {text}; did you mean {meant}?"
+    if re.fullmatch(r"[a-z]+(_[a-z]+)+", text) and text not in code():
+        for meant in get_close_matches(text, logged(), 1, cutoff=0.85):
+            yield f"the log has no line {text}; did you mean {meant}?"
+
+
+def absent_files(text: str) -> Iterator[str]:
+    """Say which files and folders of ours are not there."""
+    if (
+        re.fullmatch(r"(app|tests|samples|docs|charts|openapi|\.ci)/[\w./-]+", text)
+        and text.rstrip("/") not in files()
+    ):
+        yield f"{text} is not in the repository"
+
+
+def faults_of_words(block: Block, values: dict[str, Any], problems: Collection[str]) -> Iterator[str]:
     """Say what is wrong with a few words between back ticks."""
-    yield from (f"{block.at()}: {said}" for said in unknown_words(block.text))
+    slugs = {problem.rpartition(":")[2] for problem in problems}
+    found = (
+        *unknown_words(block.text),
+        *unknown_values(block.text, values),
+        *misspelt(block.text, slugs),
+        *absent_files(block.text),
+    )
+    yield from (f"{block.at()}: {said}" for said in found)
 
 
 def prose(document: str, text: str, known: frozenset[str]) -> Iterator[str]:
