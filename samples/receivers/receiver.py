@@ -17,8 +17,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +33,7 @@ class Refused(Exception):
     """A request is no notice of ours; the text says why."""
 
 
-def verify(headers: Mapping[str, str], body: bytes, keys: Iterable[bytes], now: float) -> str:
+def verify(headers: Message, body: bytes, keys: Iterable[bytes], now: float) -> str:
     """Return the notice's id; `body` is what came, byte by byte, before anybody parsed it."""
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")
     identifier, timestamp, signatures = (headers.get(name) or "" for name in names)
@@ -96,7 +97,9 @@ class Handler(BaseHTTPRequestHandler):
         except (Refused, ValueError) as error:
             return self.answer(HTTPStatus.UNAUTHORIZED, f"refused: {error}")
         except OSError as error:
-            return self.answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"not kept: {error.strerror}")  # it comes again
+            return self.answer(
+                HTTPStatus.INTERNAL_SERVER_ERROR, f"not kept: {error.strerror}"
+            )  # it comes again
         return self.answer(HTTPStatus.NO_CONTENT, f"{'took' if new else 'had already'} {identifier}")
 
     def answer(self, status: HTTPStatus, what: str) -> None:

@@ -1,4 +1,4 @@
-"""The guides of docs/how-to as tests use them: their blocks, their tables, and their commands run as they stand."""
+"""The guides of docs/how-to as tests use them: their blocks, their tables, and a shell for their commands."""
 
 import asyncio
 import os

@@ -1,15 +1,17 @@
-"""The guides do what they say: their commands run, their programs are run, their failures are the real ones."""
+"""The guides are right: their commands and programs do what is said, their failures are the real ones."""
 
 import asyncio
 import base64
 import json
 import os
+import re
 import ssl
 import subprocess
-import tempfile
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,24 +23,27 @@ import yaml
 from aiohttp import web
 from standardwebhooks import Webhook
 
+from app.events import CompletionEvent
 from app.settings import ServiceSettings
 from samples.display import Display
 from tests.chart.conftest import helm
-from tests.docs.guides import RECEIVERS, ROOT, Guide, Sample, installed, run
-from tests.harness.cluster import Cluster
+from tests.docs.guides import RECEIVERS, ROOT, Guide, Ran, Sample, installed, run
+from tests.harness.cluster import CRD, Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.helm import Helm, apply
-from tests.harness.kube import TEAMS, Kube
+from tests.harness.kube import TEAMS
 from tests.harness.real_cluster import RealCluster
-from tests.harness.receiver import Receiver
+from tests.harness.receiver import Gate, Receiver
 from tests.harness.reviews import Right
 from tests.harness.service import Service, Watcher, finished, lifecycle
+from tests.harness.tls import Mounted
 from tests.harness.waiting import until
 
 __all__ = ["helm"]
 
 Fake = Cluster[FakeCluster]
 Real = Cluster[RealCluster]
+Secrets = dict[str, dict[str, str | bytes]]
 
 KEY, OTHER = (f"whsec_{base64.b64encode(bytes([number]) * 32).decode()}" for number in (1, 2))
 BODY = b'{"event": "team.completed",  "team": "report"}'
@@ -46,7 +51,7 @@ NOTHING_LISTENS = "http://127.0.0.1:1/"
 
 
 async def outcomes(
-    cluster: Fake, targets: list[dict[str, Any]], secrets: dict[str, dict[str, str | bytes]], **settings: Any
+    cluster: Fake, targets: list[dict[str, Any]], secrets: Secrets, **settings: Any
 ) -> set[tuple[str, str]]:
     """Deliver a team of namespace research to these targets, and return how they failed."""
     kube = cluster.kube
@@ -69,8 +74,8 @@ async def misbehave(request: web.Request) -> web.Response:
         return web.Response(status=301, headers={"Location": "/elsewhere"})
     if word == "busy":
         return web.Response(status=429, headers={"Retry-After": "3600"})
-    if word in {"no_service", "channel_is_archived"}:
-        return web.Response(status=404 if word == "no_service" else 410, text=word)
+    if word in {"no-service", "channel-is-archived"}:
+        return web.Response(status=404 if word == "no-service" else 410, text=word.replace("-", "_"))
     return web.Response(status=int(word))
 
 
@@ -86,7 +91,7 @@ async def test_slack_is_set_up_as_the_guide_says(
         guide = Guide.read("slack").told(names)
         [manifest] = guide.manifests()
         (tmp_path / "team.yaml").write_text(yaml.safe_dump(manifest))
-        env = {"KUBECONFIG": real_cluster.kubeconfig, "DELIVERY_URL": service.url}
+        env: dict[str, str | Path] = {"KUBECONFIG": real_cluster.kubeconfig, "DELIVERY_URL": service.url}
         for script in guide.blocks("console"):
             ran = await run(script, tmp_path, kubectl, **env)
             assert (ran.code, ran.err) == (0, ""), script
@@ -94,7 +99,11 @@ async def test_slack_is_set_up_as_the_guide_says(
         [tried] = slack.requests
         assert "This is a test" in tried.body.decode()
 
-        facts = {"estimatedCost": "4.50", "totalTokensUsed": 1482000, "tasks": {"total": 7, "completed": 7}}
+        facts: dict[str, Any] = {
+            "estimatedCost": "4.50",
+            "totalTokensUsed": 1482000,
+            "tasks": {"total": 7, "completed": 7},
+        }
         artifacts = [{"name": "report.md", "path": "/workspace/output/report.md"}]
         started = (datetime.now(UTC) - timedelta(minutes=42, seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
         await real_cluster.kube.finish(
@@ -122,24 +131,21 @@ def _words(text: str) -> list[list[str]]:
 
 async def test_slack_fails_as_the_guide_says(fake_cluster: Fake) -> None:
     guide = Guide.read("slack")
+    words = ("no-service", "channel-is-archived", "busy")
     slack = {"type": "slack", "credentialsSecret": "slack-credentials"}
-    told = set()
+    targets = [slack, {"type": "slack"}, *({"type": "slack", "credentialsSecret": word} for word in words)]
     async with Receiver(respond=misbehave) as far:
-        cases: list[tuple[dict[str, str | bytes] | None, dict[str, Any]]] = [
-            (None, {}),
-            ({"url": far.url}, {}),
-            ({"slack-webhook-url": f"{far.url}/200"}, {"slack_hosts": "hooks.slack.com"}),
-            ({"slack-webhook-url": f"{far.url}/200"}, {"secret_label": "delivery=allowed"}),
-            *(
-                ({"slack-webhook-url": f"{far.url}/{word}"}, {})
-                for word in ("no_service", "channel_is_archived", "busy")
-            ),
+        others: Secrets = {word: {"slack-webhook-url": f"{far.url}/{word}"} for word in words}
+        told = await outcomes(fake_cluster, targets, others)
+        good: Secrets = {"slack-credentials": {"slack-webhook-url": f"{far.url}/200"}}
+        cases: list[tuple[Secrets, dict[str, str]]] = [
+            ({"slack-credentials": {"url": far.url}}, {}),
+            (good, {"slack_hosts": "hooks.slack.com"}),
+            (good, {"secret_label": "delivery=allowed"}),
         ]
-        for secret, settings in cases:
-            secrets = {} if secret is None else {"slack-credentials": secret}
-            told |= await outcomes(fake_cluster, [slack], secrets, **settings)
+        for secrets, settings in cases:
             await _forget(fake_cluster)
-        told |= await outcomes(fake_cluster, [{"type": "slack"}], {})
+            told |= await outcomes(fake_cluster, [slack], secrets, **settings)
     assert told == guide.failures()
 
 
@@ -157,12 +163,12 @@ async def _forget(cluster: Fake) -> None:
 @pytest.fixture(scope="session")
 def receivers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str | Path, ...]]:
     """Say how each receiver is started; the one in Go is built once."""
-    found: dict[str, tuple[str | Path, ...]] = {"python": ("python3", RECEIVERS / "receiver.py")}
+    found: dict[str, tuple[str | Path, ...]] = {"python": (sys.executable, RECEIVERS / "receiver.py")}
     if installed("node"):
         found["javascript"] = ("node", RECEIVERS / "receiver.mjs")
     if installed("go"):
         binary = tmp_path_factory.mktemp("go") / "receiver"
-        build = ["go", "build", "-o", binary, RECEIVERS / "receiver.go"]
+        build: list[str | Path] = ["go", "build", "-o", binary, RECEIVERS / "receiver.go"]
         offline = {"GOFLAGS": "", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
         subprocess.run(build, check=True, env=os.environ | offline)
         found["go"] = (binary,)
@@ -334,9 +340,9 @@ async def test_a_webhook_is_set_up_and_its_key_changed_as_the_guide_says(
     env = {"KUBECONFIG": real_cluster.kubeconfig}
     make, start, trial, second, replace = guide.blocks("console")
     assert (await run(make, tmp_path, kubectl, **env)).code == 0
-    command = ("python3", RECEIVERS / "receiver.py")
+    command = (sys.executable, RECEIVERS / "receiver.py")
     async with AsyncExitStack() as stack:
-        sample = await stack.enter_async_context(Sample(command, _said(start, "", tmp_path)))
+        sample = await stack.enter_async_context(Sample(command, _said(start, tmp_path)))
         service = await stack.enter_async_context(Service(real_cluster.kubeconfig))
         [manifest] = guide.told({"https://hooks.example.com/reports": sample.url}).manifests()
         (tmp_path / "team.yaml").write_text(yaml.safe_dump(manifest))
@@ -347,8 +353,8 @@ async def test_a_webhook_is_set_up_and_its_key_changed_as_the_guide_says(
 
         made, restart = second.splitlines()
         assert (await run(made, tmp_path)).code == 0
-        both = await stack.enter_async_context(Sample(command, _said(restart, "", tmp_path)))
-        for script in (f"cat {tmp_path}/signing-secret", replace):
+        both = await stack.enter_async_context(Sample(command, _said(restart, tmp_path)))
+        for script in ("true", replace):
             team = {**manifest, "spec": lifecycle({**_target(manifest), "url": both.url})}
             (tmp_path / "team.yaml").write_text(yaml.safe_dump(team))
             assert (await run(script, tmp_path, kubectl, **env)).code == 0
@@ -365,13 +371,19 @@ def _target(manifest: dict[str, Any]) -> dict[str, Any]:
     return dict(target)
 
 
-def _said(command: str, _: str, folder: Path) -> str:
+def _said(command: str, folder: Path) -> str:
     """Return what a command would give the receiver as its keys."""
     assignment, _, program = command.partition(" python3 ")
     assert (ROOT / program.strip()).samefile(RECEIVERS / "receiver.py")
     script = f'{assignment}; printf %s "$SIGNING_SECRETS"'
     done = subprocess.run(["bash", "-c", script], check=True, cwd=folder, capture_output=True, text=True)
     return done.stdout
+
+
+def test_the_numbers_of_the_guide_for_webhooks_are_the_defaults() -> None:
+    text, given = " ".join(Guide.read("webhook").text.split()), ServiceSettings.load()
+    assert f"A try lasts {given.attempt_timeout:g} s" in text
+    assert f"{given.attempts} times within {given.target_timeout:g} s" in text
 
 
 async def test_a_webhook_fails_as_the_guide_says(fake_cluster: Fake) -> None:
@@ -404,7 +416,9 @@ def test_the_values_open_what_the_guide_says_and_no_more(helm: Helm) -> None:
 
     def opened(values: dict[str, Any]) -> list[dict[str, Any]]:
         before = bare.one("NetworkPolicy")["spec"]["egress"]
-        return [rule for rule in helm.render(values).one("NetworkPolicy")["spec"]["egress"] if rule not in before]
+        return [
+            rule for rule in helm.render(values).one("NetworkPolicy")["spec"]["egress"] if rule not in before
+        ]
 
     address = {"to": [{"ipBlock": {"cidr": "10.96.44.7/32"}}]}
     assert opened(narrow) == [address, *narrow["networkPolicy"]["extraEgress"]]
@@ -541,7 +555,9 @@ async def test_tenants_are_let_in_and_kept_out_as_the_guide_says(
                 path = f"/deliveries/{namespace}/report"
                 return (await service.request("GET", path, headers=headers)).status
 
-            refusals = {(row[0], row[1].strip("`").rstrip("…")) for row in guide.rows("What the refusals say")}
+            refusals = {
+                (row[0], row[1].strip("`").rstrip("…")) for row in guide.rows("What the refusals say")
+            }
 
             def told(kind: str, detail: str) -> bool:
                 return any(kind == one and detail.startswith(says) for one, says in refusals)
@@ -570,3 +586,239 @@ def test_the_numbers_of_the_guide_for_tenants_are_the_defaults(helm: Helm) -> No
     given = settings_of(helm, {})
     events, targets = int(given["max_in_flight"]), int(given["max_targets_in_flight"])
     assert row[1].startswith(f"{events} events and {targets:,} targets at once, and half of them")
+
+
+# From a controller
+
+
+@dataclass(frozen=True)
+class Controller:
+    """The guide's program, its token and the authority that it trusts."""
+
+    folder: Path
+    url: str
+
+    def __post_init__(self) -> None:
+        (self.folder / "hand_in.py").write_text(Guide.read("from-a-controller").block("python"))
+
+    async def hand_in(self, token: str, *event: str) -> Ran:
+        """Run it once."""
+        (self.folder / "token").write_text(f"{token}\n")
+        command = f"{sys.executable} hand_in.py {' '.join(event)}"
+        return await run(command, self.folder, DELIVERY_URL=self.url, MOUNTED=self.folder)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Mounted:
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    mounted = Mounted(folder)
+    mounted.authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    return mounted
+
+
+@asynccontextmanager
+async def serving(
+    kubeconfig: Path, mounted: Mounted, **settings: Any
+) -> AsyncIterator[tuple[Service, Controller]]:
+    """Serve callers with TLS, as the guide has it."""
+    service = Service(kubeconfig, auth="kubernetes", **mounted.settings, **settings)
+    service.tls = mounted.trusting
+    async with service:
+        yield service, Controller(mounted.folder.parent, service.url)
+
+
+async def test_a_controller_does_what_each_answer_wants(fake_cluster: Fake, mounted: Mounted) -> None:
+    kube, reviews, gate = fake_cluster.kube, fake_cluster.server.reviews, Gate()
+    token, stranger = reviews.token("controller", Right("create")), reviews.token("stranger")
+    async with (
+        Receiver(respond=gate) as hook,
+        serving(fake_cluster.kubeconfig, mounted, max_in_flight=4) as (_, controller),
+    ):
+        namespace = await finished(kube, {"type": "webhook", "url": hook.url})
+        for name in ("second", "third", "working"):
+            await kube.team(namespace, name, lifecycle({"type": "webhook", "url": hook.url}))
+        for name in ("second", "third"):
+            await kube.finish(namespace, name)
+
+        async def said(team: str, *more: str, bearing: str = token) -> str:
+            ran = await controller.hand_in(bearing, namespace, team, *more)
+            assert ran.code == (1 if ran.err else 0)
+            return (ran.out or ran.err).strip()
+
+        assert await said("report", bearing="nobody-knows") == "again in 30 s"
+        refused = await said("report", bearing=stranger)
+        assert refused.startswith("forbidden: stranger may not create agentteams/delivery")
+        assert "kubectl create rolebinding" in refused
+        assert await said("working") == "done", "it has not finished"
+        assert await said("absent") == "done"
+        assert await said("report", "another-uid") == "done"
+        assert (await said("Report")).startswith("malformed: ")
+        assert not hook.requests
+
+        assert await said("report") == "done"
+        await until(lambda: hook.requests)
+        assert await said("report") == "done", "in flight, and not sent beside itself"
+        assert await said("second") == "done"
+        assert await said("third") == "again in 1 s", "half of the room is taken"
+        gate.open()
+
+        async def taken() -> bool:
+            return await said("third") == "done"
+
+        await until(taken, 30)
+        uid = (await kube.get(TEAMS, namespace, "working")).body["metadata"]["uid"]
+        assert await said("working", uid, "Completed") == "done"
+        await until(lambda: len(hook.requests) == 4)
+
+        async def settled() -> bool:
+            return all([(await kube.delivery(namespace, team))[0]["phase"] == "Delivered" for team in teams])
+
+        teams = ("report", "second", "third", "working")
+        await until(settled)
+        for team in teams:
+            assert await said(team) == "done", "settled, and not sent again"
+        assert len(hook.requests) == 4
+    assert await said("report") == "again in 5 s", "nobody answers"
+
+
+def test_the_fields_of_the_guide_for_controllers_are_the_event_s() -> None:
+    rows = Guide.read("from-a-controller").rows("What to send")
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert named == set(CompletionEvent.model_fields) - {"event", "test"}
+
+
+async def test_a_controller_is_let_in_by_what_the_guide_makes(
+    real_cluster: Real, kubectl: Path, helm: Helm, mounted: Mounted
+) -> None:
+    kube, folder = real_cluster.kube, mounted.folder.parent
+    ops = await kube.fresh_namespace()
+    async with (
+        Receiver() as hook,
+        serving(real_cluster.kubeconfig, mounted) as (service, controller),
+    ):
+        research = await finished(kube, {"type": "webhook", "url": hook.url})
+        mount, own = "/var/run/delivery", "https://agentteam-delivery.agentteam-delivery.svc:8080"
+        guide = Guide.read("from-a-controller").told({"research": research, "ops": ops})
+        [values], [deployment] = guide.values(), guide.manifests()
+        rendering = helm.render(values)
+        ingress = rendering.one("NetworkPolicy")["spec"]["ingress"]
+        assert values["networkPolicy"]["callers"] in [rule["from"] for rule in ingress]
+        assert rendering.settings["DELIVERY_ALLOW_PLAIN_HTTP"] == "false"
+        [caller] = [one for one in rendering.of("ClusterRole") if "caller" in one["metadata"]["name"]]
+        apply(kubectl, real_cluster.kubeconfig, [caller, deployment])
+
+        make, call = guide.blocks("console")
+        ran = await run(make, folder, kubectl, KUBECONFIG=real_cluster.kubeconfig)
+        assert (ran.code, ran.err) == (0, "")
+        pod = deployment["spec"]["template"]["spec"]
+        asked = pod["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"]
+        token = await kube.account_token(ops, pod["serviceAccountName"], asked["audience"])
+        assert f"{pod['containers'][0]['volumeMounts'][0]['mountPath']}/{asked['path']}" == f"{mount}/token"
+
+        ran = await controller.hand_in(token, research, "report")
+        assert (ran.code, ran.out) == (0, "done\n")
+        await until(lambda: hook.requests)
+        assert own in call
+        ran = await run(call.replace(own, service.url).replace(mount, str(folder)), folder)
+        assert (ran.code, ran.err) == (0, "")
+        report = json.loads(ran.out)
+        assert (report["team"], report["targets"][0]["type"]) == ("report", "webhook")
+        assert len(hook.requests) == 1
+        elsewhere = await finished(kube, {"type": "webhook", "url": hook.url})
+        assert "forbidden" in (await controller.hand_in(token, elsewhere, "report")).err
+
+
+# From notify
+
+
+async def test_a_team_is_moved_from_notify_and_back_as_the_guide_says(
+    real_cluster: Real, kubectl: Path, tmp_path: Path
+) -> None:
+    kube = real_cluster.kube
+    namespace = await kube.fresh_namespace()
+    before = await kube.team(namespace, "report", {"lead": {"model": "opus"}, "lifecycle": {}})
+    assert before["spec"]["lifecycle"] == {"onComplete": "notify"}, "it is the default"
+    async with (
+        Receiver() as hook,
+        Service(real_cluster.kubeconfig, namespaces=namespace) as service,
+        Watcher(real_cluster.kubeconfig, service.url, namespaces=namespace),
+    ):
+        guide = Guide.read("from-notify").told({"research": namespace, "https://hooks.example.com": hook.url})
+        look, switch, trial, see, back = guide.blocks("console")
+        (tmp_path / "targets.yaml").write_text(guide.block("yaml"))
+        env: dict[str, str | Path] = {"KUBECONFIG": real_cluster.kubeconfig, "DELIVERY_URL": service.url}
+
+        async def typed(script: str) -> str:
+            ran = await run(script, tmp_path, kubectl, **env)
+            assert (ran.code, ran.err) == (0, ""), script
+            return ran.out
+
+        assert f"{namespace}/report  notify" in await typed(look)
+        [skipped] = [row for row in guide.rows("When nothing is sent") if row[0].startswith("`Skipped`")]
+        assert f"`{(await service.deliver(namespace, 'report')).body['reason']}`" in skipped[0]
+        await typed(switch)
+        assert "answered 200" in await typed(trial)
+        assert [json.loads(request.body)["event"] for request in hook.requests] == ["team.test"]
+
+        await kube.finish(namespace, "report")
+
+        async def on_record() -> bool:
+            entries = await kube.delivery(namespace, "report")
+            return [entry["phase"] for entry in entries] == ["Delivered"]
+
+        await until(on_record, 30)
+        assert (await typed(see)).endswith(guide.block("text").strip())
+        assert len(hook.requests) == 2
+
+        await typed(back)
+        team = (await kube.get(TEAMS, namespace, "report")).body
+        assert team["spec"]["lifecycle"]["onComplete"] == "notify"
+        assert [entry["phase"] for entry in team["status"]["delivery"]] == ["Delivered"]
+        assert (await service.deliver(namespace, "report", redeliver="all")).body["phase"] == "Skipped"
+        assert len(hook.requests) == 2
+
+
+async def test_who_is_switched_after_the_end_is_delivered_at_once_and_history_is_not(
+    fake_cluster: Fake,
+) -> None:
+    kube = fake_cluster.kube
+    namespace = await kube.fresh_namespace()
+    patch = yaml.safe_load(Guide.read("from-notify").block("yaml"))
+    async with (
+        Receiver() as hook,
+        Service(fake_cluster.kubeconfig) as service,
+        Watcher(fake_cluster.kubeconfig, service.url) as watcher,
+    ):
+        patch["spec"]["lifecycle"]["delivery"][0]["url"] = hook.url
+        old = (datetime.now(UTC) - timedelta(days=1, minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for name, times in {"left": {}, "history": {"completedAt": old}, "fresh": {}}.items():
+            await kube.team(namespace, name, {})
+            await kube.finish(namespace, name, **times)
+        for name in ("history", "fresh"):
+            assert (await kube.patch(TEAMS, namespace, name, patch)).status == 200
+
+        async def delivered() -> bool:
+            return [one["phase"] for one in await kube.delivery(namespace, "fresh")] == ["Delivered"]
+
+        await until(delivered, 30)
+        assert [json.loads(request.body)["team"] for request in hook.requests] == ["fresh"]
+        assert await kube.delivery(namespace, "history") == await kube.delivery(namespace, "left") == []
+        assert not watcher.ended
+        answer = await service.deliver(namespace, "history")
+        assert answer.body["phase"] == "Delivered", "by hand it is delivered all the same"
+
+
+async def test_an_operator_s_crd_refuses_the_switch_as_the_guide_says(fake_cluster: Fake) -> None:
+    kube = fake_cluster.kube
+    crd = yaml.safe_load(CRD.read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    schema["spec"]["properties"]["lifecycle"]["properties"]["onComplete"]["enum"].remove("deliver")
+    await kube.install_crd(crd)
+    namespace = await kube.fresh_namespace()
+    await kube.team(namespace, "report", {})
+    patch = yaml.safe_load(Guide.read("from-notify").block("yaml"))
+    refused = await kube.patch(TEAMS, namespace, "report", patch)
+    assert refused.status == 422
+    [row] = [row for row in Guide.read("from-notify").rows("When nothing is sent") if "nsupported" in row[0]]
+    assert row[0].strip("`") in refused.body["message"]
