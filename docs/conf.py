@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from pygments.lexers import get_lexer_for_filename
+from pygments.lexers import BashLexer, get_lexer_for_filename
 from pygments.util import ClassNotFound
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -35,6 +35,7 @@ myst_links_external_new_tab = False
 
 html_theme = "furo"
 html_title = project
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["site"]  # what leads from / to the index
@@ -145,6 +146,7 @@ def _language(name: str) -> str:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Take part in the build."""
+    app.add_lexer("console", BashLexer)  # most of it has no prompt, and would be grey as output is
     app.add_transform(Links)
     app.connect("source-read", _list_below)
     app.connect("env-check-consistency", _judge_anchors)

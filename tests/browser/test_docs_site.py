@@ -30,7 +30,8 @@ LOOK = """() => ({
   title: document.title,
   headings: document.querySelectorAll("h1").length,
   overflow: document.documentElement.scrollWidth - window.innerWidth,
-  wrapped: [...document.querySelectorAll("pre")].filter((e) => getComputedStyle(e).whiteSpace !== "pre").length,
+  wrapped: [...document.querySelectorAll("pre")]
+    .filter((e) => getComputedStyle(e).whiteSpace !== "pre").length,
   cut: [...document.querySelectorAll(".highlight-text pre")]
     .filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.innerText.slice(0, 200)),
   blank: [...document.images].filter((e) => e.loading !== "lazy" && !e.naturalWidth).map((e) => e.src),
@@ -71,8 +72,9 @@ def test_the_index_names_the_four_kinds(seen: Any) -> None:
 
 
 def test_every_page_has_one_heading_and_a_title(seen: Any) -> None:
-    assert len(seen["pages"]) > 30
-    assert not {name for name, page in seen["pages"].items() if page["headings"] != 1 or not page["title"]}
+    pages = {name: page for name, page in seen["pages"].items() if name != "search.html"}
+    assert len(pages) > 30
+    assert not {name for name, page in pages.items() if page["headings"] != 1 or not page["title"]}
 
 
 def test_every_picture_is_drawn(seen: Any) -> None:

@@ -206,7 +206,8 @@ async def use(folder: Path, url: str, token: str, namespace: str) -> dict[str, A
         stored = await page.evaluate(
             "({local: localStorage.length, session: sessionStorage.length, cookie: document.cookie})"
         )
-        await page.locator("#operations-deliveries-deliver .responses-wrapper").scroll_into_view_if_needed()
+        answer = page.locator("#operations-deliveries-deliver .responses-wrapper")
+        await answer.evaluate("(element) => element.scrollIntoView()")
         await page.screenshot(path=ARTIFACTS / "explorer-delivered.png")
     return {"operations": found, "posted": posted, "read": read, "stored": stored, "used": asdict(seen)}
 

@@ -28,7 +28,7 @@ LOADED = {
 def build(out: Path, source: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Build all of it anew, and return how that went."""
     sphinx = Path(sys.executable).parent / "sphinx-build"
-    command = [sphinx, "-W", "--keep-going", "-q", "-E", "-c", "docs", ".", out]
+    command = [str(sphinx), "-W", "--keep-going", "-q", "-E", "-c", "docs", ".", str(out)]
     return subprocess.run(command, cwd=source, check=False, capture_output=True, text=True)
 
 
