@@ -249,6 +249,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     ),
     "an argument of the image": ("console", "docker build --build-arg EXTRAS=1 .\n", 7, "no argument EXTRAS"),
     "a verb of docker": ("console", "docker bild .\n", 7, "docker bild"),
+    "a file of sed": ("console", "sed s/a/b/ samples/absent.yaml\n", 7, "samples/absent.yaml is not in"),
     "a pattern of grep": ("console", "cat README.md | grep -E 'a('\n", 7, "grep: a("),
     "an output that no test makes": ("console", "$ make test\nall is well\n", 8, "no test makes this output"),
     "a session's YAML": (

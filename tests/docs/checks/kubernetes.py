@@ -14,6 +14,7 @@ import yaml
 
 from app.console.manifests import KINDS, findings_of
 from app.teams import KIND
+from tests.chart.test_rendering import CURRENT
 from tests.docs.blocks import Block, documents
 from tests.docs.checks import Check, Faults, Tools
 from tests.harness.cluster import CRD
@@ -22,8 +23,6 @@ from tests.harness.prometheus import promtool
 from tests.harness.schemas import Schema, conform
 from tests.harness.schemas import faults as faults_by_schema
 
-CURRENT = "1.37"
-"""The Kubernetes whose schemas every object is held against."""
 GROUP = "kagents.dev/v1alpha1"
 ABBREVIATED = {
     "crd",

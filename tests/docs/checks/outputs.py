@@ -1,37 +1,49 @@
 """What programs print: each output belongs to a test that makes it, or that holds it word for word."""
 
 import ast
+from dataclasses import dataclass
 from functools import cache
 
 from tests.docs.blocks import ROOT, Block
 from tests.docs.checks import Faults
 
-OUTPUTS: dict[tuple[str, str], str] = {
-    # By document and heading: the test that prints it.
-    ("README.md", "See it work"): "tests/docs/test_outputs.py::test_the_readme_shows_what_the_demo_prints",
-    ("docs/how-to/slack.md", "Try it before the night"): (
-        "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
+
+@dataclass(frozen=True)
+class Made:
+    """Outputs that a test makes, or holds word for word."""
+
+    test: str
+    blocks: int = 1  # how many of them
+
+
+OUTPUTS: dict[tuple[str, str], Made] = {
+    # By document and heading.
+    ("README.md", "See it work"): Made(
+        "tests/docs/test_outputs.py::test_the_readme_shows_what_the_demo_prints"
     ),
-    ("docs/how-to/slack.md", "What arrives"): (
-        "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
+    ("docs/how-to/email-and-google-drive.md", "Several recipients, one outcome"): Made(
+        "tests/service/test_email.py::test_a_redelivery_reaches_those_alone_who_do_not_have_it"
     ),
-    ("docs/how-to/multi-tenant.md", "See that it holds"): (
-        "tests/docs/test_guides.py::test_tenants_are_let_in_and_kept_out_as_the_guide_says"
-    ),
-    ("docs/how-to/from-notify.md", "See that it works"): (
+    ("docs/how-to/from-notify.md", "See that it works"): Made(
         "tests/docs/test_guides.py::test_a_team_is_moved_from_notify_and_back_as_the_guide_says"
     ),
-    ("docs/tutorial.md", "5. See it fail, and mend it"): (
-        "tests/docs/test_walks.py::test_the_tutorial_is_what_happens"
+    ("docs/how-to/multi-tenant.md", "See that it holds"): Made(
+        "tests/docs/test_guides.py::test_tenants_are_let_in_and_kept_out_as_the_guide_says"
     ),
-    ("docs/reference/commands.md", "A night's work"): (
+    ("docs/how-to/slack.md", "Try it before the night"): Made(
+        "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
+    ),
+    ("docs/how-to/slack.md", "What arrives"): Made(
+        "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
+    ),
+    ("docs/reference/commands.md", "A night's work"): Made(
         "tests/console/test_session.py::test_the_session_is_what_is_printed"
     ),
-    ("docs/reference/commands.md", "Manifests"): (
+    ("docs/reference/commands.md", "Manifests"): Made(
         "tests/docs/test_outputs.py::test_the_findings_shown_are_what_validate_prints"
     ),
-    ("docs/how-to/email-and-google-drive.md", "Several recipients, one outcome"): (
-        "tests/service/test_email.py::test_a_redelivery_reaches_those_alone_who_do_not_have_it"
+    ("docs/tutorial.md", "5. See it fail, and mend it"): Made(
+        "tests/docs/test_walks.py::test_the_tutorial_is_what_happens", blocks=2
     ),
 }
 
@@ -45,7 +57,7 @@ def faults_of_output(block: Block, text: str, line: int = 0) -> Faults:
         )
         return
     yield from (
-        f"{block.at(line)}: {fault}" for fault in faults_of_test(OUTPUTS[block.id], block.document, text)
+        f"{block.at(line)}: {fault}" for fault in faults_of_test(OUTPUTS[block.id].test, block.document, text)
     )
 
 
