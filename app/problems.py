@@ -10,6 +10,8 @@ from app.errors import Problem, TeamNotFound
 PROBLEM_TYPE = "urn:agentteam-delivery:"
 PROBLEM_JSON = "application/problem+json"
 
+KINDS = tuple(sorted(PROBLEM_TYPE + kind.slug for kind in Problem.__subclasses__()))
+
 
 class ProblemDetails(BaseModel):
     """What went wrong, for programs (`type`) and for people (`detail`): RFC 9457."""
@@ -31,7 +33,7 @@ class ProblemDetails(BaseModel):
         str,
         Field(
             description="Stable; tells this kind of problem from others.",
-            json_schema_extra={"format": "uri"},
+            json_schema_extra={"format": "uri", "examples": [*KINDS]},
         ),
     ]
     title: Annotated[str, Field(description="The kind of problem, in words.")]

@@ -8,10 +8,10 @@ from typing import Self
 
 
 class Reason(StrEnum):
-    """Why a target is where it is; CamelCase as Kubernetes conditions have it.
+    """Why a target is where it is, in one word."""
 
-    https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
-    """
+    # CamelCase, as Kubernetes' conditions have it:
+    # https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
 
     meaning: str
     remedy: str
@@ -26,7 +26,7 @@ class Reason(StrEnum):
     DELIVERED = "Delivered", "The receiver has it.", "Nothing."
     HTTP_STATUS = (
         "HTTPStatus",
-        "The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503 and 504 are tried again.",
+        "The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are tried again.",
         "Look at the receiver: `httpStatus` and the message say what it answered.",
     )
     REFUSED = (

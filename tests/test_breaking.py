@@ -169,8 +169,16 @@ BREAKS: dict[str, tuple[Change, str]] = {
         "POST /deliveries, its 202.targets[].attempts: string is not what it was",
     ),
     "a value of an answer is gone": (
-        lambda d: schema(d, "Reason")["enum"].remove("Timeout"),
+        lambda d: schema(d, "Reason")["anyOf"][0]["enum"].remove("Timeout"),
         "POST /deliveries, its 202.targets[].reason: value Timeout is gone",
+    ),
+    "a value of an answer is new, where the list is closed": (
+        lambda d: schema(d, "Phase")["enum"].append("Lost"),
+        "POST /deliveries, its 202.targets[].phase: value Lost is new",
+    ),
+    "a list that was closed is open": (
+        lambda d: schema(d, "Phase").pop("enum"),
+        "POST /deliveries, its 202.targets[].phase is no longer limited to some values",
     ),
     "a time is no longer one": (
         lambda d: fields(d, "Receipt")["timestamp"]["anyOf"][0].pop("format"),
@@ -198,7 +206,7 @@ HARMLESS: dict[str, Change] = {
         {"name": "why", "in": "query", "schema": {"type": "string"}}
     ),
     "a new field of an answer": lambda d: fields(d, "Receipt").update(why={"type": "string"}),
-    "a new reason": lambda d: schema(d, "Reason")["enum"].append("Moved"),
+    "a new reason": lambda d: schema(d, "Reason")["anyOf"][0]["enum"].append("Moved"),
     "an answer is never null again": lambda d: fields(d, "Receipt")["httpStatus"]["anyOf"].pop(),
     "another error": lambda d: operation(d)["responses"].update({"418": {"description": ""}}),
     "an error that no longer happens": lambda d: operation(d)["responses"].pop("413"),

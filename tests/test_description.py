@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from app.errors import Problem
 from app.problems import PROBLEM_JSON, PROBLEM_TYPE
+from app.reasons import Reason
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "openapi/openapi.yaml").read_text()
@@ -118,10 +119,20 @@ def test_an_answer_always_has_all_of_its_fields() -> None:
         assert set(SCHEMAS[name]["required"]) == set(SCHEMAS[name]["properties"]), name
 
 
+def test_reasons_are_listed_and_may_become_more() -> None:
+    known, others = SCHEMAS["Reason"]["anyOf"]
+    assert known == {"type": "string", "enum": [*Reason]}
+    assert others == {"type": "string"}
+
+
+def test_the_kinds_of_problems_are_listed() -> None:
+    kind = SCHEMAS["ProblemDetails"]["properties"]["type"]
+    assert kind["examples"] == sorted(PROBLEM_TYPE + kind.slug for kind in kinds())
+
+
 def test_what_is_a_time_or_one_of_a_few_words_says_so() -> None:
     receipt = SCHEMAS["Receipt"]["properties"]
     for name in ("timestamp", "claimedUntil"):
         assert {"type": "string", "format": "date-time"} in receipt[name]["anyOf"]
-    assert "Timeout" in SCHEMAS["Reason"]["enum"]
     assert "enum" in SCHEMAS["Phase"]
     assert SCHEMAS["CompletionEvent"]["properties"]["redeliver"]["enum"] == ["none", "failed", "all"]

@@ -211,17 +211,6 @@ def test_help_lists_every_target_and_no_other() -> None:
     assert set(re.findall(r"^  ([a-z-]+) ", listed, re.MULTILINE)) == rules == set(phony[1].split())
 
 
-def test_make_targets_that_are_spoken_of_exist() -> None:
-    rules = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
-    spoken = {
-        target
-        for document in documents()
-        for text in code(document.read_text())
-        for target in re.findall(r"\bmake ([a-z]+)\b", text)
-    }
-    assert spoken <= rules
-
-
 def test_links_between_documents_lead_somewhere() -> None:
     dead = [
         f"{document.relative_to(ROOT)}: {link}"
