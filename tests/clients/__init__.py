@@ -1,0 +1,1 @@
+"""The generated clients: made, compiled, and driven against a live service."""

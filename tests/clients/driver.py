@@ -1,0 +1,101 @@
+"""Takes steps with the generated Python client, and prints what came of each; driver.ts does the same.
+
+As a process, with steps as JSON on its input: python driver.py URL
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from agentteam_delivery_client import AuthenticatedClient
+from agentteam_delivery_client.api.deliveries import deliver, read_delivery
+from agentteam_delivery_client.models import (
+    CompletionEvent,
+    CompletionEventRedeliver,
+    Previewed,
+    ProblemDetails,
+    Report,
+)
+from agentteam_delivery_client.types import UNSET, Response
+
+
+def main() -> None:
+    """Take them in their order, with one client, whose token may be another at each step."""
+    steps: list[dict[str, str]] = json.load(sys.stdin)
+    token = ""
+
+    def with_token(request: httpx.Request) -> httpx.Request:
+        request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    told_of = []
+    with AuthenticatedClient(
+        sys.argv[1], token="", timeout=httpx.Timeout(60), httpx_args={"auth": with_token}
+    ) as client:
+        for step in steps:
+            token = step["token"]
+            told_of.append(told(answered(client, step)))
+    json.dump(told_of, sys.stdout)
+
+
+def answered(
+    client: AuthenticatedClient, step: dict[str, str]
+) -> Response[Previewed | Report | ProblemDetails] | Response[Report | ProblemDetails]:
+    namespace, team = step["namespace"], step["team"]
+    if step["call"] == "read":
+        return read_delivery.sync_detailed(namespace, team, client=client)
+    return deliver.sync_detailed(
+        client=client,
+        body=CompletionEvent(
+            namespace,
+            team,
+            redeliver=CompletionEventRedeliver(step.get("redeliver", "none")),
+        ),
+        dry_run="All" if step["call"] == "preview" else UNSET,
+        prefer=step.get("prefer", UNSET),
+    )
+
+
+def told(answer: Response[Any]) -> dict[str, Any]:
+    """Say the same of an answer as the other driver does."""
+    match answer.parsed:
+        case Report() as report:
+            return {
+                "phase": report.phase.value,
+                "targets": [
+                    {
+                        "name": one.name,
+                        "phase": one.phase.value,
+                        "reason": one.reason.value if one.reason else None,
+                        "httpStatus": one.http_status,
+                        "changedLately": lately(one.timestamp),
+                    }
+                    for one in report.targets
+                ],
+            }
+        case Previewed() as previewed:
+            return {"would": {one.name: one.would.value for one in previewed.targets}}
+        case ProblemDetails() as problem:
+            return {"problem": problem.type_, "status": problem.status, **dict(particulars(answer, problem))}
+    raise TypeError(f"answered {answer.status_code}, and nothing that the client can read")
+
+
+def lately(time: datetime | None) -> bool:
+    """Say whether a time is of this hour, as that of what changed just now must be."""
+    return time is not None and abs(datetime.now(UTC) - time) < timedelta(hours=1)
+
+
+def particulars(answer: Response[Any], problem: ProblemDetails) -> Iterator[tuple[str, Any]]:
+    assert answer.status_code == problem.status
+    assert problem.detail
+    if problem.errors:
+        yield "errors", problem.errors
+    if "retry-after" in answer.headers:
+        yield "retryAfter", int(answer.headers["retry-after"])
+
+
+if __name__ == "__main__":
+    main()
