@@ -69,7 +69,7 @@ def told(answer: Response[Any]) -> dict[str, Any]:
                     {
                         "name": one.name,
                         "phase": one.phase.value,
-                        "reason": one.reason.value if one.reason else None,
+                        "reason": None if one.reason is None else str(one.reason),
                         "httpStatus": one.http_status,
                         "changedLately": lately(one.timestamp),
                     }

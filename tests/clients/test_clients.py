@@ -8,10 +8,12 @@ import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
 
 from tests.clients.conftest import ROOT, Client, Stand, done
@@ -38,6 +40,8 @@ def receipt(name: str, phase: str, reason: str | None = None, status: int | None
 def problem(kind: str, status: int, **particulars: object) -> dict[str, Any]:
     return {"problem": f"urn:agentteam-delivery:{kind}", "status": status, **particulars}
 
+
+CALLS = ("deliver", "read")
 
 LANDED = {
     "phase": "PartiallyDelivered",
@@ -159,6 +163,21 @@ async def test_each_client_says_when_to_try_again(client: Client, stand: Stand) 
     for one in told:
         assert one.pop("retryAfter") >= 1
     assert told == [problem("cluster-unavailable", 503)] * 2
+
+
+async def test_each_client_reads_a_reason_that_a_later_service_gives(client: Client) -> None:
+    document = yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text())
+    [report] = document["components"]["schemas"]["Report"]["examples"]
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    target = {**report["targets"][0], "name": "archive", "reason": "Unheard", "timestamp": now}
+
+    async def later(_: web.Request) -> web.StreamResponse:
+        return web.json_response({**report, "targets": [target], "unheard": True})
+
+    steps = [{"call": call, "namespace": "research", "team": "report", "token": "any"} for call in CALLS]
+    async with Receiver(respond=later) as service:
+        told = await client.take(service.url, steps)
+    assert [one["targets"] for one in told] == [[receipt("archive", "Delivered", "Unheard", 200)]] * 2
 
 
 async def test_a_gateway_s_own_answer_is_a_problem_without_a_kind_in_typescript(typescript: Client) -> None:
