@@ -11,7 +11,7 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test check bench bench-scale audit openapi reference chart lock clean
+.PHONY: help setup demo run test check bench bench-scale audit openapi reference docs clients chart lock clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -68,6 +68,13 @@ openapi: setup  ## write openapi/openapi.yaml from the code
 reference: setup  ## write the pages of docs/reference that are made from the code
 	@$(BIN)/python .ci/reference
 
+docs: setup  ## make the site of all documents in build/docs, without the network; a dead link fails
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . build/docs
+	@echo 'Ready: build/docs/index.html'
+
+clients: setup  ## generate the clients in Python and TypeScript; wants Node.js
+	@PATH="$$PWD/$(BIN):$$PATH" clients/generate
+
 chart: setup  ## write the table of values in the chart's README
 	@$(BIN)/python .ci/chart-readme $(CHART) > $(VENV)/chart-readme && mv $(VENV)/chart-readme $(CHART)/README.md
 
@@ -78,7 +85,7 @@ lock: setup  ## pin every dependency with hashes; LOCKFLAGS=--upgrade takes the 
 	@echo 'hatchling' | $(COMPILE) --python-version 3.11 --constraints requirements-dev.txt - -o requirements-build.txt
 
 clean:  ## remove all that can be made again, .venv too
-	@rm -rf $(VENV) build dist .artifacts .coverage* .hypothesis .*_cache
+	@rm -rf $(VENV) build dist clients/python clients/typescript/dist clients/typescript/node_modules .artifacts .coverage* .hypothesis .*_cache
 	@find . -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): requirements-dev.txt pyproject.toml | $(BIN)/python

@@ -110,7 +110,7 @@ def _open(words: dict[str, Any]) -> dict[str, Any]:
 
 
 def _always(schema: dict[str, Any]) -> dict[str, Any]:
-    """Drop defaults of fields that are always there, and those of null: generators take those for optional."""
+    """Drop defaults of fields that are always there, and those of null: generators take them for optional."""
     required = schema.get("required", [])
     fields = {
         name: {

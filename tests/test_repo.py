@@ -6,7 +6,6 @@ import runpy
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -44,12 +43,6 @@ def files() -> list[Path]:
 
 def documents() -> list[Path]:
     return [path for path in files() if path.suffix == ".md"]
-
-
-def code(markdown: str) -> Iterator[str]:
-    """Yield what stands between back ticks, be it a block or a few words."""
-    for block, words in CODE.findall(markdown):
-        yield block or words
 
 
 def pins(lock: str) -> dict[str, str]:
