@@ -69,7 +69,9 @@ reference: setup  ## write the pages of docs/reference that are made from the co
 	@$(BIN)/python .ci/reference
 
 docs: setup  ## make the site of all documents in build/docs, without the network; a dead link fails
-	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . build/docs
+	@# Always the whole: a page that has not changed may lead to one that has.
+	@rm -rf build/docs
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs . build/docs
 	@echo 'Ready: build/docs/index.html'
 
 clients: setup  ## generate the clients in Python and TypeScript; wants Node.js
