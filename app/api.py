@@ -38,6 +38,8 @@ from app.errors import (
     LedgerNotKept,
     LedgerRefused,
     Malformed,
+    MethodNotAllowed,
+    NoSuchPath,
     PhaseNotTerminal,
     Problem,
     RateLimited,
@@ -257,11 +259,17 @@ async def deliver(
         ),
     ] = None,
     dry_run: Annotated[
-        Literal["All"] | SkipJsonSchema[None],
-        Query(alias="dryRun", description="`All`: show what would be sent where, and send nothing."),
+        str | SkipJsonSchema[None],
+        Query(
+            alias="dryRun",
+            description="`All`: show what would be sent where, and send nothing.",
+            json_schema_extra={"enum": ["All"]},
+        ),
     ] = None,
 ) -> Response:
     """Send what the team's own resource asks for, and answer with what landed where."""
+    if dry_run not in {None, "All"}:
+        raise Malformed('dryRun must be "All"; nothing was sent')
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     if dry_run:
         return _written(await service.dispatcher.preview(event))
@@ -459,7 +467,12 @@ def _sentence(item: dict[str, Any]) -> str:
         return f"the body is not valid JSON: {item['ctx']['error']}"[:300]
     where, *path = item["loc"]
     field = ".".join(str(part) for part in path) or str(where)
+    if item["type"] == "model_attributes_type":
+        return "the body must be a JSON object, sent with the header content-type: application/json"
     hints = {
+        "tuple_type": "must be a list",
+        "too_short": "must hold one at least; leave it out to mean all",
+        "value_error": str(item.get("ctx", {}).get("error", "")),
         "string_pattern_mismatch": "must be a lower-case DNS name, as Kubernetes names are",
         "extra_forbidden": "is not a field of this request; remove it",
         "missing": "is required",
@@ -474,10 +487,9 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
         return await _answer_problem(request, BodyTooLarge("the body is larger than is read; send less"))
     if error.status_code == 400:  # noqa: PLR2004  # FastAPI's answer to a body that is not UTF-8
         return await _answer_problem(request, Malformed("nothing was done: the body is not valid JSON"))
-    details = ProblemDetails(
-        type="about:blank", title=error.detail, status=error.status_code, detail=error.detail
-    )
-    answer = _answer(details)
+    advice = "the API's paths and methods stand in /openapi.json"
+    kind = {NoSuchPath.status: NoSuchPath, MethodNotAllowed.status: MethodNotAllowed}[error.status_code]
+    answer = _answer(ProblemDetails.of(kind(f"{kind.title.lower()}: {advice}")))
     answer.headers.update(error.headers or {})
     return answer
 

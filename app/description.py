@@ -62,7 +62,11 @@ REPORT: dict[str, Any] = {
     ],
 }
 
-_REQUEST_ID = {"description": "The caller's id for this request, or one that was made; the log bears it too."}
+_REQUEST_ID = {
+    "description": "The caller's id for this request, or one that was made; the log bears it too.",
+    "required": True,
+    "schema": {"type": "string"},
+}
 _BEFORE_THE_APPLICATION = {"400", "408", "431"}
 """What the port itself answers, before it has read whose request it is."""
 
@@ -89,7 +93,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         components["schemas"]["ProblemDetails"] = ProblemDetails.model_json_schema(mode="serialization")
         components["schemas"] |= _open(components["schemas"]["Reason"])
         components["schemas"] = {name: _always(one) for name, one in sorted(components["schemas"].items())}
-        components["headers"] = {"X-Request-Id": _REQUEST_ID | {"schema": {"type": "string"}}}
+        components["headers"] = {"X-Request-Id": _REQUEST_ID}
         for operations in document["paths"].values():
             for operation in operations.values():
                 operation["responses"] = dict(sorted(operation["responses"].items()))

@@ -5,7 +5,9 @@ DeliveryError
 │   ├── BadRequest              400
 │   ├── Unauthenticated         401
 │   ├── Forbidden               403
+│   ├── NoSuchPath              404
 │   ├── TeamNotFound            404
+│   ├── MethodNotAllowed        405
 │   ├── UidChanged              409
 │   ├── TeamNotFinished         409
 │   ├── ClaimInFlight           409
@@ -76,10 +78,22 @@ class Forbidden(Problem):
     slug, status, title = "forbidden", 403, "Caller not allowed"
 
 
+class NoSuchPath(Problem):
+    """Nothing is at this path."""
+
+    slug, status, title = "no-such-path", 404, "No such path"
+
+
 class TeamNotFound(Problem):
     """No AgentTeam of that name, or not in a namespace that is served."""
 
     slug, status, title = "team-not-found", 404, "No such team"
+
+
+class MethodNotAllowed(Problem):
+    """Something is at this path, but does not take this method; `Allow` says which it takes."""
+
+    slug, status, title = "method-not-allowed", 405, "Method not allowed"
 
 
 class UidChanged(Problem):

@@ -4,12 +4,11 @@ Scripts and styles are Swagger UI's, as the package fastapi-swagger brings them;
 files are used, since its page would want scripts inline.
 """
 
-from functools import partial
+from functools import cache
+from hashlib import sha256
 from importlib.resources import files
-from pathlib import Path
 
-from fastapi import APIRouter, Response
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Request, Response
 
 DIRECTIVES = (
     "default-src 'none'",
@@ -27,7 +26,7 @@ HEADERS = {
     "content-security-policy": "; ".join(DIRECTIVES),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",  # asked for anew: another version may answer by then
+    "cache-control": "no-cache",  # asked for anew, by its ETag: another version may answer by then
 }
 
 PAGE = """\
@@ -49,41 +48,58 @@ PAGE = """\
 </html>
 """
 
-# No validator: it would send the description's address to a server of others. A token stays in the page.
+# What is tried out goes where the page came from, be it behind a prefix of somebody's proxy. No validator: it
+# would send the description's address to a server of others. A token stays in the page.
 START = """\
-SwaggerUIBundle({
-  url: "openapi.json",
-  dom_id: "#explorer",
-  validatorUrl: null,
-  persistAuthorization: false,
-  deepLinking: true,
-  displayRequestDuration: true,
-});
+const service = new URL(".", document.baseURI).pathname.replace(/\\/$/, "");
+fetch("openapi.json")
+  .then((answer) => answer.json())
+  .then((spec) => SwaggerUIBundle({
+    spec: service ? { ...spec, servers: [{ url: service }] } : spec,
+    dom_id: "#explorer",
+    validatorUrl: null,
+    persistAuthorization: false,
+    deepLinking: true,
+    displayRequestDuration: true,
+  }))
+  .catch((error) => {
+    document.getElementById("explorer").textContent = `The description cannot be read: ${error}`;
+  });
 """
+
+BUNDLED = files("fastapi_swagger") / "resources"
+FILES = {
+    "/swagger-ui.js": "swagger-ui-bundle.js",
+    "/swagger-ui.css": "swagger-ui.css",
+    "/icon.png": "favicon-32x32.png",
+}
 
 router = APIRouter(prefix="/docs", include_in_schema=False)
 
 
-@router.get("")
-async def page() -> Response:
-    """Return the page."""
-    return Response(PAGE, media_type="text/html", headers=HEADERS)
+@cache
+def _loaded(name: str) -> tuple[bytes, str]:
+    """Return what is at a path, and its ETag; it stays in memory once somebody has opened the page."""
+    written = {"": PAGE, "/start.js": START}
+    content = written[name].encode() if name in written else (BUNDLED / FILES[name]).read_bytes()
+    return content, f'"{sha256(content).hexdigest()[:32]}"'
 
 
-@router.get("/start.js")
-async def start() -> Response:
-    """Return the script that begins."""
-    return Response(START, media_type="text/javascript", headers=HEADERS)
+def _route(path: str, kind: str) -> None:
+    """Answer GET and HEAD, with 304 to whoever has it already (RFC 9110, section 13)."""
+
+    async def answer(request: Request) -> Response:
+        content, etag = _loaded(path)
+        headers = {**HEADERS, "etag": etag}
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=kind, headers=headers)
+
+    router.add_api_route(path, answer, methods=["GET", "HEAD"])
 
 
-async def _asset(path: Path) -> FileResponse:
-    return FileResponse(path, headers=HEADERS)
-
-
-for _name, _file in {
-    "swagger-ui.js": "swagger-ui-bundle.js",
-    "swagger-ui.css": "swagger-ui.css",
-    "icon.png": "favicon-32x32.png",
-}.items():
-    _path = Path(str(files("fastapi_swagger") / "resources" / _file))
-    router.add_api_route(f"/{_name}", partial(_asset, _path))
+_route("", "text/html")
+_route("/start.js", "text/javascript")
+_route("/swagger-ui.js", "text/javascript")
+_route("/swagger-ui.css", "text/css")
+_route("/icon.png", "image/png")

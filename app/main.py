@@ -60,7 +60,10 @@ def create_app(
         title="agentteam-delivery",
         version=version("agentteam-delivery"),
         summary="Delivers the outcome of finished AgentTeams, and records what landed.",
-        description="Each answer bears `X-Request-Id`, the caller's or one that is made; so does the log.",
+        description=(
+            "Each answer bears `X-Request-Id`, the caller's or one that is made, and so does the log; but not"
+            " one to a request that could not be read (400, 408, 431)."
+        ),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         docs_url=None,

@@ -204,7 +204,7 @@ class CallerSettings(CommonSettings):
     audience: Annotated[str, Field(min_length=1)] = "agentteam-delivery"
     """Whom a caller's token must be made for."""
     auth_cache: Annotated[Seconds, Field(le=45)] = 30.0  # the API server remembers a token for 10 s besides
-    """For how long what Kubernetes said of a caller holds; 45 at most, so that a revoked right ends within a
+    """For how long what Kubernetes said of a caller holds; so short that a revoked right ends within a
     minute."""
     allow_anyone: bool = False
     """`AUTH=none` beyond loopback, where the network lets nobody else in."""

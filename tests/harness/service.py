@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.harness import described
 from tests.harness.kube import Kube
 from tests.harness.waiting import until
 
@@ -182,6 +183,12 @@ class Service(Program):
             return (await self.request("GET", "/readyz")).status == HTTPStatus.OK
 
         await until(ready)
+
+    async def request(self, method: str, path: str, **kwargs: Any) -> Answer:
+        """Make one request; its answer is to be what the API's description says."""
+        answer = await super().request(method, path, **kwargs)
+        described.check(method, path, answer.status, answer.headers, answer.content)
+        return answer
 
     async def deliver(
         self,
