@@ -141,7 +141,7 @@ async def test_slack_fails_as_the_guide_says(fake_cluster: Fake) -> None:
         cases: list[tuple[Secrets, dict[str, str]]] = [
             ({"slack-credentials": {"url": far.url}}, {}),
             (good, {"slack_hosts": "hooks.slack.com"}),
-            (good, {"secret_label": "delivery=allowed"}),
+            (good, {"secret_label": "kagents.dev/delivery=allowed"}),
         ]
         for secrets, settings in cases:
             await _forget(fake_cluster)
@@ -680,6 +680,57 @@ async def test_a_controller_does_what_each_answer_wants(fake_cluster: Fake, moun
             assert await said(team) == "done", "settled, and not sent again"
         assert len(hook.requests) == 4
     assert await said("report") == "again in 5 s", "nobody answers"
+
+
+async def test_a_controller_takes_no_other_s_answer_for_the_service_s(mounted: Mounted) -> None:
+    page, problem = "<h1>No entry</h1>", "application/problem+json"
+    strays = {
+        "signed-out": (200, page, "text/html"),
+        "hello": (200, '{"hello": 1}', "application/json"),
+        "moved": (302, "", "text/html"),
+        "kept-out": (403, page, "text/html"),
+        "lost": (404, page, "text/html"),
+        "listed": (404, '["no route"]', "application/json"),
+        "null": (404, "null", problem),
+        "untold": (404, '{"type": 1}', problem),
+        "half": (500, '{"type": "urn:agentteam-delivery:internal"}', problem),
+    }
+
+    async def stray(request: web.Request) -> web.Response:
+        status, text, kind = strays[(await request.json())["team"]]
+        return web.Response(status=status, text=text, content_type=kind)
+
+    async def busy(_: web.Request) -> web.Response:
+        return web.Response(status=429, text=page, headers={"Retry-After": "7"})
+
+    async with Receiver(respond=stray) as gateway:
+        controller = Controller(mounted.folder.parent, gateway.url)
+        for team, (status, _, _) in strays.items():
+            ran = await controller.hand_in("any", "research", team)
+            said = f"{status}, and not from agentteam-delivery: is the address right?\n"
+            assert ran == Ran(1, "", said), team
+        gateway.respond = busy
+        assert await controller.hand_in("any", "research", "report") == Ran(0, "again in 7 s\n", "")
+
+
+def test_the_guide_for_controllers_says_what_to_do_on_each_answer() -> None:
+    document = yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text())
+    answers = {
+        status: set(answer["content"].get("application/problem+json", {}).get("examples", {}))
+        for status, answer in document["paths"]["/deliveries"]["post"]["responses"].items()
+    }
+    told: dict[str, set[str]] = {}
+    every: set[str] = set()
+    for row in Guide.read("from-a-controller").rows("What to do on each answer"):
+        kinds = set(re.findall(r"`([a-z-]+)`", row[0]))
+        for status in re.findall(r"`(\d{3})`", row[0]):
+            told.setdefault(status, set()).update(kinds)
+            every |= set() if kinds else {status}
+    assert set(told) - {"405"} == set(answers) - {"405"}
+    for status, kinds in answers.items():
+        named = told[status]
+        assert named <= kinds, f"{status} is answered with other problems"
+        assert status in every or named == kinds, f"{status} has a problem that has no row"
 
 
 def test_the_fields_of_the_guide_for_controllers_are_the_event_s() -> None:
