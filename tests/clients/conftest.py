@@ -70,7 +70,14 @@ class Client:
         return told
 
     async def run(self, *command: str, given: str = "", **env: str) -> str:
-        """Run a program, and return what it prints."""
+        """Run a program that goes well, and return what it prints."""
+        code, out, err = await self.end(*command, given=given, **env)
+        assert code == 0, err
+        assert not err, err
+        return out
+
+    async def end(self, *command: str, given: str = "", **env: str) -> tuple[int | None, str, str]:
+        """Run a program, and return its exit code and what it printed, for people and of errors."""
         # A proxy of the machine's would be asked for loopback too.
         kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         process = await asyncio.create_subprocess_exec(
@@ -81,9 +88,7 @@ class Client:
             stderr=asyncio.subprocess.PIPE,
         )
         out, err = await process.communicate(given.encode())
-        assert process.returncode == 0, err.decode()
-        assert not err, err.decode()
-        return out.decode()
+        return process.returncode, out.decode(), err.decode()
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 from agentteam_delivery_client import AuthenticatedClient
 from agentteam_delivery_client.api.deliveries import deliver, read_delivery
+from agentteam_delivery_client.errors import UnexpectedStatus
 from agentteam_delivery_client.models import (
     CompletionEvent,
     CompletionEventRedeliver,
+    DeliverDryRun,
     Previewed,
     ProblemDetails,
     Report,
@@ -33,11 +35,20 @@ def main() -> None:
 
     told_of = []
     with AuthenticatedClient(
-        sys.argv[1], token="", timeout=httpx.Timeout(60), httpx_args={"auth": with_token}
+        sys.argv[1],
+        token="",
+        timeout=httpx.Timeout(60),
+        raise_on_unexpected_status=True,
+        httpx_args={"auth": with_token},
     ) as client:
         for step in steps:
             token = step["token"]
-            told_of.append(told(answered(client, step)))
+            try:
+                answer = answered(client, step)
+            except (UnexpectedStatus, ValueError, KeyError, TypeError) as error:
+                told_of.append({"raised": type(error).__name__})
+            else:
+                told_of.append(told(answer))
     json.dump(told_of, sys.stdout)
 
 
@@ -54,7 +65,7 @@ def answered(
             team,
             redeliver=CompletionEventRedeliver(step.get("redeliver", "none")),
         ),
-        dry_run="All" if step["call"] == "preview" else UNSET,
+        dry_run=DeliverDryRun.ALL if step["call"] == "preview" else UNSET,
         prefer=step.get("prefer", UNSET),
     )
 

@@ -2,13 +2,15 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import yaml
 from aiohttp import web
 
 from tests.clients.conftest import ROOT, Client, Stand, done
-from tests.harness.receiver import Gate, Receiver, ok
+from tests.harness.receiver import Gate, Receiver, Respond, ok
 from tests.harness.service import finished, lifecycle
 from tests.test_description import kinds
 
@@ -180,14 +182,157 @@ async def test_each_client_reads_a_reason_that_a_later_service_gives(client: Cli
     assert [one["targets"] for one in told] == [[receipt("archive", "Delivered", "Unheard", 200)]] * 2
 
 
-async def test_a_gateway_s_own_answer_is_a_problem_without_a_kind_in_typescript(typescript: Client) -> None:
-    async def down(_: web.Request) -> web.StreamResponse:
-        return web.Response(status=502, text="<h1>Bad gateway</h1>", content_type="text/html")
+@dataclass(frozen=True)
+class Stray:
+    """An answer as something on the way to the service gives it, and what the Python client raises of it."""
 
-    step = {"call": "read", "namespace": "research", "team": "report", "token": "unused"}
-    async with Receiver(respond=down) as gateway:
-        [told] = await typescript.take(gateway.url, [step])
-    assert told == {"problem": "about:blank", "status": 502}
+    status: int
+    body: str
+    raised: str
+    content_type: str = "text/html"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def __call__(self, _: web.Request) -> web.StreamResponse:
+        headers = {**self.headers, "Content-Type": self.content_type}
+        return web.Response(status=self.status, body=self.body.encode(), headers=headers)
+
+
+HTML = "<h1>This is no answer</h1>"
+JSON, PROBLEM = "application/json", "application/problem+json"
+
+STRAYS = {
+    "a gateway whose far side is away": Stray(502, HTML, "UnexpectedStatus"),
+    "a gateway that is asked too often": Stray(429, HTML, "UnexpectedStatus"),
+    "a redirect": Stray(302, "", "UnexpectedStatus", headers={"Location": "/elsewhere"}),
+    "a redirect that keeps the method": Stray(
+        307, "", "UnexpectedStatus", headers={"Location": "/elsewhere"}
+    ),
+    "nothing": Stray(204, "", "UnexpectedStatus"),
+    "a router that knows no such path": Stray(404, HTML, "JSONDecodeError"),
+    "a router with a message": Stray(404, '{"message": "no such route"}', "KeyError", JSON),
+    "a router with a list": Stray(404, "[1]", "TypeError", JSON),
+    "a page to sign in": Stray(200, HTML, "JSONDecodeError"),
+    "a report that was cut": Stray(200, '{"namespace": "research", "tar', "JSONDecodeError", JSON),
+    "an empty answer": Stray(200, "", "JSONDecodeError", JSON),
+    "a list": Stray(200, "[1]", "TypeError", JSON),
+    "another object": Stray(200, '{"hello": 1}', "KeyError", JSON),
+    "a report without a list": Stray(200, '{"phase": "Delivered", "targets": null}', "KeyError", JSON),
+    "a problem that was cut": Stray(404, '{"type": "urn:agentte', "JSONDecodeError", PROBLEM),
+    "a problem without a body": Stray(503, "", "JSONDecodeError", PROBLEM),
+    "a problem that is null": Stray(404, "null", "TypeError", PROBLEM),
+    "a problem without a type": Stray(404, '{"title": "x"}', "KeyError", PROBLEM),
+}
+
+
+async def strays(client: Client, *answers: Respond) -> list[dict[str, Any]]:
+    """Have a client get each of these answers to each of its calls, and nobody be asked again."""
+    steps = [
+        {"call": call, "namespace": "research", "team": f"stray-{number}", "token": "any"}
+        for number in range(len(answers))
+        for call in CALLS
+    ]
+
+    async def respond(request: web.Request) -> web.StreamResponse:
+        team = (await request.json())["team"] if request.method == "POST" else request.path
+        return await answers[int(team.rpartition("-")[2])](request)
+
+    async with Receiver(respond=respond) as gateway:
+        told = await client.take(gateway.url, steps)
+        assert [one.method for one in gateway.requests] == ["POST", "GET"] * len(answers)
+    return told
+
+
+async def test_each_client_takes_nothing_for_the_service_s_that_is_not(client: Client) -> None:
+    told = await strays(client, *STRAYS.values())
+    for number, (name, stray) in enumerate(STRAYS.items()):
+        if client.language == "python":
+            expected: dict[str, Any] = {"raised": stray.raised}
+        else:
+            expected = {"problem": "about:blank", "status": stray.status}
+        assert told[2 * number : 2 * number + 2] == [expected] * 2, name
+
+
+def ours(status: int, content_type: str = PROBLEM, **headers: str) -> Stray:
+    """Make a problem as the service answers it."""
+    body = {
+        "type": "urn:agentteam-delivery:too-busy",
+        "title": "Too busy",
+        "status": 503,
+        "detail": "come again",
+    }
+    return Stray(status, json.dumps(body), "", content_type, {"X-Request-Id": "any", **headers})
+
+
+async def test_each_client_reads_a_problem_that_comes_without_retry_after(client: Client) -> None:
+    odd = "Application/Problem+JSON ; charset=utf-8"
+    assert await strays(client, ours(503), ours(503, odd)) == [problem("too-busy", 503)] * 4
+
+
+async def test_the_typescript_client_believes_the_status_and_not_the_body(typescript: Client) -> None:
+    assert await strays(typescript, ours(500)) == [problem("too-busy", 500)] * 2
+
+
+async def test_the_typescript_client_reads_a_date_to_try_again_after(typescript: Client) -> None:
+    def after(wait: str) -> Stray:
+        return Stray(429, HTML, "", headers={"Retry-After": wait})
+
+    later, sooner = (
+        format_datetime(datetime.now(UTC) + timedelta(minutes=minutes), usegmt=True) for minutes in (10, -10)
+    )
+    waits = [one.get("retryAfter") for one in await strays(typescript, after(later), after(sooner))]
+    assert all(540 < wait <= 600 for wait in waits[:2]), waits
+    assert waits[2:] == [0, 0]
+    assert all("retryAfter" not in one for one in await strays(typescript, after("1.5"), after("soon")))
+
+
+CONNECTING = r"""
+import { connect } from "agentteam-delivery-client";
+
+const [url] = process.argv.slice(2);
+const tries = [
+  () => connect("", "token"),
+  () => connect(undefined, "token"),
+  () => connect("127.0.0.1:8080", "token"),
+  () => connect("http://user:planted@127.0.0.1", "token"),
+  () => connect(url, undefined),
+  () => connect(url, () => undefined).read("research", "report"),
+  () => connect(url, "  ").read("research", "report"),
+  () => connect(url, "planted\nplanted").read("research", "report"),
+  () => connect(url, () => { throw new Error("the token's own"); }).read("research", "report"),
+];
+for (const one of tries) {
+  try {
+    console.log("went well", await one());
+  } catch (error) {
+    console.log(error.message);
+  }
+}
+const leave = new AbortController();
+setTimeout(() => leave.abort(new Error("the caller's reason")), 50); // nothing else keeps this process
+const never = new Promise(() => {});
+await connect(url, () => never)
+  .read("research", "report", { signal: leave.signal })
+  .catch((error) => console.log(error.message));
+"""
+
+
+async def test_the_typescript_client_says_what_is_wrong_before_it_asks(
+    typescript: Client, callers: Path
+) -> None:
+    async with Receiver() as service:
+        program = callers / "connecting.mjs"
+        program.write_text(CONNECTING)
+        said = (await typescript.run("node", str(program), service.url)).splitlines()
+        assert not service.requests
+    address = "baseUrl must be the service's address: http:// or https://, a host, and no user"
+    none = "there is no token: what should give it gave none that can be"
+    assert said == [
+        *[address] * 4,
+        "token must be a string, or a function that returns one",
+        *[none] * 3,
+        "the token's own",
+        "the caller's reason",
+    ]
 
 
 async def test_the_readme_s_examples_print_what_landed_or_what_is_wrong(
@@ -204,8 +349,103 @@ async def test_the_readme_s_examples_print_what_landed_or_what_is_wrong(
     told = {"DELIVERY_URL": stand.service.url, "DELIVERY_TOKEN_FILE": str(token)}
     assert await client.run(*client.example, **told) == "archive Delivered Delivered\n"
     async with no_teams(stand):
-        wrong = await client.run(*client.example, **told)
-    assert re.fullmatch(r"urn:agentteam-delivery:cluster-unavailable .+\nagain in \d+ s\n", wrong)
+        code, out, err = await client.end(*client.example, **told)
+    assert code == 1
+    assert re.fullmatch(r"urn:agentteam-delivery:cluster-unavailable .+\nagain in \d+ s\n", out + err)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (STRAYS["a gateway whose far side is away"], "answered 502, and not as agentteam-delivery does"),
+        (STRAYS["a redirect"], "answered 302, and not as agentteam-delivery does"),
+        (STRAYS["a router with a message"], "answered( 404)?, and not as agentteam-delivery does"),
+        (STRAYS["a router with a list"], "answered( 404)?, and not as agentteam-delivery does"),
+        (STRAYS["a page to sign in"], "answered( 200)?, and not as agentteam-delivery does"),
+        (ours(503), "urn:agentteam-delivery:too-busy come again"),
+    ],
+)
+async def test_the_readme_s_examples_fail_where_nothing_was_delivered(
+    answer: Stray, said: str, client: Client, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("any\n")
+    async with Receiver(respond=answer) as gateway:
+        told = {"DELIVERY_URL": gateway.url, "DELIVERY_TOKEN_FILE": str(token)}
+        code, out, err = await client.end(*client.example, **told)
+    assert code == 1
+    assert re.fullmatch(rf"(about:blank )?{said}\n", out + err)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """Make a clients' folder in which both clients stand already, each with a file of its own."""
+    folder = tmp_path / "clients"
+    for one in ("python", "typescript/node_modules", "typescript/dist", "typescript/src"):
+        (folder / one).mkdir(parents=True)
+        (folder / one / "kept").touch()
+    clients = ROOT / "clients"
+    for name in ("generate", ".npmrc", "package.json", "package-lock.json", "tsconfig.json", "src/index.ts"):
+        place = name if name == "generate" else f"typescript/{name}"
+        shutil.copy(clients / place, folder / place)
+    return folder
+
+
+def generated(made: Path, tools: dict[str, str], *clients: str) -> tuple[int, str]:
+    """Generate with no other tools than these scripts; return the exit code and what was said."""
+    path = made.parent / "bin"
+    path.mkdir()
+    for name in ("bash", "cp", "dirname", "mkdir", "mktemp", "mv", "rm"):
+        (path / name).symlink_to(shutil.which(name) or name)
+    for name, script in tools.items():
+        (path / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
+        (path / name).chmod(0o755)
+    before = {one.relative_to(made) for one in made.rglob("*")}
+    process = subprocess.run(
+        [made / "generate", *clients],
+        check=False,
+        env={"PATH": str(path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert {one.relative_to(made) for one in made.rglob("*")} == before, (
+        "what was there stays, and nothing else"
+    )
+    return process.returncode, process.stdout
+
+
+BEGUN = "echo begun; exit 3"
+PYTHON_TOOLS = {"openapi-python-client": BEGUN, "ruff": BEGUN}
+TYPESCRIPT_TOOLS = {"node": BEGUN, "npm": BEGUN, "npx": BEGUN}
+
+
+@pytest.mark.parametrize(
+    ("tools", "clients", "said"),
+    [
+        (
+            {},
+            ["python"],
+            "no openapi-python-client: run make clients, or put openapi-python-client and ruff on the PATH\n",
+        ),
+        ({"openapi-python-client": BEGUN}, ["python"], "no ruff: run make clients"),
+        (PYTHON_TOOLS, [], "no node: install Node.js 20 or later, and npm\n"),
+        ({**PYTHON_TOOLS, "node": BEGUN}, [], "no npm: install Node.js 20 or later, and npm\n"),
+        (PYTHON_TOOLS, ["python", "cobol"], "there is no client for cobol"),
+    ],
+)
+def test_nothing_is_generated_and_nothing_lost_where_a_tool_is_missing(
+    tools: dict[str, str], clients: list[str], said: str, made: Path
+) -> None:
+    code, told = generated(made, tools, *clients)
+    assert code in {1, 2}
+    assert told.startswith(said)
+    assert "begun" not in told
+
+
+@pytest.mark.parametrize("language", ["python", "typescript"])
+def test_a_client_that_cannot_be_made_anew_stays(language: str, made: Path) -> None:
+    assert generated(made, {**PYTHON_TOOLS, **TYPESCRIPT_TOOLS}, language) == (3, "begun\n")
 
 
 def test_the_python_client_and_its_callers_are_typed(python: Client, copy: Path) -> None:

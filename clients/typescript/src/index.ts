@@ -65,8 +65,7 @@ export class Problem extends Error implements ProblemDetails {
     this.detail = details.detail;
     if (details.recorded !== undefined) this.recorded = details.recorded;
     if (details.errors !== undefined) this.errors = details.errors;
-    const seconds = headers.get("retry-after") ?? "";
-    this.retryAfter = /^\d+$/.test(seconds) ? Number(seconds) : undefined;
+    this.retryAfter = secondsOf(headers.get("retry-after") ?? "");
     this.requestId = headers.get("x-request-id") ?? undefined;
   }
 
@@ -76,41 +75,129 @@ export class Problem extends Error implements ProblemDetails {
   }
 }
 
-/** Make a client of the service at this address. */
+/** Make a client of the service at this address; a redirect is not followed, for it would lose the event. */
 export function connect(baseUrl: string, token: Token): Deliveries {
-  const api = createClient<paths>({ baseUrl });
+  if (!isAddress(baseUrl)) {
+    throw new TypeError("baseUrl must be the service's address: http:// or https://, a host, and no user");
+  }
+  if (typeof token !== "string" && typeof token !== "function") {
+    throw new TypeError("token must be a string, or a function that returns one");
+  }
+  const api = createClient<paths>({ baseUrl, redirect: "manual" });
   api.use({
     async onRequest({ request }) {
-      const current = typeof token === "string" ? token : await token();
-      request.headers.set("Authorization", `Bearer ${current.trim()}`);
+      request.headers.set("Authorization", `Bearer ${await current(token, request.signal)}`);
       return request;
     },
   });
+  const parseAs = "text"; // what comes may be no JSON, and is looked at here
   return {
     api,
     async deliver(event, { prefer, ...how } = {}) {
       const header = prefer === undefined ? {} : { prefer };
-      return (await answered(api.POST("/deliveries", { ...how, params: { header }, body: event }))) as Report;
+      return answered(api.POST("/deliveries", { ...how, parseAs, params: { header }, body: event }), isReport);
     },
     async preview(event, how = {}) {
       const query = { dryRun: "All" } as const;
-      return (await answered(api.POST("/deliveries", { ...how, params: { query }, body: event }))) as Previewed;
+      return answered(api.POST("/deliveries", { ...how, parseAs, params: { query }, body: event }), isPreviewed);
     },
     async read(namespace, team, how = {}) {
-      return answered(api.GET("/deliveries/{namespace}/{team}", { ...how, params: { path: { namespace, team } } }));
+      const params = { path: { namespace, team } };
+      return answered(api.GET("/deliveries/{namespace}/{team}", { ...how, parseAs, params }), isReport);
     },
   };
 }
 
+/** Return the token as it is now, unless nobody waits any more. */
+async function current(token: Token, signal: AbortSignal): Promise<string> {
+  const found: unknown = typeof token === "string" ? token : await whileWanted(signal, token);
+  const text = typeof found === "string" ? found.trim() : "";
+  // `Headers` would repeat what it refuses, and a token belongs into no error.
+  if (!/^[\x21-\x7e]+$/.test(text)) throw new TypeError("there is no token: what should give it gave none that can be");
+  return text;
+}
+
+/** Wait for what is asked, as long as the signal lets. */
+function whileWanted<T>(signal: AbortSignal, ask: () => T | Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const end = () => reject(signal.reason);
+    if (signal.aborted) return end();
+    signal.addEventListener("abort", end, { once: true });
+    (async () => ask())().then(resolve, reject).finally(() => signal.removeEventListener("abort", end));
+  });
+}
+
+type Answer = { data?: string; error?: unknown; response: Response };
+
 /** Return what was answered, or throw the problem. */
-async function answered<T>(call: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
+async function answered<T>(call: Promise<Answer>, fits: (body: unknown) => body is T): Promise<T> {
   const { data, error, response } = await call;
-  if (response.ok && data !== undefined) return data;
-  if (response.headers.get("content-type")?.startsWith("application/problem+json")) {
-    throw new Problem(error as ProblemDetails, response.headers);
+  const { status, statusText, headers } = response;
+  if (response.ok) {
+    const body = parsed(data);
+    if (fits(body)) return body;
+  } else if (mediaType(headers) === "application/problem+json" && isProblem(error)) {
+    const { type, detail, title, recorded, errors } = error;
+    const optional = {
+      ...(typeof recorded === "boolean" && { recorded }),
+      ...(isListOf(isText, errors) && { errors }),
+    };
+    throw new Problem({ type, title: isText(title) ? title : statusText, status, detail, ...optional }, headers);
   }
   // Not the service: something on the way to it, as a gateway, has words of its own.
-  const { status, statusText: title } = response;
   const detail = `answered ${status}, and not as agentteam-delivery does`;
-  throw new Problem({ type: "about:blank", title, status, detail }, response.headers);
+  throw new Problem({ type: "about:blank", title: statusText, status, detail }, headers);
+}
+
+function parsed(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? "");
+  } catch {
+    return undefined;
+  }
+}
+
+function mediaType(headers: Headers): string | undefined {
+  return headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
+}
+
+/** Read Retry-After: seconds, or a date. */
+function secondsOf(wait: string): number | undefined {
+  if (/^\d{1,9}$/.test(wait)) return Number(wait);
+  const at = / GMT$/.test(wait) ? Date.parse(wait) : Number.NaN;
+  return Number.isNaN(at) ? undefined : Math.max(0, Math.ceil((at - Date.now()) / 1000));
+}
+
+function isAddress(text: string): boolean {
+  try {
+    const { protocol, username, password } = new URL(text);
+    return /^https?:$/.test(protocol) && !username && !password;
+  } catch {
+    return false;
+  }
+}
+
+// What is asked of a body, so that nobody takes a gateway's for the service's; fields are left to the types.
+
+type Fields = Record<string, unknown>;
+
+const isText = (value: unknown): value is string => typeof value === "string";
+
+const isObject = (value: unknown): value is Fields =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+function isListOf<T>(fits: (one: unknown) => one is T, value: unknown): value is T[] {
+  return Array.isArray(value) && value.every(fits);
+}
+
+function isReport(body: unknown): body is Report {
+  return isObject(body) && isText(body["phase"]) && isListOf(isObject, body["targets"]) && !("dryRun" in body);
+}
+
+function isPreviewed(body: unknown): body is Previewed {
+  return isObject(body) && body["dryRun"] === "All" && isListOf(isObject, body["targets"]);
+}
+
+function isProblem(body: unknown): body is Fields & Pick<ProblemDetails, "type" | "detail"> {
+  return isObject(body) && isText(body["type"]) && isText(body["detail"]);
 }
