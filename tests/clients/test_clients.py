@@ -279,7 +279,7 @@ async def test_the_typescript_client_reads_a_date_to_try_again_after(typescript:
     later, sooner = (
         format_datetime(datetime.now(UTC) + timedelta(minutes=minutes), usegmt=True) for minutes in (10, -10)
     )
-    waits = [one.get("retryAfter") for one in await strays(typescript, after(later), after(sooner))]
+    waits = [one["retryAfter"] for one in await strays(typescript, after(later), after(sooner))]
     assert all(540 < wait <= 600 for wait in waits[:2]), waits
     assert waits[2:] == [0, 0]
     assert all("retryAfter" not in one for one in await strays(typescript, after("1.5"), after("soon")))
@@ -426,7 +426,7 @@ TYPESCRIPT_TOOLS = {"node": BEGUN, "npm": BEGUN, "npx": BEGUN}
         (
             {},
             ["python"],
-            "no openapi-python-client: run make clients, or put openapi-python-client and ruff on the PATH\n",
+            "no openapi-python-client: run make clients, which has it\n",
         ),
         ({"openapi-python-client": BEGUN}, ["python"], "no ruff: run make clients"),
         (PYTHON_TOOLS, [], "no node: install Node.js 20 or later, and npm\n"),
