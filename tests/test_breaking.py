@@ -313,8 +313,8 @@ BREAKS: dict[str, tuple[Change, str]] = {
         "#/components/schemas/Stage cannot be followed; look at it",
     ),
     "a reference to another file": (
-        lambda d: fields(d, "Receipt").update(phase={"$ref": "other.yaml#/Phase"}),
-        "other.yaml#/Phase cannot be followed; look at it",
+        lambda d: fields(d, "Receipt").update(phase={"$ref": "other.yaml#/components/schemas/Phase"}),
+        "other.yaml#/components/schemas/Phase cannot be followed; look at it",
     ),
 }
 
