@@ -87,7 +87,7 @@ lock: setup  ## pin every dependency with hashes; LOCKFLAGS=--upgrade takes the 
 	@echo 'hatchling' | $(COMPILE) --python-version 3.11 --constraints requirements-dev.txt - -o requirements-build.txt
 
 clean:  ## remove all that can be made again, .venv too
-	@rm -rf $(VENV) build dist clients/python .artifacts .coverage* .hypothesis .*_cache
+	@rm -rf $(VENV) build dist clients/python clients/.beside.* .artifacts .coverage* .hypothesis .*_cache
 	@cd clients/typescript && rm -rf dist node_modules src/api.ts src/problems.ts
 	@find . -type d -name __pycache__ -prune -exec rm -rf {} +
 

@@ -263,7 +263,7 @@ async def deliver(
         Query(
             alias="dryRun",
             description="`All`: show what would be sent where, and send nothing.",
-            json_schema_extra={"enum": ["All"]},
+            json_schema_extra={"const": "All"},
         ),
     ] = None,
 ) -> Response:

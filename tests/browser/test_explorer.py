@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from aiohttp import ClientSession, web
 from playwright.async_api import Page, Route
 
 from tests.harness.browser import ARTIFACTS, ROOT, browsing, inside
@@ -88,6 +89,19 @@ async def test_the_page_and_its_parts_bear_the_policy(path: str, bench: Bench) -
     assert "unsafe" not in answer.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/docs/swagger-ui.js"])
+async def test_what_a_browser_has_already_is_not_sent_again(path: str, bench: Bench) -> None:
+    first = await bench.service.request("GET", path)
+    known = {"If-None-Match": first.headers["etag"]}
+    again = await bench.service.request("GET", path, headers=known)
+    assert (again.status, again.content) == (304, b"")
+    assert again.headers["content-security-policy"] == first.headers["content-security-policy"]
+    changed = await bench.service.request("GET", path, headers={"If-None-Match": '"another"'})
+    assert (changed.status, changed.content) == (200, first.content)
+    head = await bench.service.request("HEAD", path)
+    assert (head.status, head.content) == (200, b"")
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Look at it in there, once."""
@@ -118,6 +132,13 @@ def test_the_report_is_read_from_the_page(seen: Any) -> None:
 def test_a_token_is_wanted_and_stays_in_the_page(seen: Any) -> None:
     assert seen["without_token"]["status"] == "401"
     assert seen["stored"] == {"local": 0, "session": 0, "cookie": ""}
+
+
+def test_behind_a_prefix_it_stays_there(seen: Any) -> None:
+    assert seen["prefixed"]["status"] == "200"
+    called = [urlsplit(url).path for url in seen["behind"]["requests"] if not url.startswith("data:")]
+    assert "/teams/deliveries" in called
+    assert all(path.startswith("/teams/") for path in called)
 
 
 def test_no_error_shows(seen: Any) -> None:
@@ -214,6 +235,42 @@ async def use(folder: Path, url: str, token: str, namespace: str) -> dict[str, A
     return {"operations": found, "posted": posted, "read": read, "stored": stored, "used": asdict(seen)}
 
 
+async def use_behind_a_prefix(folder: Path, url: str, token: str, namespace: str) -> dict[str, Any]:
+    """Do so where somebody's proxy has put the service below a path."""
+
+    async def forward(request: web.Request) -> web.Response:
+        given = {
+            name: value
+            for name, value in request.headers.items()
+            if name in {"Authorization", "Content-Type"}
+        }
+        body = await request.read()
+        async with (
+            ClientSession() as session,
+            session.request(
+                request.method, url + request.match_info["path"], data=body, headers=given
+            ) as answer,
+        ):
+            return web.Response(
+                body=await answer.read(), status=answer.status, content_type=answer.content_type
+            )
+
+    proxy = web.Application()
+    proxy.router.add_route("*", "/teams{path:/.*}", forward)
+    runner = web.AppRunner(proxy)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    body = json.dumps({"namespace": namespace, "team": "report"})
+    try:
+        async with browsing(folder) as (page, seen):
+            await opened(page, f"http://127.0.0.1:{runner.addresses[0][1]}/teams")
+            await authorize(page, token)
+            posted = await execute(page, "deliver", body=body)
+    finally:
+        await runner.cleanup()
+    return {"prefixed": posted, "behind": asdict(seen)}
+
+
 async def try_foreign(folder: Path, url: str, namespace: str) -> dict[str, Any]:
     """Put into the page what is foreign there; and call without a token."""
     refused = {}
@@ -273,6 +330,7 @@ async def main(folder: Path) -> None:
             "routes": default_routes(),
             "url": service.url,
             **await use(folder / "used", service.url, token, namespace),
+            **await use_behind_a_prefix(folder / "behind", service.url, token, namespace),
             **await try_foreign(folder / "tried", service.url, namespace),
             **await describe(folder / "hostile", service.url),
             "received": [json.loads(request.body) for request in hook.requests],

@@ -16,7 +16,6 @@ from agentteam_delivery_client.errors import UnexpectedStatus
 from agentteam_delivery_client.models import (
     CompletionEvent,
     CompletionEventRedeliver,
-    DeliverDryRun,
     Previewed,
     ProblemDetails,
     Report,
@@ -65,7 +64,7 @@ def answered(
             team,
             redeliver=CompletionEventRedeliver(step.get("redeliver", "none")),
         ),
-        dry_run=DeliverDryRun.ALL if step["call"] == "preview" else UNSET,
+        dry_run="All" if step["call"] == "preview" else UNSET,
         prefer=step.get("prefer", UNSET),
     )
 
