@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log"
 	"net"
 	"net/http"
 	"os"
@@ -29,25 +28,31 @@ import (
 )
 
 const (
-	tolerance = 5 * time.Minute // that a timestamp may be off
-	most      = 1 << 21         // bytes of a notice
+	tolerance = 5 * time.Minute  // that a timestamp may be off
+	most      = 1 << 21          // bytes of a notice
+	patience  = 10 * time.Second // for a request to arrive
 )
 
-var identifiers = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`) // each becomes a file's name
+var (
+	identifiers = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`) // each becomes a file's name
+	timestamps  = regexp.MustCompile(`^[0-9]{1,12}$`)
+	ascii       = regexp.MustCompile(`^[ -~]*$`)
+)
 
 // verify returns the notice's id; body is what came, byte by byte, before anybody parsed it.
 func verify(header http.Header, body []byte, keys [][]byte, now time.Time) (string, error) {
-	id, timestamp := header.Get("webhook-id"), header.Get("webhook-timestamp")
-	signatures := header.Get("webhook-signature")
-	if id == "" || timestamp == "" || signatures == "" {
-		return "", errors.New("a header is missing")
+	ids, times := header.Values("webhook-id"), header.Values("webhook-timestamp")
+	lists := header.Values("webhook-signature")
+	if len(ids) != 1 || len(times) != 1 || len(lists) != 1 {
+		return "", errors.New("a header is missing or repeated")
 	}
+	id, timestamp, signatures := ids[0], times[0], lists[0]
 	if !identifiers.MatchString(id) {
 		return "", errors.New("the id is none")
 	}
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	age := now.Sub(time.Unix(seconds, 0))
-	if err != nil || age > tolerance || age < -tolerance {
+	if err != nil || !timestamps.MatchString(timestamp) || age > tolerance || age < -tolerance {
 		return "", errors.New("the timestamp is not of now")
 	}
 	for _, key := range keys {
@@ -66,7 +71,7 @@ func verify(header http.Header, body []byte, keys [][]byte, now time.Time) (stri
 
 // keep writes a notice down, whole or not at all, and says whether it is new.
 func keep(folder, id string, body []byte) (bool, error) {
-	draft, err := os.CreateTemp(folder, ".")
+	draft, err := os.CreateTemp(folder, ".draft-")
 	if err != nil {
 		return false, err
 	}
@@ -79,10 +84,16 @@ func keep(folder, id string, body []byte) (bool, error) {
 		return false, err
 	}
 	err = os.Link(draft.Name(), filepath.Join(folder, id+".json"))
-	if errors.Is(err, fs.ErrExist) {
-		return false, nil
+	fresh := err == nil
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, err
 	}
-	return err == nil, err
+	place, err := os.Open(folder)
+	if err != nil {
+		return false, err
+	}
+	defer place.Close()
+	return fresh, place.Sync() // or the name may be lost with the power
 }
 
 type receiver struct {
@@ -93,22 +104,31 @@ type receiver struct {
 
 // ServeHTTP answers one request: 204 when the notice is kept, or was before.
 func (r receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	status, what := r.take(w, request)
+	status, what := r.take(request)
 	w.WriteHeader(status)
 	fmt.Println(what)
 }
 
-func (r receiver) take(w http.ResponseWriter, request *http.Request) (int, string) {
+func (r receiver) take(request *http.Request) (int, string) {
 	if request.Method != http.MethodPost {
 		return http.StatusMethodNotAllowed, "refused: not a POST"
+	}
+	if request.Header.Get("content-length") == "" { // nor has one that is in chunks
+		return http.StatusLengthRequired, "refused: send a content-length"
+	}
+	if request.ContentLength > most {
+		return http.StatusRequestEntityTooLarge, "refused: too large"
+	}
+	body, err := io.ReadAll(request.Body)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return http.StatusRequestTimeout, "refused: the body did not come whole"
+	case err != nil:
+		return http.StatusBadRequest, "refused: the body did not come whole"
 	}
 	given := []byte(request.Header.Get("authorization"))
 	if r.authorization != "" && !hmac.Equal(given, []byte(r.authorization)) {
 		return http.StatusUnauthorized, "refused: the authorization is wrong"
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, most))
-	if err != nil {
-		return http.StatusRequestEntityTooLarge, "refused: too large, or broken off"
 	}
 	id, err := verify(request.Header, body, r.keys, time.Now())
 	if err != nil {
@@ -117,24 +137,30 @@ func (r receiver) take(w http.ResponseWriter, request *http.Request) (int, strin
 	fresh, err := keep(r.folder, id, body)
 	switch {
 	case err != nil:
-		return http.StatusInternalServerError, "not kept: " + err.Error() // it will come again
+		return http.StatusServiceUnavailable, "not kept: " + err.Error() // it will come again
 	case fresh:
 		return http.StatusNoContent, "took " + id
 	}
 	return http.StatusNoContent, "had already " + id
 }
 
+// stop says what is wrong, and ends.
+func stop(why any) {
+	fmt.Fprintln(os.Stderr, why)
+	os.Exit(2)
+}
+
 func keysOf(secrets string) [][]byte {
 	var keys [][]byte
 	for _, one := range strings.Fields(secrets) {
-		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(one, "whsec_"))
+		key, err := base64.StdEncoding.Strict().DecodeString(strings.TrimPrefix(one, "whsec_"))
 		if err != nil || len(key) == 0 || !strings.HasPrefix(one, "whsec_") {
-			log.Fatal("SIGNING_SECRETS: each must be whsec_ followed by base64")
+			stop("SIGNING_SECRETS: each must be whsec_ followed by base64")
 		}
 		keys = append(keys, key)
 	}
 	if len(keys) == 0 {
-		log.Fatal("SIGNING_SECRETS: name at least one key")
+		stop("SIGNING_SECRETS: name at least one key")
 	}
 	return keys
 }
@@ -148,14 +174,25 @@ func told(name, otherwise string) string {
 
 func main() {
 	r := receiver{keysOf(os.Getenv("SIGNING_SECRETS")), os.Getenv("AUTHORIZATION"), told("NOTICES", "notices")}
-	if err := os.MkdirAll(r.folder, 0o700); err != nil {
-		log.Fatal(err)
+	if !ascii.MatchString(r.authorization) {
+		stop("AUTHORIZATION: must be ASCII")
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(told("HOST", "127.0.0.1"), told("PORT", "9000")))
+	port, err := strconv.ParseUint(told("PORT", "9000"), 10, 16)
 	if err != nil {
-		log.Fatal(err)
+		stop("PORT: must be a number up to 65535")
+	}
+	if err := os.MkdirAll(r.folder, 0o700); err != nil {
+		stop(fmt.Errorf("cannot start: %w", err))
+	}
+	drafts, _ := filepath.Glob(filepath.Join(r.folder, ".draft-*"))
+	for _, draft := range drafts { // of one that was killed
+		os.Remove(draft)
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(told("HOST", "127.0.0.1"), strconv.FormatUint(port, 10)))
+	if err != nil {
+		stop(fmt.Errorf("cannot start: %w", err))
 	}
 	fmt.Println("listening on port", listener.Addr().(*net.TCPAddr).Port)
-	server := &http.Server{Handler: r, ReadTimeout: 10 * time.Second}
-	log.Fatal(server.Serve(listener))
+	server := &http.Server{Handler: r, ReadTimeout: patience}
+	stop(server.Serve(listener))
 }

@@ -9,12 +9,13 @@
 //   HOST, PORT       where it listens; default: 127.0.0.1 and 9000
 
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto'
-import { link, mkdir, open, unlink } from 'node:fs/promises'
+import { link, mkdir, open, readdir, rm, unlink } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 
 const TOLERANCE = 300 // seconds that a timestamp may be off
 const MOST = 2 ** 21 // bytes of a notice
+const PATIENCE = 10_000 // ms for a request to arrive
 
 class Refused extends Error {}
 
@@ -26,8 +27,10 @@ function same(ours, theirs) {
 
 // Returns the notice's id; `body` is a Buffer of what came, byte by byte, before anybody parsed it.
 function verify(headers, body, keys, now) {
-  const { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': signatures } = headers
-  if (!id || !timestamp || !signatures) throw new Refused('a header is missing')
+  const names = ['webhook-id', 'webhook-timestamp', 'webhook-signature']
+  const given = names.map((name) => headers[name] ?? []) // of request.headersDistinct: a list for each name
+  if (given.some((values) => values.length !== 1)) throw new Refused('a header is missing or repeated')
+  const [[id], [timestamp], [signatures]] = given
   if (!/^[A-Za-z0-9_-]{1,128}$/.test(id)) throw new Refused('the id is none') // it becomes a file's name
   if (!/^[0-9]{1,12}$/.test(timestamp) || Math.abs(now - Number(timestamp)) > TOLERANCE) {
     throw new Refused('the timestamp is not of now')
@@ -44,74 +47,95 @@ function verify(headers, body, keys, now) {
 
 // Writes a notice down, whole or not at all, and says whether it is new.
 async function keep(folder, id, body) {
-  const draft = join(folder, `.${randomUUID()}`)
+  const draft = join(folder, `.draft-${randomUUID()}`)
   const file = await open(draft, 'wx')
+  let fresh = true
   try {
     await file.writeFile(body)
     await file.sync()
     await link(draft, join(folder, `${id}.json`))
-    return true
   } catch (error) {
-    if (error.code === 'EEXIST') return false
-    throw error
+    if (error.code !== 'EEXIST') throw error
+    fresh = false
   } finally {
     await file.close()
     await unlink(draft)
   }
+  const place = await open(folder)
+  try {
+    await place.sync() // or the name may be lost with the power
+  } finally {
+    await place.close()
+  }
+  return fresh
 }
 
 async function read(request) {
   const chunks = []
-  let length = 0
-  for await (const chunk of request) {
-    length += chunk.length
-    if (length > MOST) return null
-    chunks.push(chunk)
-  }
+  for await (const chunk of request) chunks.push(chunk)
   return Buffer.concat(chunks)
 }
 
 // What to answer, and what to say of it: 204 when the notice is kept, or was before.
 async function take(request) {
+  const { 'content-length': length, authorization: given = '' } = request.headers
   if (request.method !== 'POST') return [405, 'refused: not a POST']
-  if (authorization && !same(authorization, request.headers.authorization ?? '')) {
-    return [401, 'refused: the authorization is wrong']
-  }
+  if (length === undefined) return [411, 'refused: send a content-length'] // nor has one that is in chunks
+  if (Number(length) > MOST) return [413, 'refused: too large']
+  let body
   try {
-    const body = await read(request)
-    if (body === null) return [413, 'refused: too large']
-    const id = verify(request.headers, body, keys, Date.now() / 1000)
+    body = await read(request)
+  } catch {
+    return [400, 'refused: the body did not come whole'] // Node itself has answered: 408 when the time was up
+  }
+  if (authorization && !same(authorization, given)) return [401, 'refused: the authorization is wrong']
+  try {
+    const id = verify(request.headersDistinct, body, keys, Date.now() / 1000)
     return [204, `${(await keep(folder, id, body)) ? 'took' : 'had already'} ${id}`]
   } catch (error) {
     if (error instanceof Refused) return [401, `refused: ${error.message}`]
-    return [500, `not kept: ${error.code}`] // it will come again
+    return [503, `not kept: ${error.code}`] // it will come again
   }
+}
+
+// Says what is wrong, and ends.
+function stop(why) {
+  console.error(why)
+  process.exit(2)
 }
 
 function keyOf(secret) {
   const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64')
   if (key.length === 0 || secret !== `whsec_${key.toString('base64')}`) {
-    console.error('SIGNING_SECRETS: each must be whsec_ followed by base64')
-    process.exit(1)
+    stop('SIGNING_SECRETS: each must be whsec_ followed by base64')
   }
   return key
 }
 
 const keys = (process.env.SIGNING_SECRETS ?? '').split(/\s+/).filter(Boolean).map(keyOf)
-if (keys.length === 0) {
-  console.error('SIGNING_SECRETS: name at least one key')
-  process.exit(1)
-}
+if (keys.length === 0) stop('SIGNING_SECRETS: name at least one key')
 const authorization = process.env.AUTHORIZATION ?? ''
+if (!/^[ -~]*$/.test(authorization)) stop('AUTHORIZATION: must be ASCII')
+const port = process.env.PORT || '9000'
+if (!/^[0-9]{1,5}$/.test(port) || Number(port) > 65535) stop('PORT: must be a number up to 65535')
 const folder = process.env.NOTICES || 'notices'
-await mkdir(folder, { recursive: true })
+process.umask(0o077)
+try {
+  await mkdir(folder, { recursive: true })
+  for (const name of await readdir(folder)) {
+    if (name.startsWith('.draft-')) await rm(join(folder, name), { force: true }) // of one that was killed
+  }
+} catch (error) {
+  stop(`cannot start: ${error.message}`)
+}
 
-const server = createServer(async (request, response) => {
+const times = { requestTimeout: PATIENCE, connectionsCheckingInterval: 1_000 } // ms
+const server = createServer(times, async (request, response) => {
   const [status, what] = await take(request)
   response.writeHead(status).end()
   console.log(what)
 })
-server.requestTimeout = 10_000 // ms for a request to arrive
-server.listen(Number(process.env.PORT || 9000), process.env.HOST || '127.0.0.1', () => {
+server.on('error', (error) => stop(`cannot start: ${error.message}`))
+server.listen(Number(port), process.env.HOST || '127.0.0.1', () => {
   console.log(`listening on port ${server.address().port}`)
 })

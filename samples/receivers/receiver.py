@@ -13,32 +13,44 @@ folder. Put it behind something that ends TLS. It is told by its environment:
 import base64
 import hashlib
 import hmac
+import io
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from email.message import Message
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingTCPServer
 from tempfile import NamedTemporaryFile
+from typing import Any, NoReturn
 
 TOLERANCE = 300  # seconds that a timestamp may be off
 MOST = 2**21  # bytes of a notice
+PATIENCE = 10  # seconds for a request to arrive
+PORTS = 65535
 
 
 class Refused(Exception):
     """A request is no notice of ours; the text says why."""
 
+    def __init__(self, why: str, status: HTTPStatus = HTTPStatus.UNAUTHORIZED) -> None:
+        """Take what is answered along."""
+        super().__init__(why)
+        self.status = status
+
 
 def verify(headers: Message, body: bytes, keys: Iterable[bytes], now: float) -> str:
     """Return the notice's id; `body` is what came, byte by byte, before anybody parsed it."""
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")
-    identifier, timestamp, signatures = (headers.get(name) or "" for name in names)
-    if not (identifier and timestamp and signatures):
-        raise Refused("a header is missing")
+    given = [headers.get_all(name, []) for name in names]
+    if any(len(values) != 1 for values in given):
+        raise Refused("a header is missing or repeated")
+    [identifier], [timestamp], [signatures] = given
     if not re.fullmatch("[A-Za-z0-9_-]{1,128}", identifier):  # it becomes a file's name
         raise Refused("the id is none")
     if not re.fullmatch("[0-9]{1,12}", timestamp) or abs(now - int(timestamp)) > TOLERANCE:
@@ -54,24 +66,42 @@ def verify(headers: Message, body: bytes, keys: Iterable[bytes], now: float) -> 
 
 def keep(folder: Path, identifier: str, body: bytes) -> bool:
     """Write a notice down, whole or not at all; say whether it is new."""
-    with NamedTemporaryFile(dir=folder, prefix=".") as draft:
+    with NamedTemporaryFile(dir=folder, prefix=".draft-") as draft:
         draft.write(body)
         draft.flush()
         os.fsync(draft.fileno())
         try:
             os.link(draft.name, folder / f"{identifier}.json")
+            new = True
         except FileExistsError:
-            return False
-    return True
+            new = False
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(place)  # or the name may be lost with the power
+    finally:
+        os.close(place)
+    return new
 
 
-def key_of(secret: str) -> bytes:
-    """Read a key as it stands in the Secret."""
-    prefix, _, text = secret.partition("_")
-    key = base64.b64decode(text, validate=True) if prefix == "whsec" else b""
-    if not key:
-        raise ValueError
-    return key
+class Impatient(io.RawIOBase):
+    """What a caller sends, until its time is up, be it ever so slow."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Begin to count."""
+        self.connection = connection
+        self.end = time.monotonic() + PATIENCE
+
+    def readable(self) -> bool:
+        """Say that it is there to be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for some bytes."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(left)
+        return self.connection.recv_into(buffer)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -80,50 +110,117 @@ class Handler(BaseHTTPRequestHandler):
     keys: tuple[bytes, ...]
     authorization: bytes
     folder: Path
-    timeout = 10  # seconds that a caller may be silent
+
+    def setup(self) -> None:
+        """Give the whole request its time, not each read of it."""
+        super().setup()
+        self.rfile = io.BufferedReader(Impatient(self.connection))
 
     def do_POST(self) -> None:
         """Take a notice."""
         try:
-            length = int(self.headers.get("content-length") or 0)
-            if not 0 <= length <= MOST:
-                return self.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "refused: too large")
-            body = self.rfile.read(length)
-            given = (self.headers.get("authorization") or "").encode()
-            if self.authorization and not hmac.compare_digest(given, self.authorization):
-                return self.answer(HTTPStatus.UNAUTHORIZED, "refused: the authorization is wrong")
+            body = self.read()
             identifier = verify(self.headers, body, self.keys, time.time())
+        except Refused as error:
+            return self.answer(error.status, f"refused: {error}")
+        try:
             new = keep(self.folder, identifier, body)
-        except (Refused, ValueError) as error:
-            return self.answer(HTTPStatus.UNAUTHORIZED, f"refused: {error}")
-        except OSError as error:
-            return self.answer(
-                HTTPStatus.INTERNAL_SERVER_ERROR, f"not kept: {error.strerror}"
-            )  # it comes again
+        except OSError as error:  # it will come again
+            return self.answer(HTTPStatus.SERVICE_UNAVAILABLE, f"not kept: {error.strerror}")
         return self.answer(HTTPStatus.NO_CONTENT, f"{'took' if new else 'had already'} {identifier}")
 
+    def read(self) -> bytes:
+        """Read the body whole, and see whether its sender is let in."""
+        lengths = self.headers.get_all("content-length", [])
+        if not lengths or "transfer-encoding" in self.headers:
+            raise Refused("send a content-length", HTTPStatus.LENGTH_REQUIRED)
+        if len(lengths) != 1 or not re.fullmatch("[0-9]{1,18}", lengths[0]):
+            raise Refused("the content-length is none", HTTPStatus.BAD_REQUEST)
+        length = int(lengths[0])
+        if length > MOST:
+            raise Refused("too large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        status = HTTPStatus.BAD_REQUEST
+        try:
+            body = self.rfile.read(length)
+        except TimeoutError:
+            body, status = b"", HTTPStatus.REQUEST_TIMEOUT
+        except OSError:
+            body = b""
+        if len(body) != length:
+            raise Refused("the body did not come whole", status)
+        given = (self.headers.get("authorization") or "").encode()
+        if self.authorization and not hmac.compare_digest(given, self.authorization):
+            raise Refused("the authorization is wrong")
+        return body
+
+    def send_error(self, code: int, *_: object, **__: object) -> None:
+        """Refuse what the library does: other methods, and what is no HTTP."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self.answer(HTTPStatus.METHOD_NOT_ALLOWED, "refused: not a POST")
+        else:
+            self.answer(HTTPStatus(code), "refused: no HTTP")
+
     def answer(self, status: HTTPStatus, what: str) -> None:
-        """Answer without a body, and say on the standard output what was done."""
-        self.send_response_only(status)
-        self.send_header("content-length", "0")
-        self.end_headers()
+        """Say on the standard output what was done, and answer without a body."""
         print(what, flush=True)
+        self.send_response_only(status)
+        self.end_headers()
+
+
+class Server(ThreadingTCPServer):
+    """Gives each caller a thread."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 128  # callers at once; more than these are turned away
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass by what callers do who go away."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+def stop(why: str) -> NoReturn:
+    """Say what is wrong, and end."""
+    print(why, file=sys.stderr)
+    sys.exit(2)
+
+
+def key_of(secret: str) -> bytes:
+    """Read a key as it stands in the Secret."""
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not key or secret != f"whsec_{base64.b64encode(key).decode()}":
+        stop("SIGNING_SECRETS: each must be whsec_ followed by base64")
+    return key
 
 
 def main() -> None:
     """Receive until stopped."""
-    try:
-        Handler.keys = tuple(key_of(one) for one in os.environ.get("SIGNING_SECRETS", "").split())
-    except ValueError:
-        sys.exit("SIGNING_SECRETS: each must be whsec_ followed by base64")
+    Handler.keys = tuple(key_of(one) for one in os.environ.get("SIGNING_SECRETS", "").split())
     if not Handler.keys:
-        sys.exit("SIGNING_SECRETS: name at least one key")
-    Handler.authorization = os.environ.get("AUTHORIZATION", "").encode()
-    Handler.folder = Path(os.environ.get("NOTICES", "notices"))
-    Handler.folder.mkdir(parents=True, exist_ok=True)
-    place = (os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "9000")))
-    with ThreadingHTTPServer(place, Handler) as server, suppress(KeyboardInterrupt):
-        print(f"listening on port {server.server_port}", flush=True)
+        stop("SIGNING_SECRETS: name at least one key")
+    authorization = os.environ.get("AUTHORIZATION", "")
+    if not re.fullmatch("[ -~]*", authorization):
+        stop("AUTHORIZATION: must be ASCII")
+    Handler.authorization = authorization.encode()
+    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "9000"
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) > PORTS:
+        stop("PORT: must be a number up to 65535")
+    Handler.folder = Path(os.environ.get("NOTICES") or "notices")
+    Server.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    os.umask(0o077)
+    try:
+        Handler.folder.mkdir(parents=True, exist_ok=True)
+        for draft in Handler.folder.glob(".draft-*"):  # of one that was killed
+            draft.unlink(missing_ok=True)
+        server = Server((host, int(port)), Handler)
+    except OSError as error:
+        stop(f"cannot start: {error}")
+    with server, suppress(KeyboardInterrupt):
+        print(f"listening on port {server.server_address[1]}", flush=True)
         server.serve_forever()
 
 

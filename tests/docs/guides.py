@@ -112,13 +112,18 @@ class Sample:
     secrets: str
     authorization: str = ""
     port: int = 0
+    host: str = "127.0.0.1"
+    drafts: tuple[str, ...] = ()  # what is in the folder before it starts
     said: list[str] = field(default_factory=list)
     _process: Process | None = None
     _reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._home = tempfile.TemporaryDirectory(prefix="notices-")
-        self.folder = Path(self._home.name, "notices")
+        self.folder = Path(self._home.name, "all", "notices")
+        for name in self.drafts:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).touch()
         self._process = await asyncio.create_subprocess_exec(
             *self.command,
             env={
@@ -127,11 +132,15 @@ class Sample:
                 "AUTHORIZATION": self.authorization,
                 "NOTICES": str(self.folder),
                 "PORT": str(self.port),
+                "HOST": self.host,
             },
             stdin=DEVNULL,
             stdout=PIPE,
+            stderr=PIPE,
         )
         self._reading = asyncio.create_task(self._read(self._process))
+        assert self._process.stderr
+        self._complaining = asyncio.create_task(self._process.stderr.read())
         await until(lambda: self.said, 60)
         self.port = int(self.said[0].removeprefix("listening on port "))
         return self
@@ -143,13 +152,16 @@ class Sample:
         assert self._reading
         if self._process.returncode is None:
             self._process.kill()
+        complaints = await self._complaining
         await self._process.wait()
         await self._reading
         self._home.cleanup()
+        assert kind or not complaints, complaints.decode()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/reports"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/reports"
 
     @property
     def kept(self) -> dict[str, bytes]:
@@ -160,6 +172,18 @@ class Sample:
         """Return what it said last, once it has said so much since it listens."""
         await until(lambda: len(self.said) > count)
         return self.said[count]
+
+    async def ask(self, request: bytes, *, whole: bool = True) -> int | None:
+        """Send these bytes, and return the status of the answer; a request that is not whole ends there."""
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        try:
+            writer.write(request)
+            if not whole:
+                writer.write_eof()
+            answer = await asyncio.wait_for(reader.readline(), 30)
+        finally:
+            writer.close()
+        return int(answer.split()[1]) if answer else None
 
     async def _read(self, process: Process) -> None:
         assert process.stdout

@@ -5,16 +5,21 @@ import base64
 import json
 import os
 import re
+import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -266,7 +271,10 @@ async def test_a_receiver_refuses_what_is_not_signed_as_it_is_or_not_of_now(
     good, now = signed(KEY), time.time()
     forged = base64.b64encode(bytes(32)).decode()
     cases: list[tuple[str, dict[str, str], bytes]] = [
-        *(("a header is missing", {k: v for k, v in good.items() if k != name}, BODY) for name in good),
+        *(
+            ("a header is missing or repeated", {k: v for k, v in good.items() if k != name}, BODY)
+            for name in good
+        ),
         ("no signature fits", good, BODY.replace(b"  ", b" ")),  # the same JSON, written otherwise
         ("no signature fits", good, BODY + b"\n"),
         ("no signature fits", good, b""),
@@ -284,7 +292,7 @@ async def test_a_receiver_refuses_what_is_not_signed_as_it_is_or_not_of_now(
         ),
         *(
             ("the timestamp is not of now", good | {"webhook-timestamp": text}, BODY)
-            for text in ("now", "1.5", "-1", "9" * 40, "0x7fffffff")
+            for text in ("now", "1.5", "-1", "9" * 40, "0x7fffffff", f"+{int(now)}", "")
         ),
     ]
     async with Sample(receiver, KEY) as sample:
@@ -312,24 +320,196 @@ async def test_what_a_receiver_cannot_keep_is_sent_again(
         hook = {"type": "webhook", "url": sample.url, "credentialsSecret": "hook"}
         namespace = await finished(fake_cluster.kube, hook, hook={"signing-secret": KEY})
         [target] = (await service.deliver(namespace, "report")).body["targets"]
-        assert (target["reason"], target["attempts"], target["httpStatus"]) == ("HTTPStatus", 4, 500)
+        assert (target["reason"], target["attempts"], target["httpStatus"]) == ("HTTPStatus", 4, 503)
         assert (await sample.last(4)).startswith("not kept: ")
         sample.folder.with_name("away").rename(sample.folder)
         again = (await service.deliver(namespace, "report", redeliver="failed")).body
         assert again["phase"] == "Delivered"
 
 
-@pytest.mark.parametrize("secrets", ["", "secret", "whsec_", "whsec_%%%"])
-async def test_a_receiver_does_not_start_with_a_key_that_is_none(
-    receiver: tuple[str | Path, ...], secrets: str
+def written(
+    method: str = "POST",
+    *extra: str | bytes,
+    length: str | None = str(len(BODY)),
+    body: bytes = BODY,
+    **instead: str,
+) -> bytes:
+    """Write a request whose notice is good, but for what is put into it or instead."""
+    headers = signed(KEY, identifier=f"msg_{uuid4().hex}") | {"authorization": "Bearer x"}
+    headers |= {name.replace("_", "-"): text for name, text in instead.items()}
+    lines: list[str | bytes] = [f"{method} /reports HTTP/1.1", "host: x"]
+    lines += [f"{name}: {text}" for name, text in headers.items()]
+    lines += [f"content-length: {length}"] if length is not None else []
+    coded = [line.encode() if isinstance(line, str) else line for line in (*lines, *extra)]
+    return b"\r\n".join([*coded, b"", body])
+
+
+CHUNKED = "transfer-encoding: chunked"
+CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+WHOLE: list[tuple[str, int | tuple[int, ...], Callable[[], bytes]]] = [
+    ("as it should be", 204, written),
+    *((method, 405, partial(written, method)) for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")),
+    ("in chunks", 411, lambda: written("POST", CHUNKED, length=None, body=CHUNKS)),
+    ("no length", 411, lambda: written(length=None, body=b"")),
+    ("both", (400, 411), lambda: written("POST", CHUNKED, body=CHUNKS)),  # Node refuses by itself
+    *(
+        (f"length {text}", 400, partial(written, length=text))
+        for text in ("+46", "4_6", "-1", "x", "0x2e", "4.6", "9" * 40)
+    ),
+    ("two lengths", 400, lambda: written("POST", "content-length: 7")),
+    ("a byte too large", 413, lambda: written(length=str(2**21 + 1), body=b"")),
+    ("far too large", 413, lambda: written(length="9000000000", body=b"")),
+    ("other authorization", 401, lambda: written(authorization="Bearer y")),
+    ("no ASCII in it", 401, lambda: written(authorization="Bearer ü")),
+    ("no ASCII in the id", 401, lambda: written(webhook_id="msg_ü")),
+    ("other digits", 401, lambda: written(webhook_timestamp="١٢٣")),
+    ("a long id", 401, lambda: written(webhook_id="a" * 129)),
+    *(
+        (f"{name} twice", 401, partial(written, "POST", f"{name}: {text}"))
+        for name, text in signed(KEY).items()
+    ),
+]
+
+
+async def test_receivers_answer_alike(receiver: tuple[str | Path, ...]) -> None:
+    async with Sample(receiver, KEY, "Bearer x") as sample:
+        told = {name: await sample.ask(write()) for name, _, write in WHOLE}
+        told["broken off"] = await sample.ask(written(length="1000"), whole=False)
+        wanted: dict[str, Any] = {name: status for name, status, _ in WHOLE} | {"broken off": 400}
+        wanted["both"] = told["both"] if told["both"] in wanted["both"] else wanted["both"]
+        assert told == wanted
+        await until(lambda: "refused: the body did not come whole" in sample.said)
+        assert len(sample.kept) == 1
+
+
+async def test_a_receiver_waits_10_s_for_a_body_however_slow(
+    receivers: dict[str, tuple[str | Path, ...]],
 ) -> None:
-    env = {"PATH": os.environ["PATH"], "SIGNING_SECRETS": secrets, "PORT": "0"}
-    done = await asyncio.to_thread(
-        subprocess.run, receiver, check=False, capture_output=True, text=True, env=env, timeout=30
+    async def dribble(command: tuple[str | Path, ...]) -> tuple[int, float]:
+        async with Sample(command, KEY) as sample:
+            reader, writer = await asyncio.open_connection(sample.host, sample.port)
+            began, answer = time.monotonic(), asyncio.create_task(reader.readline())
+            writer.write(written(length="1000", body=b""))
+            while not (await asyncio.wait([answer], timeout=0.5))[0]:
+                assert time.monotonic() < began + 30
+                writer.write(b"x")
+            took = time.monotonic() - began
+            writer.close()
+            assert await sample.last(1) == "refused: the body did not come whole"
+            return int((await answer).split()[1]), took
+
+    for status, took in await asyncio.gather(*(dribble(command) for command in receivers.values())):
+        assert status == 408
+        assert 9 < took < 20
+
+
+async def test_a_receiver_bears_callers_who_go_away_and_many_at_once(
+    receiver: tuple[str | Path, ...],
+) -> None:
+    async with Sample(receiver, KEY, "Bearer x") as sample:
+        for count in range(1, 4):
+            with socket.create_connection((sample.host, sample.port)) as caller:
+                caller.sendall(written(length="1000"))
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+            assert await sample.last(count) == "refused: the body did not come whole"
+        for part in (b"", b"POST /reports HT"):
+            with socket.create_connection((sample.host, sample.port)) as caller:
+                caller.sendall(part)
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        answers = await asyncio.gather(*(sample.ask(written()) for _ in range(100)))
+        assert answers == [204] * 100
+        assert len(sample.kept) == 100
+
+
+async def test_a_receiver_s_files_are_its_own_and_drafts_are_swept(receiver: tuple[str | Path, ...]) -> None:
+    async with Sample(receiver, KEY) as sample:
+        assert await post(sample, signed(KEY)) == 204
+        modes = {path.name: path.stat().st_mode & 0o777 for path in sample.folder.parent.rglob("*")}
+        assert modes == {"notices": 0o700, "msg_1.json": 0o600}
+        assert sample.folder.parent.stat().st_mode & 0o777 == 0o700
+    async with Sample(receiver, KEY, drafts=(".draft-1", ".other", "msg_1.json")) as sample:
+        assert set(sample.kept) == {".other", "msg_1"}
+
+
+async def test_a_receiver_listens_at_an_address_of_ipv6(receiver: tuple[str | Path, ...]) -> None:
+    async with Sample(receiver, KEY, host="::1") as sample:
+        assert await post(sample, signed(KEY)) == 204
+
+
+@pytest.mark.parametrize("name", ["HOST", "PORT", "NOTICES"])
+async def test_an_empty_variable_is_the_default(
+    receiver: tuple[str | Path, ...], tmp_path: Path, name: str
+) -> None:
+    given = {"SIGNING_SECRETS": KEY, "HOST": "127.0.0.1", "PORT": "0", "NOTICES": "elsewhere", name: ""}
+    process = await asyncio.create_subprocess_exec(
+        *receiver, cwd=tmp_path, env={"PATH": os.environ["PATH"], **given}, stdout=PIPE, stderr=PIPE
     )
-    assert done.returncode == 1
-    assert "SIGNING_SECRETS: " in done.stderr
-    assert done.stdout == ""
+    try:
+        assert process.stdout
+        assert process.stderr
+        said = (await process.stdout.readline()).decode().strip()
+        if not said and name == "PORT":
+            assert b"cannot start: " in await process.stderr.read(), "another program has port 9000"
+            return
+        port = int(said.removeprefix("listening on port "))
+        assert name != "PORT" or port == 9000
+        assert (tmp_path / ("notices" if name == "NOTICES" else "elsewhere")).is_dir()
+        assert _loopback(port)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def _loopback(port: int) -> bool:
+    """Whether somebody listens there, at 127.0.0.1 and not at every address."""
+    return f" 0100007F:{port:04X} 00000000:0000 0A " in Path("/proc/net/tcp").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("SIGNING_SECRETS", "", "name at least one key"),
+        *(
+            ("SIGNING_SECRETS", text, "each must be whsec_ followed by base64")
+            for text in ("secret", "whsec_", "whsec_%%%", "whsec_QR==", "whsec_QQ", "whsec_ab-_", "QUJDRA==")
+        ),
+        ("AUTHORIZATION", "Bearer ü", "must be ASCII"),
+        *(("PORT", text, "must be a number up to 65535") for text in ("x", "-1", "65536", "+1", "1_0", " 1")),
+    ],
+)
+async def test_a_receiver_does_not_start_with_what_is_wrong(
+    receiver: tuple[str | Path, ...], tmp_path: Path, name: str, text: str, why: str
+) -> None:
+    env = {"PATH": os.environ["PATH"], "SIGNING_SECRETS": KEY, "PORT": "0", name: text}
+    done = await asyncio.to_thread(
+        subprocess.run,
+        receiver,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=30,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{name}: {why}\n")
+    assert not (tmp_path / "notices").is_dir()
+
+
+@pytest.mark.parametrize("wrong", ["folder", "port"])
+async def test_a_receiver_that_cannot_start_says_so(
+    receiver: tuple[str | Path, ...], tmp_path: Path, wrong: str
+) -> None:
+    (tmp_path / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        env = {"PATH": os.environ["PATH"], "SIGNING_SECRETS": KEY, "NOTICES": str(tmp_path / "notices")}
+        env |= {"NOTICES": str(tmp_path / "file")} if wrong == "folder" else {}
+        env["PORT"] = str(taken.getsockname()[1]) if wrong == "port" else "0"
+        done = await asyncio.to_thread(
+            subprocess.run, receiver, check=False, capture_output=True, text=True, env=env, timeout=30
+        )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("cannot start: ")
 
 
 async def test_a_webhook_is_set_up_and_its_key_changed_as_the_guide_says(
