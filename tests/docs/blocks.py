@@ -32,6 +32,20 @@ class Block:
         return self.document, self.title
 
 
+@dataclass(frozen=True)
+class Row:
+    """What stands between back ticks in the first column of a table's row."""
+
+    document: str
+    line: int
+    heading: str  # of the column
+    codes: tuple[str, ...]
+
+    def at(self) -> str:
+        """Name its place."""
+        return f"{self.document}:{self.line}"
+
+
 def tracked() -> list[str]:
     """Return every file that git knows, or would know after `git add`; without git, every file there is."""
     if not (ROOT / ".git").exists():
@@ -83,6 +97,29 @@ def words_of(document: str, markdown: str) -> Iterator[Block]:
             for child in token.children or ():
                 if child.type == "code_inline":
                     yield Block(document, token.map[0] + 1, "", title, child.content)
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """Return every row of every table."""
+    return tuple(row for name, text in documents().items() for row in rows_of(name, text))
+
+
+def rows_of(document: str, markdown: str) -> Iterator[Row]:
+    """Yield the first column of the tables of one document, row by row."""
+    heading, first, head = "", False, False
+    for _, token in _titled(markdown):
+        if token.type in {"thead_open", "thead_close"}:
+            head = token.type == "thead_open"
+        elif token.type == "tr_open":
+            first = True
+        elif token.type == "inline" and first and token.map is not None:
+            first = False
+            if head:
+                heading = token.content.strip("` ").lower()
+            else:
+                codes = [one.content for one in token.children or () if one.type == "code_inline"]
+                yield Row(document, token.map[0] + 1, heading, tuple(codes))
 
 
 def _titled(markdown: str) -> Iterator[tuple[str, Token]]:

@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from tests.docs.blocks import Block, blocks, documents, words
+from tests.docs.blocks import Block, blocks, documents, rows, words
 from tests.docs.checks import Tools, console
+from tests.docs.checks.api import faults_of_api_words, faults_of_preferences, faults_of_row
 from tests.docs.checks.data import problems
 from tests.docs.checks.every import judged
 from tests.docs.checks.kubernetes import values
@@ -24,7 +25,14 @@ def test_a_document_names_nothing_of_ours_that_is_not(document: str) -> None:
     for block in words():
         if block.document == document:
             found += faults_of_words(block, values(), problems())
+            found += faults_of_api_words(block)
+    found += faults_of_preferences(document, documents()[document])
     assert found == []
+
+
+@pytest.mark.parametrize("document", documents())
+def test_tables_of_reasons_answers_and_causes_hold_no_others(document: str) -> None:
+    assert [said for row in rows() if row.document == document for said in faults_of_row(row)] == []
 
 
 @pytest.mark.parametrize("document", documents())

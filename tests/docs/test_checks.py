@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import Block, blocks_of, words_of
+from tests.docs.blocks import Block, Row, blocks_of, rows_of, words_of
 from tests.docs.checks import Tools, console
+from tests.docs.checks.api import faults_of_api_words, faults_of_preferences, faults_of_row
 from tests.docs.checks.data import problems
 from tests.docs.checks.every import judged
 from tests.docs.checks.kubernetes import values
@@ -41,6 +42,49 @@ PREVIEW = (
     '{"namespace": "research", "team": "report", "uid": "1", "phase": "Completed", "dryRun": "All",'
     ' "targets": []}'
 )
+LOGS = "kubectl logs -n agentteam-delivery -l app.kubernetes.io/name=agentteam-delivery"
+NAMES = """\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader, namespace: research}
+rules:
+  - {apiGroups: [kagents.dev], resources: [agentteams/delivery], verbs: [get]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: caller, namespace: research}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: agentteam-delivery-caller}
+subjects: [{kind: ServiceAccount, name: controller, namespace: ops}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: hook, namespace: research}
+stringData: {signing-secret: whsec_x}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: controller, namespace: ops}
+spec:
+  containers: [{name: main, image: example}]
+  volumes:
+    - name: token
+      projected: {sources: [{serviceAccountToken: {audience: agentteam-delivery, path: token}}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: in, namespace: hooks}
+spec:
+  podSelector: {}
+  ingress: [{from: [{podSelector: {matchLabels: {app.kubernetes.io/name: agentteam-delivery}}}]}]
+"""
+MONITOR = """\
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata: {name: delivery}
+spec:
+  selector: {matchLabels: {app.kubernetes.io/name: agentteam-delivery}}
+  podMetricsEndpoints: [{port: http}]
+"""
 REQUEST = (
     "POST /deliveries HTTP/1.1\nhost: 127.0.0.1:8080\ncontent-type: application/json\n\n"
     '{"namespace": "a", "team": "b"}\n'
@@ -70,6 +114,38 @@ RIGHT: dict[str, tuple[str, str]] = {
         "console",
         ".venv/bin/pytest tests/docs/test_checks.py::test_what_is_right_passes\n",
     ),
+    "names of the installation": (
+        "console",
+        (
+            f"{LOGS} -c watcher | grep -E 'api_lost|answer'\n"
+            "kubectl port-forward -n agentteam-delivery svc/agentteam-delivery :8081\n"
+            "kubectl get deploy agentteam-delivery -n agentteam-delivery\n"
+            "kubectl create token a -n ops --audience=agentteam-delivery\n"
+            "kubectl create rolebinding a -n b --clusterrole=agentteam-delivery-caller --user=c\n"
+            "kubectl create clusterrolebinding a --clusterrole=view --user=c\n"
+            "kubectl auth can-i get agentteams/delivery\n"
+        ),
+    ),
+    "names of others": (
+        "console",
+        (
+            "kubectl logs archive-0 -n hooks -c archive\n"
+            "kubectl exec my-controller -n ops -- sh -c ls\n"
+            "kubectl port-forward -n hooks deployment/archive 9000\n"
+            "kubectl logs -n monitoring -l app.kubernetes.io/name=prometheus\n"
+            "kubectl create secret generic smtp -n agentteam-delivery --from-literal=password=x\n"
+        ),
+    ),
+    "keys of a Secret": (
+        "console",
+        (
+            "kubectl create secret generic a --from-literal=slack-webhook-url=x --from-literal=from=y\n"
+            "echo x > signing-secret\nkubectl create secret generic a --from-file=url=signing-secret\n"
+        ),
+    ),
+    "a receiver": ("console", "PORT=9 SIGNING_SECRETS=a python3 samples/receivers/receiver.py\n"),
+    "names in manifests": ("yaml", NAMES),
+    "a monitor of our pods": ("yaml", MONITOR),
     "a manifest": ("yaml", TEAM),
     "several manifests": ("yaml", f"{TEAM}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: a}}\n"),
     "a part of a pod": ("yaml", "volumes:\n  - {name: token, emptyDir: {}}\n"),
@@ -251,6 +327,146 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     "a verb of docker": ("console", "docker bild .\n", 7, "docker bild"),
     "a file of sed": ("console", "sed s/a/b/ samples/absent.yaml\n", 7, "samples/absent.yaml is not in"),
     "a pattern of grep": ("console", "cat README.md | grep -E 'a('\n", 7, "grep: a("),
+    "a line that the log has not": (
+        "console",
+        f"make run\n{LOGS} | grep outcome_notrecorded\n",
+        8,
+        "the log has no line and no field outcome_notrecorded",
+    ),
+    "one of several lines": ("console", f"{LOGS} | grep -E 'api_gone|handed_in'\n", 7, "field api_gone"),
+    "a container": ("console", f"make run\n{LOGS} -c watchers\n", 8, "there is no container watchers"),
+    "a pod's label in a command": (
+        "console",
+        "kubectl logs -n agentteam-delivery -l app.kubernetes.io/name=delivery\n",
+        7,
+        "there is no pod labelled app.kubernetes.io/name: delivery",
+    ),
+    "a Deployment": (
+        "console",
+        "make run\nkubectl rollout restart deployment/delivery -n agentteam-delivery\n",
+        8,
+        "there is no Deployment delivery",
+    ),
+    "a Deployment, in two words": (
+        "console",
+        "kubectl get deploy delivery -n agentteam-delivery\n",
+        7,
+        "there is no Deployment delivery",
+    ),
+    "a port": (
+        "console",
+        "kubectl port-forward -n agentteam-delivery deployment/agentteam-delivery 9090\n",
+        7,
+        "there is no port 9090",
+    ),
+    "a port behind another": (
+        "console",
+        "kubectl port-forward -n agentteam-delivery svc/agentteam-delivery 8080:80\n",
+        7,
+        "there is no port 80",
+    ),
+    "an audience": (
+        "console",
+        'make run\necho "$(kubectl create token a -n ops --audience agentteam)"\n',
+        8,
+        "there is no audience agentteam;",
+    ),
+    "a ClusterRole": (
+        "console",
+        "kubectl create rolebinding a -n b --clusterrole=agentteam-delivery-callers --user=c\n",
+        7,
+        "there is no ClusterRole agentteam-delivery-callers",
+    ),
+    "a right that is asked for": (
+        "console",
+        "kubectl auth can-i create agentteams.kagents.dev --subresource=deliveries\n",
+        7,
+        "there is no agentteams/deliveries of kagents.dev",
+    ),
+    "a key of a Secret": (
+        "console",
+        "make run\nkubectl create secret generic a -n b --from-literal=slack-webhook=x\n",
+        8,
+        "there is no key of a Secret slack-webhook",
+    ),
+    "a key beside a right one": (
+        "console",
+        "kubectl create secret generic a --from-literal=from=x --from-literal=smtp-server=y\n",
+        7,
+        "there is no key of a Secret smtp-server",
+    ),
+    "a key by its file's name": (
+        "console",
+        "echo x > signing_secret\nkubectl create secret generic a --from-file=signing_secret\n",
+        8,
+        "there is no key of a Secret signing_secret",
+    ),
+    "a variable of a receiver": (
+        "console",
+        'make run\nSIGNING_SECRET="$(cat README.md)" python3 samples/receivers/receiver.py\n',
+        8,
+        "samples/receivers/receiver.py does not read SIGNING_SECRET, but",
+    ),
+    "a variable of another receiver": (
+        "console",
+        "FOLDER=x go run samples/receivers/receiver.go\n",
+        7,
+        "samples/receivers/receiver.go does not read FOLDER",
+    ),
+    "a group of a rule": (
+        "yaml",
+        NAMES.replace("apiGroups: [kagents.dev]", "apiGroups: [kagents.io]"),
+        7,
+        "there is no agentteams/delivery of kagents.io",
+    ),
+    "a resource of a rule": (
+        "yaml",
+        NAMES.replace("agentteams/delivery]", "agentteams/deliveries]"),
+        7,
+        "there is no agentteams/deliveries of kagents.dev",
+    ),
+    "a verb of a rule": (
+        "yaml",
+        NAMES.replace("verbs: [get]", "verbs: [post]"),
+        7,
+        "there is no verb of agentteams/delivery post",
+    ),
+    "a role of a binding": (
+        "yaml",
+        NAMES.replace("agentteam-delivery-caller", "agentteam-caller"),
+        7,
+        "there is no ClusterRole agentteam-caller",
+    ),
+    "a key in a Secret": (
+        "yaml",
+        NAMES.replace("signing-secret", "signing-key"),
+        7,
+        "there is no key of a Secret signing-key",
+    ),
+    "an audience of a volume": (
+        "yaml",
+        NAMES.replace("audience: agentteam-delivery", "audience: delivery"),
+        7,
+        "there is no audience delivery",
+    ),
+    "a pod's label in a policy": (
+        "yaml",
+        NAMES.replace("io/name: agentteam-delivery", "io/name: delivery"),
+        7,
+        "there is no pod labelled app.kubernetes.io/name: delivery",
+    ),
+    "a pod's label in a monitor": (
+        "yaml",
+        MONITOR.replace("io/name: agentteam-delivery", "io/name: delivery"),
+        7,
+        "there is no pod labelled app.kubernetes.io/name: delivery",
+    ),
+    "a pod's label in values": (
+        "yaml",
+        "networkPolicy: {callers: [{podSelector: {matchLabels: {app.kubernetes.io/name: delivery}}}]}\n",
+        7,
+        "there is no pod labelled app.kubernetes.io/name: delivery",
+    ),
     "an output that no test makes": ("console", "$ make test\nall is well\n", 8, "no test makes this output"),
     "a session's YAML": (
         "console",
@@ -414,6 +630,8 @@ def test_words_are_found_in_paragraphs_lists_and_tables() -> None:
         ("`agentteam_delivery_deliveries`", "there is no metric agentteam_delivery_deliveries"),
         ("rate(agentteam_delivery_atempts_total[5m])", "agentteam_delivery_atempts_total"),
         ("set `DELIVERY_EGRES_ALLOW`", "there is no setting DELIVERY_EGRES_ALLOW"),
+        ("the watcher on 8082 says it", "the watcher is on 8081, not on 8082"),
+        ("the service on 8081 says it", "the service is on 8080, not on 8081"),
         ("`urn:agentteam-delivery:not-there`", "there is no problem urn:agentteam-delivery:not-there"),
     ],
 )
@@ -426,12 +644,15 @@ def test_a_name_of_ours_that_is_none_is_refused_wherever_it_stands(line: str, sa
 def test_names_of_ours_pass() -> None:
     text = (
         "agentteam_delivery_target_seconds_bucket agentteam_delivery_watch_posts_total DELIVERY_TOKEN"
-        " DELIVERY_SMTP_HOST DELIVERY_CRASH_AT `DELIVERY_` urn:agentteam-delivery:too-busy"
+        " DELIVERY_SMTP_HOST DELIVERY_CRASH_AT `DELIVERY_` the watcher on 8081"
+        " urn:agentteam-delivery:too-busy"
     )
     assert list(prose(HERE, text, frozenset(problems()))) == []
 
 
-@pytest.mark.parametrize("word", ["SecretNotFond", "TokenInvalid", "EgressDenid", "BudgetExceded"])
+@pytest.mark.parametrize(
+    "word", ["SecretKeyAbsent", "SecretNotFond", "TokenInvalid", "EgressDenid", "BudgetExceded"]
+)
 def test_a_reason_that_is_none_is_refused(word: str) -> None:
     assert list(unknown_words(word)) == [f"there is no reason and no ending {word}"]
 
@@ -471,9 +692,126 @@ def test_words_of_ours_and_of_others_pass(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "claim-gone",
+        "uid-mismatch",
+        "webhook-time",
+        "Abandoned",
+        "agentteamKey",
+        "X-Nobody",
+    ],
+)
+def test_words_that_look_like_code_and_are_none_are_refused(text: str) -> None:
+    [said] = faults_of_words(Block(HERE, 7, "", "Invented", text), values(), problems())
+    assert said.startswith(f"{HERE}:7: {text} stands in no code")
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("tls_renewal_failed", False),
+        ("grafana_dashboard", False),  # of the chart, and no line of the log
+        ("tls_reload_failed", True),
+        ("http_status", True),
+        ("agentteam_delivery_watch_due", True),
+    ],
+)
+def test_the_operators_page_names_lines_and_fields_of_the_log_alone(text: str, right: bool) -> None:
+    found = list(faults_of_words(Block("docs/how-to/operate.md", 7, "", "", text), values(), problems()))
+    said = f"docs/how-to/operate.md:7: the log has no line and no field {text}"
+    assert found == ([] if right else [said])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("?dryRun=Yes", "wants dryRun to be All, not Yes"),
+        ("POST /deliveries?dry=All", "knows no parameter dry"),
+        ('"redeliver": "failing"', "redeliver: "),
+        ('"event": "team.done"', "there is no event team.done"),
+        ('"answer": 418', "there is no answer 418"),
+        ('"problem": "ledger-lost"', "there is no problem ledger-lost"),
+        ('"reason": "Lost"', "there is no reason Lost"),
+        ('"cause": "claim-gone"', "there is no cause claim-gone"),
+        ('"answer": nothing', "no JSON"),
+        ('Secret "a" has no key "slack-webhook"; add it', "there is no key of a Secret slack-webhook"),
+        ("--from-file=slack-webhook", "there is no key of a Secret slack-webhook"),
+    ],
+)
+def test_words_of_the_api_that_are_none_are_refused_with_their_place(text: str, says: str) -> None:
+    [said] = faults_of_api_words(Block(HERE, 7, "", "Invented", text))
+    assert said.startswith(f"{HERE}:7: ")
+    assert says in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("?dryRun=All", '"redeliver": "failed"', '"event": "team.test"', '"event": "target_settled"'),
+        *('"answer": 503', '"problem": "too-busy"', '"phase": "Pending"', "--from-file=signing-secret"),
+    ],
+)
+def test_words_of_the_api_pass(text: str) -> None:
+    assert list(faults_of_api_words(Block(HERE, 7, "", "Invented", text))) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("-H 'prefer: respond-asynch'", "not respond-asynch"),
+        ("`Prefer: wait=soon` waits", "not wait=soon"),
+        ('headers = {"prefer": "respond"}', "not respond"),
+        ("fetch(url, {headers: {prefer: 'async'}})", "not async"),
+        ("prefer: respond", "not respond"),
+    ],
+)
+def test_a_preference_that_nobody_understands_is_refused_wherever_it_stands(line: str, says: str) -> None:
+    [said] = faults_of_preferences(HERE, f"# A\n\n{line}\n")
+    assert said.startswith(f"{HERE}:3: prefer is respond-async or wait=10, ")
+    assert says in said
+
+
+def test_preferences_pass() -> None:
+    text = "`prefer: respond-async`\n'Prefer: wait=7'\n`wait=N`; we prefer: tea\n"
+    assert list(faults_of_preferences(HERE, text)) == []
+
+
+@pytest.mark.parametrize(
+    ("heading", "codes", "says"),
+    [
+        ("reason", ("SecretKeyAbsent",), "there is no reason SecretKeyAbsent"),
+        ("cause", ("claim-gone",), "there is no cause claim-gone"),
+        ("key", ("smtp-host", "smtp-crypt"), "there is no key smtp-crypt"),
+        ("header", ("webhook-time",), "there is no header webhook-time"),
+        ("answer", ("409", "uid-mismatch"), "there is no answer uid-mismatch"),
+        ("answer", ("418",), "there is no answer 418"),
+        ("answer", ("404", "uid-changed"), "uid-changed is 409"),
+    ],
+)
+def test_a_row_of_a_table_that_says_what_there_is_not_is_refused(
+    heading: str, codes: tuple[str, ...], says: str
+) -> None:
+    assert list(faults_of_row(Row(HERE, 7, heading, codes))) == [f"{HERE}:7: {says}"]
+
+
+def test_rows_of_tables_are_read_by_their_first_column() -> None:
+    text = "# A\n\n| `Cause` | b |\n|---|---|\n| `drain` or `timeout` | `c` |\n"
+    text += "\n| answer | |\n|---|---|\n| `409` `uid-changed` | |\n"
+    found = list(rows_of("a.md", text))
+    assert found == [
+        Row("a.md", 5, "cause", ("drain", "timeout")),
+        Row("a.md", 9, "answer", ("409", "uid-changed")),
+    ]
+    assert [said for row in found for said in faults_of_row(row)] == []
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("make tests", "no target tests"),
+        ("kubectl logs -n agentteam-delivery -c watchers", "there is no container watchers"),
+        ("kubectl rollout restart deployment/delivery", "there is no Deployment delivery"),
         ("agentteam-delivery sent", "has no command sent"),
         ("agentteam-delivery status report --follow", "--follow"),
         ("kubectl apply --dryrun=server", "unknown flag: --dryrun"),

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,10 +22,11 @@ from app.settings import CommonSettings, ServiceSettings, WatcherSettings
 from tests.docs.blocks import ROOT, Block, documents, files
 from tests.docs.checks import Check, Faults, Tools
 from tests.docs.checks.http import faults_of_curl
+from tests.docs.checks.installation import faults_of_kubectl, unknown_keys
 from tests.docs.checks.kubernetes import crd, faults_of_documents, kinds
 from tests.docs.checks.outputs import OUTPUTS, faults_of_output, tests_of
-from tests.docs.checks.shell import Command, Typed, Unreadable, commands, session
-from tests.docs.checks.words import unknown_settings
+from tests.docs.checks.shell import Command, Typed, Unreadable, commands, options, session
+from tests.docs.checks.words import unknown_lines, unknown_settings
 from tests.harness.helm import CHART
 
 LANGUAGES = {"console", "bash", "sh", "shell"}
@@ -91,19 +92,6 @@ def first(done: subprocess.CompletedProcess[str]) -> str:
     """Return the first line of what a program complains of."""
     said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     return said[0].removeprefix("error: ").removeprefix("Error: ") if said else "it fails"
-
-
-def options(arguments: Iterable[str], *names: str) -> list[str]:
-    """Return the values that options are given, be it as `--name value` or `--name=value`."""
-    found = []
-    given = iter(arguments)
-    for argument in given:
-        name, sign, value = argument.partition("=")
-        if name in names:
-            found.append(value if sign else next(given, ""))
-        elif len(argument) > 2 and argument[:2] in names and argument[1] != "-":
-            found.append(argument[2:])
-    return found
 
 
 def make(line: Line) -> Complaints:
@@ -173,6 +161,7 @@ def kubectl(line: Line) -> Complaints:
         yield from line.file(name)
     for value in options(line.arguments, "--from-file"):
         yield from line.file(value.rpartition("=")[2])
+    yield from faults_of_kubectl(line.arguments, line.tools, documents().get(line.block.document, ""))
     yield from _templates(line)
     yield from _created(line)
     yield from _patched(line)
@@ -183,7 +172,8 @@ def kubectl(line: Line) -> Complaints:
             if name.partition(".")[0].lower() not in kinds():
                 yield f"kubectl {plain[0]}: there is no kind of resource {name}"
     if line.command.here is not None:
-        yield from faults_of_documents(list(yaml.safe_load_all(line.command.here)), line.tools)
+        text = documents().get(line.block.document, "")
+        yield from faults_of_documents(list(yaml.safe_load_all(line.command.here)), line.tools, text)
 
 
 def _templates(line: Line) -> Complaints:
@@ -206,12 +196,16 @@ def _created(line: Line) -> Complaints:
     files_of_theirs = options(line.arguments, "--from-file")
     if "--help" in line.arguments:
         return
+    if line.arguments[:3] == ["create", "secret", "generic"]:
+        yield from unknown_keys(line.arguments)
     if line.arguments[:1] == ["create"] and DRY & set(line.arguments[1:2]) and not files_of_theirs:
         made = run(line.tools.kubectl, "--server", NOWHERE, *line.arguments, "--dry-run=client", "-o", "yaml")
         if made.returncode:
             yield f"kubectl: {first(made)}"
         else:
-            yield from faults_of_documents(list(yaml.safe_load_all(made.stdout)), line.tools)
+            role = options(line.arguments, "--clusterrole")  # judged with the option
+            for one in yaml.safe_load_all(made.stdout):
+                yield from faults_of_documents([one], line.tools, "", named=not role)
 
 
 def _patched(line: Line) -> Complaints:
@@ -385,6 +379,8 @@ def grep(line: Line) -> Complaints:
         re.compile(plain[0] if extended else re.escape(plain[0]))
     except re.error as error:
         yield f"grep: {plain[0]}: {error}"
+    if len(plain) == 1:  # it reads what came before: a log, mostly
+        yield from unknown_lines(plain[0])
     for name in plain[1:]:
         yield from line.file(name)
 
@@ -424,6 +420,20 @@ PROGRAMS: dict[str, Callable[[Line], Complaints]] = {
 }
 
 
+COMMON = {"PATH", "HOME", "TMPDIR", "GOCACHE", "GOFLAGS", "PYTHONPATH", "NODE_OPTIONS"}
+"""Variables that any program may be given."""
+
+
+def _told(command: Command) -> Complaints:
+    """Complain of variables that a sample does not read."""
+    for program in command.words:
+        if program in files() and program.startswith("samples/receivers/"):
+            reads = set(re.findall(r"(?:[\"']|env\.)([A-Z][A-Z_]+)\b", (ROOT / program).read_text()))
+            for name in command.env:
+                if name not in reads | COMMON:
+                    yield f"{program} does not read {name}, but {', '.join(sorted(reads))}"
+
+
 def faults_of_command(line: Line) -> Complaints:
     """Say what is wrong with one command."""
     command = line.command
@@ -441,6 +451,7 @@ def faults_of_command(line: Line) -> Complaints:
     if program == "curl":
         yield from faults_of_curl(line.arguments, line.file)
         return
+    yield from _told(command)
     if "/" in program and not program.startswith((".venv/bin/", "/")):
         yield from line.file(program)
         if program in files() and not os.access(ROOT / program, os.X_OK):

@@ -122,17 +122,40 @@ def faults_of_request(request: Request) -> Iterator[str]:
         yield operation
         return
     what = f"{method} {parts.path}"
-    yield from (f"{what} {said}" for said in _faults_of_query(parts.query, operation))
+    yield from (f"{what} {said}" for said in faults_of_query(parts.query, operation))
     yield from (f"{what} {said}" for said in _faults_of_body(request, operation.get("requestBody")))
 
 
-def _faults_of_query(query: str, operation: dict[str, Any]) -> Iterator[str]:
-    known = {one["name"]: one for one in operation.get("parameters", []) if one["in"] == "query"}
+def operations() -> list[dict[str, Any]]:
+    """Return every operation of the API."""
+    return [one for path in description()["paths"].values() for one in path.values()]
+
+
+def faults_of_query(query: str, *asked: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong with a query, of an operation or of any."""
+    parameters = [one for operation in asked or operations() for one in operation.get("parameters", [])]
+    known = {one["name"]: one for one in parameters if one["in"] == "query"}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in known:
             yield f"knows no parameter {name}"
-        elif (wanted := known[name]["schema"].get("const", value)) != value:
-            yield f"wants {name} to be {wanted}, not {value}"
+            continue
+        schema = known[name]["schema"]
+        wanted = schema.get("enum") or [schema.get("const", value)]
+        if value not in wanted:
+            yield f"wants {name} to be {' or '.join(wanted)}, not {value}"
+
+
+def faults_of_preference(value: str) -> Iterator[str]:
+    """Say whether a value of the header `prefer` is one that the description has an example of."""
+    parameters = [one for operation in operations() for one in operation.get("parameters", [])]
+    examples = {
+        example
+        for one in parameters
+        if (one["in"], one["name"]) == ("header", "prefer")
+        for example in one["schema"]["examples"]
+    }
+    if re.sub(r"\d+|N$", "1", value) not in {re.sub(r"\d+", "1", example) for example in examples}:
+        yield f"prefer is {' or '.join(sorted(examples))}, not {value}"
 
 
 def _faults_of_body(request: Request, described: dict[str, Any] | None) -> Iterator[str]:

@@ -17,6 +17,7 @@ from app.teams import KIND
 from tests.chart.test_rendering import CURRENT
 from tests.docs.blocks import Block, documents
 from tests.docs.checks import Check, Faults, Tools
+from tests.docs.checks.installation import faults_of_manifest
 from tests.harness.cluster import CRD
 from tests.harness.helm import CHART, Helm, Refused
 from tests.harness.prometheus import promtool
@@ -94,11 +95,14 @@ def values() -> dict[str, Any]:
     return dict(yaml.safe_load((CHART / "values.yaml").read_text()))
 
 
-def faults_of_documents(shown: list[Any], tools: Tools, text: str = "") -> Iterator[str]:
-    """Say what is wrong with YAML's documents, whatever they are a part of."""
+def faults_of_documents(
+    shown: list[Any], tools: Tools, text: str = "", *, named: bool = True
+) -> Iterator[str]:
+    """Say what is wrong with YAML's documents, whatever they are a part of; `named`: and with names."""
     for document in shown:
         if document is not None:
             yield from faults_of_document(document, tools, text)
+            yield from faults_of_manifest(document, tools, text) if named else ()
 
 
 def faults_of_document(document: Any, tools: Tools, text: str = "") -> Iterator[str]:

@@ -1,7 +1,7 @@
 """A shell's commands, read as far as documents use them: words, quotes, pipes, here-documents, `$(…)`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 OPERATOR = re.compile(r"\|\||&&|;;|\|&|[;|&()]")
@@ -189,6 +189,19 @@ def commands(text: str) -> list[Command]:
         for one in found
         if (one.words or one.env or one.redirects) and not (one.words and one.words[0] in NO_COMMANDS)
     ]
+
+
+def options(arguments: Iterable[str], *names: str) -> list[str]:
+    """Return the values that options are given, be it as `--name value` or `--name=value`."""
+    found = []
+    given = iter(arguments)
+    for argument in given:
+        name, sign, value = argument.partition("=")
+        if name in names:
+            found.append(value if sign else next(given, ""))
+        elif len(argument) > 2 and argument[:2] in names and argument[1] != "-":
+            found.append(argument[2:])
+    return found
 
 
 @dataclass(frozen=True)

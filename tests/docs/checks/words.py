@@ -17,11 +17,20 @@ from app.reasons import Reason
 from app.receipts import Phase
 from app.settings import PREFIX, ServiceSettings, WatcherSettings
 from app.watcher.metrics import WatchMetrics
-from tests.docs.blocks import ROOT, Block, files
+from tests.docs.blocks import ROOT, Block, blocks, files
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("", "_bucket", "_sum", "_count")}
 CODE = ("app/", "charts/", "openapi/", "samples/", "tests/", ".ci/", "clients/", "Dockerfile", "Makefile")
 """Where the words come from that documents put between back ticks."""
+SHIPPED = (*(one for one in CODE if one not in {"tests/", ".ci/"}), "pyproject.toml", "requirements")
+SHAPE = re.compile(
+    r"[a-z]+(-[a-z]+)+|[a-z]+(_[a-z]+)+|[A-Z]+[a-z]+([A-Z]+[a-z]*)*|[a-z]+[A-Z]\w*|[A-Z]\w*(-[A-Z]\w*)+"
+)
+"""How names of code are written: kebab-case, snake_case, CamelCase, and as headers are."""
+OTHERS = {"CreateReplace", "httpx-aiohttp", "prometheus-alertmanager", "wait_max", "workload-low"}
+"""Names that others gave."""
+LOGS = {"docs/how-to/operate.md"}
+"""Documents that write no other words in snake_case than the log's."""
 
 
 @cache
@@ -70,6 +79,23 @@ def code() -> frozenset[str]:
 
 
 @cache
+def product() -> frozenset[str]:
+    """Return every word of what is shipped."""
+    sources = "\n".join((ROOT / name).read_text(errors="replace") for name in files() if _shipped(name))
+    return frozenset(re.findall(r"\w+", sources)) | frozenset(re.findall(r"\w+(?:-\w+)+", sources))
+
+
+@cache
+def hyphenated() -> frozenset[str]:
+    """Return every hyphenated word of what is shipped in small letters, as headers are in code."""
+    return frozenset(word.lower() for word in product() if "-" in word)
+
+
+def _shipped(name: str) -> bool:
+    return name.startswith(SHIPPED) and not name.endswith(".md") and (ROOT / name).is_file()
+
+
+@cache
 def logged() -> frozenset[str]:
     """Return every word of the code that may be an event of the log."""
     sources = (path.read_text() for path in (ROOT / "app").rglob("*.py"))
@@ -102,6 +128,17 @@ def unknown_problems(text: str, known: frozenset[str]) -> Iterator[str]:
     for name in re.findall(r"urn:agentteam-delivery:[\w-]+", text):
         if name not in known:
             yield f"there is no problem {name}"
+
+
+def unknown_ports(text: str) -> Iterator[str]:
+    """Say which ports are none of ours, in words such as `the watcher on 8081`."""
+    ports = {
+        "service": ServiceSettings.model_fields["port"].default,
+        "watcher": WatcherSettings.model_fields["watch_port"].default,
+    }
+    for name, port in re.findall(r"\b(service|watcher) on (\d{4,5})\b", text):
+        if int(port) != ports[name]:
+            yield f"the {name} is on {ports[name]}, not on {port}"
 
 
 def unknown_values(text: str, values: dict[str, Any]) -> Iterator[str]:
@@ -142,6 +179,22 @@ def misspelt(text: str, slugs: Collection[str]) -> Iterator[str]:
             yield f"the log has no line {text}; did you mean {meant}?"
 
 
+def unknown_lines(text: str) -> Iterator[str]:
+    """Say which words the log has not, of those that are written as its own are."""
+    for name in re.findall(r"(?<![\w.-])[a-z]+(?:_[a-z]+)+(?![\w-])", text):
+        if name not in logged() | metrics():
+            yield f"the log has no line and no field {name}"
+
+
+def unheard_of(block: Block) -> Iterator[str]:
+    """Say which words look like code, and stand neither in ours nor in a block of the document."""
+    if SHAPE.fullmatch(block.text) and not block.text.startswith(f"{METRICS}_"):
+        shown = (one.text for one in blocks() if one.document == block.document)
+        named = block.text in product() | OTHERS or ("-" in block.text and block.text.lower() in hyphenated())
+        if not named and not any(block.text in one for one in shown):
+            yield f"{block.text} stands in no code; correct it, or enter it in OTHERS of {__name__}"
+
+
 def absent_files(text: str) -> Iterator[str]:
     """Say which files and folders of ours are not there."""
     if (
@@ -160,11 +213,13 @@ def faults_of_words(block: Block, values: dict[str, Any], problems: Collection[s
         *misspelt(block.text, slugs),
         *absent_files(block.text),
     )
-    yield from (f"{block.at()}: {said}" for said in found)
+    if block.document in LOGS and SHAPE.fullmatch(block.text):
+        found = found or (*unknown_lines(block.text),)
+    yield from (f"{block.at()}: {said}" for said in found or unheard_of(block))
 
 
 def prose(document: str, text: str, known: frozenset[str]) -> Iterator[str]:
     """Say, line by line, which names of ours are none."""
     for number, line in enumerate(text.splitlines(), 1):
-        for said in (*unknown_settings(line), *unknown_metrics(line), *unknown_problems(line, known)):
-            yield f"{document}:{number}: {said}"
+        found = (*unknown_settings(line), *unknown_metrics(line), *unknown_problems(line, known))
+        yield from (f"{document}:{number}: {said}" for said in (*found, *unknown_ports(line)))
