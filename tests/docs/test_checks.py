@@ -784,6 +784,7 @@ def test_preferences_pass() -> None:
         ("cause", ("claim-gone",), "there is no cause claim-gone"),
         ("key", ("smtp-host", "smtp-crypt"), "there is no key smtp-crypt"),
         ("header", ("webhook-time",), "there is no header webhook-time"),
+        ("header", ("authorization", "signing-secret"), "there is no header signing-secret"),
         ("answer", ("409", "uid-mismatch"), "there is no answer uid-mismatch"),
         ("answer", ("418",), "there is no answer 418"),
         ("answer", ("404", "uid-changed"), "uid-changed is 409"),
