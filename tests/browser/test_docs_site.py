@@ -17,14 +17,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, ViewportSize
 
 from tests.docs.site import build
 from tests.harness.browser import ARTIFACTS, browsing, inside
 from tests.test_no_way_out import default_routes, put_up_loopback
 
 PICTURES = {"site-index": "docs/index.html", "site-operate": "docs/how-to/operate.html"}
-PHONE = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 LOOK = """() => ({
   title: document.title,
@@ -154,7 +154,7 @@ async def main(folder: Path) -> None:
             for picture, name in PICTURES.items():
                 await page.goto(f"{url}/{name}")
                 await page.screenshot(path=ARTIFACTS / f"{picture}.png")
-            await page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+            await page.set_viewport_size(PHONE)
             on_a_phone = await walk(page, url, [name for name in names if not name.startswith("files/")])
     print(  # noqa: T201  # to the test that started this
         json.dumps(

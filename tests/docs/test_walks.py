@@ -5,13 +5,13 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import yaml
 
@@ -23,7 +23,7 @@ from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
 from tests.harness.reviews import AUDIENCE
 from tests.harness.service import LOOPBACK, Service, Watcher
-from tests.harness.waiting import until
+from tests.harness.waiting import until, until_ready
 
 pytestmark = pytest.mark.timeout(300)  # an API server for each, and a newcomer's many commands
 
@@ -223,8 +223,8 @@ async def test_a_checkout_runs_as_its_guide_says(newcomer: Newcomer) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for script, port in ((service.text.partition("\n")[2], ports[0]), (watcher.text, ports[1])):
             process = await newcomer.start(script)
-            stack.callback(_end, process)
-            await until(lambda port=port: _ready(port), 60)  # type: ignore[misc]
+            stack.push_async_callback(_end, process)
+            await until_ready(f"http://127.0.0.1:{port}/readyz", 60)
         await newcomer.run(team.text)
         await newcomer.kube.finish("research", "report")
 
@@ -237,17 +237,7 @@ async def test_a_checkout_runs_as_its_guide_says(newcomer: Newcomer) -> None:
     assert [request.path for request in newcomer.hook.requests] == [HIDDEN]
 
 
-async def _ready(port: int) -> bool:
-    try:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://127.0.0.1:{port}/readyz") as answer,
-        ):
-            return answer.status == 200
-    except aiohttp.ClientError:
-        return False
-
-
-def _end(process: Process) -> None:
+async def _end(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, 9)
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.communicate()

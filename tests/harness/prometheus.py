@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness.processes import free_ports
-from tests.harness.waiting import until
+from tests.harness.waiting import until_ready
 
 Series = dict[str, float]
 """Samples by name and labels, as Prometheus writes them."""
@@ -112,18 +112,7 @@ async def scraping(folder: Path, targets: Iterable[str], **labels: str) -> Async
     )
     try:
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
-
-        async def ready() -> bool:
-            try:
-                async with (
-                    aiohttp.ClientSession() as session,
-                    session.get(f"{prometheus.url}/-/ready") as response,
-                ):
-                    return response.status == 200
-            except aiohttp.ClientError:
-                return False
-
-        await until(ready, 30)
+        await until_ready(f"{prometheus.url}/-/ready")
         yield prometheus
     finally:
         process.kill()

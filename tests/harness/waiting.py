@@ -3,8 +3,11 @@
 import asyncio
 import inspect
 from collections.abc import Callable
+from http import HTTPStatus
 from time import monotonic
 from typing import Any
+
+import aiohttp
 
 
 async def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -19,3 +22,16 @@ async def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
         if monotonic() > deadline:
             raise AssertionError(f"not true within {seconds} s: {inspect.getsource(holds).strip()}")
         await asyncio.sleep(0.01)
+
+
+async def until_ready(url: str, seconds: float = 30.0) -> None:
+    """Ask a URL until it is answered with 200."""
+
+    async def ready() -> bool:
+        try:
+            async with aiohttp.ClientSession() as session, session.get(url) as answer:
+                return answer.status == HTTPStatus.OK
+        except aiohttp.ClientError:
+            return False
+
+    await until(ready, seconds)
