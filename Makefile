@@ -11,7 +11,7 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test check bench bench-scale audit openapi reference docs clients chart lock clean
+.PHONY: help setup demo run test test-pods check bench bench-scale audit openapi reference docs clients chart lock clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -28,9 +28,12 @@ run: setup  ## run the service against your kubeconfig; it trusts its callers un
 test: setup  ## run all tests, and hold their branch coverage to its floor
 	@# Most tests wait for processes, so three at a time take hardly longer than one; in their order, since the long
 	@# ones come early. What measures time has the machine to itself afterwards.
-	@$(BIN)/pytest -m 'not alone' --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+	@$(BIN)/pytest -m 'not alone and not pods' --numprocesses 3 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-report= --cov-fail-under=0
 	@$(BIN)/pytest -m alone --cov --cov-append --cov-report=term
+
+test-pods: setup  ## the chart in real pods, on a node in namespaces of its own; takes root
+	@tests/harness/machine $(BIN)/pytest tests/pods
 
 check: setup  ## lint, format, types, layers, Dockerfile, API description, the repo's own rules
 	@echo '== lint'

@@ -298,10 +298,10 @@ def test_a_spread_with_a_selector_of_its_own_keeps_it(helm: Helm) -> None:
 
 
 def test_an_older_kubernetes_is_refused(any_helm: Helm) -> None:
-    any_helm.render({}, "--kube-version", "1.27.0")
+    any_helm.render({}, "--kube-version", "1.29.0")
     any_helm.render({}, "--kube-version", "v1.30.4-eks-036c24b")
-    with pytest.raises(Refused, match=r"1\.27"):
-        any_helm.render({}, "--kube-version", "1.26.9")
+    with pytest.raises(Refused, match=r"1\.29"):
+        any_helm.render({}, "--kube-version", "1.28.9")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A small name server on loopback, for processes that look names up for themselves: A and AAAA, over UDP."""
+"""A small name server, for processes that look names up for themselves: A and AAAA, over UDP."""
 
 import asyncio
 import struct
@@ -15,10 +15,10 @@ Names = Mapping[str, Sequence[str]]
 
 
 @asynccontextmanager
-async def name_server(names: Names) -> AsyncIterator[None]:
+async def name_server(names: Names, address: str = "127.0.0.1") -> AsyncIterator[None]:
     """Answer for these names with their addresses, in this order; others do not exist."""
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Server(names), local_addr=("127.0.0.1", PORT))
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Server(names), local_addr=(address, PORT))
     try:
         yield
     finally:

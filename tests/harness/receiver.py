@@ -55,7 +55,15 @@ class Gate:
 class Receiver:
     """Accepts every request; `respond` says how it is answered, after its body has been read."""
 
-    def __init__(self, *, port: int = 0, tls: ssl.SSLContext | None = None, respond: Respond = ok) -> None:
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        respond: Respond = ok,
+    ) -> None:
+        self.host = host
         self.port = port
         self.requests: list[Received] = []
         self.connections: set[int] = set()  # the callers' ports
@@ -64,14 +72,14 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}"
 
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._receive)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls).start()
+        await web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls).start()
         self.port = self._runner.addresses[0][1]
         return self
 

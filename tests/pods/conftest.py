@@ -1,0 +1,20 @@
+"""A node of the suite's own, and the chart installed on it."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.node import Node
+
+
+@pytest.fixture(scope="session")
+async def node() -> AsyncIterator[Node]:
+    """Start a node, on the machine of its own that `make test-pods` makes."""
+    if "NODE_FOLDER" not in os.environ:
+        pytest.skip("real pods take a machine of their own: make test-pods")
+    folder, programs = Path(os.environ["NODE_FOLDER"]), Path(os.environ["NODE_PROGRAMS"])
+    async with Node(folder, programs, os.environ["NODE_CGROUP"]) as node:
+        await node.load(Path(os.environ["NODE_IMAGE"]))
+        yield node
