@@ -1,5 +1,8 @@
+# What the image stands on. A release gives it with its digest: --build-arg BASE=python:…@sha256:…
+ARG BASE=python:3.13.0-slim-bookworm
+
 # Build: the pinned dependencies and the project's own wheel, in a virtual environment without pip.
-FROM python:3.11-slim AS build
+FROM ${BASE} AS build
 
 WORKDIR /build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -21,7 +24,7 @@ RUN pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
 
 
 # Run: Python, the virtual environment, and nobody's rights.
-FROM python:3.11-slim
+FROM ${BASE}
 
 LABEL org.opencontainers.image.title="agentteam-delivery" \
       org.opencontainers.image.description="Delivers the outcome of finished AgentTeams to webhooks, Slack, mail and Google Drive" \
