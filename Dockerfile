@@ -1,5 +1,9 @@
+# What the image stands on, in this one place. A release adds the digest: --build-arg BASE=python:…@sha256:…
+ARG BASE=python:3.13.0-slim-bookworm
+
+
 # Build: the pinned dependencies and the project's own wheel, in a virtual environment without pip.
-FROM python:3.11-slim AS build
+FROM ${BASE} AS build
 
 WORKDIR /build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -11,38 +15,41 @@ ARG REQUIREMENTS=requirements.txt
 COPY requirements-build.txt requirements.txt requirements-extras.txt ./
 RUN pip install --no-deps --require-hashes --only-binary :all: -r requirements-build.txt \
     && python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv install --no-deps --require-hashes --only-binary :all: -r "$REQUIREMENTS"
+    && pip --python /opt/venv install --no-compile --no-deps --require-hashes --only-binary :all: -r "$REQUIREMENTS"
 
+# Bytecode by hash: by time, which is Python's default, it is stale wherever an engine gives the sources new times.
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 RUN pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
-    && pip --python /opt/venv install --no-deps --no-index dist/*.whl \
+    && pip --python /opt/venv install --no-compile --no-deps --no-index dist/*.whl \
+    && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib \
     && chmod -R a-w /opt/venv
 
 
 # Run: Python, the virtual environment, and nobody's rights.
-FROM python:3.11-slim
+FROM ${BASE}
 
 LABEL org.opencontainers.image.title="agentteam-delivery" \
       org.opencontainers.image.description="Delivers the outcome of finished AgentTeams to webhooks, Slack, mail and Google Drive" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
 
-# Owned by who runs it, and yet not to be written to.
-COPY --from=build --chown=65532:65532 /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH
-
-# The first run proves that the image can start. It also leaves the bytecode of what it imports from the
-# standard library, which the base image comes without and a read-only root could never keep.
-RUN agentteam-delivery openapi > /dev/null \
-    && pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel \
-    && rm -r /usr/local/lib/python3*/ensurepip
+# Root's: who runs it could else make it writable, and change it.
+COPY --from=build /opt/venv /opt/venv
 
 # The Kubernetes client asks for a home as soon as it is imported, and fails where there is none.
-ENV DELIVERY_HOST=0.0.0.0 \
+ENV PATH=/opt/venv/bin:$PATH \
+    DELIVERY_HOST=0.0.0.0 \
     HOME=/nonexistent \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
+
+# The base image comes without bytecode of the standard library, and a read-only root could never keep it. The run
+# at the end proves that the image can start.
+RUN pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel \
+    && rm -r /usr/local/lib/python3*/ensurepip \
+    && python -m compileall -q --invalidation-mode unchecked-hash -x 'idlelib|tkinter|turtledemo' /usr/local/lib/python3* \
+    && agentteam-delivery openapi > /dev/null
 
 USER 65532:65532
 
