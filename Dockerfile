@@ -22,7 +22,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 RUN pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
     && pip --python /opt/venv install --no-compile --no-deps --no-index dist/*.whl \
-    && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib \
+    && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/venv/lib \
     && chmod -R a-w /opt/venv
 
 
@@ -48,7 +48,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 # at the end proves that the image can start.
 RUN pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel \
     && rm -r /usr/local/lib/python3*/ensurepip \
-    && python -m compileall -q --invalidation-mode unchecked-hash -x 'idlelib|tkinter|turtledemo' /usr/local/lib/python3* \
+    && python -m compileall -q -f --invalidation-mode unchecked-hash -x 'idlelib|tkinter|turtledemo' /usr/local/lib/python3* \
     && agentteam-delivery openapi > /dev/null
 
 USER 65532:65532

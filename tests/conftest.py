@@ -42,6 +42,14 @@ def _at_hand(release: str, verb: str = "find") -> bool:
     return done.returncode == 0
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the image was built on, and its figures, which tests tell as properties."""
+    reports = terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
+    for name, value in [one for report in reports for one in report.user_properties if report.when == "call"]:
+        if name == "image":
+            terminalreporter.write_line(f"image: {value}")
+
+
 @pytest.fixture
 async def fake_cluster(tmp_path: Path) -> AsyncIterator[Cluster[FakeCluster]]:
     """Start a fake API of the test's own; `fake_cluster.server` is its far side, where faults are set up."""

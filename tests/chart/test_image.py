@@ -1,10 +1,11 @@
-"""The image's steps, done in a clean root; and pods of the chart that run in it, on a real API server."""
+"""The image as a container engine builds it, run as the chart runs it; and its pods on a real API server."""
 
 import asyncio
 import os
-import shutil
+import re
 import socket
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -13,16 +14,26 @@ import trustme
 import yaml
 
 from tests.chart.conftest import LOOPBACK
-from tests.harness import image as images
 from tests.harness.cluster import Cluster
+from tests.harness.engine import SCRIPT, Container, Engine, confined, held, mebibytes
+from tests.harness.fake_cluster import FakeCluster
 from tests.harness.helm import Document, Helm, Rendering, apply
-from tests.harness.image import CONTEXT, Stage
-from tests.harness.pod import Container, Kubelet
+from tests.harness.pod import Kubelet
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
-from tests.harness.waiting import until
+from tests.harness.waiting import until, until_ready
 
+pytestmark = pytest.mark.timeout(
+    1500
+)  # the first build on a machine makes the stand-in for the base, and all layers
+
+ROOT = Path(__file__).parents[2]
 NOBODY = 65532
+ADDED = 140  # MB that the image may add to its base
+WHOLE = 300  # MB that it may have in all, on disk
+VENV = "/opt/venv"
+
+Record = Callable[[str, object], None]
 
 
 def unavailable(why: str) -> None:
@@ -33,61 +44,191 @@ def unavailable(why: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """Build it once."""
-    if os.geteuid() != 0 or not shutil.which("unshare"):
-        unavailable("run the tests as root, on Linux")
-    return images.build(tmp_path_factory.mktemp("image"))
-
-
-def inside(image: Stage, *command: str) -> str:
-    """Run a command in the image as a container would, and return what it prints."""
-    entered = image.entering(*command, read_only=True)
-    return subprocess.run(entered, check=True, env=image.env, capture_output=True, text=True).stdout
-
-
-def test_it_says_what_it_is(image: Stage) -> None:
-    version = inside(image, *image.entrypoint, "version").strip()
-    assert image.labels["org.opencontainers.image.version"] == version
-    assert {"title", "description", "licenses"} <= {label.rpartition(".")[2] for label in image.labels}
-    assert image.ports == [8080, 8081]
-
-
-def test_it_runs_as_nobody_without_a_capability_and_can_write_nowhere(image: Stage) -> None:
-    said = inside(image, "sh", "-c", "id -u; id -g; id -G; grep -E 'Cap|NoNewPrivs' /proc/self/status")
-    user, group, groups, *status = said.splitlines()
-    assert (user, group, groups) == (str(NOBODY),) * 3
-    assert {line.split()[1] for line in status if line.startswith("Cap")} == {"0" * 16}
-    assert "NoNewPrivs:\t1" in status
-    places = "/ /tmp /opt/venv /opt/venv/bin /usr/local/lib /etc /usr"
-    tried = f"for place in {places}; do if touch $place/x 2> /dev/null; then echo $place; fi; done"
-    assert inside(image, "sh", "-c", tried) == ""
-
-
-def test_its_files_are_the_user_s_own_and_not_to_be_written_to(image: Stage) -> None:
-    for path in (image.root / "opt/venv").rglob("*"):
-        found = path.lstat()
-        assert (found.st_uid, found.st_gid) == (NOBODY, NOBODY), path
-        assert path.is_symlink() or not found.st_mode & 0o222, path
-
-
-def test_no_build_tool_is_left_and_it_is_small(image: Stage) -> None:
-    names = ("pip", "setuptools", "wheel", "hatchling", "uv", "pytest", "ensurepip")
-    script = f"import importlib.util as u; print([n for n in {names} if u.find_spec(n)])"
-    assert inside(image, "python", "-c", script).strip() == "[]"
-    assert inside(image, "sh", "-c", "ls /opt/venv/bin /usr/local/bin | grep -E 'pip|wheel' || true") == ""
-    assert [path.name for path in image.root.iterdir() if path.name in {"build", "app"}] == []
-    size = sum(path.lstat().st_size for path in (image.root / "opt").rglob("*"))
-    assert size < 120_000_000
+def engine() -> Iterator[Engine]:
+    """Build it, once for all tests."""
+    lacking = subprocess.run([SCRIPT, "lacks"], check=False, stdout=subprocess.PIPE, text=True)
+    if lacking.returncode:
+        unavailable(lacking.stdout.strip())
+    with held() as engine:
+        yield engine
 
 
 @pytest.fixture
-def kubelet(real_cluster: Cluster[RealCluster], image: Stage, tmp_path: Path) -> Kubelet:
-    for port in image.ports:
+def service(helm: Helm) -> list[str]:
+    """The options by which the chart's service is confined."""
+    pod = helm.render().pods[0]
+    return confined(pod, pod["containers"][0])
+
+
+def test_it_says_what_it_is(engine: Engine, record_property: Record) -> None:
+    stands_on = subprocess.run([SCRIPT, "base"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    record_property("image", f"built on {stands_on}")
+    config = engine.inspect(engine.image)["Config"]
+    labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}
+    assert labels["version"] == engine.run([], "version").stdout.strip()
+    assert {"title", "description", "licenses"} <= set(labels)
+    assert set(config["ExposedPorts"]) == {"8080/tcp", "8081/tcp"}
+    assert config["User"] == f"{NOBODY}:{NOBODY}"
+
+
+def test_it_runs_as_nobody_without_a_capability_and_can_write_nowhere(
+    engine: Engine, service: list[str]
+) -> None:
+    said = engine.script(
+        service,
+        """
+import os, pathlib
+status = dict(line.split(":\t") for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+print(os.getuid(), os.getgid(), os.getgroups())
+print({status[name] for name in status if name.startswith("Cap")}, status["NoNewPrivs"], status["Seccomp"])
+for folder in "/", "/tmp", "/var/tmp", "/opt/venv", "/opt/venv/bin", "/usr/local/lib", "/etc", "/usr", "/run":
+    try:
+        pathlib.Path(folder, "x").touch()
+    except OSError:
+        continue
+    print("written to:", folder)
+""",
+    )
+    assert said == f"{NOBODY} {NOBODY} [{NOBODY}]\n{{'0000000000000000'}} 1 2\n"
+
+
+def test_who_runs_it_can_change_none_of_its_files_even_where_the_root_can_be_written_to(
+    engine: Engine,
+) -> None:
+    # Nothing of the whole root is the user's, or anybody's to write to, but for the usual temporary places.
+    rest = ["-c", "find / -xdev '(' -user 65532 -o -group 65532 -o -writable ')' ! -type l ! -path '/proc*'"]
+    found = engine.run(["--entrypoint", "sh"], *rest).stdout.split()
+    assert set(found) <= {"/tmp", "/var/tmp", "/run/lock"}  # noqa: S108  # named, not used
+
+    said = engine.script(
+        [],
+        f"""
+import os, pathlib
+def changed(how, path, *arguments):
+    try:
+        how(path, *arguments)
+    except PermissionError:
+        return False
+    return True
+tried = 0
+for path in [pathlib.Path("{VENV}"), *pathlib.Path("{VENV}").rglob("*")]:
+    if path.is_symlink():
+        continue
+    tried += 1
+    if changed(os.chmod, path, 0o777) or changed(os.rename, path, str(path) + ".x"):
+        print("changed:", path)
+    if path.is_dir():
+        if changed(pathlib.Path.touch, path / "planted.py"):
+            print("written into:", path)
+    elif changed(open, path, "r+b"):
+        print("written to:", path)
+print(tried > 1000)
+""",
+    )
+    assert said == "True\n"
+
+
+def test_all_bytecode_is_known_by_hash_and_none_is_missing_or_stale(engine: Engine) -> None:
+    said = engine.script(
+        [],
+        f"""
+import importlib.util, marshal, pathlib
+seen = 0
+library = pathlib.Path(importlib.util.__file__).parents[1]
+for folder in pathlib.Path("{VENV}/lib"), library:
+    for path in folder.rglob("*.pyc"):
+        source = pathlib.Path(importlib.util.source_from_cache(str(path))).read_bytes()
+        unchecked = importlib.util.MAGIC_NUMBER + bytes([1, 0, 0, 0])
+        content = path.read_bytes()
+        if content[:16] != unchecked + importlib.util.source_hash(source):
+            print("not by hash:", path)
+        marshal.loads(content[16:])
+        seen += 1
+for path in pathlib.Path("{VENV}/lib").rglob("*.py"):
+    if not pathlib.Path(importlib.util.cache_from_source(str(path))).exists():
+        print("without:", path)
+print(seen > 1000)
+""",
+    )
+    assert said == "True\n"
+
+
+@pytest.mark.parametrize("command", ["serve", "watch"])
+def test_nothing_is_compiled_when_it_starts(engine: Engine, service: list[str], command: str) -> None:
+    done = engine.run([*service, "--env", "PYTHONVERBOSE=1"], command)
+    loaded = re.findall(r"^# code object from '?(/\S+?)'?$", done.stderr, re.MULTILINE)
+    assert len(loaded) > 500
+    assert [path for path in loaded if not path.endswith(".pyc")] == []
+
+
+def test_no_build_tool_is_left(engine: Engine) -> None:
+    names = ("pip", "setuptools", "wheel", "hatchling", "uv", "pytest", "ensurepip")
+    script = f"import importlib.util as u; print([n for n in {names} if u.find_spec(n)])"
+    assert engine.script([], script).strip() == "[]"
+    assert engine.run(["--entrypoint", "ls"], f"{VENV}/bin", "/usr/local/bin").stdout.count("pip") == 0
+    assert engine.run(["--entrypoint", "ls"], "/").stdout.split().count("build") == 0
+
+
+def test_it_is_small(engine: Engine, record_property: Record) -> None:
+    [base] = re.findall(r"^ARG BASE=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    whole = engine.inspect(engine.image)["Size"] / 1e6
+    added = whole - engine.inspect(base)["Size"] / 1e6
+    record_property("image", f"{whole:.0f} MB, of which {added:.0f} are not the base's")
+    assert added < ADDED
+    assert whole < WHOLE
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "said"),
+    [
+        ("serve", [], "DELIVERY_TLS_CERT_FILE"),
+        ("serve", ["--env", "DELIVERY_ALLOW_PLAIN_HTTP=true"], "no Kubernetes API is configured"),
+        ("watch", [], "no Kubernetes API is configured"),
+    ],
+)
+def test_without_a_cluster_it_says_what_to_set(
+    engine: Engine, service: list[str], command: str, settings: list[str], said: str
+) -> None:
+    done = engine.run([*service, *settings], command)
+    assert (done.returncode, done.stdout) == (2, "")
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("agentteam-delivery: ")
+    assert said in last
+
+
+async def test_idle_each_process_holds_less_than_the_chart_requests(
+    engine: Engine, helm: Helm, fake_cluster: Cluster[FakeCluster], tmp_path: Path, record_property: Record
+) -> None:
+    pod = helm.render().pods[0]
+    kubeconfig = tmp_path / "for-anybody.yaml"
+    kubeconfig.write_bytes(fake_cluster.kubeconfig.read_bytes())
+    settings = {"AUTH": "none", "HOST": "127.0.0.1", "PORT": "0", "WATCH_PORT": "0"}
+    variables = {f"DELIVERY_{name}": value for name, value in settings.items()}
+    for one, started in zip(pod["containers"], ["serving", "watching"], strict=True):
+        container = Container(
+            command=one["args"][0],
+            started=started,
+            engine=engine,
+            options=confined(pod, one),
+            run=one["args"],
+            named=f"idle-{one['name']}",
+            variables={**variables, "KUBECONFIG": "/kubeconfig.yaml"},
+            mounts={kubeconfig: "/kubeconfig.yaml"},
+        )
+        async with container:
+            await until_ready(f"{container.url}/readyz")
+            idle = container.held()
+        record_property("image", f"{one['name']} holds {idle:.0f} MiB when idle")
+        assert idle < mebibytes(one["resources"]["requests"]["memory"])
+
+
+@pytest.fixture
+def kubelet(real_cluster: Cluster[RealCluster], engine: Engine, tmp_path: Path) -> Kubelet:
+    for port in (8080, 8081):  # the chart's
         with socket.socket() as tried:
             if not tried.connect_ex(("127.0.0.1", port)):
                 unavailable(f"port {port} is in use; end what listens there")
-    return Kubelet(real_cluster.kube, image, tmp_path)
+    return Kubelet(real_cluster.kube, engine, tmp_path)
 
 
 async def installed(kubelet: Kubelet, helm: Helm, kubectl: Path, values: Document) -> Rendering:
@@ -107,7 +248,7 @@ async def delivered(kubelet: Kubelet, hook: Receiver) -> None:
     namespace = await kube.fresh_namespace()
     [sample] = [
         one
-        for one in yaml.safe_load_all((CONTEXT / "samples/delivery-team.yaml").read_text())
+        for one in yaml.safe_load_all((ROOT / "samples/delivery-team.yaml").read_text())
         if one["kind"] == "AgentTeam"
     ]
     targets = sample["spec"]["lifecycle"]["delivery"]

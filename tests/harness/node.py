@@ -161,9 +161,16 @@ class Node:
 
     def start(self, name: str, *arguments: str) -> None:
         """Start one of the programs; what it says goes to a file of its name."""
-        log = (self.folder / f"{name}.log").open("ab")
         command = [str(self.programs / name), *arguments]
-        self.running[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                command,
+                # by which containerd finds its shim: that of its own release, whatever else is installed
+                env=os.environ | {"PATH": f"{self.programs}:{os.environ['PATH']}"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
     def stop(self, name: str) -> None:
         """End one of the programs."""

@@ -1,37 +1,19 @@
-"""A pod, run as a kubelet would: each container in the image's root, with its variables and volumes."""
+"""A pod without a kubelet: what a Deployment describes, run by a container engine, on a real API server."""
 
 import base64
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
 
-from tests.harness.image import Stage
+from tests.harness.engine import Container, Engine, confined
 from tests.harness.kube import API, Document, Kube
-from tests.harness.service import Program
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 LOGGED = {"serve": "serving", "watch": "watching"}
-
-
-@dataclass
-class Container(Program):
-    """A container's process."""
-
-    image: Stage | None = None
-    variables: dict[str, str] = field(default_factory=dict)
-    mounts: dict[Path, str] = field(default_factory=dict)
-    run: list[str] = field(default_factory=list)
-
-    def arguments(self) -> list[str]:
-        assert self.image
-        return self.image.entering(*self.run, mounts=self.mounts, read_only=True)
-
-    def environment(self) -> dict[str, str]:
-        return self.variables
 
 
 @dataclass
@@ -39,7 +21,7 @@ class Kubelet:
     """Starts what a Deployment describes, with tokens and Secrets of a real API server."""
 
     kube: Kube
-    image: Stage
+    engine: Engine
     folder: Path
 
     @asynccontextmanager
@@ -57,25 +39,33 @@ class Kubelet:
         """Prepare one container of a pod."""
         home = self.folder / one["name"]
         volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
-        mounts = {self._hosts(pod, home): "/etc/hosts"}
+        mounts: dict[Path, str] = {}
         for mount in one.get("volumeMounts", []):
             files = await self._files(namespace, pod, volumes[mount["name"]])
             mounts[_written(home / mount["name"], files)] = mount["mountPath"]
         if pod["automountServiceAccountToken"]:
             mounts[_written(home / "account", await self._account(namespace, pod))] = ACCOUNT
-        arguments = one.get("args") or self.image.command
+        hosts = [(name, alias["ip"]) for alias in pod.get("hostAliases", []) for name in alias["hostnames"]]
+        program, *arguments = *one.get("command", []), *one["args"]
+        entrypoint = [f"--entrypoint={program}"] if "command" in one else []
         return Container(
-            command=arguments[0],
-            started=LOGGED.get(arguments[0], ""),
-            image=self.image,
+            command=program,
+            started=LOGGED.get(program, ""),
+            engine=self.engine,
+            options=[
+                *confined(pod, one),
+                *entrypoint,
+                *(f"--add-host={name}:{address}" for name, address in hosts),
+            ],
+            run=arguments if entrypoint else [program, *arguments],
             variables=await self._variables(namespace, one),
             mounts=mounts,
-            run=[*(one.get("command") or self.image.entrypoint), *arguments],
+            named=f"{namespace}-{one['name']}",
         )
 
     async def _variables(self, namespace: str, one: Document) -> dict[str, str]:
         address = urlsplit(self.kube.url)
-        variables = self.image.env | {
+        variables = {
             "KUBERNETES_SERVICE_HOST": address.hostname or "",
             "KUBERNETES_SERVICE_PORT": str(address.port),
         }
@@ -108,10 +98,6 @@ class Kubelet:
         authority = config["clusters"][0]["cluster"]["certificate-authority"]
         token = await self.kube.account_token(namespace, pod["serviceAccountName"], API)
         return {"ca.crt": _read(authority), "namespace": namespace.encode(), "token": token.encode()}
-
-    def _hosts(self, pod: Document, home: Path) -> Path:
-        aliases = "".join(f"{one['ip']} {' '.join(one['hostnames'])}\n" for one in pod.get("hostAliases", []))
-        return _written(home, {"hosts": f"127.0.0.1 localhost\n{aliases}".encode()}) / "hosts"
 
 
 def _written(folder: Path, files: dict[str, bytes]) -> Path:

@@ -64,13 +64,35 @@ class Installation:
         assert (process.returncode != 0) is fails, f"{tool} {arguments}: {printed}\n{said}"
         return printed + said if fails else printed
 
+    async def story(self) -> str:
+        """Tell how the pods are, for whoever reads of a failure."""
+        parts = []
+        for command in (
+            ("get", "pods", "-A", "-o", "wide"),
+            ("get", "events", "-n", OPS, "--sort-by=.lastTimestamp"),
+            ("logs", "-n", OPS, "-l", SELECTOR, "--all-containers", "--tail=5", "--ignore-errors", "--prefix"),
+        ):
+            process = await asyncio.create_subprocess_exec(
+                *(self.kubectl, *command),
+                env=os.environ | {"KUBECONFIG": str(self.node.kubeconfig)},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            printed, _ = await process.communicate()
+            parts.append(printed.decode())
+        return "\n".join(parts)
+
     async def helm(
         self, verb: str, *options: str, values: Document | None = None, fails: bool = False
     ) -> str:
         """Have the current Helm install or upgrade the release, wait for its pods."""
         where = ("--namespace", OPS, "--wait", "--values", "-", *options)
         given = json.dumps(self.values | (values or {}))
-        return await self.run("helm", verb, RELEASE, CHART, *where, stdin=given, fails=fails)
+        try:
+            return await self.run("helm", verb, RELEASE, CHART, *where, stdin=given, fails=fails)
+        except AssertionError as error:
+            error.add_note(await self.story())
+            raise
 
     async def exec(self, pod: str, container: str, *command: str, fails: bool = False) -> str:
         """Run a command in a container."""
@@ -168,8 +190,12 @@ async def test_a_team_that_finishes_is_delivered_by_watcher_and_service(installa
     await installation.finish("first")
     await installation.delivered("first")
     assert installation.sent("first") == each_once("first")
-    described = await installation.run("kubectl", "describe", "agentteam", "first", "-n", TEAMS)
-    assert "Delivered" in described.partition("Events:")[2]
+
+    async def has_its_event() -> bool:
+        described = await installation.run("kubectl", "describe", "agentteam", "first", "-n", TEAMS)
+        return "Delivered" in described.partition("Events:")[2]
+
+    await until(has_its_event)
 
 
 @asynccontextmanager
@@ -247,9 +273,13 @@ async def test_an_upgrade_with_a_wrong_setting_harms_nobody_and_is_rolled_back(
 ) -> None:
     before = set(await installation.pods())
     wrong = {"extraEnv": [{"name": "DELIVERY_EGRESS_PROXY", "value": "nonsense"}]}
-    await installation.helm("upgrade", "--timeout", "15s", values=wrong, fails=True)
+    await installation.helm("upgrade", "--timeout", "10s", values=wrong, fails=True)
     logs = ("logs", "-n", OPS, "-l", SELECTOR, "-c", "service", "--tail=5", "--ignore-errors")
-    assert "DELIVERY_EGRESS_PROXY" in await installation.run("kubectl", *logs)
+
+    async def says_what_is_wrong() -> bool:
+        return "DELIVERY_EGRESS_PROXY" in await installation.run("kubectl", *logs)
+
+    await until(says_what_is_wrong, 60)
     await installation.finish("meanwhile")
     await installation.delivered("meanwhile")
     await installation.run("helm", "rollback", RELEASE, "--namespace", OPS, "--wait", "--timeout", "60s")
