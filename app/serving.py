@@ -4,12 +4,13 @@ import asyncio
 import gc
 from contextlib import AsyncExitStack
 
-from app import logs, server
-from app.cluster import open_cluster
+from app import server
+from app.kube.cluster import open_cluster
 from app.main import create_app
-from app.metrics import Metrics
 from app.settings import ServiceSettings
-from app.tracing import Tracing, exported
+from app.telemetry import logs
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing, exported
 
 GARBAGE_THRESHOLD = 20_000  # objects made and not freed between two looks for cycles; by default 700
 

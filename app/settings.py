@@ -24,9 +24,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.errors import SettingsError
-from app.events import TERMINAL_PHASES
-from app.mailboxes import read_mailbox
+from app.domain.errors import SettingsError
+from app.domain.events import TERMINAL_PHASES
+from app.domain.mailboxes import read_mailbox
 
 PREFIX = "DELIVERY_"
 LABEL = (

@@ -18,9 +18,7 @@ from aiohttp import web
 from kubernetes_asyncio.client import Configuration
 from kubernetes_asyncio.config import ConfigException, kube_config
 
-from app.cluster import Cluster, open_cluster
-from app.connection import Connection, connect
-from app.errors import (
+from app.domain.errors import (
     AccessDenied,
     ApiUnavailable,
     ClusterError,
@@ -29,6 +27,8 @@ from app.errors import (
     Rejected,
     SettingsError,
 )
+from app.kube.cluster import Cluster, open_cluster
+from app.kube.connection import Connection, connect
 from app.settings import ServiceSettings
 from tests.examples import CANARY, team
 from tests.harness.cluster import Cluster as Prepared

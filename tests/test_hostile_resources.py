@@ -8,15 +8,15 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.dispatcher import reported
-from app.errors import ClaimInFlight, UnknownTarget
-from app.events import CompletionEvent
-from app.ledger import Plan, Terms, holds, plan, settle
-from app.messages import compose, pick_artifacts, slack_message
-from app.reasons import Reason
-from app.receipts import Phase
-from app.targets import NAME_LIMIT, InvalidTarget, read_targets, target_names
-from app.teams import AgentTeam, needs_delivery, open_targets
+from app.delivery.dispatcher import reported
+from app.domain.errors import ClaimInFlight, UnknownTarget
+from app.domain.events import CompletionEvent
+from app.domain.ledger import Plan, Terms, holds, plan, settle
+from app.domain.reasons import Reason
+from app.domain.receipts import Phase
+from app.domain.targets import NAME_LIMIT, InvalidTarget, read_targets, target_names
+from app.domain.teams import AgentTeam, needs_delivery, open_targets
+from app.senders.messages import compose, pick_artifacts, slack_message
 from tests.examples import NOW, unhurried
 from tests.test_messages import checked, words
 

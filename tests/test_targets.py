@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.targets import (
+from app.domain.targets import (
     NAME_LIMIT,
     SHOWN_LIMIT,
     EmailTarget,

@@ -9,11 +9,9 @@ from typing import Any
 
 import yaml
 
-from app.errors import TargetError
-from app.events import DNS_LABEL, DNS_SUBDOMAIN
-from app.guard import Guard
-from app.messages import PLACEHOLDERS
-from app.targets import (
+from app.domain.errors import TargetError
+from app.domain.events import DNS_LABEL, DNS_SUBDOMAIN
+from app.domain.targets import (
     EmailTarget,
     GoogleDriveTarget,
     InvalidTarget,
@@ -24,7 +22,9 @@ from app.targets import (
     read_targets,
     shortened,
 )
-from app.teams import KIND, VERSION
+from app.domain.teams import KIND, VERSION
+from app.egress.guard import Guard
+from app.senders.messages import PLACEHOLDERS
 
 GROUPS = ("kagents.dev", "claude.amcheste.io")
 ENDINGS = ("create-pr", "push-branch", "notify", "none", "deliver")

@@ -14,16 +14,16 @@ from typing import cast
 
 import aiosmtplib
 
-from app.credentials import Credentials
-from app.dialling import Dialler
-from app.egress import HttpClient, translated
-from app.envelopes import HIDDEN, Envelope, Preview, Progress, Verdict
-from app.errors import TargetError
-from app.reasons import Reason
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.domain.targets import EmailTarget, Target, shortened
+from app.egress.client import HttpClient, translated
+from app.egress.sockets import Dialler
+from app.senders.credentials import Credentials
+from app.senders.envelopes import HIDDEN, Envelope, Preview, Progress, Verdict
 from app.senders.mail import compose_mail, recipients_of
 from app.senders.relays import HOST, PASSWORD, Relay, relay_of
 from app.settings import ServiceSettings
-from app.targets import EmailTarget, Target, shortened
 
 CLOSING = 421  # the relay ends the session, in answer to whatever was said: RFC 5321, section 3.8
 NOT_SMTP = "the answer was not SMTP as it is read here"

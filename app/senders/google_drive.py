@@ -15,12 +15,13 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-from app.credentials import Credentials
-from app.documents import as_html, title
-from app.egress import HEADERS, HttpClient, Response
-from app.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
-from app.errors import TargetError
-from app.reasons import Reason
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.domain.targets import GoogleDriveTarget, Target
+from app.egress.client import HEADERS, HttpClient, Response
+from app.senders.credentials import Credentials
+from app.senders.documents import as_html, title
+from app.senders.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
 from app.senders.google_tokens import (
     ANSWER_LIMIT,
     PATIENCE,
@@ -28,7 +29,6 @@ from app.senders.google_tokens import (
     read_json,
     read_service_account,
 )
-from app.targets import GoogleDriveTarget, Target
 
 PROPERTY = "agentteamDelivery"
 """Where a file bears its delivery's id; private to the account's project."""

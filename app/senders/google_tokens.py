@@ -17,12 +17,12 @@ from cachetools import LRUCache
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.auth import crypt, jwt
 
-from app.credentials import Credentials
-from app.egress import HttpClient
-from app.envelopes import judge
-from app.errors import TargetError
-from app.reasons import Reason
-from app.times import steady
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.domain.times import steady
+from app.egress.client import HttpClient
+from app.senders.credentials import Credentials
+from app.senders.envelopes import judge
 
 KEY = "service-account.json"
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address, where the key file names none

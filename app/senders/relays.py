@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from app.credentials import Credentials
-from app.errors import TargetError
-from app.mailboxes import Mailbox, read_mailbox
-from app.reasons import Reason
+from app.domain.errors import TargetError
+from app.domain.mailboxes import Mailbox, read_mailbox
+from app.domain.reasons import Reason
+from app.senders.credentials import Credentials
 from app.settings import ServiceSettings
 
 HOST, PORT, TLS, FROM = "smtp-host", "smtp-port", "smtp-tls", "from"

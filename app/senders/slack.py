@@ -5,13 +5,13 @@ https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
 
 import json
 
-from app.credentials import Credentials
-from app.egress import HttpClient, Outgoing
-from app.envelopes import Envelope, Preview, Verdict, judge
-from app.errors import TargetError
-from app.messages import slack_message
-from app.reasons import Reason
-from app.targets import Target
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.domain.targets import Target
+from app.egress.client import HttpClient, Outgoing
+from app.senders.credentials import Credentials
+from app.senders.envelopes import Envelope, Preview, Verdict, judge
+from app.senders.messages import slack_message
 
 WEBHOOK_URL = "slack-webhook-url"
 

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
 
-from app.credentials import Credentials
-from app.egress import HttpClient, Outgoing
-from app.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
-from app.errors import TargetError
-from app.reasons import Reason
-from app.targets import Target, WebhookTarget, redacted
-from app.tracing import Tracing
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.domain.targets import Target, WebhookTarget, redacted
+from app.egress.client import HttpClient, Outgoing
+from app.senders.credentials import Credentials
+from app.senders.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
+from app.telemetry.tracing import Tracing
 
 URL, SIGNING_SECRET, AUTHORIZATION = "url", "signing-secret", "authorization"
 SIGNATURE = "webhook-signature"

@@ -8,7 +8,7 @@ from typing import Self
 
 import structlog
 
-from app.errors import SettingsError
+from app.domain.errors import SettingsError
 from app.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import NamedTuple
 
-from app.teams import AgentTeam, needs_delivery
+from app.domain.teams import AgentTeam, needs_delivery
 from app.watcher.pace import Pace
 
 

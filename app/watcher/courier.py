@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import structlog
 
-from app.errors import ClusterError, ObjectNotFound
+from app.domain.errors import ClusterError, ObjectNotFound
 from app.watcher.agenda import Agenda, Answer, HandIn
 from app.watcher.clock import ServerClock
 from app.watcher.metrics import WatchMetrics

@@ -14,9 +14,9 @@ import aiohttp
 import certifi
 from pydantic import AnyHttpUrl
 
-from app.credentials import bearer_token
-from app.errors import DeliveryError
-from app.times import parse_http_date, parse_retry_after
+from app.domain.errors import DeliveryError
+from app.domain.times import parse_http_date, parse_retry_after
+from app.domain.tokens import bearer_token
 from app.watcher.agenda import Answer, HandIn
 from app.watcher.pace import Pace
 

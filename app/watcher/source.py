@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from app.connection import Answer, Connection, Stream, json_object, path_of
-from app.errors import AccessDenied, ApiUnavailable, ClusterError, ObjectNotFound, Rejected
-from app.teams import PLURAL, VERSION, AgentTeam
+from app.domain.errors import AccessDenied, ApiUnavailable, ClusterError, ObjectNotFound, Rejected
+from app.domain.teams import PLURAL, VERSION, AgentTeam
+from app.kube.connection import Answer, Connection, Stream, json_object, path_of
 from app.watcher.clock import ServerClock
 from app.watcher.pace import Pace
 

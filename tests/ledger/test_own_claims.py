@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from app.errors import ClaimInFlight
-from app.events import CompletionEvent
-from app.ledger import Terms, plan
+from app.domain.errors import ClaimInFlight
+from app.domain.events import CompletionEvent
+from app.domain.ledger import Terms, plan
 from tests.examples import NOW, team
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster

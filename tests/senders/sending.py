@@ -9,21 +9,21 @@ from unittest import mock
 import httpx
 import respx
 
-from app.credentials import Credentials
-from app.egress import HttpClient, Transport
-from app.envelopes import Envelope, Preview, Sender, Verdict
-from app.errors import TargetError
-from app.events import CompletionEvent
-from app.fanout import Fanout
-from app.ledger import Terms, plan
-from app.metrics import Metrics
-from app.receipts import Receipt
-from app.retry import Pace, RetryPolicy
-from app.senders import build_senders
+from app.delivery.fanout import Fanout
+from app.delivery.retry import Pace, RetryPolicy
+from app.domain.errors import TargetError
+from app.domain.events import CompletionEvent
+from app.domain.ledger import Terms, plan
+from app.domain.receipts import Receipt
+from app.domain.targets import InvalidTarget, Target, read_targets
+from app.domain.times import steady
+from app.egress.client import HttpClient, Transport
+from app.senders.credentials import Credentials
+from app.senders.envelopes import Envelope, Preview, Sender, Verdict
+from app.senders.registry import build_senders
 from app.settings import ServiceSettings
-from app.targets import InvalidTarget, Target, read_targets
-from app.times import steady
-from app.tracing import Tracing
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing
 from tests.examples import NOW, envelope, loopback_settings, team
 
 EVENT = CompletionEvent(namespace="research", team="report")

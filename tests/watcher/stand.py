@@ -15,7 +15,7 @@ from kubernetes_asyncio import config
 from kubernetes_asyncio.client import Configuration
 from structlog.testing import capture_logs
 
-from app.connection import Connection
+from app.kube.connection import Connection
 from app.settings import WatcherSettings
 from app.watcher import Pace, watch_until
 from app.watcher.metrics import WatchMetrics

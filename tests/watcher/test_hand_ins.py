@@ -14,7 +14,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from app.times import format_time
+from app.domain.times import format_time
 from app.watcher.pace import Backoff
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster

@@ -8,8 +8,8 @@ import trustme
 from aiohttp import web
 from kubernetes_asyncio.client import Configuration
 
-from app.connection import Connection
-from app.errors import ApiUnavailable
+from app.domain.errors import ApiUnavailable
+from app.kube.connection import Connection
 from app.watcher.clock import ServerClock
 from app.watcher.pace import Pace
 from app.watcher.source import TeamSource

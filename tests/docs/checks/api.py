@@ -5,11 +5,11 @@ import re
 from collections.abc import Collection, Iterator
 from functools import cache
 
-from app.credentials import KEYS
-from app.events import TEST, CompletionEvent
-from app.metrics import UNRECORDED
-from app.problems import PROBLEM_TYPE
-from app.reasons import Reason
+from app.domain.events import TEST, CompletionEvent
+from app.domain.problems import PROBLEM_TYPE
+from app.domain.reasons import Reason
+from app.senders.credentials import KEYS
+from app.telemetry.metrics import UNRECORDED
 from tests.docs.blocks import ROOT, Block, Row
 from tests.docs.checks.data import problems
 from tests.docs.checks.http import (

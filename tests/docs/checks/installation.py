@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from app.credentials import KEYS
+from app.senders.credentials import KEYS
 from tests.docs.checks import Tools
 from tests.docs.checks.shell import options
 from tests.harness.helm import CHART, Rendering, run

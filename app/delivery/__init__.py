@@ -1,0 +1,5 @@
+"""One event, from accepted to recorded: claim, send, retry, record."""
+
+from app.delivery.dispatcher import Dispatcher
+
+__all__ = ["Dispatcher"]
