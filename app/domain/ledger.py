@@ -19,15 +19,9 @@ from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import TEST, CompletionEvent
 from app.domain.reasons import Reason
 from app.domain.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
-from app.domain.targets import (
-    RECIPIENTS_LIMIT,
-    SHOWN_LIMIT,
-    InvalidTarget,
-    Target,
-    read_targets,
-    shortened,
-)
+from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
 from app.domain.teams import AgentTeam, by_name, open_targets
+from app.domain.text import SHOWN_LIMIT, shortened
 from app.domain.times import format_time
 
 Entries = list[Mapping[str, Any]]
@@ -76,7 +70,7 @@ class Terms:
     lost: Collection[str] = ()  # ids that this process sent, whose outcome it could not record
 
 
-def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) -> Plan:
+def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) -> Plan:
     """Decide which targets to claim; targets that are new are begun only with `start`.
 
     Raises:

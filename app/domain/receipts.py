@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from app.domain.reasons import Reason
-from app.domain.targets import readable
+from app.domain.text import readable
 from app.domain.times import format_time
 
 ESSENTIAL_FIELDS = ("name", "phase", "id", "attempts", "claimedBy", "claimedUntil")

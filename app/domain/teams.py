@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.domain.events import TERMINAL_PHASES
-from app.domain.targets import readable, target_names
+from app.domain.targets import target_names
+from app.domain.text import readable
 from app.domain.times import parse_time
 
 VERSION = "v1alpha1"

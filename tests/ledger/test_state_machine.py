@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.delivery.dispatcher import CLOCK_STEP
 from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import CompletionEvent
-from app.domain.ledger import Claim, Entries, Plan, Terms, holds, plan, settle
+from app.domain.ledger import Claim, Entries, Plan, Terms, decide, holds, settle
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase, Receipt
 from app.domain.targets import target_names
@@ -409,7 +409,7 @@ class LedgerMachine(RuleBasedStateMachine):
             ours={name for dispatch in holder.dispatches for name in dispatch.names},
         )
         try:
-            return plan(team, event, terms, start=team.wants_delivery)
+            return decide(team, event, terms, start=team.wants_delivery)
         except UnknownTarget:
             return None
         except ClaimInFlight:
