@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEEDED = ("app", ".ci/reference", "docs/reference", "charts/agentteam-delivery/crds", "openapi")
+NEEDED = (
+    "app",
+    ".ci/reference",
+    "docs/reference",
+    "charts/agentteam-delivery/crds",
+    "openapi",
+    "pyproject.toml",
+)
 
 
 @pytest.fixture
@@ -93,6 +100,21 @@ CHANGES = {
         ),
         "+| `spec.lifecycle.color` | string | Its color. |",
     ),
+    "a room of another name": (
+        "app/egress/__init__.py",
+        '"""The way out:',
+        '"""The only way out:',
+        (
+            "+| 3 | `egress/` | The only way out: which addresses may be called, and the clients that call"
+            " them. |"
+        ),
+    ),
+    "a new module": (
+        "app/domain/times.py",
+        '"""Times as Kubernetes and HTTP write them."""',
+        '"""Times as all write them."""',
+        "+| `times` | Times as all write them. |",
+    ),
     "a new field of an answer": (
         "openapi/openapi.yaml",
         "        httpStatus:\n",
@@ -113,6 +135,18 @@ def test_what_changes_without_its_page_fails_the_check(what: str, copy: Path) ->
 
 
 UNTOLD = {
+    "a module": (
+        "app/domain/times.py",
+        '"""Times as Kubernetes and HTTP write them."""',
+        "",
+        "app/domain/times.py",
+    ),
+    "the place of a room": (
+        "pyproject.toml",
+        '  "telemetry",\n',
+        "",
+        "telemetry has no place among the layers",
+    ),
     "a setting": (
         "app/settings.py",
         RESYNC,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from app.delivery.recorder import Recorder
 from app.domain.errors import RETRY_SOON, Draining
 
-Outcome = TypeVar("Outcome")
+Result = TypeVar("Result")
 
 
 class UnderWay:
@@ -28,7 +28,7 @@ class UnderWay:
         if self.draining:
             raise Draining("this replica is about to end; ask again", retry_after=RETRY_SOON)
 
-    def start(self, work: Coroutine[Any, Any, Outcome]) -> asyncio.Task[Outcome]:
+    def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Start a task of its own, so that a caller who goes away does not stop it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)

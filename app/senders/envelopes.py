@@ -90,10 +90,10 @@ HIDDEN = "…"
 """Stands for what came out of a Secret."""
 
 
-Kind_contra = TypeVar("Kind_contra", bound=TargetSpec, contravariant=True)
+Spec_contra = TypeVar("Spec_contra", bound=TargetSpec, contravariant=True)
 
 
-class Sender(Protocol[Kind_contra]):
+class Sender(Protocol[Spec_contra]):
     """One way out, for one type of target.
 
     A sender makes one attempt; retrying, timing and recording are not its business.
@@ -104,11 +104,11 @@ class Sender(Protocol[Kind_contra]):
         """What it reads of a Secret; nothing else of one is kept, even for one dispatch."""
         ...
 
-    async def send(self, envelope: Envelope, target: Kind_contra, credentials: Credentials) -> Verdict:
+    async def send(self, envelope: Envelope, target: Spec_contra, credentials: Credentials) -> Verdict:
         """Make one attempt; raise `TargetError` where there was no answer to judge."""
         ...
 
-    async def preview(self, envelope: Envelope, target: Kind_contra, credentials: Credentials) -> Preview:
+    async def preview(self, envelope: Envelope, target: Spec_contra, credentials: Credentials) -> Preview:
         """Show what an attempt would send, and send nothing; raise `TargetError` where it could not."""
         ...
 

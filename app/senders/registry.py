@@ -10,7 +10,7 @@ from app.senders.webhook import WebhookSender
 from app.settings import ServiceSettings
 from app.telemetry.tracing import Tracing
 
-Kind = TypeVar("Kind", bound=TargetSpec)
+Spec = TypeVar("Spec", bound=TargetSpec)
 
 
 def build_senders(settings: ServiceSettings, http: HttpClient, tracing: Tracing) -> Senders:
@@ -31,6 +31,6 @@ def build_senders(settings: ServiceSettings, http: HttpClient, tracing: Tracing)
     return senders
 
 
-def _pair(target: type[Kind], sender: Sender[Kind]) -> dict[str, Sender[Any]]:
+def _pair(target: type[Spec], sender: Sender[Spec]) -> dict[str, Sender[Any]]:
     """Pair a type of target with its sender; the type checker sees that it takes no other."""
     return {target.kind(): sender}
