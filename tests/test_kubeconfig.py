@@ -87,7 +87,11 @@ async def test_the_first_of_several_files_that_has_a_name_counts(tmp_path: Path)
 
 
 async def test_what_else_a_kubeconfig_says_of_its_cluster(tmp_path: Path) -> None:
-    said = {"insecure-skip-tls-verify": True, "tls-server-name": "other.test", "proxy-url": "http://p:1"}
+    said: dict[str, Any] = {
+        "insecure-skip-tls-verify": True,
+        "tls-server-name": "other.test",
+        "proxy-url": "http://p:1",
+    }
     access = await read_kubeconfig(str(written(tmp_path / "config", NOBODY, **said)))
     assert (access.verify, access.server_name, access.proxy) == (False, "other.test", "http://p:1")
     assert access.trust().verify_mode is ssl.CERT_NONE
@@ -113,14 +117,14 @@ async def test_a_certificate_is_shown_and_an_authority_trusted(tmp_path: Path, *
         else:
             (tmp_path / key).write_bytes(pem)
             said[key] = key
-    cluster = {key: value for key, value in said.items() if key.startswith("certificate")}
+    cluster: dict[str, Any] = {key: value for key, value in said.items() if key.startswith("certificate")}
     user = {key: value for key, value in said.items() if key.startswith("client")}
 
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({})
 
     async with Receiver(tls=server, respond=answer) as api:
-        path = written(tmp_path / "config", user, **{**cluster, "server": api.url})
+        path = written(tmp_path / "config", user, **cluster | {"server": api.url})
         async with Connection(await read_kubeconfig(str(path))) as connection:
             assert (await connection.ask("GET", "/version", seconds=5)).status == 200
 
