@@ -1,6 +1,7 @@
 """Times as Kubernetes and HTTP write them."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -51,3 +52,14 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return min(float(value), LONGEST_WAIT)
     date = parse_http_date(value)
     return None if date is None else min(max(0.0, (date - now).total_seconds()), LONGEST_WAIT)
+
+
+def asked_to_wait(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that an answer asks to wait, by its own clock where it shows that (`Date`).
+
+    `headers` are looked up whatever their case.
+    """
+    asked = headers.get("Retry-After")
+    if asked is None:
+        return None
+    return parse_retry_after(asked, parse_http_date(headers.get("Date", "")) or datetime.now(UTC))

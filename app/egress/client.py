@@ -9,7 +9,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import TracebackType
@@ -26,7 +25,7 @@ from aiohttp.streams import StreamReader
 from app import USER_AGENT
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.domain.times import parse_http_date, parse_retry_after
+from app.domain.times import asked_to_wait
 from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
 from app.settings import ServiceSettings
 
@@ -143,11 +142,7 @@ class HttpClient:
         finally:
             await response.aclose()
         response.headers.encoding = ENCODING  # httpx would find out what fits
-        wait = response.headers.get("retry-after")
-        if wait is None:
-            return Response(response.status_code, None, said)
-        now = parse_http_date(response.headers.get("date", "")) or datetime.now(UTC)
-        return Response(response.status_code, parse_retry_after(wait, now), said)
+        return Response(response.status_code, asked_to_wait(response.headers), said)
 
     async def __aenter__(self) -> Self:
         return self

@@ -16,7 +16,7 @@ from app.domain.announcements import Announcement
 from app.domain.errors import ApiUnavailable, ClusterError, Conflict, Rejected
 from app.domain.teams import KIND, PLURAL, VERSION, AgentTeam
 from app.domain.text import json_object, shortened
-from app.domain.times import format_time, parse_http_date, parse_retry_after, steady
+from app.domain.times import asked_to_wait, format_time, parse_http_date, steady
 from app.kube.connection import Answer, Connection, CountRequest, connect, path_of, refusal
 from app.settings import ServiceSettings
 
@@ -264,5 +264,5 @@ def _translated(answer: Answer) -> ClusterError:
     return refusal(
         answer.status,
         f"the Kubernetes API answered {answer.status}{quoted}",
-        retry_after=parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC)),
+        retry_after=asked_to_wait(answer.headers),
     )

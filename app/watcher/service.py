@@ -5,17 +5,17 @@ import json
 import math
 import re
 import ssl
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 import certifi
 from pydantic import AnyHttpUrl
 
 from app.domain.errors import DeliveryError
-from app.domain.times import parse_http_date, parse_retry_after
+from app.domain.text import json_object
+from app.domain.times import asked_to_wait
 from app.domain.tokens import bearer_token
 from app.watcher.agenda import HandIn, Outcome
 from app.watcher.pace import Pace
@@ -76,9 +76,7 @@ class ServiceClient:
             raise ServiceAway("no answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ServiceAway(_blame(error)) from None
-        now = parse_http_date(response.headers.get("Date", "")) or datetime.now(UTC)
-        retry_after = parse_retry_after(response.headers.get("Retry-After"), now)
-        return Outcome(response.status, retry_after), _problem(body)
+        return Outcome(response.status, asked_to_wait(response.headers)), _problem(body)
 
     def token_expiry(self) -> float:
         """Return when the token in the file ends, in seconds since 1970; 0 where there is none.
@@ -147,10 +145,6 @@ def _blame(error: Exception) -> str:
 
 def _problem(body: bytes) -> str:
     """Return the last word of a problem's `type`; nothing else of an answer is worth a log line."""
-    try:
-        document: Any = json.loads(body)
-    except ValueError:
-        return ""
-    kind = document.get("type") if isinstance(document, dict) else None
+    kind = (json_object(body) or {}).get("type")
     word = re.split("[/:#]", kind)[-1] if isinstance(kind, str) else ""
     return word if _SLUG.fullmatch(word) else ""
