@@ -11,12 +11,12 @@ import structlog
 import typer
 import uvloop
 
-from app import logs
 from app.console.commands import people
 from app.console.trouble import Trouble
-from app.errors import SettingsError
+from app.domain.errors import SettingsError
+from app.domain.text import shortened
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings
-from app.targets import shortened
+from app.telemetry import logs
 
 # Neither process bears the weight of the other, and a command for people that of none: each is loaded when
 # it is called.

@@ -4,12 +4,13 @@ import asyncio
 import gc
 from contextlib import AsyncExitStack
 
-from app import logs, server
-from app.cluster import open_cluster
+from app import server
+from app.kube.cluster import open_cluster
 from app.main import create_app
-from app.metrics import Metrics
 from app.settings import ServiceSettings
-from app.tracing import Tracing, exported
+from app.telemetry import logs
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing, exported
 
 GARBAGE_THRESHOLD = 20_000  # objects made and not freed between two looks for cycles; by default 700
 
@@ -35,9 +36,9 @@ async def serve(settings: ServiceSettings) -> bool:
         app = create_app(settings, cluster=cluster, metrics=metrics, tracing=tracing)
 
         async def drain() -> None:
-            await app.state.service.dispatcher.drain()
+            await app.state.service.desk.drain()
 
         def abandon() -> None:
-            app.state.service.dispatcher.abandon()
+            app.state.service.desk.abandon()
 
         return await server.run(app, settings, drain=drain, abandon=abandon, metrics=metrics)

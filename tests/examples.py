@@ -5,9 +5,9 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-from app.envelopes import Envelope
+from app.domain.teams import AgentTeam
+from app.senders.envelopes import Envelope
 from app.settings import ServiceSettings
-from app.teams import AgentTeam
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 CANARY = "canary-d41d8cd98f"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from app import logs
+from app.telemetry import logs
 
 SHORT = logging.Formatter("%(name)s %(levelname)s %(message)s")
 

@@ -13,8 +13,8 @@ import pytest
 import trustme
 from aiohttp.abc import ResolveResult
 
-from app.egress import HttpClient, Response
-from app.errors import TargetError
+from app.domain.errors import TargetError
+from app.egress.client import HttpClient, Response
 from tests.examples import CANARY, loopback_settings
 
 HEADERS = {"content-type": "application/json", "authorization": f"Bearer {CANARY}"}

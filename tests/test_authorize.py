@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app.authorize import REFUSAL_REMEMBERED, REMEMBERED, REVIEWS, Recent
-from app.errors import ApiUnavailable, ClusterError
+from app.api.callers import REFUSAL_REMEMBERED, REMEMBERED, REVIEWS, Recent
+from app.domain.errors import ApiUnavailable, ClusterError
 from tests.examples import Clock
 
 

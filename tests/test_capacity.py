@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.capacity import Capacity
-from app.errors import TooBusy
+from app.delivery.capacity import Capacity
+from app.domain.errors import TooBusy
 from tests.examples import unhurried
 
 

@@ -10,9 +10,9 @@ import pytest
 import trustme
 from aiohttp import web
 
-from app.cluster import Cluster
-from app.connection import connect
-from app.errors import ApiUnavailable
+from app.domain.errors import ApiUnavailable
+from app.kube.cluster import Cluster
+from app.kube.connection import connect
 from tests.harness.kubeconfig import write_kubeconfig
 from tests.harness.receiver import Receiver
 

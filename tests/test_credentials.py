@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.credentials import Credentials
-from app.errors import TargetError
-from app.reasons import Reason
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.senders.credentials import Credentials
 from tests.examples import CANARY
 
 GOOD = [

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from app.errors import Problem
-from app.problems import PROBLEM_JSON, PROBLEM_TYPE
-from app.reasons import Reason
+from app.domain.errors import Problem
+from app.domain.problems import PROBLEM_JSON, PROBLEM_TYPE
+from app.domain.reasons import Reason
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "openapi/openapi.yaml").read_text()

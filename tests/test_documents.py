@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.documents import as_html, as_text, title
-from app.envelopes import Artifact
+from app.senders.documents import as_html, as_text, title
+from app.senders.envelopes import Artifact
 from tests.examples import envelope, unhurried
 
 TAGS = {

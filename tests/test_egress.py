@@ -20,10 +20,10 @@ from aiohttp.connector import _DNSCacheTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.egress import HttpClient, Response
-from app.errors import TargetError
-from app.guard import NOT_PERMITTED
-from app.reasons import Reason
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.egress.client import HttpClient, Response
+from app.egress.guard import NOT_PERMITTED
 from tests.certificates import (
     asked_names,
     expired,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.events import CompletionEvent
+from app.domain.events import CompletionEvent
 
 LABEL = "n" * 63
 DOTTED = ".".join(["n" * 50] * 4) + "." + "n" * 49  # 253 characters

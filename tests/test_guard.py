@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import TargetError
-from app.guard import NOT_PERMITTED, Guard
-from app.reasons import Reason
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.egress.guard import NOT_PERMITTED, Guard
 from tests.examples import CANARY, unhurried
 
 PUBLIC = [

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 import trustme
 
-from app.reasons import Reason
-from app.times import parse_time
+from app.domain.reasons import Reason
+from app.domain.times import parse_time
 from tests.certificates import expired, of_an_unknown_authority, of_another_address, self_signed
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster

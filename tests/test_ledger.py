@@ -9,24 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import ClaimInFlight, UnknownTarget
-from app.events import CompletionEvent, Redeliver
-from app.ledger import (
+from app.domain.errors import ClaimInFlight, UnknownTarget
+from app.domain.events import CompletionEvent, Redeliver
+from app.domain.ledger import (
     ENTRY_LIMIT,
     OBJECT_LIMIT,
     Claim,
     Plan,
     Terms,
+    decide,
     holds,
     outgrows,
-    plan,
     replaced,
     settle,
 )
-from app.reasons import Reason
-from app.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
-from app.targets import NAME_LIMIT, SHOWN_LIMIT, SlackTarget, WebhookTarget
-from app.times import format_time
+from app.domain.reasons import Reason
+from app.domain.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
+from app.domain.targets import NAME_LIMIT, SlackTarget, WebhookTarget
+from app.domain.text import SHOWN_LIMIT
+from app.domain.times import format_time
 from tests.examples import NOW, team, unhurried
 
 ME, OTHER = "agentteam-delivery-me", "agentteam-delivery-other"
@@ -87,7 +88,7 @@ def planned(
     """Plan for a team with these entries on record; the record as it was read stays as it was."""
     read = team(delivery, entries=entries)
     before = copy.deepcopy(read)
-    made = plan(read, event(**fields), terms(ours=ours, max_takeovers=max_takeovers), start=start)
+    made = decide(read, event(**fields), terms(ours=ours, max_takeovers=max_takeovers), start=start)
     assert read == before
     return made
 
@@ -256,7 +257,7 @@ def test_a_live_claim_on_a_target_that_left_the_spec_is_its_holder_s() -> None:
 
 def test_open_entries_are_closed_when_the_team_asks_for_delivery_no_more() -> None:
     read = team([HOOK], entries=[entry()], lifecycle={"onComplete": "none"})
-    made = plan(read, event(), terms(), start=False)
+    made = decide(read, event(), terms(), start=False)
     assert [receipt.reason for receipt in made.closed] == [Reason.INTERRUPTED]
 
 
@@ -426,7 +427,7 @@ def _final(found: dict[str, Any]) -> bool:
 def test_no_plan_touches_an_entry_that_is_settled_or_somebody_else_s(
     ledger: list[dict[str, Any]], spec: list[dict[str, Any]], ours: set[str], start: bool
 ) -> None:
-    made = plan(team(spec, entries=ledger), event(), terms(ours=ours), start=start)
+    made = decide(team(spec, entries=ledger), event(), terms(ours=ours), start=start)
     after = {found["name"]: found for found in made.entries}
     assert [found["name"] for found in made.entries[: len(ledger)]] == [found["name"] for found in ledger]
     assert len(after) == len(made.entries)
@@ -450,7 +451,7 @@ def test_a_redelivery_touches_no_more_than_it_was_asked_to(
     has = {target["name"] for target in spec}
     asked = event(redeliver=kind, targets=None if names is None else sorted(names))
     try:
-        made = plan(team(spec, entries=ledger), asked, terms(), start=True)
+        made = decide(team(spec, entries=ledger), asked, terms(), start=True)
     except UnknownTarget:
         assert not (names or set()) <= has
         return

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import pytest
 import structlog
 
-from app.errors import ApiUnavailable
-from app.logs import TALKATIVE, note_loop_error
+from app.domain.errors import ApiUnavailable
+from app.telemetry.logs import TALKATIVE, note_loop_error
 from tests import canaries
 from tests.canaries import assert_absent, secret_url
 from tests.examples import CANARY
@@ -92,7 +92,7 @@ def test_an_exception_is_shown_by_its_type_and_place(capsys: pytest.CaptureFixtu
 
 def test_our_own_error_is_shown_with_its_text(capsys: pytest.CaptureFixture[str]) -> None:
     shown = both_logged(ApiUnavailable("the Kubernetes API does not answer"), capsys)
-    assert shown == "app.errors.ApiUnavailable: the Kubernetes API does not answer"
+    assert shown == "app.domain.errors.ApiUnavailable: the Kubernetes API does not answer"
 
 
 def test_all_of_a_chain_is_shown_the_first_cause_first(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +113,7 @@ def test_all_of_a_chain_is_shown_the_first_cause_first(capsys: pytest.CaptureFix
     assert told == [
         "builtins.ValueError",
         "and then",
-        "app.errors.ApiUnavailable: away",
+        "app.domain.errors.ApiUnavailable: away",
         "and then",
         "builtins.KeyError",
     ]
@@ -134,7 +134,7 @@ def test_a_chain_that_is_a_circle_has_an_end(capsys: pytest.CaptureFixture[str])
     one, two, three = ValueError(secret_url()), KeyError(secret_url()), ApiUnavailable("away")
     one.__cause__, two.__cause__, three.__context__ = two, three, one
     assert both_logged(one, capsys).splitlines() == [
-        "app.errors.ApiUnavailable: away",
+        "app.domain.errors.ApiUnavailable: away",
         "and then",
         "builtins.KeyError",
         "and then",
@@ -153,7 +153,7 @@ def test_every_part_of_a_group_is_shown(capsys: pytest.CaptureFixture[str]) -> N
         "builtins.ValueError",
         "builtins.ExceptionGroup",
         "builtins.PermissionError",
-        "app.errors.ApiUnavailable: away",
+        "app.domain.errors.ApiUnavailable: away",
         "builtins.KeyboardInterrupt",
     ]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.mailboxes import Mailbox, read_address, read_mailbox
+from app.domain.mailboxes import Mailbox, read_address, read_mailbox
 from tests.examples import unhurried
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
-from app.envelopes import Artifact, Envelope
-from app.events import TERMINAL_PHASES, TEST
-from app.messages import compose, escaped, fill, pick_artifacts, slack_message
-from app.targets import read_targets
+from app.domain.events import TERMINAL_PHASES, TEST
+from app.domain.targets import read_targets
+from app.senders.envelopes import Artifact, Envelope
+from app.senders.messages import compose, escaped, fill, pick_artifacts, slack_message
 from tests.examples import envelope, team, unhurried
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -12,9 +12,9 @@ import pytest
 import trustme
 from aiohttp import web
 
-from app.errors import SettingsError, TargetError
-from app.guard import NOT_PERMITTED
-from app.reasons import Reason
+from app.domain.errors import SettingsError, TargetError
+from app.domain.reasons import Reason
+from app.egress.guard import NOT_PERMITTED
 from tests.certificates import asked_names, good, of_another_name
 from tests.examples import CANARY, loopback_settings
 from tests.harness.receiver import Receiver

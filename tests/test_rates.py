@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.errors import RateLimited
-from app.rates import CALLERS, RateLimit
+from app.api.rates import CALLERS, RateLimit
+from app.domain.errors import RateLimited
 from tests.examples import Clock
 
 

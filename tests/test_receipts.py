@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.reasons import Reason
-from app.receipts import Phase, Receipt, message_id, overall_phase
+from app.domain.reasons import Reason
+from app.domain.receipts import Phase, Receipt, message_id, overall_phase
 from tests.examples import NOW, unhurried
 
 CLAIMED = {

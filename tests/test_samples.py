@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from app.console.manifests import findings_of
-from app.events import CompletionEvent
+from app.domain.events import CompletionEvent
 from app.main import create_app
 from app.settings import ServiceSettings
 from tests.harness.cluster import Cluster

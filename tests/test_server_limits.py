@@ -16,7 +16,7 @@ import psutil
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.server import Server
+from app.server.port import Server
 from app.server.protocol import LINGERING
 from app.settings import ServiceSettings
 from tests.harness.cluster import prepared

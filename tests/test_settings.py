@@ -11,8 +11,8 @@ import trustme
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.dispatcher import CLOCK_STEP
-from app.errors import SettingsError
+from app.delivery.dispatcher import CLOCK_STEP
+from app.domain.errors import SettingsError
 from app.settings import PREFIX, CommonSettings, ServiceSettings, WatcherSettings
 from tests.examples import CANARY, unhurried
 

@@ -33,8 +33,8 @@ with socket.socket() as sock:
 
 SCRIPT = """
 import asyncio, socket, time
-from app.egress import HttpClient
-from app.errors import TargetError
+from app.egress.client import HttpClient
+from app.domain.errors import TargetError
 from app.settings import ServiceSettings
 
 async def answer(reader, writer):

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.targets import (
+from app.domain.targets import (
     NAME_LIMIT,
-    SHOWN_LIMIT,
     EmailTarget,
     GoogleDriveTarget,
     InvalidTarget,
@@ -16,9 +15,9 @@ from app.targets import (
     WebhookTarget,
     read_targets,
     redacted,
-    shortened,
     target_names,
 )
+from app.domain.text import SHOWN_LIMIT, shortened
 from tests.examples import CANARY, unhurried
 
 SLACK = {"type": "slack", "credentialsSecret": "slack"}

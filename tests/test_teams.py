@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.teams import COMPLETION_GRACE, AgentTeam, claim_ends, needs_delivery, open_targets, settled
-from app.times import format_time
+from app.domain.teams import COMPLETION_GRACE, AgentTeam, claim_ends, needs_delivery, open_targets, settled
+from app.domain.times import format_time
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 MAX_AGE = timedelta(hours=24)

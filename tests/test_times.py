@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.times import LONGEST_WAIT, format_time, parse_http_date, parse_retry_after, parse_time, steady
+from app.domain.times import LONGEST_WAIT, format_time, parse_http_date, parse_retry_after, parse_time, steady
 from tests.examples import unhurried
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.console.form import Form
-from app.events import DNS_LABEL, DNS_SUBDOMAIN
+from app.domain.events import DNS_LABEL, DNS_SUBDOMAIN
 
 if TYPE_CHECKING:  # what a command needs is loaded when it is called: `serve` starts without it
     from app.console.client import Client

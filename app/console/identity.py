@@ -5,10 +5,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.connection import connect, path_of
 from app.console.trouble import Trouble
-from app.credentials import bearer_token
-from app.errors import ApiUnavailable, SettingsError
+from app.domain.errors import ApiUnavailable, SettingsError
+from app.domain.tokens import bearer_token
+from app.kube.connection import connect, path_of
 
 LIFETIME = 600  # seconds, the shortest that the API server gives out
 API_TIMEOUT = 10.0  # seconds

@@ -9,11 +9,9 @@ from typing import Any
 
 import yaml
 
-from app.errors import TargetError
-from app.events import DNS_LABEL, DNS_SUBDOMAIN
-from app.guard import Guard
-from app.messages import PLACEHOLDERS
-from app.targets import (
+from app.domain.errors import TargetError
+from app.domain.events import DNS_LABEL, DNS_SUBDOMAIN
+from app.domain.targets import (
     EmailTarget,
     GoogleDriveTarget,
     InvalidTarget,
@@ -22,9 +20,11 @@ from app.targets import (
     TargetSpec,
     WebhookTarget,
     read_targets,
-    shortened,
 )
-from app.teams import KIND, VERSION
+from app.domain.teams import KIND, VERSION
+from app.domain.text import shortened
+from app.egress.guard import Guard
+from app.senders.messages import PLACEHOLDERS
 
 GROUPS = ("kagents.dev", "claude.amcheste.io")
 ENDINGS = ("create-pr", "push-branch", "notify", "none", "deliver")
@@ -74,7 +74,7 @@ def findings_of(file: Path) -> list[Finding]:
         problem = getattr(error, "problem", None) or "it cannot be read"
         return [Finding(str(file), mark.line + 1 if mark else 1, f"no YAML: {problem}")]
     nodes = [one for node in nodes for one in _listed(node)]
-    found = [finding for node in nodes for finding in Document(str(file), node).findings()]
+    found = [finding for node in nodes for finding in Manifest(str(file), node).findings()]
     if not any(_is_team(node) for node in nodes):
         found.append(Finding(str(file), 1, f"no {KIND} in it; its kind must be {KIND}"))
     return sorted(found)
@@ -90,7 +90,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-class Document:
+class Manifest:
     """One document of a file, with the lines of its parts."""
 
     def __init__(self, file: str, node: yaml.Node) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from app.errors import DeliveryError
+from app.domain.errors import DeliveryError
 
 
 class Trouble(DeliveryError):

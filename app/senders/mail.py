@@ -6,12 +6,12 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 
-from app.documents import as_html, as_text, title
-from app.envelopes import Envelope
-from app.errors import TargetError
-from app.mailboxes import Mailbox, read_address
-from app.reasons import Reason
-from app.targets import RECIPIENTS_LIMIT, EmailTarget
+from app.domain.errors import TargetError
+from app.domain.mailboxes import Mailbox, read_address
+from app.domain.reasons import Reason
+from app.domain.targets import RECIPIENTS_LIMIT, EmailTarget
+from app.senders.documents import as_html, as_text, title
+from app.senders.envelopes import Envelope
 
 ATTACHMENT = "envelope.json"
 

@@ -4,14 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from app.credentials import Credentials
-from app.errors import TargetError
-from app.mailboxes import Mailbox, read_mailbox
-from app.reasons import Reason
+from app.domain.errors import TargetError
+from app.domain.mailboxes import Mailbox, read_mailbox
+from app.domain.reasons import Reason
+from app.senders.credentials import Credentials
 from app.settings import ServiceSettings
 
 HOST, PORT, TLS, FROM = "smtp-host", "smtp-port", "smtp-tls", "from"
 USERNAME, PASSWORD = "smtp-username", "smtp-password"  # the names of keys
+KEYS = frozenset({HOST, PORT, TLS, FROM, USERNAME, PASSWORD})
 
 Security = Literal["starttls", "tls", "none"]
 PORTS: dict[Security, int] = {"starttls": 587, "tls": 465, "none": 25}

@@ -13,8 +13,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from app.errors import BadRequest, HeadTooLarge, Problem, ReadTimeout
-from app.problems import PROBLEM_JSON, ProblemDetails
+from app.domain.errors import BadRequest, HeadTooLarge, Problem, ReadTimeout
+from app.domain.problems import PROBLEM_JSON, ProblemDetails
 from app.server.countdown import Countdown, TimedFlow
 from app.server.waiting import WaitingRoom
 

@@ -2,7 +2,7 @@
 
 import structlog
 
-from app.times import steady
+from app.domain.times import steady
 
 log = structlog.get_logger(__name__)
 

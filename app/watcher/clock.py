@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
-from app.times import parse_http_date, steady
+from app.domain.times import parse_http_date, steady
 
 RESOLUTION = 1.0  # second: a `Date` header cuts off the rest
 

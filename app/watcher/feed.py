@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from app.errors import ClusterError
+from app.domain.errors import ClusterError
 from app.watcher.agenda import Agenda, TeamKey
 from app.watcher.clock import ServerClock
 from app.watcher.metrics import WatchMetrics

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from app.instruments import Instruments
+from app.telemetry.instruments import Instruments
 
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 

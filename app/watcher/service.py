@@ -5,19 +5,19 @@ import json
 import math
 import re
 import ssl
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 import certifi
 from pydantic import AnyHttpUrl
 
-from app.credentials import bearer_token
-from app.errors import DeliveryError
-from app.times import parse_http_date, parse_retry_after
-from app.watcher.agenda import Answer, HandIn
+from app.domain.errors import DeliveryError
+from app.domain.text import json_object
+from app.domain.times import asked_to_wait
+from app.domain.tokens import bearer_token
+from app.watcher.agenda import HandIn, Outcome
 from app.watcher.pace import Pace
 
 _SHOWN = 65_536  # bytes of an answer that are read
@@ -33,7 +33,7 @@ class NoToken(ServiceAway):
     """The token file cannot be read, so nobody can be asked."""
 
 
-class Service:
+class ServiceClient:
     """Posts to `/deliveries` under one base address; follows no redirect, and no proxy of the environment."""
 
     def __init__(self, url: AnyHttpUrl, *, token_file: str | None, ca_file: str | None, pace: Pace) -> None:
@@ -57,7 +57,7 @@ class Service:
     ) -> None:
         await self._http.close()
 
-    async def post(self, hand_in: HandIn) -> tuple[Answer, str]:
+    async def post(self, hand_in: HandIn) -> tuple[Outcome, str]:
         """Hand a team in; return the answer and, where that is a problem, which one.
 
         Raises:
@@ -76,9 +76,7 @@ class Service:
             raise ServiceAway("no answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ServiceAway(_blame(error)) from None
-        now = parse_http_date(response.headers.get("Date", "")) or datetime.now(UTC)
-        retry_after = parse_retry_after(response.headers.get("Retry-After"), now)
-        return Answer(response.status, retry_after), _problem(body)
+        return Outcome(response.status, asked_to_wait(response.headers)), _problem(body)
 
     def token_expiry(self) -> float:
         """Return when the token in the file ends, in seconds since 1970; 0 where there is none.
@@ -147,10 +145,6 @@ def _blame(error: Exception) -> str:
 
 def _problem(body: bytes) -> str:
     """Return the last word of a problem's `type`; nothing else of an answer is worth a log line."""
-    try:
-        document: Any = json.loads(body)
-    except ValueError:
-        return ""
-    kind = document.get("type") if isinstance(document, dict) else None
+    kind = (json_object(body) or {}).get("type")
     word = re.split("[/:#]", kind)[-1] if isinstance(kind, str) else ""
     return word if _SLUG.fullmatch(word) else ""

@@ -160,7 +160,7 @@ RIGHT: dict[str, tuple[str, str]] = {
     "a line of the log": ("json", '{"event": "target_settled", "level": "info"}'),
     "a raw request": ("http", REQUEST),
     "a raw answer": ("http", "HTTP/1.1 202 Accepted\nlocation: /x\n"),
-    "Python": ("python", "from app.events import CompletionEvent\n\nawait CompletionEvent.go()\n"),
+    "Python": ("python", "from app.domain.events import CompletionEvent\n\nawait CompletionEvent.go()\n"),
     "Go": ("go", "package main\n\nfunc main() {}\n"),
     "a part of Go": ("go", 'x := "a"\n'),
     "JavaScript": ("javascript", 'import { a } from "node:crypto";\nawait a();\n'),
@@ -548,9 +548,9 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     "Python that is none": ("python", "a = 1\nb = = 2\n", 8, "no Python"),
     "a name to import": (
         "python",
-        "import os\nfrom app.events import Completion\n",
+        "import os\nfrom app.domain.events import Completion\n",
         8,
-        "app.events has no Completion",
+        "app.domain.events has no Completion",
     ),
     "a module to import": ("python", "import agentteam_absent\n", 7, "there is no module agentteam_absent"),
     "Go that is none": ("go", "package main\n\nfunc main( {}\n", 9, "no Go"),
@@ -685,7 +685,7 @@ def test_words_that_are_nearly_ours_are_refused_with_their_place(text: str, says
 
 
 @pytest.mark.parametrize(
-    "text", ["ledger-not-kept", "handed_in", "app/events.py", "tests/docs/", "workload-low"]
+    "text", ["ledger-not-kept", "handed_in", "app/domain/events.py", "tests/docs/", "workload-low"]
 )
 def test_words_of_ours_and_of_others_pass(text: str) -> None:
     assert list(faults_of_words(Block(HERE, 7, "", "Invented", text), values(), problems())) == []

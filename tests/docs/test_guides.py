@@ -28,7 +28,7 @@ import yaml
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from app.events import CompletionEvent
+from app.domain.events import CompletionEvent
 from app.settings import ServiceSettings
 from samples.display import Display
 from tests.chart.conftest import helm

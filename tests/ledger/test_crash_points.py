@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.faults import STEPS
+from app.delivery.faults import STEPS
 from tests.harness.cluster import Cluster
 from tests.harness.receiver import Received
 from tests.harness.service import Service, Watcher, lifecycle

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from app.times import format_time
+from app.domain.times import format_time
 from tests.harness.cluster import Cluster
 from tests.harness.kube import TEAMS, Kube
 from tests.harness.receiver import Receiver, Respond, ok

@@ -19,16 +19,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.cluster import Snapshot
-from app.dispatcher import CLOCK_STEP
-from app.errors import ClaimInFlight, UnknownTarget
-from app.events import CompletionEvent
-from app.ledger import Claim, Entries, Plan, Terms, holds, plan, settle
-from app.reasons import Reason
-from app.receipts import Phase, Receipt
+from app.delivery.dispatcher import CLOCK_STEP
+from app.domain.errors import ClaimInFlight, UnknownTarget
+from app.domain.events import CompletionEvent
+from app.domain.ledger import Claim, Entries, Plan, Terms, decide, holds, settle
+from app.domain.reasons import Reason
+from app.domain.receipts import Phase, Receipt
+from app.domain.targets import target_names
+from app.domain.teams import AgentTeam, claim_ends, needs_delivery, open_targets, settled
+from app.kube.cluster import Snapshot
 from app.settings import ServiceSettings
-from app.targets import target_names
-from app.teams import AgentTeam, claim_ends, needs_delivery, open_targets, settled
 
 pytestmark = pytest.mark.alone
 
@@ -409,7 +409,7 @@ class LedgerMachine(RuleBasedStateMachine):
             ours={name for dispatch in holder.dispatches for name in dispatch.names},
         )
         try:
-            return plan(team, event, terms, start=team.wants_delivery)
+            return decide(team, event, terms, start=team.wants_delivery)
         except UnknownTarget:
             return None
         except ClaimInFlight:

@@ -7,7 +7,7 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.reasons import Reason
+from app.domain.reasons import Reason
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.hostile import Fault, Hostile

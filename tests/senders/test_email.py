@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import trustme
 
-from app.credentials import Credentials
-from app.egress import HttpClient
-from app.envelopes import Artifact, Progress, Verdict
-from app.errors import TargetError
-from app.events import CompletionEvent
-from app.reasons import Reason
-from app.receipts import Phase
+from app.domain.errors import TargetError
+from app.domain.events import CompletionEvent
+from app.domain.reasons import Reason
+from app.domain.receipts import Phase
+from app.domain.targets import EmailTarget
+from app.domain.times import steady
+from app.egress.client import HttpClient
+from app.senders.credentials import Credentials
 from app.senders.email import EmailSender
+from app.senders.envelopes import Artifact, Progress, Verdict
 from app.settings import ServiceSettings
-from app.targets import EmailTarget
-from app.times import steady
 from tests.canaries import STEM
 from tests.examples import envelope, loopback_settings
 from tests.harness.relay import Relay

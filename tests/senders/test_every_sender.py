@@ -17,13 +17,13 @@ import pytest
 import trustme
 from aiohttp.client_reqrep import ConnectionKey
 
-from app.cluster import Secret
-from app.credentials import Credentials
-from app.envelopes import Verdict
-from app.errors import SettingsError, TargetError
-from app.reasons import Reason
-from app.receipts import Phase, Report
-from app.senders import build_senders
+from app.domain.errors import SettingsError, TargetError
+from app.domain.reasons import Reason
+from app.domain.receipts import Phase, Report
+from app.kube.cluster import Secret
+from app.senders.credentials import Credentials
+from app.senders.envelopes import Verdict
+from app.senders.registry import build_senders
 from app.settings import ServiceSettings
 from tests import canaries
 from tests.canaries import EVERYTHING, assert_absent, secret_url, telling

@@ -9,16 +9,16 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.credentials import Credentials
-from app.egress import HttpClient
-from app.envelopes import Artifact, Verdict
-from app.errors import TargetError
-from app.reasons import Reason
-from app.receipts import Phase
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.domain.receipts import Phase
+from app.domain.targets import GoogleDriveTarget
+from app.egress.client import HttpClient
+from app.senders.credentials import Credentials
+from app.senders.envelopes import Artifact, Verdict
 from app.senders.google_drive import GoogleDriveSender
 from app.senders.google_tokens import AccessTokens
 from app.settings import ServiceSettings
-from app.targets import GoogleDriveTarget
 from tests.canaries import STEM
 from tests.examples import Clock, envelope, loopback_settings
 from tests.harness.drive import Drive, Failure, service_account

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from app.envelopes import Verdict
-from app.errors import TargetError
-from app.messages import slack_message
-from app.reasons import Reason
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.senders.envelopes import Verdict
+from app.senders.messages import slack_message
 from app.senders.slack import ERRORS
 from app.settings import ServiceSettings
 from tests.examples import CANARY, envelope

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from app.envelopes import Artifact, Verdict
-from app.errors import TargetError
-from app.reasons import Reason
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.senders.envelopes import Artifact, Verdict
 from tests.examples import CANARY, envelope
 from tests.harness.receiver import Receiver
 from tests.senders.sending import answer, attempt, attempt_on_loopback, faked

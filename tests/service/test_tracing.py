@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from app.main import create_app
 from app.settings import ServiceSettings
-from app.tracing import OpenTelemetryTracing
+from app.telemetry.tracing import OpenTelemetryTracing
 from tests.canaries import assert_absent
 from tests.examples import CANARY
 from tests.harness.cluster import Cluster

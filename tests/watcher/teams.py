@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from app.teams import AgentTeam
-from app.times import format_time
+from app.domain.teams import AgentTeam
+from app.domain.times import format_time
 
 WEBHOOK = {"type": "webhook", "url": "https://hooks.example.com/a"}
 SPEC = {"lifecycle": {"onComplete": "deliver", "delivery": [WEBHOOK]}}

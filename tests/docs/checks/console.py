@@ -17,7 +17,7 @@ import typer
 import yaml
 
 from app.cli import cli
-from app.errors import SettingsError
+from app.domain.errors import SettingsError
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings
 from tests.docs.blocks import ROOT, Block, documents, files
 from tests.docs.checks import Check, Faults, Tools

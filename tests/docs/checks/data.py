@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from app.errors import Problem
-from app.events import TERMINAL_PHASES, TEST, CompletionEvent
-from app.previews import Previewed
-from app.problems import PROBLEM_TYPE, ProblemDetails
-from app.receipts import Report
+from app.domain.errors import Problem
+from app.domain.events import TERMINAL_PHASES, TEST, CompletionEvent
+from app.domain.previews import Previewed
+from app.domain.problems import PROBLEM_TYPE, ProblemDetails
+from app.domain.receipts import Report
 from tests.docs.blocks import ROOT, Block
 from tests.docs.checks import Check, Faults, Tools
 from tests.docs.checks.http import faults_of_event

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import yaml
 from pydantic import ValidationError
 
-from app.events import CompletionEvent
+from app.domain.events import CompletionEvent
 from tests.docs.blocks import ROOT, Block
 from tests.docs.checks import Check, Faults, Tools
 

@@ -13,7 +13,7 @@ import kubernetes_validate
 import yaml
 
 from app.console.manifests import KINDS, findings_of
-from app.teams import KIND
+from app.domain.teams import KIND
 from tests.chart.test_rendering import CURRENT
 from tests.docs.blocks import Block, documents
 from tests.docs.checks import Check, Faults, Tools

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from app.events import TERMINAL_PHASES
-from app.instruments import PREFIX as METRICS
-from app.instruments import Instruments
-from app.metrics import Metrics
-from app.reasons import Reason
-from app.receipts import Phase
+from app.domain.events import TERMINAL_PHASES
+from app.domain.reasons import Reason
+from app.domain.receipts import Phase
 from app.settings import PREFIX, ServiceSettings, WatcherSettings
+from app.telemetry.instruments import PREFIX as METRICS
+from app.telemetry.instruments import Instruments
+from app.telemetry.metrics import Metrics
 from app.watcher.metrics import WatchMetrics
 from tests.docs.blocks import ROOT, Block, blocks, files
 

@@ -1,0 +1,160 @@
+"""One event's way through: claim its targets, send to all of them, record what landed, publish the sum."""
+
+import asyncio
+from contextlib import ExitStack
+
+import structlog
+from structlog.contextvars import bind_contextvars
+from structlog.typing import FilteringBoundLogger
+
+from app.delivery import faults
+from app.delivery.capacity import Capacity
+from app.delivery.claims import Accepted, Claims
+from app.delivery.dispatch import Dispatch, reported
+from app.delivery.errand import Errands
+from app.delivery.fanout import fan_out, tell
+from app.delivery.recorder import Recorder
+from app.delivery.retry import Timing
+from app.delivery.underway import UnderWay
+from app.domain.announcements import announce
+from app.domain.errors import RETRY_SOON, ClusterError, Draining, Problem
+from app.domain.events import CompletionEvent
+from app.domain.targets import TYPES
+from app.domain.times import steady
+from app.kube.cluster import Cluster
+from app.settings import ServiceSettings
+from app.telemetry.metrics import UNKNOWN, Metrics
+from app.telemetry.tracing import Say, Tracing
+
+log = structlog.get_logger(__name__)
+
+CLOCK_STEP = 1.0  # seconds: the API server's clock is read to the whole second
+
+
+class Dispatcher:
+    """Sees each event through in a task of its own, so that a caller who goes away stops nothing."""
+
+    def __init__(  # noqa: PLR0913  # the stages, and what they are told of
+        self,
+        settings: ServiceSettings,
+        cluster: Cluster,
+        *,
+        claims: Claims,
+        errands: Errands,
+        capacity: Capacity,
+        under_way: UnderWay,
+        metrics: Metrics,
+        tracing: Tracing,
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._claims = claims
+        self._errands = errands
+        self._capacity = capacity
+        self._under_way = under_way
+        self._metrics = metrics
+        self._tracing = tracing
+
+    async def dispatch(self, event: CompletionEvent) -> Dispatch:
+        """Accept an event: when this returns its claims are on record and its sends are under way.
+
+        Raises:
+            Problem: the event is not accepted, and nothing is sent for it.
+        """
+        accepted: asyncio.Future[Dispatch] = asyncio.get_running_loop().create_future()
+        room = ExitStack()
+        room.enter_context(self._capacity.events.taking(event.namespace))
+        self._under_way.start(self._see_through(event, accepted, room))
+        return await asyncio.shield(accepted)
+
+    async def _see_through(
+        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack
+    ) -> None:
+        """Claim, answer with the dispatch or with why there is none, send and record; leave the room."""
+        arrived = steady()
+        about = log.bind(team=event.team, namespace=event.namespace)
+        with self._tracing.span("event", "SERVER", namespace=event.namespace, team=event.team) as say:
+            if trace_id := self._tracing.trace_id():
+                bind_contextvars(trace_id=trace_id)
+            with room, self._metrics.in_flight.track_inprogress():
+                accepted = await self._claim(event, answer, room, say)
+                if accepted is None:
+                    return
+                recorder = self._recorder(accepted, about)
+                task = asyncio.current_task()
+                assert task is not None  # noqa: S101  # always, inside a coroutine that runs
+                answer.set_result(Dispatch(accepted, recorder, task))
+                faults.reach("claimed")
+                await self._send(accepted, event, recorder, about)
+                faults.reach("settled")
+            if accepted.plan.changes:
+                self._metrics.event_seconds.observe(steady() - arrived)
+                self._under_way.start(self._publish(recorder, event, about))
+
+    async def _claim(
+        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack, say: Say
+    ) -> Accepted | None:
+        """Claim; where the event is not accepted, that is the answer."""
+        try:
+            accepted = await self._claims.take(event, room)
+        except asyncio.CancelledError:
+            answer.set_exception(Draining("this replica ends; ask again", retry_after=RETRY_SOON))
+            answer.exception()
+            raise
+        except Exception as error:  # noqa: BLE001  # handed on to the caller
+            say(failed=True, refused=error.slug if isinstance(error, Problem) else type(error).__name__)
+            answer.set_exception(error)
+            answer.exception()  # a caller who has gone leaves it unread, which is no reason to complain
+            return None
+        judgement = accepted.judgement
+        say(phase=judgement.phase, claims=len(judgement.plan.claims), skipped=judgement.skipped)
+        return accepted
+
+    def _recorder(self, accepted: Accepted, about: FilteringBoundLogger) -> Recorder:
+        return Recorder(
+            self._cluster,
+            accepted.claimed,
+            holder=self._claims.holder,
+            timeout=self._settings.record_timeout,
+            metrics=self._metrics,
+            tracing=self._tracing,
+            log=about,
+        )
+
+    async def _send(
+        self, accepted: Accepted, event: CompletionEvent, recorder: Recorder, about: FilteringBoundLogger
+    ) -> None:
+        """Send to every claimed target, and record beside it."""
+        plan = accepted.plan
+        for receipt in plan.closed:
+            kind = receipt.type if receipt.type in TYPES else UNKNOWN
+            self._metrics.deliveries.labels(kind, receipt.reason).inc()
+            tell(about, receipt)
+        if not plan.claims:
+            return
+        errand = self._errands.deliver(
+            accepted.claimed,
+            event.event,
+            accepted.judgement.phase,
+            timing=Timing(sleep=recorder.undisturbed),
+            ends=accepted.read.asked + self._settings.claim_life.total_seconds() - CLOCK_STEP,
+            log=about,
+        )
+        try:
+            with self._under_way.recording(recorder):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(recorder.run(len(plan.claims)))
+                    group.create_task(fan_out(errand, plan.claims, recorder.record))
+        finally:
+            self._claims.release(accepted, recorder.unwritten.values())
+
+    async def _publish(self, recorder: Recorder, event: CompletionEvent, about: FilteringBoundLogger) -> None:
+        """Write the Kubernetes Event of a delivery that has ended; the record is kept without it."""
+        team = recorder.latest.team
+        said = announce(team, event.event, reported(team).targets)
+        if said is None:
+            return
+        try:
+            await self._cluster.publish(team, said)
+        except ClusterError as error:
+            about.warning("event_not_published", why=str(error))

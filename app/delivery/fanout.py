@@ -1,0 +1,80 @@
+"""Sends to all claimed targets at once, each under its own budget, and says of each as it settles."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from structlog.typing import FilteringBoundLogger
+
+from app.delivery.attempts import Attempts
+from app.delivery.errand import Errand
+from app.delivery.retry import Tried, retrying
+from app.domain.ledger import Claim
+from app.domain.reasons import Reason
+from app.domain.receipts import Phase, Receipt
+from app.senders.envelopes import Verdict
+
+
+async def fan_out(errand: Errand, claims: Iterable[Claim], record: Callable[[Receipt], None]) -> None:
+    """Send to every target; `record` is called with each receipt the moment it is known."""
+    await asyncio.gather(*(_deliver(errand, claim, record) for claim in claims))
+
+
+async def _deliver(errand: Errand, claim: Claim, record: Callable[[Receipt], None]) -> None:
+    target = claim.target
+    with errand.tracing.span("target", target=target.name, type=target.type, id=claim.receipt.id) as say:
+        receipt = await _tried(errand, claim)
+        say(
+            failed=receipt.phase is Phase.FAILED,
+            reason=receipt.reason,
+            attempts=receipt.attempts,
+            http_status=receipt.http_status,
+        )
+    record(receipt)
+
+
+async def _tried(errand: Errand, claim: Claim) -> Receipt:
+    """Try until it is settled or handed back; count it and log it."""
+    kind, metrics, timing = claim.target.type, errand.metrics, errand.timing
+    started = timing.clock()
+    attempts = Attempts(errand, claim)
+    try:
+        tried = await retrying(
+            attempts.attempt, errand.policy, timing, ends=errand.ends, failed=attempts.note_failure
+        )
+    except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
+        # The text of an unknown exception may hold a secret; its type and place do not.
+        errand.log.error(  # noqa: TRY400
+            "target_crashed", target=claim.target.name, id=claim.receipt.id, error=place(error)
+        )
+        verdict = Verdict(Reason.INTERRUPTED, f"internal error ({type(error).__name__}); see the log")
+        tried = Tried(verdict, 1)
+    receipt = attempts.receipt(tried)
+    if errand.counted:
+        metrics.attempts.labels(kind).inc(tried.attempts)
+        if receipt.settled:
+            metrics.deliveries.labels(kind, receipt.reason).inc()
+            metrics.target_seconds.labels(kind).observe(timing.clock() - started)
+    tell(errand.log, receipt)
+    return receipt
+
+
+def tell(log: FilteringBoundLogger, receipt: Receipt) -> None:
+    """Log what became of a target: one line an outcome."""
+    log.info(
+        "target_settled" if receipt.settled else "target_handed_back",
+        target=receipt.name,
+        type=receipt.type,
+        reason=receipt.reason,
+        attempts=receipt.attempts,
+        http_status=receipt.http_status,
+        id=receipt.id,
+    )
+
+
+def place(error: BaseException) -> str:
+    """Return what an unknown exception is, and where it was raised, without its text."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    where = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+    return type(error).__name__ + where

@@ -1,0 +1,210 @@
+"""Writes outcomes into the team's status as they settle: one write in flight a team, held on to for long."""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from app.delivery import faults
+from app.domain.backoff import Backoff, full_jitter
+from app.domain.errors import AccessDenied, ApiUnavailable, ClusterError, Conflict, ObjectNotFound
+from app.domain.ledger import holds, settle
+from app.domain.receipts import Receipt
+from app.domain.times import steady
+from app.kube.cluster import Cluster, Snapshot
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing
+
+MOST_WAITED = 5.0  # seconds: an API server that is back is noticed soon
+BACKOFF = Backoff(0.1, MOST_WAITED)  # at most 0.1 s, 0.2 s, 0.4 s … between tries to write
+VERIFIED_FOR = 1.0  # seconds that one look at the team's uid serves its targets
+MOST = 1 << 20  # outcomes in one write: no limit that is ever met
+LINGER = 0.05  # seconds that the first outcome waits for its neighbours', at least
+LONGEST_LINGER = 1.0
+WRITING_SHARE = 0.2  # of the time at most goes into writes: each of them carries the whole list
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A receipt to be written, and until when that is tried (seconds on the steady clock)."""
+
+    receipt: Receipt
+    until: float
+
+
+class Recorder:
+    """The record of one team's dispatch.
+
+    What settles while a write is under way, or waits to be tried again, rides in the next one. An outcome
+    that cannot be written for `timeout` seconds, or whose claim is no longer ours, is logged and counted as
+    unrecorded.
+    """
+
+    def __init__(  # noqa: PLR0913  # the dispatch's own parts, each used
+        self,
+        cluster: Cluster,
+        claimed: Snapshot,
+        *,
+        holder: str,
+        timeout: float,
+        metrics: Metrics,
+        tracing: Tracing,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.latest = claimed
+        self.unwritten: dict[str, Receipt] = {}
+        self.unrecorded: str | None = None  # why, of the last outcome that could not be written
+        self.uid_changed = False
+        self.stopped = asyncio.Event()  # no further attempt: the team is gone, or the process drains
+        self._cluster = cluster
+        self._holder = holder
+        self._timeout = timeout
+        self._metrics = metrics
+        self._tracing = tracing
+        self._log = log
+        self._waiting: dict[str, Waiting] = {}
+        self._wake = asyncio.Event()
+        self._complete = asyncio.Event()  # every outcome that is expected has come
+        self._expected = 0
+        self._linger_for = LINGER
+        self._verifying = asyncio.Lock()
+        self._verified_until = 0.0
+
+    def record(self, receipt: Receipt) -> None:
+        """Take in a receipt; it is written soon."""
+        self._waiting[receipt.name] = Waiting(receipt, steady() + self._timeout)
+        self._wake.set()
+        if len(self._waiting) >= self._expected:
+            self._complete.set()
+
+    async def run(self, expected: int) -> None:
+        """Write until so many receipts have been taken in, and each is written or given up."""
+        self._expected = expected
+        most = MOST  # outcomes a write: halved by a refusal, doubled by a success
+        tries = 0
+        while self._expected:
+            await self._wake.wait()
+            await self._linger()
+            batch = [waiting.receipt for waiting in self._waiting.values()][:most]
+            try:
+                if tries:
+                    # Somebody else's write went through, or ours did and only its answer was lost.
+                    self.latest = await self._fresh()
+                with self._tracing.span("record", targets=len(batch), tries=tries + 1):
+                    await self._write(batch)
+                tries = 0
+                most = min(MOST, 2 * most)
+            except (Conflict, ApiUnavailable, AccessDenied) as error:
+                tries += 1
+                self._metrics.record_retries.inc()
+                self._give_up(str(error))
+                asked = error.retry_after if isinstance(error, ApiUnavailable) else None
+                # Draining does not cut this short: an outcome that is known is worth the wait.
+                await asyncio.sleep(self._pause(tries, asked))
+            except ObjectNotFound:
+                self.stopped.set()
+                self._lose(list(self._waiting), "team-gone", "the team was deleted, or made anew")
+            except ClusterError as error:
+                if len(batch) == 1:
+                    self._lose([batch[0].name], "rejected", str(error))
+                most = max(1, len(batch) // 2)  # so that what is refused does not take its neighbours along
+            if not self._waiting:
+                self._wake.clear()
+
+    async def _linger(self) -> None:
+        """Let the outcomes that are about to come ride along; mostly these are all, and one write does."""
+        if len(self._waiting) < self._expected:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._linger_for):
+                    await self._complete.wait()
+
+    def abandon(self) -> None:
+        """Let go of what is not written, since the process ends first."""
+        self._lose(list(self._waiting), "drain", "the process ended before it could be written")
+
+    async def undisturbed(self, seconds: float) -> bool:
+        """Sleep; return False at once when told to stop, and at the end where the team is gone."""
+        faults.reach("waiting")
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopped.wait()
+        except TimeoutError:
+            await self._verify()
+        return not self.stopped.is_set()
+
+    async def _verify(self) -> None:
+        """See whether the team is still the same; where it is gone, no further attempt is made.
+
+        Targets that wait to be tried again ask this at about the same moment, so they share one answer.
+        """
+        async with self._verifying:
+            if steady() < self._verified_until or self.stopped.is_set():
+                return
+            try:
+                await self._fresh()
+            except ObjectNotFound:
+                self.stopped.set()
+            except ClusterError:
+                pass  # it cannot be known now, and a notice too many is better than one too few
+            self._verified_until = steady() + VERIFIED_FOR
+
+    async def _fresh(self) -> Snapshot:
+        team = self.latest.team
+        fresh = await self._cluster.read_team(team.namespace, team.name)
+        if fresh.team.uid != team.uid:
+            self.uid_changed = True
+            raise ObjectNotFound("another team of the same name")
+        return fresh
+
+    async def _write(self, batch: list[Receipt]) -> None:
+        """Write the batch once over what was read last, and see whether the API server kept it."""
+        entries, written, lost = settle(self.latest.team.entries, batch, holder=self._holder)
+        if written:
+            faults.reach("recording")
+            began = steady()
+            self.latest = await self._cluster.write_delivery(self.latest.team, entries)
+            took = steady() - began
+            self._linger_for = min(max(LINGER, took / WRITING_SHARE - took), LONGEST_LINGER)
+            faults.reach("record-written")
+            if not holds(self.latest.team, written):
+                self._metrics.ledger_not_kept.inc()
+                self._lose([receipt.name for receipt in written], "not-kept", "the CRD drops the record")
+        self._lose([receipt.name for receipt in lost], "claim-lost", "the claim was wiped or taken over")
+        for receipt in written:
+            if receipt.name in self._waiting:
+                self._take(receipt.name)
+
+    def _take(self, name: str) -> Receipt:
+        self._expected -= 1
+        return self._waiting.pop(name).receipt
+
+    def _give_up(self, why: str) -> None:
+        """Let go of the outcomes whose time is over."""
+        over = [name for name, waiting in self._waiting.items() if steady() >= waiting.until]
+        self._lose(over, "timeout", why)
+
+    def _pause(self, tries: int, asked: float | None) -> float:
+        """Return how long to wait before the next try; one is made when the last outcome's time ends."""
+        wait = max(min(asked or 0.0, MOST_WAITED), full_jitter(BACKOFF.longest(tries)))
+        last = max((waiting.until for waiting in self._waiting.values()), default=0.0)
+        return max(0.0, min(wait, last - steady()))
+
+    def _lose(self, names: Iterable[str], cause: str, why: str) -> None:
+        for name in names:
+            if name not in self._waiting:  # let go of already, since the process ends
+                continue
+            receipt = self._take(name)
+            self.unwritten[name] = receipt
+            self.unrecorded = why
+            self._metrics.unrecorded.labels(cause).inc()
+            self._log.error(
+                "outcome_unrecorded",
+                target=name,
+                phase=receipt.phase,
+                reason=receipt.reason,
+                id=receipt.id,
+                cause=cause,
+                why=why,
+            )

@@ -1,0 +1,102 @@
+"""When to try again, and when to stop: exponential backoff with full jitter under a target's own budget."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from app.domain.backoff import Backoff, full_jitter
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.domain.times import steady
+from app.senders.envelopes import Verdict
+
+Attempt = Callable[[float], Awaitable[Verdict]]
+"""One attempt, given the seconds it may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long; all in seconds."""
+
+    attempts: int = 4  # 1 and 3 retries
+    attempt_timeout: float = 10.0
+    target_timeout: float = 60.0
+    backoff_initial: float = 0.5  # at most 0.5 s, 1 s, 2 s
+
+    def backoff(self, tries: int) -> float:
+        """Return the longest wait after so many tries."""
+        return Backoff(self.backoff_initial).longest(tries)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Time and chance, passed in so that tests can hold them still.
+
+    `sleep` returns False when it was cut short because the process drains: the target is handed back.
+    """
+
+    sleep: Callable[[float], Awaitable[bool]]
+    clock: Callable[[], float] = steady
+    jitter: Callable[[float], float] = full_jitter
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What all attempts came to; `attempts` that reached for the network, and whether that is final."""
+
+    verdict: Verdict
+    attempts: int
+    settled: bool = True
+
+
+async def retrying(
+    attempt: Attempt, policy: RetryPolicy, timing: Timing, *, ends: float, failed: Callable[[Verdict], None]
+) -> Tried:
+    """Attempt until the verdict is final, the attempts are used up or the time is.
+
+    `failed` is told of each attempt that did not deliver. `ends` is the time on that clock after which
+    nothing may be under way, budget or not. The verdict is that of the last attempt that had its full time:
+    running out of time does not hide what was wrong. Where the claim has ended before anything final was
+    said, the target is left to the next holder.
+    """
+    claim_ends, ends = ends, min(ends, timing.clock() + policy.target_timeout)
+    verdict = Verdict(Reason.INTERRUPTED, "the claim ended before the first attempt", attempted=False)
+    attempts = tries = 0
+    while (left := ends - timing.clock()) > 0:
+        latest = await _judged(attempt, min(policy.attempt_timeout, left))
+        attempts += latest.attempted
+        tries += 1
+        if not latest.delivered:
+            failed(latest)
+        cut_short = left < policy.attempt_timeout and latest.reason is Reason.TIMEOUT
+        verdict = verdict if cut_short and tries > 1 else latest
+        if not verdict.retryable:
+            return Tried(verdict, attempts)
+        if tries >= policy.attempts:
+            break
+        left = ends - timing.clock()
+        if verdict.retry_after is not None and verdict.retry_after >= left:
+            return Tried(_rate_limited(verdict, left), attempts)
+        wait = timing.jitter(policy.backoff(tries)) if verdict.retry_after is None else verdict.retry_after
+        if wait >= left:
+            break
+        if not await timing.sleep(wait):
+            return Tried(verdict, attempts, settled=False)
+    if timing.clock() >= claim_ends:
+        return Tried(verdict, attempts, settled=False)
+    if tries > 1:
+        verdict = replace(verdict, message=f"{verdict.message}, after {tries} attempts")
+    return Tried(verdict, attempts)
+
+
+async def _judged(attempt: Attempt, seconds: float) -> Verdict:
+    try:
+        return await attempt(seconds)
+    except TargetError as error:
+        return Verdict(error.reason, error.message, retryable=error.retryable, attempted=error.attempted)
+
+
+def _rate_limited(verdict: Verdict, left: float) -> Verdict:
+    wait = timedelta(seconds=round(verdict.retry_after or 0))
+    message = f"{verdict.message}; could be tried again in {wait}, but only {max(left, 0):.0f} s are left"
+    return replace(verdict, reason=Reason.RATE_LIMITED, message=message, retryable=False)

@@ -1,0 +1,67 @@
+"""Reads the Secrets of one dispatch, each once, and forgets them with it."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+from app.domain.errors import AccessDenied, ClusterError, ObjectNotFound, Rejected, TargetError
+from app.domain.reasons import Reason
+from app.kube.cluster import Cluster
+from app.senders.credentials import Credentials
+
+
+class SecretResolver:
+    """The Secrets of one team's namespace, for one dispatch; targets that name the same share one read."""
+
+    def __init__(
+        self, cluster: Cluster, namespace: str, *, keys: Collection[str], label: str | None = None
+    ) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._keys = keys  # nothing else of a Secret is kept
+        self._label = label  # `key` or `key=value` that a Secret must bear to be used; None: any may be
+        self._reads: dict[str, asyncio.Task[Credentials]] = {}
+
+    async def resolve(self, name: str | None) -> Credentials:
+        """Return the credentials of a Secret; of none, when the target names none.
+
+        Raises:
+            TargetError: there is no such Secret, or it cannot be read; the latter may be tried again.
+        """
+        if name is None:
+            return Credentials()
+        read = self._reads.get(name)
+        if read is None:
+            read = self._reads[name] = asyncio.create_task(self._read(name))
+            read.add_done_callback(self._forget_what_may_change)
+        # Shielded: one target's time limit must not end the read that its neighbours wait for.
+        return await asyncio.shield(read)
+
+    def _forget_what_may_change(self, read: asyncio.Task[Credentials]) -> None:
+        error = None if read.cancelled() else read.exception()
+        if error is not None and not (isinstance(error, TargetError) and not error.retryable):
+            self._reads = {name: other for name, other in self._reads.items() if other is not read}
+
+    async def _read(self, name: str) -> Credentials:
+        where = f'Secret "{name}" in namespace "{self._namespace}"'
+        try:
+            secret = await self._cluster.read_secret(self._namespace, name)
+        except ObjectNotFound:
+            raise TargetError(Reason.SECRET_NOT_FOUND, f"there is no {where}; create it") from None
+        except AccessDenied:
+            message = f"the service may not read {where}; grant its account get on secrets there"
+            raise TargetError(Reason.SECRET_FORBIDDEN, message) from None
+        except Rejected:
+            message = f"{where} holds no data that can be read; make it anew"
+            raise TargetError(Reason.SECRET_INVALID, message) from None
+        except ClusterError:
+            message = f"{where} could not be read: the Kubernetes API is unavailable"
+            raise TargetError(Reason.SECRET_UNAVAILABLE, message, retryable=True) from None
+        if self._label is not None and not _bears(secret.labels, self._label):
+            message = f"{where} is not labelled {self._label}, as those must be that are used here; label it"
+            raise TargetError(Reason.SECRET_FORBIDDEN, message)
+        return Credentials(name, {key: value for key, value in secret.values.items() if key in self._keys})
+
+
+def _bears(labels: Mapping[str, str], label: str) -> bool:
+    key, wants_value, value = label.partition("=")
+    return key in labels and (not wants_value or labels[key] == value)

@@ -1,0 +1,257 @@
+"""Everything that this service raises.
+
+DeliveryError
+├── Problem                     what a caller is told (RFC 9457)
+│   ├── BadRequest              400
+│   ├── Unauthenticated         401
+│   ├── Forbidden               403
+│   ├── NoSuchPath              404
+│   ├── TeamNotFound            404
+│   ├── MethodNotAllowed        405
+│   ├── UidChanged              409
+│   ├── TeamNotFinished         409
+│   ├── ClaimInFlight           409
+│   ├── ReadTimeout             408
+│   ├── BodyTooLarge            413
+│   ├── Malformed               422
+│   ├── PhaseNotTerminal        422
+│   ├── UnknownTarget           422
+│   ├── TooManyTargets          422
+│   ├── HeadTooLarge            431
+│   ├── Internal                500
+│   ├── LedgerNotKept           500
+│   ├── LedgerRefused           500
+│   ├── TooBusy                 503
+│   ├── RateLimited             503
+│   ├── Draining                503
+│   └── ClusterUnavailable      503
+├── ClusterError                what the Kubernetes API said
+│   ├── ObjectNotFound
+│   ├── Conflict
+│   ├── AccessDenied
+│   ├── Rejected
+│   └── ApiUnavailable
+├── TargetError                 why one attempt at a target failed, with its Reason
+└── SettingsError               settings that cannot hold
+"""
+
+from typing import ClassVar
+
+from app.domain.reasons import Reason
+
+
+class DeliveryError(Exception):
+    """The root: `except DeliveryError` catches all that is ours and nothing else."""
+
+
+class Problem(DeliveryError):
+    """An answer that is an error: a stable `slug`, an HTTP `status`, and a `detail` that says what to do."""
+
+    slug: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
+
+    def __init__(
+        self, detail: str, *, retry_after: float | None = None, recorded: bool | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after  # seconds
+        self.recorded = recorded
+
+
+class BadRequest(Problem):
+    """Not HTTP/1.1, or HTTP that two readers could understand in two ways."""
+
+    slug, status, title = "bad-request", 400, "Bad request"
+
+
+class Unauthenticated(Problem):
+    """Nobody that Kubernetes knows."""
+
+    slug, status, title = "unauthenticated", 401, "Unknown caller"
+
+
+class Forbidden(Problem):
+    """Somebody, but not with this right."""
+
+    slug, status, title = "forbidden", 403, "Caller not allowed"
+
+
+class NoSuchPath(Problem):
+    """Nothing is at this path."""
+
+    slug, status, title = "no-such-path", 404, "No such path"
+
+
+class TeamNotFound(Problem):
+    """No AgentTeam of that name, or not in a namespace that is served."""
+
+    slug, status, title = "team-not-found", 404, "No such team"
+
+
+class MethodNotAllowed(Problem):
+    """Something is at this path, but does not take this method; `Allow` says which it takes."""
+
+    slug, status, title = "method-not-allowed", 405, "Method not allowed"
+
+
+class UidChanged(Problem):
+    """The team was deleted and made anew."""
+
+    slug, status, title = "uid-changed", 409, "Another team of the same name"
+
+
+class TeamNotFinished(Problem):
+    """The team's phase is not terminal yet."""
+
+    slug, status, title = "team-not-finished", 409, "Team not finished"
+
+
+class ClaimInFlight(Problem):
+    """Somebody is sending to a target that is asked for again."""
+
+    slug, status, title = "claim-in-flight", 409, "Delivery in flight"
+
+
+class ReadTimeout(Problem):
+    """A request that began and was not complete in time."""
+
+    slug, status, title = "request-timeout", 408, "Request not complete in time"
+
+
+class BodyTooLarge(Problem):
+    """More bytes than `DELIVERY_MAX_BODY` allows."""
+
+    slug, status, title = "body-too-large", 413, "Body too large"
+
+
+class Malformed(Problem):
+    """The request cannot be understood."""
+
+    slug, status, title = "malformed", 422, "Malformed request"
+
+
+class PhaseNotTerminal(Problem):
+    """The caller names a phase in which no team is finished."""
+
+    slug, status, title = "phase-not-terminal", 422, "Phase not terminal"
+
+
+class UnknownTarget(Problem):
+    """The caller names a target that the team does not have."""
+
+    slug, status, title = "unknown-target", 422, "No such target"
+
+
+class TooManyTargets(Problem):
+    """The team lists more targets than are served; none is sent."""
+
+    slug, status, title = "too-many-targets", 422, "Too many targets"
+
+
+class HeadTooLarge(Problem):
+    """More bytes of request line and headers, or of what surrounds a body's content, than are read."""
+
+    slug, status, title = "head-too-large", 431, "Request head too large"
+
+
+class Internal(Problem):
+    """Something that nobody expected; the log has it."""
+
+    slug, status, title = "internal", 500, "Internal error"
+
+
+class LedgerNotKept(Problem):
+    """The cluster's CRD drops what the service records, so nothing is sent."""
+
+    slug, status, title = "ledger-not-kept", 500, "Ledger not kept"
+
+
+class LedgerRefused(Problem):
+    """The API server refuses the claims, and will again: they are too large, or a policy forbids them."""
+
+    slug, status, title = "ledger-refused", 500, "Ledger refused"
+
+
+class TooBusy(Problem):
+    """As many events in flight as are allowed."""
+
+    slug, status, title = "too-busy", 503, "Too busy"
+
+
+class RateLimited(Problem):
+    """The caller asks more often than each may."""
+
+    slug, status, title = "rate-limited", 503, "Too many requests"
+
+
+class Draining(Problem):
+    """The process is about to end."""
+
+    slug, status, title = "draining", 503, "Draining"
+
+
+class ClusterUnavailable(Problem):
+    """The Kubernetes API does not answer, or not to us."""
+
+    slug, status, title = "cluster-unavailable", 503, "Kubernetes API unavailable"
+
+
+class ClusterError(DeliveryError):
+    """What the Kubernetes API answered, translated at its one door; the text holds no object's content."""
+
+
+class ObjectNotFound(ClusterError):
+    """404."""
+
+
+class Conflict(ClusterError):
+    """409: the resourceVersion is no longer the object's."""
+
+
+class AccessDenied(ClusterError):
+    """401 or 403: the service's own account lacks a right."""
+
+
+class Rejected(ClusterError):
+    """Any other 4xx: asking again will not help."""
+
+
+class ApiUnavailable(ClusterError):
+    """No answer, 429 or 5xx: asking again may help."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds
+
+
+RETRY_SOON = 1.0  # seconds
+RETRY_LATER = 30.0  # seconds: somebody has to grant the service a right first
+
+
+def patience(error: ClusterError) -> float:
+    """Return the seconds after which a caller may ask again for what an error stood in the way of."""
+    if isinstance(error, ApiUnavailable) and error.retry_after:
+        return error.retry_after
+    return RETRY_LATER if isinstance(error, AccessDenied) else RETRY_SOON
+
+
+class TargetError(DeliveryError):
+    """One attempt at one target failed before the receiver answered; `message` holds no secret.
+
+    `attempted`: whether the network was reached for at all.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, *, retryable: bool = False, attempted: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retryable = retryable
+        self.attempted = attempted
+
+
+class SettingsError(DeliveryError):
+    """Settings that contradict each other; the sentence says which to change."""

@@ -1,0 +1,247 @@
+"""The typed targets of `spec.lifecycle.delivery[]`, told apart by `type`, each under its stable name.
+
+Reading them never fails: what is malformed becomes an `InvalidTarget` that says which field to change,
+and its neighbours are not touched by it.
+"""
+
+import re
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.domain.events import DNS_SUBDOMAIN
+from app.domain.text import shortened
+
+NAME_LIMIT = 253
+RECIPIENTS_LIMIT = 100  # of a mail, what every relay takes at once: RFC 5321, section 4.5.3.1.8
+
+SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)]
+Text = Annotated[str | None, BeforeValidator(lambda value: value or None)]
+"""An absent text is null, missing or empty: a Go client with `omitempty` cannot tell them apart."""
+
+
+class TargetSpec(BaseModel):
+    """What all targets have; unknown fields belong to later versions and are left alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, populate_by_name=True)
+
+    name: str
+    type: str
+    credentials_secret: Annotated[
+        SecretName | None, Field(alias="credentialsSecret"), BeforeValidator(lambda value: value or None)
+    ] = None
+    artifact_path: Annotated[Text, Field(alias="artifactPath")] = None
+    message: Text = None
+
+    @classmethod
+    def kind(cls) -> str:
+        """Return the word that `type` has in targets of this type."""
+        (word,) = get_args(cls.model_fields["type"].annotation)
+        return str(word)
+
+    @property
+    def missing(self) -> str | None:
+        """What it cannot do without and does not say; email and google-drive leave that to their senders."""
+        return None
+
+    @property
+    def address(self) -> str:
+        """Where it goes, in words that hold no secret."""
+        raise NotImplementedError
+
+    def address_with(self, keys: Container[str]) -> str:  # noqa: ARG002  # for those whose Secret may say
+        """The same, where the Secret has these keys."""
+        return self.address
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Whom it goes to, where each has an outcome of their own."""
+        return ()
+
+    @property
+    def secret_address(self) -> str:
+        """The same, for an address that came out of the Secret."""
+        return f"secret/{self.credentials_secret}"
+
+
+class WebhookTarget(TargetSpec):
+    """An HTTPS endpoint; where its path is a secret, its address stands in the Secret's key `url`."""
+
+    type: Literal["webhook"]
+    url: Annotated[Text, Field(repr=False)] = None  # its query may hold a secret
+
+    @property
+    def missing(self) -> str | None:
+        """An address, in the target or in its Secret."""
+        if self.url is None and self.credentials_secret is None:
+            return "url: give an https:// address, or a credentialsSecret that holds the key url"
+        return None
+
+    @property
+    def address(self) -> str:
+        """The URL without user info, query and fragment; the path in a spec is public."""
+        return redacted(self.url) if self.url else self.secret_address
+
+    def address_with(self, keys: Container[str]) -> str:
+        """The Secret, where that holds the URL."""
+        return self.secret_address if "url" in keys else self.address
+
+
+class SlackTarget(TargetSpec):
+    """A Slack incoming webhook; its whole URL is a secret."""
+
+    type: Literal["slack"]
+
+    @property
+    def missing(self) -> str | None:
+        """The Secret, which holds the URL."""
+        if self.credentials_secret is None:
+            return "credentialsSecret: name the Secret that holds the key slack-webhook-url"
+        return None
+
+    @property
+    def address(self) -> str:
+        """The Secret that holds the URL."""
+        return self.secret_address
+
+
+class EmailTarget(TargetSpec):
+    """Recipients of a mail."""
+
+    type: Literal["email"]
+    to: Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(lambda value: value or ())] = ()
+    subject: Text = None
+
+    @property
+    def address(self) -> str:
+        """The first recipients."""
+        shown, rest = self.to[:3], len(self.to) - 3
+        return shortened(", ".join(shown)) + (f" and {rest} more" if rest > 0 else "")
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """All of them, as they are written."""
+        return self.to
+
+
+class GoogleDriveTarget(TargetSpec):
+    """A folder of a shared drive."""
+
+    type: Literal["google-drive"]
+    folder_id: Annotated[Text, Field(alias="folderId")] = None
+
+    @property
+    def address(self) -> str:
+        """The folder's id."""
+        return shortened(f"folder/{self.folder_id}") if self.folder_id else ""
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidTarget:
+    """An entry of the spec that cannot be delivered, and why."""
+
+    name: str
+    type: str
+    problem: str
+    address: ClassVar[str] = ""
+
+
+Target = WebhookTarget | SlackTarget | EmailTarget | GoogleDriveTarget
+TYPES = tuple(model.kind() for model in get_args(Target))
+_TYPE_WORD = re.compile(r"[A-Za-z][-A-Za-z0-9_.]{0,62}")
+_TARGET: TypeAdapter[Target] = TypeAdapter(Annotated[Target, Field(discriminator="type")])
+
+
+def read_targets(spec: Sequence[Any]) -> list[Target | InvalidTarget]:
+    """Read `spec.lifecycle.delivery[]` as the API server hands it in; one result an entry, names unique."""
+    names = list(_unique_names(spec))
+    return [_read(entry, name, clash) for entry, (name, clash) in zip(spec, names, strict=True)]
+
+
+def target_names(spec: Sequence[Any]) -> list[str]:
+    """Return the names under which the entries are recorded, in order, without judging the entries."""
+    return [name for name, _ in _unique_names(spec)]
+
+
+def redacted(url: str) -> str:
+    """Return `scheme://host:port/path` of a URL: no user info, no query, no fragment, of bounded length."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "(not a URL)"
+    if not parts.scheme or not host:
+        return "(not a URL)"
+    host = f"[{host}]" if ":" in host else host
+    return shortened(f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}")
+
+
+def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
+    """Yield each entry's name and, where that name was taken already, the name it asked for.
+
+    The first entry of a name has it; a later one gets the first `<name>-2`, `<name>-3` that no entry asks
+    for, so that a clash never takes a name away from a healthy neighbour.
+    """
+    wanted = [_declared_name(entry, position) for position, entry in enumerate(spec)]
+    reserved = set(wanted)
+    taken: set[str] = set()
+    suffixes: dict[str, int] = {}
+    for name in wanted:
+        if name not in taken:
+            taken.add(name)
+            yield name, None
+            continue
+        number = suffixes.get(name, 2)
+        while (free := f"{name[: NAME_LIMIT - 6]}-{number}") in reserved or free in taken:
+            number += 1
+        suffixes[name] = number + 1
+        taken.add(free)
+        yield free, name
+
+
+def _declared_name(entry: Any, position: int) -> str:
+    name = entry.get("name") if isinstance(entry, dict) else None
+    if isinstance(name, str) and name and len(name) <= NAME_LIMIT and name.isprintable():
+        return name
+    return f"{_type_of(entry)}-{position}"
+
+
+def _type_of(entry: Any) -> str:
+    """Return the type as declared, or `unknown` where that is no word."""
+    declared = entry.get("type") if isinstance(entry, dict) else None
+    return declared if isinstance(declared, str) and _TYPE_WORD.fullmatch(declared) else "unknown"
+
+
+def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
+    kind = _type_of(entry)
+    if clash is not None:
+        problem = f'name: "{clash}" is taken by an earlier target; give this one a name of its own'
+        return InvalidTarget(name, kind, problem)
+    if not isinstance(entry, dict):
+        return InvalidTarget(name, kind, "a target must be an object with at least `type`")
+    declared = entry.get("name")
+    if declared and declared != name:
+        problem = f"name: must be text of 1 to {NAME_LIMIT} printable characters"
+        return InvalidTarget(name, kind, problem)
+    if kind not in TYPES:
+        shown = shortened(repr(entry.get("type")), 60)
+        return InvalidTarget(name, kind, f"type: {shown} is not one of {', '.join(TYPES)}")
+    try:
+        target = _TARGET.validate_python({**entry, "name": name})
+    except ValidationError as error:
+        return InvalidTarget(name, kind, _problem(error))
+    return InvalidTarget(name, kind, target.missing) if target.missing else target
+
+
+def _problem(error: ValidationError) -> str:
+    """Name the first field that is wrong and what it should be; never its value, which may be a secret."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    # The first element of a discriminated union's location is the tag.
+    field = ".".join(str(part) for part in first["loc"][1:])
+    if first["type"] == "string_pattern_mismatch":
+        return f"{field}: must be the name of a Secret in the team's own namespace"
+    message = first["msg"].replace("Input", "input").replace("valid tuple", "valid list")
+    return shortened(f"{field}: {message}")

@@ -1,0 +1,413 @@
+"""The one way out: the HTTP client that calls receivers, under the guard, and with bounds on all it reads.
+
+No text from here holds a URL, a resolved address or anything that a receiver wrote.
+"""
+
+import asyncio
+import functools
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Any, Self, cast
+from urllib.parse import urlsplit
+
+import aiohttp
+import certifi
+import httpx
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
+
+from app import USER_AGENT
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.domain.times import asked_to_wait
+from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
+from app.settings import ServiceSettings
+
+HEADERS = {
+    "accept": "*/*",
+    "accept-encoding": "identity",  # nothing is unpacked, so nothing can explode
+    "user-agent": USER_AGENT,
+}
+ENCODING = "latin-1"  # of a header, whatever is in it: RFC 9110, section 5.5
+BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
+LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
+NOT_RESOLVED = "the host name does not resolve"
+PROXY_AWAY = "no connection to the forward proxy"
+HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
+INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A POST as it would go out; its URL and headers may hold what came out of a Secret."""
+
+    url: Checked = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """Its headers, with those that every request bears."""
+        return {**HEADERS, **self.headers}
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A receiver's answer: status, seconds it asked to wait, and the first bytes of its body."""
+
+    status: int
+    retry_after: float | None
+    body: bytes
+
+
+class HttpClient:
+    """Posts to receivers: guarded, bounded, without cookies, redirects or decompression."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.guard = Guard(settings.egress_allow, deny=settings.egress_deny, http=settings.egress_http)
+        self._settings = settings
+        proxy = settings.egress_proxy
+        self._proxy_host = urlsplit(proxy.get_secret_value()).hostname if proxy else None
+        self.tls = ssl.create_default_context(cafile=certifi.where())
+        if settings.egress_ca_file:
+            self.tls.load_verify_locations(cafile=settings.egress_ca_file)
+        # Transports without an `httpx.AsyncClient`: there are no redirects, cookies and retries here, and
+        # what it does to see to them costs more than sending does.
+        self._direct = Transport(lambda: self._session(self.guard.socket))
+        # The proxy alone is dialled, and the cluster's owner named it: its address is not judged.
+        url = proxy.get_secret_value() if proxy else None
+        self._through = Transport(lambda: self._session(None, proxy=url)) if url else None
+        self._apart = tuple(host.lstrip("*.").lower() for host in settings.egress_no_proxy)
+
+    async def judge(self, url: Checked) -> None:
+        """See whether there is an address for a URL that may be called, without calling it.
+
+        Where a forward proxy is called in its stead, that one looks the name up, and judges too.
+
+        Raises:
+            TargetError: its name does not resolve, or to nothing that is permitted.
+        """
+        if self._way(url) is not self._direct:
+            return
+        try:
+            port = url.port or (443 if url.scheme == "https" else 80)
+            found = await self.resolver.resolve(url.raw_host.decode("ascii"), port, socket.AF_UNSPEC)
+        except OSError:
+            raise TargetError(Reason.CONNECTION_FAILED, NOT_RESOLVED, retryable=True) from None
+        if not any(self.guard.permits(ip_address(one["host"].partition("%")[0])) for one in found):
+            raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
+
+    async def post(self, url: str | Checked, content: bytes, headers: Mapping[str, str]) -> Response:
+        """Post once; of the answer's body only what comes at once is read, since its head alone decides."""
+        return await self.request(
+            "POST", url, content, headers, most=self._settings.max_response, patience=BODY_PATIENCE
+        )
+
+    async def request(  # noqa: PLR0913  # all that a request is made of, and how much of the answer is wanted
+        self,
+        method: str,
+        url: str | Checked,
+        content: bytes,
+        headers: Mapping[str, str],
+        *,
+        most: int,
+        patience: float,
+    ) -> Response:
+        """Make one request, to a URL as it was written or as the guard has checked it.
+
+        `most` bytes of the answer's body are read (32 KiB can be), for `patience` seconds.
+
+        Raises:
+            ValueError: the URL cannot be used; the text says what to change.
+            TargetError: the guard said no, or there was no answer.
+        """
+        checked = self.guard.check(url) if isinstance(url, str) else url
+        # As a stream, since httpx would add headers to content; aiohttp adds `Host` and `Content-Length`.
+        body = httpx.ByteStream(content)
+        request = httpx.Request(method, checked, stream=body, headers={**HEADERS, **headers})
+        try:
+            response = await self._way(checked).handle_async_request(request)
+        except aiohttp.InvalidURL:
+            raise ValueError("is no valid URL") from None
+        except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than it documents
+            raise translated(error, self._proxy_host) from None
+        try:
+            said = await _head_of_body(response, most, patience)
+        finally:
+            await response.aclose()
+        response.headers.encoding = ENCODING  # httpx would find out what fits
+        return Response(response.status_code, asked_to_wait(response.headers), said)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._direct.aclose()
+        if self._through:
+            await self._through.aclose()
+
+    @functools.cached_property
+    def resolver(self) -> aiohttp.AsyncResolver:
+        """Not the system's: it blocks a thread for each name, and there are few of them.
+
+        A team that lists names whose servers are silent would take them all.
+        """
+        return aiohttp.AsyncResolver(timeout=LOOKUP_TIMEOUT, tries=2)
+
+    def _way(self, url: httpx.URL) -> "Transport":
+        """Return the way out for a URL: through the proxy, where there is one and the host is not apart."""
+        if self._through is None or any(
+            url.host == host or url.host.endswith(f".{host}") for host in self._apart
+        ):
+            return self._direct
+        return self._through
+
+    def _session(
+        self, factory: aiohttp.SocketFactoryType | None, *, proxy: str | None = None
+    ) -> aiohttp.ClientSession:
+        connector = _Connector(
+            self._settings.max_response + HEAD_LIMIT,
+            resolver=self.resolver,
+            socket_factory=factory,
+            ssl=self.tls,
+            limit=0,  # nobody waits for others' connections: how many there may be is judged before the claim
+            limit_per_host=self._settings.max_connections_per_host,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            proxy=proxy,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+
+
+async def _head_of_body(response: httpx.Response, most: int, patience: float) -> bytes:
+    """Read so many bytes for so many seconds at most; a body may break off anywhere."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(patience):
+            async for chunk in cast("httpx.AsyncByteStream", response.stream):
+                body += chunk
+                if len(body) >= most:
+                    break
+    except Exception:  # noqa: BLE001, S110  # the head alone decides, whatever befalls the body
+        pass
+    return bytes(body[:most])
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Carries httpx's requests over an aiohttp session, which is made for the first of them."""
+
+    def __init__(self, make_session: Callable[[], aiohttp.ClientSession]) -> None:
+        self._make_session = make_session
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and return its answer, of whose body nothing has been read.
+
+        Raises:
+            Exception: aiohttp's own; no text of it is fit to be shown.
+        """
+        if self._session is None:
+            self._session = self._make_session()
+        answer = await self._session.request(
+            request.method,
+            str(request.url),
+            data=request.read(),
+            headers=[(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw],
+            allow_redirects=False,
+        )
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    """What an answer holds, as it comes; closed before its end, its connection is not used again."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._answer.content.iter_any():
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Be done with it: who answers before the request was read to its end is sent no more of it."""
+        self._answer.close()
+
+
+class Unbounded(aiohttp.ClientError):
+    """The connection would be read from without a bound: this aiohttp makes its own in another way."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections that are read from with bounds, and used again only while nothing unasked has come."""
+
+    def __init__(self, most: int, **options: Any) -> None:
+        super().__init__(**options)
+        # A private name, since aiohttp has no public way: where it is another one day, `connect` refuses.
+        reading = functools.partial(_Reading, most, asyncio.get_running_loop())
+        self._factory = reading  # type: ignore[assignment]  # partials are invariant
+
+    async def connect(self, *request: Any, **options: Any) -> aiohttp.connector.Connection:
+        """Return a connection that is bounded, and that nothing was said on while it lay idle.
+
+        That would be taken for an answer.
+
+        Raises:
+            Unbounded: it is none of ours.
+        """
+        while True:
+            connection = await super().connect(*request, **options)
+            protocol = connection.protocol
+            if not isinstance(protocol, _Reading):
+                connection.close()
+                raise Unbounded
+            if not (protocol.used and protocol.should_close):
+                return connection
+            connection.close()
+
+
+class _Reading(ResponseHandler):
+    """Reads so many bytes of an answer; empty lines and the frames of tiny chunks count like all else."""
+
+    def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.used = False  # an answer was expected before
+        self._most = most
+        self._left = most
+        self._heads = 0  # that may still be read
+
+    def close(self) -> None:
+        """Close at once: over TLS a goodbye is waited for, while the connection's place is free already."""
+        self.abort()
+
+    def set_response_params(self, **options: Any) -> None:
+        """Expect an answer."""
+        self.used = True
+        self._left = self._most
+        self._heads = 1 + INTERIM_ANSWERS
+        super().set_response_params(**options)
+
+    async def read(self) -> tuple[RawResponseMessage, StreamReader]:
+        """Return the next head; each `100 Continue` is one, and a flood of them would stop all else."""
+        self._heads -= 1
+        if self._heads < 0:
+            raise aiohttp.ClientPayloadError
+        return await super().read()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what there is room for; beyond it the connection is at its end."""
+        if data[: self._left]:
+            super().data_received(data[: self._left])
+        self._left -= len(data)
+        if self._left < 0:
+            self.set_exception(aiohttp.ClientPayloadError())
+            if self.transport is not None:
+                self.transport.abort()
+
+
+NOT_HTTP = "the answer was not HTTP as it is read here"
+
+
+def translated(error: BaseException, proxy_host: str | None = None, *, other: str = NOT_HTTP) -> TargetError:
+    """Turn whatever the stack below raised into words of ours; its own text may hold the URL.
+
+    `other`: what is said of an error that has nothing to do with the connection.
+    """
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for cause in causes:
+        if isinstance(cause, aiohttp.ClientHttpProxyError):
+            return _refused_by_proxy(cause.status)
+        # aiohttp does not say whose name it is that does not resolve.
+        if isinstance(cause, aiohttp.ClientConnectorDNSError) and cause.host == proxy_host:
+            return TargetError(Reason.CONNECTION_FAILED, PROXY_AWAY, retryable=True, attempted=True)
+        # aiohttp's own error is one of these too, and has no code.
+        if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_code"):
+            message = f"the receiver's certificate {_CERTIFICATES.get(cause.verify_code, 'is not valid')}"
+            return TargetError(Reason.TLS_FAILED, message, attempted=True)
+    for kinds, reason, message, retryable in _TRANSLATIONS:
+        if any(isinstance(cause, kinds) for cause in causes):
+            attempted = reason is not Reason.EGRESS_DENIED
+            return TargetError(reason, message, retryable=retryable, attempted=attempted)
+    return TargetError(Reason.INVALID_RESPONSE, other, attempted=True)
+
+
+def _refused_by_proxy(status: int) -> TargetError:
+    """Judge a forward proxy's answer to CONNECT: it is a part of what the installation allows."""
+    if status == HTTPStatus.FORBIDDEN:
+        return TargetError(Reason.EGRESS_DENIED, "the forward proxy refuses this address", attempted=True)
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        message = "the forward proxy does not take the credentials of DELIVERY_EGRESS_PROXY"
+        return TargetError(Reason.CONNECTION_FAILED, message, attempted=True)
+    message = f"the forward proxy answered {status}"
+    return TargetError(Reason.CONNECTION_FAILED, message, retryable=True, attempted=True)
+
+
+# What is wrong with a certificate, by OpenSSL's code: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
+# Where the receiver leaves an authority in between out, OpenSSL says 20 too: it does not find who signed.
+_UNTRUSTED = (
+    "is signed by an authority that is not trusted here, or comes without those that stand between; "
+    "DELIVERY_EGRESS_CA_FILE adds authorities"
+)
+_CERTIFICATES = {
+    9: "is not valid yet",
+    10: "has expired",
+    18: "is signed by itself; DELIVERY_EGRESS_CA_FILE adds authorities that are trusted",
+    19: _UNTRUSTED,
+    20: _UNTRUSTED,
+    21: _UNTRUSTED,
+    62: "is for another host name",
+    64: "is for another address",
+}
+
+_TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], ...] = (
+    # The first that fits, from the particular to the general.
+    (
+        (Unbounded,),
+        Reason.CONNECTION_FAILED,
+        "refused here: the aiohttp that is installed reads answers without a bound; install the pinned one",
+        False,
+    ),
+    ((AddressDenied,), Reason.EGRESS_DENIED, NOT_PERMITTED, False),
+    ((ssl.CertificateError,), Reason.TLS_FAILED, "the receiver's certificate is not valid", False),
+    ((ssl.SSLError, aiohttp.ClientSSLError), Reason.TLS_FAILED, "the TLS handshake failed", False),
+    ((aiohttp.ClientProxyConnectionError,), Reason.CONNECTION_FAILED, PROXY_AWAY, True),
+    ((aiohttp.ClientConnectorDNSError,), Reason.CONNECTION_FAILED, NOT_RESOLVED, True),
+    (
+        (aiohttp.ServerTimeoutError, TimeoutError),
+        Reason.TIMEOUT,
+        "the receiver did not answer in time",
+        True,
+    ),
+    (
+        (aiohttp.ClientConnectorError, ConnectionRefusedError),
+        Reason.CONNECTION_FAILED,
+        "no connection to the receiver",
+        True,
+    ),
+    (
+        (aiohttp.ClientConnectionError, ConnectionError, OSError),
+        Reason.CONNECTION_FAILED,
+        "the receiver closed the connection without an answer",
+        True,
+    ),
+)

@@ -1,0 +1,191 @@
+"""The egress guard: which addresses the service may call, judged by what they mean, however they are written.
+
+An address is judged where its socket is made: whatever was written, resolved or cached before, the address
+that is judged is the one that is dialled. URLs are judged before that as well, so that a literal is refused
+without a look-up, and so that a forward proxy is not asked for what would be refused here.
+
+No text from here holds a URL or an address.
+"""
+
+import re
+import socket
+import unicodedata
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NewType
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import httpx
+
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+Checked = NewType("Checked", httpx.URL)
+"""A URL that the guard has judged; nobody parses it a second time."""
+
+NOT_PERMITTED = "the address is not public, and not among those allowed"
+LOCALHOST = IPv4Address("127.0.0.1")
+TRANSLATED = (
+    # Prefixes whose last 32 bits are the IPv4 address that is meant.
+    IPv6Network("64:ff9b::/96"),  # NAT64, RFC 6052
+    IPv6Network("::/96"),  # v4-compatible, RFC 4291, deprecated
+)
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+NOT_PUBLIC: tuple[Network, ...] = (
+    # What `ipaddress.is_global` of Python 3.11 takes for public, and is not.
+    ip_network("192.0.0.0/24"),  # IETF protocol assignments
+    ip_network("192.88.99.0/24"),  # 6to4 relays, deprecated
+    ip_network("3fff::/20"),  # documentation
+)
+
+_NAME = re.compile(r"[a-z0-9._-]+")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+class Guard:
+    """Which addresses the installation lets the service call.
+
+    Public ones, what it allows beside them, and of all these none that it denies.
+    """
+
+    def __init__(
+        self, allow: Iterable[Network] = (), *, deny: Iterable[Network] = (), http: bool = False
+    ) -> None:
+        self._allow = tuple(allow)
+        self._deny = tuple(deny)
+        self._http = http
+
+    def permits(self, address: Address) -> bool:
+        """Whether an IP address may be dialled, judged by the address it means."""
+        meant = _meant(address)
+        if _within(address, self._deny) or _within(meant, self._deny):
+            return False
+        # By its meaning alone: to allow `::/0` is not to allow 10.0.0.1 as `::ffff:10.0.0.1`.
+        return _within(meant, self._allow) or _public(meant)
+
+    def check(self, url: str) -> Checked:
+        """Return the parsed URL, which is what is to be sent to.
+
+        Raises:
+            ValueError: it is no usable URL; the text says what to change.
+            TargetError: `EgressDenied`.
+        """
+        scheme, host = _split(url)
+        if scheme == "http" and not self._http:
+            raise TargetError(Reason.EGRESS_DENIED, "only https addresses may be called")
+        literal = _literal(host)
+        if literal is not None and not self.permits(literal):
+            raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
+        return Checked(_parsed(url))
+
+    def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+        """Make the socket for one address that is about to be dialled.
+
+        Raises:
+            AddressDenied: the address is not permitted; nothing was dialled.
+        """
+        family, kind, protocol, _, address = info
+        if not self.permits(ip_address(str(address[0]).partition("%")[0])):
+            raise AddressDenied
+        return socket.socket(family, kind, protocol)
+
+
+class AddressDenied(OSError):
+    """The address about to be dialled is not permitted; an OSError, so that the next address is tried."""
+
+    def __init__(self) -> None:
+        super().__init__("address denied")
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Return scheme and host of a URL in whose authority there is nothing to read in two ways."""
+    # urlsplit drops tabs and newlines silently, and httpx's errors quote the URL: both are judged here first.
+    if not url.isprintable() or " " in url:
+        raise ValueError("must hold no white space or control characters")
+    if "\\" in url:  # some read it as a slash, so that another host is meant
+        raise ValueError("must hold no backslash")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("is no valid URL") from None
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("must start with https://")
+    if not parts.hostname:
+        raise ValueError("names no host")
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("has a port that is no number from 1 to 65535")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must hold no user info; use the Secret's key authorization instead")
+    return parts.scheme, parts.hostname
+
+
+def _parsed(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+        host = parsed.raw_host.decode("ascii")
+        host.encode("idna")  # as the resolver will: no label is empty or too long
+    except (httpx.InvalidURL, ValueError):
+        raise ValueError("is no valid URL") from None
+    if ":" not in host and not _NAME.fullmatch(host):
+        raise ValueError("is no valid URL")
+    if host.endswith("."):  # the same host under a second name, by which it would not be one called directly
+        raise ValueError("names a host that ends in a dot; leave the dot out")
+    return parsed
+
+
+def _literal(host: str) -> Address | None:
+    """Read an IP literal in any spelling that some client, resolver or proxy understands; None for a name.
+
+    `0x7f.1`, `017700000001`, `2130706433`, `127。0。0。1`, `%31%32%37.0.0.1`, `fe80::1%eth0`; and localhost,
+    which is no name to look up (RFC 6761, section 6.3).
+
+    Raises:
+        ValueError: it ends in a number, as only an address does, and is none (WHATWG URL, section 3.5).
+    """
+    host = unicodedata.normalize("NFKC", unquote(host)).replace("。", ".").rstrip(".").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return LOCALHOST
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(host))
+    except (OSError, ValueError):
+        pass
+    if _NUMBER.fullmatch(host.rpartition(".")[2]):
+        raise ValueError("is no valid URL")
+    return None
+
+
+def _meant(address: Address) -> Address:
+    """Return the IPv4 address inside a mapped, translated or tunnelled IPv6 address; else the address."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address.ipv4_mapped:
+        return address.ipv4_mapped
+    if address.sixtofour:
+        return address.sixtofour
+    if _within(address, TRANSLATED) and int(address) > 1:  # `::` and `::1` mean themselves
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address
+
+
+def _public(address: Address) -> bool:
+    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
+        return False
+    if _within(address, NOT_PUBLIC):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _within(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)

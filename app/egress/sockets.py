@@ -1,0 +1,104 @@
+"""Connections for what is not HTTP: the same look-ups, the same guard, and so many to one host.
+
+No text from here holds an address.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from weakref import WeakValueDictionary
+
+from aiohappyeyeballs import start_connection
+
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.egress.client import NOT_RESOLVED, HttpClient
+from app.egress.guard import NOT_PERMITTED, Address, Checked
+
+HAPPY_EYEBALLS = 0.25  # seconds before the next address is tried beside the first: RFC 8305, section 8
+
+
+class Dialler:
+    """Opens sockets to addresses that were judged; who waits for a place spends the target's own time."""
+
+    def __init__(self, http: HttpClient, most_per_host: int) -> None:
+        self._http = http
+        self._most = most_per_host
+        self._places: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
+
+    def check(self, host: str, port: int) -> Checked:
+        """Judge a host as it was written.
+
+        Raises:
+            ValueError: it is no host; the text says what to change.
+            TargetError: `EgressDenied`.
+        """
+        if any(character in host for character in "/?#@[]"):
+            raise ValueError("is no name of a host")
+        return self._http.guard.check(f"https://{f'[{host}]' if ':' in host else host}:{port}/")
+
+    async def judge(self, host: str, port: int) -> None:
+        """See whether a host has an address that may be dialled, without dialling it.
+
+        Raises:
+            ValueError: it is no host; the text says what to change.
+            TargetError: it has none.
+        """
+        await self._addresses(self.check(host, port).raw_host.decode("ascii"), port, trusted=False)
+
+    @asynccontextmanager
+    async def connected(self, host: str, port: int, *, trusted: bool) -> AsyncIterator[socket.socket]:
+        """Yield a connected socket, whose owner closes it, and hold its place for as long as this is entered.
+
+        `trusted`: the cluster's owner named this host, so its addresses are not judged.
+
+        Raises:
+            ValueError: the host cannot be used; the text says what to change.
+            TargetError: the guard said no, or there was no connection.
+        """
+        name = host if trusted else self.check(host, port).raw_host.decode("ascii")
+        place = self._places.setdefault((name, port), asyncio.Semaphore(self._most))
+        async with place:
+            yield await self._connect(name, port, trusted=trusted)
+
+    async def _connect(self, name: str, port: int, *, trusted: bool) -> socket.socket:
+        # What was judged is what is dialled: addresses, which nobody looks up again.
+        addresses = await self._addresses(name, port, trusted=trusted)
+        try:
+            return await start_connection(
+                [
+                    (
+                        socket.AF_INET6 if address.version == 6 else socket.AF_INET,  # noqa: PLR2004
+                        socket.SOCK_STREAM,
+                        socket.IPPROTO_TCP,
+                        "",
+                        (str(address), port),
+                    )
+                    for address in addresses
+                ],
+                happy_eyeballs_delay=HAPPY_EYEBALLS,
+            )
+        except OSError:
+            message = "no connection to the receiver"
+            raise TargetError(Reason.CONNECTION_FAILED, message, retryable=True, attempted=True) from None
+
+    async def _addresses(self, name: str, port: int, *, trusted: bool) -> list[Address]:
+        found = await self._look_up(name, port)
+        addresses = [one for one in found if trusted or self._http.guard.permits(one)]
+        if not addresses:
+            raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
+        return addresses
+
+    async def _look_up(self, name: str, port: int) -> list[Address]:
+        try:
+            return [ip_address(name)]
+        except ValueError:
+            pass
+        try:
+            found = await self._http.resolver.resolve(name, port, socket.AF_UNSPEC)
+        except OSError:
+            error = TargetError(Reason.CONNECTION_FAILED, NOT_RESOLVED, retryable=True, attempted=True)
+            raise error from None
+        return [ip_address(one["host"].partition("%")[0]) for one in found]

@@ -1,0 +1,268 @@
+"""The only door to the Kubernetes API: read a team, write its record, read a Secret, ask about a caller.
+
+What the API server answers is translated here into our own errors.
+"""
+
+import base64
+import functools
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.domain.announcements import Announcement
+from app.domain.errors import ApiUnavailable, ClusterError, Conflict, Rejected
+from app.domain.teams import KIND, PLURAL, VERSION, AgentTeam
+from app.domain.text import json_object, shortened
+from app.domain.times import asked_to_wait, format_time, parse_http_date, steady
+from app.kube.connection import Answer, Connection, CountRequest, connect, path_of, refusal
+from app.settings import ServiceSettings
+
+FIELD_MANAGER = "agentteam-delivery"
+NOT_REVIEWED = "the Kubernetes API did not review the token"
+"""All that is said of it: what the API server writes, or a webhook of it, may quote the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A team as it was at one moment.
+
+    `size` is how many bytes of JSON it came in.
+    `date` is that moment by the API server's clock, cut to the whole second, so never late: claims are judged
+    and stamped by it. `asked` is when the question was put, by our own steady clock, so never late either.
+    """
+
+    team: AgentTeam
+    date: datetime
+    asked: float
+    size: int = 0
+
+    @property
+    def now(self) -> datetime:
+        """About what the API server's clock shows by now; good enough for a stamp."""
+        return self.date + timedelta(seconds=steady() - self.asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A Secret's labels, and its values, which nothing shows."""
+
+    labels: Mapping[str, str]
+    values: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who bears a token, as the API server knows them."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+class Cluster:
+    """The calls that the service makes, each bounded in time."""
+
+    def __init__(self, connection: Connection, *, group: str, timeout: float) -> None:
+        self._connection = connection
+        self._group = group
+        self._timeout = timeout  # seconds a request
+        self._instance = socket.gethostname()  # the pod's name
+
+    async def read_team(self, namespace: str, name: str) -> Snapshot:
+        """Read an AgentTeam, fresh from the API server.
+
+        Raises:
+            ClusterError: any of its kinds.
+        """
+        return await self._snapshot("GET", self._path(namespace, name))
+
+    async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
+        """Replace `status.delivery` of the team as it was read, and return the team as it is then.
+
+        Raises:
+            Conflict: the team has changed since it was read.
+            ClusterError: any of its other kinds.
+        """
+        patch = {
+            "metadata": {"resourceVersion": team.resource_version},
+            "status": {"delivery": list(entries)},
+        }
+        path = self._path(team.namespace, team.name, "status", fieldManager=FIELD_MANAGER)
+        return await self._snapshot("PATCH", path, patch)
+
+    async def publish(self, team: AgentTeam, said: Announcement) -> None:
+        """Write a Kubernetes Event about the team, or change the one that is there already.
+
+        https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+
+        Raises:
+            ClusterError: any of its kinds.
+        """
+        now = format_time(datetime.now(UTC))
+        news = {
+            "type": said.type,
+            "reason": said.reason,
+            "message": said.message,
+            "lastTimestamp": now,
+            "count": said.count,
+        }
+        event = {
+            "metadata": {"name": said.name, "namespace": team.namespace},
+            "involvedObject": {
+                "apiVersion": f"{self._group}/{VERSION}",
+                "kind": KIND,
+                "namespace": team.namespace,
+                "name": team.name,
+                "uid": team.uid,
+            },
+            "source": {"component": FIELD_MANAGER},
+            "reportingComponent": FIELD_MANAGER,
+            "reportingInstance": self._instance,
+            "firstTimestamp": now,
+            **news,
+        }
+        home = ("api", "v1", "namespaces", team.namespace, "events")
+        try:
+            await self._call("POST", path_of(*home), event)
+        except Conflict:
+            await self._call("PATCH", path_of(*home, said.name), news)
+
+    async def read_secret(self, namespace: str, name: str) -> Secret:
+        """Read a Secret: one, by its name; Secrets are never listed.
+
+        Raises:
+            ClusterError: any of its kinds.
+        """
+        path = path_of("api", "v1", "namespaces", namespace, "secrets", name)
+        secret = await self._call("GET", path)
+        try:
+            labels = (secret.get("metadata") or {}).get("labels") or {}
+            data = (secret.get("data") or {}).items()
+            values = {str(key): base64.b64decode(value, validate=True) for key, value in data}
+            return Secret(dict(labels), values)
+        except (AttributeError, TypeError, ValueError):
+            raise Rejected("the API server's answer holds no data that can be read") from None
+
+    async def review(self, token: str, audience: str) -> Caller | None:
+        """Ask who bears a token that was made for this audience; None: nobody that the API server knows.
+
+        https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
+
+        Raises:
+            ClusterError: any of its kinds.
+        """
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        try:
+            answer = await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
+        except ApiUnavailable as error:
+            raise ApiUnavailable(NOT_REVIEWED, retry_after=error.retry_after) from None
+        except ClusterError as error:
+            raise type(error)(NOT_REVIEWED) from None
+        status = answer.get("status") or {}
+        # An API server that does not know audiences names none, and has not looked for whom the token is.
+        if status.get("authenticated") is not True or audience not in (status.get("audiences") or ()):
+            return None
+        user = status.get("user") or {}
+        if not user.get("username"):
+            return None
+        extra = (user.get("extra") or {}).items()
+        return Caller(
+            str(user["username"]),
+            str(user.get("uid") or ""),
+            tuple(user.get("groups") or ()),
+            tuple((key, tuple(values)) for key, values in extra),
+        )
+
+    async def allows(self, caller: Caller, verb: str, namespace: str, team: str) -> bool:
+        """Ask whether a caller may do this to the delivery of a team, which need not exist.
+
+        https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subject-access-review-v1/
+
+        Raises:
+            ClusterError: any of its kinds.
+        """
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": caller.name,
+                "uid": caller.uid,
+                "groups": list(caller.groups),
+                "extra": {key: list(values) for key, values in caller.extra},
+                "resourceAttributes": {
+                    "group": self._group,
+                    "version": VERSION,
+                    "resource": PLURAL,
+                    "subresource": "delivery",
+                    "namespace": namespace,
+                    "name": team,
+                    "verb": verb,
+                },
+            },
+        }
+        answer = await self._call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return (answer.get("status") or {}).get("allowed") is True
+
+    async def ping(self) -> None:
+        """Ask the API server for its version.
+
+        Raises:
+            ClusterError: it does not answer.
+        """
+        await self._call("GET", "/version/")
+
+    def _path(self, namespace: str, name: str, *rest: str, **query: str) -> str:
+        return path_of("apis", self._group, VERSION, "namespaces", namespace, PLURAL, name, *rest, **query)
+
+    async def _snapshot(self, method: str, path: str, patch: Mapping[str, Any] | None = None) -> Snapshot:
+        asked = steady()
+        answer = await self._answer(method, path, patch)
+        resource = answer.document
+        team = AgentTeam.from_resource(resource)
+        if not (team.uid and team.resource_version):
+            raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
+        date = _server_date(answer.headers.get("Date", "")) or datetime.now(UTC)
+        return Snapshot(team, date, asked, len(answer.body))
+
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Make one request, and return the object in the answer."""
+        return (await self._answer(method, path, body)).document
+
+    async def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+        answer = await self._connection.ask(method, path, body, seconds=self._timeout)
+        if answer.status >= 300:  # noqa: PLR2004  # HTTP's first status that is no success
+            raise _translated(answer)
+        return answer
+
+
+@asynccontextmanager
+async def open_cluster(settings: ServiceSettings, count: CountRequest) -> AsyncIterator[Cluster]:
+    """Yield the door to the cluster that the environment names; `count` is told of each request.
+
+    Raises:
+        SettingsError: it names none.
+    """
+    async with connect(count) as connection:
+        yield Cluster(connection, group=settings.api_group, timeout=settings.api_timeout)
+
+
+_server_date = functools.lru_cache(maxsize=2)(parse_http_date)  # answers of one second bear the same date
+
+
+def _translated(answer: Answer) -> ClusterError:
+    """Turn an error answer into our own; of its text only the `Status` message is kept, and cut."""
+    said = (json_object(answer.body) or {}).get("message")
+    quoted = f": {shortened(said)}" if isinstance(said, str) else ""
+    return refusal(
+        answer.status,
+        f"the Kubernetes API answered {answer.status}{quoted}",
+        retry_after=asked_to_wait(answer.headers),
+    )

@@ -1,0 +1,259 @@
+"""The connection to the Kubernetes API that the environment names: its address, trust, token and pool.
+
+What goes wrong on the way becomes an error of our own; what the API server answers is for the doors to judge.
+"""
+
+import asyncio
+import json
+import os
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from app import USER_AGENT
+from app.domain.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    ClusterError,
+    Conflict,
+    ObjectNotFound,
+    Rejected,
+    SettingsError,
+)
+from app.domain.text import json_object
+from app.kube.config import Access, in_cluster
+
+MOST_CONNECTIONS = 100
+READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd holds objects of 1.5 MiB
+CONNECT_TIMEOUT = 5  # seconds, for a watch; a request's own time includes connecting
+
+
+CountRequest = Callable[[str, int | None], None]
+"""Takes a request's method, or `WATCH`, and the status of its answer, if there was one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the API server answered, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON object that the body is.
+
+        Raises:
+            ApiUnavailable: it is none.
+        """
+        return read_object(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that is still coming, line by line."""
+
+    status: int
+    headers: Mapping[str, str]
+    lines: AsyncIterator[bytes]
+
+
+class Connection:
+    """A pool of connections, with a token in each request and trust that is read again when it fails."""
+
+    def __init__(self, access: Access, count: CountRequest = lambda *_: None) -> None:
+        """Raises OSError: the authority's certificate cannot be read."""
+        self._access = access
+        self._count = count
+        self._proxy = access.proxy or _proxy(access.host)
+        self._pool = self._make_pool()
+        self._distrusted: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    async def ask(self, method: str, path: str, body: Any = None, *, seconds: float) -> Answer:
+        """Make one request and read its answer, whatever it is. A PATCH is a merge patch (RFC 7396).
+
+        Raises:
+            ApiUnavailable: no answer, or none within so many seconds.
+        """
+        status: int | None = None
+        try:
+            with _translated():
+                async with asyncio.timeout(seconds), await self._request(method, path, body) as response:
+                    text = await response.read()
+            status = response.status
+            return Answer(status, response.headers, text)
+        finally:
+            self._count(method, status)
+
+    @asynccontextmanager
+    async def follow(self, path: str, *, silence: float) -> AsyncIterator[Stream]:
+        """Make a GET whose answer is read as it comes; silence of so many seconds ends it.
+
+        Raises:
+            ApiUnavailable: no answer, or it broke.
+        """
+        limits = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT, sock_read=silence)
+        status: int | None = None
+        try:
+            with _translated():
+                response = await self._request("GET", path, limits=limits)
+            status = response.status
+        finally:
+            self._count("WATCH", status)
+        try:
+            yield Stream(response.status, response.headers, _lines(response))
+        finally:
+            response.release()
+
+    async def _request(
+        self, method: str, path: str, body: Any = None, limits: aiohttp.ClientTimeout | None = None
+    ) -> aiohttp.ClientResponse:
+        access = self._access
+        headers = {
+            "accept": "application/json",
+            # Of a GET too: a proxy on the way may make one up, and the API server refuses others.
+            "content-type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json",
+            "user-agent": USER_AGENT,
+        }
+        if authorization := await access.authorization():
+            headers["authorization"] = authorization
+        pool = await self._trusted_pool()
+        try:
+            return await pool.request(
+                method,
+                URL(f"{access.host}{path}", encoded=True),
+                data=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                timeout=limits,
+                proxy=self._proxy,
+                server_hostname=access.server_name,
+                allow_redirects=False,
+            )
+        except aiohttp.ClientSSLError:
+            self._distrusted = pool
+            raise
+
+    async def _trusted_pool(self) -> aiohttp.ClientSession:
+        """Return the pool, made anew if it met with distrust: the authority may have been renewed."""
+        if self._pool is self._distrusted:
+            with suppress(OSError, ValueError):  # none to be read: the same again at the next request
+                self._pool = self._make_pool()
+                await self._distrusted.close()
+        return self._pool
+
+    def _make_pool(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, ssl=self._access.trust())
+        return aiohttp.ClientSession(
+            connector=connector, read_bufsize=READ_BUFFER, timeout=aiohttp.ClientTimeout(total=None)
+        )
+
+
+@asynccontextmanager
+async def connect(count: CountRequest) -> AsyncIterator[Connection]:
+    """Yield a connection: in-cluster, else to what `KUBECONFIG` names.
+
+    `count` is told of each request.
+
+    Raises:
+        SettingsError: neither is there.
+    """
+    try:
+        connection = Connection(await _access(), count)
+    except Exception as error:  # noqa: BLE001  # a file that is no kubeconfig raises whatever its content leads to
+        raise SettingsError(
+            "no Kubernetes API is configured: run inside a cluster, or set KUBECONFIG to a readable file"
+            f" ({type(error).__name__})"
+        ) from None
+    async with connection:
+        yield connection
+
+
+async def _access() -> Access:
+    """Return the access that the environment names: a pod's own, else that of `KUBECONFIG`."""
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return in_cluster(os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"])
+    # In a pod it is not needed, nor what it reads YAML with.
+    from app.kube.kubeconfig import read_kubeconfig  # noqa: PLC0415
+
+    return await read_kubeconfig(os.environ.get("KUBECONFIG") or "~/.kube/config")
+
+
+def read_object(text: bytes) -> dict[str, Any]:
+    """Return the JSON object that the API server wrote.
+
+    Raises:
+        ApiUnavailable: it wrote something else.
+    """
+    document = json_object(text)
+    if document is None:
+        raise ApiUnavailable("the Kubernetes API answered something other than a JSON object")
+    return document
+
+
+def refusal(status: int, text: str, *, retry_after: float | None = None) -> ClusterError:
+    """Return our own error for an answer that is none of success; `text` says what was answered."""
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            return ObjectNotFound(text)
+        case HTTPStatus.CONFLICT:
+            return Conflict(text)
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+            return AccessDenied(text)
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            pass
+        case _ if status < HTTPStatus.BAD_REQUEST:  # it sends nobody elsewhere: somebody else answered
+            pass
+        case _ if status < HTTPStatus.INTERNAL_SERVER_ERROR or "too large" in text:  # etcd's limit is a 500
+            return Rejected(text)
+    return ApiUnavailable(text, retry_after=retry_after)
+
+
+def path_of(*parts: str, **query: Any) -> str:
+    """Join the parts of a path, each quoted, and a query."""
+    path = "".join(f"/{quote(part, safe='')}" for part in parts)
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    while True:
+        with _translated():
+            line = await response.content.readline()
+        if not line:
+            return
+        yield line
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn every foreign error into one of ours; nothing of its text is kept."""
+    try:
+        yield
+    except TimeoutError:
+        raise ApiUnavailable("the Kubernetes API does not answer in time") from None
+    except aiohttp.ClientSSLError:
+        raise ApiUnavailable("no trusted connection to the Kubernetes API") from None
+    except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+        raise ApiUnavailable(f"the Kubernetes API cannot be reached ({type(error).__name__})") from None
+
+
+def _proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL."""
+    address = urlsplit(url)
+    if urllib.request.proxy_bypass(address.netloc):
+        return None
+    return urllib.request.getproxies().get(address.scheme)

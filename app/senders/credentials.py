@@ -1,0 +1,53 @@
+"""The values of one Secret, held for one dispatch, shown by nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A Secret's keys and values; reading a value judges it, and no error text holds one."""
+
+    secret: str = ""
+    values: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.values
+
+    def require(self, key: str) -> str:
+        """Return the value of `key` as text without surrounding white space.
+
+        Raises:
+            TargetError: the key is missing, or its value is empty, no text, or more than one line.
+        """
+        try:
+            value = self.document(key).decode().strip()
+        except UnicodeDecodeError:
+            raise self.invalid(key, "is no UTF-8 text") from None
+        if not value:
+            raise self.invalid(key, "is empty")
+        if not value.isprintable():
+            raise self.invalid(key, "must be one line without control characters")
+        return value
+
+    def document(self, key: str) -> bytes:
+        """Return the value of `key` as it is, of however many lines.
+
+        Raises:
+            TargetError: the key is missing.
+        """
+        if key not in self.values:
+            message = f'Secret "{self.secret}" has no key "{key}"; add it'
+            raise TargetError(Reason.SECRET_KEY_MISSING, message)
+        return self.values[key]
+
+    def get(self, key: str) -> str | None:
+        """Return the value of an optional key; None where there is no such key."""
+        return self.require(key) if key in self.values else None
+
+    def invalid(self, key: str, why: str) -> TargetError:
+        """Return the error that says what is wrong with a key's value, without the value."""
+        return TargetError(Reason.SECRET_INVALID, f'key "{key}" of Secret "{self.secret}" {why}')

@@ -1,0 +1,93 @@
+"""A notice as a document for people: plain text, and HTML where nothing a team writes is markup. Pure."""
+
+import json
+import re
+from collections.abc import Iterator
+from html import escape
+
+from app.domain.events import TEST
+from app.domain.text import shortened
+from app.senders.envelopes import Envelope
+from app.senders.messages import fill, outcome, values_of
+
+TITLE_LIMIT = 200  # characters, of a subject or a file's name
+LISTED_ARTIFACTS = 200
+DEFAULT_TITLE = "Team {team} in {namespace} finished: {phase}"
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CELL = 'style="padding:2px 16px 2px 0;text-align:left;vertical-align:top"'
+
+
+def title(envelope: Envelope, template: str | None = None) -> str:
+    """Return one line that names the notice; a template has the placeholders that messages have."""
+    values = values_of(envelope)
+    line = " ".join(shortened(fill(template or DEFAULT_TITLE, values, TITLE_LIMIT), TITLE_LIMIT).split())
+    line = line or fill(DEFAULT_TITLE, values, TITLE_LIMIT)
+    return shortened(f"Test: {line}" if envelope.event == TEST else line, TITLE_LIMIT)
+
+
+def as_text(envelope: Envelope) -> str:
+    """Return the notice in plain text, fit for UTF-8."""
+    rows = _rows(envelope)
+    width = max(len(label) for label, _ in rows)
+    parts = [envelope.message, "\n".join(f"{label:<{width}}  {value}" for label, value in rows)]
+    if artifacts := list(_artifacts(envelope)):
+        parts.append("Artifacts\n" + "\n".join(f"- {name}  {path}".rstrip() for name, path in artifacts))
+    parts.append(f"{envelope.event} · {envelope.id}")
+    return _clean("\n\n".join(parts)) + "\n"
+
+
+def as_html(envelope: Envelope, *, with_envelope: bool = False) -> str:
+    """Return the notice as a whole HTML document; `with_envelope` ends it with the JSON that webhooks get."""
+    return _clean("\n".join(_html(envelope, with_envelope=with_envelope))) + "\n"
+
+
+def envelope_json(envelope: Envelope) -> str:
+    """Return the JSON that webhooks get, as a person reads it best."""
+    return json.dumps(json.loads(envelope.body()), ensure_ascii=False, indent=2)
+
+
+def _html(envelope: Envelope, *, with_envelope: bool) -> Iterator[str]:
+    yield "<!DOCTYPE html>"
+    yield f'<html><head><meta charset="utf-8"><title>{escape(title(envelope))}</title></head><body>'
+    yield f"<h2>{escape(_headline(envelope))}</h2>"
+    for paragraph in envelope.message.split("\n"):
+        yield f"<p>{escape(paragraph)}</p>"
+    yield "<table>"
+    for label, value in _rows(envelope):
+        yield f"<tr><th {_CELL}>{escape(label)}</th><td {_CELL}>{escape(value)}</td></tr>"
+    yield "</table>"
+    if artifacts := list(_artifacts(envelope)):
+        yield "<h3>Artifacts</h3><ul>"
+        for name, path in artifacts:
+            yield f"<li>{escape(name)} <code>{escape(path)}</code></li>"
+        yield "</ul>"
+    if with_envelope:
+        yield f"<h3>Envelope</h3><pre>{escape(envelope_json(envelope))}</pre>"
+    yield f"<p><small>{escape(f'{envelope.event} · {envelope.id}')}</small></p></body></html>"
+
+
+def _clean(text: str) -> str:
+    """Return a text that UTF-8 and every reader takes: JSON can carry half a surrogate pair, and controls."""
+    text = text.encode(errors="replace").decode().replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROLS.sub("", text)
+
+
+def _headline(envelope: Envelope) -> str:
+    if envelope.event == TEST:
+        return f"Test: a notice of team {envelope.team}"
+    _, verb = outcome(envelope.phase)
+    return f"Team {envelope.team} {verb}"
+
+
+def _rows(envelope: Envelope) -> list[tuple[str, str]]:
+    rows = [("Team", envelope.team), ("Namespace", envelope.namespace), ("Outcome", envelope.phase)]
+    return [(label, shortened(value)) for label, value in (*rows, *envelope.facts)]
+
+
+def _artifacts(envelope: Envelope) -> Iterator[tuple[str, str]]:
+    """Yield names and paths, and how many more there are than a person reads."""
+    for artifact in envelope.artifacts[:LISTED_ARTIFACTS]:
+        yield shortened(artifact["name"]), shortened(artifact["path"], 1000)
+    if (more := len(envelope.artifacts) - LISTED_ARTIFACTS) > 0:
+        yield f"and {more} more", ""

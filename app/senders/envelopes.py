@@ -1,0 +1,153 @@
+"""What goes out to a target, what its sender says of one attempt, and the protocol every sender speaks."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Protocol, TypedDict, TypeVar
+
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.domain.targets import TargetSpec
+from app.senders.credentials import Credentials
+
+
+class Artifact(TypedDict):
+    """A file that the team produced: where it is, and what it is called."""
+
+    path: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a message to several recipients has come: who has it, and who was refused for good, and why."""
+
+    accepted: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message to one target; `facts` are label and value pairs worth showing to a person."""
+
+    id: str
+    event: str
+    team: str
+    namespace: str
+    phase: str
+    message: str
+    artifacts: tuple[Artifact, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    progress: Progress = Progress()
+
+    def body(self) -> bytes:
+        """Return the webhook's JSON document: these six keys, no more."""
+        document = {
+            "event": self.event,
+            "team": self.team,
+            "namespace": self.namespace,
+            "phase": self.phase,
+            "message": self.message,
+            "artifacts": self.artifacts,
+        }
+        return json.dumps(document).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one attempt came to.
+
+    `retry_after`: seconds that the receiver asked to wait; `attempted`: whether the network was reached for;
+    `progress`: of a target with several recipients, how far all attempts together have come.
+    """
+
+    reason: Reason
+    message: str
+    http_status: int | None = None
+    retryable: bool = False
+    retry_after: float | None = None
+    attempted: bool = True
+    progress: Progress | None = None
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the receiver has it."""
+        return self.reason is Reason.DELIVERED
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The request that a target would get; what of it comes out of a Secret is hidden."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: str
+
+
+HIDDEN = "…"
+"""Stands for what came out of a Secret."""
+
+
+Spec_contra = TypeVar("Spec_contra", bound=TargetSpec, contravariant=True)
+
+
+class Sender(Protocol[Spec_contra]):
+    """One way out, for one type of target.
+
+    A sender makes one attempt; retrying, timing and recording are not its business.
+    """
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """What it reads of a Secret; nothing else of one is kept, even for one dispatch."""
+        ...
+
+    async def send(self, envelope: Envelope, target: Spec_contra, credentials: Credentials) -> Verdict:
+        """Make one attempt; raise `TargetError` where there was no answer to judge."""
+        ...
+
+    async def preview(self, envelope: Envelope, target: Spec_contra, credentials: Credentials) -> Preview:
+        """Show what an attempt would send, and send nothing; raise `TargetError` where it could not."""
+        ...
+
+
+Senders = Mapping[str, Sender[Any]]
+"""Those of an installation, by the type of target that each takes; the registry pairs them."""
+
+
+def sender_for(senders: Senders, kind: str) -> Sender[Any]:
+    """Return the sender of a type.
+
+    Raises:
+        TargetError: this installation has none.
+    """
+    sender = senders.get(kind)
+    if sender is None:
+        raise TargetError(Reason.NOT_IMPLEMENTED, f"no backend for {kind} is enabled in this installation")
+    return sender
+
+
+RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def judge(status: int, retry_after: float | None, note: str = "") -> Verdict:
+    """Turn a receiver's HTTP status into a verdict; `note` is what it said, free of secrets."""
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return Verdict(Reason.DELIVERED, f"answered {status}", status)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        message = f"answered {status}: redirects are refused; give the final address"
+        return Verdict(Reason.REDIRECTED, message, status)
+    reason = Reason.RATE_LIMITED if status == HTTPStatus.TOO_MANY_REQUESTS else Reason.HTTP_STATUS
+    message = f"answered {status} {note or _phrase(status)}".rstrip()
+    if status in RETRYABLE_STATUSES:
+        return Verdict(reason, message, status, retryable=True, retry_after=retry_after)
+    return Verdict(reason, message, status)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -1,0 +1,222 @@
+"""From a finished team to what people read: the envelope's text and Slack's blocks. Pure."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Any
+
+from app.domain.events import TEST
+from app.domain.targets import Target
+from app.domain.teams import AgentTeam
+from app.domain.text import shortened
+from app.senders.envelopes import Artifact, Envelope
+
+TEST_MARK = "This is a test; no team has finished."
+DEFAULT_MESSAGE = "Team {team} in {namespace} finished: {phase}."
+
+# https://docs.slack.dev/reference/block-kit/blocks
+HEADER_LIMIT = 150
+SECTION_LIMIT = 3_000
+FIELD_LIMIT = 2_000
+FIELDS_LIMIT = 10
+
+_OUTCOMES = {
+    "Completed": (":white_check_mark:", "finished"),
+    "Failed": (":x:", "failed"),
+    "TimedOut": (":hourglass:", "ran out of time"),
+    "BudgetExceeded": (":money_with_wings:", "ran over budget"),
+}
+PLACEHOLDERS = ("team", "namespace", "phase", "artifacts", "duration", "cost", "tasks", "tokens")
+"""What a message may name in braces; of the last four, those that the status knows."""
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_WILDCARD = re.compile(r"[*?\[]")
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ESCAPED = str.maketrans(_ESCAPES)
+
+
+def compose(  # noqa: PLR0913  # all that a message is made of
+    team: AgentTeam,
+    target: Target,
+    artifacts: tuple[Artifact, ...],
+    *,
+    message_id: str,
+    event: str,
+    phase: str,
+    most: int,
+) -> Envelope:
+    """Put together what is sent to one target: `artifacts` that it picks, `most` characters of text."""
+    bare = Envelope(
+        id=message_id,
+        event=event,
+        team=team.name,
+        namespace=team.namespace,
+        phase=phase,
+        message="",
+        artifacts=artifacts,
+        facts=tuple(_facts(team)),
+    )
+    values = values_of(bare)
+    template = target.message or DEFAULT_MESSAGE
+    if event == TEST:
+        template = f"{TEST_MARK} {target.message or ''}".strip()
+    message = fill(template, values, most)
+    if not message.strip():  # Slack refuses a blank text
+        message = fill(DEFAULT_MESSAGE, values, most)
+    return replace(bare, message=message)
+
+
+def values_of(envelope: Envelope) -> dict[str, str]:
+    """Return what each placeholder stands for."""
+    return {
+        "team": envelope.team,
+        "namespace": envelope.namespace,
+        "phase": envelope.phase,
+        "artifacts": ", ".join(artifact["name"] for artifact in envelope.artifacts),
+        **{label.lower(): value for label, value in envelope.facts},
+    }
+
+
+def fill(template: str, values: dict[str, str], limit: int) -> str:
+    """Fill named placeholders; unknown ones and stray braces stay as they are, and nothing is evaluated.
+
+    It stops at `limit` characters: many placeholders of a long list would make gigabytes.
+    """
+    pieces, length, end = [], 0, 0
+    for match in _PLACEHOLDER.finditer(template):
+        piece = template[end : match.start()] + values.get(match[1], match[0])
+        pieces.append(piece)
+        length, end = length + len(piece), match.end()
+        if length > limit:
+            break
+    text = "".join(pieces) + template[end:]
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def outcome(phase: str) -> tuple[str, str]:
+    """Return Slack's picture of how a team ended, and the words for it."""
+    return _OUTCOMES.get(phase, (":information_source:", "finished"))
+
+
+def slack_message(envelope: Envelope) -> dict[str, Any]:
+    """Return the Block Kit message for an incoming webhook, with a plain fallback, within Slack's limits."""
+    icon, verb = outcome(envelope.phase)
+    title = f"{icon} Team {envelope.team} {verb}"
+    if envelope.event == TEST:
+        title = f":test_tube: Test: a notice of team {envelope.team}"
+    fields = [("Team", envelope.team), ("Namespace", envelope.namespace), ("Outcome", envelope.phase)]
+    fields += envelope.facts
+    blocks: list[dict[str, Any]] = [
+        {
+            "type": "header",
+            "text": {
+                "type": "plain_text",
+                "text": shortened(title, HEADER_LIMIT),
+                "emoji": True,
+            },
+        },
+        {"type": "section", "text": _mrkdwn(escaped(envelope.message, SECTION_LIMIT))},
+        {
+            "type": "section",
+            "fields": [
+                _mrkdwn(f"*{label}*\n{escaped(value, FIELD_LIMIT - 100)}")
+                for label, value in fields[:FIELDS_LIMIT]
+            ],
+        },
+    ]
+    if envelope.artifacts:
+        blocks.append({"type": "section", "text": _mrkdwn(_artifact_list(envelope.artifacts))})
+    blocks.append({"type": "context", "elements": [_mrkdwn(f"{envelope.event} · {envelope.id}")]})
+    return {"text": escaped(envelope.message, SECTION_LIMIT), "blocks": blocks}
+
+
+def escaped(text: str, limit: int) -> str:
+    """Escape `& < >`, so that no text can ping a channel, and cut to `limit` without splitting an escape.
+
+    https://docs.slack.dev/messaging/formatting-message-text/#escaping
+    """
+    whole = text[: limit + 1].translate(_ESCAPED)
+    if len(whole) <= limit:
+        return whole
+    pieces = [_ESCAPES.get(character, character) for character in text[: limit + 1]]
+    length, kept = 1, []
+    for piece in pieces:
+        length += len(piece)
+        if length > limit:
+            break
+        kept.append(piece)
+    return "".join(kept) + "…"
+
+
+def _mrkdwn(text: str) -> dict[str, Any]:
+    # verbatim: Slack turns no bare word into a mention, a channel or a link.
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
+    """Return as many artifacts as a section holds, and how many more there are."""
+    lines = ["*Artifacts*"]
+    room = SECTION_LIMIT - len(lines[0]) - len(f"\nand {len(artifacts)} more")
+    for position, artifact in enumerate(artifacts):
+        name, path = shortened(artifact["name"], 200), shortened(artifact["path"].replace("`", ""), 600)
+        line = f"• {escaped(name, 200)}  `{escaped(path, 600)}`"
+        room -= len(line) + 1
+        if room < 0:
+            lines.append(f"and {len(artifacts) - position} more")
+            break
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def pick_artifacts(team: AgentTeam, pattern: str | None) -> tuple[Artifact, ...]:
+    """Pick the artifacts that the pattern names: all, an exact path, a folder, or a glob.
+
+    Where the operator writes no list, a path without wildcards is listed itself.
+    """
+    return tuple(_artifacts(team, pattern))
+
+
+def _artifacts(team: AgentTeam, pattern: str | None) -> Iterator[Artifact]:
+    if not team.artifacts:
+        if pattern and not _WILDCARD.search(pattern):
+            yield Artifact(path=pattern, name=PurePosixPath(pattern).name or pattern)
+        return
+    for artifact in team.artifacts:
+        path, name = artifact.get("path"), artifact.get("name")
+        path = path if isinstance(path, str) else ""
+        name = name if isinstance(name, str) and name else PurePosixPath(path).name
+        if name and (not pattern or _picks(pattern, path or name)):
+            yield Artifact(path=path, name=name)
+
+
+def _picks(pattern: str, path: str) -> bool:
+    if not PurePosixPath(pattern).parts:  # `.`, where the team works: everything; as a glob it is an error
+        return True
+    # A relative pattern is matched from the right: `*.md` picks files in any folder.
+    return PurePosixPath(path).match(pattern) or path.startswith(pattern.rstrip("/") + "/")
+
+
+def _facts(team: AgentTeam) -> Iterator[tuple[str, str]]:
+    """Yield what the status knows of the run, where it knows it."""
+    if team.started_at and team.completed_at and team.completed_at >= team.started_at:
+        yield "Duration", _duration(team.completed_at - team.started_at)
+    cost = team.status.get("estimatedCost")
+    if isinstance(cost, str) and cost:
+        yield "Cost", f"${shortened(cost, 40)}"
+    tasks = team.status.get("tasks")
+    if isinstance(tasks, dict) and isinstance(tasks.get("total"), int):
+        yield "Tasks", f"{tasks.get('completed', 0)} of {tasks['total']}"
+    tokens = team.status.get("totalTokensUsed")
+    if isinstance(tokens, int):
+        yield "Tokens", f"{tokens:,}"
+
+
+def _duration(time: timedelta) -> str:
+    """Return at most two units: `2 h 5 min`, `3 min 20 s`, `8 s`."""
+    seconds = int(time.total_seconds())
+    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,0 +1,65 @@
+"""Which log lines belong to one request: its id, taken from the caller or made, and its caller's trace."""
+
+import re
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
+
+from app.telemetry.tracing import Tracing
+
+HEADER = "x-request-id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+=@-]{1,128}")  # no slash, so no URL
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+
+
+class Correlation:
+    """Binds `request_id`, and `trace_id` where there is one, to all that is logged for a request.
+
+    What a request starts goes on to bear them when it has been answered. The id goes back in `X-Request-Id`.
+    A `traceparent` is W3C Trace Context's: https://www.w3.org/TR/trace-context/#traceparent-header
+    """
+
+    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
+        self._app = app
+        self._tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, with what it belongs to."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get(HEADER, "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        bound = {"request_id": request_id}
+        if trace_id := trace_of(headers.get("traceparent", "")):
+            bound["trace_id"] = trace_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        # Not unbound at the end: a request has a task of its own, and whoever logs its failure comes later.
+        clear_contextvars()
+        bind_contextvars(**bound)
+        with self._tracing.following(headers):
+            await self._app(scope, receive, send_with_id)
+
+
+def trace_of(traceparent: str) -> str | None:
+    """Return the trace's id out of a `traceparent`; None where it is none."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None:
+        return None
+    version, trace_id, parent_id, more = match.groups()
+    if version == "ff" or (version == "00" and more):  # later versions may add to it, and none is `ff`
+        return None
+    return trace_id if trace_id.strip("0") and parent_id.strip("0") else None
+
+
+def request_id() -> str:
+    """Return the id of the request that is served."""
+    return str(get_contextvars().get("request_id", ""))

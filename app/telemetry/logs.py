@@ -1,0 +1,119 @@
+"""One form for every log line, the libraries' own included, and no line that could hold an address."""
+
+import asyncio
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from app.domain.errors import DeliveryError
+
+log = structlog.get_logger(__name__)
+
+TALKATIVE = ("aiohttp", "asyncio", "hpack", "httpcore", "httpx", "kubernetes_asyncio")
+"""Libraries that log URLs, headers or bodies: held at WARNING whatever the level."""
+
+
+SILENT = ("opentelemetry", "urllib3")
+"""Libraries that quote addresses and headers when something is wrong; what there is to say, we say."""
+
+
+def configure(level: str, form: str) -> None:
+    """Send structlog and the standard library's loggers to stderr, as JSON lines or for people."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _show_exception,
+    ]
+    renderer: Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    handler = _Stderr(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_hide_addresses, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    structlog.configure(
+        processors=[*shared, renderer],
+        logger_factory=_Lines,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=False,
+    )
+
+
+def note_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody caught in an event loop; asyncio's own handler shows what tasks and exceptions hold."""
+    log.error("uncaught_in_event_loop", what=context.get("message"), exc_info=context.get("exception"))
+
+
+class _Lines:
+    """Writes our own lines to stderr; through the standard library a line costs three times as much."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    def write(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # where nothing can be written, nothing is to fail
+            sys.stderr.write(f"{line}\n")
+
+    debug = info = warning = error = critical = write
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes libraries' lines to stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the standard library's name
+        """Say that a line could not be written; the standard library shows all that it was to hold."""
+        where = f"{record.pathname}:{record.lineno}"
+        log.error("line_not_written", by=record.name, at=where, exc_info=sys.exc_info())
+
+
+def _show_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Show an exception by types and places; of texts, only those of our own errors are known to be safe."""
+    shown = event.pop("exc_info", None)
+    if shown is True:
+        shown = sys.exc_info()
+    error = shown[1] if isinstance(shown, tuple) else shown
+    if isinstance(error, BaseException):
+        event["exception"] = "".join(_traced(error, set())).rstrip()
+    return event
+
+
+def _traced(error: BaseException, seen: set[int]) -> Iterator[str]:
+    seen.add(id(error))
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None and id(before) not in seen:
+        yield from _traced(before, seen)
+        yield "and then\n"
+    yield from traceback.format_tb(error.__traceback__)
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    yield f"{kind}: {error}\n" if isinstance(error, DeliveryError) else f"{kind}\n"
+    for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        if id(part) not in seen:
+            yield from _traced(part, seen)
+
+
+def _hide_addresses(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Cut every URL in a library's line down to its scheme: which of them are secret is not known here."""
+    event["event"] = _URL.sub(r"\1://…", str(event["event"]))
+    return event
+
+
+_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{0,20})://[^\s'\"<>]*")

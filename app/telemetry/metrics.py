@@ -1,0 +1,59 @@
+"""What the service counts."""
+
+from collections.abc import Callable
+
+from app.domain.reasons import Reason
+from app.domain.targets import TYPES
+from app.telemetry.instruments import Instruments
+
+BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
+UNKNOWN = "unknown"
+"""The type of a target that is none of those known: what a team writes is no label."""
+
+UNRECORDED = ("claim-lost", "drain", "not-kept", "rejected", "team-gone", "timeout")
+
+
+class Metrics(Instruments):
+    """The service's metrics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kinds, reasons = (*TYPES, UNKNOWN), tuple(Reason)
+        failures = [reason for reason in reasons if reason is not Reason.DELIVERED]
+        self.deliveries = self.counter(
+            "deliveries",
+            "Targets settled, by their outcome's reason; one whose record failed settles again.",
+            type=kinds,
+            reason=reasons,
+        )
+        self.attempts = self.counter("attempts", "Attempts that reached for the network.", type=kinds)
+        self.attempt_failures = self.counter(
+            "attempt_failures",
+            "Attempts that failed, whether tried again or not: at the receiver, its Secret, its address.",
+            type=kinds,
+            reason=failures,
+        )
+        self.target_seconds = self.histogram(
+            "target_seconds", "From claim to outcome of one target.", BUCKETS, type=kinds
+        )
+        self.event_seconds = self.histogram(
+            "event_seconds",
+            "From an event's arrival until all its targets are settled, and on record or given up.",
+            BUCKETS,
+        )
+        self.in_flight = self.gauge("in_flight", "Events in flight.")
+        self.claim_retries = self.counter(
+            "claim_retries", "Claims written again: lost to another writer, or not answered."
+        )
+        self.takeovers = self.counter("takeovers", "Claims taken over from a holder that is gone.")
+        self.record_retries = self.counter("record_retries", "Record writes that were tried again.")
+        self.unrecorded = self.counter("unrecorded", "Outcomes that could not be written.", cause=UNRECORDED)
+        self.ledger_not_kept = self.counter("ledger_not_kept", "Claims and outcomes that the CRD dropped.")
+
+    def show_certificate(self, not_after: Callable[[], float]) -> None:
+        """Show until when the port's certificate is good, asked at every scrape."""
+        self.show(
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate of the service's port ends, where it has one.",
+            not_after,
+        )

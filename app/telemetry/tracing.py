@@ -1,0 +1,167 @@
+"""Spans of OpenTelemetry, where they are switched on; elsewhere a span is next to nothing.
+
+Attributes say what a log line says: no URL, no secret, no text of an exception.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.metadata import version
+from threading import Thread
+from typing import Any, Literal
+
+import structlog
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import SpanKind, StatusCode, TracerProvider, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from app.domain.errors import SettingsError
+
+log = structlog.get_logger(__name__)
+
+LAST_SPANS = 3.0  # seconds, at the end, for spans that have not left yet
+
+Kind = Literal["INTERNAL", "SERVER", "CLIENT"]
+Say = Callable[..., None]
+"""Sets attributes of a span, once they are known; with `failed=True` also that it failed."""
+
+
+class Tracing:
+    """What is called for every span: nothing, until it is switched on."""
+
+    def span(
+        self,
+        name: str,  # noqa: ARG002  # for those that are on
+        kind: Kind = "INTERNAL",  # noqa: ARG002
+        **attributes: Any,  # noqa: ARG002
+    ) -> AbstractContextManager[Say]:
+        """Enter a span, below the one that is entered already, and yield what sets further attributes."""
+        return _NONE
+
+    def following(
+        self,
+        headers: Mapping[str, str],  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
+        """Go on with the trace that a request's headers name (W3C Trace Context), if they do."""
+        return nullcontext()
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers by which a receiver goes on with the trace."""
+        return {}
+
+    def trace_id(self) -> str | None:
+        """Return the id of the trace that is entered, as 32 hexadecimal digits."""
+        return None
+
+
+_NONE: AbstractContextManager[Say] = nullcontext(lambda **_: None)
+
+
+class OpenTelemetryTracing(Tracing):
+    """Spans for a provider, which knows where they go."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._tracer = provider.get_tracer("agentteam-delivery", version("agentteam-delivery"))
+        self._propagator = TraceContextTextMapPropagator()
+
+    @contextmanager
+    def span(self, name: str, kind: Kind = "INTERNAL", **attributes: Any) -> Iterator[Say]:
+        """Enter a span; an exception that ends it leaves nothing of its text there."""
+        with self._tracer.start_as_current_span(
+            name,
+            kind=SpanKind[kind],
+            attributes=_named(attributes),
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+
+            def say(*, failed: bool = False, **more: Any) -> None:
+                span.set_attributes(_named(more))
+                if failed:
+                    span.set_status(StatusCode.ERROR)
+
+            try:
+                yield say
+            except BaseException:
+                span.set_status(StatusCode.ERROR)
+                raise
+
+    @contextmanager
+    def following(self, headers: Mapping[str, str]) -> Iterator[None]:
+        """Go on with a trace for as long as this is entered, and in the tasks that are begun meanwhile."""
+        token = attach(self._propagator.extract(headers))
+        try:
+            yield
+        finally:
+            detach(token)
+
+    def headers(self) -> dict[str, str]:
+        """Return `traceparent`; what others noted in `tracestate` is not for receivers outside."""
+        headers: dict[str, str] = {}
+        self._propagator.inject(headers)
+        headers.pop("tracestate", None)
+        return headers
+
+    def trace_id(self) -> str | None:
+        """Return the id of the trace; None outside of any."""
+        context = get_current_span().get_span_context()
+        return f"{context.trace_id:032x}" if context.is_valid else None
+
+
+@contextmanager
+def exported() -> Iterator[Tracing]:
+    """Yield tracing whose spans go where OpenTelemetry's variables say (OTEL_EXPORTER_OTLP_ENDPOINT).
+
+    Raises:
+        SettingsError: the extra is not installed.
+    """
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+            OTLPSpanExporter,
+        )
+        from opentelemetry.sdk import resources, trace  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import (  # noqa: PLC0415
+            BatchSpanProcessor,
+            SpanExportResult,
+        )
+    except ImportError:
+        raise SettingsError(
+            "DELIVERY_TRACING=true wants the extra `tracing`, which is not installed here; install"
+            " agentteam-delivery[tracing], or the image that is built with it"
+        ) from None
+
+    class Told(OTLPSpanExporter):
+        """Says when spans do not leave, in words of ours: the library's own quote addresses and headers."""
+
+        well = True
+
+        def export(self, spans: Sequence[Any]) -> SpanExportResult:
+            result = super().export(spans)
+            well = result is SpanExportResult.SUCCESS
+            if self.well and not well:
+                log.warning("spans_not_exported", advice="see OTEL_EXPORTER_OTLP_ENDPOINT and its kin")
+            self.well = well
+            return result
+
+    this = {"service.name": "agentteam-delivery", "service.version": version("agentteam-delivery")}
+    try:
+        said = resources.OTELResourceDetector().detect()  # OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
+        provider = trace.TracerProvider(resource=resources.Resource.create(this).merge(said))
+        provider.add_span_processor(BatchSpanProcessor(Told()))
+    except ValueError:
+        raise SettingsError("one of OpenTelemetry's variables (OTEL_…) has a value it cannot use") from None
+    try:
+        yield OpenTelemetryTracing(provider)
+    finally:
+        # Sends what is left; a collector that hangs must not keep the process from ending.
+        ending = Thread(target=provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(LAST_SPANS)
+
+
+def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes under the names by which they are exported; those that are None are left out."""
+    named = {_NAMES.get(key, f"agentteam.{key}"): value for key, value in attributes.items()}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+_NAMES = {"http_status": "http.response.status_code", "namespace": "k8s.namespace.name"}

@@ -1,0 +1,169 @@
+"""Where the Kubernetes API is and as whom to come, as pods and kubeconfigs say it."""
+
+import base64
+import json
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiohttp import web
+
+from app.kube.config import Access, in_cluster
+from app.kube.connection import Connection
+from app.kube.kubeconfig import read_kubeconfig
+from tests.harness.receiver import Receiver
+
+NOBODY: dict[str, Any] = {}
+
+
+def written(path: Path, user: dict[str, Any], name: str = "test", **cluster: Any) -> Path:
+    """Write a kubeconfig of one context."""
+    config = {
+        "clusters": [{"name": name, "cluster": {"server": "https://api.test/", **cluster}}],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(config))
+    return path
+
+
+PLUGIN = {
+    "apiVersion": "client.authentication.k8s.io/v1",
+    "kind": "ExecCredential",
+    "status": {"token": "from a plugin"},
+}
+USERS = {
+    "nobody": (NOBODY, None),
+    "a token": ({"token": "t"}, "Bearer t"),
+    "a token's file": ({"tokenFile": "token"}, "Bearer in-a-file"),
+    "a token before its file": ({"token": "t", "tokenFile": "token"}, "Bearer t"),
+    "a name and a password": (
+        {"username": "ann", "password": "p"},
+        f"Basic {base64.b64encode(b'ann:p').decode()}",
+    ),
+    "a plugin": (
+        {
+            "exec": {
+                "apiVersion": "client.authentication.k8s.io/v1",
+                "command": sys.executable,
+                "args": ["-c", f"print({json.dumps(PLUGIN)!r})"],
+                "interactiveMode": "Never",
+            }
+        },
+        "Bearer from a plugin",
+    ),
+}
+
+
+@pytest.mark.parametrize("user", USERS)
+async def test_as_whom_a_kubeconfig_says_to_come(user: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("in-a-file\n")
+    values, header = USERS[user]
+    access = await read_kubeconfig(str(written(tmp_path / "config", values)))
+    assert access.host == "https://api.test"
+    assert await access.authorization() == header
+
+
+async def test_a_file_is_looked_for_beside_the_kubeconfig_that_names_it(tmp_path: Path) -> None:
+    elsewhere = written(tmp_path / "b/config", {"tokenFile": "token"}, "other")
+    (tmp_path / "b/token").write_text("there")
+    first = written(tmp_path / "a/config", {"token": "here"})
+    paths = f"{tmp_path / 'absent'}:{first}:{elsewhere}"
+    access = await read_kubeconfig(paths)
+    assert await access.authorization() == "Bearer there"
+
+
+async def test_the_first_of_several_files_that_has_a_name_counts(tmp_path: Path) -> None:
+    first = written(tmp_path / "a/config", {"token": "first"})
+    second = written(tmp_path / "b/config", {"token": "second"})
+    access = await read_kubeconfig(f"{first}:{second}")
+    assert await access.authorization() == "Bearer first"
+
+
+async def test_what_else_a_kubeconfig_says_of_its_cluster(tmp_path: Path) -> None:
+    said: dict[str, Any] = {
+        "insecure-skip-tls-verify": True,
+        "tls-server-name": "other.test",
+        "proxy-url": "http://p:1",
+    }
+    access = await read_kubeconfig(str(written(tmp_path / "config", NOBODY, **said)))
+    assert (access.verify, access.server_name, access.proxy) == (False, "other.test", "http://p:1")
+    assert access.trust().verify_mode is ssl.CERT_NONE
+
+
+@pytest.mark.parametrize("inline", [True, False], ids=["data", "files"])
+async def test_a_certificate_is_shown_and_an_authority_trusted(tmp_path: Path, *, inline: bool) -> None:
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(server)
+    server.verify_mode = ssl.CERT_REQUIRED
+    ours = authority.issue_cert("ann@example.com")
+    pems = {
+        "certificate-authority": authority.cert_pem.bytes(),
+        "client-certificate": b"".join(pem.bytes() for pem in ours.cert_chain_pems),
+        "client-key": ours.private_key_pem.bytes(),
+    }
+    said: dict[str, str] = {}
+    for key, pem in pems.items():
+        if inline:
+            said[f"{key}-data"] = base64.b64encode(pem).decode()
+        else:
+            (tmp_path / key).write_bytes(pem)
+            said[key] = key
+    cluster: dict[str, Any] = {key: value for key, value in said.items() if key.startswith("certificate")}
+    user = {key: value for key, value in said.items() if key.startswith("client")}
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async with Receiver(tls=server, respond=answer) as api:
+        path = written(tmp_path / "config", user, **cluster | {"server": api.url})
+        async with Connection(await read_kubeconfig(str(path))) as connection:
+            assert (await connection.ask("GET", "/version", seconds=5)).status == 200
+
+
+async def test_a_pod_s_token_is_read_anew_when_it_was_rotated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca.crt").write_bytes(trustme.CA().cert_pem.bytes())
+    (tmp_path / "token").write_text("old\n")
+    now = [1000.0]
+    monkeypatch.setattr("app.kube.config.steady", lambda: now[0])
+    access = in_cluster("fd00::1", "443", tmp_path)
+    assert access.host == "https://[fd00::1]:443"
+    (tmp_path / "token").write_text("new\n")
+    assert await access.authorization() == "Bearer old"
+    now[0] += 61.0
+    assert await access.authorization() == "Bearer new"
+
+
+async def test_a_pod_without_a_token_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_bytes(trustme.CA().cert_pem.bytes())
+    (tmp_path / "token").write_text("\n")
+    with pytest.raises(ValueError, match="no token"):
+        in_cluster("10.0.0.1", "443", tmp_path)
+
+
+def test_no_secret_of_an_access_is_shown() -> None:
+    async def authorization() -> str:
+        return "planted"
+
+    assert "planted" not in repr(Access("https://api.test", authorization=authorization))
+
+
+def test_in_a_cluster_the_library_is_not_imported(tmp_path: Path) -> None:
+    """Nor is it for a token: only where credentials are fetched."""
+    path = written(tmp_path / "config", {"token": "t"})
+    program = (
+        "import asyncio, sys, app.main, app.kube.kubeconfig as k;"
+        f"asyncio.run(k.read_kubeconfig({str(path)!r}));"
+        "sys.exit('kubernetes_asyncio' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
