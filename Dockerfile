@@ -1,5 +1,5 @@
 # What the image stands on, in this one place. A release adds the digest: --build-arg BASE=python:…@sha256:…
-ARG BASE=python:3.13.0-slim-bookworm
+ARG BASE=python:3.13.16-slim-bookworm
 
 
 # Build: the pinned dependencies and the project's own wheel, in a virtual environment without pip.
