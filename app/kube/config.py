@@ -53,6 +53,8 @@ class Access:
         """
         authority = self.authority.read().decode("ascii", "ignore") if self.authority else None
         context = ssl.create_default_context(cadata=authority)
+        # The owner's own authority: older ones lack what Python 3.13 and later ask for (key identifiers).
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if self.certificate:
             certificate, key = (pem.read() for pem in self.certificate)
             # OpenSSL takes them from a file alone; this one is nobody else's, and gone a moment later.

@@ -70,7 +70,17 @@ class Installation:
         for command in (
             ("get", "pods", "-A", "-o", "wide"),
             ("get", "events", "-n", OPS, "--sort-by=.lastTimestamp"),
-            ("logs", "-n", OPS, "-l", SELECTOR, "--all-containers", "--tail=5", "--ignore-errors", "--prefix"),
+            (
+                "logs",
+                "-n",
+                OPS,
+                "-l",
+                SELECTOR,
+                "--all-containers",
+                "--tail=5",
+                "--ignore-errors",
+                "--prefix",
+            ),
         ):
             process = await asyncio.create_subprocess_exec(
                 *(self.kubectl, *command),

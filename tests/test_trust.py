@@ -1,0 +1,100 @@
+"""Authorities of older clusters, without key identifiers, are trusted where the owner named them."""
+
+import asyncio
+import datetime as dt
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from app.egress.client import HttpClient
+from app.kube.config import Access, Pem
+from app.settings import ServiceSettings
+from app.watcher.service import Trust
+
+A_DAY = dt.timedelta(days=1)
+
+
+def _signed(
+    subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.EllipticCurvePrivateKey, *, ca: bool
+) -> x509.Certificate:
+    """Sign a certificate that has no key identifiers, neither its own nor its issuer's."""
+    now = dt.datetime.now(dt.UTC)
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in (subject, issuer)]
+    builder = x509.CertificateBuilder(names[1], names[0], key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - A_DAY).not_valid_after(now + A_DAY)
+    builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    if not ca:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(subject)]), critical=False)
+    return builder.sign(by, hashes.SHA256())
+
+
+@pytest.fixture
+async def old(tmp_path: Path) -> AsyncIterator[tuple[Path, int]]:
+    """Serve TLS as an older cluster does; give the file of its authority, and the port."""
+    authority, leaf = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    files = {
+        "ca.crt": _signed("authority", authority, "authority", authority, ca=True),
+        "tls.crt": _signed("api.test", leaf, "authority", authority, ca=False),
+    }
+    for name, certificate in files.items():
+        (tmp_path / name).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pkcs8 = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "tls.key").write_bytes(leaf.private_bytes(*pkcs8))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    async with await asyncio.start_server(
+        lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context
+    ) as server:
+        yield tmp_path / "ca.crt", server.sockets[0].getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
+    """Make default contexts as Python 3.13 and later make them, whichever this is."""
+    plain = ssl.create_default_context
+
+    def create(*arguments: ssl.Purpose, **options: str | bytes | None) -> ssl.SSLContext:
+        context = plain(*arguments, **options)  # type: ignore[arg-type]  # handed on as they came
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", create)
+    return create
+
+
+async def shake_hands(context: ssl.SSLContext, port: int) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="api.test")
+    writer.close()
+
+
+async def test_python_s_own_strictness_refuses_it(
+    old: tuple[Path, int], strict: Callable[..., ssl.SSLContext]
+) -> None:
+    authority, port = old
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await shake_hands(strict(cafile=str(authority)), port)
+
+
+async def test_the_cluster_s_authority_is_trusted(old: tuple[Path, int]) -> None:
+    authority, port = old
+    await shake_hands(Access("https://api.test", authority=Pem(authority)).trust(), port)
+
+
+async def test_the_watcher_trusts_its_file(old: tuple[Path, int]) -> None:
+    authority, port = old
+    await shake_hands(Trust(authority).context(), port)
+
+
+async def test_the_receivers_authorities_that_the_owner_added_are_trusted(old: tuple[Path, int]) -> None:
+    authority, port = old
+    settings = ServiceSettings(auth="none", egress_ca_file=str(authority))
+    await shake_hands(HttpClient(settings).tls, port)
+
+
+async def test_without_such_a_file_receivers_are_held_to_the_whole_standard() -> None:
+    assert HttpClient(ServiceSettings(auth="none")).tls.verify_flags & ssl.VERIFY_X509_STRICT
