@@ -82,7 +82,7 @@ chart: setup  ## write the table of values in the chart's README
 
 lock: setup  ## pin every dependency with hashes; LOCKFLAGS=--upgrade takes the newest
 	@$(COMPILE) --all-extras pyproject.toml -o requirements-dev.txt
-	@$(COMPILE) --constraints requirements-dev.txt pyproject.toml -o requirements.txt
+	@$(COMPILE) --constraints requirements-dev.txt --extra service pyproject.toml -o requirements.txt
 	@$(COMPILE) --constraints requirements-dev.txt --extra email --extra google-drive --extra tracing pyproject.toml -o requirements-extras.txt
 	@echo 'hatchling' | $(COMPILE) --python-version 3.11 --constraints requirements-dev.txt - -o requirements-build.txt
 
