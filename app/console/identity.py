@@ -5,8 +5,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.console.trouble import Trouble
+from app.console.trouble import Trouble, checked
 from app.credentials import bearer_token
+from app.events import DNS_LABEL, DNS_SUBDOMAIN
 
 LIFETIME = 600  # seconds, the shortest that the API server gives out
 API_TIMEOUT = 10  # seconds
@@ -42,15 +43,19 @@ class Identity:
         if not all(named) or len(named) > 2:  # noqa: PLR2004
             raise Trouble("--service-account must be NAME, or NAMESPACE/NAME")
         place, name = named if len(named) > 1 else (namespace, named[0])
+        checked("--service-account", place, DNS_LABEL)  # so that neither is an option of kubectl's
+        checked("--service-account", name, DNS_SUBDOMAIN)
         wanted = {"namespace": place, "audience": self.audience, "duration": f"{LIFETIME}s"}
         options = [f"--{option}={value}" for option, value in wanted.items()]
-        command = ["kubectl", "create", "token", *options, f"--request-timeout={API_TIMEOUT}s", "--", name]
+        command = ["kubectl", "create", "token", name, *options, f"--request-timeout={API_TIMEOUT}s"]
         try:
             done = subprocess.run(  # noqa: S603  # no shell reads it
                 command, check=False, capture_output=True, text=True, timeout=PATIENCE
             )
         except subprocess.TimeoutExpired:
-            raise Trouble(f"no token for service account {place}/{name}: kubectl does not answer in time") from None
+            raise Trouble(
+                f"no token for service account {place}/{name}: kubectl does not answer in time"
+            ) from None
         except OSError:
             raise Trouble(
                 "--service-account has kubectl ask for the token, and there is none here that runs; install"
