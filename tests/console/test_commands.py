@@ -271,7 +271,10 @@ async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
         namespace = await finished(kube, {"type": "webhook", "url": hook.url})
         account = await callers.account(namespace)
         asked = ("report", "-n", namespace, "--url", service.url, "--service-account", account.name)
-        config = {"KUBECONFIG": str(real_cluster.kubeconfig), "PATH": f"{kubectl.parent}:{os.environ['PATH']}"}
+        config = {
+            "KUBECONFIG": str(real_cluster.kubeconfig),
+            "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
+        }
         refused = await run("deliver", *asked, **config)
         assert (refused.code, "kubectl create role" in refused.err) == (2, True)
         for verb in ("create", "get"):
@@ -289,7 +292,10 @@ async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
     ("kubectl", "says"),
     [
         ("", "there is none here that runs; install it, or give a token with --token-file"),
-        ("echo 'error: the server is down' >&2; exit 1", "service account default/editor: the server is down"),
+        (
+            "echo 'error: the server is down' >&2; exit 1",
+            "service account default/editor: the server is down",
+        ),
         ("exit 0", "kubectl's answer holds no token"),
         ("echo two; echo lines", "kubectl's answer holds no token"),
     ],
