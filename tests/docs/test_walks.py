@@ -49,7 +49,8 @@ arguments=()
 for argument; do
   case "$argument" in
     --wait) wait=yes ;;
-    charts/agentteam-delivery | oci://registry.example.com/agents/charts/agentteam-delivery) arguments+=({folder}/chart --set podDisruptionBudget.enabled=false) ;;
+    charts/agentteam-delivery | oci://registry.example.com/agents/charts/agentteam-delivery)
+      arguments+=({folder}/chart --set podDisruptionBudget.enabled=false) ;;
     *) arguments+=("$argument") ;;
   esac
 done

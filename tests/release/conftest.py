@@ -1,4 +1,4 @@
-"""A rehearsed release of a copy of this repository: made once, by an engine that only says what it was told."""
+"""A rehearsed release of a copy of this repository: made once, by an engine that notes what it is told."""
 
 import json
 import os

@@ -20,7 +20,7 @@ from tests.test_repo import PROJECT, ROOT
 
 __all__ = ["bench"]
 
-pytestmark = pytest.mark.timeout(300)  # the first of them makes the release
+pytestmark = pytest.mark.timeout(900)  # the first of them makes the release
 
 INSTALL = "pip install 'agentteam-delivery[service]'"
 PARTS = (
@@ -50,7 +50,7 @@ def closure() -> set[str]:
 
 @pytest.fixture(scope="session")
 def alone(released: Released, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel into an environment that has its dependencies, copied from this one, and no others."""
+    """Install the wheel where its dependencies are, copied from this environment, and nothing else."""
     home = tmp_path_factory.mktemp("alone") / "venv"
     venv.create(home, with_pip=False, symlinks=True)
     [site] = home.glob("lib/python*/site-packages")

@@ -21,7 +21,7 @@ from tests.harness.helm import run
 from tests.release.conftest import DIGEST, REPOSITORY, Released, copied, program, typed
 from tests.test_repo import PROJECT, ROOT, pins
 
-pytestmark = pytest.mark.timeout(300)  # the first of them makes the release
+pytestmark = pytest.mark.timeout(900)  # the first of them makes the release
 
 VERSION: str = PROJECT["project"]["version"]
 IMAGE = f"agentteam-delivery-{VERSION}-image.tar"
