@@ -393,8 +393,8 @@ def harmless(line: Line) -> Complaints:
 
 
 HARMLESS = {
-    "[", "awk", "base64", "cat", "cd", "chmod", "cp", "cut", "date", "echo", "export", "false", "head", "jq",
-    "kill", "ls", "mkdir", "mktemp", "node", "printf", "promtool", "pwd", "read", "rm", "sed", "seq", "set",
+    "[", "awk", "base64", "cat", "cd", "chmod", "cp", "cut", "date", "du", "echo", "export", "false", "head",
+    "jq", "kill", "ls", "mkdir", "mktemp", "node", "printf", "promtool", "pwd", "read", "rm", "sed", "seq", "set",
     "sleep", "sort", "source", "tail", "tee", "test", "touch", "tr", "trap", "true", "umask", "uniq",
     "uuidgen", "wait", "wc", "xargs",
 }  # fmt: skip
