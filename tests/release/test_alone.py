@@ -74,9 +74,7 @@ def typed(home: Path, *arguments: str | Path, **env: str) -> subprocess.Complete
     """Run a command of that environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DELIVERY_", "PYTHON"))}
     command = [home / "bin/agentteam-delivery", *arguments]
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, env={**kept, **env}, timeout=60
-    )
+    return subprocess.run(command, check=False, capture_output=True, text=True, env={**kept, **env})
 
 
 def test_none_of_the_service_s_parts_is_there(alone: Path) -> None:
