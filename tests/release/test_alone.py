@@ -65,8 +65,10 @@ def alone(released: Released, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 shutil.copy2(source, site)
     [wheel] = released.folder.glob("agentteam_delivery-*.whl")
     uv = Path(sys.executable).with_name("uv")
-    for command in (["install", "--offline", "--no-index", "--no-deps", wheel], ["check"]):
-        subprocess.run([uv, "pip", command[0], "--quiet", "--python", home, *command[1:]], check=True)
+    into = ("--quiet", "--python", home)
+    offline = ("--offline", "--no-index", "--no-deps")
+    subprocess.run([uv, "pip", "install", *into, *offline, wheel], check=True)
+    subprocess.run([uv, "pip", "check", *into], check=True)
     return home
 
 

@@ -196,7 +196,7 @@ def test_a_version_is_written_to_every_place_but_the_changelog(tmp_path: Path) -
 
 
 def version(root: Path, *number: str) -> subprocess.CompletedProcess[str]:
-    command = [root / ".ci/version", *number]
+    command: list[str | Path] = [root / ".ci/version", *number]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
