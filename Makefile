@@ -8,10 +8,14 @@ CHART := charts/agentteam-delivery
 PYTHON ?= python3.11 python3 python3.12 python3.13 python3.14
 FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
+# What a release's image is made for, and by: a buildah or a docker; the first at hand that answers.
+PLATFORMS ?= linux/amd64,linux/arm64
+ENGINE ?=
+
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test test-pods check bench bench-scale audit openapi reference docs clients chart lock clean
+.PHONY: help setup demo run test test-pods check bench bench-scale audit openapi reference docs clients chart lock release clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -85,9 +89,13 @@ chart: setup  ## write the table of values in the chart's README
 
 lock: setup  ## pin every dependency with hashes; LOCKFLAGS=--upgrade takes the newest
 	@$(COMPILE) --all-extras pyproject.toml -o requirements-dev.txt
-	@$(COMPILE) --constraints requirements-dev.txt pyproject.toml -o requirements.txt
+	@$(COMPILE) --constraints requirements-dev.txt --extra service pyproject.toml -o requirements.txt
 	@$(COMPILE) --constraints requirements-dev.txt --extra email --extra google-drive --extra tracing pyproject.toml -o requirements-extras.txt
 	@echo 'hatchling' | $(COMPILE) --python-version 3.11 --constraints requirements-dev.txt - -o requirements-build.txt
+
+release: setup  ## make all of a release in dist/; TAG=v0.1.0 REPOSITORY=registry.example.com/owner PUSH=yes publishes it
+	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python .ci/release --tag '$(TAG)' --repository '$(REPOSITORY)' \
+		--platforms '$(PLATFORMS)' --engine '$(ENGINE)' $(if $(PUSH),--push)
 
 clean:  ## remove all that can be made again, .venv too
 	@rm -rf $(VENV) build dist clients/python clients/.beside.* .artifacts .coverage* .hypothesis .*_cache

@@ -3,13 +3,13 @@
 import asyncio
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version as installed
 from typing import NoReturn
 
 import structlog
 import typer
-import uvloop
 
 from app.console.commands import people
 from app.console.trouble import Trouble
@@ -19,7 +19,7 @@ from app.settings import CommonSettings, ServiceSettings, WatcherSettings
 from app.telemetry import logs
 
 # Neither process bears the weight of the other, and a command for people that of none: each is loaded when
-# it is called.
+# it is called. A command for people does without what the extra `service` installs.
 
 log = structlog.get_logger(__name__)
 cli = typer.Typer(
@@ -33,7 +33,10 @@ cli.add_typer(people)
 @cli.command()
 def serve() -> None:
     """Run the service: take events over HTTP and deliver them."""
-    from app.serving import serve as run  # noqa: PLC0415
+    with _parts():
+        import uvloop  # noqa: PLC0415
+
+        from app.serving import serve as run  # noqa: PLC0415
 
     settings = ServiceSettings.load()
     _configure_logs(settings)
@@ -44,9 +47,18 @@ def serve() -> None:
 @cli.command()
 def watch() -> None:
     """Run the watcher: hand finished teams to the service."""
+    with _parts():
+        import uvloop  # noqa: PLC0415
+
+        from app.watcher import watch as run  # noqa: PLC0415
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
+        await run(settings)
+
     settings = WatcherSettings.load()
     _configure_logs(settings)
-    uvloop.run(_watch(settings))
+    uvloop.run(watched())
 
 
 @cli.command()
@@ -60,7 +72,8 @@ def openapi() -> None:
     """Print the OpenAPI description as YAML."""
     import yaml  # noqa: PLC0415
 
-    from app.main import create_app  # noqa: PLC0415
+    with _parts():
+        from app.main import create_app  # noqa: PLC0415
 
     document = create_app(ServiceSettings(auth="none", host="127.0.0.1")).openapi()
     typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110), nl=False)
@@ -93,11 +106,16 @@ def _end(sentence: str) -> NoReturn:
     sys.exit(2)
 
 
-async def _watch(settings: WatcherSettings) -> None:
-    from app.watcher import watch as run  # noqa: PLC0415
-
-    asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)
-    await run(settings)
+@contextmanager
+def _parts() -> Iterator[None]:
+    """Say what to install where a part of the service is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise Trouble(
+            f"this command runs the service, whose part {error.name} is not installed;"
+            " install all of them with: pip install 'agentteam-delivery[service]'"
+        ) from None
 
 
 def _configure_logs(settings: CommonSettings) -> None:

@@ -22,7 +22,6 @@ OPTIONAL: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 LOCKS = ("requirements.txt", "requirements-extras.txt", "requirements-dev.txt", "requirements-build.txt")
-CHART = ROOT / "charts/agentteam-delivery/Chart.yaml"
 
 CODE = re.compile(r"^```.*?\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 FOREIGN = {
@@ -58,19 +57,16 @@ def pins(lock: str) -> dict[str, str]:
 
 def wanted(lock: str) -> list[Requirement]:
     """Return what pyproject.toml asks of a requirements file."""
+    service = [*PROJECT["project"]["dependencies"], *OPTIONAL["service"]]
+    every = [text for name, extra in OPTIONAL.items() if name != "dev" for text in extra]
     texts = {
-        "requirements.txt": PROJECT["project"]["dependencies"],
-        "requirements-dev.txt": [
-            *PROJECT["project"]["dependencies"],
-            *(text for extra in OPTIONAL.values() for text in extra),
-        ],
-        "requirements-extras.txt": [
-            *PROJECT["project"]["dependencies"],
-            *(text for name, extra in OPTIONAL.items() if name != "dev" for text in extra),
-        ],
+        "requirements.txt": service,
+        "requirements-dev.txt": [*service, *every, *OPTIONAL["dev"]],
+        "requirements-extras.txt": [*service, *every],
         "requirements-build.txt": PROJECT["build-system"]["requires"],
     }
-    return [Requirement(text) for text in texts[lock]]
+    found = [Requirement(text) for text in texts[lock]]
+    return [need for need in found if need.name != PROJECT["project"]["name"]]
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -127,12 +123,12 @@ def modules(distribution: str) -> set[str]:
 
 def test_no_dependency_is_without_a_use() -> None:
     project = PROJECT["project"]
-    callers = [ROOT / "Makefile", ROOT / ".ci/audit", *(ROOT / "tests").rglob("*.py")]
+    callers = [ROOT / "Makefile", ROOT / ".ci/audit", ROOT / ".ci/release", *(ROOT / "tests").rglob("*.py")]
     tools = "\n".join(path.read_text() for path in callers if path != Path(__file__))
     unused = []
     for folders, needs in (
-        (("app", "samples"), project["dependencies"]),
-        (("app", "tests", "samples"), project["optional-dependencies"]["dev"]),
+        (("app", "samples"), [*project["dependencies"], *OPTIONAL["service"]]),
+        (("app", "tests", "samples"), OPTIONAL["dev"]),
     ):
         for need in needs:
             name = canonicalize_name(Requirement(need).name)
@@ -269,11 +265,7 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
 
 
 def test_one_version() -> None:
-    version = PROJECT["project"]["version"]
-    assert f'org.opencontainers.image.version="{version}"' in DOCKERFILE
-    assert f"\n## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
-    if CHART.exists():
-        assert yaml.safe_load(CHART.read_text())["appVersion"] == version
+    assert runpy.run_path(str(ROOT / ".ci/version"))["faults"](ROOT) == []
 
 
 def test_the_image_gets_all_that_its_wheel_needs() -> None:

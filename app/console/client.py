@@ -72,7 +72,7 @@ class Client:
         except (OSError, ssl.SSLError):
             raise Trouble(f"--ca-file: {self.ca_file} holds no certificates in PEM form") from None
         if self.ca_file:
-            # The owner's own authority: older ones lack what Python 3.13 and later ask for (key identifiers).
+            # The owner's own authority: older ones lack key identifiers, which Python 3.13 asks for.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         return context
 

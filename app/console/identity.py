@@ -1,17 +1,17 @@
 """As whom the service is called: never with the kubeconfig's own credential."""
 
-import asyncio
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.console.trouble import Trouble
-from app.domain.errors import ApiUnavailable, SettingsError
+from app.console.trouble import Trouble, checked
+from app.domain.events import DNS_LABEL, DNS_SUBDOMAIN
 from app.domain.tokens import bearer_token
-from app.kube.connection import connect, path_of
 
 LIFETIME = 600  # seconds, the shortest that the API server gives out
-API_TIMEOUT = 10.0  # seconds
+API_TIMEOUT = 10  # seconds
+PATIENCE = 60  # seconds for all of it: a kubeconfig may run a program of its own first
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +33,38 @@ class Identity:
         if self.token_file is not None:
             return _clean(_read(self.token_file), f"the file {self.token_file}")
         if self.service_account is not None:
-            return asyncio.run(self._asked(namespace))
+            return self._asked(namespace)
         token = os.environ.get("DELIVERY_TOKEN", "")
         return _clean(token, "DELIVERY_TOKEN") if token else None
 
-    async def _asked(self, namespace: str) -> str:
-        """Ask the API server for a short token of the account, for the service's audience alone."""
+    def _asked(self, namespace: str) -> str:
+        """Have kubectl ask for a short token of the account, for the service's audience alone."""
         named = (self.service_account or "").split("/")
         if not all(named) or len(named) > 2:  # noqa: PLR2004
             raise Trouble("--service-account must be NAME, or NAMESPACE/NAME")
         place, name = named if len(named) > 1 else (namespace, named[0])
-        path = path_of("api", "v1", "namespaces", place, "serviceaccounts", name, "token")
-        spec = {"audiences": [self.audience], "expirationSeconds": LIFETIME}
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        checked("--service-account", place, DNS_LABEL)  # so that neither is an option of kubectl's
+        checked("--service-account", name, DNS_SUBDOMAIN)
+        wanted = {"namespace": place, "audience": self.audience, "duration": f"{LIFETIME}s"}
+        options = [f"--{option}={value}" for option, value in wanted.items()]
+        command = ["kubectl", "create", "token", name, *options, f"--request-timeout={API_TIMEOUT}s"]
         try:
-            async with connect(lambda *_: None) as connection:
-                answer = await connection.ask("POST", path, body, seconds=API_TIMEOUT)
-        except (ApiUnavailable, SettingsError) as error:
-            raise Trouble(f"no token for service account {place}/{name}: {error}") from None
-        document = answer.document or {}
-        if answer.status >= 300:  # noqa: PLR2004  # HTTP's first status that is no success
-            said = document.get("message", f"the Kubernetes API answered {answer.status}")
+            done = subprocess.run(  # noqa: S603  # no shell reads it
+                command, check=False, capture_output=True, text=True, timeout=PATIENCE
+            )
+        except subprocess.TimeoutExpired:
+            raise Trouble(
+                f"no token for service account {place}/{name}: kubectl does not answer in time"
+            ) from None
+        except OSError:
+            raise Trouble(
+                "--service-account has kubectl ask for the token, and there is none here that runs; install"
+                " it, or give a token with --token-file or DELIVERY_TOKEN"
+            ) from None
+        if done.returncode:
+            said = done.stderr.strip().removeprefix("error: ")
             raise Trouble(f"no token for service account {place}/{name}: {said}")
-        return _clean(str((document.get("status") or {}).get("token", "")), "the Kubernetes API's answer")
+        return _clean(done.stdout, "kubectl's answer")
 
 
 def _read(path: Path) -> str:

@@ -76,7 +76,7 @@ class HttpClient:
         self._proxy_host = urlsplit(proxy.get_secret_value()).hostname if proxy else None
         self.tls = ssl.create_default_context(cafile=certifi.where())
         if settings.egress_ca_file:
-            # The owner's own authority: older ones lack what Python 3.13 and later ask for (key identifiers).
+            # The owner's own authority: older ones lack key identifiers, which Python 3.13 asks for.
             self.tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
             self.tls.load_verify_locations(cafile=settings.egress_ca_file)
         # Transports without an `httpx.AsyncClient`: there are no redirects, cookies and retries here, and

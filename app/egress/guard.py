@@ -12,14 +12,16 @@ import socket
 import unicodedata
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 from urllib.parse import unquote, urlsplit
 
-import aiohttp
 import httpx
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
+
+if TYPE_CHECKING:  # manifests are judged where there is no client
+    import aiohttp
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -82,7 +84,7 @@ class Guard:
             raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
         return Checked(_parsed(url))
 
-    def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+    def socket(self, info: "aiohttp.AddrInfoType") -> socket.socket:
         """Make the socket for one address that is about to be dialled.
 
         Raises:

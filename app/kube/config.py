@@ -53,7 +53,7 @@ class Access:
         """
         authority = self.authority.read().decode("ascii", "ignore") if self.authority else None
         context = ssl.create_default_context(cadata=authority)
-        # The owner's own authority: older ones lack what Python 3.13 and later ask for (key identifiers).
+        # The owner's own authority: older ones lack key identifiers, which Python 3.13 asks for.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if self.certificate:
             certificate, key = (pem.read() for pem in self.certificate)

@@ -124,7 +124,7 @@ class Trust:
             if found != self._read:
                 # A new context, since no authority can be taken away from one that is in use.
                 self._context = ssl.create_default_context(cafile=str(self._file))
-                # The owner's own authority: older ones lack what Python 3.13 and later ask for (key identifiers).
+                # The owner's own authority: older ones lack key identifiers, which Python 3.13 asks for.
                 self._context.verify_flags &= ~ssl.VERIFY_X509_STRICT
                 self._read = found
         except ssl.SSLError:

@@ -161,6 +161,7 @@ async def test_on_a_terminal_there_is_colour(bench: Bench) -> None:
         (("status", "report", "--url", "http://u:canary@127.0.0.1:1"), "is no address of a service"),
         (("status", "report", "--url", "http://127.0.0.1:1/?x=1"), "is no address of a service"),
         (("status", "report", "--service-account", "a/b/c"), "NAME, or NAMESPACE/NAME"),
+        (("status", "report", "--service-account=--help"), "--service-account must be of lower-case letters"),
         (("status", "report", "--token-file", "/absent"), "/absent cannot be read"),
         (("status", "report", "--ca-file", "/absent"), "holds no certificates"),
         (("status", "report", "--token-file", "x", "--service-account", "y"), "leave one out"),
@@ -262,7 +263,7 @@ async def test_a_token_is_not_sent_in_the_clear_to_another_machine(url: str) -> 
 
 
 async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
-    real_cluster: Cluster[RealCluster],
+    real_cluster: Cluster[RealCluster], kubectl: Path
 ) -> None:
     callers, kube = Callers(real_cluster), real_cluster.kube
     settings = {"auth": "kubernetes", "auth_cache": 1}
@@ -270,7 +271,10 @@ async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
         namespace = await finished(kube, {"type": "webhook", "url": hook.url})
         account = await callers.account(namespace)
         asked = ("report", "-n", namespace, "--url", service.url, "--service-account", account.name)
-        config = {"KUBECONFIG": str(real_cluster.kubeconfig)}
+        config = {
+            "KUBECONFIG": str(real_cluster.kubeconfig),
+            "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
+        }
         refused = await run("deliver", *asked, **config)
         assert (refused.code, "kubectl create role" in refused.err) == (2, True)
         for verb in ("create", "get"):
@@ -282,6 +286,29 @@ async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
         await until(delivered, 30)
         absent = await run("deliver", *asked[:-1], "nobody", **config)
         assert (absent.code, 'serviceaccounts "nobody" not found' in absent.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("kubectl", "says"),
+    [
+        ("", "there is none here that runs; install it, or give a token with --token-file"),
+        (
+            "echo 'error: the server is down' >&2; exit 1",
+            "service account default/editor: the server is down",
+        ),
+        ("exit 0", "kubectl's answer holds no token"),
+        ("echo two; echo lines", "kubectl's answer holds no token"),
+    ],
+)
+async def test_a_token_that_kubectl_does_not_get_is_one_sentence(
+    tmp_path: Path, kubectl: str, says: str
+) -> None:
+    if kubectl:
+        (tmp_path / "kubectl").write_text(f"#!/bin/sh\n{kubectl}\n")
+        (tmp_path / "kubectl").chmod(0o755)
+    ran = await run("status", "report", "--service-account", "editor", PATH=str(tmp_path))
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert says in ran.err
 
 
 async def test_a_certificate_is_trusted_by_its_authority(

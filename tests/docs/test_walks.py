@@ -9,6 +9,7 @@ import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.harness.processes import free_ports
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
 from tests.harness.reviews import AUDIENCE
-from tests.harness.service import LOOPBACK, Service, Watcher
+from tests.harness.service import LOOPBACK, SCRIPT, Service, Watcher
 from tests.harness.waiting import until, until_ready
 
 pytestmark = pytest.mark.timeout(300)  # an API server for each, and a newcomer's many commands
@@ -48,7 +49,8 @@ arguments=()
 for argument; do
   case "$argument" in
     --wait) wait=yes ;;
-    charts/agentteam-delivery) arguments+=({folder}/chart --set podDisruptionBudget.enabled=false) ;;
+    charts/agentteam-delivery | oci://registry.example.com/agents/charts/agentteam-delivery)
+      arguments+=({folder}/chart --set podDisruptionBudget.enabled=false) ;;
     *) arguments+=("$argument") ;;
   esac
 done
@@ -91,8 +93,9 @@ class Newcomer:
         """Type commands in a terminal of their own."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
         own = {
-            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "PATH": f"{self.folder / 'bin'}:{SCRIPT.parent}:{os.environ['PATH']}",
             "KUBECONFIG": str(self.kubeconfig),
+            "REPOSITORY": "registry.example.com/agents",
             "IMAGE": "registry.example.com/agentteam-delivery",
             "SLACK_WEBHOOK_URL": self.hook.url + HIDDEN,
         }
@@ -165,14 +168,27 @@ def told(document: str, title: str = "") -> list[Block]:
     return [block for block in blocks() if block.document == document and title in {"", block.title}]
 
 
-async def test_the_readme_s_five_commands_end_delivered(newcomer: Newcomer) -> None:
-    [block] = told("README.md", "From an empty cluster to delivered")
+def first_of(script: str) -> str:
+    """Return the first command, with the lines that go on with it."""
+    [found] = re.findall(r"\A.*?[^\\]\n", script, re.DOTALL)
+    return str(found)
+
+
+@pytest.mark.parametrize("source", [False, True], ids=["released", "source"])
+async def test_the_readme_s_four_commands_end_delivered(newcomer: Newcomer, source: bool) -> None:
+    block, _ = told("README.md", "From an empty cluster to delivered")
     assert block.language == "console"
-    assert len(re.findall(r"^\S", block.text, re.MULTILINE)) == 5
-    typed = asyncio.create_task(newcomer.run(block.text))
+    assert len(re.findall(r"^\S", block.text, re.MULTILINE)) == 4
+    script = block.text
+    if source:
+        [instead] = told("README.md", "From source")
+        script = instead.text + script.removeprefix(first_of(script))
+    typed = asyncio.create_task(newcomer.run(script))
     async with pods(newcomer):
         assert "condition met" in await typed
-    assert (newcomer.folder / "pushed").read_text() == "registry.example.com/agentteam-delivery:0.1.0\n"
+    pushed = newcomer.folder / "pushed"
+    image = f"registry.example.com/agentteam-delivery:{version('agentteam-delivery')}\n"
+    assert (pushed.read_text() if pushed.exists() else "") == (image if source else "")
     assert [request.path for request in newcomer.hook.requests] == [HIDDEN]
     assert (await newcomer.record("report"))["phase"] == "Delivered"
 
@@ -185,13 +201,13 @@ async def test_the_tutorial_is_what_happens(newcomer: Newcomer) -> None:
             seen.append(block.language)
             if block.language == "console" and block.text.startswith("export "):
                 names = set(re.findall(r"^export (\w+)=", block.text, re.MULTILINE))
-                assert names == {"IMAGE", "SLACK_WEBHOOK_URL"}
+                assert names == {"REPOSITORY", "SLACK_WEBHOOK_URL"}
             elif "helm install" in block.text:
                 typed = asyncio.create_task(newcomer.run(block.text))
                 await stack.enter_async_context(pods(newcomer))
                 await typed
-            elif "make setup" in block.text:
-                assert block.text.startswith("make setup\n"), "which these tests have done"
+            elif "pip install" in block.text:
+                assert block.text.startswith("pip install agentteam-delivery\n"), "which tests/release tries"
                 shown = await newcomer.run(block.text.partition("\n")[2])
             elif block.language == "console":
                 shown = await newcomer.run(block.text)

@@ -393,10 +393,10 @@ def harmless(line: Line) -> Complaints:
 
 
 HARMLESS = {
-    "[", "awk", "base64", "cat", "cd", "chmod", "cp", "cut", "date", "echo", "export", "false", "head", "jq",
-    "kill", "ls", "mkdir", "mktemp", "node", "printf", "promtool", "pwd", "read", "rm", "sed", "seq", "set",
-    "sleep", "sort", "source", "tail", "tee", "test", "touch", "tr", "trap", "true", "umask", "uniq",
-    "uuidgen", "wait", "wc", "xargs",
+    "[", "awk", "base64", "cat", "cd", "chmod", "cp", "cut", "date", "du", "echo", "export", "false", "head",
+    "jq", "kill", "ls", "mkdir", "mktemp", "node", "printf", "promtool", "pwd", "read", "rm", "sed", "seq",
+    "set", "sleep", "sort", "source", "tail", "tee", "test", "touch", "tr", "trap", "true", "umask",
+    "uniq", "uuidgen", "wait", "wc", "xargs",
 }  # fmt: skip
 """Programs that everybody knows, of which `bash -n` has judged the words."""
 

@@ -1,0 +1,1 @@
+"""What a release is made of, made once, and the command line that it installs."""

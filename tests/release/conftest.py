@@ -1,0 +1,93 @@
+"""A rehearsed release of a copy of this repository: made once, by an engine that notes what it is told."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.clients.conftest import node
+from tests.docs.blocks import ROOT, tracked
+
+__all__ = ["node"]
+
+DIGEST = f"sha256:{'0123456789abcdef' * 4}"
+REPOSITORY = "registry.example.com/agents"
+
+BUILDAH = f"""#!{sys.executable}
+# The far side: it keeps what it is told, and writes the archive of an image whose digest is known.
+import io, json, os, sys, tarfile
+with open(os.environ["TOLD"], "a") as told:
+    told.write(json.dumps(sys.argv[1:]) + "\\n")
+if sys.argv[1:3] == ["manifest", "push"]:
+    text = json.dumps({{"schemaVersion": 2, "manifests": [{{"digest": "{DIGEST}"}}]}}).encode()
+    with tarfile.open(sys.argv[-1].removeprefix("oci-archive:"), "w") as tar:
+        member = tarfile.TarInfo("index.json")
+        member.size = len(text)
+        tar.addfile(member, io.BytesIO(text))
+"""
+
+
+def copied(folder: Path) -> Path:
+    """Copy every file that git knows, or would know."""
+    for name in tracked():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target)
+    return folder
+
+
+def program(path: Path, text: str) -> Path:
+    """Write a program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def typed(repository: Path, *options: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a copy's own script of a release, with the tools of this environment."""
+    path = f"{Path(sys.executable).parent}:{env.pop('PATH', os.environ['PATH'])}"
+    return subprocess.run(
+        [sys.executable, repository / ".ci/release", *options],
+        check=False,
+        env={**os.environ, "PATH": path, **env},
+        capture_output=True,
+        text=True,
+    )
+
+
+@dataclass(frozen=True)
+class Released:
+    """What was made, what was said meanwhile, and what the engine was told."""
+
+    folder: Path
+    said: str
+    told: list[list[str]]
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the repository."""
+    return copied(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="session")
+def released(repository: Path, kubectl: Path, node: None) -> Released:
+    """Make the one release of this suite."""
+    tools = repository.parent / f"{repository.name}-tools"
+    buildah, told = program(tools / "buildah", BUILDAH), tools / "told"
+    done = typed(
+        repository,
+        *("--engine", buildah, "--repository", REPOSITORY),
+        TOLD=str(told),
+        PATH=f"{kubectl.parent}:{os.environ['PATH']}",
+    )
+    assert done.returncode == 0, done.stderr
+    return Released(
+        repository / "dist", done.stdout, [json.loads(line) for line in told.read_text().splitlines()]
+    )
