@@ -141,12 +141,6 @@ UNTOLD = {
         "",
         "app/domain/times.py",
     ),
-    "the place of a room": (
-        "pyproject.toml",
-        '  "telemetry",\n',
-        "",
-        "telemetry has no place among the layers",
-    ),
     "a setting": (
         "app/settings.py",
         RESYNC,
@@ -181,3 +175,8 @@ def test_what_says_nothing_of_itself_fails_the_check(what: str, copy: Path) -> N
     code, said = check(copy)
     assert code == 1
     assert f"{subject} has no description; give it one where it is declared" in said
+
+
+def test_a_room_without_a_place_fails_the_check(copy: Path) -> None:
+    change(copy, "pyproject.toml", '  "telemetry",\n', "")
+    assert check(copy) == (1, "telemetry has no place among the layers in pyproject.toml\n")

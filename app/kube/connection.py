@@ -71,7 +71,7 @@ class Connection:
     """A pool of connections, with a token in each request and trust that is read again when it fails."""
 
     def __init__(self, access: Access, count: CountRequest = lambda *_: None) -> None:
-        """Raises OSError: the authority's certificate cannot be read."""
+        """Raises OSError, ValueError: a certificate cannot be read, or is none."""
         self._access = access
         self._count = count
         self._proxy = access.proxy or _proxy(access.host)
