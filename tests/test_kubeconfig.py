@@ -20,6 +20,10 @@ from tests.harness.receiver import Receiver
 NOBODY: dict[str, Any] = {}
 
 
+async def nothing(_: web.Request) -> web.Response:
+    return web.json_response({})
+
+
 def written(path: Path, user: dict[str, Any], name: str = "test", **cluster: Any) -> Path:
     """Write a kubeconfig of one context."""
     config = {
@@ -120,10 +124,7 @@ async def test_a_certificate_is_shown_and_an_authority_trusted(tmp_path: Path, *
     cluster: dict[str, Any] = {key: value for key, value in said.items() if key.startswith("certificate")}
     user = {key: value for key, value in said.items() if key.startswith("client")}
 
-    async def answer(_: web.Request) -> web.Response:
-        return web.json_response({})
-
-    async with Receiver(tls=server, respond=answer) as api:
+    async with Receiver(tls=server, respond=nothing) as api:
         path = written(tmp_path / "config", user, **cluster | {"server": api.url})
         async with Connection(await read_kubeconfig(str(path))) as connection:
             assert (await connection.ask("GET", "/version", seconds=5)).status == 200
@@ -142,6 +143,22 @@ async def test_a_pod_s_token_is_read_anew_when_it_was_rotated(
     assert await access.authorization() == "Bearer old"
     now[0] += 61.0
     assert await access.authorization() == "Bearer new"
+
+
+async def test_a_pod_calls_with_its_account_s_token_and_trusts_its_account_s_authority(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    (tmp_path / "ca.crt").write_bytes("# an authority's own words: é\n".encode() + authority.cert_pem.bytes())
+    (tmp_path / "token").write_text("a-pods-own")
+    async with Receiver(tls=tls, respond=nothing) as api:
+        port = api.url.rpartition(":")[2]
+        async with Connection(in_cluster("127.0.0.1", port, tmp_path)) as connection:
+            assert (await connection.ask("GET", "/version", seconds=5)).status == 200
+    [request] = api.requests
+    assert request.headers["authorization"] == "Bearer a-pods-own"
 
 
 async def test_a_pod_without_a_token_is_told_so(tmp_path: Path) -> None:
