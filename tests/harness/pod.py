@@ -46,7 +46,8 @@ class Kubelet:
         if pod["automountServiceAccountToken"]:
             mounts[_written(home / "account", await self._account(namespace, pod))] = ACCOUNT
         hosts = [(name, alias["ip"]) for alias in pod.get("hostAliases", []) for name in alias["hostnames"]]
-        program, *arguments = *one.get("command", []), *one["args"]
+        command: list[str] = [*one.get("command", []), *one["args"]]
+        program, *arguments = command
         entrypoint = [f"--entrypoint={program}"] if "command" in one else []
         return Container(
             command=program,
@@ -57,7 +58,7 @@ class Kubelet:
                 *entrypoint,
                 *(f"--add-host={name}:{address}" for name, address in hosts),
             ],
-            run=arguments if entrypoint else [program, *arguments],
+            run=arguments if entrypoint else command,
             variables=await self._variables(namespace, one),
             mounts=mounts,
             named=f"{namespace}-{one['name']}",
