@@ -58,7 +58,7 @@ class Kubelet:
                 *entrypoint,
                 *(f"--add-host={name}:{address}" for name, address in hosts),
             ],
-            run=arguments if entrypoint else [program, *arguments],
+            run=arguments if entrypoint else command,
             variables=await self._variables(namespace, one),
             mounts=mounts,
             named=f"{namespace}-{one['name']}",
