@@ -325,7 +325,7 @@ async def test_killed_containers_start_again_and_nothing_is_lost(installation: I
         if command[-1:] == ["serve"] and process.info["uids"].real == 65532:
             process.send_signal(signal.SIGKILL)
             killed += 1
-    assert killed == 2
+    assert killed >= 2  # one more where a pod is still ending
     await installation.delivered(*teams, seconds=120)
     sent = installation.sent(*teams)
     assert set(sent) == set(each_once(*teams))
