@@ -28,7 +28,7 @@ from samples.processes import ROOT, Processes, Trouble
 from tests.harness.kube import TEAMS, Answer, Document, Documents, Kube
 
 SAMPLE = Path("samples/delivery-team.yaml")
-CRD = ROOT / "charts/agentteam-delivery/crds/agentteams.yaml"
+CRD = ROOT / "charts/agentteam-delivery/crd/agentteams.yaml"
 APISERVER = ROOT / "tests/harness/apiserver"
 SERVICE = Path(sys.executable).with_name("agentteam-delivery")
 
