@@ -111,7 +111,7 @@ class Document:
         self.kind = kind if isinstance(kind, str) else ""
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what is wrong with it, if it is of a kind that is looked at, or hardly meant to be another."""
+        """Yield what is wrong with it, if it is of a kind that is looked at, or hardly meant to be none."""
         team = self._value
         if not isinstance(team, dict):
             return
