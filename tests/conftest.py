@@ -72,7 +72,10 @@ async def oldest_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
         pytest.skip("KUBEBUILDER_ASSETS names the one release that there is")
     if not _at_hand("oldest"):
         pytest.skip("no older kube-apiserver: KUBERNETES_RELEASE=oldest tests/harness/apiserver build")
-    async with RealCluster("oldest") as server, prepared(server, tmp_path_factory.mktemp("oldest")) as cluster:
+    async with (
+        RealCluster("oldest") as server,
+        prepared(server, tmp_path_factory.mktemp("oldest")) as cluster,
+    ):
         yield cluster
 
 
