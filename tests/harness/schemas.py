@@ -1,5 +1,6 @@
 """What an API server does with a structural schema: prune what it does not name, default, find faults."""
 
+import re
 from typing import Any
 
 Schema = dict[str, Any]
@@ -13,6 +14,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "integer": int,
     "number": (int, float),
 }
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 def conform(value: Any, schema: Schema) -> Any:
@@ -51,6 +53,8 @@ def faults(value: Any, schema: Schema, where: str = "") -> list[Cause]:
     if "enum" in schema and value not in schema["enum"]:
         choices = ", ".join(f'"{choice}"' for choice in schema["enum"])
         return [_cause("NotSupported", f'Unsupported value: "{value}": supported values: {choices}', where)]
+    if schema.get("format") == "date-time" and not TIME.fullmatch(value):
+        return [_cause("Invalid", f"Invalid value: {where} in body must be of type date-time", where)]
     if isinstance(value, dict):
         return _faults_of_object(value, schema, f"{where}." if where else "")
     if isinstance(value, list):
