@@ -42,7 +42,7 @@ from app.domain.ledger import Plan, Terms, holds, outgrows, plan, trial
 from app.domain.previews import Previewed, PreviewedTarget
 from app.domain.receipts import Receipt, Report, overall_phase
 from app.domain.targets import TYPES, shortened, target_names
-from app.domain.teams import AgentTeam, by_name, settled
+from app.domain.teams import AgentTeam
 from app.domain.times import steady
 from app.kube.cluster import Cluster, Snapshot
 from app.senders.envelopes import Sender
@@ -114,7 +114,7 @@ class Dispatch:
 
 def reported(team: AgentTeam) -> Report:
     """Return the record of a team as it stands in its status."""
-    receipts = tuple(Receipt.from_wire(entry) for entry in team.entries)
+    receipts = tuple(_told(receipt) for receipt in team.record.receipts)
     return Report(
         namespace=team.namespace,
         team=team.name,
@@ -122,6 +122,14 @@ def reported(team: AgentTeam) -> Report:
         phase=overall_phase(receipts),
         targets=receipts,
     )
+
+
+def _told(receipt: Receipt) -> Receipt:
+    """Say of what somebody else recorded that they did; what they wrote may hold nobody's business."""
+    if not receipt.theirs:
+        return receipt
+    how = "tried, and failed" if receipt.adoptable else "was at it"
+    return receipt.model_copy(update={"message": f"somebody else {how}; it is left to them"})
 
 
 class Dispatcher:
@@ -152,7 +160,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._recorders: set[Recorder] = set()
         self._claiming: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        # By the team's uid, how many dispatches have a name: two, where it is redelivered meanwhile.
+        # By the team's uid, how many dispatches send under an id: two, where a claim was wiped meanwhile.
         self._sending: defaultdict[str, Counter[str]] = defaultdict(Counter)
         # Messages that were sent and not recorded: their claims are left to end, as anybody else's.
         self._lost: set[str] = set()
@@ -210,10 +218,9 @@ class Dispatcher:
             for receipt in planned.closed
         ]
         known = {target.name: target for target in shown}
-        entries = by_name(read.team.entries)
         left = [
-            _left(name, entries)
-            for name in entries
+            _left(line.receipt)
+            for name, line in read.team.record.by_key.items()
             if name not in known and not event.test and (event.targets is None or name in event.targets)
         ]
         return Previewed(
@@ -336,7 +343,7 @@ class Dispatcher:
                     accepted = await self._claim(event, room)
                 if accepted.plan.claims:
                     self._lost.difference_update(claim.receipt.id for claim in accepted.plan.claims)
-                    self._sending[accepted.read.team.uid] += _names(accepted.plan)
+                    self._sending[accepted.read.team.uid] += _ids(accepted.plan)
                 return accepted
         except TimeoutError:
             raise _unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
@@ -396,11 +403,11 @@ class Dispatcher:
         try:
             skipped = self._why_not(team, phase)
         except Problem as problem:
-            if all(settled(entry) for entry in team.entries):
+            if team.record.all_settled:
                 raise
             # What was accepted once is seen through, whatever has become of the team since.
             skipped = problem.detail
-        if all(settled(entry) for entry in team.entries) and skipped:
+        if skipped and team.record.all_settled:
             return Accepted(read, read, Plan([]), phase, skipped)
         terms = Terms(
             holder=self._holder,
@@ -409,6 +416,7 @@ class Dispatcher:
             max_takeovers=self._settings.max_takeovers,
             ours=self._sending.get(team.uid, ()),
             lost=self._lost,
+            adopt=self._settings.adopt == "failed",
         )
         if phase not in TERMINAL_PHASES:
             # Accepted at the word of a caller who knew the phase before the resource did, and who told it
@@ -516,7 +524,7 @@ class Dispatcher:
         finally:
             self._recorders.discard(recorder)
             self._lost.update(receipt.id for receipt in recorder.unwritten.values() if receipt.id)
-            self._sending[team.uid] -= _names(accepted.plan)
+            self._sending[team.uid] -= _ids(accepted.plan)
             if not self._sending[team.uid]:
                 del self._sending[team.uid]
 
@@ -572,10 +580,9 @@ def _in_order(team: AgentTeam, targets: Iterable[Named]) -> tuple[Named, ...]:
     return tuple(sorted(targets, key=lambda target: order.get(target.name, len(order))))
 
 
-def _left(name: str, entries: Mapping[str, Mapping[str, Any]]) -> PreviewedTarget:
+def _left(receipt: Receipt) -> PreviewedTarget:
     """Say of a target that is on record why it would be left alone."""
-    receipt = Receipt.from_wire(entries[name])
-    if not receipt.id:
+    if receipt.theirs:
         message = "somebody else recorded it, so it is left to them"
     elif receipt.settled:
         message = f"it is settled ({receipt.phase}); redeliver sends again"
@@ -589,8 +596,8 @@ async def _never(_: float) -> bool:
     return False
 
 
-def _names(plan: Plan) -> Counter[str]:
-    return Counter(claim.target.name for claim in plan.claims)
+def _ids(plan: Plan) -> Counter[str]:
+    return Counter(claim.receipt.id or "" for claim in plan.claims)
 
 
 async def _undisturbed(recorder: Recorder, seconds: float) -> bool:

@@ -267,7 +267,8 @@ class Delivery:
         if tried.settled:
             update["phase"] = Phase.DELIVERED if verdict.delivered else Phase.FAILED
             update["reason"] = verdict.reason
-            update["timestamp"] = self._fanout.now()
+            now = self._fanout.now()
+            update |= {"timestamp": now, "delivered_at": max(filter(None, (now, self._receipt.delivered_at)))}
         return self._receipt.model_copy(update=update)
 
 

@@ -150,7 +150,7 @@ class Recorder:
 
     async def _write(self, batch: list[Receipt]) -> None:
         """Write the batch once over what was read last, and see whether the API server kept it."""
-        entries, written, lost = settle(self.latest.team.entries, batch, holder=self._holder)
+        entries, written, lost = settle(self.latest.team, batch, holder=self._holder)
         if written:
             faults.reach("recording")
             began = steady()
