@@ -20,9 +20,9 @@ from app.domain.targets import (
     TargetSpec,
     WebhookTarget,
     read_targets,
-    shortened,
 )
 from app.domain.teams import KIND, VERSION
+from app.domain.text import shortened
 from app.egress.guard import Guard
 from app.senders.messages import PLACEHOLDERS
 
@@ -74,7 +74,7 @@ def findings_of(file: Path) -> list[Finding]:
         problem = getattr(error, "problem", None) or "it cannot be read"
         return [Finding(str(file), mark.line + 1 if mark else 1, f"no YAML: {problem}")]
     nodes = [one for node in nodes for one in _listed(node)]
-    found = [finding for node in nodes for finding in Document(str(file), node).findings()]
+    found = [finding for node in nodes for finding in Manifest(str(file), node).findings()]
     if not any(_is_team(node) for node in nodes):
         found.append(Finding(str(file), 1, f"no {KIND} in it; its kind must be {KIND}"))
     return sorted(found)
@@ -90,7 +90,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-class Document:
+class Manifest:
     """One document of a file, with the lines of its parts."""
 
     def __init__(self, file: str, node: yaml.Node) -> None:

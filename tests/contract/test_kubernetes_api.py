@@ -157,7 +157,9 @@ class TestCreating:
         spec = {
             "auth": {"oauthSecret": "model"},
             "lead": {"model": "opus", "prompt": "Plan it.", "tools": ["shell"]},
-            "teammates": [{"name": "writer", "prompt": "Write it.", "outputs": [{"path": "/workspace/output/a.md"}]}],
+            "teammates": [
+                {"name": "writer", "prompt": "Write it.", "outputs": [{"path": "/workspace/output/a.md"}]}
+            ],
             "workspace": {"output": {"mountPath": "/workspace/output", "size": "1Gi"}},
             "repository": {"url": "https://git.example.com/report"},
             "coordination": {"mode": "queue"},
@@ -166,7 +168,9 @@ class TestCreating:
             "harness": "claude-code",
             "lifecycle": DEFAULTS | {"onComplete": "none", "timeout": "1h"},
         }
-        made = await kube.team(await kube.fresh_namespace(), "report", {**spec, "unheardOf": [1, {"two": None}]})
+        made = await kube.team(
+            await kube.fresh_namespace(), "report", {**spec, "unheardOf": [1, {"two": None}]}
+        )
         assert made["spec"] == spec
 
     async def test_every_kind_of_target_is_kept_as_it_is(self, kube: Kube) -> None:
