@@ -14,7 +14,7 @@ import uvloop
 from app.console.commands import people
 from app.console.trouble import Trouble
 from app.domain.errors import SettingsError
-from app.domain.targets import shortened
+from app.domain.text import shortened
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings
 from app.telemetry import logs
 

@@ -1,6 +1,6 @@
 """The composition root: puts the service together. Importing it does nothing."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
@@ -9,10 +9,10 @@ from fastapi import FastAPI
 
 from app.api import Service, docs, install
 from app.api.callers import build_authorizer
-from app.delivery import Dispatcher
+from app.delivery import Desk
 from app.egress.client import HttpClient
 from app.kube.cluster import Cluster, open_cluster
-from app.senders.envelopes import Sender
+from app.senders.envelopes import Senders
 from app.senders.registry import build_senders
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
@@ -25,7 +25,7 @@ def create_app(
     settings: ServiceSettings | None = None,
     *,
     cluster: Cluster | None = None,
-    senders: Mapping[str, Sender] | None = None,
+    senders: Senders | None = None,
     metrics: Metrics | None = None,
     tracing: Tracing | None = None,
 ) -> FastAPI:
@@ -45,16 +45,16 @@ def create_app(
             if door is None:
                 door = await stack.enter_async_context(open_cluster(settings, shown.count_api_request))
             outlets = senders if senders is not None else build_senders(settings, http, traced)
-            dispatcher = Dispatcher(settings, door, outlets, shown, traced)
+            desk = Desk(settings, door, outlets, shown, traced)
             authorizer = build_authorizer(settings, door)
-            app.state.service = Service(settings, door, dispatcher, authorizer, shown)
+            app.state.service = Service(settings, door, desk, authorizer, shown)
             if settings.auth == "none":
                 log.warning(
                     "callers_not_authenticated",
                     advice="DELIVERY_AUTH=none: whoever reaches the port can make every team's channels ring",
                 )
             yield
-            await dispatcher.drain()
+            await desk.drain()
 
     app = FastAPI(
         title="agentteam-delivery",

@@ -36,9 +36,9 @@ async def serve(settings: ServiceSettings) -> bool:
         app = create_app(settings, cluster=cluster, metrics=metrics, tracing=tracing)
 
         async def drain() -> None:
-            await app.state.service.dispatcher.drain()
+            await app.state.service.desk.drain()
 
         def abandon() -> None:
-            app.state.service.dispatcher.abandon()
+            app.state.service.desk.abandon()
 
         return await server.run(app, settings, drain=drain, abandon=abandon, metrics=metrics)

@@ -137,9 +137,9 @@ FileName = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Authorities = Annotated[Annotated[str, AfterValidator(_authorities)] | None, BeforeValidator(_blank_is_none)]
 Proxy = Annotated[Annotated[SecretStr, AfterValidator(_proxy)] | None, BeforeValidator(_blank_is_none)]
 SecretLabel = Annotated[Annotated[str, Field(pattern=LABEL)] | None, BeforeValidator(_blank_is_none)]
-Relay = Annotated[Annotated[str, AfterValidator(_relay)] | None, BeforeValidator(_blank_is_none)]
-Sender = Annotated[Annotated[str, AfterValidator(_mailbox)] | None, BeforeValidator(_blank_is_none)]
-Text = Annotated[str | None, BeforeValidator(_blank_is_none)]
+RelayName = Annotated[Annotated[str, AfterValidator(_relay)] | None, BeforeValidator(_blank_is_none)]
+SenderAddress = Annotated[Annotated[str, AfterValidator(_mailbox)] | None, BeforeValidator(_blank_is_none)]
+OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Count = Annotated[int, Field(ge=1)]
 Host = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -264,7 +264,7 @@ class BackendSettings(CommonSettings):
 
     email: Literal["none", "smtp"] = "none"
     """`smtp` delivers [email](../how-to/email-and-google-drive.md#email), with the extra `email`."""
-    smtp_host: Relay = None
+    smtp_host: RelayName = None
     """The relay for targets that bring none of their own."""
     smtp_port: Annotated[Annotated[int, Field(ge=1, le=65_535)] | None, BeforeValidator(_blank_is_none)] = (
         None
@@ -272,9 +272,9 @@ class BackendSettings(CommonSettings):
     """By default 587, 465 with `tls`, 25 with `none`."""
     smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
     """`tls` is from the first byte."""
-    smtp_from: Sender = None
+    smtp_from: SenderAddress = None
     """Who writes, such as `Agent Teams <teams@example.com>`."""
-    smtp_username: Text = None
+    smtp_username: OptionalText = None
     """As whom the relay knows us."""
     smtp_password_file: FileName = None
     """A file with the password; read anew for each message."""

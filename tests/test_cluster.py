@@ -15,8 +15,6 @@ from typing import Any, NoReturn
 import aiohttp
 import pytest
 from aiohttp import web
-from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config import ConfigException, kube_config
 
 from app.domain.errors import (
     AccessDenied,
@@ -28,6 +26,7 @@ from app.domain.errors import (
     SettingsError,
 )
 from app.kube.cluster import Cluster, open_cluster
+from app.kube.config import Access
 from app.kube.connection import Connection, connect
 from app.settings import ServiceSettings
 from tests.examples import CANARY, team
@@ -71,16 +70,13 @@ async def door(fake_cluster: Fake, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 
 def name_kubeconfig(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    """Name a kubeconfig as an environment does; the library looked there when it was imported."""
+    """Name a kubeconfig as an environment does."""
     monkeypatch.setenv("KUBECONFIG", str(path))
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
 
 
 def client_of(url: str) -> Connection:
     """Connect to whatever stands at an address."""
-    configuration = Configuration()
-    configuration.host = url
-    return Connection(configuration)
+    return Connection(Access(url))
 
 
 @asynccontextmanager
@@ -410,7 +406,7 @@ FOREIGN = sorted(
         *kinds(aiohttp.ClientError),
         *(kind for kind in kinds(OSError) if kind.__module__ in {"builtins", "ssl", "socket"}),
         TimeoutError,
-        ConfigException,  # a token that cannot be read anew
+        ValueError,  # a token that cannot be read anew
     },
     key=lambda kind: f"{kind.__module__}.{kind.__qualname__}",
 )

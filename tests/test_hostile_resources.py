@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.delivery.dispatcher import reported
+from app.delivery.dispatch import reported
 from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import CompletionEvent
-from app.domain.ledger import Plan, Terms, holds, plan, settle
+from app.domain.ledger import Plan, Terms, decide, holds, settle
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase
 from app.domain.targets import NAME_LIMIT, InvalidTarget, read_targets, target_names
@@ -224,7 +224,7 @@ def assert_sendable(team: AgentTeam, planned: Plan) -> None:
 def planned_for(team: AgentTeam, event: CompletionEvent) -> Plan | None:
     """Plan; None where the caller is told that it cannot be."""
     try:
-        return plan(team, event, TERMS, start=True)
+        return decide(team, event, TERMS, start=True)
     except (UnknownTarget, ClaimInFlight):
         return None
 
@@ -257,7 +257,7 @@ def test_whatever_the_document_it_is_read_and_planned_for(document: Any, event: 
 def test_whatever_stands_beside_it_a_healthy_target_is_claimed_and_recorded(document: Any) -> None:
     team = read(document)
     event = CompletionEvent(namespace="research", team="report")
-    planned = plan(team, event, TERMS, start=True)
+    planned = decide(team, event, TERMS, start=True)
     assert HEALTHY in {claim.target.name for claim in planned.claims}
     assert_sendable(team, planned)
 
@@ -268,12 +268,12 @@ def test_whatever_stands_beside_it_a_healthy_target_is_claimed_and_recorded(docu
         receipt.model_copy(update={"phase": Phase.DELIVERED, "reason": Reason.DELIVERED, "claimed_by": None})
         for receipt in receipts
     ]
-    entries, written, lost = settle(claimed.entries, outcomes, holder=TERMS.holder)
+    entries, written, lost = settle(claimed, outcomes, holder=TERMS.holder)
     assert written == outcomes
     assert not lost
     done = kept(team, entries)
     assert holds(done, written)
-    assert not plan(done, event, TERMS, start=True).claims
+    assert not decide(done, event, TERMS, start=True).claims
     assert_can_be_told(done)
 
 

@@ -17,14 +17,15 @@ from app.domain.ledger import (
     Claim,
     Plan,
     Terms,
+    decide,
     holds,
     outgrows,
-    plan,
     settle,
 )
 from app.domain.reasons import Reason
 from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt, message_id
-from app.domain.targets import NAME_LIMIT, SHOWN_LIMIT, SlackTarget, WebhookTarget
+from app.domain.targets import NAME_LIMIT, SlackTarget, WebhookTarget
+from app.domain.text import SHOWN_LIMIT
 from app.domain.times import format_time
 from tests.examples import NOW, team, unhurried
 
@@ -92,7 +93,7 @@ def planned(
     """Plan for a team with these entries on record; the record as it was read stays as it was."""
     read = team(delivery, entries=entries)
     before = copy.deepcopy(read)
-    made = plan(read, event(**fields), terms(ours=ours, max_takeovers=max_takeovers), start=start)
+    made = decide(read, event(**fields), terms(ours=ours, max_takeovers=max_takeovers), start=start)
     assert read == before
     return made
 
@@ -278,7 +279,7 @@ def test_a_live_claim_on_a_target_that_left_the_spec_is_its_holder_s() -> None:
 
 def test_open_entries_are_closed_when_the_team_asks_for_delivery_no_more() -> None:
     read = team([HOOK], entries=[entry()], lifecycle={"onComplete": "none"})
-    made = plan(read, event(), terms(), start=False)
+    made = decide(read, event(), terms(), start=False)
     assert [receipt.reason for receipt in made.closed] == [Reason.INTERRUPTED]
 
 
@@ -450,7 +451,7 @@ def _final(found: dict[str, Any]) -> bool:
 def test_no_plan_touches_an_entry_that_is_settled_or_somebody_else_s(
     ledger: list[dict[str, Any]], spec: list[dict[str, Any]], ours: set[str], start: bool
 ) -> None:
-    made = plan(team(spec, entries=ledger), event(), terms(ours=ours), start=start)
+    made = decide(team(spec, entries=ledger), event(), terms(ours=ours), start=start)
     after = {found["name"]: found for found in made.entries}
     targets = [target["name"] for target in spec]
     recorded = [found["name"] for found in ledger]
@@ -478,7 +479,7 @@ def test_a_redelivery_touches_no_more_than_it_was_asked_to(
     has = {target["name"] for target in spec}
     asked = event(redeliver=kind, targets=None if names is None else sorted(names))
     try:
-        made = plan(team(spec, entries=ledger), asked, terms(), start=True)
+        made = decide(team(spec, entries=ledger), asked, terms(), start=True)
     except UnknownTarget:
         assert not (names or set()) <= has
         return

@@ -10,6 +10,7 @@ from app.domain.record import Record
 A = {"type": "webhook", "url": "https://a.example.com/x?token=1"}
 B = {"type": "webhook", "url": "https://b.example.com"}
 SLACK = {"type": "slack", "channel": "#x", "credentialsSecret": "keys"}
+BAD = {"type": "slack", "channel": "#x"}
 NO_CHANNEL = {"type": "slack", "credentialsSecret": "keys"}
 MAIL = {"type": "email", "to": ["a@example.com", "b@example.com"]}
 DRIVE = {"type": "google-drive", "folder": "Shared Reports/Q3"}
@@ -36,8 +37,9 @@ CASES: list[tuple[str, list[Any], list[Any], list[str]]] = [
         [entry("webhook", A["url"])],
         ["webhook-0"],
     ),
-    ("no label, in place", [A], [entry("webhook", None)], ["webhook-0"]),
-    ("no label, out of place", [SLACK, A], [entry("webhook", None)], [""]),
+    ("no label", [A], [entry("webhook", None)], [""]),
+    ("no label, of a target that cannot be read", [A, BAD], [entry("slack", None)], ["slack-1"]),
+    ("no label, of a target that could not be read", [SLACK], [entry("slack", None)], [""]),
     ("more than targets", [A], [ENTRY_A, ENTRY_A], ["webhook-0", ""]),
     ("two alike", [A, A], [ENTRY_A, ENTRY_A], ["webhook-0", "webhook-1"]),
     ("two alike behind another", [B, A, A], [ENTRY_A, ENTRY_A], ["webhook-2", "webhook-1"]),

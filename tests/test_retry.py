@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.delivery.retry import BACKOFF_LIMIT, Pace, RetryPolicy, Tried, full_jitter, retrying
+from app.delivery.retry import RetryPolicy, Timing, Tried, retrying
+from app.domain.backoff import LONGEST, full_jitter
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.senders.envelopes import Verdict
@@ -64,7 +65,7 @@ class World:
         return True
 
     async def run(self, *, ends: float = FAR, **policy: Any) -> Tried:
-        pace = Pace(self.sleep, lambda: self.now, self.jitter)
+        pace = Timing(self.sleep, lambda: self.now, self.jitter)
         return await retrying(
             self.attempt, RetryPolicy(**policy), pace, ends=ends, failed=self.failures.append
         )
@@ -107,7 +108,7 @@ async def test_a_single_attempt_is_told_without_counting() -> None:
     assert (await World([AWAY]).run(attempts=1)).verdict == AWAY
 
 
-WAITS = [(1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, BACKOFF_LIMIT), (10**6, BACKOFF_LIMIT)]
+WAITS = [(1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, LONGEST), (10**6, LONGEST)]
 
 
 @pytest.mark.parametrize(("tries", "longest"), WAITS)
@@ -317,6 +318,6 @@ async def test_an_unknown_error_is_not_taken_for_a_verdict() -> None:
         raise ZeroDivisionError
 
     world = World([DELIVERED])
-    pace = Pace(world.sleep, lambda: world.now)
+    pace = Timing(world.sleep, lambda: world.now)
     with pytest.raises(ZeroDivisionError):
         await retrying(crash, RetryPolicy(), pace, ends=FAR, failed=world.failures.append)

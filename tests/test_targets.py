@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from app.domain.targets import (
     NAME_LIMIT,
-    SHOWN_LIMIT,
     EmailTarget,
     GoogleDriveTarget,
     InvalidTarget,
@@ -16,9 +15,9 @@ from app.domain.targets import (
     WebhookTarget,
     read_targets,
     redacted,
-    shortened,
     target_names,
 )
+from app.domain.text import SHOWN_LIMIT, shortened
 from tests.examples import CANARY, unhurried
 
 SLACK = {"type": "slack", "credentialsSecret": "slack"}

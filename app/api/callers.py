@@ -17,12 +17,15 @@ from cachetools import LRUCache, TLRUCache
 
 from app.api.rates import RateLimit
 from app.domain.errors import (
+    RETRY_LATER,
+    RETRY_SOON,
     AccessDenied,
     ApiUnavailable,
     ClusterError,
     ClusterUnavailable,
     Forbidden,
     Unauthenticated,
+    patience,
 )
 from app.domain.teams import PLURAL
 from app.domain.times import steady
@@ -32,7 +35,7 @@ from app.settings import ServiceSettings
 log = structlog.get_logger(__name__)
 
 Verb = Literal["create", "get"]
-Answer = TypeVar("Answer")
+Told = TypeVar("Told")
 
 REMEMBERED = 10_000  # answers; the one that was needed longest ago is forgotten first
 REFUSAL_REMEMBERED = 2.0  # seconds: who is granted a right need not wait long for it
@@ -40,8 +43,6 @@ REVIEWS = 32  # under way at once, so that a flood does not reach the API server
 REVIEWS_OF_STRANGERS = (
     24  # of these, for tokens that were not good lately; the rest stays for those that were
 )
-RETRY_SOON = 1.0  # seconds
-RETRY_LATER = 30.0  # seconds: somebody has to grant the service a right first
 ANYBODY = Caller("anybody")
 
 
@@ -129,12 +130,12 @@ class KubernetesAuthorizer:
 
     async def _asked(
         self,
-        recent: "Recent[Answer]",
+        recent: "Recent[Told]",
         question: Hashable,
-        ask: Callable[[], Coroutine[Any, Any, Answer]],
+        ask: Callable[[], Coroutine[Any, Any, Told]],
         *,
         known: bool,
-    ) -> Answer:
+    ) -> Told:
         try:
             return await recent.answer(question, ask, most=REVIEWS if known else REVIEWS_OF_STRANGERS)
         except AccessDenied:
@@ -145,9 +146,8 @@ class KubernetesAuthorizer:
                 retry_after=RETRY_LATER,
             ) from None
         except ClusterError as error:
-            wait = error.retry_after if isinstance(error, ApiUnavailable) else None
             raise ClusterUnavailable(
-                f"callers cannot be told now: {error}", retry_after=wait or RETRY_SOON
+                f"callers cannot be told now: {error}", retry_after=patience(error)
             ) from None
 
     @property
@@ -170,7 +170,7 @@ class KubernetesAuthorizer:
         )
 
 
-class Recent(Generic[Answer]):
+class Recent(Generic[Told]):
     """Answers that hold for some seconds from when they were asked for; nothing is asked twice at a time.
 
     What is empty (nobody, no) holds for `REFUSAL_REMEMBERED`, a failure not at all.
@@ -178,10 +178,10 @@ class Recent(Generic[Answer]):
 
     def __init__(self, seconds: float, clock: Callable[[], float] = steady) -> None:
         self._seconds = seconds
-        self._answers: TLRUCache[Hashable, asyncio.Task[Answer]] = TLRUCache(
+        self._answers: TLRUCache[Hashable, asyncio.Task[Told]] = TLRUCache(
             REMEMBERED, self._until, timer=clock
         )
-        self._asking: set[asyncio.Task[Answer]] = set()
+        self._asking: set[asyncio.Task[Told]] = set()
 
     def __contains__(self, question: Hashable) -> bool:
         return question in self._answers
@@ -190,8 +190,8 @@ class Recent(Generic[Answer]):
         return len(self._answers)
 
     async def answer(
-        self, question: Hashable, ask: Callable[[], Coroutine[Any, Any, Answer]], *, most: int = REVIEWS
-    ) -> Answer:
+        self, question: Hashable, ask: Callable[[], Coroutine[Any, Any, Told]], *, most: int = REVIEWS
+    ) -> Told:
         """Return the answer, as it is remembered, or asked for anew where fewer than `most` are under way."""
         task = self._answers.get(question)
         if task is None:
@@ -203,7 +203,7 @@ class Recent(Generic[Answer]):
         # Shielded: a caller that goes away does not take the answer from the others.
         return await asyncio.shield(task)
 
-    def _answered(self, question: Hashable, task: asyncio.Task[Answer]) -> None:
+    def _answered(self, question: Hashable, task: asyncio.Task[Told]) -> None:
         self._asking.discard(task)
         if self._answers.get(question) is not task:
             return
@@ -212,7 +212,7 @@ class Recent(Generic[Answer]):
         elif not task.result():
             self._answers[question] = task  # its time is set anew
 
-    def _until(self, _: Hashable, task: asyncio.Task[Answer], now: float) -> float:
+    def _until(self, _: Hashable, task: asyncio.Task[Told], now: float) -> float:
         return now + (REFUSAL_REMEMBERED if task.done() and not task.result() else self._seconds)
 
 

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.callers import Authorizer
 from app.api.openapi import EVENTS, describe
-from app.delivery.dispatcher import Dispatcher
+from app.delivery import Desk
 from app.domain.errors import (
     BadRequest,
     BodyTooLarge,
@@ -72,7 +72,7 @@ class Service:
 
     settings: ServiceSettings
     cluster: Cluster
-    dispatcher: Dispatcher
+    desk: Desk
     authorizer: Authorizer
     metrics: Metrics
     readiness: "Readiness" = field(init=False)
@@ -272,10 +272,10 @@ async def deliver(
         raise Malformed('dryRun must be "All"; nothing was sent')
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     if dry_run:
-        return _written(await service.dispatcher.preview(event))
+        return _written(await service.desk.preview(event))
     if event.test:
-        return _written(await service.dispatcher.test(event))
-    dispatch = await service.dispatcher.dispatch(event)
+        return _written(await service.desk.test(event))
+    dispatch = await service.desk.dispatch(event)
     await dispatch.wait(_patience(prefer, service.settings.waits))
     report = dispatch.report()
     response = _written(report)
@@ -305,7 +305,7 @@ def _written(answer: BaseModel) -> Response:
 async def read_delivery(namespace: Namespace, team: TeamName, service: Using, caller: Calling) -> Report:
     """Read the record from the team's status; a team with none yet is `Pending`, without targets."""
     await service.authorizer.authorize(caller, "get", namespace, team)
-    return await service.dispatcher.read(namespace, team)
+    return await service.desk.read(namespace, team)
 
 
 @router.get(
@@ -333,7 +333,7 @@ async def healthz() -> Health:
 )
 async def readyz(service: Using, response: Response) -> Health:
     """Say whether this replica takes events: the Kubernetes API answers, and the process is not draining."""
-    draining = service.dispatcher.draining
+    draining = service.desk.draining
     checks = {
         "kubernetes": "not asked" if draining else await service.readiness.check(),
         "accepting": "draining" if draining else "ok",

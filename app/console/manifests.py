@@ -20,9 +20,9 @@ from app.domain.targets import (
     TargetSpec,
     WebhookTarget,
     read_targets,
-    shortened,
 )
 from app.domain.teams import KIND, VERSION
+from app.domain.text import shortened
 from app.egress.guard import Guard
 from app.senders.messages import PLACEHOLDERS
 
@@ -77,7 +77,7 @@ def findings_of(file: Path) -> list[Finding]:
         problem = getattr(error, "problem", None) or "it cannot be read"
         return [Finding(str(file), mark.line + 1 if mark else 1, f"no YAML: {problem}")]
     nodes = [one for node in nodes for one in _listed(node)]
-    documents = [Document(str(file), node) for node in nodes]
+    documents = [Manifest(str(file), node) for node in nodes]
     found = [finding for document in documents for finding in document.findings()]
     if not found and not any(document.kind in JUDGED for document in documents):
         others = any(document.kind for document in documents)
@@ -96,7 +96,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-class Document:
+class Manifest:
     """One document of a file, with the lines of its parts."""
 
     def __init__(self, file: str, node: yaml.Node) -> None:

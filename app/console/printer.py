@@ -14,9 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from app.console.client import Document
 from app.console.form import Form
-
-Document = dict[str, Any]
 
 WIDEST = 1_000_000  # columns of a table in a file
 COLOURS = {"Delivered": "green", "Failed": "red", "PartiallyDelivered": "red", "Send": "green", "Fail": "red"}

@@ -1,5 +1,5 @@
 """One event, from accepted to recorded: claim, send, retry, record."""
 
-from app.delivery.dispatcher import Dispatcher
+from app.delivery.desk import Desk
 
-__all__ = ["Dispatcher"]
+__all__ = ["Desk"]

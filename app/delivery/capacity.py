@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
-from app.domain.errors import TooBusy
-
-RETRY_SOON = 1.0  # seconds
+from app.domain.errors import RETRY_SOON, TooBusy
+from app.settings import ServiceSettings
 
 
 @dataclass(slots=True)
@@ -56,3 +56,12 @@ class Capacity:
     def __init__(self, *, events: int, targets: int, shared: bool) -> None:
         self.events = Bound("events", events, -(-events // 2) if shared else events)
         self.targets = Bound("targets", targets, -(-targets // 2) if shared else targets)
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> Self:
+        """Return the bounds that the settings make."""
+        return cls(
+            events=settings.max_in_flight,
+            targets=settings.max_targets_in_flight,
+            shared=len(settings.namespaces) != 1,
+        )

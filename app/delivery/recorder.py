@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-import structlog
+from structlog.typing import FilteringBoundLogger
 
 from app.delivery import faults
-from app.delivery.retry import RetryPolicy, full_jitter
+from app.domain.backoff import Backoff, full_jitter
 from app.domain.errors import AccessDenied, ApiUnavailable, ClusterError, Conflict, ObjectNotFound
 from app.domain.ledger import holds, settle
 from app.domain.receipts import Receipt
@@ -17,15 +17,13 @@ from app.kube.cluster import Cluster, Snapshot
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 
-log = structlog.get_logger(__name__)
-
-BACKOFF = RetryPolicy(backoff_initial=0.1)  # at most 0.1 s, 0.2 s, 0.4 s … between tries to write
+MOST_WAITED = 5.0  # seconds: an API server that is back is noticed soon
+BACKOFF = Backoff(0.1, MOST_WAITED)  # at most 0.1 s, 0.2 s, 0.4 s … between tries to write
 VERIFIED_FOR = 1.0  # seconds that one look at the team's uid serves its targets
 MOST = 1 << 20  # outcomes in one write: no limit that is ever met
 LINGER = 0.05  # seconds that the first outcome waits for its neighbours', at least
 LONGEST_LINGER = 1.0
 WRITING_SHARE = 0.2  # of the time at most goes into writes: each of them carries the whole list
-BACKOFF_LIMIT = 5.0  # seconds: an API server that is back is noticed soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +51,11 @@ class Recorder:
         timeout: float,
         metrics: Metrics,
         tracing: Tracing,
+        log: FilteringBoundLogger,
     ) -> None:
         self.latest = claimed
         self.unwritten: dict[str, Receipt] = {}
+        self._written: dict[str, Receipt] = {}
         self.unrecorded: str | None = None  # why, of the last outcome that could not be written
         self.uid_changed = False
         self.stopped = asyncio.Event()  # no further attempt: the team is gone, or the process drains
@@ -64,6 +64,7 @@ class Recorder:
         self._timeout = timeout
         self._metrics = metrics
         self._tracing = tracing
+        self._log = log
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
         self._complete = asyncio.Event()  # every outcome that is expected has come
@@ -72,7 +73,7 @@ class Recorder:
         self._verifying = asyncio.Lock()
         self._verified_until = 0.0
 
-    def settle(self, receipt: Receipt) -> None:
+    def record(self, receipt: Receipt) -> None:
         """Take in a receipt; it is written soon."""
         self._waiting[receipt.name] = Waiting(receipt, steady() + self._timeout)
         self._wake.set()
@@ -124,7 +125,17 @@ class Recorder:
         """Let go of what is not written, since the process ends first."""
         self._lose(list(self._waiting), "drain", "the process ended before it could be written")
 
-    async def verify(self) -> None:
+    async def undisturbed(self, seconds: float) -> bool:
+        """Sleep; return False at once when told to stop, and at the end where the team is gone."""
+        faults.reach("waiting")
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopped.wait()
+        except TimeoutError:
+            await self._verify()
+        return not self.stopped.is_set()
+
+    async def _verify(self) -> None:
         """See whether the team is still the same; where it is gone, no further attempt is made.
 
         Targets that wait to be tried again ask this at about the same moment, so they share one answer.
@@ -164,7 +175,15 @@ class Recorder:
         self._lose([receipt.name for receipt in lost], "claim-lost", "the claim was wiped or taken over")
         for receipt in written:
             if receipt.name in self._waiting:
-                self._take(receipt.name)
+                self._written[receipt.name] = self._take(receipt.name)
+
+    def known(self, receipt: Receipt) -> Receipt:
+        """Return what is known of a target here, where the record knows less or something else."""
+        if receipt.name in self.unwritten:
+            return self.unwritten[receipt.name]
+        written = self._written.get(receipt.name)
+        whole = written and not receipt.id and written.essence == receipt.essence
+        return written if written and whole else receipt
 
     def _take(self, name: str) -> Receipt:
         self._expected -= 1
@@ -177,12 +196,11 @@ class Recorder:
 
     def _pause(self, tries: int, asked: float | None) -> float:
         """Return how long to wait before the next try; one is made when the last outcome's time ends."""
-        wait = max(min(asked or 0.0, BACKOFF_LIMIT), full_jitter(min(BACKOFF.backoff(tries), BACKOFF_LIMIT)))
+        wait = max(min(asked or 0.0, MOST_WAITED), full_jitter(BACKOFF.longest(tries)))
         last = max((waiting.until for waiting in self._waiting.values()), default=0.0)
         return max(0.0, min(wait, last - steady()))
 
     def _lose(self, names: Iterable[str], cause: str, why: str) -> None:
-        team = self.latest.team
         for name in names:
             if name not in self._waiting:  # let go of already, since the process ends
                 continue
@@ -190,10 +208,8 @@ class Recorder:
             self.unwritten[name] = receipt
             self.unrecorded = why
             self._metrics.unrecorded.labels(cause).inc()
-            log.error(
+            self._log.error(
                 "outcome_unrecorded",
-                team=team.name,
-                namespace=team.namespace,
                 target=name,
                 phase=receipt.phase,
                 reason=receipt.reason,

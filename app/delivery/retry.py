@@ -1,27 +1,17 @@
-"""When to try again, and when to stop: exponential backoff with full jitter under a target's own budget.
+"""When to try again, and when to stop: exponential backoff with full jitter under a target's own budget."""
 
-Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
-"""
-
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from app.domain.backoff import Backoff, full_jitter
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import steady
 from app.senders.envelopes import Verdict
 
-BACKOFF_LIMIT = 30.0  # seconds, however often was tried
-
 Attempt = Callable[[float], Awaitable[Verdict]]
 """One attempt, given the seconds it may take."""
-
-
-def full_jitter(longest: float) -> float:
-    """Return a wait between none and the longest, so that who failed together does not return together."""
-    return random.uniform(0.0, longest)  # noqa: S311  # no secret hangs on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +25,11 @@ class RetryPolicy:
 
     def backoff(self, tries: int) -> float:
         """Return the longest wait after so many tries."""
-        return min(BACKOFF_LIMIT, self.backoff_initial * 2.0 ** min(tries - 1, 16))
+        return Backoff(self.backoff_initial).longest(tries)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Timing:
     """Time and chance, passed in so that tests can hold them still.
 
     `sleep` returns False when it was cut short because the process drains: the target is handed back.
@@ -60,19 +50,19 @@ class Tried:
 
 
 async def retrying(
-    attempt: Attempt, policy: RetryPolicy, pace: Pace, *, ends: float, failed: Callable[[Verdict], None]
+    attempt: Attempt, policy: RetryPolicy, timing: Timing, *, ends: float, failed: Callable[[Verdict], None]
 ) -> Tried:
     """Attempt until the verdict is final, the attempts are used up or the time is.
 
-    `failed` is told of each attempt that did not deliver. `ends` is the time on the pace's clock after which
+    `failed` is told of each attempt that did not deliver. `ends` is the time on that clock after which
     nothing may be under way, budget or not. The verdict is that of the last attempt that had its full time:
     running out of time does not hide what was wrong. Where the claim has ended before anything final was
     said, the target is left to the next holder.
     """
-    claim_ends, ends = ends, min(ends, pace.clock() + policy.target_timeout)
+    claim_ends, ends = ends, min(ends, timing.clock() + policy.target_timeout)
     verdict = Verdict(Reason.INTERRUPTED, "the claim ended before the first attempt", attempted=False)
     attempts = tries = 0
-    while (left := ends - pace.clock()) > 0:
+    while (left := ends - timing.clock()) > 0:
         latest = await _judged(attempt, min(policy.attempt_timeout, left))
         attempts += latest.attempted
         tries += 1
@@ -84,15 +74,15 @@ async def retrying(
             return Tried(verdict, attempts)
         if tries >= policy.attempts:
             break
-        left = ends - pace.clock()
+        left = ends - timing.clock()
         if verdict.retry_after is not None and verdict.retry_after >= left:
             return Tried(_rate_limited(verdict, left), attempts)
-        wait = pace.jitter(policy.backoff(tries)) if verdict.retry_after is None else verdict.retry_after
+        wait = timing.jitter(policy.backoff(tries)) if verdict.retry_after is None else verdict.retry_after
         if wait >= left:
             break
-        if not await pace.sleep(wait):
+        if not await timing.sleep(wait):
             return Tried(verdict, attempts, settled=False)
-    if pace.clock() >= claim_ends:
+    if timing.clock() >= claim_ends:
         return Tried(verdict, attempts, settled=False)
     if tries > 1:
         verdict = replace(verdict, message=f"{verdict.message}, after {tries} attempts")

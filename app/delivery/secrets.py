@@ -1,20 +1,23 @@
 """Reads the Secrets of one dispatch, each once, and forgets them with it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from app.domain.errors import AccessDenied, ClusterError, ObjectNotFound, Rejected, TargetError
 from app.domain.reasons import Reason
 from app.kube.cluster import Cluster
-from app.senders.credentials import KEYS, Credentials
+from app.senders.credentials import Credentials
 
 
 class SecretResolver:
     """The Secrets of one team's namespace, for one dispatch; targets that name the same share one read."""
 
-    def __init__(self, cluster: Cluster, namespace: str, *, label: str | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, *, keys: Collection[str], label: str | None = None
+    ) -> None:
         self._cluster = cluster
         self._namespace = namespace
+        self._keys = keys  # nothing else of a Secret is kept
         self._label = label  # `key` or `key=value` that a Secret must bear to be used; None: any may be
         self._reads: dict[str, asyncio.Task[Credentials]] = {}
 
@@ -56,7 +59,7 @@ class SecretResolver:
         if self._label is not None and not _bears(secret.labels, self._label):
             message = f"{where} is not labelled {self._label}, as those must be that are used here; label it"
             raise TargetError(Reason.SECRET_FORBIDDEN, message)
-        return Credentials(name, {key: value for key, value in secret.values.items() if key in KEYS})
+        return Credentials(name, {key: value for key, value in secret.values.items() if key in self._keys})
 
 
 def _bears(labels: Mapping[str, str], label: str) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.domain.receipts import Phase, Receipt
-from app.domain.targets import shortened
 from app.domain.teams import AgentTeam
+from app.domain.text import shortened
 
 MOST_NAMED = 10  # targets that are named; `status.delivery` names all
 LONGEST_NAME = 253  # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/

@@ -226,6 +226,17 @@ class ApiUnavailable(ClusterError):
         self.retry_after = retry_after  # seconds
 
 
+RETRY_SOON = 1.0  # seconds
+RETRY_LATER = 30.0  # seconds: somebody has to grant the service a right first
+
+
+def patience(error: ClusterError) -> float:
+    """Return the seconds after which a caller may ask again for what an error stood in the way of."""
+    if isinstance(error, ApiUnavailable) and error.retry_after:
+        return error.retry_after
+    return RETRY_LATER if isinstance(error, AccessDenied) else RETRY_SOON
+
+
 class TargetError(DeliveryError):
     """One attempt at one target failed before the receiver answered; `message` holds no secret.
 

@@ -21,15 +21,9 @@ from app.domain.events import TEST, CompletionEvent
 from app.domain.reasons import Reason
 from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, message_id
 from app.domain.record import Entries, Line
-from app.domain.targets import (
-    RECIPIENTS_LIMIT,
-    SHOWN_LIMIT,
-    InvalidTarget,
-    Target,
-    read_targets,
-    shortened,
-)
+from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
 from app.domain.teams import AgentTeam, open_targets
+from app.domain.text import SHOWN_LIMIT, shortened
 from app.domain.times import format_time
 
 OBJECT_LIMIT = 1_500_000  # bytes: etcd takes 1.5 MiB a request, https://etcd.io/docs/v3.6/dev-guide/limit/
@@ -79,7 +73,7 @@ class Terms:
     adopt: bool = False
 
 
-def plan(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) -> Plan:
+def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) -> Plan:
     """Decide which targets to claim; targets that are new are begun only with `start`.
 
     Raises:
@@ -182,13 +176,13 @@ def settle(
     lost), and those whose claim is no longer ours.
     """
     record = team.record
-    by_id = {line.receipt.id: key for key, line in record.by_key.items() if not line.done}
+    by_id = {line.receipt.id or "": key for key, line in record.by_key.items() if not line.done}
     changes: dict[str, Receipt] = {}
     written: list[Receipt] = []
     lost: list[Receipt] = []
     for outcome in outcomes:
         # The spec may have changed since: the claim is known by its id, what landed by its name.
-        key = by_id.get(outcome.id, outcome.name)
+        key = by_id.get(outcome.id or "", outcome.name)
         line = record.by_key.get(key)
         if line is None:
             lost.append(outcome)

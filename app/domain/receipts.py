@@ -27,7 +27,7 @@ from pydantic.alias_generators import to_camel
 
 from app.domain.marks import Mark, split
 from app.domain.reasons import Reason
-from app.domain.targets import readable
+from app.domain.text import readable
 from app.domain.times import format_time, parse_time
 
 OPERATORS_FIELDS = ("type", "success", "deliveredAt", "target", "error")

@@ -2,7 +2,7 @@
 
 An entry with a `name` is that target's. One without, as the operator's CRD keeps them, belongs to the target
 in its place when type and label agree, else to the first target of that type and label that has none, else to
-nobody. What has no label, as the entry of a target that cannot be read, agrees by type, in its place alone.
+nobody. A target that cannot be read has no label.
 """
 
 from collections import defaultdict, deque
@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from app.domain.receipts import Receipt
-from app.domain.targets import labels_of, readable, target_names, type_of
+from app.domain.targets import InvalidTarget, Target, labels_of, read_targets, target_names, type_of
+from app.domain.text import readable
 
 Entries = list[Mapping[str, Any]]
 
@@ -139,11 +140,13 @@ def _matched(
     """Match the entries without a name."""
     targets = target_names(spec)
     taken = {name for name in names if name}
-    kinds = [(type_of(entry), labels_of(entry)) for entry in spec]
+    kinds = [
+        (target.type, _labels(target, entry)) for target, entry in zip(read_targets(spec), spec, strict=True)
+    ]
 
     def agree(place: int, entry: Mapping[str, Any]) -> bool:
         kind, labels = kinds[place]
-        return entry.get("type") == kind and entry.get("target", "") in ("", *labels)
+        return entry.get("type") == kind and entry.get("target", "") in labels
 
     found: dict[int, str] = {}
     for place, entry in enumerate(entries[: len(targets)]):
@@ -155,10 +158,14 @@ def _matched(
         for label in () if name in taken else set(labels):
             free[kind, label].append(name)
     for place, entry in enumerate(entries):
-        name = names[place]
-        if name == "" and place not in found:
-            name = found[place] = _first_free(free, entry, taken)
-        yield Line(entry, found.get(place, name or ""))
+        if names[place] == "" and place not in found:
+            found[place] = _first_free(free, entry, taken)
+        yield Line(entry, found.get(place) or names[place] or "")
+
+
+def _labels(target: Target | InvalidTarget, entry: Any) -> tuple[str, ...]:
+    labels = labels_of(entry)
+    return ("", labels[-1]) if isinstance(target, InvalidTarget) else labels
 
 
 def _first_free(free: Mapping[tuple[Any, Any], deque[str]], entry: Mapping[str, Any], taken: set[str]) -> str:

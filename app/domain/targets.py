@@ -5,19 +5,17 @@ and its neighbours are not touched by it.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.domain.events import DNS_SUBDOMAIN
+from app.domain.text import readable, shortened
 
 NAME_LIMIT = 253
-SHOWN_LIMIT = 300
-"""Characters of an address or a wrong value that are shown; a path may be as long as its author likes."""
-
 RECIPIENTS_LIMIT = 100  # of a mail, what every relay takes at once: RFC 5321, section 4.5.3.1.8
 
 SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)]
@@ -38,10 +36,25 @@ class TargetSpec(BaseModel):
     artifact_path: Annotated[Text, Field(alias="artifactPath")] = None
     message: Text = None
 
+    @classmethod
+    def kind(cls) -> str:
+        """Return the word that `type` has in targets of this type."""
+        (word,) = get_args(cls.model_fields["type"].annotation)
+        return str(word)
+
+    @property
+    def missing(self) -> str | None:
+        """What it cannot do without and does not say; email and google-drive leave that to their senders."""
+        return None
+
     @property
     def address(self) -> str:
         """Where it goes, in words that hold no secret: the label under which it is recorded."""
         return labels_of(self.model_dump(by_alias=True))[0]
+
+    def address_with(self, keys: Container[str]) -> str:  # noqa: ARG002  # for those whose Secret may say
+        """The same, where the Secret has these keys."""
+        return self.address
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -60,12 +73,30 @@ class WebhookTarget(TargetSpec):
     type: Literal["webhook"]
     url: Annotated[Text, Field(repr=False)] = None  # its query may hold a secret
 
+    @property
+    def missing(self) -> str | None:
+        """An address, in the target or in its Secret."""
+        if self.url is None and self.credentials_secret is None:
+            return "url: give an https:// address, or a credentialsSecret that holds the key url"
+        return None
+
+    def address_with(self, keys: Container[str]) -> str:
+        """The Secret, where that holds the URL."""
+        return self.secret_address if "url" in keys else self.address
+
 
 class SlackTarget(TargetSpec):
     """A Slack incoming webhook, whose whole URL is a secret, and the channel to ask it for."""
 
     type: Literal["slack"]
     channel: Text = None
+
+    @property
+    def missing(self) -> str | None:
+        """The Secret, which holds the URL."""
+        if self.credentials_secret is None:
+            return "credentialsSecret: name the Secret that holds the key slack-webhook-url"
+        return None
 
 
 class EmailTarget(TargetSpec):
@@ -100,7 +131,7 @@ class InvalidTarget:
 
 
 Target = WebhookTarget | SlackTarget | EmailTarget | GoogleDriveTarget
-TYPES = ("webhook", "slack", "email", "google-drive")
+TYPES = tuple(model.kind() for model in get_args(Target))
 _TYPE_WORD = re.compile(r"[A-Za-z][-A-Za-z0-9_.]{0,62}")
 _TARGET: TypeAdapter[Target] = TypeAdapter(Annotated[Target, Field(discriminator="type")])
 
@@ -166,19 +197,6 @@ def redacted(url: str) -> str:
     return shortened(f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}")
 
 
-def shortened(text: str, limit: int = SHOWN_LIMIT) -> str:
-    """Return the text on one line without control characters, cut to `limit` characters."""
-    line = text[: limit + 1]
-    if not line.isprintable():
-        line = "".join(character if character.isprintable() else " " for character in line)
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def readable(text: str) -> bool:
-    """Whether a text can be told to anybody: JSON can carry half a surrogate pair, which UTF-8 cannot."""
-    return text.isascii() or text.encode(errors="ignore").decode() == text
-
-
 def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
     """Yield each entry's name and, where that name was taken already, the name it asked for.
 
@@ -227,19 +245,7 @@ def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
         target = _TARGET.validate_python({**entry, "name": name})
     except ValidationError as error:
         return InvalidTarget(name, kind, _problem(error))
-    return _required(target)
-
-
-def _required(target: Target) -> Target | InvalidTarget:
-    """Say what a target cannot do without; email and google-drive leave that to their backends."""
-    match target:
-        case SlackTarget(credentials_secret=None):
-            problem = "credentialsSecret: name the Secret that holds the key slack-webhook-url"
-        case WebhookTarget(url=None, credentials_secret=None):
-            problem = "url: give an https:// address, or a credentialsSecret that holds the key url"
-        case _:
-            return target
-    return InvalidTarget(target.name, target.type, problem)
+    return InvalidTarget(name, kind, target.missing) if target.missing else target
 
 
 def _problem(error: ValidationError) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.domain.events import TERMINAL_PHASES
 from app.domain.record import Record
-from app.domain.targets import readable
+from app.domain.text import readable
 from app.domain.times import parse_time
 
 VERSION = "v1alpha1"

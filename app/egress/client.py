@@ -20,7 +20,8 @@ import aiohttp
 import certifi
 import httpx
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
 
 from app import USER_AGENT
 from app.domain.errors import TargetError
@@ -191,7 +192,6 @@ class HttpClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            response_class=_Answer,
             timeout=aiohttp.ClientTimeout(total=None),
         )
 
@@ -255,20 +255,36 @@ class _Body(httpx.AsyncByteStream):
         self._answer.close()
 
 
+class Unbounded(aiohttp.ClientError):
+    """The connection would be read from without a bound: this aiohttp makes its own in another way."""
+
+
 class _Connector(aiohttp.TCPConnector):
     """Connections that are read from with bounds, and used again only while nothing unasked has come."""
 
     def __init__(self, most: int, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = functools.partial(_Reading, most, self._loop)  # type: ignore[assignment]  # partials are invariant
+        # A private name, since aiohttp has no public way: where it is another one day, `connect` refuses.
+        reading = functools.partial(_Reading, most, asyncio.get_running_loop())
+        self._factory = reading  # type: ignore[assignment]  # partials are invariant
 
-    async def _get(self, key: Any, traces: Any) -> Connection | None:
-        """Return a connection to use again; what was said while it lay idle would be taken for an answer."""
-        while (connection := await super()._get(key, traces)) is not None:
-            if connection.protocol is not None and not connection.protocol.should_close:
+    async def connect(self, *request: Any, **options: Any) -> aiohttp.connector.Connection:
+        """Return a connection that is bounded, and that nothing was said on while it lay idle.
+
+        That would be taken for an answer.
+
+        Raises:
+            Unbounded: it is none of ours.
+        """
+        while True:
+            connection = await super().connect(*request, **options)
+            protocol = connection.protocol
+            if not isinstance(protocol, _Reading):
+                connection.close()
+                raise Unbounded
+            if not (protocol.used and protocol.should_close):
                 return connection
             connection.close()
-        return None
 
 
 class _Reading(ResponseHandler):
@@ -276,8 +292,10 @@ class _Reading(ResponseHandler):
 
     def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
+        self.used = False  # an answer was expected before
         self._most = most
         self._left = most
+        self._heads = 0  # that may still be read
 
     def close(self) -> None:
         """Close at once: over TLS a goodbye is waited for, while the connection's place is free already."""
@@ -285,8 +303,17 @@ class _Reading(ResponseHandler):
 
     def set_response_params(self, **options: Any) -> None:
         """Expect an answer."""
+        self.used = True
         self._left = self._most
+        self._heads = 1 + INTERIM_ANSWERS
         super().set_response_params(**options)
+
+    async def read(self) -> tuple[RawResponseMessage, StreamReader]:
+        """Return the next head; each `100 Continue` is one, and a flood of them would stop all else."""
+        self._heads -= 1
+        if self._heads < 0:
+            raise aiohttp.ClientPayloadError
+        return await super().read()
 
     def data_received(self, data: bytes) -> None:
         """Take in what there is room for; beyond it the connection is at its end."""
@@ -297,31 +324,6 @@ class _Reading(ResponseHandler):
             self.set_exception(aiohttp.ClientPayloadError())
             if self.transport is not None:
                 self.transport.abort()
-
-
-class _Answer(aiohttp.ClientResponse):
-    """An answer, read with a caution that aiohttp does not take."""
-
-    async def start(self, connection: Connection) -> Self:
-        """Wait for the head of the answer."""
-        protocol = connection.protocol
-        assert protocol is not None  # noqa: S101  # a connection that was just made
-        read, left = protocol.read, INTERIM_ANSWERS
-
-        async def read_few() -> Any:
-            # Each `100 Continue` is read without a pause, so that a flood of them would stop everything else.
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise aiohttp.ClientResponseError(self.request_info, ())
-            return await read()
-
-        protocol.read = read_few  # type: ignore[method-assign]
-        try:
-            await super().start(connection)
-        finally:
-            del protocol.read
-        return self
 
 
 NOT_HTTP = "the answer was not HTTP as it is read here"
@@ -384,6 +386,12 @@ _CERTIFICATES = {
 
 _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], ...] = (
     # The first that fits, from the particular to the general.
+    (
+        (Unbounded,),
+        Reason.CONNECTION_FAILED,
+        "refused here: the aiohttp that is installed reads answers without a bound; install the pinned one",
+        False,
+    ),
     ((AddressDenied,), Reason.EGRESS_DENIED, NOT_PERMITTED, False),
     ((ssl.CertificateError,), Reason.TLS_FAILED, "the receiver's certificate is not valid", False),
     ((ssl.SSLError, aiohttp.ClientSSLError), Reason.TLS_FAILED, "the TLS handshake failed", False),

@@ -13,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.domain.announcements import Announcement
-from app.domain.errors import AccessDenied, ApiUnavailable, ClusterError, Conflict, ObjectNotFound, Rejected
+from app.domain.errors import ApiUnavailable, ClusterError, Conflict, Rejected
 from app.domain.summary import summary_of
-from app.domain.targets import shortened
 from app.domain.teams import KIND, PLURAL, VERSION, AgentTeam
+from app.domain.text import json_object, shortened
 from app.domain.times import format_time, parse_http_date, parse_retry_after, steady
-from app.kube.connection import Answer, Connection, Count, connect, path_of
+from app.kube.connection import Answer, Connection, CountRequest, connect, path_of, refusal
 from app.settings import ServiceSettings
 
 FIELD_MANAGER = "agentteam-delivery"
@@ -228,7 +228,7 @@ class Cluster:
     async def _snapshot(self, method: str, path: str, patch: Mapping[str, Any] | None = None) -> Snapshot:
         asked = steady()
         answer = await self._answer(method, path, patch)
-        resource = _object(answer)
+        resource = answer.document
         team = AgentTeam.from_resource(resource)
         if not (team.uid and team.resource_version):
             raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
@@ -237,7 +237,7 @@ class Cluster:
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Make one request, and return the object in the answer."""
-        return _object(await self._answer(method, path, body))
+        return (await self._answer(method, path, body)).document
 
     async def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         answer = await self._connection.ask(method, path, body, seconds=self._timeout)
@@ -247,7 +247,7 @@ class Cluster:
 
 
 @asynccontextmanager
-async def open_cluster(settings: ServiceSettings, count: Count) -> AsyncIterator[Cluster]:
+async def open_cluster(settings: ServiceSettings, count: CountRequest) -> AsyncIterator[Cluster]:
     """Yield the door to the cluster that the environment names; `count` is told of each request.
 
     Raises:
@@ -260,30 +260,12 @@ async def open_cluster(settings: ServiceSettings, count: Count) -> AsyncIterator
 _server_date = functools.lru_cache(maxsize=2)(parse_http_date)  # answers of one second bear the same date
 
 
-def _object(answer: Answer) -> dict[str, Any]:
-    document = answer.document
-    if document is None:
-        raise ApiUnavailable("the Kubernetes API answered something other than a JSON object")
-    return document
-
-
 def _translated(answer: Answer) -> ClusterError:
     """Turn an error answer into our own; of its text only the `Status` message is kept, and cut."""
-    status = answer.status
-    said = (answer.document or {}).get("message")
-    text = f"the Kubernetes API answered {status}" + (f": {shortened(said)}" if isinstance(said, str) else "")
-    match status:
-        case 404:
-            return ObjectNotFound(text)
-        case 409:
-            return Conflict(text)
-        case 401 | 403:
-            return AccessDenied(text)
-        case 429:
-            pass
-        case _ if status < 400:  # noqa: PLR2004  # the API server sends nobody elsewhere: somebody else answered
-            pass
-        case _ if status < 500 or "too large" in text:  # noqa: PLR2004  # etcd's limit comes as a 500
-            return Rejected(text)
-    wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
-    return ApiUnavailable(text, retry_after=wait)
+    said = (json_object(answer.body) or {}).get("message")
+    quoted = f": {shortened(said)}" if isinstance(said, str) else ""
+    return refusal(
+        answer.status,
+        f"the Kubernetes API answered {answer.status}{quoted}",
+        retry_after=parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC)),
+    )

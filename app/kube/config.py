@@ -1,46 +1,108 @@
-"""kubernetes-asyncio without the modules that nothing here uses: its configurations, and its way to connect.
+"""Where the Kubernetes API is, whom to trust there and as whom to come: a pod's own, or a kubeconfig's."""
 
-The library's packages import all that was generated for every kind of resource, some 900 modules: 35 MB and
-half of the time that a start takes. What is used here needs none of them, so the packages are put in place
-unread, as `importlib` finds them, and its modules are imported one by one. A process that has imported the
-library before keeps it whole.
-"""
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import importlib.util
-import sys
+from app.domain.times import steady
+from app.domain.tokens import bearer_token
 
-
-def _put_in_place(package: str) -> None:
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        raise ModuleNotFoundError(f"no module named {package}", name=package)
-    sys.modules[package] = importlib.util.module_from_spec(spec)
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/"""
+TOKEN_LIFE = 60.0  # seconds that a token is used before its file is read again: it is rotated in place
 
 
-if "kubernetes_asyncio" not in sys.modules:
-    for _package in ("kubernetes_asyncio", "kubernetes_asyncio.client", "kubernetes_asyncio.client.models"):
-        _put_in_place(_package)
-    from kubernetes_asyncio import client
-    from kubernetes_asyncio.client.api_client import ApiClient
-    from kubernetes_asyncio.client.configuration import Configuration
+@dataclass(frozen=True, slots=True)
+class Pem:
+    """A certificate or a key in PEM form: as it is, or in a file that may be renewed."""
 
-    vars(client).update(
-        ApiClient=ApiClient, Configuration=Configuration
-    )  # what `config` asks the package for
+    source: bytes | Path = field(repr=False)
 
-# After the packages are in place:
-from kubernetes_asyncio.client import Configuration  # noqa: E402
-from kubernetes_asyncio.client.rest import RESTClientObject  # noqa: E402
-from kubernetes_asyncio.config import (  # noqa: E402
-    ConfigException,
-    load_incluster_config,
-    load_kube_config,
-)
+    def read(self) -> bytes:
+        """Return it as it is now.
 
-__all__ = [
-    "ConfigException",
-    "Configuration",
-    "RESTClientObject",
-    "load_incluster_config",
-    "load_kube_config",
-]
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return self.source.read_bytes() if isinstance(self.source, Path) else self.source
+
+
+async def _nobody() -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How an API server is reached; `authorization` gives the header of that name, asked at every request."""
+
+    host: str
+    authority: Pem | None = None  # None: whom the system trusts
+    certificate: tuple[Pem, Pem] | None = None  # ours, and its key
+    verify: bool = True
+    server_name: str | None = None
+    proxy: str | None = None
+    authorization: Callable[[], Awaitable[str | None]] = field(default=_nobody, repr=False)
+
+    def trust(self) -> ssl.SSLContext:
+        """Return a context of what the files hold by now.
+
+        Raises:
+            OSError: a file cannot be read, or holds something else.
+        """
+        authority = self.authority.read().decode("ascii", "ignore") if self.authority else None
+        context = ssl.create_default_context(cadata=authority)
+        if self.certificate:
+            certificate, key = (pem.read() for pem in self.certificate)
+            # OpenSSL takes them from a file alone; this one is nobody else's, and gone a moment later.
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(certificate + b"\n" + key)
+                file.flush()
+                context.load_cert_chain(file.name)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+class TokenFile:
+    """A bearer token in a file, read anew every minute."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError, ValueError: there is none in the file."""
+        self._path = path
+        self._read()
+
+    async def __call__(self) -> str:
+        """Return what `Authorization` says.
+
+        Raises:
+            OSError: the file cannot be read any more.
+            ValueError: it holds no token any more.
+        """
+        if steady() >= self._until:
+            self._read()
+        return f"Bearer {self._token}"
+
+    def _read(self) -> None:
+        token = bearer_token(self._path.read_text())
+        if token is None:
+            raise ValueError("the file holds no token")
+        self._token, self._until = token, steady() + TOKEN_LIFE
+
+
+def in_cluster(host: str, port: str, account: Path = ACCOUNT) -> Access:
+    """Return the access of a pod by its service account.
+
+    Raises:
+        OSError: the account's files cannot be read.
+        ValueError: there is no token in them.
+    """
+    authority = Pem(account / "ca.crt")
+    authority.read()
+    return Access(
+        f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        authority=authority,
+        authorization=TokenFile(account / "token"),
+    )

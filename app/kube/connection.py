@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -18,20 +19,24 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from app import USER_AGENT
-from app.domain.errors import ApiUnavailable, SettingsError
-from app.kube.config import (
-    ConfigException,
-    Configuration,
-    RESTClientObject,
-    load_incluster_config,
-    load_kube_config,
+from app.domain.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    ClusterError,
+    Conflict,
+    ObjectNotFound,
+    Rejected,
+    SettingsError,
 )
+from app.domain.text import json_object
+from app.kube.config import Access, in_cluster
 
+MOST_CONNECTIONS = 100
 READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd holds objects of 1.5 MiB
 CONNECT_TIMEOUT = 5  # seconds, for a watch; a request's own time includes connecting
 
 
-Count = Callable[[str, int | None], None]
+CountRequest = Callable[[str, int | None], None]
 """Takes a request's method, or `WATCH`, and the status of its answer, if there was one."""
 
 
@@ -44,9 +49,13 @@ class Answer:
     body: bytes
 
     @property
-    def document(self) -> dict[str, Any] | None:
-        """The JSON object that the body is, if it is one."""
-        return json_object(self.body)
+    def document(self) -> dict[str, Any]:
+        """The JSON object that the body is.
+
+        Raises:
+            ApiUnavailable: it is none.
+        """
+        return read_object(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +70,11 @@ class Stream:
 class Connection:
     """A pool of connections, with a token in each request and trust that is read again when it fails."""
 
-    def __init__(self, configuration: Configuration, count: Count = lambda *_: None) -> None:
+    def __init__(self, access: Access, count: CountRequest = lambda *_: None) -> None:
         """Raises OSError: the authority's certificate cannot be read."""
-        self._configuration = configuration
+        self._access = access
         self._count = count
-        self._proxy = configuration.proxy or _proxy(str(configuration.host))
+        self._proxy = access.proxy or _proxy(access.host)
         self._pool = self._make_pool()
         self._distrusted: aiohttp.ClientSession | None = None
 
@@ -114,26 +123,25 @@ class Connection:
     async def _request(
         self, method: str, path: str, body: Any = None, limits: aiohttp.ClientTimeout | None = None
     ) -> aiohttp.ClientResponse:
-        configuration = self._configuration
+        access = self._access
         headers = {
             "accept": "application/json",
             # Of a GET too: a proxy on the way may make one up, and the API server refuses others.
             "content-type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json",
             "user-agent": USER_AGENT,
         }
-        if token := await configuration.get_api_key_with_prefix("BearerToken"):
-            headers["authorization"] = token
+        if authorization := await access.authorization():
+            headers["authorization"] = authorization
         pool = await self._trusted_pool()
         try:
             return await pool.request(
                 method,
-                URL(f"{configuration.host}{path}", encoded=True),
+                URL(f"{access.host}{path}", encoded=True),
                 data=None if body is None else json.dumps(body).encode(),
                 headers=headers,
                 timeout=limits,
                 proxy=self._proxy,
-                proxy_headers=configuration.proxy_headers,
-                server_hostname=configuration.tls_server_name,
+                server_hostname=access.server_name,
                 allow_redirects=False,
             )
         except aiohttp.ClientSSLError:
@@ -143,26 +151,20 @@ class Connection:
     async def _trusted_pool(self) -> aiohttp.ClientSession:
         """Return the pool, made anew if it met with distrust: the authority may have been renewed."""
         if self._pool is self._distrusted:
-            with suppress(OSError):  # none to be read: the same again at the next request
+            with suppress(OSError, ValueError):  # none to be read: the same again at the next request
                 self._pool = self._make_pool()
                 await self._distrusted.close()
         return self._pool
 
     def _make_pool(self) -> aiohttp.ClientSession:
-        """Take over the connector that the library makes from its configuration, and nothing else of it.
-
-        Its own session reads a `.netrc` and the proxy variables at every request, each in a thread.
-        """
-        theirs = RESTClientObject(self._configuration).pool_manager
-        pool = aiohttp.ClientSession(
-            connector=theirs.connector, read_bufsize=READ_BUFFER, timeout=aiohttp.ClientTimeout(total=None)
+        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, ssl=self._access.trust())
+        return aiohttp.ClientSession(
+            connector=connector, read_bufsize=READ_BUFFER, timeout=aiohttp.ClientTimeout(total=None)
         )
-        theirs.detach()
-        return pool
 
 
 @asynccontextmanager
-async def connect(count: Count) -> AsyncIterator[Connection]:
+async def connect(count: CountRequest) -> AsyncIterator[Connection]:
     """Yield a connection: in-cluster, else to what `KUBECONFIG` names.
 
     `count` is told of each request.
@@ -170,15 +172,8 @@ async def connect(count: Count) -> AsyncIterator[Connection]:
     Raises:
         SettingsError: neither is there.
     """
-    configuration = Configuration()
     try:
-        if "KUBERNETES_SERVICE_HOST" in os.environ:
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            # Named here, since the library reads the variable once, when it is imported.
-            path = os.environ.get("KUBECONFIG")
-            await load_kube_config(config_file=path, client_configuration=configuration)
-        connection = Connection(configuration, count)
+        connection = Connection(await _access(), count)
     except Exception as error:  # noqa: BLE001  # a file that is no kubeconfig raises whatever its content leads to
         raise SettingsError(
             "no Kubernetes API is configured: run inside a cluster, or set KUBECONFIG to a readable file"
@@ -188,19 +183,50 @@ async def connect(count: Count) -> AsyncIterator[Connection]:
         yield connection
 
 
+async def _access() -> Access:
+    """Return the access that the environment names: a pod's own, else that of `KUBECONFIG`."""
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return in_cluster(os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"])
+    # In a pod it is not needed, nor what it reads YAML with.
+    from app.kube.kubeconfig import read_kubeconfig  # noqa: PLC0415
+
+    return await read_kubeconfig(os.environ.get("KUBECONFIG") or "~/.kube/config")
+
+
+def read_object(text: bytes) -> dict[str, Any]:
+    """Return the JSON object that the API server wrote.
+
+    Raises:
+        ApiUnavailable: it wrote something else.
+    """
+    document = json_object(text)
+    if document is None:
+        raise ApiUnavailable("the Kubernetes API answered something other than a JSON object")
+    return document
+
+
+def refusal(status: int, text: str, *, retry_after: float | None = None) -> ClusterError:
+    """Return our own error for an answer that is none of success; `text` says what was answered."""
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            return ObjectNotFound(text)
+        case HTTPStatus.CONFLICT:
+            return Conflict(text)
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+            return AccessDenied(text)
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            pass
+        case _ if status < HTTPStatus.BAD_REQUEST:  # it sends nobody elsewhere: somebody else answered
+            pass
+        case _ if status < HTTPStatus.INTERNAL_SERVER_ERROR or "too large" in text:  # etcd's limit is a 500
+            return Rejected(text)
+    return ApiUnavailable(text, retry_after=retry_after)
+
+
 def path_of(*parts: str, **query: Any) -> str:
     """Join the parts of a path, each quoted, and a query."""
     path = "".join(f"/{quote(part, safe='')}" for part in parts)
     return f"{path}?{urlencode(query)}" if query else path
-
-
-def json_object(text: bytes) -> dict[str, Any] | None:
-    """Return the JSON object that a text is, or None."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -221,7 +247,7 @@ def _translated() -> Iterator[None]:
         raise ApiUnavailable("the Kubernetes API does not answer in time") from None
     except aiohttp.ClientSSLError:
         raise ApiUnavailable("no trusted connection to the Kubernetes API") from None
-    except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, ConfigException) as error:
+    except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
         raise ApiUnavailable(f"the Kubernetes API cannot be reached ({type(error).__name__})") from None
 
 

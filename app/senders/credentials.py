@@ -6,16 +6,6 @@ from dataclasses import dataclass, field
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 
-KEYS = frozenset(
-    {
-        *("url", "signing-secret", "authorization"),
-        "slack-webhook-url",
-        *("smtp-host", "smtp-port", "smtp-tls", "smtp-username", "smtp-password", "from"),
-        "service-account.json",
-    }
-)
-"""What senders read; nothing else of a Secret is kept, even for one dispatch. A new sender adds its own."""
-
 
 @dataclass(frozen=True, slots=True)
 class Credentials:

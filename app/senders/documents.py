@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from app.domain.events import TEST
-from app.domain.targets import shortened
+from app.domain.text import shortened
 from app.senders.envelopes import Envelope
 from app.senders.messages import fill, outcome, values_of
 

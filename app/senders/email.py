@@ -10,19 +10,20 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import ClassVar, cast
 
 import aiosmtplib
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.domain.targets import EmailTarget, Target, shortened
+from app.domain.targets import EmailTarget
+from app.domain.text import shortened
 from app.egress.client import HttpClient, translated
 from app.egress.sockets import Dialler
 from app.senders.credentials import Credentials
 from app.senders.envelopes import HIDDEN, Envelope, Preview, Progress, Verdict
 from app.senders.mail import compose_mail, recipients_of
-from app.senders.relays import HOST, PASSWORD, Relay, relay_of
+from app.senders.relays import HOST, KEYS, PASSWORD, Relay, relay_of
 from app.settings import ServiceSettings
 
 CLOSING = 421  # the relay ends the session, in answer to whatever was said: RFC 5321, section 3.8
@@ -84,14 +85,15 @@ class Said:
 class EmailSender:
     """Sends by the relay that the target's Secret brings, or else by the installation's."""
 
+    keys: ClassVar = KEYS
+
     def __init__(self, http: HttpClient, settings: ServiceSettings) -> None:
         self._settings = settings
         self._tls = http.tls
         self._dialler = Dialler(http, settings.max_connections_per_host)
 
-    async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
+    async def send(self, envelope: Envelope, target: EmailTarget, credentials: Credentials) -> Verdict:
         """Hand the message to the relay once, for those recipients of whom nothing final is known."""
-        assert isinstance(target, EmailTarget)  # noqa: S101  # the registry's promise, for the type checker
         recipients = recipients_of(target)
         relay = self._relay(target, credentials)
         known = _about(recipients, envelope.progress)
@@ -114,9 +116,8 @@ class EmailSender:
         waiting = {one: str(reply) for one, reply in said.to.items() if reply.transient}
         return _summed_up(recipients, Progress(accepted, refused), waiting)
 
-    async def preview(self, envelope: Envelope, target: Target, credentials: Credentials) -> Preview:
+    async def preview(self, envelope: Envelope, target: EmailTarget, credentials: Credentials) -> Preview:
         """Show the message; of a relay that the Secret brings, nothing."""
-        assert isinstance(target, EmailTarget)  # noqa: S101  # as above
         recipients = recipients_of(target)
         relay = self._relay(target, credentials)
         if not relay.trusted:
@@ -142,7 +143,7 @@ class EmailSender:
     ) -> Said:
         """Speak to a relay once."""
         async with self._dialler.connected(relay.host, relay.port, trusted=relay.trusted) as connection:
-            client = _Client(
+            client = _Session(
                 hostname=relay.host,
                 sock=connection,
                 use_tls=relay.tls == "tls",
@@ -163,7 +164,7 @@ class EmailSender:
             return said
 
 
-class _Client(aiosmtplib.SMTP):
+class _Session(aiosmtplib.SMTP):
     """A client whose connection ends at once: over TLS the library would wait for the relay's goodbye."""
 
     def close(self) -> None:
@@ -179,7 +180,7 @@ class _Client(aiosmtplib.SMTP):
 
 
 async def _session(
-    client: _Client, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials
+    client: _Session, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials
 ) -> Said:
     await client.connect()
     if relay.login is not None:

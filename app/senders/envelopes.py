@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Protocol, TypedDict
+from typing import Any, Protocol, TypedDict, TypeVar
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.domain.targets import Target
+from app.domain.targets import TargetSpec
 from app.senders.credentials import Credentials
 
 
@@ -90,19 +90,34 @@ HIDDEN = "…"
 """Stands for what came out of a Secret."""
 
 
-class Sender(Protocol):
-    """One way out. A sender makes one attempt; retrying, timing and recording are not its business."""
+Kind_contra = TypeVar("Kind_contra", bound=TargetSpec, contravariant=True)
 
-    async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
+
+class Sender(Protocol[Kind_contra]):
+    """One way out, for one type of target.
+
+    A sender makes one attempt; retrying, timing and recording are not its business.
+    """
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """What it reads of a Secret; nothing else of one is kept, even for one dispatch."""
+        ...
+
+    async def send(self, envelope: Envelope, target: Kind_contra, credentials: Credentials) -> Verdict:
         """Make one attempt; raise `TargetError` where there was no answer to judge."""
         ...
 
-    async def preview(self, envelope: Envelope, target: Target, credentials: Credentials) -> Preview:
+    async def preview(self, envelope: Envelope, target: Kind_contra, credentials: Credentials) -> Preview:
         """Show what an attempt would send, and send nothing; raise `TargetError` where it could not."""
         ...
 
 
-def sender_for(senders: Mapping[str, Sender], kind: str) -> Sender:
+Senders = Mapping[str, Sender[Any]]
+"""Those of an installation, by the type of target that each takes; the registry pairs them."""
+
+
+def sender_for(senders: Senders, kind: str) -> Sender[Any]:
     """Return the sender of a type.
 
     Raises:

@@ -5,7 +5,6 @@ https://developers.google.com/identity/protocols/oauth2/service-account, RFC 752
 
 import asyncio
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from google.auth import crypt, jwt
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
+from app.domain.text import json_object
 from app.domain.times import steady
 from app.egress.client import HttpClient
 from app.senders.credentials import Credentials
@@ -102,7 +102,7 @@ def read_service_account(credentials: Credentials) -> ServiceAccount:
 
 
 def _read(written: bytes) -> ServiceAccount:
-    info = read_json(written)
+    info = json_object(written) or {}
     if info.get("type") != "service_account":
         raise ValueError("is not the JSON key file of a service account")
     email, url = info.get("client_email"), info.get("token_uri", TOKEN_URL)
@@ -202,7 +202,7 @@ class AccessTokens:
             raise TargetError(Reason.TIMEOUT, message, retryable=True, attempted=True) from None
         except ValueError as error:
             return Blame(f"has a token_uri that {error}")
-        said = read_json(answer.body)
+        said = json_object(answer.body) or {}
         verdict = judge(answer.status, answer.retry_after)
         if verdict.delivered:  # by its status, whatever 2xx that is; without a token nothing is
             value, life = said.get("access_token"), said.get("expires_in")
@@ -216,15 +216,6 @@ class AccessTokens:
             return Blame(f"is not taken by Google: {word}: {REFUSALS[word]}", attempted=True)
         message = f"Google's token endpoint {verdict.message}"
         raise TargetError(verdict.reason, message, retryable=verdict.retryable, attempted=True)
-
-
-def read_json(body: bytes) -> dict[str, Any]:
-    """Return the JSON object of an answer; an empty one where there is none."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _digest(written: bytes) -> bytes:

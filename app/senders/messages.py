@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from app.domain.events import TEST
-from app.domain.targets import Target, shortened
+from app.domain.targets import Target
 from app.domain.teams import AgentTeam
+from app.domain.text import shortened
 from app.senders.envelopes import Artifact, Envelope
 
 TEST_MARK = "This is a test; no team has finished."

@@ -1,28 +1,36 @@
-"""The registry of senders: one protocol, one file each, chosen by a target's `type`."""
+"""The registry: which sender takes which type of target, one file each."""
 
-from collections.abc import Mapping
+from typing import Any, TypeVar
 
+from app.domain.targets import EmailTarget, GoogleDriveTarget, SlackTarget, TargetSpec, WebhookTarget
 from app.egress.client import HttpClient
-from app.senders.envelopes import Sender
+from app.senders.envelopes import Sender, Senders
 from app.senders.slack import SlackSender
 from app.senders.webhook import WebhookSender
 from app.settings import ServiceSettings
 from app.telemetry.tracing import Tracing
 
+Kind = TypeVar("Kind", bound=TargetSpec)
 
-def build_senders(settings: ServiceSettings, http: HttpClient, tracing: Tracing) -> Mapping[str, Sender]:
+
+def build_senders(settings: ServiceSettings, http: HttpClient, tracing: Tracing) -> Senders:
     """Return the senders of this installation; a type that is not among them fails as `NotImplemented`."""
-    senders: dict[str, Sender] = {
-        "webhook": WebhookSender(http, tracing),
-        "slack": SlackSender(http, settings.slack_hosts),
+    senders = {
+        **_pair(WebhookTarget, WebhookSender(http, tracing)),
+        **_pair(SlackTarget, SlackSender(http, settings.slack_hosts)),
     }
     # Imported only where they are switched on: their libraries are extras, which the settings ask for.
     if settings.email == "smtp":
         from app.senders.email import EmailSender  # noqa: PLC0415
 
-        senders["email"] = EmailSender(http, settings)
+        senders |= _pair(EmailTarget, EmailSender(http, settings))
     if settings.google_drive == "api":
         from app.senders.google_drive import GoogleDriveSender  # noqa: PLC0415
 
-        senders["google-drive"] = GoogleDriveSender(http, settings.google_api_url)
+        senders |= _pair(GoogleDriveTarget, GoogleDriveSender(http, settings.google_api_url))
     return senders
+
+
+def _pair(target: type[Kind], sender: Sender[Kind]) -> dict[str, Sender[Any]]:
+    """Pair a type of target with its sender; the type checker sees that it takes no other."""
+    return {target.kind(): sender}

@@ -12,6 +12,7 @@ from app.settings import ServiceSettings
 
 HOST, PORT, TLS, FROM = "smtp-host", "smtp-port", "smtp-tls", "from"
 USERNAME, PASSWORD = "smtp-username", "smtp-password"  # the names of keys
+KEYS = frozenset({HOST, PORT, TLS, FROM, USERNAME, PASSWORD})
 
 Security = Literal["starttls", "tls", "none"]
 PORTS: dict[Security, int] = {"starttls": 587, "tls": 465, "none": 25}

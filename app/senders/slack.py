@@ -4,10 +4,11 @@ https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
 """
 
 import json
+from typing import ClassVar
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.domain.targets import Target
+from app.domain.targets import SlackTarget
 from app.egress.client import HttpClient, Outgoing
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Envelope, Preview, Verdict, judge
@@ -38,11 +39,13 @@ ERRORS = {
 class SlackSender:
     """Sends to the Secret's `slack-webhook-url`, which must be on one of the hosts that are Slack's."""
 
+    keys: ClassVar = frozenset({WEBHOOK_URL})
+
     def __init__(self, http: HttpClient, hosts: tuple[str, ...]) -> None:
         self._http = http
         self._hosts = frozenset(host.lower() for host in hosts)
 
-    async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
+    async def send(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Verdict:
         """Post the message once."""
         del target  # everything it needs is in the Secret
         try:
@@ -54,7 +57,7 @@ class SlackSender:
         note = f"{word}: {ERRORS[word]}" if word in ERRORS else ""
         return judge(response.status, response.retry_after, note)
 
-    async def preview(self, envelope: Envelope, target: Target, credentials: Credentials) -> Preview:
+    async def preview(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Preview:
         """Show the POST; its URL is a secret as a whole."""
         outgoing = self._outgoing(envelope, credentials)
         await self._http.judge(outgoing.url)

@@ -2,12 +2,13 @@
 
 import base64
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from standardwebhooks import Webhook
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.domain.targets import Target, WebhookTarget, redacted
+from app.domain.targets import WebhookTarget, redacted
 from app.egress.client import HttpClient, Outgoing
 from app.senders.credentials import Credentials
 from app.senders.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
@@ -24,11 +25,13 @@ class WebhookSender:
     https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
     """
 
+    keys: ClassVar = frozenset({URL, SIGNING_SECRET, AUTHORIZATION})
+
     def __init__(self, http: HttpClient, tracing: Tracing) -> None:
         self._http = http
         self._tracing = tracing
 
-    async def send(self, envelope: Envelope, target: Target, credentials: Credentials) -> Verdict:
+    async def send(self, envelope: Envelope, target: WebhookTarget, credentials: Credentials) -> Verdict:
         """Post the envelope once; any answer but 2xx is a failure."""
         try:
             outgoing = self._outgoing(envelope, target, credentials)
@@ -37,7 +40,7 @@ class WebhookSender:
             raise _blamed(error, credentials) from None
         return judge(response.status, response.retry_after)
 
-    async def preview(self, envelope: Envelope, target: Target, credentials: Credentials) -> Preview:
+    async def preview(self, envelope: Envelope, target: WebhookTarget, credentials: Credentials) -> Preview:
         """Show the POST; of a URL that the Secret does not hold, all but its query."""
         outgoing = self._outgoing(envelope, target, credentials)
         await self._http.judge(outgoing.url)
@@ -45,8 +48,7 @@ class WebhookSender:
         address = target.secret_address if URL in credentials else redacted(str(outgoing.url))
         return Preview("POST", address, outgoing.all_headers | hidden, outgoing.body.decode())
 
-    def _outgoing(self, envelope: Envelope, target: Target, credentials: Credentials) -> Outgoing:
-        assert isinstance(target, WebhookTarget)  # noqa: S101  # the registry's promise, for the type checker
+    def _outgoing(self, envelope: Envelope, target: WebhookTarget, credentials: Credentials) -> Outgoing:
         body = envelope.body()
         url = credentials.get(URL) or target.url or credentials.require(URL)
         headers = {

@@ -111,14 +111,12 @@ class Certificate:
 
 
 def _end(path: Path) -> float:
-    """Return when the first certificate in a file ends, in seconds since 1970; NaN where that cannot be told.
+    """Return when a file's first certificate ends, in seconds since 1970; NaN where that cannot be told."""
+    from cryptography import x509  # noqa: PLC0415  # many a port has no certificate, and needs none of it
 
-    It is read by what Python's own tests read certificates with: else it would take one more library.
-    """
     try:
-        decoded = ssl._ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]  # noqa: SLF001
-        return float(ssl.cert_time_to_seconds(decoded["notAfter"]))
-    except (OSError, LookupError, ValueError):
+        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
         return math.nan
 
 

@@ -37,7 +37,7 @@ class HandIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Outcome:
     """What the service said: an HTTP status and the seconds of its `Retry-After`; no status: it is away."""
 
     status: int | None
@@ -164,7 +164,7 @@ class Agenda:
             return None
         return max(self._queue[0][0], self._resume_at)
 
-    def settle(self, hand_in: HandIn, answer: Answer, now: float) -> None:
+    def note(self, hand_in: HandIn, answer: Outcome, now: float) -> None:
         """Note what came of a hand-in, and when its team is due again."""
         del self._under_way[hand_in.team]
         if answer.status is not None:
@@ -183,7 +183,7 @@ class Agenda:
                 record.due = max(record.due, record.not_before)
         self._enqueue(hand_in.team, record)
 
-    def _again(self, record: _Record, answer: Answer, now: float) -> float | None:
+    def _again(self, record: _Record, answer: Outcome, now: float) -> float | None:
         """Return when a team that does not change is due again; None: when it is next listed."""
         if answer.status is None:
             return now  # behind those that wait already, so that no team holds up the others

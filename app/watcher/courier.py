@@ -8,10 +8,10 @@ from http import HTTPStatus
 import structlog
 
 from app.domain.errors import ClusterError, ObjectNotFound
-from app.watcher.agenda import Agenda, Answer, HandIn
+from app.watcher.agenda import Agenda, HandIn, Outcome
 from app.watcher.clock import ServerClock
 from app.watcher.metrics import WatchMetrics
-from app.watcher.service import NoToken, Service, ServiceAway
+from app.watcher.service import NoToken, ServiceAway, ServiceClient
 from app.watcher.source import TeamSource
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ class Courier:
     """Carries hand-ins to the service, as many at once as the agenda gives out."""
 
     agenda: Agenda
-    service: Service
+    service: ServiceClient
     source: TeamSource
     clock: ServerClock
     metrics: WatchMetrics
@@ -61,15 +61,15 @@ class Courier:
                 log.warning("service_lost", error=str(error))
             namespace, team = hand_in.team
             log.info("not_handed_in", namespace=namespace, team=team, error=str(error))
-            self.agenda.settle(hand_in, Answer(None), self.clock.now())
+            self.agenda.note(hand_in, Outcome(None), self.clock.now())
         else:
             await self._note(hand_in, answer, problem)
             if self.agenda.away:
                 log.info("service_back")
-            self.agenda.settle(hand_in, answer, self.clock.now())
+            self.agenda.note(hand_in, answer, self.clock.now())
         self.wake()
 
-    async def _note(self, hand_in: HandIn, answer: Answer, problem: str) -> None:
+    async def _note(self, hand_in: HandIn, answer: Outcome, problem: str) -> None:
         where = {"namespace": hand_in.team.namespace, "team": hand_in.team.name}
         self.metrics.posts.labels(str(answer.status)).inc()
         log.info("handed_in", **where, answer=answer.status, **({"problem": problem} if problem else {}))

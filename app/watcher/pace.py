@@ -1,26 +1,9 @@
 """How fast the watcher goes: every wait and limit that is not a setting. Tests pass shorter ones in."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import SystemRandom
 
-Random = Callable[[], float]
-"""Gives numbers from 0 up to 1."""
-
-_MOST_DOUBLINGS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Waits that double from `initial` to at most `most` seconds; up to a quarter is added by chance."""
-
-    initial: float
-    most: float
-
-    def wait(self, step: int, random: Random) -> float:
-        """Return the seconds of the wait number `step`, counted from 0."""
-        doubled = self.initial * 2.0 ** min(step, _MOST_DOUBLINGS)
-        return min(self.most, doubled * (1 + random() / 4))
+from app.domain.backoff import Backoff, Random
 
 
 @dataclass(frozen=True, slots=True)

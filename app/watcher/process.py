@@ -16,7 +16,7 @@ from app.watcher.feed import Feed
 from app.watcher.health import OK, HealthServer
 from app.watcher.metrics import WatchMetrics
 from app.watcher.pace import Pace
-from app.watcher.service import Service
+from app.watcher.service import ServiceClient
 from app.watcher.source import TeamSource
 
 __all__ = ["Pace", "watch", "watch_until"]
@@ -57,7 +57,7 @@ async def watch_until(
     source = TeamSource(
         connection, group=settings.api_group, timeout=settings.api_timeout, pace=pace, clock=clock
     )
-    service = Service(settings.url, token_file=settings.token_file, ca_file=settings.ca_file, pace=pace)
+    service = ServiceClient(settings.url, token_file=settings.token_file, ca_file=settings.ca_file, pace=pace)
     courier = Courier(agenda, service, source, clock, metrics)
     feeds = [
         Feed(namespace, source, agenda, clock, settings.resync, pace, metrics, changed=courier.wake)

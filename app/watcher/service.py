@@ -17,7 +17,7 @@ from pydantic import AnyHttpUrl
 from app.domain.errors import DeliveryError
 from app.domain.times import parse_http_date, parse_retry_after
 from app.domain.tokens import bearer_token
-from app.watcher.agenda import Answer, HandIn
+from app.watcher.agenda import HandIn, Outcome
 from app.watcher.pace import Pace
 
 _SHOWN = 65_536  # bytes of an answer that are read
@@ -33,7 +33,7 @@ class NoToken(ServiceAway):
     """The token file cannot be read, so nobody can be asked."""
 
 
-class Service:
+class ServiceClient:
     """Posts to `/deliveries` under one base address; follows no redirect, and no proxy of the environment."""
 
     def __init__(self, url: AnyHttpUrl, *, token_file: str | None, ca_file: str | None, pace: Pace) -> None:
@@ -57,7 +57,7 @@ class Service:
     ) -> None:
         await self._http.close()
 
-    async def post(self, hand_in: HandIn) -> tuple[Answer, str]:
+    async def post(self, hand_in: HandIn) -> tuple[Outcome, str]:
         """Hand a team in; return the answer and, where that is a problem, which one.
 
         Raises:
@@ -78,7 +78,7 @@ class Service:
             raise ServiceAway(_blame(error)) from None
         now = parse_http_date(response.headers.get("Date", "")) or datetime.now(UTC)
         retry_after = parse_retry_after(response.headers.get("Retry-After"), now)
-        return Answer(response.status, retry_after), _problem(body)
+        return Outcome(response.status, retry_after), _problem(body)
 
     def token_expiry(self) -> float:
         """Return when the token in the file ends, in seconds since 1970; 0 where there is none.

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from app.domain.errors import AccessDenied, ApiUnavailable, ClusterError, ObjectNotFound, Rejected
+from app.domain.errors import ApiUnavailable, ClusterError
 from app.domain.teams import PLURAL, VERSION, AgentTeam
-from app.kube.connection import Answer, Connection, Stream, json_object, path_of
+from app.kube.connection import Answer, Connection, Stream, path_of, read_object, refusal
 from app.watcher.clock import ServerClock
 from app.watcher.pace import Pace
 
@@ -97,7 +97,7 @@ class TeamSource:
     async def _read(self, path: str) -> Mapping[str, Any]:
         answer = await self._connection.ask("GET", path, seconds=self._timeout)
         self._judge(answer)
-        return _object(answer.body)
+        return answer.document
 
     def _judge(self, answer: Answer | Stream) -> None:
         self._clock.learn(answer.headers)
@@ -107,14 +107,7 @@ class TeamSource:
 
 async def _changes(stream: Stream) -> AsyncIterator[Change]:
     async for line in stream.lines:
-        yield _change(_object(line))
-
-
-def _object(text: bytes) -> Mapping[str, Any]:
-    document = json_object(text)
-    if document is None:
-        raise ApiUnavailable("the Kubernetes API answered with something that is no JSON object")
-    return document
+        yield _change(read_object(line))
 
 
 def _change(event: Mapping[str, Any]) -> Change:
@@ -129,18 +122,16 @@ def _change(event: Mapping[str, Any]) -> Change:
 
 def _refusal(status: int) -> ClusterError:
     message = f"the Kubernetes API answered {status}"
-    match status:
-        case HTTPStatus.GONE:
-            return Gone(message)
-        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return AccessDenied(f"{message}: the watcher's account needs get, list and watch on {PLURAL}")
-        case HTTPStatus.NOT_FOUND:
-            return ObjectNotFound(f"{message}: no such team, or the API group has no {PLURAL}")
-        case HTTPStatus.TOO_MANY_REQUESTS:
-            return ApiUnavailable(message)
-        case _ if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Rejected(message)
-    return ApiUnavailable(message)
+    if status == HTTPStatus.GONE:
+        return Gone(message)
+    return refusal(status, message + _HINTS.get(status, ""))
+
+
+_HINTS: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: (needs := f": the watcher's account needs get, list and watch on {PLURAL}"),
+    HTTPStatus.FORBIDDEN: needs,
+    HTTPStatus.NOT_FOUND: f": no such team, or the API group has no {PLURAL}",
+}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from app.domain.errors import ClaimInFlight
 from app.domain.events import CompletionEvent
-from app.domain.ledger import Terms, plan
+from app.domain.ledger import Terms, decide
 from tests.examples import NOW, team
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
@@ -25,15 +25,17 @@ PLAIN = CompletionEvent(namespace="research", team="report")
 def test_a_claim_that_a_send_slept_over_is_left_to_it_by_its_own_process() -> None:
     before = Terms("me", NOW, timedelta(seconds=60), max_takeovers=10)
     target = {"type": "webhook", "name": "hook", "url": "https://hooks.example.com"}
-    claimed = plan(team([target]), PLAIN, before, start=True).entries
+    claimed = decide(team([target]), PLAIN, before, start=True).entries
     after = replace(before, now=NOW + timedelta(seconds=60))
 
-    assert not plan(team([target], entries=claimed), PLAIN, replace(after, ours={"hook"}), start=True).changes
+    assert not decide(
+        team([target], entries=claimed), PLAIN, replace(after, ours={"hook"}), start=True
+    ).changes
     again = PLAIN.model_copy(update={"redeliver": "all"})
     with pytest.raises(ClaimInFlight):
-        plan(team([target], entries=claimed), again, replace(after, ours={"hook"}), start=True)
-    assert plan(team([target], entries=claimed), PLAIN, after, start=True).claims
-    assert plan(team([target], entries=claimed), PLAIN, replace(after, holder="other"), start=True).claims
+        decide(team([target], entries=claimed), again, replace(after, ours={"hook"}), start=True)
+    assert decide(team([target], entries=claimed), PLAIN, after, start=True).claims
+    assert decide(team([target], entries=claimed), PLAIN, replace(after, holder="other"), start=True).claims
 
 
 async def test_a_redelivery_stays_claimed_when_the_dispatch_before_it_ends(

@@ -8,12 +8,15 @@ from unittest import mock
 
 import httpx
 import respx
+import structlog
 
-from app.delivery.fanout import Fanout
-from app.delivery.retry import Pace, RetryPolicy
+from app.delivery.errand import Errand
+from app.delivery.fanout import fan_out
+from app.delivery.rehearsal import show
+from app.delivery.retry import RetryPolicy, Timing
 from app.domain.errors import TargetError
 from app.domain.events import CompletionEvent
-from app.domain.ledger import Terms, plan
+from app.domain.ledger import Terms, decide
 from app.domain.receipts import Receipt
 from app.domain.targets import InvalidTarget, Target, read_targets
 from app.domain.times import steady
@@ -98,8 +101,13 @@ async def attempt_on_loopback(
 class Watched:
     """A sender, and what came of each attempt."""
 
-    sender: Sender
+    sender: Sender[Any]
     told: list[Verdict | BaseException] = field(default_factory=list)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """What it reads of a Secret."""
+        return self.sender.keys
 
     async def send(self, made: Envelope, target: Target, credentials: Credentials) -> Verdict:
         """Pass one attempt on."""
@@ -148,26 +156,27 @@ async def deliver(
         return True
 
     terms = Terms("holder", NOW, settings.claim_life, settings.max_takeovers)
-    planned = plan(finished, event, terms, start=True)
+    planned = decide(finished, event, terms, start=True)
     receipts: list[Receipt] = [*planned.closed]
     async with outlets(settings) as senders:
         watched = {kind: Watched(sender) for kind, sender in senders.items()}
-        fanout = Fanout(
+        errand = Errand(
             team=finished,
             event="team.completed",
             phase="Completed",
             senders=watched,
             resolve=resolve,
             policy=RetryPolicy(attempts=attempts, attempt_timeout=attempt_timeout),
-            pace=Pace(sleep=at_once),
+            timing=Timing(sleep=at_once),
             metrics=metrics,
             tracing=Tracing(),
+            log=structlog.get_logger(__name__),
             ends=steady() + 60,
             now=lambda: NOW,
             max_message=settings.max_message,
         )
-        await fanout.send(planned.claims, receipts.append)
-        previews = [target.model_dump_json() for target in await fanout.preview(planned.claims)]
+        await fan_out(errand, planned.claims, receipts.append)
+        previews = [target.model_dump_json() for target in await show(errand, planned.claims)]
     (receipt,) = receipts
     told = [one for sender in watched.values() for one in sender.told]
     shown = {"team": finished, "plan": planned, "credentials": credentials, "previews": previews}

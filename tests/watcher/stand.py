@@ -11,15 +11,14 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from kubernetes_asyncio import config
-from kubernetes_asyncio.client import Configuration
 from structlog.testing import capture_logs
 
+from app.domain.backoff import Backoff
 from app.kube.connection import Connection
+from app.kube.kubeconfig import read_kubeconfig
 from app.settings import WatcherSettings
 from app.watcher import Pace, watch_until
 from app.watcher.metrics import WatchMetrics
-from app.watcher.pace import Backoff
 from tests.harness.kube import Kube
 from tests.harness.receiver import Received, Receiver
 from tests.harness.waiting import until
@@ -121,9 +120,7 @@ class Watching:
 @asynccontextmanager
 async def client(kubeconfig: Path) -> AsyncIterator[Connection]:
     """Connect as the CLI does."""
-    configuration = Configuration()
-    await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
-    async with Connection(configuration) as connection:
+    async with Connection(await read_kubeconfig(str(kubeconfig))) as connection:
         yield connection
 
 

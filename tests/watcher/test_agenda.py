@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from app.watcher.agenda import Agenda, Answer, HandIn, TeamKey
-from app.watcher.pace import Backoff, Pace
+from app.domain.backoff import Backoff
+from app.watcher.agenda import Agenda, HandIn, Outcome, TeamKey
+from app.watcher.pace import Pace
 from tests.watcher.teams import claimed, delivered, team
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
 KEY = TeamKey("research", "report")
 STILL = Pace(random=lambda: 0.0)
-AWAY = Answer(None)
+AWAY = Outcome(None)
 
 
 def agenda(pace: Pace = STILL) -> Agenda:
@@ -29,8 +30,8 @@ def taken(book: Agenda, now: float) -> HandIn:
     return hand_in
 
 
-def posted(book: Agenda, answer: Answer, now: float) -> None:
-    book.settle(taken(book, now), answer, now)
+def posted(book: Agenda, answer: Outcome, now: float) -> None:
+    book.note(taken(book, now), answer, now)
 
 
 def at(seconds: float) -> datetime:
@@ -111,7 +112,7 @@ class TestWhatIsDue:
         hand_ins = [taken(book, T0) for _ in range(16)]
         assert book.take(T0) is None
         assert book.next_moment() is None
-        book.settle(hand_ins[3], Answer(202), T0)
+        book.note(hand_ins[3], Outcome(202), T0)
         assert book.take(T0) is not None
         assert book.take(T0) is None
 
@@ -149,7 +150,7 @@ class TestWhatIsGone:
         book.observe(finished(), T0)
         hand_in = taken(book, T0)
         book.forget(KEY)
-        book.settle(hand_in, Answer(500), T0 + 1)
+        book.note(hand_in, Outcome(500), T0 + 1)
         assert book.next_moment() is None
 
     def test_made_anew_while_posted_waits_for_the_first_post(self) -> None:
@@ -158,7 +159,7 @@ class TestWhatIsGone:
         hand_in = taken(book, T0)
         book.observe(finished(uid="u-2", version=9), T0 + 1)
         assert book.take(T0 + 1) is None
-        book.settle(hand_in, Answer(409), T0 + 2)
+        book.note(hand_in, Outcome(409), T0 + 2)
         assert taken(book, T0 + 2).uid == "u-2"
 
 
@@ -169,7 +170,7 @@ class TestAnswers:
     def test_done_until_listed_again(self, status: int) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        posted(book, Answer(status), T0)
+        posted(book, Outcome(status), T0)
         assert book.next_moment() is None
         book.observe(finished(), T0 + 300)
         assert taken(book, T0 + 300)
@@ -178,7 +179,7 @@ class TestAnswers:
     def test_or_until_it_changes(self, status: int) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        posted(book, Answer(status), T0)
+        posted(book, Outcome(status), T0)
         book.observe(finished(version=2), T0 + 60)
         assert taken(book, T0 + 60)
 
@@ -188,7 +189,7 @@ class TestAnswers:
         hand_in = taken(book, T0)
         book.observe(finished(version=2, delivery=[claimed(at(140))]), T0 + 1)
         assert book.take(T0 + 1) is None
-        book.settle(hand_in, Answer(202), T0 + 1)
+        book.note(hand_in, Outcome(202), T0 + 1)
         assert book.next_moment() == T0 + 141
 
     def test_a_team_settled_under_way_is_done(self) -> None:
@@ -196,7 +197,7 @@ class TestAnswers:
         book.observe(finished(), T0)
         hand_in = taken(book, T0)
         book.observe(finished(version=2, delivery=[delivered()]), T0 + 1)
-        book.settle(hand_in, Answer(500), T0 + 1)
+        book.note(hand_in, Outcome(500), T0 + 1)
         assert book.next_moment() is None
 
     def test_listed_unchanged_under_way_is_done_when_accepted(self) -> None:
@@ -204,7 +205,7 @@ class TestAnswers:
         book.observe(finished(), T0)
         hand_in = taken(book, T0)
         book.observe(finished(), T0 + 1)
-        book.settle(hand_in, Answer(202), T0 + 1)
+        book.note(hand_in, Outcome(202), T0 + 1)
         assert book.next_moment() is None
 
     @pytest.mark.parametrize("status", [401, 403, 413, 422, 500, 503, 302, 418, 200 + 1])
@@ -213,7 +214,7 @@ class TestAnswers:
         book.observe(finished(), T0)
         now, waits = T0, []
         for _ in range(13):
-            posted(book, Answer(status), now)
+            posted(book, Outcome(status), now)
             moment = book.next_moment()
             assert moment is not None
             waits.append(moment - now)
@@ -224,17 +225,17 @@ class TestAnswers:
     def test_listed_unchanged_keeps_the_back_off(self) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        posted(book, Answer(422), T0)
+        posted(book, Outcome(422), T0)
         book.observe(finished(), T0 + 1)
         assert book.next_moment() == T0 + 5
 
     def test_an_accepted_post_ends_the_back_off(self) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        posted(book, Answer(500), T0)
-        posted(book, Answer(202), T0 + 5)
+        posted(book, Outcome(500), T0)
+        posted(book, Outcome(202), T0 + 5)
         book.observe(finished(), T0 + 300)
-        posted(book, Answer(500), T0 + 300)
+        posted(book, Outcome(500), T0 + 300)
         assert book.next_moment() == T0 + 305
 
     def test_conflicts_back_off_too(self) -> None:
@@ -244,7 +245,7 @@ class TestAnswers:
         for _ in range(4):
             hand_in = taken(book, now)
             book.observe(finished(), now)  # read again: nothing new
-            book.settle(hand_in, Answer(409), now)
+            book.note(hand_in, Outcome(409), now)
             moment = book.next_moment()
             assert moment is not None
             waits.append(moment - now)
@@ -255,13 +256,13 @@ class TestAnswers:
     def test_retry_after_is_kept_to_within_reason(self, asked: float, kept: float) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        posted(book, Answer(503, asked), T0)
+        posted(book, Outcome(503, asked), T0)
         assert book.next_moment() == pytest.approx(T0 + kept)
 
     def test_retry_after_holds_over_a_change(self) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        posted(book, Answer(503, 10.0), T0)
+        posted(book, Outcome(503, 10.0), T0)
         book.observe(finished(version=2), T0 + 1)
         assert book.next_moment() == T0 + 10
 
@@ -273,7 +274,7 @@ class TestAnswers:
             hand_in = taken(book, now)
             version += 1
             book.observe(finished(version=version), now)
-            book.settle(hand_in, Answer(answer), now)
+            book.note(hand_in, Outcome(answer), now)
             moment = book.next_moment()
             assert moment is not None
             waits.append(moment - now)
@@ -288,7 +289,7 @@ class TestOutage:
         book = agenda()
         for name in ("a", "b", "c"):
             book.observe(finished(name), T0)
-        book.settle(taken(book, T0), AWAY, T0 + 0.1)
+        book.note(taken(book, T0), AWAY, T0 + 0.1)
         assert book.away
         assert book.take(T0 + 0.1) is None
         assert book.next_moment() == T0 + 0.6
@@ -297,7 +298,7 @@ class TestOutage:
         assert probe.team.name == "b"  # the one that failed goes behind the others
         assert book.take(T0 + 0.6) is None
         assert book.next_moment() is None
-        book.settle(probe, Answer(202), T0 + 0.7)
+        book.note(probe, Outcome(202), T0 + 0.7)
         assert not book.away
         assert {taken(book, T0 + 0.7).team.name for _ in range(2)} == {"a", "c"}
 
@@ -318,7 +319,7 @@ class TestOutage:
         for number in range(16):
             book.observe(finished(f"team-{number}"), T0)
         for hand_in in [taken(book, T0) for _ in range(16)]:
-            book.settle(hand_in, AWAY, T0)
+            book.note(hand_in, AWAY, T0)
         assert book.next_moment() == T0 + 0.5
 
     def test_any_answer_ends_it_and_the_next_outage_starts_small(self) -> None:
@@ -326,7 +327,7 @@ class TestOutage:
         book.observe(finished(), T0)
         posted(book, AWAY, T0)
         posted(book, AWAY, T0 + 0.5)
-        posted(book, Answer(500), T0 + 1.5)
+        posted(book, Outcome(500), T0 + 1.5)
         posted(book, AWAY, T0 + 6.5)
         assert book.next_moment() == T0 + 7
 
@@ -347,7 +348,7 @@ class TestOutage:
             now = max(now, book.next_moment() or now)
             hand_in = taken(book, now)
             poisoned = hand_in.team.name == "poison"
-            book.settle(hand_in, AWAY if poisoned else Answer(202), now)
+            book.note(hand_in, AWAY if poisoned else Outcome(202), now)
             if not poisoned:
                 delivered_to.append(hand_in.team.name)
         assert len(set(delivered_to)) == 5
@@ -359,7 +360,7 @@ class TestNews:
     def test_only_the_first_hand_in_is_news(self) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        posted(book, Answer(202), T0)
+        posted(book, Outcome(202), T0)
         book.observe(finished(version=2), T0 + 60)
         assert taken(book, T0 + 60).completed_at is None
 
@@ -367,7 +368,7 @@ class TestNews:
         book = agenda()
         book.observe(finished(), T0)
         posted(book, AWAY, T0)
-        posted(book, Answer(500), T0 + 0.5)
+        posted(book, Outcome(500), T0 + 0.5)
         assert taken(book, T0 + 5.5).completed_at == T0
 
 
@@ -387,7 +388,7 @@ def test_the_pace_sets_the_limits() -> None:
     book.observe(finished("b"), T0)
     hand_in = taken(book, T0)
     assert book.take(T0) is None
-    book.settle(hand_in, AWAY, T0)
+    book.note(hand_in, AWAY, T0)
     assert book.next_moment() == T0 + 2.0
 
 

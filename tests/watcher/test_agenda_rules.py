@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.watcher.agenda import Agenda, Answer, HandIn, TeamKey
+from app.watcher.agenda import Agenda, HandIn, Outcome, TeamKey
 from app.watcher.pace import Pace
 from tests.watcher.teams import delivered, team
 
@@ -73,7 +73,7 @@ class AgendaMachine(RuleBasedStateMachine):
     @rule(status=STATUSES, retry_after=st.none() | st.floats(0.0, 600.0), which=st.integers(0, AT_ONCE))
     def answer(self, status: int | None, retry_after: float | None, which: int) -> None:
         hand_in = self.under_way.pop(which % len(self.under_way))
-        self.agenda.settle(hand_in, Answer(status, retry_after), self.now)
+        self.agenda.note(hand_in, Outcome(status, retry_after), self.now)
         if status is not None:
             self.posts[hand_in.uid].append(self.now)
 
@@ -87,7 +87,7 @@ class AgendaMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Nothing is forgotten: a list, at the latest, brings up every team that is not settled."""
         for hand_in in self.under_way:
-            self.agenda.settle(hand_in, Answer(202), self.now)
+            self.agenda.note(hand_in, Outcome(202), self.now)
         self.relist()
         waiting = {name for name, (_, _, is_settled) in self.versions.items() if not is_settled}
         assert len(self.agenda) == len(self.versions)
@@ -97,7 +97,7 @@ class AgendaMachine(RuleBasedStateMachine):
             self.now = max(self.now, moment)
             last = self.agenda.take(self.now)
             assert last
-            self.agenda.settle(last, Answer(200), self.now)
+            self.agenda.note(last, Outcome(200), self.now)
             handed_in.add(last.team.name)
         assert handed_in == waiting
 

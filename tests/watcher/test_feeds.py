@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from app.watcher.pace import Backoff
+from app.domain.backoff import Backoff
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import TEAMS, Kube
 from tests.harness.waiting import until

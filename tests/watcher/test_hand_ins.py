@@ -14,8 +14,8 @@ import pytest
 import trustme
 from aiohttp import web
 
+from app.domain.backoff import Backoff
 from app.domain.times import format_time
-from app.watcher.pace import Backoff
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import TEAMS, Kube

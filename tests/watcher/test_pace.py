@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.watcher.pace import Backoff, Pace
+from app.domain.backoff import Backoff
+from app.watcher.pace import Pace
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import trustme
 from aiohttp import web
-from kubernetes_asyncio.client import Configuration
 
 from app.domain.errors import ApiUnavailable
+from app.kube.config import Access, Pem
 from app.kube.connection import Connection
 from app.watcher.clock import ServerClock
 from app.watcher.pace import Pace
@@ -30,20 +30,17 @@ async def test_an_authority_that_was_renewed_is_read_again(tmp_path: Path) -> No
     old.cert_pem.write_to_path(bundle)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     new.issue_cert("127.0.0.1").configure_cert(tls)
-    async with Receiver(tls=tls, respond=empty_list) as server:
-        configuration = Configuration()
-        configuration.host = server.url
-        configuration.ssl_ca_cert = str(bundle)
-        async with Connection(configuration) as connection:
-            source = TeamSource(
-                connection, group="kagents.dev", timeout=5.0, pace=Pace(), clock=ServerClock()
-            )
-            with pytest.raises(ApiUnavailable, match="no trusted connection"):
-                await source.page(None)
-            new.cert_pem.write_to_path(bundle)
-            assert (await source.page(None)).resource_version == "7"
-            bundle.unlink()
-            assert (await source.page(None)).resource_version == "7"
+    async with (
+        Receiver(tls=tls, respond=empty_list) as server,
+        Connection(Access(server.url, authority=Pem(bundle))) as connection,
+    ):
+        source = TeamSource(connection, group="kagents.dev", timeout=5.0, pace=Pace(), clock=ServerClock())
+        with pytest.raises(ApiUnavailable, match="no trusted connection"):
+            await source.page(None)
+        new.cert_pem.write_to_path(bundle)
+        assert (await source.page(None)).resource_version == "7"
+        bundle.unlink()
+        assert (await source.page(None)).resource_version == "7"
 
 
 async def test_an_authority_that_cannot_be_read_is_no_end(tmp_path: Path) -> None:
@@ -52,14 +49,11 @@ async def test_an_authority_that_cannot_be_read_is_no_end(tmp_path: Path) -> Non
     other.cert_pem.write_to_path(bundle)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
-    async with Receiver(tls=tls, respond=empty_list) as server:
-        configuration = Configuration()
-        configuration.host = server.url
-        configuration.ssl_ca_cert = str(bundle)
-        async with Connection(configuration) as connection:
-            source = TeamSource(
-                connection, group="kagents.dev", timeout=5.0, pace=Pace(), clock=ServerClock()
-            )
-            bundle.unlink()
-            with pytest.raises(ApiUnavailable, match="no trusted connection"):
-                await source.page(None)
+    async with (
+        Receiver(tls=tls, respond=empty_list) as server,
+        Connection(Access(server.url, authority=Pem(bundle))) as connection,
+    ):
+        source = TeamSource(connection, group="kagents.dev", timeout=5.0, pace=Pace(), clock=ServerClock())
+        bundle.unlink()
+        with pytest.raises(ApiUnavailable, match="no trusted connection"):
+            await source.page(None)

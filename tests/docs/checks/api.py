@@ -8,7 +8,6 @@ from functools import cache
 from app.domain.events import TEST, CompletionEvent
 from app.domain.problems import PROBLEM_TYPE
 from app.domain.reasons import Reason
-from app.senders.credentials import KEYS
 from app.telemetry.metrics import UNRECORDED
 from tests.docs.blocks import ROOT, Block, Row
 from tests.docs.checks.data import problems
@@ -18,6 +17,7 @@ from tests.docs.checks.http import (
     faults_of_query,
     operations,
 )
+from tests.docs.checks.secrets import KEYS
 from tests.docs.checks.words import logged
 
 PREFERENCE = re.compile(

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from app.senders.credentials import KEYS
 from tests.docs.checks import Tools
+from tests.docs.checks.secrets import KEYS
 from tests.docs.checks.shell import options
 from tests.harness.helm import CHART, Rendering, run
 

@@ -1,0 +1,200 @@
+"""The claims of this process: which targets it may send to, is sending to, and has lost sight of.
+
+A claim stands in the team's status before anything is sent. Here is what no status can hold: which of the
+claims that bear this process's name are really under way in it.
+"""
+
+import asyncio
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import structlog
+
+from app.delivery import faults
+from app.delivery.capacity import Bound
+from app.delivery.judge import Judge, Judgement
+from app.delivery.reader import Reader, unavailable
+from app.domain.backoff import Backoff, full_jitter
+from app.domain.errors import (
+    ApiUnavailable,
+    ClusterError,
+    ClusterUnavailable,
+    Conflict,
+    LedgerNotKept,
+    LedgerRefused,
+    ObjectNotFound,
+    Rejected,
+)
+from app.domain.events import CompletionEvent
+from app.domain.ledger import Plan, Terms, holds, outgrows
+from app.domain.receipts import Receipt
+from app.kube.cluster import Cluster, Snapshot
+from app.settings import ServiceSettings
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing
+
+log = structlog.get_logger(__name__)
+
+TRIES = 8
+BACKOFF = Backoff(0.05)  # at most 50 ms, 100 ms, 200 ms … between tries to claim
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An event whose claims are on record: the team as it was judged, and as it is now."""
+
+    read: Snapshot
+    claimed: Snapshot
+    judgement: Judgement
+
+    @property
+    def plan(self) -> Plan:
+        """What is to be done for it."""
+        return self.judgement.plan
+
+
+class Claims:
+    """Writes claims, and keeps apart those that are being sent to, and those whose outcome was lost."""
+
+    def __init__(  # noqa: PLR0913  # all that a claim hangs on
+        self,
+        settings: ServiceSettings,
+        cluster: Cluster,
+        *,
+        judge: Judge,
+        reader: Reader,
+        places: Bound,
+        metrics: Metrics,
+        tracing: Tracing,
+    ) -> None:
+        self.holder = f"agentteam-delivery-{secrets.token_hex(8)}"
+        self._settings = settings
+        self._cluster = cluster
+        self._judge = judge
+        self._reader = reader
+        self._places = places  # among the targets in flight
+        self._metrics = metrics
+        self._tracing = tracing
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        # By the team's uid, how many dispatches send under an id: two, where a claim was wiped meanwhile.
+        self._sending: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        # Messages that were sent and not recorded: their claims are left to end, as anybody else's.
+        self._lost: set[str] = set()
+
+    def terms(self, read: Snapshot) -> Terms:
+        """Return the terms on which this process claims at the moment that a team was read."""
+        return Terms(
+            holder=self.holder,
+            now=read.date,
+            life=self._settings.claim_life,
+            max_takeovers=self._settings.max_takeovers,
+            ours=self._sending.get(read.team.uid, ()),
+            lost=self._lost,
+            adopt=self._settings.adopt == "failed",
+        )
+
+    async def take(self, event: CompletionEvent, room: ExitStack) -> Accepted:
+        """Claim what an event asks for; what is claimed has its place for as long as the room is held.
+
+        In this process it is one event at a time for a team, so that its own claims are told apart.
+
+        Raises:
+            Problem: the event is not accepted, and nothing is sent for it.
+        """
+        turn = self._turns.setdefault((event.namespace, event.team), asyncio.Lock())
+        try:
+            # Waiting for its turn counts: an event is answered in time, however many stand before it.
+            async with asyncio.timeout(2 * self._settings.api_timeout), turn:
+                with self._tracing.span("claim"):
+                    accepted = await self._claim(event, room)
+                if accepted.plan.claims:
+                    self._lost.difference_update(claim.receipt.id for claim in accepted.plan.claims)
+                    self._sending[accepted.read.team.uid] += _ids(accepted.plan)
+                return accepted
+        except TimeoutError:
+            raise unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
+
+    def release(self, accepted: Accepted, unwritten: Iterable[Receipt]) -> None:
+        """Note that what was claimed is sent to no more, and which outcomes could not be written."""
+        uid = accepted.read.team.uid
+        self._lost.update(receipt.id for receipt in unwritten if receipt.id)
+        self._sending[uid] -= _ids(accepted.plan)
+        if not self._sending[uid]:
+            del self._sending[uid]
+
+    async def _claim(self, event: CompletionEvent, room: ExitStack) -> Accepted:
+        """Read, judge and write; start over when the team has changed in between."""
+        error: ClusterError = ApiUnavailable("the team keeps changing")
+        for tries in range(1, TRIES + 1):
+            try:
+                read = await self._reader.read(event.namespace, event.team)
+            except ClusterUnavailable:
+                if tries == 1:
+                    raise
+                # A write was lost before, so that a claim may stand that nobody knows of: not yet given up.
+                await asyncio.sleep(full_jitter(BACKOFF.longest(tries)))
+                continue
+            judgement = self._judge.judge(event, read.team, self.terms(read))
+            if not judgement.plan.changes:
+                return Accepted(read, read, judgement)
+            faults.reach("read")
+            try:
+                claimed = await self._write(read, judgement.plan, room)
+            except (Conflict, ApiUnavailable, ObjectNotFound) as lost:
+                # After no answer the claim may be on record: the next plan finds it there, and uses it.
+                error = lost
+                self._metrics.claim_retries.inc()
+                await asyncio.sleep(full_jitter(BACKOFF.longest(tries)))
+                continue
+            faults.reach("claim-written")
+            await self._check_kept(read, claimed, judgement.plan)
+            self._metrics.takeovers.inc(judgement.plan.takeovers)
+            return Accepted(read, claimed, judgement)
+        raise unavailable(error)
+
+    async def _write(self, read: Snapshot, plan: Plan, room: ExitStack) -> Snapshot:
+        """Write the claims once, each with a place that it keeps in the room."""
+        if outgrows(read.size, read.team, plan):
+            raise LedgerRefused(
+                "nothing was sent: with the record of its targets the team would be larger than the API"
+                " server takes; give it fewer targets, or shorter ones",
+                recorded=False,
+            )
+        try:
+            with ExitStack() as places:
+                places.enter_context(self._places.taking(read.team.namespace, len(plan.claims)))
+                claimed = await self._cluster.write_delivery(read.team, plan.entries)
+                room.enter_context(places.pop_all())
+        except (Conflict, ApiUnavailable, ObjectNotFound):
+            raise
+        except Rejected as refused:
+            raise LedgerRefused(f"nothing was sent: {refused}", recorded=False) from None
+        except ClusterError as denied:
+            raise unavailable(denied) from None
+        return claimed
+
+    async def _check_kept(self, read: Snapshot, claimed: Snapshot, plan: Plan) -> None:
+        """Make sure that the claim is on record; where a CRD dropped a part of it, take the rest back."""
+        if holds(claimed.team, [*(claim.receipt for claim in plan.claims), *plan.closed]):
+            return
+        self._metrics.ledger_not_kept.inc()
+        about = log.bind(team=read.team.name, namespace=read.team.namespace)
+        about.error("ledger_not_kept")
+        try:
+            # Half a claim would look like somebody else's entry, and its target as settled, ever after.
+            await self._cluster.write_delivery(claimed.team, read.team.entries)
+        except ClusterError as error:
+            about.warning("claim_not_taken_back", why=str(error))
+        raise LedgerNotKept(
+            "the cluster's AgentTeam CRD drops status.delivery or fields of it, so nothing was sent; bring"
+            " the operator's CRD to release 0.8, or apply this project's patch of it",
+            recorded=False,
+        )
+
+
+def _ids(plan: Plan) -> Counter[str]:
+    return Counter(claim.receipt.id or "" for claim in plan.claims)

@@ -1,0 +1,110 @@
+"""What may be asked of the service about a team: deliver, read, preview, test; and to come to an end."""
+
+import asyncio
+
+from app.delivery.capacity import Capacity
+from app.delivery.claims import Claims
+from app.delivery.dispatch import Dispatch, reported
+from app.delivery.dispatcher import Dispatcher
+from app.delivery.errand import Errands
+from app.delivery.judge import Judge
+from app.delivery.reader import Reader
+from app.delivery.rehearsal import Rehearsal
+from app.delivery.underway import UnderWay
+from app.domain.events import CompletionEvent
+from app.domain.previews import Previewed
+from app.domain.receipts import Report
+from app.kube.cluster import Cluster
+from app.senders.envelopes import Senders
+from app.settings import ServiceSettings
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing
+
+
+class Desk:
+    """Puts the stages of a delivery together, within the bounds that the settings give."""
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        cluster: Cluster,
+        senders: Senders,
+        metrics: Metrics,
+        tracing: Tracing,
+    ) -> None:
+        capacity, errands = Capacity.of(settings), Errands(settings, cluster, senders, metrics, tracing)
+        self._judge = Judge.of(settings)
+        self._reader = Reader(settings, cluster)
+        self._under_way = UnderWay()
+        claims = Claims(
+            settings,
+            cluster,
+            judge=self._judge,
+            reader=self._reader,
+            places=capacity.targets,
+            metrics=metrics,
+            tracing=tracing,
+        )
+        self._rehearsal = Rehearsal(self._reader, self._judge, claims, capacity, errands)
+        self._dispatcher = Dispatcher(
+            settings,
+            cluster,
+            claims=claims,
+            errands=errands,
+            capacity=capacity,
+            under_way=self._under_way,
+            metrics=metrics,
+            tracing=tracing,
+        )
+
+    async def dispatch(self, event: CompletionEvent) -> Dispatch:
+        """Accept an event: when this returns its claims are on record and its sends are under way.
+
+        Raises:
+            Problem: the event is not accepted, and nothing is sent for it.
+        """
+        self._admit(event)
+        return await self._dispatcher.dispatch(event)
+
+    async def read(self, namespace: str, name: str) -> Report:
+        """Return the record of a team.
+
+        Raises:
+            Problem: there is no such team, or the Kubernetes API is away.
+        """
+        return reported((await self._reader.read(namespace, name)).team)
+
+    async def preview(self, event: CompletionEvent) -> Previewed:
+        """Show what the event would send where; nothing is sent, and nothing written.
+
+        Raises:
+            Problem: the event would not be accepted.
+        """
+        self._admit(event)
+        return await self._rehearsal.preview(event)
+
+    async def test(self, event: CompletionEvent) -> Report:
+        """Send each target one notice that is marked as a test; record nothing.
+
+        Raises:
+            Problem: the event is not accepted, and nothing is sent for it.
+        """
+        self._admit(event)
+        return await asyncio.shield(self._under_way.start(self._rehearsal.test(event)))
+
+    @property
+    def draining(self) -> bool:
+        """Whether no more events are taken."""
+        return self._under_way.draining
+
+    async def drain(self) -> None:
+        """Take no more events; return when those in flight are settled or handed back, and recorded."""
+        await self._under_way.drain()
+
+    def abandon(self) -> None:
+        """Let go of what a drain could not finish; it is taken over when its claim ends."""
+        self._under_way.abandon()
+
+    def _admit(self, event: CompletionEvent) -> None:
+        self._judge.check(event)
+        self._under_way.admit()

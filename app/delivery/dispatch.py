@@ -1,0 +1,68 @@
+"""One event's delivery as its caller sees it: whether it is done, and the report so far."""
+
+import asyncio
+
+from app.delivery.claims import Accepted
+from app.delivery.recorder import Recorder
+from app.domain.errors import UidChanged
+from app.domain.receipts import Receipt, Report, overall_phase
+from app.domain.teams import AgentTeam
+
+
+class Dispatch:
+    """A delivery under way, or done."""
+
+    def __init__(self, accepted: Accepted, recorder: Recorder, task: asyncio.Task[None]) -> None:
+        self._accepted = accepted
+        self._recorder = recorder
+        self._task = task
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for the outcome, at most so long; the delivery goes on all the same."""
+        if not self.done:
+            await asyncio.wait({self._task}, timeout=seconds)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is under way here any more."""
+        return self._task.done() or not self._accepted.plan.claims
+
+    def report(self) -> Report:
+        """Return what is on record, and the outcomes that could not be written.
+
+        Raises:
+            UidChanged: the team was made anew under way.
+        """
+        recorder, skipped = self._recorder, self._accepted.judgement.skipped
+        if recorder.uid_changed:
+            raise UidChanged("the team was made anew while its targets were sent to; nothing more was sent")
+        report = reported(recorder.latest.team)
+        targets = tuple(recorder.known(receipt) for receipt in report.targets)
+        return report.model_copy(
+            update={
+                "phase": "Skipped" if skipped else overall_phase(targets),
+                "recorded": recorder.unrecorded is None,
+                "reason": recorder.unrecorded or skipped,
+                "targets": targets,
+            }
+        )
+
+
+def reported(team: AgentTeam) -> Report:
+    """Return the record of a team as it stands in its status."""
+    receipts = tuple(_told(receipt) for receipt in team.record.receipts)
+    return Report(
+        namespace=team.namespace,
+        team=team.name,
+        uid=team.uid,
+        phase=overall_phase(receipts),
+        targets=receipts,
+    )
+
+
+def _told(receipt: Receipt) -> Receipt:
+    """Say of what somebody else recorded that they did; what they wrote may hold nobody's business."""
+    if not receipt.theirs:
+        return receipt
+    how = "tried, and failed" if receipt.adoptable else "was at it"
+    return receipt.model_copy(update={"message": f"somebody else {how}; it is left to them"})

@@ -1,0 +1,114 @@
+"""What all sends of one event share: what is sent, by what means, and until when."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from structlog.typing import FilteringBoundLogger
+
+from app.delivery.retry import RetryPolicy, Timing
+from app.delivery.secrets import SecretResolver
+from app.domain.events import TEST
+from app.domain.teams import AgentTeam
+from app.domain.times import steady
+from app.kube.cluster import Cluster, Snapshot
+from app.senders.credentials import Credentials
+from app.senders.envelopes import Artifact, Senders
+from app.senders.messages import pick_artifacts
+from app.settings import ServiceSettings
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One event's sends: what is sent is read from `team`, `phase` is the terminal phase it is sent for."""
+
+    team: AgentTeam
+    event: str
+    phase: str
+    senders: Senders
+    resolve: Callable[[str | None], Awaitable[Credentials]]
+    policy: RetryPolicy
+    timing: Timing
+    metrics: Metrics
+    tracing: Tracing
+    log: FilteringBoundLogger  # whose lines bear the team
+    ends: float  # on the timing's clock; no attempt may last beyond it
+    now: Callable[[], datetime]  # the API server's time, for stamps
+    max_message: int  # characters of a notice's text
+    composing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    picked: dict[str | None, tuple[Artifact, ...]] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> bool:
+        """Whether the metrics tell of it: a test is nobody's delivery."""
+        return self.event != TEST
+
+    def artifacts(self, pattern: str | None) -> tuple[Artifact, ...]:
+        """Return what a target's `artifactPath` picks; a long list is gone through once a pattern."""
+        if pattern not in self.picked:
+            self.picked[pattern] = pick_artifacts(self.team, pattern)
+        return self.picked[pattern]
+
+
+class Errands:
+    """Makes errands of one process, all by the same means."""
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        cluster: Cluster,
+        senders: Senders,
+        metrics: Metrics,
+        tracing: Tracing,
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._senders = senders
+        self._keys = frozenset[str]().union(*(sender.keys for sender in senders.values()))
+        self._metrics = metrics
+        self._tracing = tracing
+        self._policy = RetryPolicy(
+            settings.attempts, settings.attempt_timeout, settings.target_timeout, settings.backoff_initial
+        )
+
+    def deliver(  # noqa: PLR0913  # all that one differs in from another
+        self,
+        claimed: Snapshot,
+        event: str,
+        phase: str,
+        *,
+        timing: Timing,
+        ends: float,
+        log: FilteringBoundLogger,
+    ) -> Errand:
+        """Return the errand of a team that was claimed, which has until its claim ends."""
+        settings, team = self._settings, claimed.team
+        secrets = SecretResolver(self._cluster, team.namespace, keys=self._keys, label=settings.secret_label)
+        return Errand(
+            team=team,
+            event=event,
+            phase=phase,
+            senders=self._senders,
+            resolve=secrets.resolve,
+            policy=self._policy,
+            timing=timing,
+            metrics=self._metrics,
+            tracing=self._tracing,
+            log=log,
+            ends=ends,
+            now=lambda: claimed.now,
+            max_message=settings.max_message,
+        )
+
+    def rehearse(self, read: Snapshot, event: str, phase: str, *, log: FilteringBoundLogger) -> Errand:
+        """Return an errand of one attempt a target."""
+        ends = steady() + self._settings.target_timeout
+        errand = self.deliver(read, event, phase, timing=Timing(sleep=_never), ends=ends, log=log)
+        return replace(errand, policy=replace(self._policy, attempts=1))
+
+
+async def _never(_: float) -> bool:
+    return False

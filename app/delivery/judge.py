@@ -1,0 +1,112 @@
+"""What is made of an event, given the team as it stands: whether it is taken, and what it asks for. Pure."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from app.domain.errors import PhaseNotTerminal, Problem, TeamNotFinished, TooManyTargets, UidChanged
+from app.domain.events import TERMINAL_PHASES, CompletionEvent
+from app.domain.ledger import Plan, Terms, decide, trial
+from app.domain.teams import AgentTeam
+from app.domain.text import shortened
+from app.settings import ServiceSettings
+
+UNASKED = "the team asks for no delivery: onComplete is not deliver, or it names no targets"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an event asks for, the ending it is told of, and why no target is begun, where none is."""
+
+    plan: Plan
+    phase: str
+    skipped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Knows which endings are delivered here, and how many targets of a team are served."""
+
+    phases: tuple[str, ...]
+    max_targets: int
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> Self:
+        """Return the judge that the settings make."""
+        return cls(settings.phases, settings.max_targets)
+
+    def check(self, event: CompletionEvent) -> None:
+        """See whether an event can be meant at all, whatever the team is at.
+
+        Raises:
+            PhaseNotTerminal: it names a phase in which no team has ended.
+        """
+        if event.phase is not None and event.phase not in TERMINAL_PHASES:
+            raise PhaseNotTerminal(f"phase must be one of {', '.join(TERMINAL_PHASES)}, or left out")
+
+    def judge(
+        self, event: CompletionEvent, team: AgentTeam, terms: Terms, *, unfinished: bool = False
+    ) -> Judgement:
+        """Judge an event; with `unfinished`, a team that is still at work is taken for one that ended.
+
+        Raises:
+            Problem: the caller is to change something, or to ask again.
+        """
+        self._check_uid(event, team)
+        phase = self._phase(event, team, unfinished=unfinished)
+        settled_all = team.record.all_settled
+        try:
+            skipped = self._why_not(team, phase)
+        except Problem as problem:
+            if settled_all:
+                raise
+            # What was accepted once is seen through, whatever has become of the team since.
+            skipped = problem.detail
+        if settled_all and skipped:
+            return Judgement(Plan([]), phase, skipped)
+        if phase not in TERMINAL_PHASES:
+            # Accepted at the word of a caller who knew the phase before the resource did, and who told it
+            # to a process that is gone. It was one of those that are delivered; mostly there is but one.
+            phase = (self.phases or TERMINAL_PHASES)[0]
+        return Judgement(decide(team, event, terms, start=not skipped), phase)
+
+    def rehearse(self, event: CompletionEvent, team: AgentTeam, nonce: str) -> Judgement:
+        """Judge a test: whatever the team is at, each target that is named is sent one notice.
+
+        Raises:
+            Problem: the caller is to change something.
+        """
+        self._check_uid(event, team)
+        self._check_number(team)
+        phase = self._phase(event, team, unfinished=True)
+        if not team.wants_delivery:
+            return Judgement(Plan([]), phase, UNASKED)
+        return Judgement(trial(team, event, nonce), phase)
+
+    def _phase(self, event: CompletionEvent, team: AgentTeam, *, unfinished: bool) -> str:
+        """Return the ending that is told of."""
+        phase = event.phase or team.phase
+        return self.phases[0] if unfinished and phase not in TERMINAL_PHASES else phase
+
+    def _why_not(self, team: AgentTeam, phase: str) -> str | None:
+        """Return why no target of the team is to be begun; None where there is no reason."""
+        if not team.wants_delivery:
+            return UNASKED
+        if phase not in TERMINAL_PHASES:
+            raise TeamNotFinished(
+                f'the team is in phase "{shortened(phase, 60)}"; hand it in when it has finished'
+            )
+        if phase not in self.phases:
+            return f"teams that end as {phase} are not delivered in this installation"
+        self._check_number(team)
+        return None
+
+    def _check_uid(self, event: CompletionEvent, team: AgentTeam) -> None:
+        if event.uid is not None and event.uid != team.uid:
+            raise UidChanged("the team of this name has another uid: it was deleted and made anew")
+
+    def _check_number(self, team: AgentTeam) -> None:
+        if len(team.targets) > self.max_targets:
+            raise TooManyTargets(
+                f"the team lists {len(team.targets)} targets, and at most {self.max_targets} are served;"
+                " nothing was sent"
+            )

@@ -1,0 +1,196 @@
+"""What an event would do, without its record: a preview that sends nothing, a test notice that is marked."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+from structlog.contextvars import bind_contextvars
+from structlog.typing import FilteringBoundLogger
+
+from app.delivery.attempts import Attempts
+from app.delivery.capacity import Capacity
+from app.delivery.claims import Claims
+from app.delivery.errand import Errand, Errands
+from app.delivery.fanout import fan_out, place, tell
+from app.delivery.judge import UNASKED, Judge, Judgement
+from app.delivery.reader import Reader
+from app.domain.errors import TargetError
+from app.domain.events import TEST, CompletionEvent
+from app.domain.ledger import Claim
+from app.domain.previews import Previewed, PreviewedRequest, PreviewedTarget
+from app.domain.reasons import Reason
+from app.domain.receipts import Receipt, Report, overall_phase
+from app.domain.targets import target_names
+from app.domain.teams import AgentTeam
+
+log = structlog.get_logger(__name__)
+BODIES = 2_000_000  # characters that the bodies of one preview may take, all together
+
+
+class Rehearsal:
+    """Previews and tests: judged as a delivery is, and nothing of them is on record."""
+
+    def __init__(
+        self, reader: Reader, judge: Judge, claims: Claims, capacity: Capacity, errands: Errands
+    ) -> None:
+        self._reader = reader
+        self._judge = judge
+        self._claims = claims
+        self._capacity = capacity
+        self._errands = errands
+
+    async def preview(self, event: CompletionEvent) -> Previewed:
+        """Show what the event would send where; nothing is sent, and nothing written.
+
+        A team that is still at work is shown as if it had completed.
+
+        Raises:
+            Problem: the event would not be accepted.
+        """
+        with self._capacity.events.taking(event.namespace):
+            read = await self._reader.read(event.namespace, event.team)
+            team = read.team
+            judged = self._judge.judge(event, team, self._claims.terms(read), unfinished=True)
+            plan = self._rehearsed(event, team).plan if event.test else judged.plan
+            said = TEST if event.test else event.event
+            errand = self._errands.rehearse(read, said, judged.phase, log=_about(team))
+            with self._capacity.targets.taking(event.namespace, len(plan.claims)):
+                shown = await show(errand, plan.claims)
+        shown += [_failing(receipt, receipt.message, receipt.reason) for receipt in plan.closed]
+        known = {target.name for target in shown}
+        left = [
+            _left(line.receipt)
+            for name, line in team.record.by_key.items()
+            if name not in known and not event.test and (event.targets is None or name in event.targets)
+        ]
+        return Previewed(
+            namespace=team.namespace,
+            team=team.name,
+            uid=team.uid,
+            phase=judged.phase,
+            reason=judged.skipped,
+            targets=_in_order(team, [*shown, *left]),
+        )
+
+    async def test(self, event: CompletionEvent) -> Report:
+        """Send each target one notice that is marked as a test, whatever the team is at; record nothing.
+
+        Raises:
+            Problem: the event is not accepted, and nothing is sent for it.
+        """
+        bind_contextvars(test=True)
+        with self._capacity.events.taking(event.namespace):
+            read = await self._reader.read(event.namespace, event.team)
+            team, about = read.team, _about(read.team)
+            judged = self._rehearsed(event, team)
+            receipts = list(judged.plan.closed)
+            for receipt in receipts:
+                tell(about, receipt)
+            with self._capacity.targets.taking(event.namespace, len(judged.plan.claims)):
+                errand = self._errands.rehearse(read, TEST, judged.phase, log=about)
+                await fan_out(errand, judged.plan.claims, receipts.append)
+        return Report(
+            namespace=team.namespace,
+            team=team.name,
+            uid=team.uid,
+            phase=overall_phase(receipts) if receipts else "Skipped",
+            recorded=False,
+            reason="it was a test" if receipts else UNASKED,
+            targets=_in_order(team, receipts),
+        )
+
+    def _rehearsed(self, event: CompletionEvent, team: AgentTeam) -> Judgement:
+        return self._judge.rehearse(event, team, secrets.token_hex(8))
+
+
+@dataclass(slots=True)
+class Budget:
+    """Characters that are left for the bodies of one preview."""
+
+    left: int = BODIES
+
+    def cut(self, body: str) -> str:
+        """Return the body, or its beginning where there is no room for it."""
+        if len(body) > self.left:
+            return f"{body[:200]}… ({len(body)} characters; preview this target alone to see them)"
+        self.left -= len(body)
+        return body
+
+
+async def show(errand: Errand, claims: Iterable[Claim]) -> list[PreviewedTarget]:
+    """Show what every target would be sent: Secrets are read and addresses judged, and that is all."""
+    budget = Budget()
+    return await asyncio.gather(*(_shown(errand, claim, budget) for claim in claims))
+
+
+async def _shown(errand: Errand, claim: Claim, budget: Budget) -> PreviewedTarget:
+    """Show the request that would be made first."""
+    attempts = Attempts(errand, claim)
+    seconds = errand.policy.attempt_timeout
+
+    def about() -> Receipt:
+        return claim.receipt.model_copy(update={"target": attempts.address})
+
+    try:
+        async with asyncio.timeout(seconds):
+            request = await attempts.preview()
+    except TargetError as error:
+        return _failing(about(), error.message, error.reason)
+    except TimeoutError:
+        message = f"its Secret or its host's name could not be read within {seconds:g} s"
+        return _failing(about(), message, Reason.TIMEOUT)
+    except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
+        errand.log.error("preview_crashed", target=claim.target.name, error=place(error))  # noqa: TRY400
+        return _failing(about(), f"internal error ({type(error).__name__}); see the log")
+    return PreviewedTarget(
+        name=claim.target.name,
+        type=claim.target.type,
+        target=attempts.address,
+        would="Send",
+        request=PreviewedRequest(
+            method=request.method,
+            url=request.url,
+            headers=dict(request.headers),
+            body=budget.cut(request.body),
+        ),
+    )
+
+
+def _failing(receipt: Receipt, message: str, reason: Reason | None = None) -> PreviewedTarget:
+    return PreviewedTarget(
+        name=receipt.name,
+        type=receipt.type,
+        target=receipt.target,
+        would="Fail",
+        reason=reason,
+        message=message,
+    )
+
+
+def _left(receipt: Receipt) -> PreviewedTarget:
+    """Say of a target that is on record why it would be left alone."""
+    if receipt.theirs:
+        message = "somebody else recorded it, so it is left to them"
+    elif receipt.settled:
+        message = f"it is settled ({receipt.phase}); redeliver sends again"
+    else:
+        message = "it is being sent to"
+    about = {"name": receipt.name, "type": receipt.type, "target": receipt.target}
+    return PreviewedTarget(**about, would="Leave", message=message)
+
+
+Named = TypeVar("Named", Receipt, PreviewedTarget)
+
+
+def _in_order(team: AgentTeam, targets: Iterable[Named]) -> tuple[Named, ...]:
+    """Return targets as the team lists them; those that it lists no more come last."""
+    order = {name: number for number, name in enumerate(target_names(team.targets))}
+    return tuple(sorted(targets, key=lambda target: order.get(target.name, len(order))))
+
+
+def _about(team: AgentTeam) -> FilteringBoundLogger:
+    bound: FilteringBoundLogger = log.bind(team=team.name, namespace=team.namespace)
+    return bound

@@ -1,0 +1,38 @@
+"""How long to wait before the next try: waits that double, and the chance that parts who failed together.
+
+Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LONGEST = 30.0  # seconds, however often was tried
+MOST_DOUBLINGS = 30
+
+Random = Callable[[], float]
+"""Gives numbers from 0 up to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits that double from `initial` to at most `most` seconds."""
+
+    initial: float
+    most: float = LONGEST
+
+    def longest(self, tries: int) -> float:
+        """Return the longest wait after so many tries, one at least."""
+        return min(self.most, self._doubled(tries - 1))
+
+    def wait(self, step: int, random: Random) -> float:
+        """Return the seconds of the wait number `step`, counted from 0; chance adds a quarter at most."""
+        return min(self.most, self._doubled(step) * (1 + random() / 4))
+
+    def _doubled(self, step: int) -> float:
+        return self.initial * 2.0 ** min(step, MOST_DOUBLINGS)
+
+
+def full_jitter(longest: float) -> float:
+    """Return a wait between none and the longest, so that who failed together does not return together."""
+    return random.uniform(0.0, longest)  # noqa: S311  # no secret hangs on it

@@ -1,0 +1,29 @@
+"""Text that comes from others: what of it can be shown, and the JSON that it may be."""
+
+import json
+from typing import Any
+
+SHOWN_LIMIT = 300
+"""Characters of an address or a wrong value that are shown; a path may be as long as its author likes."""
+
+
+def shortened(text: str, limit: int = SHOWN_LIMIT) -> str:
+    """Return the text on one line without control characters, cut to `limit` characters."""
+    line = text[: limit + 1]
+    if not line.isprintable():
+        line = "".join(character if character.isprintable() else " " for character in line)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def readable(text: str) -> bool:
+    """Whether a text can be told to anybody: JSON can carry half a surrogate pair, which UTF-8 cannot."""
+    return text.isascii() or text.encode(errors="ignore").decode() == text
+
+
+def json_object(text: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that a text is; None where it is none."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None

@@ -1,0 +1,9 @@
+"""The keys of a Secret that one sender or another reads."""
+
+from app.senders.email import EmailSender
+from app.senders.google_drive import GoogleDriveSender
+from app.senders.slack import SlackSender
+from app.senders.webhook import WebhookSender
+
+SENDERS = (WebhookSender, SlackSender, EmailSender, GoogleDriveSender)
+KEYS = frozenset[str]().union(*(sender.keys for sender in SENDERS))

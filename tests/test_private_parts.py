@@ -1,0 +1,123 @@
+"""What is relied on of libraries beyond their documented interfaces: each name, and what happens without it.
+
+A release that drops one of them fails here by its name, before anything fails by its absence. Upper bounds in
+`pyproject.toml` keep such a release away until somebody has looked.
+"""
+
+import dis
+from collections.abc import Iterable
+from functools import partial
+from importlib.metadata import version
+from types import FunctionType
+from typing import Any
+
+import pytest
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import BaseConnector, TCPConnector
+from kubernetes_asyncio.client import Configuration
+from packaging.requirements import Requirement
+from uvicorn.protocols.http import httptools_impl
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import Server, ServerState
+
+from app.domain.reasons import Reason
+from tests.posting import refused
+from tests.sockets import endless, listening
+from tests.test_repo import PROJECT
+
+RELIED_ON: tuple[tuple[str, Any, str, str], ...] = (
+    *(
+        ("aiohttp", owner, name, "app/egress/client.py: bounds on what a receiver may send")
+        for owner, names in (
+            (BaseConnector, ("_factory",)),
+            (TCPConnector, ("connect",)),
+            (
+                ResponseHandler,
+                ("set_response_params", "should_close", "set_exception", "data_received", "read", "abort"),
+            ),
+        )
+        for name in names
+    ),
+    *(
+        ("uvicorn", owner, name, "app/server: bounds on what a caller may send, and answers to it")
+        for owner, names in (
+            (httptools_impl, ("STATUS_LINE",)),
+            (
+                HttpToolsProtocol,
+                (
+                    *("parser", "flow", "cycle", "transport", "loop", "headers", "url", "server_state"),
+                    *("expect_100_continue", "_unset_keepalive_if_required"),
+                    *("on_message_begin", "on_header", "on_headers_complete", "on_body"),
+                    *("on_message_complete", "on_response_complete", "pause_writing", "resume_writing"),
+                ),
+            ),
+            (
+                RequestResponseCycle,
+                ("more_body", "response_complete", "response_started", "disconnected", "message_event"),
+            ),
+            (FlowControl, ("pause_reading", "resume_reading", "read_paused")),
+            (ServerState, ("default_headers",)),
+            (Server, ("capture_signals", "startup", "shutdown", "started", "should_exit", "server_state")),
+        )
+        for name in names
+    ),
+    *(
+        ("kubernetes-asyncio", Configuration, name, "app/kube/kubeconfig.py: credentials that are fetched")
+        for name in (
+            *("host", "ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "tls_server_name", "proxy"),
+            "get_api_key_with_prefix",
+        )
+    ),
+)
+
+
+def missing(relied_on: Iterable[tuple[str, Any, str, str]]) -> list[str]:
+    """Say of each name that is gone whose it was, from which release on, and what stood on it."""
+    return [
+        f"{library} {version(library)} has no {owner.__name__}.{name}, on which stands {what}"
+        for library, owner, name, what in relied_on
+        if not hasattr(owner, name) and name not in attributes(owner)
+    ]
+
+
+def attributes(owner: type) -> set[str]:
+    """Return what a class gives its instances, in whichever of its methods."""
+    methods = [one for kind in owner.__mro__ for one in vars(kind).values() if isinstance(one, FunctionType)]
+    return {
+        str(step.argval)
+        for method in methods
+        for step in dis.get_instructions(method)
+        if step.opname == "STORE_ATTR"
+    }
+
+
+@pytest.mark.parametrize("one", RELIED_ON, ids=lambda one: f"{one[1].__name__}.{one[2]}")
+def test_what_is_relied_on_is_there(one: tuple[str, Any, str, str]) -> None:
+    assert not missing([one])
+
+
+def test_what_is_gone_is_named_with_the_release_that_dropped_it() -> None:
+    [said] = missing([("aiohttp", BaseConnector, "_gone", "a bound")])
+    assert said == f"aiohttp {version('aiohttp')} has no BaseConnector._gone, on which stands a bound"
+
+
+def test_a_library_that_is_relied_on_so_is_bounded_above() -> None:
+    needs = {need.name: need.specifier for need in map(Requirement, PROJECT["project"]["dependencies"])}
+    for library in {library for library, *_ in RELIED_ON}:
+        assert any(bound.operator == "<" for bound in needs[library]), library
+
+
+async def test_where_aiohttp_makes_its_connections_in_another_way_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after a renaming: what is put under the old name is read by nobody."""
+    renamed = property(lambda self: partial(ResponseHandler, self._loop), lambda *_: None)
+    monkeypatch.setattr(BaseConnector, "_factory", renamed, raising=False)
+    flood = endless(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+    async with listening(flood) as far:
+        error = await refused(f"http://{far.authority}/")
+    assert (error.reason, error.retryable) == (Reason.CONNECTION_FAILED, False)
+    assert "without a bound" in error.message
+    assert far.heads == []
+    assert far.sent == 0
