@@ -81,7 +81,7 @@ async def maker(kube: Kube, kubectl: Path, tmp_path: Path) -> AsyncIterator[Make
     async def gone() -> bool:
         return await _crd(kube) is None
 
-    await until(gone)
+    await until(gone, 60)
 
 
 async def _crd(kube: Kube) -> Document | None:
@@ -100,7 +100,7 @@ async def _settled(kube: Kube) -> Document:
         conditions = {one["type"]: one["status"] for one in found.get("status", {}).get("conditions", [])}
         return conditions.get("Established") == "True"
 
-    await until(established)
+    await until(established, 60)
     return found
 
 

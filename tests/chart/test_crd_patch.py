@@ -260,7 +260,7 @@ async def test_own_fields_are_dropped_before_and_kept_after(operators: Patched) 
     async def kept() -> bool:
         return bool(await recorded() == [own])
 
-    await until(kept)
+    await until(kept, 60)
 
 
 @of_old
@@ -278,7 +278,7 @@ async def test_teams_are_refused_before_and_delivered_after(operators: Patched) 
             answer = await kube.create(TEAMS, namespace, kube.team_document("report", asks))
             return answer.status == 201
 
-        await until(served)
+        await until(served, 60)
         await kube.finish(namespace, "report")
         answer = await service.deliver(namespace, "report")
         assert (answer.status, answer.body["phase"], answer.body["recorded"]) == (200, "Delivered", True)
