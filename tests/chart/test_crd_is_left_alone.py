@@ -97,7 +97,7 @@ async def _settled(kube: Kube) -> Document:
     async def established() -> bool:
         found.clear()
         found.update(await _crd(kube) or {})
-        conditions = {one["type"]: one["status"] for one in found.get("status", {}).get("conditions", [])}
+        conditions = {one["type"]: one["status"] for one in found.get("status", {}).get("conditions") or []}
         return conditions.get("Established") == "True"
 
     await until(established, 60)

@@ -167,7 +167,7 @@ async def test_to_the_newer_it_adds_optional_fields_to_the_items_and_nothing_els
         f"{SCHEMA}.spec.properties.lifecycle.properties.delivery.items.properties",
         f"{SCHEMA}.status.properties.delivery.items.properties",
     )
-    added = {}
+    added: Document = {}
     for home, theirs, ours in zip(homes, lists(before), lists(OURS["spec"]), strict=True):
         known, all_of_them = theirs["items"]["properties"], ours["items"]["properties"]
         added |= {f"{home}.{field}": all_of_them[field] for field in all_of_them.keys() - known.keys()}
