@@ -1,4 +1,4 @@
-"""The contract is held against every Kubernetes that the project names: the fake, the newest and the oldest real one."""
+"""The contract is held against every Kubernetes that the project names: the fake, the newest, the oldest."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.real_cluster import RealCluster
 
-CRD = Path(__file__).parents[2] / "charts/agentteam-delivery/crds/agentteams.yaml"
+CRD = Path(__file__).parents[2] / "charts/agentteam-delivery/crd/agentteams.yaml"
 
 Server = TypeVar("Server", bound=FakeCluster | RealCluster)
 
