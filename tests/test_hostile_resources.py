@@ -67,7 +67,7 @@ targets = (
             "message": among("{team} {artifacts} {tasks} {tokens} {cost}", "<!channel>"),
             "to": rubbish,
             "subject": rubbish,
-            "folderId": rubbish,
+            "folder": rubbish,
         },
     )
     | rubbish

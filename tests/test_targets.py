@@ -85,7 +85,7 @@ _entries = st.fixed_dictionaries(
     optional={
         "type": st.sampled_from(["webhook", "slack", "email", "google-drive", "teams"]) | _odd,
         "name": st.sampled_from(["a", "a-2", "slack-1", "unknown-0"]) | _odd,
-        **dict.fromkeys(("credentialsSecret", "artifactPath", "message", "url", "to", "folderId"), _odd),
+        **dict.fromkeys(("credentialsSecret", "artifactPath", "message", "url", "to", "folder"), _odd),
     },
 )
 

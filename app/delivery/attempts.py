@@ -128,7 +128,7 @@ class Attempts:
         return compose(
             errand.team,
             target,
-            errand.artifacts(target.artifact_path),
+            errand.artifacts(target),
             message_id=self._receipt.id or "",
             event=errand.event,
             phase=errand.phase,

@@ -204,7 +204,7 @@ def _is_there(entry: Mapping[str, Any], outcome: Receipt) -> bool:
 def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
     """Whether the API server kept what is essential of these receipts; a CRD may drop it silently."""
     record = team.record
-    by_id = {line.receipt.id: line for line in record.lines if line.receipt.id}
+    by_id: dict[str | None, Line] = {line.receipt.id: line for line in record.lines if line.receipt.id}
     for receipt in receipts:
         line = by_id.get(receipt.id) or record.by_key.get(receipt.name)
         if line is None or line.receipt.essence != receipt.essence:

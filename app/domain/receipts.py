@@ -62,6 +62,11 @@ WrittenMoment = Annotated[str, WithJsonSchema({"type": "string", "format": "date
 ReportPhase = Literal["Pending", "Delivered", "PartiallyDelivered", "Failed", "Skipped"]
 
 
+def _as_any_other(schema: dict[str, Any]) -> None:
+    """Describe a field that is made of others without `readOnly`: who reads an answer need not know."""
+    schema.pop("readOnly", None)
+
+
 class Receipt(BaseModel):
     """One entry of `status.delivery[]`: what is on record of one target."""
 
@@ -111,14 +116,15 @@ class Receipt(BaseModel):
         ),
     ] = ()
 
-    @computed_field(description="Whether it landed.")  # type: ignore[prop-decorator]  # as pydantic documents it
+    @computed_field(description="Whether it landed.", json_schema_extra=_as_any_other)  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def success(self) -> bool:
         """Whether the receiver has it."""
         return self.phase is Phase.DELIVERED
 
     @computed_field(  # type: ignore[prop-decorator]  # as above
-        description="Why it has not landed, or not yet; what stands in brackets at its end is ours to read."
+        description="Why it has not landed, or not yet; what stands in brackets at its end is ours to read.",
+        json_schema_extra=_as_any_other,
     )
     @property
     def error(self) -> str:

@@ -57,6 +57,11 @@ class TargetSpec(BaseModel):
         return self.address
 
     @property
+    def attached(self) -> str | None:
+        """The file that its author wants attached."""
+        return None
+
+    @property
     def recipients(self) -> tuple[str, ...]:
         """Whom it goes to, where each has an outcome of their own."""
         return ()
@@ -106,6 +111,11 @@ class EmailTarget(TargetSpec):
     to: Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(lambda value: value or ())] = ()
     subject: Text = None
     attachment_path: Annotated[Text, Field(alias="attachmentPath")] = None
+
+    @property
+    def attached(self) -> str | None:
+        """A path in the output workspace, which is not held here."""
+        return self.attachment_path
 
     @property
     def recipients(self) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ async def test_every_kind_of_target_ends_in_the_status_and_a_second_event_sends_
                 {"type": "webhook", "url": f"{hook.url}/hook"},
                 {"type": "slack", "credentialsSecret": "slack-credentials"},
                 {"type": "email", "to": ["a@example.com"]},
-                {"type": "google-drive", "folderId": "f"},
+                {"type": "google-drive", "folder": "f"},
                 {"type": "webhook", "name": "gone", "url": f"{gone.url}/hook"},
                 {"type": "slack", "name": "unset", "credentialsSecret": "absent"},
             ),
