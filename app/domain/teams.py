@@ -6,6 +6,7 @@ Everything else in the resource is preserved by never being written.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from app.domain.events import TERMINAL_PHASES
@@ -21,7 +22,7 @@ COMPLETION_GRACE = timedelta(seconds=30)
 """How long the operator is given to write `completedAt` after the phase turned terminal."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AgentTeam:
     """One AgentTeam as the API server handed it in; `targets` and `entries` are the lists as they stand."""
 
@@ -66,9 +67,9 @@ class AgentTeam:
         """Whether the team asks for delivery and names somewhere to deliver to."""
         return self.on_complete == "deliver" and bool(self.targets)
 
-    @property
+    @cached_property
     def record(self) -> Record:
-        """The entries, and whose each is."""
+        """The entries, and whose each is; read once, for an event asks for it often."""
         return Record(self.targets, self.entries)
 
     @property

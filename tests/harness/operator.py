@@ -8,13 +8,6 @@ from tests.harness.kube import TEAMS, Kube
 FIELDS = ("type", "target", "deliveredAt", "success", "error")
 """What its type of an entry knows; all else is gone after its next write."""
 
-AGENTS: dict[str, Any] = {
-    "auth": {"apiKeySecret": "api-key"},
-    "lead": {"model": "opus", "prompt": "Write the digest of the week."},
-    "teammates": [{"name": "writer", "prompt": "Write it to the output folder."}],
-}
-"""What its CRD requires of a team."""
-
 _numbers = itertools.count(1)
 
 

@@ -15,7 +15,7 @@ from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
 from app.domain.teams import AgentTeam
 from tests.harness.cluster import Cluster, operated
 from tests.harness.kube import TEAMS
-from tests.harness.operator import AGENTS, operate
+from tests.harness.operator import operate
 from tests.harness.receiver import Receiver
 from tests.harness.service import Service, Watcher
 from tests.harness.waiting import until
@@ -37,11 +37,23 @@ async def theirs(
         yield found
 
 
+@pytest.fixture(scope="module")
+async def services(theirs: Cluster[Any], cluster: Cluster[Any]) -> AsyncIterator[dict[str, Service]]:
+    """Start a service for each API group, for the tests that leave it as it was."""
+    async with service(theirs) as one, service(cluster) as other:
+        yield {theirs.kube.group: one, cluster.kube.group: other}
+
+
+@pytest.fixture
+def at_hand(theirs: Cluster[Any], services: dict[str, Service]) -> Service:
+    """Take the service for the operator's CRD."""
+    return services[theirs.kube.group]
+
+
 @pytest.fixture(params=["theirs", "cluster"], ids=["operator's", "own"])
-def either(request: pytest.FixtureRequest) -> Cluster[Any]:
+def either(request: pytest.FixtureRequest, cluster: Cluster[Any], theirs: Cluster[Any]) -> Cluster[Any]:
     """Take the operator's CRD, and the project's own."""
-    found: Cluster[Any] = request.getfixturevalue(request.param)
-    return found
+    return theirs if request.param == "theirs" else cluster
 
 
 def service(on: Cluster[Any], **settings: object) -> Service:
@@ -57,7 +69,7 @@ async def finish(
 ) -> None:
     """Finish a new team as the operator's users write it."""
     lifecycle = {"onComplete": "deliver", "delivery": list(targets)}
-    await on.kube.team(namespace, team, {**AGENTS, "lifecycle": lifecycle})
+    await on.kube.team(namespace, team, {"lifecycle": lifecycle})
     await on.kube.finish(namespace, team, **status)
 
 
@@ -83,7 +95,8 @@ def hook(receiver: Receiver, path: str) -> dict[str, Any]:
     return {"type": "webhook", "url": f"{receiver.url}/{path}"}
 
 
-async def test_the_sample_team_is_delivered_and_never_twice(theirs: Cluster[Any]) -> None:
+async def test_the_sample_team_is_delivered_and_never_twice(theirs: Cluster[Any], at_hand: Service) -> None:
+    one = at_hand
     kube = theirs.kube
     namespace = await kube.fresh_namespace()
     artifact = {
@@ -92,7 +105,7 @@ async def test_the_sample_team_is_delivered_and_never_twice(theirs: Cluster[Any]
         "producedBy": "writer",
         "producedAt": "2026-11-28T02:59:00Z",
     }
-    async with Outcomes() as receiver, service(theirs) as one:
+    async with Outcomes() as receiver:
         targets = [
             {**hook(receiver, "digest/ok"), "message": "The digest is ready."},
             {"type": "slack", "channel": "#weekly-digest", "credentialsSecret": "slack-digest"},
@@ -140,18 +153,18 @@ async def test_the_sample_team_is_delivered_and_never_twice(theirs: Cluster[Any]
         assert len(ids(receiver.sends["digest/ok"])) == 3, "each redelivery has an id of its own"
 
 
-async def test_the_watcher_alone_delivers(theirs: Cluster[Any]) -> None:
+async def test_the_watcher_alone_delivers(theirs: Cluster[Any], at_hand: Service) -> None:
     namespace = await theirs.kube.fresh_namespace()
-    async with Outcomes() as receiver, service(theirs) as one, watcher(theirs, one.url, namespace):
+    async with Outcomes() as receiver, watcher(theirs, at_hand.url, namespace):
         await finish(theirs, namespace, "team", hook(receiver, "team/ok"), hook(receiver, "team/flaky"))
         found = await until(lambda: settled(theirs, namespace, "team", 2), SOON)
         assert [receipt.phase for receipt in found] == [Phase.DELIVERED] * 2
         assert [len(receiver.sends[f"team/{word}"]) for word in ("ok", "flaky")] == [1, 2]
 
 
-async def test_two_replicas_and_forty_targets_are_forty_posts(theirs: Cluster[Any]) -> None:
-    namespace = await theirs.kube.fresh_namespace()
-    async with Outcomes(delay=0.1) as receiver, service(theirs) as one, service(theirs) as other:
+async def test_two_replicas_and_forty_targets_are_forty_posts(theirs: Cluster[Any], at_hand: Service) -> None:
+    one, namespace = at_hand, await theirs.kube.fresh_namespace()
+    async with Outcomes(delay=0.1) as receiver, service(theirs) as other:
         await finish(theirs, namespace, "team", *(hook(receiver, f"{number}/ok") for number in range(40)))
         answers = await asyncio.gather(*(each.deliver(namespace, "team") for each in (one, other) * 3))
         assert {answer.status for answer in answers} <= {200, 202}
@@ -161,16 +174,16 @@ async def test_two_replicas_and_forty_targets_are_forty_posts(theirs: Cluster[An
 
 
 async def test_an_operator_that_writes_at_ten_moments_of_a_dispatch_undoes_nothing(
-    either: Cluster[Any],
+    either: Cluster[Any], services: dict[str, Service]
 ) -> None:
-    namespace = await either.kube.fresh_namespace()
+    one, namespace = services[either.kube.group], await either.kube.fresh_namespace()
     written: list[int] = []
 
     async def respond(_: web.Request) -> web.StreamResponse:
         written.append(await operate(either.kube, namespace, "team"))
         return web.Response()
 
-    async with Receiver(respond=respond) as receiver, service(either) as one:
+    async with Receiver(respond=respond) as receiver:
         await finish(either, namespace, "team", *(hook(receiver, str(number)) for number in range(10)))
         answer = await one.deliver(namespace, "team")
         assert (answer.status, answer.body["phase"], answer.body["recorded"]) == (200, "Delivered", True)
@@ -272,7 +285,7 @@ async def test_what_the_operator_failed_to_deliver_is_adopted_once_where_asked_f
     ):
         targets = [hook(receiver, f"team/{word}") for word in ("ok", "other", "gone")]
         lifecycle = {"onComplete": "deliver", "delivery": targets}
-        await kube.team(namespace, "team", {**AGENTS, "lifecycle": lifecycle})
+        await kube.team(namespace, "team", {"lifecycle": lifecycle})
         await kube.finish(namespace, "team", "Running")
         theirs = [
             {
@@ -334,7 +347,7 @@ BY_HAND: list[list[dict[str, Any]]] = [
 
 @pytest.mark.parametrize("entries_by_hand", BY_HAND, ids=range(len(BY_HAND)))
 async def test_entries_by_hand_end_in_no_error_and_no_doubled_notice(
-    theirs: Cluster[Any], entries_by_hand: list[dict[str, Any]], shared_service: Service
+    theirs: Cluster[Any], entries_by_hand: list[dict[str, Any]], at_hand: Service
 ) -> None:
     namespace = await theirs.kube.fresh_namespace()
     async with Outcomes() as receiver:
@@ -344,7 +357,7 @@ async def test_entries_by_hand_end_in_no_error_and_no_doubled_notice(
         patch = {"status": {"delivery": listed}}
         assert (await theirs.kube.patch(TEAMS, namespace, "team", patch, subresource="status")).status == 200
         for asked in ({}, {}, {"redeliver": "failed"}, {"redeliver": "all"}):
-            answer = await shared_service.deliver(namespace, "team", **asked)
+            answer = await at_hand.deliver(namespace, "team", **asked)
             assert answer.status == 200, answer
             await entries(theirs, namespace, "team")
         for sends in receiver.sends.values():
@@ -353,10 +366,3 @@ async def test_entries_by_hand_end_in_no_error_and_no_doubled_notice(
         for one in listed:
             if Receipt.from_wire(one).theirs:
                 assert one in kept
-
-
-@pytest.fixture(scope="module")
-async def shared_service(theirs: Cluster[Any]) -> AsyncIterator[Service]:
-    """Start one service for the tests that leave it as it was."""
-    async with service(theirs) as one:
-        yield one
