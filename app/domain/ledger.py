@@ -176,14 +176,17 @@ def settle(
     lost), and those whose claim is no longer ours.
     """
     record = team.record
-    by_id = {line.receipt.id or "": key for key, line in record.by_key.items() if not line.done}
+    by_id = {line.receipt.id: key for key, line in record.by_key.items() if not line.done}
     changes: dict[str, Receipt] = {}
     written: list[Receipt] = []
     lost: list[Receipt] = []
     for outcome in outcomes:
-        # The spec may have changed since: the claim is known by its id, what landed by its name.
-        key = by_id.get(outcome.id or "", outcome.name)
+        key = outcome.name
         line = record.by_key.get(key)
+        if (line is None or line.receipt.id != outcome.id) and outcome.id in by_id:
+            # The spec has changed since, and with it whose name this is: the claim is known by its id.
+            key = by_id[outcome.id]
+            line = record.by_key[key]
         if line is None:
             lost.append(outcome)
         elif line.receipt.claimed_by == holder and line.receipt.id == outcome.id:
@@ -206,8 +209,8 @@ def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
     record = team.record
     by_id: dict[str | None, Line] = {line.receipt.id: line for line in record.lines if line.receipt.id}
     for receipt in receipts:
-        line = by_id.get(receipt.id) or record.by_key.get(receipt.name)
-        if line is None or line.receipt.essence != receipt.essence:
+        lines = (record.by_key.get(receipt.name), by_id.get(receipt.id))
+        if not any(line and line.receipt.essence == receipt.essence for line in lines):
             return False
     return True
 

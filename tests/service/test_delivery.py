@@ -17,7 +17,6 @@ from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
 
-
 REPORT = {
     "name": "report.md",
     "path": "/out/report.md",
