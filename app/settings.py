@@ -158,6 +158,9 @@ class CommonSettings(BaseSettings):
     """The namespaces that are served; empty: all."""
     phases: Words = ("Completed",)
     """Which endings are delivered: `Failed`, `TimedOut`, `BudgetExceeded` may be added."""
+    adopt: Literal["none", "failed"] = "none"
+    """`failed`: where the operator delivers by itself, what it failed to deliver is carried on here; set it
+    for the service and the watcher alike."""
     api_timeout: Seconds = 10.0
     """For one request to the Kubernetes API."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"

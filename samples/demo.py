@@ -28,7 +28,7 @@ from samples.processes import ROOT, Processes, Trouble
 from tests.harness.kube import TEAMS, Answer, Document, Documents, Kube
 
 SAMPLE = Path("samples/delivery-team.yaml")
-CRD = ROOT / "charts/agentteam-delivery/crds/agentteams.yaml"
+CRD = ROOT / "charts/agentteam-delivery/crd/agentteams.yaml"
 APISERVER = ROOT / "tests/harness/apiserver"
 SERVICE = Path(sys.executable).with_name("agentteam-delivery")
 
@@ -51,17 +51,11 @@ WORK = {
     "estimatedCost": "4.50",
     "totalTokensUsed": 1_482_000,
     "tasks": {"total": 7, "completed": 7, "inProgress": 0, "pending": 0},
-    "artifacts": [
-        {"name": "report.md", "path": "/workspace/output/report.md", "producedBy": "writer", "size": 18_204},
-        {
-            "name": "figures.csv",
-            "path": "/workspace/output/figures.csv",
-            "producedBy": "analyst",
-            "size": 5_310,
-        },
-    ],
 }
 """What the team has done, as its operator reports it."""
+
+MADE = {"report.md": "writer", "figures.csv": "analyst"}
+"""The files that it wrote, and who made each."""
 
 UP_AND_DOWN = """
 trap '"$0" down "$1"' EXIT
@@ -168,7 +162,7 @@ async def _deliver(sample: Path, processes: Processes, display: Display) -> Docu
             await processes.event(watch, "watching")
             display.step("agentteam-delivery watch")
             team = await _report(kube, team, phase="Completed")
-            team = await _report(kube, team, completedAt=_ago(minutes=0), **WORK)
+            team = await _report(kube, team, completedAt=_ago(minutes=0), artifacts=_artifacts(), **WORK)
             display.step("Its operator reports the team Completed")
             team = await processes.until("outcome for every target", lambda: _settled(kube, team))
             display.step("The watcher has handed it in, and every target is settled")
@@ -269,6 +263,14 @@ def _done(answer: Answer) -> Document:
         raise Trouble(f"The Kubernetes API refused: {answer.body['message']}")
     body: Document = answer.body
     return body
+
+
+def _artifacts() -> Documents:
+    made = {"producedAt": _ago(minutes=1)}
+    return [
+        {"name": name, "path": f"/workspace/output/{name}", "producedBy": maker, **made}
+        for name, maker in MADE.items()
+    ]
 
 
 def _ago(minutes: int) -> str:

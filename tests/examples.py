@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 
 from app.domain.teams import AgentTeam
-from app.senders.envelopes import Envelope
+from app.senders.envelopes import Artifact, Envelope
 from app.settings import ServiceSettings
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -51,6 +51,11 @@ def envelope(**changes: Any) -> Envelope:
         "message": "Team report in research finished: Completed.",
     }
     return Envelope(**{**given, **changes})
+
+
+def artifact(path: str, name: str, by: str | None = None, at: str | None = None) -> Artifact:
+    """Make a file that the team produced."""
+    return Artifact(name=name, path=path, producedBy=by, producedAt=at)
 
 
 def loopback_settings(**changes: Any) -> ServiceSettings:

@@ -125,9 +125,9 @@ def test_it_delivers_to_webhook_and_slack_and_shows_what_became_of_each_target(
     ):
         assert words in said
     for row in (
-        r"archive +✔ +Delivered +200 +1 +http://127\.0\.0\.1:\d+/reports\n +webhook +Delivered ",
-        r"slack +✔ +Delivered +200 +1 +secret/slack-credentials\n +slack +Delivered ",
-        r"email +✘ +Failed +- +0 +editors@example\.com\n +email +NotImplemented ",
+        r"webhook-0 +✔ +Delivered +200 +1 +http://127\.0\.0\.1:\d+/reports\n +webhook +Delivered ",
+        r"slack-1 +✔ +Delivered +200 +1 +#reports\n +slack +Delivered ",
+        r"email-2 +✘ +Failed +- +0 +editors@example\.com\n +email +NotImplemented ",
     ):
         assert re.search(row, said), said
     assert "\x1b" not in said, "colours are for terminals"
@@ -195,7 +195,7 @@ def test_it_fails_with_a_sentence_and_the_logs_when_a_process_dies(tmp_path: Pat
     ("line", "instead", "sentence"),
     [
         ("type: webhook", "type: pigeon", 'Unsupported value: "pigeon"'),
-        ("credentialsSecret: slack-credentials", "", "slack should be Delivered, but is InvalidTarget"),
+        ("credentialsSecret: slack-credentials", "", "slack-1 should be Delivered, but is InvalidTarget"),
         ("namespace: research", "", "is no AgentTeam with a namespace"),
     ],
 )

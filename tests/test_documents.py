@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.senders.documents import as_html, as_text, title
-from app.senders.envelopes import Artifact
-from tests.examples import envelope, unhurried
+from tests.examples import artifact, envelope, unhurried
 
 TAGS = {
     "html", "head", "meta", "title", "body", "h2", "p", "table", "tr", "th", "td", "h3", "ul", "li", "code",
@@ -48,7 +47,7 @@ def test_whatever_a_team_writes_is_text(with_envelope: bool, text: str) -> None:
         message=text,
         team=text,
         phase=text,
-        artifacts=(Artifact(path=text, name=text),),
+        artifacts=(artifact(path=text, name=text),),
         facts=((text, text),),
     )
     html = as_html(made, with_envelope=with_envelope)
@@ -62,13 +61,13 @@ def test_whatever_a_team_writes_is_text(with_envelope: bool, text: str) -> None:
 
 
 def test_the_document_ends_with_the_json_that_webhooks_get() -> None:
-    made = envelope(message="ü <b>", artifacts=(Artifact(path="/a", name="a"),))
+    made = envelope(message="ü <b>", artifacts=(artifact(path="/a", name="a"),))
     assert '"message": "ü <b>"' in read(as_html(made, with_envelope=True)).text
     assert "Envelope" not in as_html(made)
 
 
 def test_of_very_many_artifacts_the_first_are_listed() -> None:
-    made = envelope(artifacts=tuple(Artifact(path=f"/{number}", name=str(number)) for number in range(1000)))
+    made = envelope(artifacts=tuple(artifact(path=f"/{number}", name=str(number)) for number in range(1000)))
     assert as_text(made).count("\n- ") == 201
     assert "- and 800 more\n" in as_text(made)
 
@@ -84,5 +83,5 @@ def test_of_very_many_artifacts_the_first_are_listed() -> None:
     ],
 )
 def test_a_title_is_one_line(template: str | None, line: str) -> None:
-    made = envelope(facts=(("Duration", "8 s"),), artifacts=(Artifact(path="/a.md", name="a.md"),))
+    made = envelope(facts=(("Duration", "8 s"),), artifacts=(artifact(path="/a.md", name="a.md"),))
     assert title(made, template) == line

@@ -67,7 +67,7 @@ targets = (
             "message": among("{team} {artifacts} {tasks} {tokens} {cost}", "<!channel>"),
             "to": rubbish,
             "subject": rubbish,
-            "folderId": rubbish,
+            "folder": rubbish,
         },
     )
     | rubbish
@@ -268,7 +268,7 @@ def test_whatever_stands_beside_it_a_healthy_target_is_claimed_and_recorded(docu
         receipt.model_copy(update={"phase": Phase.DELIVERED, "reason": Reason.DELIVERED, "claimed_by": None})
         for receipt in receipts
     ]
-    entries, written, lost = settle(claimed.entries, outcomes, holder=TERMS.holder)
+    entries, written, lost = settle(claimed, outcomes, holder=TERMS.holder)
     assert written == outcomes
     assert not lost
     done = kept(team, entries)

@@ -12,9 +12,10 @@ from slack_sdk.models.blocks import Block
 
 from app.domain.events import TERMINAL_PHASES, TEST
 from app.domain.targets import read_targets
+from app.senders.documents import as_html, as_text
 from app.senders.envelopes import Artifact, Envelope
-from app.senders.messages import compose, escaped, fill, pick_artifacts, slack_message
-from tests.examples import envelope, team, unhurried
+from app.senders.messages import NOT_ATTACHED, compose, escaped, fill, pick_artifacts, slack_message
+from tests.examples import artifact, envelope, team, unhurried
 
 FIXTURES = Path(__file__).parent / "fixtures"
 REPORT = {"name": "report.md", "path": "/workspace/output/report.md"}
@@ -227,9 +228,9 @@ def test_a_pattern_picks_artifacts_by_path_folder_or_glob(pattern: str | None, n
 
 
 ALONE = [
-    ("/workspace/output/report.md", [{"path": "/workspace/output/report.md", "name": "report.md"}]),
-    ("/workspace/output/", [{"path": "/workspace/output/", "name": "output"}]),
-    ("report.md", [{"path": "report.md", "name": "report.md"}]),
+    ("/workspace/output/report.md", [artifact("/workspace/output/report.md", "report.md")]),
+    ("/workspace/output/", [artifact("/workspace/output/", "output")]),
+    ("report.md", [artifact("report.md", "report.md")]),
     ("*.md", []),
     ("report.?d", []),
     ("report.[md]", []),
@@ -252,19 +253,24 @@ def test_every_artifact_has_a_name_whatever_the_path(pattern: str, listed: bool)
     assert all(artifact["name"] for artifact in made.artifacts)
 
 
-ODD_ARTIFACTS: list[tuple[str, Any, list[dict[str, str]]]] = [
+ODD_ARTIFACTS: list[tuple[str, Any, list[Artifact]]] = [
     ("no object", ["report.md", None, 5, ["x"]], []),
     ("empty", [{}], []),
-    ("no name", [{"path": "/out/report.md"}], [{"path": "/out/report.md", "name": "report.md"}]),
-    ("no path", [{"name": "report.md"}], [{"path": "", "name": "report.md"}]),
-    ("a name that is no text", [{"name": 5, "path": "/out/a"}], [{"path": "/out/a", "name": "a"}]),
-    ("a path that is no text", [{"name": "a", "path": {"x": 1}}], [{"path": "", "name": "a"}]),
+    ("no name", [{"path": "/out/report.md"}], [artifact("/out/report.md", "report.md")]),
+    ("no path", [{"name": "report.md"}], [artifact("", "report.md")]),
+    ("a name that is no text", [{"name": 5, "path": "/out/a"}], [artifact("/out/a", "a")]),
+    ("a path that is no text", [{"name": "a", "path": {"x": 1}}], [artifact("", "a")]),
     ("neither is text", [{"name": [], "path": {}}], []),
     ("the root", [{"path": "/"}], []),
     (
-        "more than is sent",
+        "all that is sent, and more",
         [{**REPORT, "producedBy": "writer", "size": 5, "producedAt": "2026-03-01T10:00:00Z"}],
-        [REPORT],
+        [artifact(REPORT["path"], REPORT["name"], "writer", "2026-03-01T10:00:00Z")],
+    ),
+    (
+        "a maker and a time that are no text",
+        [{**REPORT, "producedBy": 5, "producedAt": ["x"]}],
+        [artifact(REPORT["path"], REPORT["name"])],
     ),
 ]
 
@@ -272,8 +278,8 @@ ODD_ARTIFACTS: list[tuple[str, Any, list[dict[str, str]]]] = [
 @pytest.mark.parametrize(
     ("artifacts", "sent"), [row[1:] for row in ODD_ARTIFACTS], ids=[row[0] for row in ODD_ARTIFACTS]
 )
-def test_of_each_artifact_path_and_name_are_sent_where_it_has_them(
-    artifacts: Any, sent: list[dict[str, str]]
+def test_of_each_artifact_four_fields_are_sent_where_it_has_them(
+    artifacts: Any, sent: list[Artifact]
 ) -> None:
     assert list(composed({"artifacts": artifacts}).artifacts) == sent
 
@@ -293,15 +299,28 @@ def test_no_pattern_whatsoever_brings_anybody_down(pattern: str, path: str) -> N
 
 
 def test_the_body_holds_six_keys_and_no_more() -> None:
-    made = composed({**RUN, "artifacts": [REPORT]})
+    by = {"producedBy": "writer", "producedAt": "2026-03-01T10:00:00Z"}
+    made = composed({**RUN, "artifacts": [{**REPORT, **by}]})
     assert json.loads(made.body()) == {
         "event": "team.completed",
         "team": "report",
         "namespace": "research",
         "phase": "Completed",
         "message": "Team report in research finished: Completed.",
-        "artifacts": [{"path": "/workspace/output/report.md", "name": "report.md"}],
+        "artifacts": [{"name": "report.md", "path": "/workspace/output/report.md", **by}],
     }
+
+
+def test_who_made_what_is_told_and_that_a_file_that_was_named_is_not_attached() -> None:
+    listed = {"artifacts": [{**REPORT, "producedBy": "wri<t>er"}]}
+    for target, told in (({}, False), ({"artifactPath": "*.md"}, True)):
+        made = composed(listed, **target)
+        slack = json.dumps(checked(slack_message(made)))
+        assert "report.md (by wri&lt;t&gt;er)" in slack
+        assert (NOT_ATTACHED in slack) is told
+        for document in (as_text(made), as_html(made)):
+            assert (NOT_ATTACHED in document) is told
+        assert "- report.md (by wri<t>er)  /workspace/output/report.md" in as_text(made)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -434,7 +453,7 @@ def listed(artifacts: list[Artifact]) -> str:
 @pytest.mark.parametrize("length", [1, 50, 255, 4096])
 def test_of_many_artifacts_as_many_as_fit_are_listed_and_the_rest_is_counted(size: int, length: int) -> None:
     artifacts = [
-        Artifact(path=f"/out/{'p' * length}{number}", name=f"file-{number}.md") for number in range(size)
+        artifact(path=f"/out/{'p' * length}{number}", name=f"file-{number}.md") for number in range(size)
     ]
     lines = listed(artifacts).split("\n")
     shown = [line for line in lines if line.startswith("• ")]
@@ -445,13 +464,13 @@ def test_of_many_artifacts_as_many_as_fit_are_listed_and_the_rest_is_counted(siz
 
 
 def test_three_thousand_characters_are_used_well() -> None:
-    text = listed([Artifact(path=f"/out/{number}", name=f"{number}") for number in range(10_000)])
+    text = listed([artifact(path=f"/out/{number}", name=f"{number}") for number in range(10_000)])
     assert 2900 < len(text) <= 3000
     assert re.search(r"\nand \d+ more$", text)
 
 
 def test_an_artifact_s_name_cannot_pass_for_another_line() -> None:
-    text = listed([Artifact(path="/a`\n• forged", name="a\n• forged\r\n• again\u2028• more")])
+    text = listed([artifact(path="/a`\n• forged", name="a\n• forged\r\n• again\u2028• more")])
     assert len(text.splitlines()) == 2
 
 
@@ -475,7 +494,7 @@ def test_no_text_can_ping_anybody_or_pass_for_a_link(ping: str) -> None:
         namespace=ping,
         phase=ping,
         facts=(("Cost", ping),),
-        artifacts=(Artifact(path=ping, name=ping),),
+        artifacts=(artifact(path=ping, name=ping),),
     )
     said = words(checked(slack_message(made)))
     assert "<" not in said

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.reasons import Reason
-from app.domain.receipts import Phase, Receipt, message_id, overall_phase
+from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, message_id, overall_phase
 from tests.examples import NOW, unhurried
 
 CLAIMED = {
@@ -20,6 +20,7 @@ CLAIMED = {
     "phase": "Pending",
     "attempts": 0,
     "timestamp": "2026-03-01T12:00:00Z",
+    "deliveredAt": "2026-03-01T12:00:00Z",
     "id": "msg_1",
     "claimedBy": "agentteam-delivery-0123",
     "claimedUntil": "2026-03-01T12:02:22Z",
@@ -36,6 +37,7 @@ DELIVERED = {
     "httpStatus": 200,
     "attempts": 1,
     "timestamp": "2026-03-01T12:00:00Z",
+    "deliveredAt": "2026-03-01T12:00:00Z",
     "id": "msg_1",
 }
 FAILED = {
@@ -45,21 +47,31 @@ FAILED = {
     "message": "answered 404",
     "httpStatus": 404,
 }
-BARE = {"name": "hook", "phase": "Failed", "attempts": 0}
 
 
 @pytest.mark.parametrize(
     "entry",
-    [CLAIMED, TAKEN_OVER, HANDED_BACK, DELIVERED, FAILED, BARE],
-    ids=["claimed", "taken over", "handed back", "delivered", "failed", "bare"],
+    [CLAIMED, TAKEN_OVER, HANDED_BACK, DELIVERED, FAILED],
+    ids=["claimed", "taken over", "handed back", "delivered", "failed"],
 )
 def test_an_entry_is_read_and_written_back_as_it_was(entry: dict[str, Any]) -> None:
     receipt = Receipt.from_wire(entry)
-    assert receipt.to_wire() == entry
-    assert Receipt.from_wire(json.loads(json.dumps(receipt.to_wire()))) == receipt
+    assert entry.items() <= receipt.to_wire().items()
+    assert set(receipt.to_wire()) - set(entry) <= set(OPERATORS_FIELDS)
+    again = json.loads(json.dumps(receipt.to_wire()))
+    assert Receipt.from_wire(again).to_wire() == again
 
 
 _lines = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+def _as_it_can_be(receipt: Receipt) -> Receipt:
+    """What landed says so, at the time when it did."""
+    if receipt.phase is not Phase.DELIVERED:
+        return receipt
+    return receipt.model_copy(update={"reason": Reason.DELIVERED, "timestamp": receipt.delivered_at})
+
+
 _receipts = st.builds(
     Receipt,
     name=_lines.filter(bool),
@@ -70,22 +82,25 @@ _receipts = st.builds(
     message=_lines,
     http_status=st.none() | st.integers(100, 599),
     attempts=st.integers(0, 2**31),
-    timestamp=st.none() | st.just(NOW),
+    timestamp=st.just(NOW) | st.just(NOW.replace(hour=1)),
     id=st.none() | _lines.filter(bool),
     claimed_by=st.none() | _lines.filter(bool),
     claimed_until=st.none() | st.just(NOW),
+    retry_at=st.none() | st.just(NOW),
+    delivered_at=st.just(NOW),
+    accepted=st.lists(_lines.filter(bool), max_size=3).map(tuple),
     takeovers=st.integers(0, 2**31),
     redeliveries=st.integers(0, 2**31),
-)
+).map(_as_it_can_be)
 
 
 @unhurried
-@given(_receipts)
+@given(_receipts.filter(lambda receipt: receipt.id))
 def test_every_receipt_survives_the_wire(receipt: Receipt) -> None:
     wire = json.loads(json.dumps(receipt.to_wire()))
     assert Receipt.from_wire(wire) == receipt
     assert all(value is not None for value in wire.values()), "a null would remove a field, not say it"
-    assert {type(value) for value in wire.values()} <= {str, int}, "the CRD knows texts and integers"
+    assert {type(value) for value in wire.values()} <= {str, int, bool, list}, "as the CRD has it"
 
 
 def test_times_are_written_as_kubernetes_writes_them() -> None:
@@ -94,10 +109,89 @@ def test_times_are_written_as_kubernetes_writes_them() -> None:
     assert (wire["timestamp"], wire["claimedUntil"]) == ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z")
 
 
+def five(entry: dict[str, Any]) -> dict[str, Any]:
+    """Strip an entry as the operator's typed write does, and as its CRD does to ours."""
+    return {key: value for key, value in entry.items() if key in OPERATORS_FIELDS}
+
+
+@unhurried
+@given(_receipts.filter(lambda receipt: receipt.id))
+def test_the_operator_s_five_fields_lose_nothing_that_must_be_known(receipt: Receipt) -> None:
+    entry = json.loads(json.dumps(receipt.to_wire()))
+    assert valid(entry)
+    read = Receipt.from_wire(five(entry))
+    assert read.essence == receipt.essence
+    assert read.essence == Receipt.from_wire(entry).essence, "our own fields say the same"
+    assert five(read.to_wire()) == five(entry), "and what was read so is written as it was"
+    if receipt.phase is not Phase.DELIVERED:
+        assert (read.id, read.timestamp, read.http_status) == (
+            receipt.id,
+            receipt.timestamp or NOW,
+            receipt.http_status or None,
+        )
+
+
+@unhurried
+@given(_receipts.filter(lambda receipt: receipt.id and receipt.phase is Phase.FAILED))
+def test_a_failure_says_why_in_five_fields_as_in_all(receipt: Receipt) -> None:
+    read = Receipt.from_wire(five(receipt.to_wire()))
+    assert (read.reason, read.message) == (receipt.reason, receipt.message)
+
+
+def valid(entry: dict[str, Any]) -> bool:
+    """Whether the operator's CRD takes an entry."""
+    at = entry["deliveredAt"]
+    return (
+        isinstance(entry["type"], str)
+        and isinstance(entry["success"], bool)
+        and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", at) is not None
+        and isinstance(entry.get("target", ""), str)
+        and isinstance(entry.get("error", ""), str)
+        and not (entry["success"] and "error" in entry)
+    )
+
+
+@unhurried
+@given(_receipts)
+def test_every_entry_is_one_of_the_operator_s(receipt: Receipt) -> None:
+    assert valid(receipt.to_wire())
+    assert valid(Receipt.from_wire({"name": receipt.name, "id": receipt.id}).to_wire())
+
+
+OPERATORS = {"type": "webhook", "target": "https://a.example.com", "deliveredAt": "2026-03-01T12:00:00Z"}
+THEIRS = [
+    ("a failure", {"success": False, "error": "Post failed"}, "Failed"),
+    ("a failure without a word", {"success": False}, "Failed"),
+    ("landed, with an error", {"success": True, "error": "but"}, "Pending"),
+    ("no success", {"error": "x"}, "Pending"),
+    ("a time that is none", {"success": False, "deliveredAt": "noon"}, "Pending"),
+    ("no type", {"success": False, "type": None}, "Pending"),
+    ("a phase of their own", {"success": False, "phase": "Delivered"}, "Failed"),
+    ("an error that is none", {"success": False, "error": ["x"]}, "Pending"),
+]
+
+
+@pytest.mark.parametrize(("fields", "phase"), [row[1:] for row in THEIRS], ids=[row[0] for row in THEIRS])
+def test_what_bears_no_mark_of_ours_is_somebody_else_s(fields: dict[str, Any], phase: str) -> None:
+    receipt = Receipt.from_wire({**OPERATORS, **fields})
+    assert receipt.theirs
+    assert receipt.settled
+    assert receipt.phase == phase
+    assert receipt.adoptable is (phase == "Failed")
+    assert receipt.error == "", "their words may hold what is nobody's business"
+
+
+def test_what_landed_may_be_ours_and_is_never_adopted() -> None:
+    receipt = Receipt.from_wire({**OPERATORS, "success": True})
+    assert (receipt.phase, receipt.reason, receipt.settled) == (Phase.DELIVERED, Reason.DELIVERED, True)
+    assert not receipt.theirs
+    assert not receipt.adoptable
+
+
 ODD = [
     ("nothing but a name", {"name": "x"}, {"name": "x", "phase": Phase.PENDING, "id": None}),
     ("nothing at all", {}, {"name": ""}),
-    ("a name that is a number", {"name": 5}, {"name": "5"}),
+    ("a name that is a number", {"name": 5}, {"name": ""}),
     ("a name that is null", {"name": None}, {}),
     ("another phase", {"name": "x", "phase": "Sent", "id": "a"}, {"phase": Phase.PENDING, "id": "a"}),
     ("a phase that is a list", {"name": "x", "phase": ["Failed"]}, {"phase": Phase.PENDING}),
@@ -182,30 +276,26 @@ def test_the_phases_of_the_targets_sum_up_in_whatever_order(phases: tuple[str, .
 
 
 def test_an_id_is_the_same_whoever_makes_it_and_whenever() -> None:
-    made = message_id("uid-1", "team.completed", "slack-1", 0)
-    assert made == message_id("uid-1", "team.completed", "slack-1", 0)
+    made = message_id("uid-1", "team.completed", "slack-1")
+    assert made == message_id("uid-1", "team.completed", "slack-1")
     assert made == "msg_74b1c6b3070455bfa18becdc4001c92d", "changing it makes receivers take repeats for new"
     assert re.fullmatch(r"msg_[0-9a-f]{32}", made)
 
 
 def test_an_id_differs_where_anything_else_does() -> None:
     ids = {
-        message_id(uid, event, name, redeliveries)
+        message_id(uid, event, name, supersedes)
         for uid in ("uid-1", "uid-2")
         for event in ("team.completed", "team.started")
         for name in ("slack-1", "slack-11", "slack-1 1")
-        for redeliveries in (0, 1, 11)
+        for supersedes in (FIRST, "2026-03-01T12:00:00Z", "2026-03-01T12:00:01Z")
     }
     assert len(ids) == 2 * 2 * 3 * 3
 
 
 def test_a_time_that_cannot_be_written_counts_as_absent() -> None:
     entry = {"name": "a", "id": "msg_1", "phase": "Pending", "timestamp": "0001-01-01T00:00:00+05:00"}
-    assert Receipt.from_wire(entry).to_wire() == {
-        "name": "a",
-        "id": "msg_1",
-        "phase": "Pending",
-        "attempts": 0,
-    }
+    assert Receipt.from_wire(entry).timestamp is None
+    assert "timestamp" not in Receipt.from_wire(entry).to_wire()
     zero = {**entry, "timestamp": "0001-01-01T00:00:00Z"}
     assert Receipt.from_wire(zero).to_wire()["timestamp"] == "0001-01-01T00:00:00Z"

@@ -91,12 +91,12 @@ CHANGES = {
         "+| `urn:agentteam-delivery:asleep` | 503 | Asleep | It sleeps. |",
     ),
     "a new field of the resource": (
-        "charts/agentteam-delivery/crds/agentteams.yaml",
-        "                  properties:\n                    onComplete:\n",
+        "charts/agentteam-delivery/crd/agentteams.yaml",
+        "                  properties:\n                    timeout:\n",
         (
             "                  properties:\n                    color:\n"
             "                      description: Its color.\n"
-            "                      type: string\n                    onComplete:\n"
+            "                      type: string\n                    timeout:\n"
         ),
         "+| `spec.lifecycle.color` | string | Its color. |",
     ),
@@ -160,7 +160,7 @@ UNTOLD = {
         "the metric agentteam_delivery_watch_relists_total",
     ),
     "a field": (
-        "charts/agentteam-delivery/crds/agentteams.yaml",
+        "charts/agentteam-delivery/crd/agentteams.yaml",
         "                        description: Email only. The subject line.\n".replace("  " * 12, "  " * 14),
         "",
         "the field spec.lifecycle.delivery[].subject",

@@ -19,6 +19,7 @@ from tests.senders.sending import faked
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 MANIFESTS = [SAMPLES / "delivery-team.yaml", *sorted((SAMPLES / "teams").glob("*.yaml"))]
+SCHEDULE = SAMPLES / "schedule.yaml"
 EVENTS = sorted((SAMPLES / "events").glob("*.json"))
 PUBLIC = "192.0.2.1"
 """Of the block for documentation, which the settings here allow; nobody is there."""
@@ -70,13 +71,19 @@ async def test_a_manifest_is_right_and_can_be_previewed(
     assert answer.status_code == 200, answer.text
     targets = answer.json()["targets"]
     assert [target["name"] for target in targets] == [
-        target["name"] for target in team["spec"]["lifecycle"]["delivery"]
+        target.get("name", f"{target['type']}-{at}")
+        for at, target in enumerate(team["spec"]["lifecycle"]["delivery"])
     ]
     for target in targets:
         later = target["type"] in {"email", "google-drive"}
         assert (target["would"], target["reason"]) == (
             ("Fail", "NotImplemented") if later else ("Send", None)
         )
+
+
+def test_what_teams_are_made_of_is_right() -> None:
+    assert {document["kind"] for document in loaded(SCHEDULE)} == {"AgentTeamTemplate", "AgentTeamSchedule"}
+    assert findings_of(SCHEDULE) == []
 
 
 @pytest.mark.parametrize("file", EVENTS, ids=lambda file: file.stem)
@@ -87,7 +94,7 @@ def test_an_event_is_one(file: Path) -> None:
 
 def test_each_sample_is_in_the_list() -> None:
     told = (SAMPLES / "README.md").read_text()
-    for file in MANIFESTS:
+    for file in (*MANIFESTS, SCHEDULE):
         assert f"({file.relative_to(SAMPLES)})" in told
     assert len(MANIFESTS) > 5
     assert len(EVENTS) > 5

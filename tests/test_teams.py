@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.teams import COMPLETION_GRACE, AgentTeam, claim_ends, needs_delivery, open_targets, settled
+from app.domain.receipts import Receipt
+from app.domain.teams import COMPLETION_GRACE, AgentTeam, needs_delivery, open_targets
 from app.domain.times import format_time
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -142,7 +143,7 @@ class TestEntries:
         ],
     )
     def test_settled(self, one: dict[str, Any], *, expected: bool) -> None:
-        assert settled(one) is expected
+        assert Receipt.from_wire(one).settled is expected
 
     @pytest.mark.parametrize(
         ("one", "expected"),
@@ -151,10 +152,11 @@ class TestEntries:
             (entry("a", claimedUntil=format_time(NOW)), None),  # handed back
             (entry("a", claimedBy="holder"), None),
             (entry("a", claimedBy="holder", claimedUntil="soon"), None),
+            (entry("a", retryAt=format_time(NOW)), NOW),
         ],
     )
-    def test_claim_ends(self, one: dict[str, Any], expected: datetime | None) -> None:
-        assert claim_ends(one) == expected
+    def test_when_it_may_be_claimed(self, one: dict[str, Any], expected: datetime | None) -> None:
+        assert Receipt.from_wire(one).due == expected
 
 
 class TestFinishedTeams:

@@ -1,4 +1,4 @@
-"""AgentTeam manifests looked at offline: what the API server or a delivery would refuse, and where."""
+"""Manifests of teams, and of what makes teams, looked at offline: what would be refused, and where."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,10 @@ from app.egress.guard import Guard
 from app.senders.messages import PLACEHOLDERS
 
 GROUPS = ("kagents.dev", "claude.amcheste.io")
-ENDINGS = ("create-pr", "push-branch", "notify", "none", "deliver")
+MAKERS = ("AgentTeamTemplate", "AgentTeamRun", "AgentTeamSchedule", "AgentTeamTrigger")
+"""The operator's other kinds, of which teams are made; `spec.lifecycle` is the same in all."""
+JUDGED = (KIND, *MAKERS)
+ENDINGS = ("create-pr", "push-branch", "notify", "deliver", "none")
 KINDS: dict[str, type[TargetSpec]] = {
     "webhook": WebhookTarget,
     "slack": SlackTarget,
@@ -58,7 +61,7 @@ class Finding:
 
 
 def findings_of(file: Path) -> list[Finding]:
-    """Look at every AgentTeam of a file; documents of other kinds are passed over."""
+    """Look at every team of a file, and at what makes teams; documents of other kinds are passed over."""
     try:
         text = file.read_text()
     except OSError as error:
@@ -74,9 +77,12 @@ def findings_of(file: Path) -> list[Finding]:
         problem = getattr(error, "problem", None) or "it cannot be read"
         return [Finding(str(file), mark.line + 1 if mark else 1, f"no YAML: {problem}")]
     nodes = [one for node in nodes for one in _listed(node)]
-    found = [finding for node in nodes for finding in Manifest(str(file), node).findings()]
-    if not any(_is_team(node) for node in nodes):
-        found.append(Finding(str(file), 1, f"no {KIND} in it; its kind must be {KIND}"))
+    documents = [Manifest(str(file), node) for node in nodes]
+    found = [finding for document in documents for finding in document.findings()]
+    if not found and not any(document.kind in JUDGED for document in documents):
+        others = any(document.kind for document in documents)
+        text = f"nothing in it is looked at; the kinds that are: {', '.join(JUDGED)}"
+        found.append(Finding(str(file), 1, text, warning=others))
     return sorted(found)
 
 
@@ -101,11 +107,16 @@ class Manifest:
         self._scalars = _Loader("")
         self._cut = False
         self._value = self._read(node, ())
+        kind = self._value.get("kind") if isinstance(self._value, dict) else None
+        self.kind = kind if isinstance(kind, str) else ""
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what is wrong with it, if it is an AgentTeam."""
+        """Yield what is wrong with it, if it is of a kind that is looked at, or hardly meant to be none."""
         team = self._value
-        if not isinstance(team, dict) or team.get("kind") != KIND:
+        if not isinstance(team, dict):
+            return
+        if self.kind not in JUDGED:
+            yield from self._misspelt(team)
             return
         if self._cut:
             yield self._at((), "is too large, or too deep, to be looked at")
@@ -119,11 +130,21 @@ class Manifest:
             return
         lifecycle = spec.get("lifecycle")
         if lifecycle is None:
+            if self.kind != KIND:
+                return  # what else the team is made of may have it
             yield self._at(("spec",), "spec.lifecycle: is missing, so nothing is delivered", warning=True)
         elif not isinstance(lifecycle, dict):
             yield self._at(("spec", "lifecycle"), "spec.lifecycle: must be an object")
         else:
             yield from self._lifecycle(lifecycle)
+
+    def _misspelt(self, document: dict[str, Any]) -> Iterator[Finding]:
+        group, _, _ = str(document.get("apiVersion")).partition("/")
+        if group in GROUPS:
+            meant = get_close_matches(self.kind, JUDGED, 1)
+            hint = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(JUDGED)}"
+            text = f'kind: "{self.kind}" is no kind of {group}; {hint}'
+            yield self._at(("kind",), text)
 
     def _head(self, team: dict[str, Any]) -> Iterator[Finding]:
         api_version = team.get("apiVersion")
@@ -192,6 +213,9 @@ class Manifest:
                     yield self._at(
                         (*at, field), f"{field}: no field of a {entry['type']} target{hint}", warning=True
                     )
+        if "name" in entry and self.kind in MAKERS:
+            text = f"name: {self.kind} does not keep it; the target is called TYPE-POSITION, as in slack-1"
+            yield self._at((*at, "name"), text, warning=True)
         if isinstance(target, WebhookTarget) and target.url:
             yield from self._url((*at, "url"), target.url)
         if isinstance(message := entry.get("message"), str):
@@ -257,9 +281,3 @@ def _listed(node: yaml.Node) -> list[yaml.Node]:
     items = fields.get("items")
     is_list = str(getattr(fields.get("kind"), "value", "")).endswith("List")
     return list(items.value) if is_list and isinstance(items, yaml.SequenceNode) else [node]
-
-
-def _is_team(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.MappingNode) and any(
-        key.value == "kind" and getattr(value, "value", None) == KIND for key, value in node.value
-    )

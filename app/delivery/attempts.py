@@ -80,7 +80,8 @@ class Attempts:
         if tried.settled:
             update["phase"] = Phase.DELIVERED if verdict.delivered else Phase.FAILED
             update["reason"] = verdict.reason
-            update["timestamp"] = self._errand.now()
+            now = self._errand.now()
+            update |= {"timestamp": now, "delivered_at": max(filter(None, (now, self._receipt.delivered_at)))}
         return self._receipt.model_copy(update=update)
 
     async def _attempt(self, seconds: float) -> Verdict:
@@ -127,7 +128,7 @@ class Attempts:
         return compose(
             errand.team,
             target,
-            errand.artifacts(target.artifact_path),
+            errand.artifacts(target),
             message_id=self._receipt.id or "",
             event=errand.event,
             phase=errand.phase,

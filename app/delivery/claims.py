@@ -80,7 +80,7 @@ class Claims:
         self._metrics = metrics
         self._tracing = tracing
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        # By the team's uid, how many dispatches have a name: two, where it is redelivered meanwhile.
+        # By the team's uid, how many dispatches send under an id: two, where a claim was wiped meanwhile.
         self._sending: defaultdict[str, Counter[str]] = defaultdict(Counter)
         # Messages that were sent and not recorded: their claims are left to end, as anybody else's.
         self._lost: set[str] = set()
@@ -94,6 +94,7 @@ class Claims:
             max_takeovers=self._settings.max_takeovers,
             ours=self._sending.get(read.team.uid, ()),
             lost=self._lost,
+            adopt=self._settings.adopt == "failed",
         )
 
     async def take(self, event: CompletionEvent, room: ExitStack) -> Accepted:
@@ -112,7 +113,7 @@ class Claims:
                     accepted = await self._claim(event, room)
                 if accepted.plan.claims:
                     self._lost.difference_update(claim.receipt.id for claim in accepted.plan.claims)
-                    self._sending[accepted.read.team.uid] += _names(accepted.plan)
+                    self._sending[accepted.read.team.uid] += _ids(accepted.plan)
                 return accepted
         except TimeoutError:
             raise unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
@@ -121,7 +122,7 @@ class Claims:
         """Note that what was claimed is sent to no more, and which outcomes could not be written."""
         uid = accepted.read.team.uid
         self._lost.update(receipt.id for receipt in unwritten if receipt.id)
-        self._sending[uid] -= _names(accepted.plan)
+        self._sending[uid] -= _ids(accepted.plan)
         if not self._sending[uid]:
             del self._sending[uid]
 
@@ -189,11 +190,11 @@ class Claims:
         except ClusterError as error:
             about.warning("claim_not_taken_back", why=str(error))
         raise LedgerNotKept(
-            "the cluster's AgentTeam CRD drops status.delivery or fields of it, so nothing was sent; apply"
-            " the CRD that belongs to this version",
+            "the cluster's AgentTeam CRD drops status.delivery or fields of it, so nothing was sent; bring"
+            " the operator's CRD to release 0.8, or apply this project's patch of it",
             recorded=False,
         )
 
 
-def _names(plan: Plan) -> Counter[str]:
-    return Counter(claim.target.name for claim in plan.claims)
+def _ids(plan: Plan) -> Counter[str]:
+    return Counter(claim.receipt.id or "" for claim in plan.claims)

@@ -37,7 +37,7 @@ class Dispatch:
         if recorder.uid_changed:
             raise UidChanged("the team was made anew while its targets were sent to; nothing more was sent")
         report = reported(recorder.latest.team)
-        targets = tuple(recorder.unwritten.get(receipt.name, receipt) for receipt in report.targets)
+        targets = tuple(recorder.known(receipt) for receipt in report.targets)
         return report.model_copy(
             update={
                 "phase": "Skipped" if skipped else overall_phase(targets),
@@ -50,7 +50,7 @@ class Dispatch:
 
 def reported(team: AgentTeam) -> Report:
     """Return the record of a team as it stands in its status."""
-    receipts = tuple(Receipt.from_wire(entry) for entry in team.entries)
+    receipts = tuple(_told(receipt) for receipt in team.record.receipts)
     return Report(
         namespace=team.namespace,
         team=team.name,
@@ -58,3 +58,11 @@ def reported(team: AgentTeam) -> Report:
         phase=overall_phase(receipts),
         targets=receipts,
     )
+
+
+def _told(receipt: Receipt) -> Receipt:
+    """Say of what somebody else recorded that they did; what they wrote may hold nobody's business."""
+    if not receipt.theirs:
+        return receipt
+    how = "tried, and failed" if receipt.adoptable else "was at it"
+    return receipt.model_copy(update={"message": f"somebody else {how}; it is left to them"})

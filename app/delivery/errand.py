@@ -10,12 +10,13 @@ from structlog.typing import FilteringBoundLogger
 from app.delivery.retry import RetryPolicy, Timing
 from app.delivery.secrets import SecretResolver
 from app.domain.events import TEST
+from app.domain.targets import Target
 from app.domain.teams import AgentTeam
 from app.domain.times import steady
 from app.kube.cluster import Cluster, Snapshot
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Artifact, Senders
-from app.senders.messages import pick_artifacts
+from app.senders.messages import listed_itself, pick_artifacts
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
@@ -46,8 +47,17 @@ class Errand:
         """Whether the metrics tell of it: a test is nobody's delivery."""
         return self.event != TEST
 
-    def artifacts(self, pattern: str | None) -> tuple[Artifact, ...]:
-        """Return what a target's `artifactPath` picks; a long list is gone through once a pattern."""
+    def artifacts(self, target: Target) -> tuple[Artifact, ...]:
+        """Return what a target's notice lists: what it picks, and the file that it wants attached."""
+        picked = self._picked(target.artifact_path)
+        if target.attached is None:
+            return picked
+        attached = self._picked(target.attached) or (listed_itself(target.attached),)
+        there = {one["path"] for one in picked}
+        return picked + tuple(one for one in attached if one["path"] not in there)
+
+    def _picked(self, pattern: str | None) -> tuple[Artifact, ...]:
+        """Return what a pattern picks; a long list is gone through once a pattern."""
         if pattern not in self.picked:
             self.picked[pattern] = pick_artifacts(self.team, pattern)
         return self.picked[pattern]

@@ -6,7 +6,7 @@ from typing import Self
 from app.domain.errors import PhaseNotTerminal, Problem, TeamNotFinished, TooManyTargets, UidChanged
 from app.domain.events import TERMINAL_PHASES, CompletionEvent
 from app.domain.ledger import Plan, Terms, decide, trial
-from app.domain.teams import AgentTeam, settled
+from app.domain.teams import AgentTeam
 from app.domain.text import shortened
 from app.settings import ServiceSettings
 
@@ -53,7 +53,7 @@ class Judge:
         """
         self._check_uid(event, team)
         phase = self._phase(event, team, unfinished=unfinished)
-        settled_all = all(settled(entry) for entry in team.entries)
+        settled_all = team.record.all_settled
         try:
             skipped = self._why_not(team, phase)
         except Problem as problem:

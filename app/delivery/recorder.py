@@ -55,6 +55,7 @@ class Recorder:
     ) -> None:
         self.latest = claimed
         self.unwritten: dict[str, Receipt] = {}
+        self._written: dict[str, Receipt] = {}
         self.unrecorded: str | None = None  # why, of the last outcome that could not be written
         self.uid_changed = False
         self.stopped = asyncio.Event()  # no further attempt: the team is gone, or the process drains
@@ -160,7 +161,7 @@ class Recorder:
 
     async def _write(self, batch: list[Receipt]) -> None:
         """Write the batch once over what was read last, and see whether the API server kept it."""
-        entries, written, lost = settle(self.latest.team.entries, batch, holder=self._holder)
+        entries, written, lost = settle(self.latest.team, batch, holder=self._holder)
         if written:
             faults.reach("recording")
             began = steady()
@@ -174,7 +175,15 @@ class Recorder:
         self._lose([receipt.name for receipt in lost], "claim-lost", "the claim was wiped or taken over")
         for receipt in written:
             if receipt.name in self._waiting:
-                self._take(receipt.name)
+                self._written[receipt.name] = self._take(receipt.name)
+
+    def known(self, receipt: Receipt) -> Receipt:
+        """Return what is known of a target here, where the record knows less or something else."""
+        if receipt.name in self.unwritten:
+            return self.unwritten[receipt.name]
+        written = self._written.get(receipt.name)
+        whole = written and not receipt.id and written.essence == receipt.essence
+        return written if written and whole else receipt
 
     def _take(self, name: str) -> Receipt:
         self._expected -= 1

@@ -2,9 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from structlog.contextvars import bind_contextvars
@@ -24,7 +24,7 @@ from app.domain.previews import Previewed, PreviewedRequest, PreviewedTarget
 from app.domain.reasons import Reason
 from app.domain.receipts import Receipt, Report, overall_phase
 from app.domain.targets import target_names
-from app.domain.teams import AgentTeam, by_name
+from app.domain.teams import AgentTeam
 
 log = structlog.get_logger(__name__)
 BODIES = 2_000_000  # characters that the bodies of one preview may take, all together
@@ -61,10 +61,9 @@ class Rehearsal:
                 shown = await show(errand, plan.claims)
         shown += [_failing(receipt, receipt.message, receipt.reason) for receipt in plan.closed]
         known = {target.name for target in shown}
-        entries = by_name(team.entries)
         left = [
-            _left(name, entries)
-            for name in entries
+            _left(line.receipt)
+            for name, line in team.record.by_key.items()
             if name not in known and not event.test and (event.targets is None or name in event.targets)
         ]
         return Previewed(
@@ -171,10 +170,9 @@ def _failing(receipt: Receipt, message: str, reason: Reason | None = None) -> Pr
     )
 
 
-def _left(name: str, entries: Mapping[str, Mapping[str, Any]]) -> PreviewedTarget:
+def _left(receipt: Receipt) -> PreviewedTarget:
     """Say of a target that is on record why it would be left alone."""
-    receipt = Receipt.from_wire(entries[name])
-    if not receipt.id:
+    if receipt.theirs:
         message = "somebody else recorded it, so it is left to them"
     elif receipt.settled:
         message = f"it is settled ({receipt.phase}); redeliver sends again"

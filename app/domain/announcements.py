@@ -26,7 +26,7 @@ class Announcement:
 
 def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announcement | None:
     """Sum up what we have on record of a team; None while a target is not settled, or where there is none."""
-    receipts = [receipt for receipt in receipts if receipt.id]  # the others are somebody else's
+    receipts = [receipt for receipt in receipts if not receipt.theirs]
     if not receipts or not all(receipt.settled for receipt in receipts):
         return None
     failed = [receipt for receipt in receipts if receipt.phase is not Phase.DELIVERED]

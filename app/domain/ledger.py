@@ -6,11 +6,12 @@
                                └─hand back─▶ Pending, free ──claim──▶ …
 
 Every function takes the list as it was read and returns the list as it should stand, to be written under the
-resourceVersion of that read. Entries of others are carried along as they are, to the letter.
+resourceVersion of that read: one entry a target in the order of the spec, and behind them what belongs to
+none. Entries of others are carried along as they are, to the letter.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,16 +19,16 @@ from typing import Any
 from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import TEST, CompletionEvent
 from app.domain.reasons import Reason
-from app.domain.receipts import ESSENTIAL_FIELDS, Phase, Receipt, message_id
+from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, message_id
+from app.domain.record import Entries, Line
 from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
-from app.domain.teams import AgentTeam, by_name, open_targets
+from app.domain.teams import AgentTeam, open_targets
 from app.domain.text import SHOWN_LIMIT, shortened
 from app.domain.times import format_time
 
-Entries = list[Mapping[str, Any]]
-
 OBJECT_LIMIT = 1_500_000  # bytes: etcd takes 1.5 MiB a request, https://etcd.io/docs/v3.6/dev-guide/limit/
-ENTRY_LIMIT = 4096  # bytes that an entry of ours never comes to
+ENTRY_LIMIT = 8192  # bytes that an entry of ours never comes to
+SECOND = timedelta(seconds=1)  # what the API server's clock, and a time on record, is told apart by
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,10 @@ class Plan:
 class Terms:
     """Who claims, from when until when, and how often a claim may change hands.
 
-    `ours` are the names that this process is sending to at the moment, and does not claim again until it has
+    `ours` are the ids that this process is sending under at the moment, and does not claim again until it is
     done. A claim that bears its name and is not among them is left from a write whose answer was lost, and
-    may be used, unless its id is among those `lost`: then it was sent under, and is left to end.
+    may be used, unless its id is among those `lost`: then it was sent under, and is left to end. `adopt` says
+    that what somebody else failed to deliver is carried on.
     """
 
     holder: str
@@ -68,6 +70,7 @@ class Terms:
     max_takeovers: int
     ours: Collection[str] = ()
     lost: Collection[str] = ()  # ids that this process sent, whose outcome it could not record
+    adopt: bool = False
 
 
 def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) -> Plan:
@@ -77,44 +80,58 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
         UnknownTarget: the event names a target that the team does not have.
         ClaimInFlight: a redelivery meets a target that somebody is sending to.
     """
-    recorded = by_name(team.entries)
+    record = team.record
+    recorded = record.by_key
     targets = {target.name: target for target in (read_targets(team.targets) if team.wants_delivery else ())}
     wanted = _wanted(event, targets, recorded)
-    due = open_targets(team, terms.now)
-    for name, entry in recorded.items():
-        if name not in due:
-            continue
-        if name in terms.ours and due[name] <= terms.now:
-            # It is left to the send that slept over its claim, and that is about to record what came of it.
-            due[name] = terms.now + terms.life
-        elif (
-            name not in terms.ours
-            and entry.get("claimedBy") == terms.holder
-            and entry.get("id") not in terms.lost
-        ):
-            due[name] = terms.now
-    opened: list[Claim | Receipt] = []
+    due = _due(team, recorded, terms)
+    opened: dict[str, Claim | Receipt] = {}
     takeovers = 0
-    for name in [*targets, *(name for name in recorded if name in due and name not in targets)]:
-        receipt = Receipt.from_wire(recorded[name]) if name in recorded else None
-        if name not in wanted or (receipt is None and not start):
+    for key in [*targets, *(key for key in recorded if key in due and key not in targets)]:
+        new = record.is_new(key, adopt=terms.adopt)
+        receipt = None if new else recorded[key].receipt
+        if key not in wanted or (new and not start):
             continue
-        if name in due and due[name] > terms.now:
-            if event.redeliver != "none":
-                until = format_time(due[name])
-                raise ClaimInFlight(f'"{name}" is being sent to, until {until} at the latest; ask again then')
-            continue
-        if name not in due and not (start and _asked_again(receipt, event)):
+        if key in due and due[key] > terms.now:
+            if event.redeliver == "none":
+                continue
+            if receipt and receipt.claimed_by:
+                until = format_time(due[key])
+                raise ClaimInFlight(f'"{key}" is being sent to, until {until} at the latest; ask again then')
+        elif key not in due and not (start and _asked_again(receipt, event)):
             continue
         takeovers += _abandoned(receipt, terms)
-        opened.append(_opened(team, event, terms, name=name, target=targets.get(name), receipt=receipt))
-    changed = [item.receipt if isinstance(item, Claim) else item for item in opened]
+        opened[key] = _opened(team, event, terms, name=key, target=targets.get(key), receipt=receipt)
+    changes = {key: item.receipt if isinstance(item, Claim) else item for key, item in opened.items()}
+    entries = record.written(changes)
+    if changes and start and not record.reads_back(entries):
+        # Of two targets that look alike one is left out: it is put down too, so that places tell them apart.
+        left_out = {name: target for name, target in targets.items() if name not in {*recorded, *changes}}
+        entries = record.written(
+            {**{name: _first(team, event, terms, target) for name, target in left_out.items()}, **changes}
+        )
     return Plan(
-        replaced(team.entries, changed),
-        tuple(item for item in opened if isinstance(item, Claim)),
-        tuple(item for item in opened if isinstance(item, Receipt)),
+        entries,
+        tuple(item for item in opened.values() if isinstance(item, Claim)),
+        tuple(item for item in opened.values() if isinstance(item, Receipt)),
         takeovers,
     )
+
+
+def _due(team: AgentTeam, recorded: Mapping[str, Line], terms: Terms) -> dict[str, datetime]:
+    """Return what is open, each with the time from which it is ours to claim."""
+    due = open_targets(team, terms.now, adopt=terms.adopt)
+    for key in due:
+        receipt = recorded[key].receipt if key in recorded else None
+        if receipt is None or receipt.id is None:
+            continue
+        if receipt.id in terms.ours:
+            if due[key] <= terms.now:
+                # It is left to the send that slept over its claim, and is about to record what came of it.
+                due[key] = terms.now + terms.life
+        elif receipt.claimed_by == terms.holder and receipt.id not in terms.lost:
+            due[key] = terms.now
+    return due
 
 
 def trial(team: AgentTeam, event: CompletionEvent, nonce: str) -> Plan:
@@ -131,7 +148,7 @@ def trial(team: AgentTeam, event: CompletionEvent, nonce: str) -> Plan:
     for name, target in targets.items():
         if name not in wanted:
             continue
-        identity = message_id(team.uid, f"{TEST}\n{nonce}", name, 0)
+        identity = message_id(team.uid, f"{TEST}\n{nonce}", name)
         receipt = Receipt(name=name, type=target.type, target=target.address, id=identity)
         if isinstance(target, InvalidTarget):
             closed.append(_closed(receipt, Reason.INVALID_TARGET, target.problem))
@@ -142,50 +159,58 @@ def trial(team: AgentTeam, event: CompletionEvent, nonce: str) -> Plan:
 
 def outgrows(size: int, team: AgentTeam, planned: Plan) -> bool:
     """Whether a team that came in so many bytes would be too large with the outcomes of what is planned."""
-    accepted = sum(_accepted(claim.target) for claim in planned.claims)
+    accepted = 2 * sum(_accepted(claim.target) for claim in planned.claims)  # once in the mark
     if size + ENTRY_LIMIT * len(planned.entries) + accepted < OBJECT_LIMIT:
         return False  # nearly always, so that nothing has to be counted
     # A claim gives way to an outcome, whose message is longer.
-    outcomes = SHOWN_LIMIT * len(planned.claims) + accepted
+    outcomes = 2 * SHOWN_LIMIT * len(planned.claims) + accepted
     return size - _written(team.entries) + _written(planned.entries) + outcomes > OBJECT_LIMIT
 
 
 def settle(
-    entries: Sequence[Mapping[str, Any]], outcomes: Iterable[Receipt], *, holder: str
+    team: AgentTeam, outcomes: Iterable[Receipt], *, holder: str
 ) -> tuple[Entries, list[Receipt], list[Receipt]]:
     """Write outcomes over our own claims, and over nothing else.
 
     Returns the list, the outcomes written into it (or there already, where the answer to the write was
     lost), and those whose claim is no longer ours.
     """
-    recorded = by_name(entries)
+    record = team.record
+    by_id = {line.receipt.id: key for key, line in record.by_key.items() if not line.done}
+    changes: dict[str, Receipt] = {}
     written: list[Receipt] = []
     lost: list[Receipt] = []
     for outcome in outcomes:
-        entry = recorded.get(outcome.name)
-        ours = entry is not None and (
-            (entry.get("claimedBy") == holder and entry.get("id") == outcome.id)
-            or Receipt.from_wire(entry) == Receipt.from_wire(outcome.to_wire())  # there already
-        )
-        (written if ours else lost).append(outcome)
-    return replaced(entries, written), written, lost
+        key = outcome.name
+        line = record.by_key.get(key)
+        if (line is None or line.receipt.id != outcome.id) and outcome.id in by_id:
+            # The spec has changed since, and with it whose name this is: the claim is known by its id.
+            key = by_id[outcome.id]
+            line = record.by_key[key]
+        if line is None:
+            lost.append(outcome)
+        elif line.receipt.claimed_by == holder and line.receipt.id == outcome.id:
+            changes[key] = outcome
+            written.append(outcome)
+        else:
+            (written if _is_there(line.entry, outcome) else lost).append(outcome)
+    return record.written(changes), written, lost
 
 
-def replaced(entries: Sequence[Mapping[str, Any]], receipts: Iterable[Receipt]) -> Entries:
-    """Return the list with these receipts in the places of their names, new ones at the end."""
-    fresh = {receipt.name: receipt.to_wire() for receipt in receipts}
-    # A name that is no text is nobody's: it is not to be taken for a target that happens to be called `None`.
-    return [
-        fresh.pop(name, entry) if isinstance(name := entry.get("name"), str) else entry for entry in entries
-    ] + list(fresh.values())
+def _is_there(entry: Mapping[str, Any], outcome: Receipt) -> bool:
+    """Whether an outcome is on record already; its five fields say so."""
+    wire = outcome.to_wire()
+    same = all(entry.get(field) == wire.get(field) for field in OPERATORS_FIELDS)
+    return same and entry.get("id", outcome.id) == outcome.id
 
 
 def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
-    """Whether the API server kept what is essential of these receipts; an older CRD drops it silently."""
-    recorded = by_name(team.entries)
+    """Whether the API server kept what is essential of these receipts; a CRD may drop it silently."""
+    record = team.record
+    by_id: dict[str | None, Line] = {line.receipt.id: line for line in record.lines if line.receipt.id}
     for receipt in receipts:
-        entry, wire = recorded.get(receipt.name, {}), receipt.to_wire()
-        if any(entry.get(key) != wire[key] for key in ESSENTIAL_FIELDS if key in wire):
+        lines = (record.by_key.get(receipt.name), by_id.get(receipt.id))
+        if not any(line and line.receipt.essence == receipt.essence for line in lines):
             return False
     return True
 
@@ -211,7 +236,7 @@ def _wanted(event: CompletionEvent, targets: Collection[str], recorded: Collecti
 
 
 def _asked_again(receipt: Receipt | None, event: CompletionEvent) -> bool:
-    if receipt is None or not receipt.id:  # never sent, or somebody else's
+    if receipt is None or receipt.theirs:
         return False
     return event.redeliver == "all" or (event.redeliver == "failed" and receipt.phase is Phase.FAILED)
 
@@ -221,6 +246,18 @@ def _abandoned(receipt: Receipt | None, terms: Terms) -> bool:
     if receipt is None or receipt.settled or receipt.claimed_by is None:
         return False
     return receipt.claimed_by != terms.holder or receipt.id in terms.lost
+
+
+def _first(team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target | InvalidTarget) -> Receipt:
+    """Return the entry of a target that nobody has been at, or holds."""
+    return Receipt(
+        name=target.name,
+        type=target.type,
+        target=target.address,
+        id=message_id(team.uid, event.event, target.name),
+        delivered_at=terms.now,
+        timestamp=terms.now,
+    )
 
 
 def _opened(  # noqa: PLR0913  # all that an entry is made of
@@ -233,30 +270,76 @@ def _opened(  # noqa: PLR0913  # all that an entry is made of
     receipt: Receipt | None,
 ) -> Claim | Receipt:
     """Return the claim on a target, or its receipt where it settles without being sent to."""
-    again = receipt is not None and receipt.settled
-    redeliveries = (receipt.redeliveries if receipt else 0) + again
-    base = Receipt(
-        name=name,
-        type=target.type if target else (receipt.type if receipt else ""),
-        target=target.address if target else (receipt.target if receipt else ""),
-        attempts=receipt.attempts if receipt else 0,
-        takeovers=(receipt.takeovers if receipt and not again else 0) + _abandoned(receipt, terms),
-        redeliveries=redeliveries,
-        accepted=receipt.accepted if receipt and event.redeliver != "all" else (),
-        id=message_id(team.uid, event.event, name, redeliveries),
-        timestamp=terms.now,
-    )
+    if receipt is None:
+        assert target is not None  # noqa: S101  # what is new is in the spec
+        base = _first(team, event, terms, target)
+    elif receipt.settled:
+        base = _again(team, event, terms, receipt)
+    else:
+        base = receipt.model_copy(
+            update={
+                "delivered_at": max(filter(None, (terms.now, receipt.delivered_at))),
+                "takeovers": receipt.takeovers + _abandoned(receipt, terms),
+                "timestamp": receipt.timestamp or terms.now,  # the phase has not changed
+                "accepted": receipt.accepted if event.redeliver != "all" else (),
+                **NOBODYS,
+            }
+        )
     if target is None:
-        return _closed(base, Reason.INTERRUPTED, "its target is no longer in the spec")
+        return _closed(base, Reason.INTERRUPTED, "its target is no longer in the spec", terms)
+    base = base.model_copy(update={"name": name, "type": target.type, "target": target.address})
     if isinstance(target, InvalidTarget):
-        return _closed(base, Reason.INVALID_TARGET, target.problem)
+        return _closed(base, Reason.INVALID_TARGET, target.problem, terms)
     if base.takeovers > terms.max_takeovers:
-        return _closed(base, Reason.INTERRUPTED, f"given up: its holder was lost {base.takeovers} times")
-    claimed = {"claimed_by": terms.holder, "claimed_until": terms.now + terms.life}
-    if receipt and not again and receipt.timestamp:
-        claimed["timestamp"] = receipt.timestamp  # the phase has not changed
-    return Claim(target, base.model_copy(update=claimed))
+        lost = f"given up: its holder was lost {base.takeovers} times"
+        return _closed(base, Reason.INTERRUPTED, lost, terms)
+    return Claim(
+        target,
+        base.model_copy(update={"claimed_by": terms.holder, "claimed_until": terms.now + terms.life}),
+    )
 
 
-def _closed(receipt: Receipt, reason: Reason, message: str) -> Receipt:
-    return receipt.model_copy(update={"phase": Phase.FAILED, "reason": reason, "message": message})
+NOBODYS: Mapping[str, Any] = {
+    "claimed_by": None,
+    "claimed_until": None,
+    "retry_at": None,
+    "reason": None,
+    "message": "",
+    "http_status": None,
+}
+"""Of a claim, and of its last attempt, nothing."""
+
+
+def _again(team: AgentTeam, event: CompletionEvent, terms: Terms, receipt: Receipt) -> Receipt:
+    """Return the entry of a settled target that is sent to again.
+
+    Its id is made from what it supersedes, which is told apart by its time; so none is as early as that.
+    """
+    settled_at = receipt.delivered_at or receipt.timestamp
+    supersedes = format_time(settled_at) if settled_at else receipt.id or FIRST
+    return Receipt(
+        name=receipt.name,
+        type=receipt.type,
+        target=receipt.target,
+        id=message_id(team.uid, event.event, receipt.name, supersedes),
+        delivered_at=_after(settled_at, terms.now),
+        timestamp=terms.now,
+        attempts=receipt.attempts,
+        redeliveries=receipt.redeliveries + 1,
+        accepted=receipt.accepted if event.redeliver != "all" else (),
+    )
+
+
+def _after(earlier: datetime | None, now: datetime) -> datetime:
+    """Return now, or the second after a time that is not yet over."""
+    try:
+        return now if earlier is None else max(now, earlier + SECOND)
+    except OverflowError:  # the last second that there is, by somebody's hand
+        return now
+
+
+def _closed(receipt: Receipt, reason: Reason, message: str, terms: Terms | None = None) -> Receipt:
+    update: dict[str, Any] = {"phase": Phase.FAILED, "reason": reason, "message": message}
+    if terms:
+        update["timestamp"] = terms.now
+    return receipt.model_copy(update=update)

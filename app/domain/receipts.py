@@ -1,4 +1,10 @@
-"""What became of one target (an entry of `status.delivery[]`), and the report over all of them."""
+"""What became of one target (an entry of `status.delivery[]`), and the report over all of them.
+
+An entry is the operator's at every moment: `type`, `success`, `deliveredAt`, `target` and `error` are there
+for it, and say all that the ledger must know. Beside them stand our own fields, which say the same to whoever
+reads; a CRD may drop them, and a typed write of the operator's does, at any time. Here is the one place where
+entries are read and written.
+"""
 
 import uuid
 from collections.abc import Iterable, Mapping
@@ -14,17 +20,25 @@ from pydantic import (
     Field,
     ValidationError,
     WithJsonSchema,
+    computed_field,
     field_serializer,
 )
 from pydantic.alias_generators import to_camel
 
+from app.domain.marks import Mark, split
 from app.domain.reasons import Reason
 from app.domain.text import readable
-from app.domain.times import format_time
+from app.domain.times import format_time, parse_time
 
-ESSENTIAL_FIELDS = ("name", "phase", "id", "attempts", "claimedBy", "claimedUntil")
-"""Without these on record nothing can be told apart, and nothing may be sent."""
+OPERATORS_FIELDS = ("type", "success", "deliveredAt", "target", "error")
+"""All that an entry has on a cluster where only the operator's CRD is."""
 
+FIRST = "0"
+"""What the first message to a target supersedes."""
+
+_AWAITED, _LAST = "Pending: ", "; last attempt: "
+_REASONS = frozenset(map(str, Reason))
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ID_NAMESPACE = uuid.UUID("6f0c1b0e-5c33-5a3e-9d0e-3f3f6d0a7c11")
 
 
@@ -48,6 +62,11 @@ WrittenMoment = Annotated[str, WithJsonSchema({"type": "string", "format": "date
 ReportPhase = Literal["Pending", "Delivered", "PartiallyDelivered", "Failed", "Skipped"]
 
 
+def _as_any_other(schema: dict[str, Any]) -> None:
+    """Describe a field that is made of others without `readOnly`: who reads an answer need not know."""
+    schema.pop("readOnly", None)
+
+
 class Receipt(BaseModel):
     """One entry of `status.delivery[]`: what is on record of one target."""
 
@@ -60,20 +79,34 @@ class Receipt(BaseModel):
         json_schema_serialization_defaults_required=True,
     )
 
-    name: Annotated[str, Field(description="The target's, unique in its team.")]
+    name: Annotated[
+        str, Field(description="The target's, unique in its team; empty: it belongs to no target.")
+    ] = ""
     type: Annotated[str, Field(description="`webhook`, `slack`, `email` or `google-drive`.")] = ""
     target: Annotated[str, Field(description="Where it went, in words that hold no secret.")] = ""
+    delivered_at: Annotated[
+        Moment | None,
+        Field(description="When the sender finished, landed or not; pending: when it was claimed."),
+    ] = None
     phase: Annotated[Phase, Field(description="Whether it is settled.")] = Phase.PENDING
     reason: Annotated[Reason | None, Field(description="Why, in one word.")] = None
     message: Annotated[str, Field(description="One line for a person.")] = ""
     http_status: Annotated[int | None, Field(description="Of the last attempt.")] = None
-    attempts: Annotated[int, Field(description="How many were made in all.")] = 0
+    attempts: Annotated[int, Field(description="How many were made in all, as far as is on record.")] = 0
     timestamp: Annotated[Moment | None, Field(description="When the entry last changed phase.")] = None
-    id: Annotated[str | None, Field(description="Stable message id, sent as `webhook-id`.")] = None
+    id: Annotated[
+        str | None,
+        Field(
+            description="Stable message id, sent as `webhook-id`; null where none is on record (any more)."
+        ),
+    ] = None
     claimed_by: Annotated[str | None, Field(description="Which replica is sending, or was the last to.")] = (
         None
     )
     claimed_until: Annotated[Moment | None, Field(description="When another may take over.")] = None
+    retry_at: Annotated[Moment | None, Field(description="When it is tried again; nobody does before.")] = (
+        None
+    )
     takeovers: Annotated[int, Field(description="How often another replica had to.")] = 0
     redeliveries: Annotated[int, Field(description="How often it was sent again on request.")] = 0
     accepted: Annotated[
@@ -83,34 +116,165 @@ class Receipt(BaseModel):
         ),
     ] = ()
 
-    @field_serializer("timestamp", "claimed_until")
+    @computed_field(description="Whether it landed.", json_schema_extra=_as_any_other)  # type: ignore[prop-decorator]  # as pydantic documents it
+    @property
+    def success(self) -> bool:
+        """Whether the receiver has it."""
+        return self.phase is Phase.DELIVERED
+
+    @computed_field(  # type: ignore[prop-decorator]  # as above
+        description="Why it has not landed, or not yet; what stands in brackets at its end is ours to read.",
+        json_schema_extra=_as_any_other,
+    )
+    @property
+    def error(self) -> str:
+        """What the operator's fifth field says: nothing of what landed, nor what somebody else said."""
+        if self.phase is Phase.DELIVERED or not self.id:
+            return ""
+        if self.phase is Phase.PENDING:
+            text = _AWAITED + self._awaited() + (_LAST + self.message if self.message else "")
+        else:
+            head = str(self.reason or Phase.FAILED)
+            text = f"{head}: {self.message}" if self.message else head
+        return text + str(self._mark())
+
+    @field_serializer("timestamp", "claimed_until", "delivered_at", "retry_at")
     def _as_kubernetes_writes_it(self, time: datetime | None) -> WrittenMoment | None:
         return None if time is None else format_time(time)
 
     @classmethod
     def from_wire(cls, entry: Mapping[str, Any]) -> Self:
-        """Read an entry; fields that do not fit, which only another writer leaves, count as absent."""
-        entry = {key: value for key, value in entry.items() if not isinstance(value, str) or readable(value)}
+        """Read an entry: our own fields where they are, and what the operator's five say where they are not.
+
+        Fields that do not fit, which only another writer leaves, count as absent.
+        """
+        own = {
+            key: value
+            for key, value in entry.items()
+            if value is not None and (not isinstance(value, str) or readable(value))
+        }
+        five = _from_five(own)
+        if isinstance(own.get("success"), bool) and not (five.get("id") or own.get("id")):
+            own.pop("phase", None)  # whoever wrote this, `success` is what they mean
+        fields = {**five, **own}
         try:
-            return cls.model_validate(entry, by_alias=True, by_name=False)
+            return cls.model_validate(fields, by_alias=True, by_name=False)
         except ValidationError as error:
             wrong = {str(item["loc"][0]) for item in error.errors()}
-            rest = {key: value for key, value in entry.items() if key not in wrong}
-            named = {"name": str(entry.get("name", "")), **rest}
-            return cls.model_validate(named, by_alias=True, by_name=False)
+            rest = {key: value for key, value in fields.items() if key not in wrong}
+            return cls.model_validate(
+                {**{key: value for key, value in five.items() if key in wrong}, **rest},
+                by_alias=True,
+                by_name=False,
+            )
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the entry as it is written: absent fields left out, the count of attempts always there."""
+        """Return the entry as it is written: absent fields left out, but for those that must be there."""
         wire = self.model_dump(mode="json", exclude_none=True)
         for count in ("takeovers", "redeliveries"):
             if not wire[count]:
                 del wire[count]
-        return {key: value for key, value in wire.items() if value not in ("", [])}
+        kept = {key: value for key, value in wire.items() if value not in ("", [])}
+        at = self.delivered_at or self.timestamp or _EPOCH
+        return {**kept, "type": self.type, "deliveredAt": format_time(at)}
+
+    @property
+    def essence(self) -> tuple[Any, ...]:
+        """What must be on record, in whatever fields: without it nothing may be sent."""
+        if self.phase is Phase.DELIVERED:
+            return (self.phase,)
+        counts = (self.attempts, self.takeovers, self.redeliveries)
+        held = (self.id, self.claimed_by, *map(_whole, (self.claimed_until, self.retry_at)))
+        return (self.phase, *held, *counts, self.accepted)
+
+    @property
+    def theirs(self) -> bool:
+        """Whether somebody else wrote it, the operator or a hand.
+
+        What landed and bears no id may be ours: its five fields are the same, whoever wrote them.
+        """
+        return not self.id and not (self.phase is Phase.DELIVERED and self.delivered_at)
+
+    @property
+    def adoptable(self) -> bool:
+        """Whether somebody else tried, and says that it failed."""
+        return not self.id and self.phase is Phase.FAILED and self.delivered_at is not None
+
+    @property
+    def due(self) -> datetime | None:
+        """When a pending target may be claimed; None: at once, for nobody holds it."""
+        return self.claimed_until if self.claimed_by else self.retry_at
+
+    def _awaited(self) -> str:
+        if self.claimed_by:
+            end = f", until {format_time(self.claimed_until)} at the latest" if self.claimed_until else ""
+            return f"it is being sent{end}"
+        if self.retry_at:
+            return f"it is tried again at {format_time(self.retry_at)}"
+        return "it waits for a replica that sends it"
+
+    def _mark(self) -> Mark:
+        return Mark(
+            id=self.id or "",
+            holder=self.claimed_by or "",
+            until=self.claimed_until,
+            retry=self.retry_at,
+            since=None if _whole(self.timestamp) == _whole(self.delivered_at) else self.timestamp,
+            reason=self.reason or "" if self.phase is Phase.PENDING else "",
+            status=self.http_status or 0,
+            attempts=self.attempts,
+            takeovers=self.takeovers,
+            redeliveries=self.redeliveries,
+            has=self.accepted,
+        )
 
     @property
     def settled(self) -> bool:
         """Whether the target is Delivered or Failed, or was recorded by somebody else: then it is theirs."""
         return self.phase is not Phase.PENDING or not self.id
+
+
+def _from_five(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the operator's five fields say, as our own would; nothing of what is no entry of theirs."""
+    success, at, error = entry.get("success"), entry.get("deliveredAt"), entry.get("error", "")
+    moment = parse_time(at)
+    if not isinstance(success, bool) or moment is None or not isinstance(error, str):
+        return {}
+    if not isinstance(entry.get("type"), str):
+        return {}
+    said: dict[str, Any] = {"deliveredAt": at, "timestamp": at}
+    if success:
+        return {} if error else {**said, "phase": Phase.DELIVERED, "reason": Reason.DELIVERED}
+    said["phase"] = Phase.FAILED
+    marked = split(error)
+    if marked is None:
+        return said
+    text, mark = marked
+    if text.startswith(_AWAITED):
+        said |= {"phase": Phase.PENDING, "message": text.partition(_LAST)[2], "reason": mark.reason or None}
+    else:
+        head, _, message = text.partition(": ")
+        said |= {"message": message, "reason": None if head == Phase.FAILED else head}
+        if head != Phase.FAILED and head not in _REASONS:
+            return {**said, "reason": None, "message": ""}
+    own = {
+        "id": mark.id,
+        "claimedBy": mark.holder or None,
+        "claimedUntil": mark.until,
+        "retryAt": mark.retry,
+        "timestamp": mark.since or at,
+        "httpStatus": mark.status or None,
+        "attempts": mark.attempts,
+        "takeovers": mark.takeovers,
+        "redeliveries": mark.redeliveries,
+        "accepted": mark.has,
+    }
+    return said | own
+
+
+def _whole(moment: datetime | None) -> datetime | None:
+    """Return a time as it is once it was written down: in whole seconds."""
+    return moment and moment.replace(microsecond=0)
 
 
 class Report(BaseModel):
@@ -148,7 +312,7 @@ def overall_phase(receipts: Iterable[Receipt]) -> ReportPhase:
     return "PartiallyDelivered" if Phase.DELIVERED in phases else "Failed"
 
 
-def message_id(uid: str, event: str, name: str, redeliveries: int) -> str:
+def message_id(uid: str, event: str, name: str, supersedes: str = FIRST) -> str:
     """Return the id of one message to one target: the same over retries, replicas and restarts."""
-    identity = "\n".join((uid, event, name, str(redeliveries)))
+    identity = f"{uid}\n{event}\n{name}\n{supersedes}"
     return f"msg_{uuid.uuid5(_ID_NAMESPACE, identity).hex}"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.domain.events import DNS_SUBDOMAIN
-from app.domain.text import shortened
+from app.domain.text import readable, shortened
 
 NAME_LIMIT = 253
 RECIPIENTS_LIMIT = 100  # of a mail, what every relay takes at once: RFC 5321, section 4.5.3.1.8
@@ -49,12 +49,17 @@ class TargetSpec(BaseModel):
 
     @property
     def address(self) -> str:
-        """Where it goes, in words that hold no secret."""
-        raise NotImplementedError
+        """Where it goes, in words that hold no secret: the label under which it is recorded."""
+        return labels_of(self.model_dump(by_alias=True))[0]
 
     def address_with(self, keys: Container[str]) -> str:  # noqa: ARG002  # for those whose Secret may say
         """The same, where the Secret has these keys."""
         return self.address
+
+    @property
+    def attached(self) -> str | None:
+        """The file that its author wants attached."""
+        return None
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -80,20 +85,16 @@ class WebhookTarget(TargetSpec):
             return "url: give an https:// address, or a credentialsSecret that holds the key url"
         return None
 
-    @property
-    def address(self) -> str:
-        """The URL without user info, query and fragment; the path in a spec is public."""
-        return redacted(self.url) if self.url else self.secret_address
-
     def address_with(self, keys: Container[str]) -> str:
         """The Secret, where that holds the URL."""
         return self.secret_address if "url" in keys else self.address
 
 
 class SlackTarget(TargetSpec):
-    """A Slack incoming webhook; its whole URL is a secret."""
+    """A Slack incoming webhook, whose whole URL is a secret, and the channel to ask it for."""
 
     type: Literal["slack"]
+    channel: Text = None
 
     @property
     def missing(self) -> str | None:
@@ -102,11 +103,6 @@ class SlackTarget(TargetSpec):
             return "credentialsSecret: name the Secret that holds the key slack-webhook-url"
         return None
 
-    @property
-    def address(self) -> str:
-        """The Secret that holds the URL."""
-        return self.secret_address
-
 
 class EmailTarget(TargetSpec):
     """Recipients of a mail."""
@@ -114,12 +110,12 @@ class EmailTarget(TargetSpec):
     type: Literal["email"]
     to: Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(lambda value: value or ())] = ()
     subject: Text = None
+    attachment_path: Annotated[Text, Field(alias="attachmentPath")] = None
 
     @property
-    def address(self) -> str:
-        """The first recipients."""
-        shown, rest = self.to[:3], len(self.to) - 3
-        return shortened(", ".join(shown)) + (f" and {rest} more" if rest > 0 else "")
+    def attached(self) -> str | None:
+        """A path in the output workspace, which is not held here."""
+        return self.attachment_path
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -128,15 +124,10 @@ class EmailTarget(TargetSpec):
 
 
 class GoogleDriveTarget(TargetSpec):
-    """A folder of a shared drive."""
+    """A folder, by its id or by names: `Shared Reports/Q3`."""
 
     type: Literal["google-drive"]
-    folder_id: Annotated[Text, Field(alias="folderId")] = None
-
-    @property
-    def address(self) -> str:
-        """The folder's id."""
-        return shortened(f"folder/{self.folder_id}") if self.folder_id else ""
+    folder: Text = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +137,7 @@ class InvalidTarget:
     name: str
     type: str
     problem: str
-    address: ClassVar[str] = ""
+    address: ClassVar[str] = ""  # what stands in a field that is wrong may be a secret
 
 
 Target = WebhookTarget | SlackTarget | EmailTarget | GoogleDriveTarget
@@ -164,6 +155,43 @@ def read_targets(spec: Sequence[Any]) -> list[Target | InvalidTarget]:
 def target_names(spec: Sequence[Any]) -> list[str]:
     """Return the names under which the entries are recorded, in order, without judging the entries."""
     return [name for name, _ in _unique_names(spec)]
+
+
+def labels_of(entry: Any) -> tuple[str, ...]:
+    """Return the labels that an entry of the spec may be recorded under; the first is the one we write.
+
+    The last is the operator's: what the entry says, as it says it, and nothing where it says nothing. A
+    webhook whose URL turns out to stand in its Secret is recorded under that, whatever its entry says.
+    """
+    said = entry if isinstance(entry, dict) else {}
+    secret = tuple(f"secret/{name}" for name in (_text_of(said.get("credentialsSecret")),) if name)
+    match type_of(said):
+        case "webhook":
+            url = _text_of(said.get("url"))
+            labels = ((redacted(url),) if url else ()) + secret + (url,)
+        case "slack":
+            channel = _text_of(said.get("channel"))
+            labels = ((shortened(channel),) if channel else secret) + (channel,)
+        case "email":
+            to = said.get("to")
+            joined = ", ".join(map(_text_of, to)) if isinstance(to, list | tuple) else ""
+            labels = (shortened(joined), joined)
+        case "google-drive":
+            folder = _text_of(said.get("folder"))
+            labels = (shortened(folder), folder)
+        case _:
+            labels = ("",)
+    return labels
+
+
+def type_of(entry: Any) -> str:
+    """Return the type as declared, or `unknown` where that is no word."""
+    declared = entry.get("type") if isinstance(entry, dict) else None
+    return declared if isinstance(declared, str) and _TYPE_WORD.fullmatch(declared) else "unknown"
+
+
+def _text_of(value: Any) -> str:
+    return value if isinstance(value, str) and readable(value) else ""
 
 
 def redacted(url: str) -> str:
@@ -206,17 +234,11 @@ def _declared_name(entry: Any, position: int) -> str:
     name = entry.get("name") if isinstance(entry, dict) else None
     if isinstance(name, str) and name and len(name) <= NAME_LIMIT and name.isprintable():
         return name
-    return f"{_type_of(entry)}-{position}"
-
-
-def _type_of(entry: Any) -> str:
-    """Return the type as declared, or `unknown` where that is no word."""
-    declared = entry.get("type") if isinstance(entry, dict) else None
-    return declared if isinstance(declared, str) and _TYPE_WORD.fullmatch(declared) else "unknown"
+    return f"{type_of(entry)}-{position}"
 
 
 def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
-    kind = _type_of(entry)
+    kind = type_of(entry)
     if clash is not None:
         problem = f'name: "{clash}" is taken by an earlier target; give this one a name of its own'
         return InvalidTarget(name, kind, problem)

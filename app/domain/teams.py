@@ -3,13 +3,14 @@
 Everything else in the resource is preserved by never being written.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from app.domain.events import TERMINAL_PHASES
-from app.domain.targets import target_names
+from app.domain.record import Record
 from app.domain.text import readable
 from app.domain.times import parse_time
 
@@ -21,7 +22,7 @@ COMPLETION_GRACE = timedelta(seconds=30)
 """How long the operator is given to write `completedAt` after the phase turned terminal."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AgentTeam:
     """One AgentTeam as the API server handed it in; `targets` and `entries` are the lists as they stand."""
 
@@ -66,60 +67,59 @@ class AgentTeam:
         """Whether the team asks for delivery and names somewhere to deliver to."""
         return self.on_complete == "deliver" and bool(self.targets)
 
+    @cached_property
+    def record(self) -> Record:
+        """The entries, and whose each is; read once, for an event asks for it often."""
+        return Record(self.targets, self.entries)
+
     @property
     def finished(self) -> bool:
         """Whether the phase is terminal."""
         return self.phase in TERMINAL_PHASES
 
 
-def by_name(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the entries of `status.delivery` that have a name; of several of one name the first counts."""
-    named: dict[str, Mapping[str, Any]] = {}
-    for entry in entries:
-        if name := _text(entry.get("name")):
-            named.setdefault(name, entry)
-    return named
-
-
-def settled(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry of `status.delivery` is final: its own phase says so, or somebody else wrote it."""
-    return entry.get("phase") in ("Delivered", "Failed") or not entry.get("id")
-
-
-def claim_ends(entry: Mapping[str, Any]) -> datetime | None:
-    """Return when the claim on a pending entry ends; None where nobody holds it, so that anybody may."""
-    return parse_time(entry.get("claimedUntil")) if entry.get("claimedBy") else None
-
-
-def open_targets(team: AgentTeam, now: datetime) -> dict[str, datetime]:
-    """Return the targets that are not settled, by name, each with the time from which it may be claimed.
+def open_targets(team: AgentTeam, now: datetime, *, adopt: bool = False) -> dict[str, datetime]:
+    """Return the targets that are not settled, by key, each with the time from which it may be claimed.
 
     A name that is new in the spec may be claimed at once, and so may a pending entry that nobody holds;
-    a claim may be taken over when it ends. Entries whose target has left the spec are among them.
+    a claim may be taken over when it ends. Entries whose target has left the spec are among them, and with
+    `adopt` those that somebody else failed to deliver.
     """
-    recorded = by_name(team.entries)
-    due = {name: claim_ends(entry) or now for name, entry in recorded.items() if not settled(entry)}
+    record = team.record
+    due = {
+        key: line.receipt.due or now
+        for key, line in record.by_key.items()
+        if not (line.done or line.receipt.settled)
+    }
     if team.wants_delivery:
-        due.update((name, now) for name in target_names(team.targets) if name not in recorded)
+        due.update((name, now) for name in record.names if record.is_new(name, adopt=adopt))
     return due
 
 
-def needs_delivery(
-    team: AgentTeam, *, phases: Collection[str], max_age: timedelta, finished_since: datetime, now: datetime
+def needs_delivery(  # noqa: PLR0913  # what an installation is asked for, and two times
+    team: AgentTeam,
+    *,
+    phases: Collection[str],
+    max_age: timedelta,
+    finished_since: datetime,
+    now: datetime,
+    adopt: bool = False,
 ) -> datetime | None:
     """Return when the team is to be handed in next (not after `now`: at once), or None: nothing to do.
 
     `finished_since` is when the caller first saw the terminal phase; all times are the API server's.
     A pending entry is work whatever the team's age, since its event was accepted once.
     """
-    pending = by_name(team.entries)
+    record = team.record
     finished_at = team.completed_at or finished_since
     fresh = team.phase in phases and now - finished_at <= max_age
+    begins = team.completed_at or finished_since + COMPLETION_GRACE
+    new = {key for key in record.names if record.is_new(key, adopt=adopt)}
     return min(
         (
-            due if name in pending else team.completed_at or finished_since + COMPLETION_GRACE
-            for name, due in open_targets(team, now).items()
-            if name in pending or fresh
+            begins if key in new else due
+            for key, due in open_targets(team, now, adopt=adopt).items()
+            if fresh or key not in new
         ),
         default=None,
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from app.domain.announcements import Announcement
 from app.domain.errors import ApiUnavailable, ClusterError, Conflict, Rejected
+from app.domain.summary import summary_of
 from app.domain.teams import KIND, PLURAL, VERSION, AgentTeam
 from app.domain.text import json_object, shortened
 from app.domain.times import asked_to_wait, format_time, parse_http_date, steady
@@ -83,13 +84,15 @@ class Cluster:
     async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
         """Replace `status.delivery` of the team as it was read, and return the team as it is then.
 
+        Beside it goes a line for people, which a CRD may drop.
+
         Raises:
             Conflict: the team has changed since it was read.
             ClusterError: any of its other kinds.
         """
         patch = {
             "metadata": {"resourceVersion": team.resource_version},
-            "status": {"delivery": list(entries)},
+            "status": {"delivery": list(entries), "deliverySummary": summary_of(entries)},
         }
         path = self._path(team.namespace, team.name, "status", fieldManager=FIELD_MANAGER)
         return await self._snapshot("PATCH", path, patch)

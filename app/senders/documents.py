@@ -8,7 +8,7 @@ from html import escape
 from app.domain.events import TEST
 from app.domain.text import shortened
 from app.senders.envelopes import Envelope
-from app.senders.messages import fill, outcome, values_of
+from app.senders.messages import NOT_ATTACHED, fill, outcome, values_of
 
 TITLE_LIMIT = 200  # characters, of a subject or a file's name
 LISTED_ARTIFACTS = 200
@@ -32,7 +32,8 @@ def as_text(envelope: Envelope) -> str:
     width = max(len(label) for label, _ in rows)
     parts = [envelope.message, "\n".join(f"{label:<{width}}  {value}" for label, value in rows)]
     if artifacts := list(_artifacts(envelope)):
-        parts.append("Artifacts\n" + "\n".join(f"- {name}  {path}".rstrip() for name, path in artifacts))
+        listed = "\n".join(f"- {name}  {path}".rstrip() for name, path in artifacts)
+        parts.append("Artifacts\n" + listed + (f"\n{NOT_ATTACHED}" if envelope.names_files else ""))
     parts.append(f"{envelope.event} · {envelope.id}")
     return _clean("\n\n".join(parts)) + "\n"
 
@@ -62,6 +63,8 @@ def _html(envelope: Envelope, *, with_envelope: bool) -> Iterator[str]:
         for name, path in artifacts:
             yield f"<li>{escape(name)} <code>{escape(path)}</code></li>"
         yield "</ul>"
+        if envelope.names_files:
+            yield f"<p>{escape(NOT_ATTACHED)}</p>"
     if with_envelope:
         yield f"<h3>Envelope</h3><pre>{escape(envelope_json(envelope))}</pre>"
     yield f"<p><small>{escape(f'{envelope.event} · {envelope.id}')}</small></p></body></html>"
@@ -88,6 +91,8 @@ def _rows(envelope: Envelope) -> list[tuple[str, str]]:
 def _artifacts(envelope: Envelope) -> Iterator[tuple[str, str]]:
     """Yield names and paths, and how many more there are than a person reads."""
     for artifact in envelope.artifacts[:LISTED_ARTIFACTS]:
-        yield shortened(artifact["name"]), shortened(artifact["path"], 1000)
+        maker = artifact["producedBy"]
+        by = f" (by {shortened(maker, 100)})" if maker else ""
+        yield shortened(artifact["name"]) + by, shortened(artifact["path"], 1000)
     if (more := len(envelope.artifacts) - LISTED_ARTIFACTS) > 0:
         yield f"and {more} more", ""

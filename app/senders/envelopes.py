@@ -13,10 +13,12 @@ from app.senders.credentials import Credentials
 
 
 class Artifact(TypedDict):
-    """A file that the team produced: where it is, and what it is called."""
+    """A file that the team produced, as its status has it; null: the status does not say."""
 
-    path: str
     name: str
+    path: str
+    producedBy: str | None
+    producedAt: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Envelope:
     artifacts: tuple[Artifact, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     progress: Progress = Progress()
+    names_files: bool = False  # by its target, as if they were to be attached
 
     def body(self) -> bytes:
         """Return the webhook's JSON document: these six keys, no more."""

@@ -23,6 +23,7 @@ from app.egress.client import HEADERS, HttpClient, Response
 from app.senders.credentials import Credentials
 from app.senders.documents import as_html, title
 from app.senders.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
+from app.senders.google_folders import PAGES, SHARED, Refused, is_id, look_up, names_of
 from app.senders.google_tokens import (
     ANSWER_LIMIT,
     KEY,
@@ -34,10 +35,9 @@ from app.senders.google_tokens import (
 PROPERTY = "agentteamDelivery"
 """Where a file bears its delivery's id; private to the account's project."""
 
-FILES, UPLOAD = "/drive/v3/files", "/upload/drive/v3/files"
+API = "/drive/v3"
+FILES, UPLOAD = f"{API}/files", f"/upload{API}/files"
 DOCUMENT = "application/vnd.google-apps.document"  # HTML that is uploaded as one is converted
-SHARED = {"supportsAllDrives": "true"}
-PAGES = 5  # of a search that are read
 
 RATE_REASONS = frozenset({"userRateLimitExceeded", "rateLimitExceeded", "sharingRateLimitExceeded"})
 """What Google answers as 403 or 429, and wants to be asked again."""
@@ -56,8 +56,8 @@ REASONS = {
     "insufficientParentPermissions": "the account may not add to this folder; make it a contributor",
     "insufficientPermissions": "the account may not add to this folder; make it a contributor",
     "teamDriveMembershipRequired": "the account is no member of the shared drive; add it",
-    "cannotAddParent": "folderId names something that is no folder",
-    "parentNotAFolder": "folderId names something that is no folder",
+    "cannotAddParent": "folder names something that is no folder",
+    "parentNotAFolder": "folder names something that is no folder",
     "accessNotConfigured": "the Drive API is off in the account's project; enable it",
     "domainPolicy": "the domain's administrators forbid this; ask them",
     "forbidden": "the account may not add to this folder; make it a contributor",
@@ -68,8 +68,13 @@ REASONS = {
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 
+NO_SUCH_FOLDER = Verdict(
+    Reason.HTTP_STATUS, "there is no such folder, or it is not shared with the account", 404
+)
+
+
 class GoogleDriveSender:
-    """Makes a document in the target's `folderId`, as the account of the Secret's `service-account.json`."""
+    """Makes a document in the target's `folder`, as the account of the Secret's `service-account.json`."""
 
     keys: ClassVar = frozenset({KEY})
 
@@ -81,7 +86,16 @@ class GoogleDriveSender:
     async def send(self, envelope: Envelope, target: GoogleDriveTarget, credentials: Credentials) -> Verdict:
         """Look the document up, and make it where it is not there."""
         folder = _folder(target)
-        if found := await self._found(envelope, folder, credentials):
+        found = await self._found(envelope, folder, credentials) if is_id(folder) else NO_SUCH_FOLDER
+        if found is NO_SUCH_FOLDER:  # so it is a name, or names
+            try:
+                folder = await look_up(
+                    lambda path: self._ask(credentials, "GET", f"{self._url}{API}{path}"), names_of(folder)
+                )
+            except Refused as refused:
+                return _judged(refused.answer)
+            found = await self._found(envelope, folder, credentials)
+        if found:
             return found
         kind, body = _upload(envelope, folder)
         made = await self._ask(credentials, "POST", self._upload_url, body, {"content-type": kind})
@@ -114,6 +128,8 @@ class GoogleDriveSender:
         for _ in range(PAGES):
             url = f"{self._url}{FILES}?{_search(folder, envelope.id, page)}"
             answer = await self._ask(credentials, "GET", url)
+            if answer.status == HTTPStatus.NOT_FOUND and not page:
+                return NO_SUCH_FOLDER
             if answer.status != HTTPStatus.OK:
                 return _judged(answer)
             said = json_object(answer.body) or {}
@@ -161,16 +177,14 @@ class GoogleDriveSender:
 
 
 def _folder(target: GoogleDriveTarget) -> str:
-    if not target.folder_id:
-        message = "folderId: name the folder to deliver to, by the last part of its address"
-        raise TargetError(Reason.INVALID_TARGET, message)
-    if not _ID.fullmatch(target.folder_id):  # nor may it end a quotation in the search
-        message = "folderId: is no id of a folder; give the last part of its address alone"
+    if not target.folder:
+        message = "folder: name the folder to deliver to, by its id or by names such as Shared Reports/Q3"
         raise TargetError(Reason.INVALID_TARGET, message)
     if target.credentials_secret is None:
         message = "credentialsSecret: name the Secret that holds the key service-account.json"
         raise TargetError(Reason.INVALID_TARGET, message)
-    return target.folder_id
+    names_of(target.folder)
+    return target.folder
 
 
 def _search(folder: str, delivery: str, page: str) -> str:

@@ -14,6 +14,7 @@ from app.domain.text import shortened
 from app.senders.envelopes import Artifact, Envelope
 
 TEST_MARK = "This is a test; no team has finished."
+NOT_ATTACHED = "The files themselves are not attached; they are in the team's output volume."
 DEFAULT_MESSAGE = "Team {team} in {namespace} finished: {phase}."
 
 # https://docs.slack.dev/reference/block-kit/blocks
@@ -56,6 +57,7 @@ def compose(  # noqa: PLR0913  # all that a message is made of
         phase=phase,
         message="",
         artifacts=artifacts,
+        names_files=bool(target.artifact_path or target.attached),
         facts=tuple(_facts(team)),
     )
     values = values_of(bare)
@@ -127,7 +129,9 @@ def slack_message(envelope: Envelope) -> dict[str, Any]:
         },
     ]
     if envelope.artifacts:
-        blocks.append({"type": "section", "text": _mrkdwn(_artifact_list(envelope.artifacts))})
+        listed = _artifact_list(envelope.artifacts)
+        listed += f"\n_{NOT_ATTACHED}_" if envelope.names_files else ""
+        blocks.append({"type": "section", "text": _mrkdwn(listed)})
     blocks.append({"type": "context", "elements": [_mrkdwn(f"{envelope.event} · {envelope.id}")]})
     return {"text": escaped(envelope.message, SECTION_LIMIT), "blocks": blocks}
 
@@ -158,10 +162,11 @@ def _mrkdwn(text: str) -> dict[str, Any]:
 def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
     """Return as many artifacts as a section holds, and how many more there are."""
     lines = ["*Artifacts*"]
-    room = SECTION_LIMIT - len(lines[0]) - len(f"\nand {len(artifacts)} more")
+    room = SECTION_LIMIT - len(lines[0]) - len(f"\n_{NOT_ATTACHED}_") - len(f"\nand {len(artifacts)} more")
     for position, artifact in enumerate(artifacts):
         name, path = shortened(artifact["name"], 200), shortened(artifact["path"].replace("`", ""), 600)
-        line = f"• {escaped(name, 200)}  `{escaped(path, 600)}`"
+        by = f" (by {escaped(shortened(maker, 100), 100)})" if (maker := artifact["producedBy"]) else ""
+        line = f"• {escaped(name, 200)}{by}  `{escaped(path, 600)}`"
         room -= len(line) + 1
         if room < 0:
             lines.append(f"and {len(artifacts) - position} more")
@@ -181,14 +186,21 @@ def pick_artifacts(team: AgentTeam, pattern: str | None) -> tuple[Artifact, ...]
 def _artifacts(team: AgentTeam, pattern: str | None) -> Iterator[Artifact]:
     if not team.artifacts:
         if pattern and not _WILDCARD.search(pattern):
-            yield Artifact(path=pattern, name=PurePosixPath(pattern).name or pattern)
+            yield listed_itself(pattern)
         return
     for artifact in team.artifacts:
         path, name = artifact.get("path"), artifact.get("name")
         path = path if isinstance(path, str) else ""
         name = name if isinstance(name, str) and name else PurePosixPath(path).name
         if name and (not pattern or _picks(pattern, path or name)):
-            yield Artifact(path=path, name=name)
+            made = (artifact.get("producedBy"), artifact.get("producedAt"))
+            by, at = (said if isinstance(said, str) and said else None for said in made)
+            yield Artifact(name=name, path=path, producedBy=by, producedAt=at)
+
+
+def listed_itself(path: str) -> Artifact:
+    """Return an artifact of which its path is all that is known."""
+    return Artifact(name=PurePosixPath(path).name or path, path=path, producedBy=None, producedAt=None)
 
 
 def _picks(pattern: str, path: str) -> bool:

@@ -47,9 +47,8 @@ class SlackSender:
 
     async def send(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Verdict:
         """Post the message once."""
-        del target  # everything it needs is in the Secret
         try:
-            outgoing = self._outgoing(envelope, credentials)
+            outgoing = self._outgoing(envelope, target, credentials)
             response = await self._http.post(outgoing.url, outgoing.body, outgoing.headers)
         except ValueError as error:
             raise credentials.invalid(WEBHOOK_URL, str(error)) from None
@@ -59,11 +58,11 @@ class SlackSender:
 
     async def preview(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Preview:
         """Show the POST; its URL is a secret as a whole."""
-        outgoing = self._outgoing(envelope, credentials)
+        outgoing = self._outgoing(envelope, target, credentials)
         await self._http.judge(outgoing.url)
         return Preview("POST", target.address, outgoing.all_headers, outgoing.body.decode())
 
-    def _outgoing(self, envelope: Envelope, credentials: Credentials) -> Outgoing:
+    def _outgoing(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Outgoing:
         try:
             checked = self._http.guard.check(credentials.require(WEBHOOK_URL))
         except ValueError as error:
@@ -73,5 +72,7 @@ class SlackSender:
                 Reason.EGRESS_DENIED,
                 f'key "{WEBHOOK_URL}" of Secret "{credentials.secret}" is not on a host of Slack',
             )
-        body = json.dumps(slack_message(envelope)).encode()
+        # A webhook that is bound to a channel ignores it, others obey.
+        channel = {"channel": target.channel} if target.channel else {}
+        body = json.dumps({**channel, **slack_message(envelope)}).encode()
         return Outgoing(checked, {"content-type": "application/json"}, body)

@@ -71,8 +71,9 @@ class Agenda:
     operator that undoes them, does not become a hot loop.
     """
 
-    def __init__(self, *, phases: Collection[str], max_age: float, pace: Pace) -> None:
+    def __init__(self, *, phases: Collection[str], max_age: float, pace: Pace, adopt: bool = False) -> None:
         self._phases = phases
+        self._adopt = adopt  # what the operator failed to deliver
         self._max_age = timedelta(seconds=max_age)
         self._pace = pace
         self._records: dict[TeamKey, _Record] = {}
@@ -115,6 +116,7 @@ class Agenda:
             max_age=self._max_age,
             finished_since=datetime.fromtimestamp(since, UTC),
             now=datetime.fromtimestamp(now, UTC),
+            adopt=self._adopt,
         )
         is_news = team.completed_at is not None and not team.entries and not record.accepted
         record.completed_at = team.completed_at.timestamp() if team.completed_at and is_news else None

@@ -51,7 +51,9 @@ async def watch_until(
         ExceptionGroup: a task died of an error in this program; the process is better started anew.
     """
     clock = ServerClock()
-    agenda = Agenda(phases=settings.phases, max_age=settings.max_age, pace=pace)
+    agenda = Agenda(
+        phases=settings.phases, max_age=settings.max_age, pace=pace, adopt=settings.adopt == "failed"
+    )
     source = TeamSource(
         connection, group=settings.api_group, timeout=settings.api_timeout, pace=pace, clock=clock
     )

@@ -1,42 +1,89 @@
-"""The patch that teaches an operator's CRD what delivery needs: applied, again, undone, refused."""
+"""The patches that have an operator's CRD keep what this service writes: applied, again, undone, refused."""
 
 import copy
-import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.harness.cluster import CRD
 from tests.harness.helm import CHART, Document, Helm, Refused, run
-from tests.harness.kube import CRDS, Kube
+from tests.harness.kube import CRDS, TEAMS, Kube
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
 from tests.harness.service import Service, lifecycle
 from tests.harness.waiting import until
 
-GROUP = "claude.amcheste.io"
-NAME = f"agentteams.{GROUP}"
-ADD, REMOVE = CHART / "crd-patches/add-delivery.yaml", CHART / "crd-patches/remove-delivery.yaml"
-OPERATORS: Document = yaml.safe_load((Path(__file__).parents[1] / "fixtures/operator-crd.yaml").read_text())
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+OURS: Document = yaml.safe_load(CRD.read_text())
+FIVE = {
+    "type": "slack",
+    "target": "#reports",
+    "success": False,
+    "deliveredAt": "2026-01-01T00:00:00Z",
+    "error": "HTTPStatus: 404",
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of the operator: its CRD, and the chart's patch for it."""
+
+    number: str
+
+    @property
+    def crd(self) -> Document:
+        found: Document = yaml.safe_load((FIXTURES / f"operator-{self.number}-crd.yaml").read_text())
+        return found
+
+    @property
+    def name(self) -> str:
+        return str(self.crd["metadata"]["name"])
+
+    @property
+    def group(self) -> str:
+        return str(self.crd["spec"]["group"])
+
+    @property
+    def add(self) -> Path:
+        return CHART / f"crd/patch-{self.number}.yaml"
+
+    @property
+    def remove(self) -> Path:
+        return CHART / f"crd/unpatch-{self.number}.yaml"
+
+
+OLD, NEW = Release("0.7"), Release("0.8")
 
 
 class Patched:
     """An operator's CRD on a real API server, and a kubectl."""
 
-    def __init__(self, kube: Kube, kubectl: Path) -> None:
+    def __init__(self, release: Release, kube: Kube, kubectl: Path) -> None:
+        self.release = release
         self.kube = kube
         self._kubectl = kubectl
 
     def patch(self, file: Path) -> str:
         """Apply a patch as the documentation says."""
-        command = ("patch", "crd", NAME, "--type=json", f"--patch-file={file}")
+        command = ("patch", "crd", self.release.name, "--type=json", f"--patch-file={file}")
         return run(self._kubectl, "--kubeconfig", self.kube.kubeconfig, *command).strip()
 
     async def spec(self) -> Document:
-        found = await self.kube.get(CRDS, None, NAME)
+        found = await self.kube.get(CRDS, None, self.release.name)
         return dict(found.body["spec"])
+
+    async def put(self, crd: Document) -> None:
+        """Install a CRD, or put it in the place of the one that is there."""
+        present = (await self.kube.get(CRDS, None, self.release.name)).body
+        if version := present["metadata"].get("resourceVersion"):
+            metadata = crd["metadata"] | {"resourceVersion": version}
+            answer = await self.kube.put(CRDS, None, self.release.name, {**crd, "metadata": metadata})
+            assert answer.status == 200
+        await self.kube.install_crd(crd)
 
 
 @pytest.fixture(scope="module")
@@ -45,57 +92,114 @@ async def server(apiserver: None, tmp_path_factory: pytest.TempPathFactory) -> A
         yield server.kubeconfig(tmp_path_factory.mktemp("operator") / "kubeconfig")
 
 
+@pytest.fixture(params=[OLD, NEW], ids=lambda release: release.number)
+def release(request: pytest.FixtureRequest) -> Release:
+    """Name the operator's release; a test that is of one alone says so."""
+    found: Release = request.param
+    return found
+
+
 @pytest.fixture
-async def operators(server: Path, kubectl: Path) -> AsyncIterator[Patched]:
+async def operators(server: Path, kubectl: Path, release: Release) -> AsyncIterator[Patched]:
     """Install the operator's CRD as it comes, and nothing else."""
-    async with Kube(server, group=GROUP) as kube:
-        await put(kube, OPERATORS)
-        yield Patched(kube, kubectl)
+    async with Kube(server, group=release.group) as kube:
+        patched = Patched(release, kube, kubectl)
+        await patched.put(release.crd)
+        yield patched
 
 
-async def put(kube: Kube, crd: Document) -> None:
-    """Install a CRD, or put it in the place of the one that is there."""
-    present = (await kube.get(CRDS, None, NAME)).body
-    if version := present["metadata"].get("resourceVersion"):
-        metadata = crd["metadata"] | {"resourceVersion": version}
-        assert (await kube.put(CRDS, None, NAME, {**crd, "metadata": metadata})).status == 200
-    await kube.install_crd(crd)
+of_old = pytest.mark.parametrize("release", [OLD], ids=["0.7"])
+of_new = pytest.mark.parametrize("release", [NEW], ids=["0.8"])
 
 
 def schema(spec: Document) -> Document:
     return dict(spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"])
 
 
-def without_delivery(spec: Document) -> Document:
-    """Return the spec as it would be had nothing been added."""
-    bare = copy.deepcopy(spec)
-    end = schema(bare)["spec"]["properties"]["lifecycle"]["properties"]
-    end["onComplete"]["enum"].remove("deliver")
-    del end["delivery"], schema(bare)["status"]["properties"]["delivery"]
-    return bare
+def ending(spec: Document) -> Document:
+    return dict(schema(spec)["spec"]["properties"]["lifecycle"]["properties"])
 
 
-async def test_it_adds_the_value_and_both_lists_and_leaves_all_else(operators: Patched) -> None:
+def lists(spec: Document) -> tuple[Document, Document]:
+    """Return the schemas of the targets and of the records."""
+    return ending(spec)["delivery"], schema(spec)["status"]["properties"]["delivery"]
+
+
+def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:
+    """Name what is in one and not in the other, or otherwise there; the order of keys is none."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in before.keys() | after.keys():
+            if key not in before or key not in after:
+                yield f"{'-' if key in before else '+'}{where}.{key}"
+            else:
+                yield from differences(before[key], after[key], f"{where}.{key}")
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for at, pair in enumerate(zip(before, after, strict=True)):
+            yield from differences(*pair, f"{where}[{at}]")
+    elif before != after:
+        yield f"~{where}"
+
+
+SCHEMA = ".versions[0].schema.openAPIV3Schema.properties"
+
+
+@of_old
+async def test_to_the_older_it_adds_the_value_and_both_lists_and_nothing_else(operators: Patched) -> None:
     before = await operators.spec()
-    assert operators.patch(ADD).endswith("patched")
+    assert operators.patch(OLD.add).endswith("patched")
     after = await operators.spec()
-    assert without_delivery(after) == before
-    ours = schema(yaml.safe_load(CRD.read_text())["spec"])
-    assert schema(after)["status"]["properties"]["delivery"] == ours["status"]["properties"]["delivery"]
-    end, our_end = (one["spec"]["properties"]["lifecycle"]["properties"] for one in (schema(after), ours))
-    assert end["delivery"] == our_end["delivery"]
-    assert end["onComplete"]["enum"] == our_end["onComplete"]["enum"]
+    end = f"{SCHEMA}.spec.properties.lifecycle.properties"
+    assert set(differences(before, after)) == {
+        f"~{end}.onComplete.enum",
+        f"+{end}.delivery",
+        f"+{SCHEMA}.status.properties.delivery",
+    }
+    assert ending(after)["onComplete"]["enum"] == [*ending(before)["onComplete"]["enum"], "deliver"]
+    assert lists(after) == lists(OURS["spec"])
+
+
+@of_new
+async def test_to_the_newer_it_adds_optional_fields_to_the_items_and_nothing_else(operators: Patched) -> None:
+    before = await operators.spec()
+    assert operators.patch(NEW.add).endswith("patched")
+    after = await operators.spec()
+    homes = (
+        f"{SCHEMA}.spec.properties.lifecycle.properties.delivery.items.properties",
+        f"{SCHEMA}.status.properties.delivery.items.properties",
+    )
+    added: Document = {}
+    for home, theirs, ours in zip(homes, lists(before), lists(OURS["spec"]), strict=True):
+        known, all_of_them = theirs["items"]["properties"], ours["items"]["properties"]
+        added |= {f"{home}.{field}": all_of_them[field] for field in all_of_them.keys() - known.keys()}
+    assert set(differences(before, after)) == {f"+{where}" for where in added}
+    assert len(added) > 10
+    got = {
+        f"{home}.{field}": schema_of
+        for home, found in zip(homes, lists(after), strict=True)
+        for field, schema_of in found["items"]["properties"].items()
+    }
+    assert {where: got[where] for where in added} == added
 
 
 async def test_applied_again_it_changes_nothing_and_its_counterpart_undoes_it(operators: Patched) -> None:
     before = await operators.spec()
-    operators.patch(ADD)
+    assert operators.patch(operators.release.remove).endswith("patched (no change)")
+    operators.patch(operators.release.add)
     after = await operators.spec()
-    assert operators.patch(ADD).endswith("patched (no change)")
+    assert operators.patch(operators.release.add).endswith("patched (no change)")
     assert await operators.spec() == after
-    assert operators.patch(REMOVE).endswith("patched")
+    assert operators.patch(operators.release.remove).endswith("patched")
     assert await operators.spec() == before
-    assert operators.patch(REMOVE).endswith("patched (no change)")
+    assert operators.patch(operators.release.remove).endswith("patched (no change)")
+    assert await operators.spec() == before
+
+
+@pytest.mark.parametrize("verb", ["add", "remove"])
+async def test_the_patch_for_another_release_is_refused(operators: Patched, verb: str) -> None:
+    before = await operators.spec()
+    other = NEW if operators.release == OLD else OLD
+    with pytest.raises(Refused):
+        operators.patch(getattr(other, verb))
     assert await operators.spec() == before
 
 
@@ -110,48 +214,71 @@ async def test_applied_again_it_changes_nothing_and_its_counterpart_undoes_it(op
     ],
     ids=lambda enum: "-".join(enum[-2:]),
 )
-@pytest.mark.parametrize("file", [ADD, REMOVE], ids=["add", "remove"])
+@pytest.mark.parametrize("verb", ["add", "remove"])
+@of_old
 async def test_an_enum_that_looks_otherwise_is_left_alone(
-    operators: Patched, enum: list[str], file: Path
+    operators: Patched, enum: list[str], verb: str
 ) -> None:
-    changed = copy.deepcopy(OPERATORS)
-    schema(changed["spec"])["spec"]["properties"]["lifecycle"]["properties"]["onComplete"]["enum"] = enum
-    await put(operators.kube, changed)
+    changed = OLD.crd
+    ending(changed["spec"])["onComplete"]["enum"] = enum
+    await operators.put(changed)
     before = await operators.spec()
     with pytest.raises(Refused):
-        operators.patch(file)
+        operators.patch(getattr(OLD, verb))
     assert await operators.spec() == before
 
 
-@pytest.mark.parametrize("file", [ADD, REMOVE], ids=["add", "remove"])
+@pytest.mark.parametrize("verb", ["add", "remove"])
 @pytest.mark.parametrize("at", [0, 1], ids=["before", "behind"])
-async def test_a_second_version_is_left_alone(operators: Patched, at: int, file: Path) -> None:
-    changed = copy.deepcopy(OPERATORS)
+async def test_a_second_version_is_left_alone(operators: Patched, at: int, verb: str) -> None:
+    changed = operators.release.crd
     versions: list[Document] = changed["spec"]["versions"]
     versions.insert(at, {**copy.deepcopy(versions[0]), "name": "v1beta1", "storage": False})
-    await put(operators.kube, changed)
+    await operators.put(changed)
     before = await operators.spec()
     with pytest.raises(Refused):
-        operators.patch(file)
+        operators.patch(getattr(operators.release, verb))
     assert await operators.spec() == before
 
 
+@of_new
+async def test_own_fields_are_dropped_before_and_kept_after(operators: Patched) -> None:
+    kube = operators.kube
+    namespace = await kube.fresh_namespace()
+    await kube.team(namespace, "report", lifecycle({"type": "slack", "channel": "#reports"}))
+    own = FIVE | {"name": "slack-0", "phase": "Failed", "attempts": 4, "accepted": []}
+
+    async def recorded() -> Any:
+        body = {"status": {"delivery": [own]}}
+        answer = await kube.patch(TEAMS, namespace, "report", body, subresource="status")
+        assert answer.status == 200
+        return answer.body["status"]["delivery"]
+
+    assert await recorded() == [FIVE]
+    operators.patch(NEW.add)
+
+    async def kept() -> bool:
+        return bool(await recorded() == [own])
+
+    await until(kept, 60)
+
+
+@of_old
 async def test_teams_are_refused_before_and_delivered_after(operators: Patched) -> None:
     kube = operators.kube
-    async with Receiver() as hook, Service(kube.kubeconfig, api_group=GROUP) as service:
+    async with Receiver() as hook, Service(kube.kubeconfig, api_group=OLD.group) as service:
         namespace = await kube.fresh_namespace()
-        lead = {"lead": {"prompt": "write the report"}}
-        asks = {**lead, **lifecycle({"type": "webhook", "name": "hook", "url": hook.url})}
-        refused = await kube.create("agentteams", namespace, kube.team_document("report", asks))
+        asks = lifecycle({"type": "webhook", "name": "hook", "url": hook.url})
+        refused = await kube.create(TEAMS, namespace, kube.team_document("report", asks))
         assert refused.status == 422
 
-        operators.patch(ADD)
+        operators.patch(OLD.add)
 
         async def served() -> bool:
-            answer = await kube.create("agentteams", namespace, kube.team_document("report", asks))
+            answer = await kube.create(TEAMS, namespace, kube.team_document("report", asks))
             return answer.status == 201
 
-        await until(served)
+        await until(served, 60)
         await kube.finish(namespace, "report")
         answer = await service.deliver(namespace, "report")
         assert (answer.status, answer.body["phase"], answer.body["recorded"]) == (200, "Delivered", True)
@@ -159,29 +286,62 @@ async def test_teams_are_refused_before_and_delivered_after(operators: Patched) 
         assert entry["phase"] == "Delivered"
 
 
+@of_old
 async def test_the_notes_of_an_installation_tell_of_a_crd_that_keeps_no_record(
-    operators: Patched, helm: Helm, tmp_path: Path
+    operators: Patched, helm: Helm
 ) -> None:
-    # The server that is built here is older than the chart allows, which matters nothing to what is told.
-    chart = shutil.copytree(CHART, tmp_path / "chart")
-    (chart / "Chart.yaml").write_text((chart / "Chart.yaml").read_text().replace(">=1.27", ">=1.20"))
-
-    def notes(group: str = GROUP) -> str:
+    def notes(group: str = OLD.group) -> str:
         config = ("--kubeconfig", operators.kube.kubeconfig)
-        sets = ("--set", f"settings.apiGroup={group}", "--set", "podDisruptionBudget.enabled=false")
-        said = run(helm.path, "install", "x", chart, *config, *sets, "--dry-run=server", "--skip-crds")
+        sets = ("--set", f"settings.apiGroup={group}")
+        said = run(helm.path, "install", "x", CHART, *config, *sets, "--dry-run=server")
         return said.partition("NOTES:\n")[2]
 
     assert "this cluster has no CRD agentteams.teams.example.com" in notes("teams.example.com")
     assert "does not know status.delivery" in notes()
-    assert f"kubectl patch crd {NAME}" in notes()
-    operators.patch(ADD)
+    assert f"kubectl patch crd {OLD.name}" in notes()
+    assert OLD.add.name in notes()
+    operators.patch(OLD.add)
     assert "NOTHING WILL BE" not in notes()
 
-    keeps_all = copy.deepcopy(OPERATORS)
+    keeps_all = OLD.crd
     schema(keeps_all["spec"])["status"]["x-kubernetes-preserve-unknown-fields"] = True
-    await put(operators.kube, keeps_all)
+    await operators.put(keeps_all)
     assert "refuses onComplete: deliver" in notes()
-    del schema(keeps_all["spec"])["spec"]["properties"]["lifecycle"]["properties"]["onComplete"]["enum"]
-    await put(operators.kube, keeps_all)
+    del ending(keeps_all["spec"])["onComplete"]["enum"]
+    await operators.put(keeps_all)
     assert "NOTHING WILL BE" not in notes()
+
+
+@of_new
+async def test_beside_the_newer_there_is_nothing_to_do(operators: Patched, helm: Helm) -> None:
+    config = ("--kubeconfig", operators.kube.kubeconfig)
+    said = run(helm.path, "install", "x", CHART, *config, "--dry-run=server")
+    assert "NOTHING WILL BE" not in said
+
+
+def test_the_chart_s_own_is_the_newer_operator_s_with_optional_fields_beside() -> None:
+    ours, theirs = _without_prose(OURS["spec"]), _without_prose(NEW.crd["spec"])
+    [column] = [
+        one
+        for one in ours["versions"][0]["additionalPrinterColumns"]
+        if one not in theirs["versions"][0]["additionalPrinterColumns"]
+    ]
+    assert column["name"] == "Delivery"
+    ours["versions"][0]["additionalPrinterColumns"].remove(column)
+    added = set(differences(theirs, ours))
+    targets = f"{SCHEMA}.spec.properties.lifecycle.properties.delivery.items.properties"
+    records = f"{SCHEMA}.status.properties.delivery.items.properties"
+    assert {one for one in added if not one.startswith(f"+{records}.")} == {
+        f"+{targets}.name",
+        f"+{SCHEMA}.status.properties.deliverySummary",
+    }
+
+
+def _without_prose(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {
+            key: _without_prose(value)
+            for key, value in part.items()
+            if not (key == "description" and isinstance(value, str))
+        }
+    return [_without_prose(one) for one in part] if isinstance(part, list) else part

@@ -120,7 +120,14 @@ async def test_what_others_wrote_cannot_command_a_terminal(bench: Bench) -> None
     namespace = await bench.kube.fresh_namespace()
     hook = {"type": "webhook", "name": "hook", "url": bench.hook.url, "message": "\x9b2J\u202eevil"}
     await bench.kube.team(namespace, "report", lifecycle(hook))
-    entry = {"name": "\x1b[2Jtheirs", "phase": "Failed", "message": "\x1b]0;title\x07\r"}
+    entry = {
+        "name": "\x1b[2Jtheirs",
+        "type": "\x1b[2J",
+        "success": False,
+        "deliveredAt": "2026-03-01T10:00:00Z",
+        "phase": "Failed",
+        "message": "\x1b]0;title\x07\r",
+    }
     await bench.kube.finish(namespace, "report", delivery=[entry])
     asked = ("report", "-n", namespace, "--url", bench.service.url)
     for ran in [await run("status", *asked), await run("preview", *asked)]:

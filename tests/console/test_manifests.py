@@ -30,7 +30,9 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     # What is replaced, by what; the line that is told, and a part of the sentence.
     "no YAML": ("kind: AgentTeam", "kind: [AgentTeam", 3, "no YAML"),
     "a tab": ("  name: report", "\tname: report", 4, "no YAML"),
-    "another kind": ("kind: AgentTeam", "kind: AgentTeams", 1, "its kind must be AgentTeam"),
+    "a kind misspelt": ("kind: AgentTeam", "kind: AgentTeams", 2, "did you mean AgentTeam?"),
+    "a kind unknown": ("kind: AgentTeam", "kind: Zebra", 2, "known are AgentTeam, AgentTeamTemplate"),
+    "a kind that is no text": ("kind: AgentTeam", "kind: [AgentTeam]", 2, "is no kind of kagents.dev"),
     "no version": ("apiVersion: kagents.dev/v1alpha1", "apiVersion: v1", 1, "must be kagents.dev/v1alpha1"),
     "a later version": ("v1alpha1", "v2", 1, "write kagents.dev/v1alpha1"),
     "a name in capitals": ("  name: report\n", "  name: Report\n", 4, "lower-case letters"),
@@ -113,6 +115,53 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, old: str, new: str, l
     assert (finding.warning, finding.line) == (True, line)
     assert says in finding.text
     assert ": warning: " in str(finding)
+
+
+MAKERS = ("AgentTeamTemplate", "AgentTeamRun", "AgentTeamSchedule", "AgentTeamTrigger")
+UNNAMED = GOOD.replace("      - name: archive\n        type", "      - type").replace(
+    "      - name: chat\n        type", "      - type"
+)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_what_teams_are_made_of_is_judged_as_they_are(tmp_path: Path, kind: str) -> None:
+    right = UNNAMED.replace("kind: AgentTeam", f"kind: {kind}")
+    file = tmp_path / "manifests.yaml"
+    file.write_text(right)
+    assert findings_of(file) == []
+    file.write_text(right.replace("type: slack", "type: slak"))
+    [finding] = findings_of(file)
+    assert (finding.line, finding.warning) == (14, False)
+    file.write_text(right[: right.index("  lifecycle")])
+    assert findings_of(file) == []  # the template's may hold, or the run's
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_name_that_is_not_kept_is_a_warning(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "manifests.yaml"
+    file.write_text(GOOD.replace("kind: AgentTeam", f"kind: {kind}"))
+    found = findings_of(file)
+    assert [(finding.line, finding.warning) for finding in found] == [(11, True), (15, True)]
+    assert "name: " in found[0].text
+
+
+def test_every_document_of_a_file_is_judged(tmp_path: Path) -> None:
+    documents = [UNNAMED.replace("kind: AgentTeam", f"kind: {kind}") for kind in MAKERS]
+    broken = [document.replace("type: slack", "type: slak") for document in documents]
+    file = tmp_path / "manifests.yaml"
+    file.write_text("---\n".join([*documents, "apiVersion: v1\nkind: Secret\n"]))
+    assert findings_of(file) == []
+    file.write_text("---\n".join([*broken, "apiVersion: v1\nkind: Secret\n"]))
+    length = UNNAMED.count("\n") + 1
+    assert [finding.line for finding in findings_of(file)] == [14 + length * at for at in range(4)]
+
+
+def test_a_file_of_other_kinds_alone_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "secret.yaml"
+    file.write_text("apiVersion: v1\nkind: Secret\n---\napiVersion: v1\nkind: ConfigMap\n")
+    [finding] = findings_of(file)
+    assert finding.warning
+    assert "nothing in it is looked at" in finding.text
 
 
 def test_documents_of_other_kinds_are_passed_over(tmp_path: Path) -> None:

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import yaml
+
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.real_cluster import RealCluster
 
-CRD = Path(__file__).parents[2] / "charts/agentteam-delivery/crds/agentteams.yaml"
+OPERATORS_CRD = Path(__file__).parents[1] / "fixtures/operator-0.8-crd.yaml"
+OPERATORS_GROUP = "operator.kagents.dev"
+"""Where the operator's own CRD is served beside the project's: the API group is a setting."""
+
+CRD = Path(__file__).parents[2] / "charts/agentteam-delivery/crd/agentteams.yaml"
 
 Server = TypeVar("Server", bound=FakeCluster | RealCluster)
 
@@ -26,6 +32,18 @@ class Cluster(Generic[Server]):
     @property
     def url(self) -> str:
         return self.server.url
+
+
+@asynccontextmanager
+async def operated(cluster: Cluster[Server], folder: Path) -> AsyncIterator[Cluster[Server]]:
+    """Serve the operator's CRD beside the other, with nothing patched, and speak of its teams."""
+    crd = yaml.safe_load(OPERATORS_CRD.read_text())
+    crd["metadata"]["name"] = f"agentteams.{OPERATORS_GROUP}"
+    crd["spec"]["group"] = OPERATORS_GROUP
+    await cluster.kube.install_crd(crd)
+    kubeconfig = cluster.server.kubeconfig(folder / "kubeconfig")
+    async with Kube(kubeconfig, group=OPERATORS_GROUP) as kube:
+        yield Cluster(cluster.server, kubeconfig, kube)
 
 
 @asynccontextmanager

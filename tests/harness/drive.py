@@ -25,6 +25,20 @@ QUERY = re.compile(
 )
 
 
+_QUOTED = r"'((?:[^'\\]|\\.)*)'"
+NAMED = re.compile(rf"name = {_QUOTED}")
+FOLDERS = re.compile(
+    r"mimeType = 'application/vnd\.google-apps\.folder' and name = '(?P<name>(?:[^'\\]|\\.)*)'"
+    r" and trashed = false and "
+    r"(?:(?P<top>\('root' in parents or sharedWithMe = true\))|'(?P<parent>[\w-]+)' in parents)"
+)
+
+
+def same(name: str, quoted: str) -> bool:
+    """Compare a name with one in a query, as Drive does: without regard to case."""
+    return name.lower() == re.sub(r"\\(.)", r"\1", quoted).lower()
+
+
 @functools.cache
 def private_key(number: int) -> rsa.RSAPrivateKey:
     """Make the account's key; another number is another key."""
@@ -87,6 +101,10 @@ class Drive:
     empty_pages: int = 0  # that a search has before its end, as Google's may
     failing: dict[str, list[Failure]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    drives: dict[str, str] = field(default_factory=dict)  # shared ones, by their ids
+    folders: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """By their ids: names and parents, of which `root` is the account's own and `shared` somebody's."""
+    strict: bool = False  # only those are known; else any id is a folder's
 
     @property
     def url(self) -> str:
@@ -100,6 +118,7 @@ class Drive:
         app = web.Application()
         app.router.add_post("/token", self._token)
         app.router.add_get("/drive/v3/files", self._search)
+        app.router.add_get("/drive/v3/drives", self._list_drives)
         app.router.add_post("/upload/drive/v3/files", self._upload)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
@@ -141,7 +160,37 @@ class Drive:
         said_ = {"access_token": token, "expires_in": self.life, "token_type": "Bearer"}
         return web.json_response(said_)
 
+    async def _list_drives(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append("drives")
+        if failure := self._failure("drives") or self._stranger(request):
+            return self._failed(request, failure)
+        named = NAMED.fullmatch(request.query["q"])
+        if named is None or request.query["fields"] != "nextPageToken,drives(id,name)":
+            return self._failed(request, Failure(400, "invalid"))
+        found = [{"id": one, "name": name} for one, name in self.drives.items() if same(name, named[1])]
+        return web.json_response({"drives": found})
+
+    def _list_folders(self, request: web.Request, wanted: re.Match[str]) -> web.StreamResponse:
+        self.asked.append("folders")
+        if failure := self._failure("folders") or self._stranger(request):
+            return self._failed(request, failure)
+        query = request.query
+        shared = query.get("supportsAllDrives") == query.get("includeItemsFromAllDrives") == "true"
+        fields = query["fields"] == "nextPageToken,incompleteSearch,files(id,name)"
+        name, top, parent = wanted["name"], wanted["top"], wanted["parent"]
+        if not shared or not fields or (parent and query.get("corpora") != "allDrives"):
+            return self._failed(request, Failure(400, "invalid"))
+        parents = {"root", "shared"} if top else {parent}
+        found = [
+            {"id": one, "name": called}
+            for one, (called, home) in self.folders.items()
+            if same(called, name) and home in parents
+        ]
+        return web.json_response({"files": found, "incompleteSearch": False})
+
     async def _search(self, request: web.Request) -> web.StreamResponse:
+        if folders := FOLDERS.fullmatch(request.query["q"]):
+            return self._list_folders(request, folders)
         self.asked.append("search")
         if failure := self._failure("search") or self._stranger(request):
             return self._failed(request, failure)
@@ -150,6 +199,8 @@ class Drive:
         shared = query.get("supportsAllDrives") == query.get("includeItemsFromAllDrives") == "true"
         if wanted is None or not shared or query.get("fields") != "nextPageToken,files(id)":
             return self._failed(request, Failure(400, "invalid"))
+        if self.strict and wanted[1] not in {*self.drives, *self.folders}:
+            return self._failed(request, Failure(404, "notFound"))
         page = int(query.get("pageToken", "page-0").removeprefix("page-"))
         if page < self.empty_pages:
             return web.json_response({"files": [], "nextPageToken": f"page-{page + 1}"})

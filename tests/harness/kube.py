@@ -25,6 +25,13 @@ API = "https://kubernetes.default.svc"
 
 MERGE_PATCH = "application/merge-patch+json"
 
+REQUIRED: dict[str, Any] = {
+    "auth": {"apiKeySecret": "api-key"},
+    "lead": {"model": "opus", "prompt": "Write the report."},
+    "teammates": [{"name": "writer", "prompt": "Write it to the output folder."}],
+}
+"""What the spec of a team must have, whatever becomes of it at its end."""
+
 Document = dict[str, Any]
 Params = Mapping[str, str | int]
 Documents = list[Document]  # under a name of its own, since the client's method `list` hides the type
@@ -190,8 +197,9 @@ class Kube:
         return _done(await self.create(TEAMS, namespace, self.team_document(name, spec)))
 
     def team_document(self, name: str, spec: Document) -> Document:
-        """Write an AgentTeam down without creating it."""
+        """Write an AgentTeam down without creating it, with what its API requires beside what is given."""
         api_version = f"{self.group}/{VERSION}"
+        spec = {**REQUIRED, **spec}
         return {"apiVersion": api_version, "kind": "AgentTeam", "metadata": {"name": name}, "spec": spec}
 
     async def finish(self, namespace: str, name: str, phase: str = "Completed", **status: Any) -> Document:

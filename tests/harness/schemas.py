@@ -1,5 +1,6 @@
 """What an API server does with a structural schema: prune what it does not name, default, find faults."""
 
+import re
 from typing import Any
 
 Schema = dict[str, Any]
@@ -13,6 +14,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "integer": int,
     "number": (int, float),
 }
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 def conform(value: Any, schema: Schema) -> Any:
@@ -48,15 +50,23 @@ def faults(value: Any, schema: Schema, where: str = "") -> list[Cause]:
         return []  # conform has left only the nulls that are allowed
     if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
         return [_cause("Invalid", f"Invalid value: {where} in body must be of type {kind}", where)]
-    if "enum" in schema and value not in schema["enum"]:
-        choices = ", ".join(f'"{choice}"' for choice in schema["enum"])
-        return [_cause("NotSupported", f'Unsupported value: "{value}": supported values: {choices}', where)]
+    if isinstance(value, str):
+        return _faults_of_text(value, schema, where)
     if isinstance(value, dict):
         return _faults_of_object(value, schema, f"{where}." if where else "")
     if isinstance(value, list):
         items = schema.get("items", {})
         found = [fault for at, item in enumerate(value) for fault in faults(item, items, f"{where}[{at}]")]
         return found or _repeated(value, schema.get("x-kubernetes-list-map-keys", []), where)
+    return []
+
+
+def _faults_of_text(value: str, schema: Schema, where: str) -> list[Cause]:
+    if "enum" in schema and value not in schema["enum"]:
+        choices = ", ".join(f'"{choice}"' for choice in schema["enum"])
+        return [_cause("NotSupported", f'Unsupported value: "{value}": supported values: {choices}', where)]
+    if schema.get("format") == "date-time" and not TIME.fullmatch(value):
+        return [_cause("Invalid", f"Invalid value: {where} in body must be of type date-time", where)]
     return []
 
 

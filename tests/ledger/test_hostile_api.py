@@ -29,6 +29,9 @@ FOREIGN = {
     # Nothing in it is a word of ours, and it lacks our id.
     "name": "pager",
     "type": "pagerduty",
+    "success": False,
+    "deliveredAt": "2026-03-01T10:00:00Z",
+    "error": "nobody answered [agentteam-delivery/0 id=msg_1]",
     "phase": "Escalated",
     "reason": "NobodyAnswered",
     "httpStatus": 799,

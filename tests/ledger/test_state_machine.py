@@ -17,16 +17,17 @@ import pytest
 from hypothesis import Phase as Phases
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.delivery.dispatcher import CLOCK_STEP
 from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import CompletionEvent
-from app.domain.ledger import Claim, Entries, Plan, Terms, decide, holds, settle
+from app.domain.ledger import Claim, Plan, Terms, decide, holds, settle
 from app.domain.reasons import Reason
-from app.domain.receipts import Phase, Receipt
+from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
+from app.domain.record import Entries, Record
 from app.domain.targets import target_names
-from app.domain.teams import AgentTeam, claim_ends, needs_delivery, open_targets, settled
+from app.domain.teams import AgentTeam, needs_delivery, open_targets
 from app.kube.cluster import Snapshot
 from app.settings import ServiceSettings
 
@@ -72,6 +73,7 @@ class Api:
     """The API server: one resource, and the clock that stamps and judges, which shows whole seconds."""
 
     spec: list[dict[str, Any]]
+    crd: str = "chart"  # or `operator`: it keeps its own fields alone, of the spec and of the list
     on_complete: str = "deliver"
     delivery: Entries = field(default_factory=list)
     version: int = 1
@@ -103,9 +105,17 @@ class Api:
             )
         )
 
+    @property
+    def record(self) -> Record:
+        return self.team.record
+
     def change(self, **changes: Any) -> None:
         """Change the resource, as anybody may."""
         for name, value in changes.items():
+            if self.crd == "operator" and name == "spec":
+                value = [{key: said for key, said in one.items() if key != "name"} for one in value]  # noqa: PLW2901
+            elif self.crd == "operator" and name == "delivery":
+                value = stripped(value)  # noqa: PLW2901  # as the line above
             if getattr(self, name) != value:
                 setattr(self, name, value)
                 self.version += 1
@@ -128,7 +138,7 @@ class Send:
     @property
     def claimed_until(self) -> datetime:
         """When the claim ends on record."""
-        return claim_ends(self.claim.receipt.to_wire()) or EPOCH
+        return (self.claim.receipt.claimed_until or EPOCH).replace(microsecond=0)
 
 
 @dataclass(eq=False)
@@ -137,7 +147,7 @@ class Dispatch:
 
     team: AgentTeam
     sends: dict[str, Send]
-    names: frozenset[str]
+    ids: frozenset[str]
     waiting: dict[str, tuple[Receipt, Send]] = field(default_factory=dict)
     stale: bool = False
 
@@ -164,6 +174,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.numbers = itertools.count(1)
         self.holders = [Holder(self.fresh_name(), skew) for skew in (0, 3_600_250, -86_400_500)]
         self.ids: dict[str, tuple[str, int]] = {}
+        self.wiped = False
+
+    @initialize(crd=st.sampled_from(["chart", "operator"]))
+    def install(self, crd: str) -> None:
+        """Take this CRD or that."""
+        self.api.crd = crd
+        self.api.change(spec=[_webhook(name) for name in NAMES[:2]])
 
     # What the holders do
 
@@ -237,7 +254,14 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def edit(self, names: list[str], broken: set[str], word: str) -> None:
         """Add, remove, rename, break targets, two of one name too; no longer ask for delivery."""
+        if self.api.crd == "operator":  # twins would be one to the model, and all that is broken is alike
+            names, broken = list(dict.fromkeys(names)), set()
         self.api.change(spec=[_webhook(name, broken=name in broken) for name in names], on_complete=word)
+
+    @rule()
+    def operate(self) -> None:
+        """The operator writes the status whole, from types that know five fields of an entry."""
+        self.api.change(delivery=stripped(self.api.delivery))
 
     @rule(
         name=st.sampled_from(["pager", NAMES[-1], None]), phase=st.sampled_from(["Pending", "Delivered", "?"])
@@ -245,14 +269,29 @@ class LedgerMachine(RuleBasedStateMachine):
     def interfere(self, name: str | None, phase: str) -> None:
         """Another writer adds or changes an entry of its own, under a target's name too; or drops ours."""
         if name is None:
-            self.api.change(delivery=[entry for entry in self.api.delivery if not entry.get("id")])
+            lines = self.api.record.lines
+            self.api.change(delivery=[line.entry for line in lines if line.receipt.theirs])
             for _, _, send in self.sends():
                 send.wiped = True
+            self.wiped = True
             return
-        theirs = {"name": name, "phase": phase, "claimedBy": "pager", "since": self.api.ms}
-        there = {entry["name"]: entry for entry in self.api.delivery}
-        if not there.get(name, {}).get("id"):
-            self.api.change(delivery=list({**there, name: theirs}.values()))
+        theirs = {
+            "name": name,
+            "type": "webhook",
+            "target": _webhook(name)["url"],
+            "success": phase == "Delivered",
+            "deliveredAt": "2026-03-01T11:00:00Z",
+            "phase": phase,
+            "error": "" if phase == "Delivered" else "Post failed",
+            "claimedBy": "pager",
+            "since": self.api.ms,
+        }
+        lines = self.api.record.lines
+        label = theirs["target"]
+        mine = [line for line in lines if name == line.name or label == line.entry.get("target")]
+        if all(line.receipt.theirs for line in mine):
+            kept = [line.entry for line in lines if line not in mine]
+            self.api.change(delivery=[*kept, theirs])
 
     # What always holds
 
@@ -260,7 +299,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def one_holder_at_a_time(self) -> None:
         """Of those who could start an attempt at a target now, or make one, there is one at most."""
         able = [
-            send.name
+            self.whose(send)
             for holder, sending, send in self.sends()
             if sending and not send.wiped
             if send.ends - self.steady(holder) > 1e-6 or send.until > self.api.ms
@@ -270,7 +309,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def one_live_claim(self) -> None:
         live = [
-            send.name
+            self.whose(send)
             for _, sending, send in self.sends()
             if sending and not send.wiped and send.claimed_until > self.api.date
         ]
@@ -296,9 +335,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self.read(healthy, PLAIN)
             self.go_on(Luck())
         team = self.api.team
-        assert all(settled(entry) for entry in team.entries)
+        assert team.record.all_settled
         if team.wants_delivery:
-            assert {entry["name"] for entry in team.entries} >= set(target_names(team.targets))
+            assert set(team.record.by_key) >= set(target_names(team.targets))
         for holder in self.holders:
             holder.asleep = False
             holder.event = holder.read = None
@@ -350,7 +389,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if planned.claims:
             ends = read.asked + LIMITS.claim_life.total_seconds() - CLOCK_STEP
             sends = {claim.target.name: self.begin(claim, ends) for claim in planned.claims}
-            holder.dispatches.append(Dispatch(team, sends, frozenset(sends)))
+            ids = frozenset(claim.receipt.id or "" for claim in planned.claims)
+            holder.dispatches.append(Dispatch(team, sends, ids))
 
     def attempt(self, holder: Holder, dispatch: Dispatch, send: Send, _: Luck) -> None:
         left = send.ends - self.steady(holder)
@@ -373,7 +413,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if dispatch.stale:
             dispatch.team = self.api.team
         outcomes = [receipt for receipt, _ in dispatch.waiting.values()]
-        entries, written, lost = settle(dispatch.team.entries, outcomes, holder=holder.name)
+        entries, written, lost = settle(dispatch.team, outcomes, holder=holder.name)
         if written:
             version = int(dispatch.team.resource_version)
             dispatch.stale = not self.write(Write(holder.name, version, entries), luck.fate)
@@ -384,7 +424,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for receipt in lost:
             send = dispatch.waiting[receipt.name][1]
             ended = send.claimed_until <= self.api.date
-            redelivered = all(entry.get("id") != receipt.id for entry in dispatch.team.entries)
+            redelivered = all(one.id != receipt.id for one in dispatch.team.record.receipts)
             assert not receipt.settled or send.wiped or ended or redelivered
         dispatch.waiting.clear()
         self.forget_done(holder)
@@ -399,14 +439,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def plan(self, holder: Holder, event: CompletionEvent, read: Snapshot) -> Plan | None:
         """Plan as the dispatcher does; None where the event is refused, or asks for nothing."""
         team = read.team
-        if not team.wants_delivery and all(settled(entry) for entry in team.entries):
+        if not team.wants_delivery and team.record.all_settled:
             return None
         terms = Terms(
             holder=holder.name,
             now=read.date,
             life=LIMITS.claim_life,
             max_takeovers=LIMITS.max_takeovers,
-            ours={name for dispatch in holder.dispatches for name in dispatch.names},
+            ours={one for dispatch in holder.dispatches for one in dispatch.ids},
         )
         try:
             return decide(team, event, terms, start=team.wants_delivery)
@@ -426,39 +466,51 @@ class LedgerMachine(RuleBasedStateMachine):
         """Do as the API server does: 409 for a stale version; what changes nothing makes no new one."""
         if write.version != self.api.version:
             return False
-        old = {entry["name"]: entry for entry in self.api.delivery}
-        new = {entry["name"]: entry for entry in write.entries}
-        assert len(new) == len(write.entries)
-        assert list(new)[: len(old)] == list(old)
-        for name, entry in new.items():
-            if entry != old.get(name):
-                self.check(old.get(name), entry, write)
+        old, new = self.api.record, Record(self.api.spec, write.entries)
+        targets = target_names(self.api.spec)
+        names = [line.name for line in new.lines]
+        there = [name for name in targets if name in names]
+        assert names[: len(there)] == there, "not in the order of the spec"
+        behind = [line.entry for line in old.lines if line.name not in targets and line.receipt.theirs]
+        assert [line.entry for line in new.lines[len(there) :] if line.receipt.theirs] == behind
+        for key, line in new.by_key.items():
+            before = old.by_key.get(key)
+            if before is None or line.entry != before.entry:
+                assert_valid(line.entry)
+                self.check(before and before.receipt, line.receipt, write)
         self.api.change(delivery=deepcopy(write.entries))
         return True
 
-    def check(self, old: Mapping[str, Any] | None, new: Mapping[str, Any], write: Write) -> None:
+    def check(self, old: Receipt | None, new: Receipt, write: Write) -> None:
         """See that this entry may become that one by this hand."""
-        assert old is None or old.get("id"), "another writer's entry was changed"
-        again = new.get("redeliveries", 0)
-        assert self.ids.setdefault(new["id"], (new["name"], again)) == (new["name"], again)
-        assert new.get("takeovers", 0) <= LIMITS.max_takeovers + settled(new)
+        assert old is None or not old.theirs, "another writer's entry was changed"
+        again = new.redeliveries
+        name = new.target if self.api.crd == "operator" else new.name
+        assert new.takeovers <= LIMITS.max_takeovers + new.settled
+        if old and old.settled and write.event is not None:
+            assert self.wiped or new.id not in self.ids, "an id was used for two messages"
+        if new.id:
+            assert self.ids.setdefault(new.id, (name, again)) == (name, again)
         if write.event is None:  # an outcome
             assert old is not None
-            assert (old["claimedBy"], old["id"]) == (write.holder, new["id"])
+            assert (old.claimed_by, old.id) == (write.holder, new.id)
         elif old is None:
             assert again == 0
-        elif settled(old):
-            assert write.event.redeliver == "all" or (write.event.redeliver, old["phase"]) == (
-                "failed",
-                "Failed",
-            )
-            assert write.event.targets is None or new["name"] in write.event.targets
-            assert again == old.get("redeliveries", 0) + 1
-            assert new["id"] != old["id"]
+        elif old.settled:
+            asked = write.event.redeliver
+            assert asked == "all" or (asked, old.phase) == ("failed", Phase.FAILED)
+            assert write.event.targets is None or new.name in write.event.targets
+            assert again == old.redeliveries + 1
+            assert new.delivered_at
+            assert old.delivered_at
+            assert new.delivered_at > old.delivered_at
         else:
-            ends = claim_ends(old)
-            assert ends is None or ends <= self.api.date or old["claimedBy"] == write.holder
-            assert new["id"] == old["id"]
+            assert old.due is None or old.due <= self.api.date or old.claimed_by == write.holder
+            assert new.id == old.id
+
+    def whose(self, send: Send) -> str:
+        """Tell targets apart as long as they live: without names, their places change."""
+        return send.claim.receipt.target if self.api.crd == "operator" else send.name
 
     def begin(self, claim: Claim, ends: float) -> Send:
         """Begin to send; unlike others, sends whose record was wiped know nothing of those that follow."""
@@ -474,6 +526,7 @@ class LedgerMachine(RuleBasedStateMachine):
             "claimed_by": None,
             "claimed_until": None,
             "timestamp": receipt.timestamp if phase is Phase.PENDING else self.api.date,
+            "delivered_at": max(self.api.date, receipt.delivered_at or EPOCH),
         }
         dispatch.waiting[send.name] = (receipt.model_copy(update=update), dispatch.sends.pop(send.name))
 
@@ -513,11 +566,23 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def edges(self) -> list[int]:
         """When claims end: on record, and for their holders; those that are to come, in ms."""
-        edges = [
-            _ms(ends) for entry in self.api.delivery if not settled(entry) and (ends := claim_ends(entry))
-        ]
+        edges = [_ms(one.due) for one in self.api.record.receipts if not one.settled and one.due]
         edges += [int(send.ends * 1000) - holder.skew for holder, sending, send in self.sends() if sending]
         return [edge for edge in edges if edge > self.api.ms]
+
+
+def stripped(entries: Entries) -> Entries:
+    """Return a list as the operator's types and CRD have it."""
+    return [{key: said for key, said in one.items() if key in OPERATORS_FIELDS} for one in entries]
+
+
+def assert_valid(entry: Mapping[str, Any]) -> None:
+    """See that the operator's CRD takes an entry."""
+    assert isinstance(entry["type"], str)
+    assert isinstance(entry["success"], bool)
+    assert datetime.fromisoformat(entry["deliveredAt"]).tzinfo
+    assert isinstance(entry.get("target", ""), str)
+    assert isinstance(entry.get("error", ""), str)
 
 
 def _ms(moment: datetime) -> int:

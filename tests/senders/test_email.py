@@ -19,10 +19,10 @@ from app.domain.times import steady
 from app.egress.client import HttpClient
 from app.senders.credentials import Credentials
 from app.senders.email import EmailSender
-from app.senders.envelopes import Artifact, Progress, Verdict
+from app.senders.envelopes import Progress, Verdict
 from app.settings import ServiceSettings
 from tests.canaries import STEM
-from tests.examples import envelope, loopback_settings
+from tests.examples import artifact, envelope, loopback_settings
 from tests.harness.relay import Relay
 from tests.posting import named
 from tests.senders.sending import attempt, deliver
@@ -62,7 +62,7 @@ async def test_the_message_is_read_by_people_as_text_and_as_html_and_by_machines
 ) -> None:
     made = envelope(
         message='Fertig: „Bericht“ <b>bold</b> & 🎉\n.\nFrom here\r\nthe "end"',
-        artifacts=(Artifact(path="/workspace/output/übersicht <1>.md", name="übersicht <1>.md"),),
+        artifacts=(artifact(path="/workspace/output/übersicht <1>.md", name="übersicht <1>.md"),),
         facts=(("Duration", "8 s"), ("Cost", "$4.50")),
     )
     verdict = await attempt(TO, made=made, settings=settings_for(relay))
@@ -137,7 +137,7 @@ async def test_nothing_that_a_team_writes_adds_a_header_or_a_recipient(relay: Re
     made = envelope(
         message=text,
         team=text[:60],
-        artifacts=(Artifact(path=text, name=text),),
+        artifacts=(artifact(path=text, name=text),),
         facts=(("Cost", text[:40]),),
     )
     verdict = await attempt({**TO, "subject": text}, made=made, settings=settings_for(relay))

@@ -67,7 +67,7 @@ SWITCHED_ON: dict[str, tuple[dict[str, Any], Callable[[str], dict[str, str | byt
     # The target, and the Secret that leads it to a URL.
     "email": ({"type": "email", "to": ["ann@example.com"], "credentialsSecret": "keys"}, mail_secret),
     "google-drive": (
-        {"type": "google-drive", "folderId": "1AbC", "credentialsSecret": "keys"},
+        {"type": "google-drive", "folder": "1AbC", "credentialsSecret": "keys"},
         drive_secret,
     ),
 }

@@ -15,17 +15,17 @@ from app.domain.receipts import Phase
 from app.domain.targets import GoogleDriveTarget
 from app.egress.client import HttpClient
 from app.senders.credentials import Credentials
-from app.senders.envelopes import Artifact, Verdict
+from app.senders.envelopes import Verdict
 from app.senders.google_drive import GoogleDriveSender
 from app.senders.google_tokens import AccessTokens
 from app.settings import ServiceSettings
 from tests.canaries import STEM
-from tests.examples import Clock, envelope, loopback_settings
+from tests.examples import Clock, artifact, envelope, loopback_settings
 from tests.harness.drive import Drive, Failure, service_account
 from tests.senders.sending import attempt, deliver
 
 FOLDER = "1AbC-d_E"
-SPEC = {"type": "google-drive", "folderId": FOLDER, "credentialsSecret": "keys"}
+SPEC = {"type": "google-drive", "folder": FOLDER, "credentialsSecret": "keys"}
 KEY = "service-account.json"
 
 
@@ -51,7 +51,7 @@ async def long_lived_sender(drive: Drive) -> AsyncIterator[GoogleDriveSender]:
 
 
 TARGET = GoogleDriveTarget(
-    name="drive", type="google-drive", folder_id=FOLDER, credentials_secret="keys"  # the Secret's name
+    name="drive", type="google-drive", folder=FOLDER, credentials_secret="keys"  # the Secret's name
 )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def keys(drive: Drive, named: str = "keys", **changes: Any) -> Credentials:
 async def test_a_document_holds_the_notice_the_artifacts_and_the_json(drive: Drive) -> None:
     made: dict[str, Any] = {
         "message": "Fertig: „Bericht“ <script>x</script> --agentteam-msg_0123456789abcdef--",
-        "artifacts": (Artifact(path="/workspace/übersicht.md", name="übersicht.md"),),
+        "artifacts": (artifact(path="/workspace/übersicht.md", name="übersicht.md"),),
     }
     verdict = await once(drive, **made)
     (file,) = drive.files
@@ -101,7 +101,7 @@ async def test_an_upload_whose_answer_is_lost_is_found_by_the_next_attempt(
     assert done.receipt.phase is Phase.DELIVERED
     assert done.receipt.message == f"file {file.id} was there already"
     assert done.receipt.attempts == 2
-    assert done.receipt.target == f"folder/{FOLDER}"
+    assert done.receipt.target == FOLDER
 
 
 @pytest.mark.parametrize(
@@ -312,6 +312,13 @@ async def test_every_refusal_has_its_verdict(
     status, word, reason, retryable, words = refused
     drive.failing[where] = [Failure(status, word, {"Retry-After": "7", "Location": f"http://{STEM}/"})]
     verdict = await once(drive)
+    if (where, status) == (
+        "search",
+        404,
+    ):  # no id: so it may be a name, and then there is none of that either
+        assert isinstance(verdict, TargetError)
+        assert verdict.message.startswith(f'folder: there is no "{FOLDER}"')
+        return
     assert isinstance(verdict, Verdict)
     assert (verdict.reason, verdict.retryable, verdict.http_status) == (reason, retryable, status)
     assert words in verdict.message
@@ -351,9 +358,12 @@ async def test_a_search_that_is_answered_with_nonsense_uploads_nothing(drive: Dr
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"folderId": None}, "folderId: name the folder"),
-        ({"folderId": "https://drive.google.com/drive/folders/1AbC"}, "folderId: is no id of a folder"),
-        ({"folderId": "x' or '' = '"}, "folderId: is no id of a folder"),
+        ({"folder": None}, "folder: name the folder"),
+        ({"folder": "https://drive.google.com/drive/folders/1AbC"}, "folder: give an id, or up to 10 names"),
+        ({"folder": "/"}, "folder: give an id, or up to 10 names"),
+        ({"folder": "a/ /b"}, "folder: give an id, or up to 10 names"),
+        ({"folder": "/".join("abcdefghijk")}, "folder: give an id, or up to 10 names"),
+        ({"folder": "x" * 301}, "folder: give an id, or up to 10 names"),
         ({"credentialsSecret": None}, "credentialsSecret: name the Secret"),
     ],
 )
@@ -430,3 +440,94 @@ async def test_a_preview_shows_the_upload_and_asks_nobody(drive: Drive, sender: 
     assert shown.headers["authorization"] == "…"
     assert json.loads(shown.body.split("\r\n\r\n")[1].split("\r\n")[0])["parents"] == [FOLDER]
     assert not drive.asked
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Folders by their names
+
+
+@pytest.fixture(name="shelves")
+def folders_that_the_account_sees(drive: Drive) -> dict[str, str]:
+    """Folders by what people write, and their ids."""
+    drive.drives = {"0AShared": "Shared Reports", "0AOther": "Other"}
+    drive.folders = {
+        "1Q3": ("Q3", "0AShared"),
+        "1Q3other": ("Q3", "0AOther"),
+        "1Deep": ("It's \\ deep", "1Q3"),
+        "1Mine": ("Reports", "root"),
+        "1Given": ("Given", "shared"),
+        "1TwinA": ("Twin", "0AShared"),
+        "1TwinB": ("Twin", "0AShared"),
+        "1Lower": ("shared reports", "root"),
+        "1Hidden": ("Hidden", "somewhere"),
+    }
+    return {
+        "Shared Reports": "0AShared",
+        "Shared Reports/Q3": "1Q3",
+        "/Other/Q3/": "1Q3other",
+        "Shared Reports/Q3/It's \\ deep": "1Deep",
+        "Reports": "1Mine",
+        "Given": "1Given",
+        "1Q3": "1Q3",
+        "1Hidden": "1Hidden",
+    }
+
+
+async def test_a_folder_is_found_by_its_names_or_its_id(drive: Drive, shelves: dict[str, str]) -> None:
+    drive.strict = True
+    for number, (written, identity) in enumerate(shelves.items()):
+        verdict = await once(drive, {**SPEC, "folder": written}, id=f"msg_{number}")
+        assert isinstance(verdict, Verdict), verdict
+        assert verdict.delivered, (written, verdict)
+        assert drive.files[-1].metadata["parents"] == [identity]
+        repeat = await once(drive, {**SPEC, "folder": written}, id=f"msg_{number}")
+        assert isinstance(repeat, Verdict)
+        assert repeat.message.endswith("was there already")
+    assert len(drive.files) == len(shelves)
+
+
+NO_FOLDER = [
+    ("Nowhere", 'folder: there is no "Nowhere" in what the account sees'),
+    ("Hidden", 'folder: there is no "Hidden" in what the account sees'),
+    ("Shared Reports/Q4", 'folder: there is no "Q4" in "Shared Reports"'),
+    ("Shared Reports/Twin", 'folder: 2 are called "Twin" in "Shared Reports"; give the id'),
+    ("x' or '' = '", "folder: there is no \"x' or '' = '\" in what the account sees"),
+]
+
+
+@pytest.mark.parametrize(("written", "problem"), NO_FOLDER)
+async def test_a_folder_that_is_not_there_or_twice_is_told(
+    drive: Drive, shelves: dict[str, str], written: str, problem: str
+) -> None:
+    assert shelves
+    drive.strict = True
+    error = await once(drive, {**SPEC, "folder": written})
+    assert isinstance(error, TargetError)
+    assert (error.reason, error.retryable) == (Reason.INVALID_TARGET, False)
+    assert error.message.startswith(problem)
+    assert not drive.files
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason", "retryable"),
+    [
+        (Failure(500, "backendError"), Reason.HTTP_STATUS, True),
+        (Failure(403, "insufficientPermissions"), Reason.HTTP_STATUS, False),
+        (
+            Failure(200, body='{"files": [], "drives": [], "incompleteSearch": true}'),
+            Reason.INVALID_RESPONSE,
+            True,
+        ),
+        (Failure(200, body="[]"), Reason.INVALID_RESPONSE, True),
+    ],
+)
+@pytest.mark.parametrize("where", ["drives", "folders"])
+async def test_a_look_up_that_fails_makes_no_file(  # a fixture and the table's columns
+    drive: Drive, shelves: dict[str, str], where: str, failure: Failure, reason: Reason, *, retryable: bool
+) -> None:
+    assert shelves
+    drive.failing[where] = [failure]
+    verdict = await once(drive, {**SPEC, "folder": "Shared Reports/Q3"})
+    assert isinstance(verdict, Verdict)
+    assert (verdict.reason, verdict.retryable) == (reason, retryable)
+    assert not drive.files

@@ -33,6 +33,14 @@ async def test_the_message_arrives_as_json_and_nothing_else() -> None:
     assert b"<!channel>" not in received.body
 
 
+async def test_a_channel_is_asked_for_where_the_target_names_one() -> None:
+    async with Receiver() as receiver:
+        secret = {"slack-webhook-url": f"{receiver.url}/services/{CANARY}"}
+        await attempt_on_loopback({**SPEC, "channel": "#weekly-digest"}, secret, MADE)
+    (received,) = receiver.requests
+    assert json.loads(received.body) == {"channel": "#weekly-digest", **slack_message(MADE)}
+
+
 HOSTS = [
     ("https://hooks.slack.com/services/x", True),
     ("https://hooks.slack-gov.com/services/x", True),

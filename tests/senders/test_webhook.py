@@ -10,8 +10,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.senders.envelopes import Artifact, Verdict
-from tests.examples import CANARY, envelope
+from app.senders.envelopes import Verdict
+from tests.examples import CANARY, artifact, envelope
 from tests.harness.receiver import Receiver
 from tests.senders.sending import answer, attempt, attempt_on_loopback, faked
 
@@ -20,7 +20,7 @@ HOOK = {"type": "webhook", "url": URL, "credentialsSecret": "keys"}
 KEY = "whsec_" + base64.b64encode(b"a key of some length").decode()
 MADE = envelope(
     message='Fertig: „Bericht“ <b> 🎉\n"quoted" \u2028 end',
-    artifacts=(Artifact(path="/workspace/output/übersicht.md", name="übersicht.md"),),
+    artifacts=(artifact("/workspace/output/übersicht.md", "übersicht.md", "writer", "2026-03-01T10:00:00Z"),),
 )
 
 
@@ -37,7 +37,14 @@ async def test_the_envelope_arrives_as_six_keys_of_json() -> None:
         "namespace": "research",
         "phase": "Completed",
         "message": 'Fertig: „Bericht“ <b> 🎉\n"quoted" \u2028 end',
-        "artifacts": [{"path": "/workspace/output/übersicht.md", "name": "übersicht.md"}],
+        "artifacts": [
+            {
+                "name": "übersicht.md",
+                "path": "/workspace/output/übersicht.md",
+                "producedBy": "writer",
+                "producedAt": "2026-03-01T10:00:00Z",
+            }
+        ],
     }
 
 

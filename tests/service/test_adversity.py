@@ -78,6 +78,8 @@ async def test_an_accepted_target_settles_though_the_team_has_too_many_by_now(fa
         claim = {
             "name": "webhook-0",
             "type": "webhook",
+            "success": False,
+            "deliveredAt": "2020-01-01T00:00:00Z",
             "phase": "Pending",
             "id": "msg_1",
             "attempts": 0,

@@ -17,10 +17,17 @@ from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
 
+REPORT = {
+    "name": "report.md",
+    "path": "/out/report.md",
+    "producedBy": "writer",
+    "producedAt": "2026-03-01T10:00:00Z",
+}
+
 
 def present(target: dict[str, Any]) -> dict[str, Any]:
     """What a report says of a target, without what is absent there, as the status writes it."""
-    return {field: value for field, value in target.items() if value or field == "attempts"}
+    return {field: value for field, value in target.items() if value or field in {"attempts", "success"}}
 
 
 async def not_found(_: web.Request) -> web.StreamResponse:
@@ -48,12 +55,12 @@ async def test_every_kind_of_target_ends_in_the_status_and_a_second_event_sends_
                 {"type": "webhook", "url": f"{hook.url}/hook"},
                 {"type": "slack", "credentialsSecret": "slack-credentials"},
                 {"type": "email", "to": ["a@example.com"]},
-                {"type": "google-drive", "folderId": "f"},
+                {"type": "google-drive", "folder": "f"},
                 {"type": "webhook", "name": "gone", "url": f"{gone.url}/hook"},
                 {"type": "slack", "name": "unset", "credentialsSecret": "absent"},
             ),
         )
-        await kube.finish(namespace, "report", artifacts=[{"name": "report.md", "path": "/out/report.md"}])
+        await kube.finish(namespace, "report", artifacts=[REPORT])
         answer = await service.deliver(namespace, "report")
         entries = {entry["name"]: entry for entry in await kube.delivery(namespace, "report")}
 
@@ -79,7 +86,7 @@ async def test_every_kind_of_target_ends_in_the_status_and_a_second_event_sends_
             "namespace": namespace,
             "phase": "Completed",
             "message": f"Team report in {namespace} finished: Completed.",
-            "artifacts": [{"path": "/out/report.md", "name": "report.md"}],
+            "artifacts": [REPORT],
         }
         assert hook.requests[0].headers["webhook-id"] == entries["webhook-0"]["id"]
 
@@ -279,7 +286,7 @@ async def test_a_crd_that_drops_the_ledger_is_noticed_and_nothing_is_sent(cluste
     async with Receiver() as hook, Service(cluster.kubeconfig, api_group="other.example.com") as service:
         crd["metadata"]["name"] = "agentteams.other.example.com"
         crd["spec"]["group"] = "other.example.com"
-        del kept["delivery"]["items"]["properties"]["id"]
+        del kept["delivery"]
         await kube.install_crd(crd)
         async with Kube(cluster.kubeconfig, group="other.example.com") as other:
             await other.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))

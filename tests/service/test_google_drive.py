@@ -10,7 +10,7 @@ from tests.harness.fake_cluster import FakeCluster
 from tests.harness.service import Service, finished
 from tests.harness.waiting import until
 
-TARGET = {"type": "google-drive", "name": "archive", "folderId": "1AbC-d_E", "credentialsSecret": "drive"}
+TARGET = {"type": "google-drive", "name": "archive", "folder": "1AbC-d_E", "credentialsSecret": "drive"}
 SHORT = {"target_timeout": 2, "record_timeout": 0.5, "attempt_timeout": 1.5, "api_timeout": 0.5}
 
 
@@ -38,7 +38,7 @@ async def test_whenever_the_process_dies_there_is_one_document_and_its_id_is_on_
         (file,) = drive.files
         (entry,) = await fake_cluster.kube.delivery(namespace, "report")
         assert entry["message"] in {f"made file {file.id}", f"file {file.id} was there already"}
-        assert (entry["target"], entry["httpStatus"]) == ("folder/1AbC-d_E", 200)
+        assert (entry["target"], entry["httpStatus"]) == ("1AbC-d_E", 200)
         assert file.metadata["appProperties"] == {"agentteamDelivery": entry["id"]}
 
 
@@ -53,7 +53,7 @@ async def test_a_test_leaves_a_document_that_says_so_and_a_preview_none(
         namespace = await finished(fake_cluster.kube, TARGET, **secrets)
         shown = await service.deliver(namespace, "report", path="/deliveries?dryRun=All")
         (target,) = shown.body["targets"]
-        assert (target["would"], target["target"]) == ("Send", "folder/1AbC-d_E")
+        assert (target["would"], target["target"]) == ("Send", "1AbC-d_E")
         assert not drive.asked
         answer = await service.deliver(namespace, "report", test=True)
         assert answer.body["phase"] == "Delivered"

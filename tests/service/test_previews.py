@@ -253,12 +253,21 @@ async def test_a_test_is_nobody_s_delivery_in_the_metrics(fake_cluster: Cluster[
             assert line.endswith(" 0.0")
 
 
+THEIRS = {
+    "name": "hook",
+    "phase": "Pending",
+    "type": "webhook",
+    "success": False,
+    "deliveredAt": "2026-03-01T10:00:00Z",
+}
+
+
 async def test_what_somebody_else_recorded_is_left_to_them(bench: Bench) -> None:
     namespace = await bench.kube.fresh_namespace()
     await bench.kube.team(
         namespace, "report", lifecycle({"type": "webhook", "name": "hook", "url": bench.hook.url})
     )
-    await bench.kube.finish(namespace, "report", delivery=[{"name": "hook", "phase": "Pending"}])
+    await bench.kube.finish(namespace, "report", delivery=[THEIRS])
     shown = await previewed(bench.service, namespace, redeliver="all")
     assert (shown["hook"]["would"], "somebody else" in shown["hook"]["message"]) == ("Leave", True)
 
@@ -267,7 +276,8 @@ async def test_a_preview_of_very_much_is_cut_and_one_target_s_is_whole(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
-    artifacts = [{"name": f"file-{number}", "path": "/workspace/" + "x" * 800} for number in range(300)]
+    made = {"producedBy": "writer", "producedAt": "2026-03-01T10:00:00Z"}
+    artifacts = [{"name": f"file-{n}", "path": "/workspace/" + "x" * 800, **made} for n in range(300)]
     async with Service(fake_cluster.kubeconfig) as service:
         namespace = await kube.fresh_namespace()
         targets = [

@@ -12,7 +12,15 @@ SPEC = {"lifecycle": {"onComplete": "deliver", "delivery": [WEBHOOK]}}
 
 def delivered(name: str = "webhook-0") -> dict[str, Any]:
     """A settled entry of the ledger."""
-    return {"name": name, "type": "webhook", "phase": "Delivered", "id": f"msg_{name}", "attempts": 1}
+    return {
+        "name": name,
+        "type": "webhook",
+        "success": True,
+        "deliveredAt": "2026-03-01T10:00:00Z",
+        "phase": "Delivered",
+        "id": f"msg_{name}",
+        "attempts": 1,
+    }
 
 
 def claimed(until: datetime, name: str = "webhook-0") -> dict[str, Any]:
@@ -20,6 +28,8 @@ def claimed(until: datetime, name: str = "webhook-0") -> dict[str, Any]:
     return {
         "name": name,
         "type": "webhook",
+        "success": False,
+        "deliveredAt": "2026-03-01T10:00:00Z",
         "phase": "Pending",
         "id": f"msg_{name}",
         "attempts": 0,

@@ -1,0 +1,129 @@
+"""A folder of Google Drive, from what people write: its id, or names such as `Shared Reports/Q3`.
+
+Names are looked up level by level in what the account sees. At the top that is shared drives, folders that
+were shared with the account itself, and its own.
+
+https://developers.google.com/workspace/drive/api/guides/search-files
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.domain.text import json_object, shortened
+from app.egress.client import Response
+
+FOLDER = "application/vnd.google-apps.folder"
+LEVELS = 10  # that a path may have: each is a request at least
+NAME_LIMIT = 300  # characters
+PAGES = 5  # of a search that are read
+SHARED = {"supportsAllDrives": "true"}
+TOP = "what the account sees"
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+
+Ask = Callable[[str], Awaitable[Response]]
+"""Asks Drive for something below its `/drive/v3`."""
+
+
+class Refused(Exception):
+    """Drive answered with something else than a list that is whole."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+def is_id(folder: str) -> bool:
+    """Whether a text can be an id; a name can look so too."""
+    return _ID.fullmatch(folder) is not None
+
+
+def names_of(folder: str) -> list[str]:
+    """Return the names, from the top.
+
+    Raises:
+        TargetError: they cannot be looked up.
+    """
+    names = folder.strip("/").split("/")
+    if len(names) > LEVELS or any(not name.strip() or len(name) > NAME_LIMIT for name in names):
+        message = f"folder: give an id, or up to {LEVELS} names parted by /, such as Shared Reports/Q3"
+        raise TargetError(Reason.INVALID_TARGET, message)
+    return names
+
+
+async def look_up(ask: Ask, names: list[str]) -> str:
+    """Return the id of the folder that the names lead to.
+
+    Raises:
+        TargetError: a level has no folder of that name, or two.
+        Refused: Drive did not say.
+    """
+    found, where = "", TOP
+    for name in names:
+        shown = f'"{shortened(name, 100)}"'
+        ids = await (_inside(ask, found, name) if found else _at_the_top(ask, name))
+        if not ids:
+            message = f"folder: there is no {shown} in {where}; make it, or share it with the account"
+            raise TargetError(Reason.INVALID_TARGET, message)
+        if len(ids) > 1:
+            message = f"folder: {len(ids)} are called {shown} in {where}; give the id of one of them"
+            raise TargetError(Reason.INVALID_TARGET, message)
+        (found,) = ids
+        where = shown
+    return found
+
+
+async def _at_the_top(ask: Ask, name: str) -> set[str]:
+    drives = {"q": f"name = {_quoted(name)}", "fields": "nextPageToken,drives(id,name)", "pageSize": "100"}
+    own = f"{_called(name)} and ('root' in parents or sharedWithMe = true)"
+    return await _ids(ask, "/drives", drives, "drives", name) | await _ids(
+        ask, "/files", _folders(own), "files", name
+    )
+
+
+async def _inside(ask: Ask, parent: str, name: str) -> set[str]:
+    query = f"{_called(name)} and '{parent}' in parents"
+    return await _ids(ask, "/files", {**_folders(query), "corpora": "allDrives"}, "files", name)
+
+
+def _called(name: str) -> str:
+    return f"mimeType = '{FOLDER}' and name = {_quoted(name)} and trashed = false"
+
+
+def _folders(query: str) -> dict[str, str]:
+    return {
+        "q": query,
+        "fields": "nextPageToken,incompleteSearch,files(id,name)",
+        "pageSize": "100",
+        "includeItemsFromAllDrives": "true",
+        **SHARED,
+    }
+
+
+def _quoted(name: str) -> str:
+    """Return a name as a query has it, so that none ends its own quotation."""
+    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+async def _ids(ask: Ask, path: str, query: dict[str, str], kind: str, name: str) -> set[str]:
+    """Return the ids of all that is called so; Drive compares names without regard to case."""
+    found: set[str] = set()
+    page: Any = ""
+    for _ in range(PAGES):
+        answer = await ask(f"{path}?{urlencode({**query, **({'pageToken': page} if page else {})})}")
+        said = (json_object(answer.body) or {}) if answer.status == 200 else {}  # noqa: PLR2004  # HTTP's OK
+        listed, page = said.get(kind), said.get("nextPageToken", "")
+        if not isinstance(listed, list) or not isinstance(page, str) or said.get("incompleteSearch") is True:
+            raise Refused(answer)
+        for one in listed:
+            identity = one.get("id") if isinstance(one, dict) and one.get("name") == name else None
+            if isinstance(identity, str) and is_id(identity):
+                found.add(identity)
+        if not page:
+            return found
+    raise Refused(answer)

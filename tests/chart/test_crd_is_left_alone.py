@@ -1,0 +1,138 @@
+"""Whatever Helm installs the chart, and however the CRD came to be: none changes, no installation fails."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.harness.cluster import CRD
+from tests.harness.helm import CHART, Document, Helm, run
+from tests.harness.kube import CRDS, Kube
+from tests.harness.real_cluster import RealCluster
+from tests.harness.waiting import until
+
+OPERATORS = Path(__file__).parents[1] / "fixtures/operator-0.8-crd.yaml"
+NAME = "agentteams.kagents.dev"
+CHART_YAML = "apiVersion: v2\nname: operator\nversion: 0.8.0\n"
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Brings the CRD into the cluster, in one of the ways that people do."""
+
+    kubeconfig: Path
+    kubectl: Path
+    folder: Path
+
+    def kubectl_with(self, *arguments: str | Path) -> None:
+        run(self.kubectl, "--kubeconfig", self.kubeconfig, *arguments)
+
+    def chart(self, helm: Path, home: str) -> None:
+        """Install a chart of the operator's, which has its CRD in one of Helm's two homes for it."""
+        chart = self.folder / "operator"
+        (chart / home).mkdir(parents=True)
+        (chart / "Chart.yaml").write_text(CHART_YAML)
+        (chart / home / "crd.yaml").write_text(OPERATORS.read_text())
+        where = ("--kubeconfig", self.kubeconfig, "--namespace", "operator", "--create-namespace")
+        run(helm, "install", "operator", chart, *where)
+
+
+def _helm3(maker: Maker) -> Path:
+    return maker.kubectl.with_name("helm3")
+
+
+WAYS: dict[str, Callable[[Maker], None]] = {
+    "kubectl create": lambda maker: maker.kubectl_with("create", "-f", OPERATORS),
+    "kubectl apply": lambda maker: maker.kubectl_with("apply", "-f", OPERATORS),
+    "kubectl apply on the server's side": lambda maker: maker.kubectl_with(
+        "apply", "--server-side", "-f", OPERATORS
+    ),
+    "Helm 4, crds": lambda maker: maker.chart(maker.kubectl.with_name("helm"), "crds"),
+    "Helm 4, templates": lambda maker: maker.chart(maker.kubectl.with_name("helm"), "templates"),
+    "Helm 3, crds": lambda maker: maker.chart(_helm3(maker), "crds"),
+    "Helm 3, templates": lambda maker: maker.chart(_helm3(maker), "templates"),
+    "this project's file": lambda maker: maker.kubectl_with("create", "-f", CRD),
+}
+
+
+@pytest.fixture(scope="module")
+async def kube(apiserver: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kube]:
+    async with RealCluster() as server:
+        kubeconfig = server.kubeconfig(tmp_path_factory.mktemp("helm") / "kubeconfig")
+        async with Kube(kubeconfig) as kube:
+            yield kube
+
+
+@pytest.fixture
+async def maker(kube: Kube, kubectl: Path, tmp_path: Path) -> AsyncIterator[Maker]:
+    """Begin without the CRD, and end so."""
+    if not kubectl.with_name("helm3").exists():
+        pytest.skip("no helm3: tests/harness/kubectl fetch brings it")
+    yield Maker(kube.kubeconfig, kubectl, tmp_path)
+    where = ("--kubeconfig", str(kube.kubeconfig), "--namespace", "operator")
+    await asyncio.to_thread(
+        run, kubectl.with_name("helm"), "uninstall", "operator", *where, "--ignore-not-found"
+    )
+    await kube.delete(CRDS, None, NAME)
+
+    async def gone() -> bool:
+        return await _crd(kube) is None
+
+    await until(gone, 60)
+
+
+async def _crd(kube: Kube) -> Document | None:
+    """Return the CRD whole, with its version and who manages which of its fields."""
+    found = await kube.get(CRDS, None, NAME)
+    return dict(found.body) if found.status == 200 else None
+
+
+async def _settled(kube: Kube) -> Document:
+    """Return the CRD once the API server has nothing more to say of it."""
+    found: Document = {}
+
+    async def established() -> bool:
+        found.clear()
+        found.update(await _crd(kube) or {})
+        conditions = {one["type"]: one["status"] for one in found.get("status", {}).get("conditions") or []}
+        return conditions.get("Established") == "True"
+
+    await until(established, 60)
+    return found
+
+
+async def _life(kube: Kube, helm: Helm) -> AsyncIterator[str]:
+    """Install, change, and take away the chart; yield after each what was done."""
+    namespace = await kube.fresh_namespace()
+    where = ("--namespace", namespace, "--kubeconfig", str(kube.kubeconfig))
+    steps = {
+        "install": (CHART, "--set", f"callerClusterRole.name={namespace}"),
+        "upgrade": (CHART, "--set", f"callerClusterRole.name={namespace},replicaCount=3"),
+        "uninstall": (),
+    }
+    for verb, given in steps.items():
+        await asyncio.to_thread(run, helm.path, verb, "delivery", *given, *where)
+        yield verb
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_it_is_as_it_was(kube: Kube, maker: Maker, any_helm: Helm, way: str) -> None:
+    await asyncio.to_thread(WAYS[way], maker)
+    before = await _settled(kube)
+    async for verb in _life(kube, any_helm):
+        assert await _crd(kube) == before, verb
+
+
+async def test_where_there_is_none_none_is_made(kube: Kube, maker: Maker, any_helm: Helm) -> None:
+    async for verb in _life(kube, any_helm):
+        assert await _crd(kube) is None, verb
+
+
+def test_helm_finds_no_crd_in_the_chart(any_helm: Helm) -> None:
+    assert run(any_helm.path, "show", "crds", CHART).strip() == ""
+    assert "CustomResourceDefinition" not in {
+        one["kind"] for one in yaml.safe_load_all(any_helm.template({}, "--include-crds")) if one
+    }

@@ -1,0 +1,85 @@
+"""Whose an entry is: by its name, else by place, type and label; and in which order the list is written."""
+
+from typing import Any
+
+import pytest
+
+from app.domain.receipts import Receipt
+from app.domain.record import Record
+
+A = {"type": "webhook", "url": "https://a.example.com/x?token=1"}
+B = {"type": "webhook", "url": "https://b.example.com"}
+SLACK = {"type": "slack", "channel": "#x", "credentialsSecret": "keys"}
+BAD = {"type": "slack", "channel": "#x"}
+NO_CHANNEL = {"type": "slack", "credentialsSecret": "keys"}
+MAIL = {"type": "email", "to": ["a@example.com", "b@example.com"]}
+DRIVE = {"type": "google-drive", "folder": "Shared Reports/Q3"}
+WEBHOOK_OF_SECRET = {"type": "webhook", "credentialsSecret": "keys"}
+
+
+def entry(kind: str, label: str | None, **fields: Any) -> dict[str, Any]:
+    """An entry as the operator's CRD keeps it."""
+    given = {"type": kind, "target": label, "success": True, "deliveredAt": "2026-03-01T12:00:00Z", **fields}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+ENTRY_A = entry("webhook", "https://a.example.com/x")
+ENTRY_B = entry("webhook", "https://b.example.com")
+CASES: list[tuple[str, list[Any], list[Any], list[str]]] = [
+    ("in place", [A, B], [ENTRY_A, ENTRY_B], ["webhook-0", "webhook-1"]),
+    ("out of place", [A, B], [ENTRY_B, ENTRY_A], ["webhook-1", "webhook-0"]),
+    ("the first is missing", [A, B], [ENTRY_B], ["webhook-1"]),
+    ("another type", [A], [entry("slack", "https://a.example.com/x")], [""]),
+    ("another label", [A], [ENTRY_B], [""]),
+    (
+        "a label with its query, as the operator may write it",
+        [A],
+        [entry("webhook", A["url"])],
+        ["webhook-0"],
+    ),
+    ("no label", [A], [entry("webhook", None)], [""]),
+    ("no label, of a target that cannot be read", [A, BAD], [entry("slack", None)], ["slack-1"]),
+    ("no label, of a target that could not be read", [SLACK], [entry("slack", None)], [""]),
+    ("more than targets", [A], [ENTRY_A, ENTRY_A], ["webhook-0", ""]),
+    ("two alike", [A, A], [ENTRY_A, ENTRY_A], ["webhook-0", "webhook-1"]),
+    ("two alike behind another", [B, A, A], [ENTRY_A, ENTRY_A], ["webhook-2", "webhook-1"]),
+    ("a name wins", [A, B], [ENTRY_A | {"name": "webhook-1"}, ENTRY_A], ["webhook-1", "webhook-0"]),
+    ("a name that is no target's", [A], [ENTRY_A | {"name": "pager"}], ["pager"]),
+    ("a name that is no text", [A], [ENTRY_A | {"name": 5}], [""]),
+    ("a name that is null", [A], [ENTRY_A | {"name": None}], ["webhook-0"]),
+    ("a channel", [SLACK], [entry("slack", "#x")], ["slack-0"]),
+    ("a Secret's name for a channel", [NO_CHANNEL], [entry("slack", "secret/keys")], ["slack-0"]),
+    ("no channel, as the operator writes it", [A, NO_CHANNEL], [entry("slack", None)], ["slack-1"]),
+    ("recipients", [MAIL], [entry("email", "a@example.com, b@example.com")], ["email-0"]),
+    ("a folder", [DRIVE], [entry("google-drive", "Shared Reports/Q3")], ["google-drive-0"]),
+    ("a URL that stands in a Secret", [WEBHOOK_OF_SECRET], [entry("webhook", "secret/keys")], ["webhook-0"]),
+    (
+        "a URL whose Secret has another",
+        [{**A, **WEBHOOK_OF_SECRET}],
+        [entry("webhook", "secret/keys")],
+        ["webhook-0"],
+    ),
+    ("odd labels", [A], [entry("webhook", 5), entry("webhook", ["x"]), entry([], {})], ["", "", ""]),  # type: ignore[arg-type]  # as by hand
+    ("no entries", [A], [], []),
+    ("no targets", [], [ENTRY_A], [""]),
+]
+
+
+@pytest.mark.parametrize(
+    ("spec", "entries", "names"), [row[1:] for row in CASES], ids=[row[0] for row in CASES]
+)
+def test_whose_an_entry_is(spec: list[Any], entries: list[Any], names: list[str]) -> None:
+    assert [line.name for line in Record(spec, entries).lines] == names
+
+
+def test_the_list_has_one_entry_a_target_in_the_order_of_the_spec() -> None:
+    record = Record([A, SLACK, B], [{"odd": 1}, ENTRY_B])
+    new = Receipt(name="slack-1", type="slack", target="#x")
+    assert record.written({"slack-1": new}) == [new.to_wire(), ENTRY_B, {"odd": 1}]
+
+
+def test_only_twins_are_in_doubt() -> None:
+    assert Record([A, B], []).reads_back([ENTRY_B | {"name": "webhook-1"}])
+    twins = Record([A, A], [])
+    assert not twins.reads_back([ENTRY_A | {"name": "webhook-1"}])
+    assert twins.reads_back([ENTRY_A | {"name": "webhook-0"}, ENTRY_A | {"name": "webhook-1"}])
