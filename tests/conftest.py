@@ -13,6 +13,7 @@ from tests.harness.fake_cluster import FakeCluster
 from tests.harness.real_cluster import SCRIPT, RealCluster
 
 KUBECTL = Path(__file__).parent / "harness/kubectl"
+PROGRAMS = KUBECTL.with_name("programs")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -30,6 +31,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if _at_hand(release, "build"):
             continue
         raise pytest.UsageError("CI runs no suite without a kube-apiserver; what is amiss stands above")
+    if asked & {"any_helm", "newest_helm3"}:
+        built = subprocess.run([PROGRAMS, "build", "newest", "helm"], check=False, stdout=subprocess.DEVNULL)
+        if built.returncode:
+            raise pytest.UsageError("CI runs no suite without the newest Helm 3; what is amiss stands above")
 
 
 def _at_hand(release: str, verb: str = "find") -> bool:
