@@ -17,12 +17,29 @@ KUBECTL = Path(__file__).parent / "harness/kubectl"
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Where CI needs a real API, have it before the first test and its timeout begin."""
-    wanted = {"apiserver", "cluster"}  # the latter asks for the former at its turn
-    needed = any(wanted & set(getattr(item, "fixturenames", [])) for item in session.items)
-    if needed and os.environ.get("CI") == "true" and not session.config.option.collectonly:
-        built = subprocess.run([SCRIPT, "build"], check=False, stdout=subprocess.DEVNULL)
-        if built.returncode:
-            raise pytest.UsageError("CI runs no suite without a kube-apiserver; what is amiss stands above")
+    if os.environ.get("CI") != "true" or session.config.option.collectonly:
+        return
+    asked = set().union(*(getattr(item, "fixturenames", []) for item in session.items))
+    needed = {
+        "newest": bool(asked & {"apiserver", "cluster"}),  # the latter asks for the former at its turn
+        "oldest": any(item.path.parent.name == "contract" for item in session.items),
+    }
+    for release, wanted in needed.items():
+        if not wanted or (release == "oldest" and "KUBEBUILDER_ASSETS" in os.environ):
+            continue
+        if _at_hand(release, "build"):
+            continue
+        raise pytest.UsageError("CI runs no suite without a kube-apiserver; what is amiss stands above")
+
+
+def _at_hand(release: str, verb: str = "find") -> bool:
+    """Tell whether there is an API server of a release, and build it where that is the verb."""
+    environment = os.environ | {"KUBERNETES_RELEASE": release}
+    stderr = None if verb == "build" else subprocess.DEVNULL
+    done = subprocess.run(
+        [SCRIPT, verb], check=False, env=environment, stdout=subprocess.DEVNULL, stderr=stderr
+    )
+    return done.returncode == 0
 
 
 @pytest.fixture
@@ -35,7 +52,7 @@ async def fake_cluster(tmp_path: Path) -> AsyncIterator[Cluster[FakeCluster]]:
 @pytest.fixture(scope="session")
 def apiserver() -> None:
     """Skip where no API server is found; whoever starts a real one asks for this first."""
-    if subprocess.run([SCRIPT, "find"], check=False, capture_output=True).returncode:
+    if not _at_hand("newest"):
         pytest.skip("no kube-apiserver: set KUBEBUILDER_ASSETS or run tests/harness/apiserver build")
 
 
@@ -45,6 +62,17 @@ async def real_cluster(
 ) -> AsyncIterator[Cluster[RealCluster]]:
     """Start one real API for all tests, which keep apart by fresh namespaces."""
     async with RealCluster() as server, prepared(server, tmp_path_factory.mktemp("real")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+async def oldest_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster[RealCluster]]:
+    """Start the oldest release that the chart is tested with."""
+    if "KUBEBUILDER_ASSETS" in os.environ:
+        pytest.skip("KUBEBUILDER_ASSETS names the one release that there is")
+    if not _at_hand("oldest"):
+        pytest.skip("no older kube-apiserver: KUBERNETES_RELEASE=oldest tests/harness/apiserver build")
+    async with RealCluster("oldest") as server, prepared(server, tmp_path_factory.mktemp("oldest")) as cluster:
         yield cluster
 
 

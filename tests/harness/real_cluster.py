@@ -25,9 +25,15 @@ class Ended(NamedTuple):
 
 
 class RealCluster:
-    """The API server that `tests/harness/apiserver` starts, on free ports, its data in a temporary folder."""
+    """The API server that `tests/harness/apiserver` starts, on free ports, its data in a temporary folder.
+
+    `release` is one that the script knows: `newest`, `oldest` or a number.
+    """
 
     url: str
+
+    def __init__(self, release: str = "newest") -> None:
+        self._release = release
 
     async def __aenter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="apiserver-")
@@ -35,7 +41,7 @@ class RealCluster:
         for attempt in range(1, attempts + 1):
             numbers = map(str, free_ports(len(PORTS)))
             ports = dict(zip(PORTS, numbers, strict=True))
-            code, said = await run("up", self._folder.name, **ports)
+            code, said = await run("up", self._folder.name, KUBERNETES_RELEASE=self._release, **ports)
             if code == 0:
                 break
             if attempt == attempts:

@@ -1,0 +1,14 @@
+"""The contract is held against every Kubernetes that the project names: the fake, the newest and the oldest real one."""
+
+from typing import Any
+
+import pytest
+
+from tests.harness.cluster import Cluster
+
+
+@pytest.fixture(params=["fake_cluster", "real_cluster", "oldest_cluster"])
+def cluster(request: pytest.FixtureRequest) -> Cluster[Any]:
+    """Run a test against each."""
+    found: Cluster[Any] = request.getfixturevalue(request.param)
+    return found
