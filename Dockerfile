@@ -26,7 +26,7 @@ FROM python:3.11-slim
 LABEL org.opencontainers.image.title="agentteam-delivery" \
       org.opencontainers.image.description="Delivers the outcome of finished AgentTeams to webhooks, Slack, mail and Google Drive" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.version="0.2.0"
 
 # Owned by who runs it, and yet not to be written to.
 COPY --from=build --chown=65532:65532 /opt/venv /opt/venv

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
 
+from app.api.examples import ANSWERS
 from tests.clients.conftest import ROOT, Client, Stand, done
 from tests.harness.receiver import Gate, Receiver, Respond, ok
 from tests.harness.service import finished, lifecycle
@@ -168,8 +168,7 @@ async def test_each_client_says_when_to_try_again(client: Client, stand: Stand) 
 
 
 async def test_each_client_reads_a_reason_that_a_later_service_gives(client: Client) -> None:
-    document = yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text())
-    [report] = document["components"]["schemas"]["Report"]["examples"]
+    report = ANSWERS["deliver", "200"]["delivered"]["value"]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     target = {**report["targets"][0], "name": "archive", "reason": "Unheard", "timestamp": now}
 

@@ -172,7 +172,7 @@ async def test_the_readme_s_five_commands_end_delivered(newcomer: Newcomer) -> N
     typed = asyncio.create_task(newcomer.run(block.text))
     async with pods(newcomer):
         assert "condition met" in await typed
-    assert (newcomer.folder / "pushed").read_text() == "registry.example.com/agentteam-delivery:0.1.0\n"
+    assert (newcomer.folder / "pushed").read_text() == "registry.example.com/agentteam-delivery:0.2.0\n"
     assert [request.path for request in newcomer.hook.requests] == [HIDDEN]
     assert (await newcomer.record("report"))["phase"] == "Delivered"
 

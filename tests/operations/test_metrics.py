@@ -94,7 +94,7 @@ async def test_after_all_kinds_of_deliveries_promtool_finds_nothing_amiss(
     assert value(theirs, "agentteam_delivery_watch_posts_total", answer="202") == 1
     for text in texts:
         assert 1e6 < value(text, "process_resident_memory_bytes") < 1e9
-        assert value(text, "agentteam_delivery_build_info", version="0.1.0") == 1
+        assert value(text, "agentteam_delivery_build_info", version="0.2.0") == 1
 
 
 async def test_every_series_is_there_before_its_first_event(fake_cluster: Cluster[FakeCluster]) -> None:
