@@ -117,6 +117,9 @@ def describe(app: FastAPI) -> Document:
         components["schemas"]["ProblemDetails"] = ProblemDetails.model_json_schema(mode="serialization")
         components["schemas"]["Reason"] = _reason()
         components["schemas"]["TerminalPhase"] = _ending(components["schemas"][REQUEST])
+        # By a name it would be the second list with "Failed": Go makes constants of the words of named lists.
+        receipt = components["schemas"]["Receipt"]["properties"]
+        receipt["phase"] = components["schemas"].pop("Phase")
         for name, schema in components["schemas"].items():
             if "properties" in schema and name != REQUEST:
                 schema["additionalProperties"] = True

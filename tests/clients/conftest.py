@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients.generators import generate, made, need, run
 from tests.docs.blocks import Block, blocks_of
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
@@ -192,8 +193,30 @@ def typescript(callers: Path, tsc: Path) -> Client:
     return Client("typescript", ("node", str(built / "driver.js")), ("node", str(built / "example.js")), {})
 
 
-@pytest.fixture(params=["python", "typescript"])
+@pytest.fixture(scope="session")
+def go() -> Client:
+    """Generate the Go client by OpenAPI Generator with its default options, and compile its driver."""
+    need(go="install Go 1.21 or later (Debian: golang-go)")
+    sources = (HERE / "go/go.mod", HERE / "go/main.go")
+
+    def make(folder: Path) -> None:
+        for source in sources:
+            shutil.copy(source, folder)
+        generate("go", folder / "delivery", packageName="delivery", withGoMod="false")
+        run("go", "build", "-o", "driver", ".", cwd=folder)
+
+    return Client("go", (str(made("go", make, *sources) / "driver"),), (), {})
+
+
+@pytest.fixture(params=["python", "typescript", "go"])
 def client(request: pytest.FixtureRequest) -> Client:
     """Run a test with each client."""
+    found: Client = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["python", "typescript"])
+def shown(request: pytest.FixtureRequest) -> Client:
+    """Run a test with each client that the README has an example of."""
     found: Client = request.getfixturevalue(request.param)
     return found
