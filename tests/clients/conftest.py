@@ -195,28 +195,25 @@ def typescript(callers: Path, tsc: Path) -> Client:
 
 @pytest.fixture(scope="session")
 def go() -> Client:
-    """Generate the Go client by OpenAPI Generator with its default options, and compile its driver."""
+    """Generate the Go client by OpenAPI Generator, and compile its driver and the example with it."""
     need(go="install Go 1.21 or later (Debian: golang-go)")
-    sources = (HERE / "go/go.mod", HERE / "go/main.go")
+    programs = {"driver": HERE / "go", "controller": ROOT / "clients/go"}
+    sources = [folder / name for folder in programs.values() for name in ("go.mod", "main.go")]
 
     def make(folder: Path) -> None:
-        for source in sources:
-            shutil.copy(source, folder)
         generate("go", folder / "delivery", packageName="delivery", withGoMod="false")
-        run("go", "build", "-o", "driver", ".", cwd=folder)
+        for name, source in programs.items():
+            within = Path(shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("delivery")))
+            shutil.copytree(folder / "delivery", within / "delivery")
+            run("go", "build", "-o", "program", ".", cwd=within)
 
-    return Client("go", (str(made("go", make, *sources) / "driver"),), (), {})
+    folder = made("go", make, *sources)
+    example = (str(folder / "controller/program"), "research", "report")
+    return Client("go", (str(folder / "driver/program"),), example, {})
 
 
 @pytest.fixture(params=["python", "typescript", "go"])
 def client(request: pytest.FixtureRequest) -> Client:
     """Run a test with each client."""
-    found: Client = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture(params=["python", "typescript"])
-def shown(request: pytest.FixtureRequest) -> Client:
-    """Run a test with each client that the README has an example of."""
     found: Client = request.getfixturevalue(request.param)
     return found

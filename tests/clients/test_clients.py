@@ -340,7 +340,7 @@ async def test_the_typescript_client_says_what_is_wrong_before_it_asks(
 
 
 async def test_the_readme_s_examples_print_what_landed_or_what_is_wrong(
-    shown: Client, stand: Stand, tmp_path: Path
+    client: Client, stand: Stand, tmp_path: Path
 ) -> None:
     if (await stand.kube.get("namespaces", None, "research")).status == 404:
         await stand.kube.namespace("research")
@@ -351,9 +351,9 @@ async def test_the_readme_s_examples_print_what_landed_or_what_is_wrong(
     token = tmp_path / "token"
     token.write_text(stand.tokens["caller"] + "\n")
     told = {"DELIVERY_URL": stand.service.url, "DELIVERY_TOKEN_FILE": str(token)}
-    assert await shown.run(*shown.example, **told) == "archive Delivered Delivered\n"
+    assert await client.run(*client.example, **told) == "archive Delivered Delivered\n"
     async with no_teams(stand):
-        code, out, err = await shown.end(*shown.example, **told)
+        code, out, err = await client.end(*client.example, **told)
     assert code == 1
     assert re.fullmatch(r"urn:agentteam-delivery:cluster-unavailable .+\nagain in \d+ s\n", out + err)
 
@@ -370,13 +370,13 @@ async def test_the_readme_s_examples_print_what_landed_or_what_is_wrong(
     ],
 )
 async def test_the_readme_s_examples_fail_where_nothing_was_delivered(
-    answer: Stray, said: str, shown: Client, tmp_path: Path
+    answer: Stray, said: str, client: Client, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
     token.write_text("any\n")
     async with Receiver(respond=answer) as gateway:
         told = {"DELIVERY_URL": gateway.url, "DELIVERY_TOKEN_FILE": str(token)}
-        code, out, err = await shown.end(*shown.example, **told)
+        code, out, err = await client.end(*client.example, **told)
     assert code == 1
     assert re.fullmatch(rf"(about:blank )?{said}\n", out + err)
 
