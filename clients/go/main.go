@@ -60,7 +60,7 @@ func again(response *http.Response, err error) (time.Duration, error) {
 	if errors.As(err, &failed) {
 		problem, ours = failed.Model().(delivery.ProblemDetails)
 	}
-	if !ours {
+	if !ours || problem.Type == "" { // made of an answer without a body
 		return 0, notOurs(response)
 	}
 	said := fmt.Errorf("%s %s", problem.Type, problem.Detail)
