@@ -32,7 +32,7 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="agentteam-delivery" \
       org.opencontainers.image.description="Delivers the outcome of finished AgentTeams to webhooks, Slack, mail and Google Drive" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.version="0.2.0"
 
 # Root's: who runs it could else make it writable, and change it.
 COPY --from=build /opt/venv /opt/venv

@@ -64,6 +64,7 @@ def create_app(
             "Each answer bears `X-Request-Id`, the caller's or one that is made, and so does the log; but not"
             " one to a request that could not be read (400, 408, 431)."
         ),
+        contact={"name": "The maintainers of agentteam-delivery"},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         docs_url=None,

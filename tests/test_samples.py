@@ -66,7 +66,7 @@ async def test_a_manifest_is_right_and_can_be_previewed(
         await kube.secret("research", name, values)
     assert (await kube.create("agentteams", "research", team)).status == 201
     with faked() as router:
-        answer = await caller.post("/deliveries?dryRun=All", json={"namespace": "research", "team": "report"})
+        answer = await caller.post("/previews", json={"namespace": "research", "team": "report"})
         assert not router.calls
     assert answer.status_code == 200, answer.text
     targets = answer.json()["targets"]

@@ -55,7 +55,7 @@ const service = new URL(".", document.baseURI).pathname.replace(/\\/$/, "");
 fetch("openapi.json")
   .then((answer) => answer.json())
   .then((spec) => SwaggerUIBundle({
-    spec: service ? { ...spec, servers: [{ url: service }] } : spec,
+    spec: { ...spec, servers: [{ url: service || "/" }] },
     dom_id: "#explorer",
     validatorUrl: null,
     persistAuthorization: false,

@@ -3,75 +3,98 @@
 https://spec.openapis.org/oas/v3.1.1.html
 """
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.domain.problems import ProblemDetails
+from app.api.examples import ANSWERS, HEADERS, PROBLEMS
+from app.domain.errors import Problem
+from app.domain.events import TERMINAL_PHASES
+from app.domain.problems import PROBLEM_JSON, ProblemDetails
+from app.domain.reasons import Reason
+
+Document = dict[str, Any]
 
 TAGS = [
     {"name": "deliveries", "description": "Have a finished team's notices sent, and read what landed."},
     {"name": "operations", "description": "For Kubernetes and Prometheus; these want no token."},
 ]
 
-EVENTS: dict[str, Any] = {
-    "deliver": {
-        "summary": "A team has finished: send its notices",
-        "value": {"namespace": "research", "team": "report"},
-    },
-    "only-this-team": {
-        "summary": "The same, unless the team was made anew",
-        "value": {"namespace": "research", "team": "report", "uid": "0b7c0f9e-0b0e-4f0e-8a53-3c3f5a0b3c11"},
-    },
-    "redeliver-failed": {
-        "summary": "Send again what failed",
-        "value": {"namespace": "research", "team": "report", "redeliver": "failed"},
-    },
-    "test": {
-        "summary": "Try one target: the notice says that it is a test, and nothing is recorded",
-        "value": {"namespace": "research", "team": "report", "targets": ["slack"], "test": True},
-    },
-}
+SERVERS: list[Document] = [
+    {
+        "url": "{scheme}://{host}:{port}",
+        "description": "The service, as pods of its cluster reach it.",
+        "variables": {
+            "scheme": {
+                "enum": ["https", "http"],
+                "default": "https",
+                "description": "`https`, wherever the port has a certificate.",
+            },
+            "host": {
+                "default": "agentteam-delivery.agentteam-delivery.svc",
+                "description": "`SERVICE.NAMESPACE.svc`, as it was installed.",
+            },
+            "port": {"default": "8080", "description": "The Service's port."},
+        },
+    }
+]
 
-REPORT: dict[str, Any] = {
-    "namespace": "research",
-    "team": "report",
-    "uid": "0b7c0f9e-0b0e-4f0e-8a53-3c3f5a0b3c11",
-    "phase": "Delivered",
-    "recorded": True,
-    "reason": None,
-    "targets": [
-        {
-            "name": "archive",
-            "type": "webhook",
-            "target": "https://hooks.example.com/reports",
-            "phase": "Delivered",
-            "reason": "Delivered",
-            "message": "answered 200",
-            "httpStatus": 200,
-            "attempts": 1,
-            "timestamp": "2026-11-05T14:03:11Z",
-            "id": "msg_51741cb3965c58f3b0964f7977df8786",
-            "claimedBy": None,
-            "claimedUntil": None,
-            "takeovers": 0,
-            "redeliveries": 0,
-            "accepted": [],
+REQUEST = "CompletionEvent"
+"""The one schema that is sent. It names all that may be sent; whatever is answered may grow."""
+
+_PROBLEM_HEADERS: dict[int, Document] = {
+    401: {
+        "WWW-Authenticate": {
+            "description": "`Bearer` (RFC 6750, section 3).",
+            "required": True,
+            "schema": {"type": "string"},
         }
-    ],
+    },
+    503: {
+        "Retry-After": {
+            "description": "Seconds to wait.",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 1},
+        }
+    },
 }
-
 _REQUEST_ID = {
     "description": "The caller's id for this request, or one that was made; the log bears it too.",
     "required": True,
     "schema": {"type": "string"},
+    "example": HEADERS["X-Request-Id"],
 }
 _BEFORE_THE_APPLICATION = {"400", "408", "431"}
 """What the port itself answers, before it has read whose request it is."""
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
+def documented(*kinds: type[Problem]) -> dict[int | str, Document]:
+    """Return what the description is to say of an operation that has these problems: an example of each."""
+    answers: dict[int | str, Document] = {}
+    for status in sorted({kind.status for kind in kinds}):
+        here = [kind for kind in kinds if kind.status == status]
+        content = {
+            "schema": {"$ref": "#/components/schemas/ProblemDetails"},
+            "examples": {kind.slug: PROBLEMS[kind] for kind in here},
+        }
+        answers[status] = {"description": _one_of(here), "content": {PROBLEM_JSON: content}}
+        if headers := _PROBLEM_HEADERS.get(status):
+            answers[status]["headers"] = headers
+    return answers
+
+
+def _one_of(kinds: list[type[Problem]]) -> str:
+    """Say when there is an answer of this status: one sentence, or what tells its kinds apart."""
+    says = {kind.slug: (kind.__doc__ or "").partition("\n")[0] for kind in kinds}
+    if len(says) == 1:
+        return "".join(says.values())
+    told = (f"`{slug}`, {text[0].lower()}{text[1:].rstrip('.')}" for slug, text in says.items())
+    return f"One of: {'; '.join(told)}."
+
+
+def describe(app: FastAPI) -> Document:
     """Return the description; it is made once.
 
     What FastAPI makes is put in order, so that the same code gives the same text, and rid of the titles that
@@ -85,37 +108,68 @@ def describe(app: FastAPI) -> dict[str, Any]:
             description=app.description,
             routes=app.routes,
             tags=TAGS,
+            servers=SERVERS,
+            contact=app.contact,
             license_info=app.license_info,
         )
         components = document["components"]
-        components["schemas"]["Report"]["examples"] = [REPORT]  # by hand: FastAPI would drop each null
         # As a response model it would be documented as plain application/json.
         components["schemas"]["ProblemDetails"] = ProblemDetails.model_json_schema(mode="serialization")
-        components["schemas"] |= _open(components["schemas"]["Reason"])
+        components["schemas"]["Reason"] = _reason()
+        components["schemas"]["TerminalPhase"] = _ending(components["schemas"][REQUEST])
+        # By a name it would be the second list with "Failed": Go makes constants of the words of named lists.
+        receipt = components["schemas"]["Receipt"]["properties"]
+        receipt["phase"] = components["schemas"].pop("Phase")
+        for name, schema in components["schemas"].items():
+            if "properties" in schema and name != REQUEST:
+                schema["additionalProperties"] = True
         components["schemas"] = {name: _always(one) for name, one in sorted(components["schemas"].items())}
         components["headers"] = {"X-Request-Id": _REQUEST_ID}
         for operations in document["paths"].values():
             for operation in operations.values():
-                operation["responses"] = dict(sorted(operation["responses"].items()))
-                for status, response in operation["responses"].items():
-                    if status not in _BEFORE_THE_APPLICATION:
-                        header = {"$ref": "#/components/headers/X-Request-Id"}
-                        response["headers"] = {**response.get("headers", {}), "X-Request-Id": header}
+                _complete(operation)
         app.openapi_schema = _untitled(document)
     return app.openapi_schema
 
 
-def _open(words: dict[str, Any]) -> dict[str, Any]:
-    """Let a list of words grow: clients that know the list of today are to read the answers of tomorrow."""
-    told = f"{words['description']} The list may grow; `phase` says whether it failed."
-    either = [{"$ref": "#/components/schemas/KnownReason"}, {"type": "string"}]
+def _complete(operation: Document) -> None:
+    """Say of an operation whether it wants a token, and of each answer what it may be, in order."""
+    operation.setdefault("security", [])
+    operation["responses"] = dict(sorted(operation["responses"].items()))
+    for status, response in operation["responses"].items():
+        # Here, since FastAPI would drop each null of an example.
+        if examples := ANSWERS.get((operation["operationId"], status)):
+            [content] = response["content"].values()
+            content["examples"] = examples
+        for name, header in response.get("headers", {}).items():
+            header["example"] = HEADERS[name]
+        if status not in _BEFORE_THE_APPLICATION:
+            header = {"$ref": "#/components/headers/X-Request-Id"}
+            response["headers"] = {**response.get("headers", {}), "X-Request-Id": header}
+
+
+def _reason() -> Document:
+    """Describe a reason as text with known words, for clients of today are to read the words of tomorrow.
+
+    No enum, and none beside text: generators refuse a word that an enum lacks, and make nothing of the two.
+    """
+    words = "\n".join(f"- `{word}`: {word.meaning}" for word in Reason)
+    told = "Why a target is where it is, in one word. More words may come; `phase` says whether it failed."
     return {
-        "KnownReason": {**words, "description": "The reasons that this version gives."},
-        "Reason": {"description": told, "anyOf": either},
+        "type": "string",
+        "description": f"{told}\n\n{words}",
+        "examples": [word.value for word in Reason],
     }
 
 
-def _always(schema: dict[str, Any]) -> dict[str, Any]:
+def _ending(event: Document) -> Document:
+    """Name the words that an event's `phase` may be; what else is sent has a problem of its own."""
+    phase = event["properties"]["phase"]
+    phase["anyOf"] = [{"$ref": "#/components/schemas/TerminalPhase"}, {"type": "null"}]
+    return {"type": "string", "enum": [*TERMINAL_PHASES], "description": "How a team ended."}
+
+
+def _always(schema: Document) -> Document:
     """Drop defaults of fields that are always there, and those of null: generators take them for optional."""
     required = schema.get("required", [])
     fields = {
@@ -137,7 +191,8 @@ def _untitled(node: Any) -> Any:
         return node
     schema = {"type", "anyOf", "oneOf", "allOf", "$ref", "const", "enum"} & node.keys()
     return {
-        key: value if key in {"examples", "default"} else _untitled(value)
+        # Written out anew: YAML would refer from one example to the next where they share a part.
+        key: json.loads(json.dumps(value)) if key in {"examples", "example", "default"} else _untitled(value)
         for key, value in node.items()
         if not (key == "title" and schema and isinstance(value, str))
     }

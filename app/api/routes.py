@@ -21,7 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.callers import Authorizer
-from app.api.openapi import EVENTS, describe
+from app.api.examples import EVENTS
+from app.api.openapi import describe, documented
 from app.delivery import Desk
 from app.domain.errors import (
     BadRequest,
@@ -52,7 +53,7 @@ from app.domain.errors import (
 )
 from app.domain.events import CompletionEvent, Namespace, TeamName
 from app.domain.previews import Previewed
-from app.domain.problems import PROBLEM_JSON, ProblemDetails, documented
+from app.domain.problems import PROBLEM_JSON, ProblemDetails
 from app.domain.receipts import Report
 from app.domain.times import steady
 from app.kube.cluster import Caller, Cluster
@@ -62,6 +63,9 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 
 READY_FOR = 2.0  # seconds that an answer of the API server counts for readiness
+
+DRY_RUN_DEPRECATED = "@1795824000"  # 2026-11-28, as RFC 9745 writes it
+"""Since when `?dryRun=All` has `POST /previews` in its place; the next release does without it."""
 
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?')
 
@@ -186,11 +190,15 @@ class CallersRoute(APIRoute):
         return handle_caller
 
 
-async def _only_known_parameters(request: Request) -> None:
+def _only_parameters(*known: str) -> Any:
     """Refuse a query parameter that nobody reads: `?dryrun=All` must not send."""
-    unknown = [name for name in request.query_params if name != "dryRun"]
-    if unknown:
-        raise Malformed(f'unknown query parameter "{unknown[0][:64]}"')
+
+    async def check(request: Request) -> None:
+        unknown = [name for name in request.query_params if name not in known]
+        if unknown:
+            raise Malformed(f'unknown query parameter "{unknown[0][:64]}"')
+
+    return Depends(check)
 
 
 # What the port answers before the application has seen a request, and what may happen to any of a caller's.
@@ -214,8 +222,8 @@ callers = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
     operation_id="deliver",
     tags=["deliveries"],
     summary="Deliver a finished team's notices",
-    response_model=Report | Previewed,
-    dependencies=[Depends(_only_known_parameters)],
+    response_model=Report,
+    dependencies=[_only_parameters("dryRun")],
     responses={
         200: {"description": "Every target is settled, also where some failed; or there is nothing to do."},
         202: {
@@ -258,21 +266,16 @@ async def deliver(
             examples=["respond-async", "wait=10"],
         ),
     ] = None,
-    dry_run: Annotated[
-        str | SkipJsonSchema[None],
-        Query(
-            alias="dryRun",
-            description="`All`: show what would be sent where, and send nothing.",
-            json_schema_extra={"const": "All"},
-        ),
-    ] = None,
+    dry_run: Annotated[str | None, Query(alias="dryRun", include_in_schema=False)] = None,
 ) -> Response:
     """Send what the team's own resource asks for, and answer with what landed where."""
     if dry_run not in {None, "All"}:
         raise Malformed('dryRun must be "All"; nothing was sent')
-    await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     if dry_run:
-        return _written(await service.desk.preview(event))
+        response = await preview(event, service, caller)
+        response.headers["deprecation"] = DRY_RUN_DEPRECATED
+        return response
+    await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     if event.test:
         return _written(await service.desk.test(event))
     dispatch = await service.desk.dispatch(event)
@@ -283,6 +286,37 @@ async def deliver(
         response.status_code = 202
         response.headers["location"] = f"/deliveries/{event.namespace}/{event.team}"
     return response
+
+
+@callers.post(
+    "/previews",
+    operation_id="preview",
+    tags=["deliveries"],
+    summary="Show what would be sent where",
+    response_model=Previewed,
+    dependencies=[_only_parameters()],
+    responses={
+        200: {"description": "What would become of each target; also where nothing would be sent."},
+        **documented(
+            *OF_ANY_CALLER,
+            TeamNotFound,
+            UidChanged,
+            BodyTooLarge,
+            PhaseNotTerminal,
+            UnknownTarget,
+            TooManyTargets,
+            ClaimInFlight,
+            TooBusy,
+            Draining,
+        ),
+    },
+)
+async def preview(
+    event: Annotated[CompletionEvent, Body(openapi_examples=EVENTS)], service: Using, caller: Calling
+) -> Response:
+    """Send nothing and write nothing; a team that is still at work is shown as if it had completed."""
+    await service.authorizer.authorize(caller, "create", event.namespace, event.team)
+    return _written(await service.desk.preview(event))
 
 
 def _written(answer: BaseModel) -> Response:

@@ -35,8 +35,7 @@ class Client:
             Trouble: no answer, or a problem.
         """
         headers = {"Prefer": prefer} if prefer else {}
-        query = {"dryRun": "All"} if preview else None
-        return self._ask("POST", "/deliveries", json=event, headers=headers, params=query)
+        return self._ask("POST", "/previews" if preview else "/deliveries", json=event, headers=headers)
 
     def read(self, namespace: str, team: str) -> Document:
         """Read the record of a team.

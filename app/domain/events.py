@@ -39,7 +39,6 @@ class CompletionEvent(BaseModel):
         extra="forbid",
         frozen=True,
         strict=True,
-        json_schema_extra={"examples": [{"namespace": "research", "team": "report"}]},
     )
 
     namespace: Namespace

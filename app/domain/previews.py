@@ -1,9 +1,10 @@
-"""What an event would do, target by target, as it is shown to callers: `POST /deliveries?dryRun=All`."""
+"""What an event would do, target by target, as it is shown to callers: `POST /previews`."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.events import TERMINAL_PHASES
 from app.domain.reasons import Reason
 
 
@@ -43,7 +44,9 @@ class Previewed(BaseModel):
     namespace: Annotated[str, Field(description="The team's.")]
     team: Annotated[str, Field(description="Its name.")]
     uid: Annotated[str, Field(description="Tells it from another of the same name, made before or after.")]
-    phase: Annotated[str, Field(description="The ending that the notices would tell of.")]
+    phase: Annotated[
+        str, Field(description="The ending that the notices would tell of.", examples=list(TERMINAL_PHASES))
+    ]
     reason: Annotated[str | None, Field(description="Why nothing would be sent.")] = None
     dry_run: Annotated[
         Literal["All"], Field(alias="dryRun", description="Tells this answer from a report.")

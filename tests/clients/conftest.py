@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients.generators import generate, made, need, run
 from tests.docs.blocks import Block, blocks_of
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
@@ -192,7 +193,26 @@ def typescript(callers: Path, tsc: Path) -> Client:
     return Client("typescript", ("node", str(built / "driver.js")), ("node", str(built / "example.js")), {})
 
 
-@pytest.fixture(params=["python", "typescript"])
+@pytest.fixture(scope="session")
+def go() -> Client:
+    """Generate the Go client by OpenAPI Generator, and compile its driver and the example with it."""
+    need(go="install Go 1.21 or later (Debian: golang-go)")
+    programs = {"driver": HERE / "go", "controller": ROOT / "clients/go"}
+    sources = [folder / name for folder in programs.values() for name in ("go.mod", "main.go")]
+
+    def make(folder: Path) -> None:
+        generate("go", folder / "delivery", packageName="delivery", withGoMod="false")
+        for name, source in programs.items():
+            within = Path(shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("delivery")))
+            shutil.copytree(folder / "delivery", within / "delivery")
+            run("go", "build", "-o", "program", ".", cwd=within)
+
+    folder = made("go", make, *sources)
+    example = (str(folder / "controller/program"), "research", "report")
+    return Client("go", (str(folder / "driver/program"),), example, {})
+
+
+@pytest.fixture(params=["python", "typescript", "go"])
 def client(request: pytest.FixtureRequest) -> Client:
     """Run a test with each client."""
     found: Client = request.getfixturevalue(request.param)

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 from agentteam_delivery_client import AuthenticatedClient
-from agentteam_delivery_client.api.deliveries import deliver, read_delivery
+from agentteam_delivery_client.api.deliveries import deliver, preview, read_delivery
 from agentteam_delivery_client.errors import UnexpectedStatus
 from agentteam_delivery_client.models import (
     CompletionEvent,
@@ -53,20 +53,15 @@ def main() -> None:
 
 def answered(
     client: AuthenticatedClient, step: dict[str, str]
-) -> Response[Previewed | Report | ProblemDetails] | Response[Report | ProblemDetails]:
+) -> Response[Previewed | ProblemDetails] | Response[Report | ProblemDetails]:
     namespace, team = step["namespace"], step["team"]
     if step["call"] == "read":
         return read_delivery.sync_detailed(namespace, team, client=client)
-    return deliver.sync_detailed(
-        client=client,
-        body=CompletionEvent(
-            namespace,
-            team,
-            redeliver=CompletionEventRedeliver(step.get("redeliver", "none")),
-        ),
-        dry_run="All" if step["call"] == "preview" else UNSET,
-        prefer=step.get("prefer", UNSET),
-    )
+    redeliver = CompletionEventRedeliver(step.get("redeliver", "none"))
+    event = CompletionEvent(namespace, team, redeliver=redeliver)
+    if step["call"] == "preview":
+        return preview.sync_detailed(client=client, body=event)
+    return deliver.sync_detailed(client=client, body=event, prefer=step.get("prefer", UNSET))
 
 
 def told(answer: Response[Any]) -> dict[str, Any]:
@@ -79,7 +74,7 @@ def told(answer: Response[Any]) -> dict[str, Any]:
                     {
                         "name": one.name,
                         "phase": one.phase.value,
-                        "reason": None if one.reason is None else str(one.reason),
+                        "reason": one.reason,
                         "httpStatus": one.http_status,
                         "changedLately": lately(one.timestamp),
                     }

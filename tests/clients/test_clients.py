@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
 
+from app.api.examples import ANSWERS
 from tests.clients.conftest import ROOT, Client, Stand, done
 from tests.harness.receiver import Gate, Receiver, Respond, ok
 from tests.harness.service import finished, lifecycle
@@ -137,6 +137,7 @@ async def test_each_client_need_not_wait_for_the_outcome(client: Client, stand: 
         [report] = await take(client, stand, namespace, {"call": "deliver", "prefer": "respond-async"})
         assert report["phase"] == "Pending"
         assert receipt("archive", "Pending") in report["targets"]
+        assert client.language != "go" or report["location"] == f"/deliveries/{namespace}/report"
         gate.open()
         assert await take(client, stand, namespace, {"call": "deliver"}) == [LANDED]
     finally:
@@ -168,8 +169,7 @@ async def test_each_client_says_when_to_try_again(client: Client, stand: Stand) 
 
 
 async def test_each_client_reads_a_reason_that_a_later_service_gives(client: Client) -> None:
-    document = yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text())
-    [report] = document["components"]["schemas"]["Report"]["examples"]
+    report = ANSWERS["deliver", "200"]["delivered"]["value"]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     target = {**report["targets"][0], "name": "archive", "reason": "Unheard", "timestamp": now}
 
@@ -245,11 +245,15 @@ async def strays(client: Client, *answers: Respond) -> list[dict[str, Any]]:
 async def test_each_client_takes_nothing_for_the_service_s_that_is_not(client: Client) -> None:
     told = await strays(client, *STRAYS.values())
     for number, (name, stray) in enumerate(STRAYS.items()):
+        here = told[2 * number : 2 * number + 2]
+        if client.language == "go":
+            assert [list(one) for one in here] == [["raised"]] * 2, (name, here)
+            continue
         if client.language == "python":
             expected: dict[str, Any] = {"raised": stray.raised}
         else:
             expected = {"problem": "about:blank", "status": stray.status}
-        assert told[2 * number : 2 * number + 2] == [expected] * 2, name
+        assert here == [expected] * 2, name
 
 
 def ours(status: int, content_type: str = PROBLEM, **headers: str) -> Stray:

@@ -109,7 +109,7 @@ RIGHT: dict[str, tuple[str, str]] = {
     "an ending alone": ("yaml", "spec: {lifecycle: {onComplete: notify}}\n"),
     "a loop": ("bash", "for name in a b; do\n  kubectl delete secret $name -n research\ndone\n"),
     "an address that is an example": ("console", "curl -s https://report.example.com/x -d '{}'\n"),
-    "a dry run": ("console", f"curl -s 'http://127.0.0.1:8080/deliveries?dryRun=All' {EVENT}\n"),
+    "a dry run": ("console", f"curl -s 'http://127.0.0.1:8080/previews' {EVENT}\n"),
     "a test by its name": (
         "console",
         ".venv/bin/pytest tests/docs/test_checks.py::test_what_is_right_passes\n",
@@ -289,12 +289,6 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         f"curl http://127.0.0.1:8080/deliveries?dry=All {EVENT}\n",
         7,
         "no parameter dry",
-    ),
-    "a parameter's value": (
-        "console",
-        f"curl http://127.0.0.1:8080/deliveries?dryRun=1 {EVENT}\n",
-        7,
-        "wants dryRun to be All",
     ),
     "an option of curl": (
         "console",
@@ -726,7 +720,7 @@ def test_the_operators_page_names_lines_and_fields_of_the_log_alone(text: str, r
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("?dryRun=Yes", "wants dryRun to be All, not Yes"),
+        ("?dryRun=All", "knows no parameter dryRun"),
         ("POST /deliveries?dry=All", "knows no parameter dry"),
         ('"redeliver": "failing"', "redeliver: "),
         ('"event": "team.done"', "there is no event team.done"),
@@ -748,7 +742,7 @@ def test_words_of_the_api_that_are_none_are_refused_with_their_place(text: str, 
 @pytest.mark.parametrize(
     "text",
     [
-        *("?dryRun=All", '"redeliver": "failed"', '"event": "team.test"', '"event": "target_settled"'),
+        *('"redeliver": "failed"', '"event": "team.test"', '"event": "target_settled"'),
         *('"answer": 503', '"problem": "too-busy"', '"phase": "Pending"', "--from-file=signing-secret"),
     ],
 )

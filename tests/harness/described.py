@@ -24,6 +24,8 @@ def check(method: str, path: str, status: int, headers: dict[str, str], content:
         if headers.get("content-type") == "application/problem+json":
             assert json.loads(content)["type"].rpartition(":")[2] == NOT_OF_AN_OPERATION[status]
         return
+    if "deprecation" in headers:
+        return  # it works for one release more, and is described no longer
     name = f"{method} {path}: {status}"
     answer = operation["responses"].get(str(status))
     assert answer, f"{name} is not described"
@@ -34,7 +36,7 @@ def check(method: str, path: str, status: int, headers: dict[str, str], content:
     if media.endswith("json"):
         body = json.loads(content)
         assert not list(_judge(operation["operationId"], str(status)).iter_errors(body)), (name, body)
-        if "examples" in answer["content"][media]:
+        if media == "application/problem+json":
             kinds = {example["value"]["type"] for example in answer["content"][media]["examples"].values()}
             assert body["type"] in kinds, f"{name} is not described as {body['type']}"
 

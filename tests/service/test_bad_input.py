@@ -89,6 +89,8 @@ async def test_a_parameter_that_is_not_understood_never_sends(bench: Bench, quer
     answer = await bench.service.deliver(namespace, "report", path=f"/deliveries?{query}")
     assert (answer.status, answer.problem) == (422, "malformed")
     assert len(bench.hook.requests) == before
+    answer = await bench.service.deliver(namespace, "report", path=f"/previews?{query}")
+    assert (answer.status, answer.problem) == (422, "malformed")
 
 
 @pytest.mark.parametrize(

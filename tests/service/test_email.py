@@ -169,7 +169,7 @@ async def test_a_preview_shows_the_mail_and_a_test_says_that_it_is_one(
 ) -> None:
     async with Service(fake_cluster.kubeconfig, **relay.settings) as service:
         namespace = await finished(fake_cluster.kube, THREE)
-        answer = await service.deliver(namespace, "report", path="/deliveries?dryRun=All")
+        answer = await service.deliver(namespace, "report", path="/previews")
         (shown,) = answer.body["targets"]
         assert (shown["would"], shown["target"]) == ("Send", ", ".join(THREE["to"]))
         request = shown["request"]

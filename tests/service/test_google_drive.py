@@ -51,7 +51,7 @@ async def test_a_test_leaves_a_document_that_says_so_and_a_preview_none(
     ):
         secrets: dict[str, Any] = {"drive": {"service-account.json": drive.key_file()}}
         namespace = await finished(fake_cluster.kube, TARGET, **secrets)
-        shown = await service.deliver(namespace, "report", path="/deliveries?dryRun=All")
+        shown = await service.deliver(namespace, "report", path="/previews")
         (target,) = shown.body["targets"]
         assert (target["would"], target["target"]) == ("Send", "1AbC-d_E")
         assert not drive.asked

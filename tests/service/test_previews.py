@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from tests.harness.receiver import Received, Receiver
 from tests.harness.service import FORBIDDEN, Service, finished, lifecycle
 from tests.service.conftest import Bench
 
-PREVIEW = "/deliveries?dryRun=All"
+PREVIEW = "/previews"
 SIGNING = f"whsec_{base64.b64encode(CANARY.encode()).decode()}"
 KEYS: dict[str, str | bytes] = {"signing-secret": SIGNING, "authorization": f"Bearer {CANARY}"}
 
@@ -291,3 +293,19 @@ async def test_a_preview_of_very_much_is_cut_and_one_target_s_is_whole(
         assert "preview this target alone" in bodies[-1]
         alone = await previewed(service, namespace, targets=["w299"])
         assert len(json.loads(alone["w299"]["request"]["body"])["artifacts"]) == 300
+
+
+async def test_the_former_way_to_ask_still_shows_the_same_and_says_that_it_ends(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "name": "hook", "url": hook.url})
+        now = await service.deliver(namespace, "report", path=PREVIEW)
+        former = await service.deliver(namespace, "report", path="/deliveries?dryRun=All")
+        assert (former.status, former.body) == (now.status, now.body)
+        assert "deprecation" not in now.headers
+        since = re.fullmatch(r"@(\d+)", former.headers["deprecation"])  # RFC 9745, section 2.1
+        assert since
+        assert datetime.fromtimestamp(int(since[1]), UTC) == datetime(2026, 11, 28, tzinfo=UTC)
+        assert not hook.requests
+        assert "deprecation" not in (await service.deliver(namespace, "report")).headers

@@ -194,6 +194,7 @@ async def asked_wrongly(service: Service, namespace: str) -> list[Answer]:
     for method, path in (
         ("POST", f"/deliveries?token={asked}"),
         ("POST", f"/deliveries?dryRun={asked}"),
+        ("POST", f"/previews?token={asked}"),
         ("GET", f"/deliveries/{namespace}/{asked}?token={asked}"),
         ("GET", f"/deliveries/{asked}/report"),
         ("GET", f"/{asked}?token={asked}"),

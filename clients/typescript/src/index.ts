@@ -8,10 +8,17 @@ import { PROBLEM_KINDS } from "./problems.js";
 export { PROBLEM_KINDS };
 export type { paths };
 export type CompletionEvent = components["schemas"]["CompletionEvent"];
-export type Previewed = components["schemas"]["Previewed"];
-export type ProblemDetails = components["schemas"]["ProblemDetails"];
-export type Receipt = components["schemas"]["Receipt"];
-export type Report = components["schemas"]["Report"];
+export type Previewed = Known<components["schemas"]["Previewed"]>;
+export type ProblemDetails = Known<components["schemas"]["ProblemDetails"]>;
+export type Receipt = Known<components["schemas"]["Receipt"]>;
+export type Report = Known<components["schemas"]["Report"]>;
+
+/** An answer without what a later version may add, so that a field that is misspelled does not compile. */
+export type Known<T> = T extends (infer One)[]
+  ? Known<One>[]
+  : T extends object
+    ? { [Name in keyof T as string extends Name ? (unknown extends T[Name] ? never : Name) : Name]: Known<T[Name]> }
+    : T;
 
 /** The kinds of problem that this version of the API knows; a later one may know more. */
 export type ProblemKind = (typeof PROBLEM_KINDS)[number];
@@ -98,8 +105,7 @@ export function connect(baseUrl: string, token: Token): Deliveries {
       return answered(api.POST("/deliveries", { ...how, parseAs, params: { header }, body: event }), isReport);
     },
     async preview(event, how = {}) {
-      const query = { dryRun: "All" } as const;
-      return answered(api.POST("/deliveries", { ...how, parseAs, params: { query }, body: event }), isPreviewed);
+      return answered(api.POST("/previews", { ...how, parseAs, body: event }), isPreviewed);
     },
     async read(namespace, team, how = {}) {
       const params = { path: { namespace, team } };

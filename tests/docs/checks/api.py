@@ -70,7 +70,7 @@ def _faults_of_answer(code: str, beside: Collection[str]) -> Iterator[str]:
 
 
 def faults_of_api_words(block: Block) -> Iterator[str]:
-    """Say what is wrong with a few words between back ticks, such as `?dryRun=All`."""
+    """Say what is wrong with a few words between back ticks, such as `"redeliver": "failed"`."""
     yield from (f"{block.at()}: {said}" for said in _faults_of_text(block.text))
 
 

@@ -1,0 +1,243 @@
+"""Examples of the API's description: what is sent, what is answered, and each problem with words that it has.
+
+A mock server answers with them, and people read them at `/docs`.
+"""
+
+from typing import Any
+
+from app.domain.errors import (
+    BadRequest,
+    BodyTooLarge,
+    ClaimInFlight,
+    ClusterUnavailable,
+    Draining,
+    Forbidden,
+    HeadTooLarge,
+    Internal,
+    LedgerNotKept,
+    LedgerRefused,
+    Malformed,
+    PhaseNotTerminal,
+    Problem,
+    RateLimited,
+    ReadTimeout,
+    TeamNotFinished,
+    TeamNotFound,
+    TooBusy,
+    TooManyTargets,
+    UidChanged,
+    Unauthenticated,
+    UnknownTarget,
+)
+from app.domain.problems import ProblemDetails
+
+Named = dict[str, Any]
+"""Examples by name, each with its `summary` and its `value`."""
+
+TEAM: dict[str, Any] = {
+    "namespace": "research",
+    "team": "report",
+    "uid": "0b7c0f9e-0b0e-4f0e-8a53-3c3f5a0b3c11",
+}
+
+EVENTS: Named = {
+    "deliver": {
+        "summary": "A team has finished: send its notices",
+        "value": {"namespace": "research", "team": "report"},
+    },
+    "only-this-team": {"summary": "The same, unless the team was made anew", "value": TEAM},
+    "redeliver-failed": {
+        "summary": "Send again what failed",
+        "value": {"namespace": "research", "team": "report", "redeliver": "failed"},
+    },
+    "test": {
+        "summary": "Try one target: the notice says that it is a test, and nothing is recorded",
+        "value": {"namespace": "research", "team": "report", "targets": ["slack"], "test": True},
+    },
+}
+
+_ARCHIVED: dict[str, Any] = {
+    "name": "archive",
+    "type": "webhook",
+    "target": "https://hooks.example.com/reports",
+    "phase": "Delivered",
+    "reason": "Delivered",
+    "message": "answered 200",
+    "httpStatus": 200,
+    "attempts": 1,
+    "timestamp": "2026-11-05T14:03:11Z",
+    "id": "msg_51741cb3965c58f3b0964f7977df8786",
+    "claimedBy": "agentteam-delivery-6c5d8f7b9-x2x7k",
+    "claimedUntil": None,
+    "takeovers": 0,
+    "redeliveries": 0,
+    "accepted": [],
+}
+_REFUSED = {
+    **_ARCHIVED,
+    "name": "slack",
+    "type": "slack",
+    "target": "secret/slack",
+    "phase": "Failed",
+    "reason": "SecretNotFound",
+    "message": "there is no Secret slack in namespace research",
+    "httpStatus": None,
+    "attempts": 0,
+    "id": "msg_0d2f9c7a4b1e53d8a6c0b7e95f3d2a18",
+}
+_CLAIMED = {
+    **_ARCHIVED,
+    "phase": "Pending",
+    "reason": None,
+    "message": "",
+    "httpStatus": None,
+    "attempts": 0,
+    "timestamp": "2026-11-05T14:03:10Z",
+    "claimedUntil": "2026-11-05T14:05:10Z",
+}
+
+
+def _report(phase: str, *targets: dict[str, Any], **fields: object) -> dict[str, Any]:
+    return {**TEAM, "phase": phase, "recorded": True, "reason": None, "targets": list(targets), **fields}
+
+
+_DELIVERED = {"summary": "Every target has it", "value": _report("Delivered", _ARCHIVED)}
+_IN_PART = {
+    "summary": "One target has it, the other failed",
+    "value": _report("PartiallyDelivered", _ARCHIVED, _REFUSED),
+}
+_UNDER_WAY = {"summary": "Claimed, and being sent", "value": _report("Pending", _CLAIMED)}
+_PREVIEWED: dict[str, Any] = {
+    **TEAM,
+    "phase": "Completed",
+    "reason": None,
+    "dryRun": "All",
+    "targets": [
+        {
+            "name": "archive",
+            "type": "webhook",
+            "target": "https://hooks.example.com/reports",
+            "would": "Send",
+            "reason": None,
+            "message": "",
+            "request": {
+                "method": "POST",
+                "url": "https://hooks.example.com/reports",
+                "headers": {"content-type": "application/json", "webhook-signature": "…"},
+                "body": (
+                    '{"event":"team.completed","team":"report","namespace":"research","phase":"Completed",'
+                    '"message":"Team report: Completed.","artifacts":[]}'
+                ),
+            },
+        },
+        {
+            "name": "slack",
+            "type": "slack",
+            "target": "secret/slack",
+            "would": "Fail",
+            "reason": "SecretNotFound",
+            "message": "there is no Secret slack in namespace research",
+            "request": None,
+        },
+    ],
+}
+
+ANSWERS: dict[tuple[str, str], Named] = {
+    ("deliver", "200"): {
+        "delivered": _DELIVERED,
+        "failed-in-part": _IN_PART,
+        "skipped": {
+            "summary": "The team asks for no delivery",
+            "value": _report("Skipped", reason="the team asks for no delivery"),
+        },
+    },
+    ("deliver", "202"): {"under-way": _UNDER_WAY},
+    ("preview", "200"): {"previewed": {"summary": "One would be sent, one would fail", "value": _PREVIEWED}},
+    ("readDelivery", "200"): {
+        "delivered": _DELIVERED,
+        "failed-in-part": _IN_PART,
+        "under-way": _UNDER_WAY,
+        "not-begun": {"summary": "Nothing is on record yet", "value": _report("Pending")},
+    },
+    ("healthz", "200"): {"alive": {"summary": "It is", "value": {"status": "ok", "checks": {}}}},
+    ("readyz", "200"): {
+        "ready": {
+            "summary": "It takes events",
+            "value": {"status": "ok", "checks": {"kubernetes": "ok", "accepting": "ok"}},
+        }
+    },
+    ("readyz", "503"): {
+        "draining": {
+            "summary": "It is about to end",
+            "value": {"status": "failing", "checks": {"kubernetes": "not asked", "accepting": "draining"}},
+        }
+    },
+    ("metrics", "200"): {
+        "metrics": {
+            "summary": "One of them",
+            "value": (
+                "# HELP agentteam_delivery_build_info Which version this is.\n"
+                "# TYPE agentteam_delivery_build_info gauge\n"
+                'agentteam_delivery_build_info{version="0.2.0"} 1.0\n'
+            ),
+        }
+    },
+}
+"""By operation and status; errors are in `PROBLEMS`."""
+
+HEADERS: dict[str, Any] = {
+    "Location": "/deliveries/research/report",
+    "Retry-After": 5,
+    "WWW-Authenticate": "Bearer",
+    "X-Request-Id": "5f2b7d0c9e3a4c1f8b6d2e7a90c4f153",
+}
+
+_HOW = "for audience agentteam-delivery, as `kubectl create token NAME --audience=agentteam-delivery` makes"
+_WRONG = "namespace: must be a lower-case DNS name, as Kubernetes names are"
+
+_PROBLEMS: tuple[Problem, ...] = (
+    BadRequest("this port speaks HTTP/1.1 and HTTP/1.0; send one of these"),
+    ReadTimeout("the request was not complete within 10 s; send it at once"),
+    HeadTooLarge("the headers are larger than 65536 bytes; send less of them"),
+    Unauthenticated(f"the token is not valid here, or no longer; send one {_HOW}"),
+    Forbidden(
+        "system:serviceaccount:ops:my-controller may not create agentteams/delivery of agentteams.example.com"
+        " in namespace research; who may grant it types: kubectl create rolebinding my-controller -n research"
+        " --clusterrole=agentteam-delivery-caller --serviceaccount=ops:my-controller"
+    ),
+    TeamNotFound('there is no AgentTeam "report" in namespace "research"'),
+    UidChanged("the team of this name has another uid: it was deleted and made anew"),
+    TeamNotFinished('the team is in phase "Running"; hand it in when it has finished'),
+    ClaimInFlight('"archive" is being sent to, until 2026-11-05T14:05:10Z at the latest; ask again then'),
+    BodyTooLarge("the body is larger than is read; send less"),
+    Malformed(f"nothing was done: {_WRONG}"),
+    PhaseNotTerminal("phase must be one of Completed, Failed, TimedOut, BudgetExceeded, or left out"),
+    UnknownTarget('the team has no target "slakc"; it has: archive, slack'),
+    TooManyTargets("the team lists 51 targets, and at most 50 are served; nothing was sent"),
+    Internal("an unexpected KeyError; the service's log says where"),
+    LedgerNotKept(
+        "the cluster's AgentTeam CRD drops status.delivery or fields of it, so nothing was sent; apply the"
+        " CRD that belongs to this version",
+        recorded=False,
+    ),
+    LedgerRefused(
+        "nothing was sent: with the record of its targets the team would be larger than the API server takes;"
+        " give it fewer targets, or shorter ones",
+        recorded=False,
+    ),
+    TooBusy("256 events are in flight, of 256 at most; ask again"),
+    RateLimited("more than 20 requests a second; ask again later"),
+    Draining("this replica is about to end; ask again"),
+    ClusterUnavailable("nothing was sent: the Kubernetes API answered 503"),
+)
+
+
+def _shown(problem: Problem) -> dict[str, Any]:
+    errors = [_WRONG] if isinstance(problem, Malformed) else None
+    return ProblemDetails.of(problem, errors).model_dump(exclude_none=True)
+
+
+PROBLEMS: dict[type[Problem], dict[str, Any]] = {
+    type(problem): {"summary": problem.title, "value": _shown(problem)} for problem in _PROBLEMS
+}
+"""An example of each kind that an operation may answer with."""
