@@ -31,7 +31,7 @@ from app.domain.errors import (
 )
 from app.domain.problems import ProblemDetails
 
-Named = dict[str, Any]
+Examples = dict[str, Any]
 """Examples by name, each with its `summary` and its `value`."""
 
 TEAM: dict[str, Any] = {
@@ -40,7 +40,7 @@ TEAM: dict[str, Any] = {
     "uid": "0b7c0f9e-0b0e-4f0e-8a53-3c3f5a0b3c11",
 }
 
-EVENTS: Named = {
+EVENTS: Examples = {
     "deliver": {
         "summary": "A team has finished: send its notices",
         "value": {"namespace": "research", "team": "report"},
@@ -142,7 +142,7 @@ _PREVIEWED: dict[str, Any] = {
     ],
 }
 
-ANSWERS: dict[tuple[str, str], Named] = {
+ANSWERS: dict[tuple[str, str], Examples] = {
     ("deliver", "200"): {
         "delivered": _DELIVERED,
         "failed-in-part": _IN_PART,

@@ -15,14 +15,14 @@ from app.domain.events import TERMINAL_PHASES
 from app.domain.problems import PROBLEM_JSON, ProblemDetails
 from app.domain.reasons import Reason
 
-Document = dict[str, Any]
+Description = dict[str, Any]
 
 TAGS = [
     {"name": "deliveries", "description": "Have a finished team's notices sent, and read what landed."},
     {"name": "operations", "description": "For Kubernetes and Prometheus; these want no token."},
 ]
 
-SERVERS: list[Document] = [
+SERVERS: list[Description] = [
     {
         "url": "{scheme}://{host}:{port}",
         "description": "The service, as pods of its cluster reach it.",
@@ -44,7 +44,7 @@ SERVERS: list[Document] = [
 REQUEST = "CompletionEvent"
 """The one schema that is sent. It names all that may be sent; whatever is answered may grow."""
 
-_PROBLEM_HEADERS: dict[int, Document] = {
+_PROBLEM_HEADERS: dict[int, Description] = {
     401: {
         "WWW-Authenticate": {
             "description": "`Bearer` (RFC 6750, section 3).",
@@ -70,9 +70,9 @@ _BEFORE_THE_APPLICATION = {"400", "408", "431"}
 """What the port itself answers, before it has read whose request it is."""
 
 
-def documented(*kinds: type[Problem]) -> dict[int | str, Document]:
+def documented(*kinds: type[Problem]) -> dict[int | str, Description]:
     """Return what the description is to say of an operation that has these problems: an example of each."""
-    answers: dict[int | str, Document] = {}
+    answers: dict[int | str, Description] = {}
     for status in sorted({kind.status for kind in kinds}):
         here = [kind for kind in kinds if kind.status == status]
         content = {
@@ -94,7 +94,7 @@ def _one_of(kinds: list[type[Problem]]) -> str:
     return f"One of: {'; '.join(told)}."
 
 
-def describe(app: FastAPI) -> Document:
+def describe(app: FastAPI) -> Description:
     """Return the description; it is made once.
 
     What FastAPI makes is put in order, so that the same code gives the same text, and rid of the titles that
@@ -132,7 +132,7 @@ def describe(app: FastAPI) -> Document:
     return app.openapi_schema
 
 
-def _complete(operation: Document) -> None:
+def _complete(operation: Description) -> None:
     """Say of an operation whether it wants a token, and of each answer what it may be, in order."""
     operation.setdefault("security", [])
     operation["responses"] = dict(sorted(operation["responses"].items()))
@@ -148,7 +148,7 @@ def _complete(operation: Document) -> None:
             response["headers"] = {**response.get("headers", {}), "X-Request-Id": header}
 
 
-def _reason() -> Document:
+def _reason() -> Description:
     """Describe a reason as text with known words, for clients of today are to read the words of tomorrow.
 
     No enum, and none beside text: generators refuse a word that an enum lacks, and make nothing of the two.
@@ -162,14 +162,14 @@ def _reason() -> Document:
     }
 
 
-def _ending(event: Document) -> Document:
+def _ending(event: Description) -> Description:
     """Name the words that an event's `phase` may be; what else is sent has a problem of its own."""
     phase = event["properties"]["phase"]
     phase["anyOf"] = [{"$ref": "#/components/schemas/TerminalPhase"}, {"type": "null"}]
     return {"type": "string", "enum": [*TERMINAL_PHASES], "description": "How a team ended."}
 
 
-def _always(schema: Document) -> Document:
+def _always(schema: Description) -> Description:
     """Drop defaults of fields that are always there, and those of null: generators take them for optional."""
     required = schema.get("required", [])
     fields = {

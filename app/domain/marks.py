@@ -50,7 +50,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _Codec:
     """How values of a field are written and read; None for what is none."""
 
     write: Callable[[Any], str]
@@ -65,10 +65,10 @@ def _read_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None  # noqa: PLR2004
 
 
-_TEXT = _Kind(_written_text, unquote)
-_TIME = _Kind(format_time, parse_time)
-_NUMBER = _Kind(str, _read_number)
-_TEXTS = _Kind(
+_TEXT = _Codec(_written_text, unquote)
+_TIME = _Codec(format_time, parse_time)
+_NUMBER = _Codec(str, _read_number)
+_TEXTS = _Codec(
     lambda texts: ",".join(map(_written_text, texts)), lambda text: tuple(map(unquote, text.split(",")))
 )
 _KINDS = {

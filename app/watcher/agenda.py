@@ -50,7 +50,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Record:
+class _Memory:
     uid: str
     resource_version: str = ""
     finished_since: float | None = None  # when the terminal phase was first seen
@@ -76,7 +76,7 @@ class Agenda:
         self._adopt = adopt  # what the operator failed to deliver
         self._max_age = timedelta(seconds=max_age)
         self._pace = pace
-        self._records: dict[TeamKey, _Record] = {}
+        self._records: dict[TeamKey, _Memory] = {}
         self._under_way: dict[TeamKey, HandIn] = {}
         # Moments at which to look at a team; what no longer agrees with the team's record is passed over.
         self._queue: list[tuple[float, TeamKey]] = []
@@ -105,7 +105,7 @@ class Agenda:
         key = TeamKey(team.namespace, team.name)
         record = self._records.get(key)
         if record is None or record.uid != team.uid:
-            record = self._records[key] = _Record(team.uid)
+            record = self._records[key] = _Memory(team.uid)
         changed = record.resource_version != team.resource_version
         record.resource_version = team.resource_version
         since = record.finished_since if record.finished_since is not None else now
@@ -183,7 +183,7 @@ class Agenda:
                 record.due = max(record.due, record.not_before)
         self._enqueue(hand_in.team, record)
 
-    def _again(self, record: _Record, answer: Outcome, now: float) -> float | None:
+    def _again(self, record: _Memory, answer: Outcome, now: float) -> float | None:
         """Return when a team that does not change is due again; None: when it is next listed."""
         if answer.status is None:
             return now  # behind those that wait already, so that no team holds up the others
@@ -211,7 +211,7 @@ class Agenda:
     def _probing(self) -> bool:
         return self.away and any(hand_in.is_probe for hand_in in self._under_way.values())
 
-    def _enqueue(self, key: TeamKey, record: _Record) -> None:
+    def _enqueue(self, key: TeamKey, record: _Memory) -> None:
         if record.due is not None and key not in self._under_way:
             heapq.heappush(self._queue, (record.due, key))
 
