@@ -23,9 +23,9 @@ from tests.ledger.support import Front, Outcomes, ids
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
-# With these a claim lives for 9 s: 2 s, 1 s, and a margin of 4 * 1 s + 2 s.
-SHORT: dict[str, object] = {"attempt_timeout": 1, "target_timeout": 2, "record_timeout": 1, "api_timeout": 1}
-SOON = 60.0  # seconds from the last death to the last outcome
+# With these a claim lives for 19 s: 6 s, 3 s, and a margin of 4 * 2 s + 2 s; and nobody's answer takes 5 s.
+SHORT: dict[str, object] = {"attempt_timeout": 5, "target_timeout": 6, "record_timeout": 3, "api_timeout": 2}
+SOON = 90.0  # seconds from the last death to the last outcome
 
 
 @pytest.fixture(scope="module")
