@@ -296,8 +296,8 @@ async def test_a_target_that_has_lost_too_many_holders_is_given_up(
     kube = cluster.kube
     async with Receiver() as receiver:
         namespace = await finished(cluster, hook(receiver, "last"), hook(receiver, "over"))
-        claim = {"claimedBy": "gone", "claimedUntil": format_time(datetime.now(UTC) - timedelta(minutes=1))}
-        claim |= {"success": False, "deliveredAt": claim["claimedUntil"]}
+        ended = format_time(datetime.now(UTC) - timedelta(minutes=1))
+        claim = {"claimedBy": "gone", "claimedUntil": ended, "success": False, "deliveredAt": ended}
         abandoned = [
             {"name": name, "type": "webhook", "phase": "Pending", "id": "msg_0", "attempts": 2, **claim}
             | {"takeovers": takeovers}

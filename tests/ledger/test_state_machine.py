@@ -477,7 +477,7 @@ class LedgerMachine(RuleBasedStateMachine):
             before = old.by_key.get(key)
             if before is None or line.entry != before.entry:
                 assert_valid(line.entry)
-                self.check(before and before.receipt, line.receipt, write)
+                self.check(before.receipt if before else None, line.receipt, write)
         self.api.change(delivery=deepcopy(write.entries))
         return True
 

@@ -35,7 +35,7 @@ async def test_the_message_arrives_as_json_and_nothing_else() -> None:
 
 async def test_a_channel_is_asked_for_where_the_target_names_one() -> None:
     async with Receiver() as receiver:
-        secret = {"slack-webhook-url": f"{receiver.url}/services/{CANARY}"}
+        secret: dict[str, str | bytes] = {"slack-webhook-url": f"{receiver.url}/services/{CANARY}"}
         await attempt_on_loopback({**SPEC, "channel": "#weekly-digest"}, secret, MADE)
     (received,) = receiver.requests
     assert json.loads(received.body) == {"channel": "#weekly-digest", **slack_message(MADE)}
