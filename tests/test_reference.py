@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEEDED = ("app", ".ci/reference", "docs/reference", "charts/agentteam-delivery/crds", "openapi")
+NEEDED = ("app", ".ci/reference", "docs/reference", "charts/agentteam-delivery/crd", "openapi")
 
 
 @pytest.fixture
