@@ -13,7 +13,7 @@ NEEDED = (
     "app",
     ".ci/reference",
     "docs/reference",
-    "charts/agentteam-delivery/crds",
+    "charts/agentteam-delivery/crd",
     "openapi",
     "pyproject.toml",
 )

@@ -60,6 +60,9 @@ _ARCHIVED: dict[str, Any] = {
     "name": "archive",
     "type": "webhook",
     "target": "https://hooks.example.com/reports",
+    "success": True,
+    "deliveredAt": "2026-11-05T14:03:11Z",
+    "error": "",
     "phase": "Delivered",
     "reason": "Delivered",
     "message": "answered 200",
@@ -69,6 +72,7 @@ _ARCHIVED: dict[str, Any] = {
     "id": "msg_51741cb3965c58f3b0964f7977df8786",
     "claimedBy": "agentteam-delivery-6c5d8f7b9-x2x7k",
     "claimedUntil": None,
+    "retryAt": None,
     "takeovers": 0,
     "redeliveries": 0,
     "accepted": [],
@@ -78,6 +82,11 @@ _REFUSED = {
     "name": "slack",
     "type": "slack",
     "target": "secret/slack",
+    "success": False,
+    "error": (
+        "SecretNotFound: there is no Secret slack in namespace research"
+        " [agentteam-delivery/1 id=msg_0d2f9c7a4b1e53d8a6c0b7e95f3d2a18 holder=agentteam-delivery-6c5d8f7b9-x2x7k]"
+    ),
     "phase": "Failed",
     "reason": "SecretNotFound",
     "message": "there is no Secret slack in namespace research",
@@ -87,6 +96,13 @@ _REFUSED = {
 }
 _CLAIMED = {
     **_ARCHIVED,
+    "success": False,
+    "deliveredAt": "2026-11-05T14:03:10Z",
+    "error": (
+        "Pending: it is being sent, until 2026-11-05T14:05:10Z at the latest"
+        " [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786 holder=agentteam-delivery-6c5d8f7b9-x2x7k"
+        " until=2026-11-05T14:05:10Z]"
+    ),
     "phase": "Pending",
     "reason": None,
     "message": "",
