@@ -85,7 +85,8 @@ _REFUSED = {
     "success": False,
     "error": (
         "SecretNotFound: there is no Secret slack in namespace research"
-        " [agentteam-delivery/1 id=msg_0d2f9c7a4b1e53d8a6c0b7e95f3d2a18 holder=agentteam-delivery-6c5d8f7b9-x2x7k]"
+        " [agentteam-delivery/1 id=msg_0d2f9c7a4b1e53d8a6c0b7e95f3d2a18"
+        " holder=agentteam-delivery-6c5d8f7b9-x2x7k]"
     ),
     "phase": "Failed",
     "reason": "SecretNotFound",
@@ -100,8 +101,8 @@ _CLAIMED = {
     "deliveredAt": "2026-11-05T14:03:10Z",
     "error": (
         "Pending: it is being sent, until 2026-11-05T14:05:10Z at the latest"
-        " [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786 holder=agentteam-delivery-6c5d8f7b9-x2x7k"
-        " until=2026-11-05T14:05:10Z]"
+        " [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786"
+        " holder=agentteam-delivery-6c5d8f7b9-x2x7k until=2026-11-05T14:05:10Z]"
     ),
     "phase": "Pending",
     "reason": None,
