@@ -19,6 +19,7 @@ import psutil
 import pytest
 import trustme
 
+from tests.harness.cluster import CRD
 from tests.harness.helm import CHART
 from tests.harness.kube import Document
 from tests.harness.node import ADDRESS, Node
@@ -170,6 +171,7 @@ async def installation(node: Node, kubectl: Path) -> AsyncIterator[Installation]
         found = Installation(node, kubectl, hook, values)
         for name, labels in {OPS: RESTRICTED, TEAMS: {}}.items():
             await node.kube.create("namespaces", None, {"metadata": {"name": name, "labels": labels}})
+        await found.run("kubectl", "create", "-f", CRD)
         await found.helm("install", "--timeout", "120s")
         await node.name_services()
         yield found
