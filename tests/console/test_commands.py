@@ -127,6 +127,7 @@ async def test_what_others_wrote_cannot_command_a_terminal(bench: Bench) -> None
         "deliveredAt": "2026-03-01T10:00:00Z",
         "phase": "Failed",
         "message": "\x1b]0;title\x07\r",
+        "id": "msg_0",  # else it is somebody else's, whose words are not repeated
     }
     await bench.kube.finish(namespace, "report", delivery=[entry])
     asked = ("report", "-n", namespace, "--url", bench.service.url)
