@@ -563,21 +563,15 @@ class TestServerSideApply:
         params = {"fieldManager": manager} if manager else {}
         return await team.patch(body, subresource="status", content_type=self.APPLY, params=params)
 
-    async def test_entries_of_two_managers_are_merged(self, team: Team) -> None:
-        await self.apply(team, {"name": "a", "phase": "Delivered"}, "one")
-        await self.apply(team, {"name": "b", "phase": "Failed"}, "two")
-        ledger = await team.kube.delivery(team.namespace, "report")
-        assert {entry["name"] for entry in ledger} == {"a", "b"}
+    async def test_the_list_is_one_manager_s_alone(self, team: Team) -> None:
+        assert (await self.apply(team, ENTRY | {"name": "a"}, "one")).status == 200
+        assert_refused(await self.apply(team, ENTRY | {"name": "b"}, "two"), 409, "Conflict")
 
-    async def test_a_manager_drops_its_own_entries_that_it_no_longer_names(self, team: Team) -> None:
-        await self.apply(team, {"name": "a", "phase": "Delivered"}, "one")
-        await self.apply(team, {"name": "b", "phase": "Failed"}, "one")
+    async def test_a_manager_replaces_its_whole_list(self, team: Team) -> None:
+        await self.apply(team, ENTRY | {"name": "a"}, "one")
+        assert (await self.apply(team, ENTRY | {"name": "b"}, "one")).status == 200
         ledger = await team.kube.delivery(team.namespace, "report")
         assert {entry["name"] for entry in ledger} == {"b"}
-
-    async def test_a_field_of_another_manager_is_409(self, team: Team) -> None:
-        await self.apply(team, {"name": "a", "phase": "Delivered"}, "one")
-        assert_refused(await self.apply(team, {"name": "a", "phase": "Failed"}, "two"), 409, "Conflict")
 
     async def test_without_a_manager_it_is_422(self, team: Team) -> None:
         assert_refused(await self.apply(team, {"name": "a"}, ""), 422, "Invalid")

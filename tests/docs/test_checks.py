@@ -21,6 +21,9 @@ apiVersion: kagents.dev/v1alpha1
 kind: AgentTeam
 metadata: {name: report}
 spec:
+  auth: {apiKeySecret: api-key}
+  lead: {model: opus, prompt: Write the report.}
+  teammates: [{name: writer, prompt: Write it to the output folder.}]
   lifecycle:
     onComplete: deliver
     delivery:

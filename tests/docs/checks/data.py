@@ -20,6 +20,8 @@ from tests.docs.checks.words import logged
 
 KEYS = ["event", "team", "namespace", "phase", "message", "artifacts"]
 """What a webhook gets, in this order."""
+ARTIFACT = ["name", "path", "producedBy", "producedAt"]
+"""What it says of each artifact."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,8 +94,8 @@ def _faults_of_webhook(value: dict[str, Any]) -> Iterator[str]:
     if value["phase"] not in TERMINAL_PHASES:
         yield f"phase: {value['phase']} is no ending"
     for artifact in value["artifacts"]:
-        if set(artifact) != {"path", "name"}:
-            yield f"artifacts: each has path and name, not {', '.join(artifact)}"
+        if list(artifact) != ARTIFACT:
+            yield f"artifacts: each has {', '.join(ARTIFACT)}, not {', '.join(artifact)}"
 
 
 def _faults_of_problem(value: dict[str, Any]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from tests.docs.checks import Check, Faults, Tools
 from tests.docs.checks.installation import faults_of_manifest
 from tests.harness.cluster import CRD
 from tests.harness.helm import CHART, Helm, Refused
+from tests.harness.kube import REQUIRED
 from tests.harness.prometheus import promtool
 from tests.harness.schemas import Schema, conform
 from tests.harness.schemas import faults as faults_by_schema
@@ -169,7 +170,9 @@ def _lifecycle(part: Any) -> Any:
 
 
 def _team(part: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": GROUP, "kind": KIND, "metadata": {"name": "report"}, **part}
+    """Write a team of which a document shows a part, with what else its API requires."""
+    whole = {"apiVersion": GROUP, "kind": KIND, "metadata": {"name": "report"}, **part}
+    return {**whole, "spec": {**REQUIRED, **part.get("spec", {})}}
 
 
 def _pod_made_whole(part: dict[str, Any]) -> dict[str, Any] | None:

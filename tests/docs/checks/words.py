@@ -27,7 +27,17 @@ SHAPE = re.compile(
     r"[a-z]+(-[a-z]+)+|[a-z]+(_[a-z]+)+|[A-Z]+[a-z]+([A-Z]+[a-z]*)*|[a-z]+[A-Z]\w*|[A-Z]\w*(-[A-Z]\w*)+"
 )
 """How names of code are written: kebab-case, snake_case, CamelCase, and as headers are."""
-OTHERS = {"CreateReplace", "httpx-aiohttp", "prometheus-alertmanager", "wait_max", "workload-low"}
+OTHERS = {
+    "CreateReplace",
+    "Deprecation",
+    "fieldValidation=Strict",
+    "sendInitialEvents",
+    "x-kubernetes-validations",
+    "httpx-aiohttp",
+    "prometheus-alertmanager",
+    "wait_max",
+    "workload-low",
+}
 """Names that others gave."""
 LOGS = {"docs/how-to/operate.md"}
 """Documents that write no other words in snake_case than the log's."""
