@@ -107,9 +107,10 @@ async def test_slack_is_set_up_as_the_guide_says(
         facts: dict[str, Any] = {
             "estimatedCost": "4.50",
             "totalTokensUsed": 1482000,
-            "tasks": {"total": 7, "completed": 7},
+            "tasks": {"total": 7, "completed": 7, "inProgress": 0, "pending": 0},
         }
-        artifacts = [{"name": "report.md", "path": "/workspace/output/report.md"}]
+        made = {"producedBy": "writer", "producedAt": "2026-11-05T14:03:00Z"}
+        artifacts = [{"name": "report.md", "path": "/workspace/output/report.md", **made}]
         started = (datetime.now(UTC) - timedelta(minutes=42, seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
         await real_cluster.kube.finish(
             namespace, "report", **facts, artifacts=artifacts, startedAt=started, completedAt=_after(started)
@@ -535,7 +536,7 @@ async def test_a_webhook_is_set_up_and_its_key_changed_as_the_guide_says(
         assert (await run(made, tmp_path)).code == 0
         both = await stack.enter_async_context(Sample(command, _said(restart, tmp_path)))
         for script in ("true", replace):
-            team = {**manifest, "spec": lifecycle({**_target(manifest), "url": both.url})}
+            team = {**manifest, "spec": manifest["spec"] | lifecycle({**_target(manifest), "url": both.url})}
             (tmp_path / "team.yaml").write_text(yaml.safe_dump(team))
             assert (await run(script, tmp_path, kubectl, **env)).code == 0
             ran = await run(trial, tmp_path, kubectl, DELIVERY_URL=service.url, **env)
