@@ -76,8 +76,9 @@ async def sixty_teams(kube: Kube, namespace: str, hook: Receiver) -> list[str]:
         if number % 2:
             await kube.secret(namespace, name, {"slack-webhook-url": f"{hook.url}/{name}/slack"})
             targets.append({"type": "slack", "name": "slack", "credentialsSecret": name})
-        await kube.team(namespace, name, lifecycle(*targets) | {"lead": {"model": "opus"}})
-        conditions = [{"type": "Ready", "status": "False", "reason": "Over"}]
+        await kube.team(namespace, name, lifecycle(*targets) | {"lead": {"model": "opus", "prompt": "Lead."}})
+        said = {"message": "over", "lastTransitionTime": "2026-03-01T10:00:00Z"}
+        conditions = [{"type": "Ready", "status": "False", "reason": "Over"} | said]
         await kube.finish(
             namespace,
             name,
@@ -101,11 +102,12 @@ def ours(team: Document) -> list[Document]:
 
 
 def theirs(team: Document) -> Document:
-    """What the service may not change: all but its own entries, and what the API server writes itself."""
+    """What the service may not change: all but its own entries and their sum, and what the API server writes."""
     kept = {"resourceVersion", "managedFields"}
     metadata = {key: value for key, value in team["metadata"].items() if key not in kept}
     foreign = [entry for entry in team["status"]["delivery"] if "id" not in entry]
-    return {**team, "metadata": metadata, "status": {**team["status"], "delivery": foreign}}
+    status = {key: value for key, value in team["status"].items() if key != "deliverySummary"}
+    return {**team, "metadata": metadata, "status": {**status, "delivery": foreign}}
 
 
 @asynccontextmanager

@@ -27,13 +27,12 @@ def test_a_claim_that_a_send_slept_over_is_left_to_it_by_its_own_process() -> No
     target = {"type": "webhook", "name": "hook", "url": "https://hooks.example.com"}
     claimed = decide(team([target]), PLAIN, before, start=True).entries
     after = replace(before, now=NOW + timedelta(seconds=60))
+    its = replace(after, ours={claimed[0]["id"]})
 
-    assert not decide(
-        team([target], entries=claimed), PLAIN, replace(after, ours={"hook"}), start=True
-    ).changes
+    assert not decide(team([target], entries=claimed), PLAIN, its, start=True).changes
     again = PLAIN.model_copy(update={"redeliver": "all"})
     with pytest.raises(ClaimInFlight):
-        decide(team([target], entries=claimed), again, replace(after, ours={"hook"}), start=True)
+        decide(team([target], entries=claimed), again, its, start=True)
     assert decide(team([target], entries=claimed), PLAIN, after, start=True).claims
     assert decide(team([target], entries=claimed), PLAIN, replace(after, holder="other"), start=True).claims
 

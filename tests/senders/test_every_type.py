@@ -15,7 +15,7 @@ from tests.senders.sending import outlets
 from tests.senders.test_every_sender import SENDERS, SWITCHED_ON
 
 ROOT = Path(__file__).parents[2]
-CRD = "charts/agentteam-delivery/crds/agentteams.yaml"
+CRD = "charts/agentteam-delivery/crd/agentteams.yaml"
 PAGE = "docs/reference/targets.md"
 
 
