@@ -102,7 +102,7 @@ def ours(team: Document) -> list[Document]:
 
 
 def theirs(team: Document) -> Document:
-    """What the service may not change: all but its own entries and their sum, and what the API server writes."""
+    """What the service may not change: all but its entries, their sum, and what the API server writes."""
     kept = {"resourceVersion", "managedFields"}
     metadata = {key: value for key, value in team["metadata"].items() if key not in kept}
     foreign = [entry for entry in team["status"]["delivery"] if "id" not in entry]
