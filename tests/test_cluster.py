@@ -41,7 +41,16 @@ Fake = Prepared[FakeCluster]
 Ask = Callable[[Cluster], Awaitable[Any]]
 
 SPEC = {"lifecycle": {"onComplete": "deliver", "delivery": [{"type": "slack", "credentialsSecret": "keys"}]}}
-ENTRY = {"name": "slack-0", "phase": "Pending", "attempts": 0, "id": "msg_1", "claimedBy": "me"}
+ENTRY = {
+    "name": "slack-0",
+    "type": "slack",
+    "success": False,
+    "deliveredAt": "2026-03-01T10:00:00Z",
+    "phase": "Pending",
+    "attempts": 0,
+    "id": "msg_1",
+    "claimedBy": "me",
+}
 
 ASKS: dict[str, Ask] = {
     "read a team": lambda cluster: cluster.read_team("research", "report"),
@@ -145,6 +154,7 @@ async def test_a_write_touches_nothing_but_the_record(door: Cluster, fake_cluste
     await door.write_delivery((await door.read_team("research", "report")).team, [ENTRY])
     after = (await fake_cluster.kube.get("agentteams", "research", "report")).body
     assert after["status"].pop("delivery") == [ENTRY]
+    assert after["status"].pop("deliverySummary") == "Pending 0/1"
     assert after["status"] == before["status"]
     assert after["spec"] == before["spec"]
 

@@ -103,7 +103,9 @@ def test_what_is_gone_is_named_with_the_release_that_dropped_it() -> None:
 
 
 def test_a_library_that_is_relied_on_so_is_bounded_above() -> None:
-    needs = {need.name: need.specifier for need in map(Requirement, PROJECT["project"]["dependencies"])}
+    project = PROJECT["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["service"]]
+    needs = {need.name: need.specifier for need in map(Requirement, listed)}
     for library in {library for library, *_ in RELIED_ON}:
         assert any(bound.operator == "<" for bound in needs[library]), library
 

@@ -247,14 +247,18 @@ async def test_everything_else_in_status_is_left_as_it_was(cluster: Cluster[Any]
             namespace,
             "report",
             estimatedCost="4.50",
-            conditions=[{"type": "Ready", "status": "True"}],
-            tasks={"total": 3, "completed": 3},
+            conditions=[
+                {"type": "Ready", "status": "True", "reason": "Over", "message": "all have ended"}
+                | {"lastTransitionTime": "2026-03-01T10:00:00Z"}
+            ],
+            tasks={"total": 3, "completed": 3, "inProgress": 0, "pending": 0},
         )
         before = (await kube.get("agentteams", namespace, "report")).body
         await service.deliver(namespace, "report")
         after = (await kube.get("agentteams", namespace, "report")).body
 
         assert after["status"].pop("delivery")
+        assert after["status"].pop("deliverySummary") == "Delivered 1/1"
         assert after["status"] == before["status"]
         assert after["spec"] == before["spec"]
 
