@@ -82,7 +82,7 @@ class Display:
         table.add_column()
         table.add_column(_pair("Phase", "reason"))
         table.add_column(_pair("HTTP"), justify="right")
-        table.add_column(_pair("Tries"), justify="right")
+        table.add_column(_pair("Try"), justify="right")
         table.add_column(_pair("Where", "message"), overflow="fold")
         for entry in team["status"]["delivery"]:
             mark, colour = MARKS.get(entry["phase"], ("", ""))

@@ -160,7 +160,13 @@ async def installation(node: Node, kubectl: Path) -> AsyncIterator[Installation]
     async with Receiver(host=ADDRESS) as hook:
         values = {
             "image": {"pullPolicy": "Never"},
-            "settings": {"egressAllow": [f"{ADDRESS}/32"], "egressHttp": True, "allowPlainHttp": True},
+            "settings": {
+                "egressAllow": [f"{ADDRESS}/32"],
+                "egressHttp": True,
+                "allowPlainHttp": True,
+                # so that a killed process's claims end within the test's time
+                **{"attemptTimeout": 5, "targetTimeout": 15, "recordTimeout": 15},
+            },
             "networkPolicy": {
                 "egressAllowPorts": [hook.port],
                 "apiServerCidrs": [f"{ADDRESS}/32"],
