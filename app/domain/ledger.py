@@ -198,10 +198,10 @@ def settle(
 
 
 def _is_there(entry: Mapping[str, Any], outcome: Receipt) -> bool:
-    """Whether an outcome is on record already; its five fields say so."""
+    """Whether an outcome is on record already: its five fields, and of ours those that were kept."""
     wire = outcome.to_wire()
     same = all(entry.get(field) == wire.get(field) for field in OPERATORS_FIELDS)
-    return same and entry.get("id", outcome.id) == outcome.id
+    return same and all(entry.get(field, value) == value for field, value in wire.items())
 
 
 def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
