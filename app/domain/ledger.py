@@ -19,7 +19,7 @@ from typing import Any
 from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import TEST, CompletionEvent
 from app.domain.reasons import Reason
-from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, message_id
+from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, lasting, message_id
 from app.domain.record import Entries, Line
 from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
 from app.domain.teams import AgentTeam, open_targets
@@ -254,7 +254,7 @@ def _first(team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target
         name=target.name,
         type=target.type,
         target=target.address,
-        id=message_id(team.uid, event.event, target.name),
+        id=message_id(team.uid, event.event, lasting(target.name, target.type, target.address)),
         delivered_at=terms.now,
         timestamp=terms.now,
     )
@@ -321,7 +321,7 @@ def _again(team: AgentTeam, event: CompletionEvent, terms: Terms, receipt: Recei
         name=receipt.name,
         type=receipt.type,
         target=receipt.target,
-        id=message_id(team.uid, event.event, receipt.name, supersedes),
+        id=message_id(team.uid, event.event, lasting(receipt.name, receipt.type, receipt.target), supersedes),
         delivered_at=_after(settled_at, terms.now),
         timestamp=terms.now,
         attempts=receipt.attempts,

@@ -316,3 +316,11 @@ def message_id(uid: str, event: str, name: str, supersedes: str = FIRST) -> str:
     """Return the id of one message to one target: the same over retries, replicas and restarts."""
     identity = f"{uid}\n{event}\n{name}\n{supersedes}"
     return f"msg_{uuid.uuid5(_ID_NAMESPACE, identity).hex}"
+
+
+def lasting(name: str, kind: str, label: str) -> str:
+    """Return what a target goes by in ids: its name, and where that is but its place, its label too.
+
+    When the spec changes, another target may come to stand in a place, and is owed an id of its own.
+    """
+    return f"{name}\n{label}" if name.removeprefix(f"{kind}-").isdecimal() else name

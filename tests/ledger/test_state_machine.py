@@ -485,11 +485,11 @@ class LedgerMachine(RuleBasedStateMachine):
         """See that this entry may become that one by this hand."""
         assert old is None or not old.theirs, "another writer's entry was changed"
         again = new.redeliveries
-        name = new.target if self.api.crd == "operator" else new.name
+        name = new.target  # an operator's write takes names away; the label stays, where a target can be read
         assert new.takeovers <= LIMITS.max_takeovers + new.settled
         if old and old.settled and write.event is not None:
             assert self.wiped or new.id not in self.ids, "an id was used for two messages"
-        if new.id:
+        if new.id and name:
             assert self.ids.setdefault(new.id, (name, again)) == (name, again)
         if write.event is None:  # an outcome
             assert old is not None

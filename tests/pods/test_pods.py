@@ -165,7 +165,9 @@ async def installation(node: Node, kubectl: Path) -> AsyncIterator[Installation]
                 "egressHttp": True,
                 "allowPlainHttp": True,
                 # so that a killed process's claims end within the test's time
-                **{"attemptTimeout": 5, "targetTimeout": 15, "recordTimeout": 15},
+                "attemptTimeout": 5,
+                "targetTimeout": 15,
+                "recordTimeout": 15,
             },
             "networkPolicy": {
                 "egressAllowPorts": [hook.port],
