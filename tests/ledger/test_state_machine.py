@@ -253,12 +253,12 @@ class LedgerMachine(RuleBasedStateMachine):
         word=st.sampled_from(["deliver", "deliver", "deliver", "deliver", "notify"]),
     )
     def edit(self, names: list[str], broken: set[str], word: str) -> None:
-        """Add, remove, rename, break targets, two of one name too; no longer ask for delivery."""
+        """Add, remove, rename, break targets; no longer ask for delivery."""
         names = list(
             dict.fromkeys(names)
         )  # open: twins that come while names are taken away may both be sent to
-        if self.api.crd == "operator":  # twins would be one to the model, and all that is broken is alike
-            names, broken = list(dict.fromkeys(names)), set()
+        if self.api.crd == "operator":  # all that is broken is alike to the model
+            broken = set()
         self.api.change(spec=[_webhook(name, broken=name in broken) for name in names], on_complete=word)
 
     @rule()
