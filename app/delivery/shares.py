@@ -1,9 +1,9 @@
-"""Shares: so many places at once, given to owners so that who asks for little gets it, whatever others hold.
+"""Places at once, shared by owners so that who asks for little gets it, whatever others hold on to.
 
-What is held cannot be taken back, so room is kept free for whoever comes next: an owner may hold as much as it
-leaves free, and no more. One owner alone gets half, two get a third each, ten an eleventh each, and a share as
-large as theirs is always left: https://doi.org/10.1109/90.664262 (dynamic thresholds). Those who have to wait
-are served by what they would hold then, the least first (max-min fairness), and each owner's own in turn.
+What is held cannot be taken back, so room is kept for whoever comes next: an owner may hold as much as it
+leaves free, and no more. One owner alone gets half, two get a third each, ten an eleventh each, and a share
+as large as theirs is always left: https://doi.org/10.1109/90.664262 (dynamic thresholds). Those who have to
+wait are served by what they would hold then, the least first (max-min fairness), and each owner's own in turn.
 """
 
 import asyncio
@@ -54,9 +54,9 @@ class Shares:
         return left >= 0 and (self.alone or self.held.get(owner, 0) + number <= left + 1)
 
     def take(self, owner: str, number: int = 1) -> bool:
-        """Take so many places if they are to be had at once; more than the largest share is the largest share.
+        """Take so many places if they are to be had at once; whoever waits and would hold less goes first.
 
-        Whoever waits and would hold less goes first.
+        More than the largest share counts as the largest share.
         """
         number = min(number, self.largest)
         if not number:
@@ -68,10 +68,14 @@ class Shares:
         self._hold(owner, number)
         return True
 
-    def line_up(self, owner: str, number: int = 1) -> Waiter:
-        """Wait for so many places; they are the waiter's when its future is done, or until it leaves."""
+    def line_up(self, owner: str, number: int = 1, *, first: bool = False) -> Waiter:
+        """Wait for so many places; they are the waiter's when its future is done, or until it leaves.
+
+        `first`: before the others of its owner, to end what was begun.
+        """
         waiter = Waiter(owner, max(1, min(number, self.largest)), asyncio.get_running_loop().create_future())
-        self._lines.setdefault(owner, deque()).append(waiter)
+        line = self._lines.setdefault(owner, deque())
+        (line.appendleft if first else line.append)(waiter)
         self._serve()
         return waiter
 
@@ -115,7 +119,7 @@ class Shares:
         return self._rank(first.owner, first.number), first
 
     def _serve(self) -> None:
-        """Serve in turn as far as there is room; nobody who would hold more overtakes one that waits for much."""
+        """Serve in turn as far as there is room; nobody who would hold more overtakes who waits for much."""
         while self._lines:
             _, first = self._next()
             if not self.fits(first.owner, first.number):
