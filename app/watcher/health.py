@@ -1,7 +1,7 @@
 """The watcher's own small server: `/healthz`, `/readyz`, `/metrics`.
 
-Whoever connects has one question and little time for it: a connection that asks nothing makes room for others,
-so that no number of them uses up the process's files.
+Whoever connects has one question and little time for it: a connection that asks nothing makes room for
+others, so that no number of them uses up the process's files.
 """
 
 import asyncio
@@ -83,7 +83,9 @@ class Visit(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  # of a socket
         self.end = transport.abort
         if len(self._others) >= MOST_VISITS:
-            next(iter(self._others)).end()
+            oldest = next(iter(self._others))
+            self._others.pop(oldest).cancel()
+            oldest.end()
         self._others[self] = asyncio.get_running_loop().call_later(VISIT, self.end)
         self._inner.connection_made(transport)
 
