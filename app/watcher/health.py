@@ -7,7 +7,7 @@ others, so that no number of them uses up the process's files.
 import asyncio
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -80,8 +80,7 @@ class Visit(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place, of whoever has had one for longest where there is none."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # of a socket
-        self.end = transport.abort
+        self.end = cast("asyncio.Transport", transport).abort  # no instance of it on uvloop
         if len(self._others) >= MOST_VISITS:
             oldest = next(iter(self._others))
             self._others.pop(oldest).cancel()
