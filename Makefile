@@ -70,6 +70,9 @@ bench: setup  ## what a delivery costs, beside the floor and the peers (two minu
 bench-scale: setup  ## what a delivery costs as work grows, and the pictures in docs/ (four minutes)
 	@$(BIN)/python -m tests.bench.scale --json .artifacts/bench-scale.json --pictures docs/pictures
 
+bench-neighbours: setup  ## 20,000 events at three replicas beside a hostile namespace (ten minutes)
+	@$(BIN)/python -m tests.bench.neighbours
+
 audit: setup  ## look the pinned dependencies up among known vulnerabilities
 	@$(BIN)/python .ci/audit requirements.txt requirements-extras.txt requirements-dev.txt
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -16,6 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.bench.neighbours import run
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
@@ -179,3 +181,9 @@ async def test_two_thousand_that_hang_at_a_host_leave_room_for_another_s_there(t
     assert town.memory.peak - town.idle < 2 * LEAST
     metrics = (await town.service.request("GET", "/metrics")).content.decode()
     assert 'agentteam_delivery_waiting{place="connections"} 1950.0' in metrics
+
+
+async def test_replicas_beside_a_hostile_namespace_lose_nothing_and_do_not_grow(tmp_path: Path) -> None:
+    outcome = await run(200, tmp_path)
+    assert (outcome.lost, outcome.again) == (0, 0), outcome
+    assert max(max(quarter) for quarter in outcome.memory) < 256 * MB, outcome
