@@ -58,8 +58,8 @@ class Outcome:
         cuts = quantiles(self.seconds, n=100)
         held = "; ".join(", ".join(f"{one / MB:.0f}" for one in quarter) for quarter in self.memory)
         return (
-            f"{self.events} events, {self.lost} lost, {self.again} sent again, {self.refused} asked to wait;"
-            f" {cuts[49]:.2f} s an event, 99 % within {cuts[98]:.2f} s; MB of the replicas by quarters: {held}"
+            f"{self.events} events, {self.lost} lost, {self.again} sent again, {self.refused} put off;"
+            f" {cuts[49]:.2f} s an event, 99 % in {cuts[98]:.2f} s; MB of the replicas by quarters: {held}"
         )
 
 
