@@ -127,7 +127,7 @@ async def hoard(field: Field, namespace: str, turn: int) -> None:
     """Thirty Secrets of most of a megabyte."""
     name = f"hoard-{turn}"
     for one in range(30):
-        data = {"url": f"{field.hook.url}/hoard", "other": b"x" * 700_000}
+        data: dict[str, str | bytes] = {"url": f"{field.hook.url}/hoard", "other": b"x" * 700_000}
         await field.kube.secret(namespace, f"{name}-{one}", data)
     targets = [{"type": "webhook", "credentialsSecret": f"{name}-{one}"} for one in range(30)]
     await field.team(namespace, name, targets)
