@@ -343,8 +343,8 @@ class DeliverySettings(CommonSettings):
     max_read_bytes: Annotated[int, Field(ge=4_194_304)] = 8_388_608
     """Bytes of JSON of the AgentTeams that are being read at once; shared in the same way."""
     place_timeout: OptionalSeconds = None
-    """For how long a target waits for a connection at its host, or for memory, beside its own time; by default
-    half of `TARGET_TIMEOUT`. After that it is handed back, and handed in again."""
+    """For how long a target waits for a connection at its host, or for memory, beside its own time; by
+    default half of `TARGET_TIMEOUT`. After that it is handed back, and handed in again."""
     max_targets: Count = 1000
     """Targets of one team."""
     max_message: Count = 40_000
