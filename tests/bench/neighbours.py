@@ -82,8 +82,11 @@ class Field:
         while True:
             self._turn += 1
             url = f"{self.services[self._turn % len(self.services)].url}/deliveries"
-            async with self.http.post(url, json=event, headers={"prefer": prefer}) as answer:
-                report = await answer.json()
+            try:
+                async with self.http.post(url, json=event, headers={"prefer": prefer}) as answer:
+                    report = await answer.json()
+            except aiohttp.ClientConnectionError:  # an idle connection that was closed at this moment
+                continue
             if answer.status == 200 or prefer == "respond-async":
                 return monotonic() - began
             self.refused += 1

@@ -38,7 +38,7 @@ async def hostile(kube: Kube, server: FakeCluster) -> AsyncIterator[FakeCluster]
         for number in range(LARGE):
             about = json.dumps({"namespace": "greedy", "name": f"team-{number}", "uid": str(number)})
             await response.write(f'{{"metadata":{about},"spec":{{"x":['.encode() + empty + b"]}},")
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
         await response.write(good + b'],"kind":"AgentTeamList","metadata":{"resourceVersion":"7"}}')
         return response
 
@@ -51,7 +51,7 @@ async def test_teams_of_any_content_take_little_memory_and_a_list_has_time_while
     kube: Kube, hostile: FakeCluster, service: Service
 ) -> None:
     assert hostile.intercept
-    watcher = Watcher(kube.kubeconfig, service.url, api_timeout=1)
+    watcher = Watcher(kube.kubeconfig, service.url, api_timeout=3)
     watcher.covered = False
     async with watcher:
         await until(lambda: service.teams == ["report"], 60)
