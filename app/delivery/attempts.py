@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 from app.delivery import faults
@@ -14,8 +13,8 @@ from app.domain.reasons import Reason
 from app.domain.receipts import Phase, Receipt
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Envelope, Preview, Progress, Verdict, sender_for
-from app.senders.messages import compose
 
+PICKS_NOTHING = "artifactPath picks none of the team's artifacts, so none is listed"
 ENDED = Verdict(Reason.INTERRUPTED, "the claim ended before it was sent", retryable=True, attempted=False)
 
 
@@ -105,9 +104,15 @@ class Attempts:
                 verdict = await sender.send(envelope, target, credentials)
                 self._progress = verdict.progress or self._progress
                 faults.reach("answered")
-                return verdict
+                return self._noted(verdict)
         except TimeoutError:
             return late
+
+    def _noted(self, verdict: Verdict) -> Verdict:
+        """Say beside the outcome what its author would not see: that their pattern picked nothing."""
+        if not (verdict.delivered and self._errand.artifacts.picks_nothing(self._target)):
+            return verdict
+        return replace(verdict, message=f"{verdict.message}; {PICKS_NOTHING}")
 
     async def _credentials(self) -> Credentials:
         """Read the Secret; where it holds the address, that is where it goes."""
@@ -116,21 +121,6 @@ class Attempts:
         return credentials
 
     async def _composed(self) -> Envelope:
-        """Return what is sent; of many targets, one a turn of the loop, so that others get theirs."""
-        async with self._errand.composing:
-            await asyncio.sleep(0)
-            return replace(self._envelope, progress=self._progress)
-
-    @cached_property
-    def _envelope(self) -> Envelope:
-        """What is sent, the same in every attempt but for its progress."""
-        errand, target = self._errand, self._target
-        return compose(
-            errand.team,
-            target,
-            errand.artifacts(target),
-            message_id=self._receipt.id or "",
-            event=errand.event,
-            phase=errand.phase,
-            most=errand.max_message,
-        )
+        """Return what is sent: made for this attempt, and not kept while nothing is sent."""
+        envelope = await self._errand.composed(self._target, self._receipt.id or "")
+        return replace(envelope, progress=self._progress)

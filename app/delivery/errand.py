@@ -1,9 +1,10 @@
 """What all sends of one event share: what is sent, by what means, and until when."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 from structlog.typing import FilteringBoundLogger
 
@@ -14,9 +15,10 @@ from app.domain.targets import Target
 from app.domain.teams import AgentTeam
 from app.domain.times import steady
 from app.kube.cluster import Cluster, Snapshot
+from app.senders.artifacts import Artifacts
 from app.senders.credentials import Credentials
-from app.senders.envelopes import Artifact, Senders
-from app.senders.messages import listed_itself, pick_artifacts
+from app.senders.envelopes import Drafts, Envelope, Senders
+from app.senders.messages import compose
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
@@ -39,28 +41,35 @@ class Errand:
     ends: float  # on the timing's clock; no attempt may last beyond it
     now: Callable[[], datetime]  # the API server's time, for stamps
     max_message: int  # characters of a notice's text
+    artifacts: Artifacts
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    picked: dict[str | None, tuple[Artifact, ...]] = field(default_factory=dict)
+    drafts: WeakValueDictionary[Hashable, Drafts] = field(default_factory=WeakValueDictionary)
 
     @property
     def counted(self) -> bool:
         """Whether the metrics tell of it: a test is nobody's delivery."""
         return self.event != TEST
 
-    def artifacts(self, target: Target) -> tuple[Artifact, ...]:
-        """Return what a target's notice lists: what it picks, and the file that it wants attached."""
-        picked = self._picked(target.artifact_path)
-        if target.attached is None:
-            return picked
-        attached = self._picked(target.attached) or (listed_itself(target.attached),)
-        there = {one["path"] for one in picked}
-        return picked + tuple(one for one in attached if one["path"] not in there)
+    async def composed(self, target: Target, message_id: str) -> Envelope:
+        """Return what is sent to a target; of many, one a turn of the loop, so that others get theirs.
 
-    def _picked(self, pattern: str | None) -> tuple[Artifact, ...]:
-        """Return what a pattern picks; a long list is gone through once a pattern."""
-        if pattern not in self.picked:
-            self.picked[pattern] = pick_artifacts(self.team, pattern)
-        return self.picked[pattern]
+        Raises:
+            TargetError: the team lists too much, or its targets pick too much of it.
+        """
+        async with self.composing:
+            await asyncio.sleep(0)
+            return compose(
+                self.team,
+                target,
+                await self.artifacts.listed_for(target),
+                message_id=message_id,
+                event=self.event,
+                phase=self.phase,
+                most=self.max_message,
+                drafts=self.drafts.setdefault(
+                    (target.message, target.artifact_path, target.attached), Drafts()
+                ),
+            )
 
 
 class Errands:
@@ -111,6 +120,7 @@ class Errands:
             ends=ends,
             now=lambda: claimed.now,
             max_message=settings.max_message,
+            artifacts=Artifacts(team),
         )
 
     def rehearse(self, read: Snapshot, event: str, phase: str, *, log: FilteringBoundLogger) -> Errand:
