@@ -77,6 +77,6 @@ _SECRET = (
     Bound("service-account.json", 16_384, "bytes", "take the file as Google made it"),
 )
 SECRET = {bound.what: bound for bound in _SECRET}
-"""What a Secret's keys may hold; beyond it, the target is `SecretInvalid`. What is in other keys is not read."""
+"""What a Secret's keys may hold; beyond it, the target is `SecretInvalid`. Other keys are not read."""
 
 RSA_KEY = Bound("RSA key of a service account", 4_096, "bits", "take the file as Google made it")

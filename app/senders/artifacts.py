@@ -1,4 +1,4 @@
-"""The files that a team lists, and which of them the notice to a target lists: each pattern is followed once."""
+"""The files that a team lists, and which of them the notice to a target lists."""
 
 import asyncio
 import json

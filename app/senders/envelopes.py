@@ -22,7 +22,7 @@ class Artifact(TypedDict):
     producedAt: str | None
 
 
-class Listing(tuple[Artifact, ...]):
+class Listing(tuple[Artifact, ...]):  # noqa: SLOT001  # what is made of it is kept beside it
     """Artifacts that notices list, and what is made of them, once for all of these."""
 
     @classmethod
