@@ -14,7 +14,7 @@ from app.domain.teams import AgentTeam
 from app.senders.envelopes import Artifact, Listing
 from app.senders.patterns import WILDCARD, Pattern
 
-SLICE = 5_000  # steps before others get their turn: some 5 ms
+SLICE = 2_000  # steps before others get their turn: some 2 ms
 
 
 class Artifacts:
@@ -68,6 +68,7 @@ class Artifacts:
             return Listing((listed_itself(pattern),) if pattern and alone else ())
         places = []
         read = Pattern(pattern) if pattern else None
+        await self._walk(4 * len(pattern or ""))
         for place, artifact in enumerate(self._all):
             if read is not None:
                 found, steps = read.picks(artifact["path"] or artifact["name"])
