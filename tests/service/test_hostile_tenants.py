@@ -1,4 +1,4 @@
-"""Teams written to cost much, on running processes: no neighbour feels it, and the team is told what to change.
+"""Teams written to cost much, on running processes: no neighbour feels it, and their entries say why.
 
 All that they hold is just beyond its bound, and harmless.
 """
@@ -165,7 +165,7 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "a slow key": (
         {"type": "google-drive", "folder": "Reports", "credentialsSecret": "keys"},
         {"service-account.json": slow_key()},
-        'key "service-account.json" of Secret "keys" has no private_key that can be used, which is RSA of 4,096',
+        'key "service-account.json" of Secret "keys" has no private_key that can be used, which is RSA of',
     ),
 }
 
