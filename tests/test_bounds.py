@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from datetime import timedelta
 from time import process_time
 from typing import Any
@@ -117,11 +118,12 @@ def a_secret(key: str, text: str) -> None:
         Guard().check(credentials.require(key))
     else:
         relay = relay_of(SETTINGS, "keys", credentials)
-        Dialler(CLIENT, 1).check(relay.host, relay.port)
+        Dialler(CLIENT).check(relay.host, relay.port)
 
 
 async def sent(made: Envelope, target: Any, credentials: Credentials) -> None:
-    WebhookSender(CLIENT, Tracing())._outgoing(made, target, credentials)  # noqa: SLF001  # what is sent, unsent
+    sender = WebhookSender(CLIENT, Tracing())
+    sender._outgoing(made, credentials, sender.way(target, credentials))  # noqa: SLF001  # what would be sent
 
 
 SETTINGS = loopback_settings()
@@ -160,7 +162,7 @@ ENTRANCES: dict[str, tuple[int, Work]] = {
         lambda text: a_status(completedAt=text, estimatedCost=text, entries=[{"claimedUntil": text}]),
     ),
     **{
-        f"Secret: {key}": (bound.most, lambda text, key=key: a_secret(key, text))
+        f"Secret: {key}": (bound.most, partial(a_secret, key))
         for key, bound in bounds.SECRET.items()
     },
 }  # fmt: skip
@@ -291,7 +293,7 @@ def test_others_get_their_turn_while_artifacts_are_picked() -> None:
             [{"type": "webhook", "url": "https://h/", "artifactPath": "*d*[!x]*"}], artifacts=listed
         )
         (target,) = read_targets(finished.targets)
-        picking = asyncio.create_task(Artifacts(finished).listed_for(target))
+        picking = asyncio.create_task(composed(finished, target))
         turns = 0
         while not picking.done():
             turns += 1

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from structlog.typing import FilteringBoundLogger
 
+from app.delivery.places import Places, Sleep, asleep
 from app.delivery.retry import RetryPolicy, Timing
 from app.delivery.secrets import SecretResolver
 from app.domain.events import TEST
@@ -18,10 +19,13 @@ from app.kube.cluster import Cluster, Snapshot
 from app.senders.artifacts import Artifacts
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Drafts, Envelope, Senders
-from app.senders.messages import compose
+from app.senders.messages import compose, most_bytes
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
+
+ENVELOPE = 500  # bytes of a message without its text and its list
+COPIES = 4  # of a message in memory while it is sent: its text, its bytes, those under way, those encrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Errand:
     ends: float  # on the timing's clock; no attempt may last beyond it
     now: Callable[[], datetime]  # the API server's time, for stamps
     max_message: int  # characters of a notice's text
+    places: Places
+    rest: Sleep  # while a place is waited for
     artifacts: Artifacts
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
     drafts: WeakValueDictionary[Hashable, Drafts] = field(default_factory=WeakValueDictionary)
@@ -71,17 +77,28 @@ class Errand:
                 ),
             )
 
+    async def size_of(self, target: Target) -> int:
+        """Return about how many bytes of memory a target's message takes until it is sent.
+
+        Raises:
+            TargetError: as `composed`.
+        """
+        async with self.composing:
+            listing = await self.artifacts.listed_for(target)
+        return COPIES * (ENVELOPE + most_bytes(target, listing, self.max_message))
+
 
 class Errands:
     """Makes errands of one process, all by the same means."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # the means, each used
         self,
         settings: ServiceSettings,
         cluster: Cluster,
         senders: Senders,
         metrics: Metrics,
         tracing: Tracing,
+        places: Places,
     ) -> None:
         self._settings = settings
         self._cluster = cluster
@@ -89,8 +106,13 @@ class Errands:
         self._keys = frozenset[str]().union(*(sender.keys for sender in senders.values()))
         self._metrics = metrics
         self._tracing = tracing
+        self._places = places
         self._policy = RetryPolicy(
-            settings.attempts, settings.attempt_timeout, settings.target_timeout, settings.backoff_initial
+            settings.attempts,
+            settings.attempt_timeout,
+            settings.target_timeout,
+            settings.backoff_initial,
+            settings.place_timeout,
         )
 
     def deliver(  # noqa: PLR0913  # all that one differs in from another
@@ -105,7 +127,9 @@ class Errands:
     ) -> Errand:
         """Return the errand of a team that was claimed, which has until its claim ends."""
         settings, team = self._settings, claimed.team
-        secrets = SecretResolver(self._cluster, team.namespace, keys=self._keys, label=settings.secret_label)
+        secrets = SecretResolver(
+            self._cluster, team.namespace, self._places, keys=self._keys, label=settings.secret_label
+        )
         return Errand(
             team=team,
             event=event,
@@ -121,13 +145,15 @@ class Errands:
             now=lambda: claimed.now,
             max_message=settings.max_message,
             artifacts=Artifacts(team),
+            places=self._places,
+            rest=timing.sleep,
         )
 
     def rehearse(self, read: Snapshot, event: str, phase: str, *, log: FilteringBoundLogger) -> Errand:
         """Return an errand of one attempt a target."""
         ends = steady() + self._settings.target_timeout
         errand = self.deliver(read, event, phase, timing=Timing(sleep=_never), ends=ends, log=log)
-        return replace(errand, policy=replace(self._policy, attempts=1))
+        return replace(errand, policy=replace(self._policy, attempts=1), rest=asleep)
 
 
 async def _never(_: float) -> bool:

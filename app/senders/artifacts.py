@@ -31,6 +31,7 @@ class Artifacts:
         self._steps = 0  # so far; a step is a character looked at, or listed
         self._resting = 0  # the steps at which others get their turn
         self._picked: dict[str | None, Listing] = {}
+        self._listed: dict[tuple[str | None, str | None], Listing] = {}
         self._listings: dict[tuple[int, ...], Listing] = {}  # by the places of what is listed
 
     async def listed_for(self, target: Target) -> Listing:
@@ -39,17 +40,26 @@ class Artifacts:
         Raises:
             TargetError: the team lists more, or its targets pick more, than is gone through for one team.
         """
-        picked = await self._pick(target.artifact_path)
-        if target.attached is None:
-            return picked
-        attached = await self._pick(target.attached) or (listed_itself(target.attached),)
-        there = {one["path"] for one in picked}
-        more = [one for one in attached if one["path"] not in there]
-        return Listing((*picked, *more)) if more else picked
+        wanted = target.artifact_path, target.attached
+        if wanted not in self._listed:
+            self._listed[wanted] = await self._together(*wanted)
+        return self._listed[wanted]
 
     def picks_nothing(self, target: Target) -> bool:
         """Whether a target's pattern picks none of the files that the team lists."""
         return bool(self._all) and not self._picked.get(target.artifact_path, True)
+
+    async def _together(self, pattern: str | None, attached: str | None) -> Listing:
+        picked = await self._pick(pattern)
+        if attached is None:
+            return picked
+        beside = await self._pick(attached) or (listed_itself(attached),)
+        there = {one["path"] for one in picked}
+        more = [one for one in beside if one["path"] not in there]
+        if not more:
+            return picked
+        await self._walk(len(picked.json))  # it is there once more
+        return picked.with_more(more)
 
     async def _pick(self, pattern: str | None) -> Listing:
         if pattern not in self._picked:

@@ -21,6 +21,7 @@ HEADER_LIMIT = 150
 SECTION_LIMIT = 3_000
 FIELD_LIMIT = 2_000
 FIELDS_LIMIT = 10
+ESCAPED = 6  # bytes that a character beyond ASCII takes in JSON, at least where it is one of the first 65,536
 
 _OUTCOMES = {
     "Completed": (":white_check_mark:", "finished"),
@@ -73,6 +74,16 @@ def _message(bare: Envelope, target: Target, most: int) -> str:
         template = f"{TEST_MARK} {target.message or ''}".strip()
     message = fill(template, values, most)
     return message if message.strip() else fill(DEFAULT_MESSAGE, values, most)  # Slack refuses a blank text
+
+
+def most_bytes(target: Target, listing: Listing, most: int) -> int:
+    """Return about how many bytes of JSON a target's message comes to: no less, but for some hundred.
+
+    `most`: characters of its text.
+    """
+    template, names = target.message or "", len(listing.names)
+    text = min(most, len(template) + names * template.count("{artifacts}"))
+    return len(listing.json) + text * (1 if template.isascii() and not names else ESCAPED)
 
 
 def values_of(envelope: Envelope) -> dict[str, str]:

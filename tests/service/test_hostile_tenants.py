@@ -218,7 +218,7 @@ async def test_a_neighbour_does_not_feel_that_many_patterns_pick_of_many_artifac
         assert await stand.timed(good) < max(1.2 * alone, alone + MOST_LATER)
 
         async def settled() -> bool:
-            return (await stand.service.read(bad, "report")).body["phase"] != "Pending"
+            return bool((await stand.service.read(bad, "report")).body["phase"] != "Pending")
 
         await until(settled, 60)
     entries = await stand.kube.delivery(bad, "report")
