@@ -396,7 +396,7 @@ class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, Deliver
             raise ValueError(
                 f"claims would last {self.claim_life.total_seconds():g} s, and at most"
                 f" {LONGEST_CLAIM.total_seconds():g} are believed; lower DELIVERY_TARGET_TIMEOUT,"
-                " DELIVERY_RECORD_TIMEOUT or DELIVERY_API_TIMEOUT"
+                " DELIVERY_PLACE_TIMEOUT, DELIVERY_RECORD_TIMEOUT or DELIVERY_API_TIMEOUT"
             )
         if self.drains < self.attempt_timeout:
             raise ValueError(

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from datetime import timedelta
+from functools import partial
 from time import process_time
 from typing import Any
 
