@@ -304,7 +304,7 @@ def test_others_get_their_turn_while_artifacts_are_picked() -> None:
 
 
 HOOK = {"type": "webhook", "url": "https://h/"}
-FIELDS: dict[bounds.Bound, tuple[str, dict[str, Any]]] = {
+FIELDS: dict[bounds.Limit, tuple[str, dict[str, Any]]] = {
     bounds.URL: ("url", HOOK),
     bounds.MESSAGE: ("message", HOOK),
     bounds.PATTERN: ("artifactPath", HOOK),
@@ -315,7 +315,7 @@ FIELDS: dict[bounds.Bound, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("bound", FIELDS, ids=lambda bound: bound.what)
-def test_a_field_at_its_bound_is_taken_and_one_beyond_it_says_what_to_change(bound: bounds.Bound) -> None:
+def test_a_field_at_its_bound_is_taken_and_one_beyond_it_says_what_to_change(bound: bounds.Limit) -> None:
     field, entry = FIELDS[bound]
     (taken,) = read_targets([{**entry, field: at_most(bound, entry.get(field))}])
     assert not isinstance(taken, InvalidTarget)
@@ -324,7 +324,7 @@ def test_a_field_at_its_bound_is_taken_and_one_beyond_it_says_what_to_change(bou
     assert refused.problem == f"{field}: {bound.words}"
 
 
-def at_most(bound: bounds.Bound, start: str | None) -> str:
+def at_most(bound: bounds.Limit, start: str | None) -> str:
     return (start or "").ljust(bound.most, "x")
 
 

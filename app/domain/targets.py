@@ -31,7 +31,7 @@ RECIPIENTS_LIMIT = bounds.RECIPIENTS.most  # what every relay takes at once: RFC
 SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=bounds.SECRET_NAME.most)]
 Text = Annotated[str | None, BeforeValidator(lambda value: value or None)]
 """An absent text is null, missing or empty: a Go client with `omitempty` cannot tell them apart."""
-Pattern = Annotated[Text, AfterValidator(bounds.PATTERN.check)]
+PathText = Annotated[Text, AfterValidator(bounds.PATTERN.check)]
 Recipient = Annotated[str, AfterValidator(bounds.RECIPIENT.check)]
 
 
@@ -45,7 +45,7 @@ class TargetSpec(BaseModel):
     credentials_secret: Annotated[
         SecretName | None, Field(alias="credentialsSecret"), BeforeValidator(lambda value: value or None)
     ] = None
-    artifact_path: Annotated[Pattern, Field(alias="artifactPath")] = None
+    artifact_path: Annotated[PathText, Field(alias="artifactPath")] = None
     message: Annotated[Text, AfterValidator(bounds.MESSAGE.check)] = None
 
     @classmethod
@@ -128,7 +128,7 @@ class EmailTarget(TargetSpec):
         BeforeValidator(lambda value: value or ()),
     ] = ()
     subject: Annotated[Text, AfterValidator(bounds.SUBJECT.check)] = None
-    attachment_path: Annotated[Pattern, Field(alias="attachmentPath")] = None
+    attachment_path: Annotated[PathText, Field(alias="attachmentPath")] = None
 
     @property
     def attached(self) -> str | None:

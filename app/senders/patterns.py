@@ -29,7 +29,7 @@ Ranges = list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _Stage:
     """One character of these ranges, or, repeated, as many as there are."""
 
     ranges: Ranges
@@ -37,9 +37,9 @@ class _Step:
     literal: str = ""  # the one character, where there is but one
 
 
-_ONE = _Step([(0, _SLASH - 1), (_SLASH + 1, _LAST)])
-_MANY = _Step(_ONE.ranges, repeated=True)
-_FOLDERS = _Step([(0, _LAST)], repeated=True)  # whole ones: it is left after a slash alone
+_ONE = _Stage([(0, _SLASH - 1), (_SLASH + 1, _LAST)])
+_MANY = _Stage(_ONE.ranges, repeated=True)
+_FOLDERS = _Stage([(0, _LAST)], repeated=True)  # whole ones: it is left after a slash alone
 
 
 class Pattern:
@@ -95,7 +95,7 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in {"", "."}]
 
 
-def _steps(parts: list[str]) -> Iterator[_Step]:
+def _steps(parts: list[str]) -> Iterator[_Stage]:
     """Yield the steps of each part, a slash after it, and none of two that mean the same as one."""
     last = None
     for part in parts:
@@ -109,7 +109,7 @@ def _steps(parts: list[str]) -> Iterator[_Step]:
             last = step
 
 
-def _within(part: str) -> Iterator[_Step]:
+def _within(part: str) -> Iterator[_Stage]:
     position, sets_end = 0, True
     while position < len(part):
         character = part[position]
@@ -130,11 +130,11 @@ def _within(part: str) -> Iterator[_Step]:
             yield _character(character)
 
 
-def _character(character: str) -> _Step:
-    return _Step([(ord(character), ord(character))], literal=character)
+def _character(character: str) -> _Stage:
+    return _Stage([(ord(character), ord(character))], literal=character)
 
 
-def _set(text: str) -> _Step:
+def _set(text: str) -> _Stage:
     wanted = text.removeprefix("!")
     ranges: Ranges = []
     position = 0
@@ -147,7 +147,7 @@ def _set(text: str) -> _Step:
         if first <= last:
             ranges.append((first, last))
     merged = _merged(ranges)
-    return _Step(_without_slash(merged if wanted == text else _others(merged)))
+    return _Stage(_without_slash(merged if wanted == text else _others(merged)))
 
 
 def _merged(ranges: Ranges) -> Ranges:
@@ -176,7 +176,7 @@ def _without_slash(ranges: Ranges) -> Ranges:
     ]
 
 
-def _literal(steps: Iterable[_Step]) -> str:
+def _literal(steps: Iterable[_Stage]) -> str:
     """Return the characters that the steps begin with, for certain."""
     return "".join(step.literal for step in takewhile(lambda step: step.literal, steps))
 
@@ -185,7 +185,7 @@ def _bits(which: Iterable[bool]) -> int:
     return sum(1 << position for position, is_so in enumerate(which) if is_so)
 
 
-def _table(steps: list[_Step]) -> tuple[list[int], list[int]]:
+def _table(steps: list[_Stage]) -> tuple[list[int], list[int]]:
     """Return the code points from which on other steps take a character, and the bits of those that do."""
     changes = {0: 0}
     for position, step in enumerate(steps):
