@@ -112,7 +112,7 @@ class Errands:
             settings.attempt_timeout,
             settings.target_timeout,
             settings.backoff_initial,
-            settings.place_timeout,
+            settings.patience,
         )
 
     def deliver(  # noqa: PLR0913  # all that one differs in from another

@@ -19,8 +19,7 @@ from tests.watcher.stand import Service, finish
 pytestmark = pytest.mark.alone
 
 MB = 1_000_000
-LARGE = 20  # teams
-LIMIT = 512 * 1024**2  # bytes: the chart's
+LARGE = 8  # teams, each of which takes 35 MB once it is read
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ async def hostile(kube: Kube, server: FakeCluster) -> AsyncIterator[FakeCluster]
         for number in range(LARGE):
             about = json.dumps({"namespace": "greedy", "name": f"team-{number}", "uid": str(number)})
             await response.write(f'{{"metadata":{about},"spec":{{"x":['.encode() + empty + b"]}},")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
         await response.write(good + b'],"kind":"AgentTeamList","metadata":{"resourceVersion":"7"}}')
         return response
 
@@ -52,11 +51,11 @@ async def test_teams_of_any_content_take_little_memory_and_a_list_has_time_while
     kube: Kube, hostile: FakeCluster, service: Service
 ) -> None:
     assert hostile.intercept
-    watcher = Watcher(kube.kubeconfig, service.url, api_timeout=1)
+    watcher = Watcher(kube.kubeconfig, service.url, api_timeout=3)
     watcher.covered = False
     async with watcher:
         await until(lambda: service.teams == ["report"], 60)
-        assert Memory(watcher.pid).peak < LIMIT // 2
+        assert Memory(watcher.pid).peak < 200 * MB  # of the chart's 512 MiB, however many there are
         answer = await watcher.request("GET", "/metrics")
         assert f"agentteam_delivery_watch_teams {LARGE + 1}.0" in answer.content.decode()
 
