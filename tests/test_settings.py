@@ -506,7 +506,7 @@ def test_a_claim_outlives_the_longest_dispatch_whatever_the_settings(
 ) -> None:
     assume(attempt <= target)
     assume(first < target)
-    assume(4 * api + target + record + 40 <= LONGEST_CLAIM.total_seconds())
+    assume(4 * api + 1.5 * target + record + 10 <= LONGEST_CLAIM.total_seconds())
     settings = ServiceSettings.load(
         attempt_timeout=attempt,
         target_timeout=target,
