@@ -103,15 +103,12 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
         takeovers += _abandoned(receipt, terms)
         opened[key] = _opened(team, event, terms, name=key, target=targets.get(key), receipt=receipt)
     changes = {key: item.receipt if isinstance(item, Claim) else item for key, item in opened.items()}
-    entries = record.written(changes)
-    if changes and start and not record.reads_back(entries):
+    if changes and start and not record.reads_back(changes):
         # Of two targets that look alike one is left out: it is put down too, so that places tell them apart.
         left_out = {name: target for name, target in targets.items() if name not in {*recorded, *changes}}
-        entries = record.written(
-            {**{name: _first(team, event, terms, target) for name, target in left_out.items()}, **changes}
-        )
+        changes = {**{name: _first(team, event, terms, target) for name, target in left_out.items()}, **changes}
     return Plan(
-        entries,
+        record.written(changes),
         tuple(item for item in opened.values() if isinstance(item, Claim)),
         tuple(item for item in opened.values() if isinstance(item, Receipt)),
         takeovers,
@@ -187,13 +184,13 @@ def settle(
             # The spec has changed since, and with it whose name this is: the claim is known by its id.
             key = by_id[outcome.id]
             line = record.by_key[key]
-        if line is None:
-            lost.append(outcome)
-        elif line.receipt.claimed_by == holder and line.receipt.id == outcome.id:
+        if line and line.receipt.claimed_by == holder and line.receipt.id == outcome.id:
             changes[key] = outcome
             written.append(outcome)
         else:
-            (written if _is_there(line.entry, outcome) else lost).append(outcome)
+            # Where its target has left the spec, what landed bears neither its name nor its id.
+            lines = [line] if line else [one for one in record.lines if not one.name]
+            (written if any(_is_there(one.entry, outcome) for one in lines) else lost).append(outcome)
     return record.written(changes), written, lost
 
 
@@ -208,9 +205,12 @@ def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
     """Whether the API server kept what is essential of these receipts; a CRD may drop it silently."""
     record = team.record
     by_id: dict[str | None, Line] = {line.receipt.id: line for line in record.lines if line.receipt.id}
+    nobodys = [line for line in record.lines if not line.name]
     for receipt in receipts:
         lines = (record.by_key.get(receipt.name), by_id.get(receipt.id))
-        if not any(line and line.receipt.essence == receipt.essence for line in lines):
+        if not any(line and line.receipt.essence == receipt.essence for line in lines) and not any(
+            _is_there(line.entry, receipt) for line in nobodys
+        ):
             return False
     return True
 
@@ -249,12 +249,16 @@ def _abandoned(receipt: Receipt | None, terms: Terms) -> bool:
 
 
 def _first(team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target | InvalidTarget) -> Receipt:
-    """Return the entry of a target that nobody has been at, or holds."""
+    """Return the entry of a target that nobody has been at, or holds.
+
+    Its name may have been another's, whose entry has lost it: what is on record of its like counts too.
+    """
+    before = str(team.record.like(target.type, target.address))
     return Receipt(
         name=target.name,
         type=target.type,
         target=target.address,
-        id=message_id(team.uid, event.event, lasting(target.name, target.type, target.address)),
+        id=message_id(team.uid, event.event, lasting(target.name, target.type, target.address), before),
         delivered_at=terms.now,
         timestamp=terms.now,
     )

@@ -1,18 +1,28 @@
 """Whose an entry of `status.delivery[]` is: the record of a team, line by line, each under its key. Pure.
 
-An entry with a `name` is that target's. One without, as the operator's CRD keeps them, belongs to the target
-in its place when type and label agree, else to the first target of that type and label that has none, else to
-nobody. A target that cannot be read has no label.
+An entry with a `name` is that target's; one that only says a place (`webhook-0`), as long as type and label
+agree, for another target may have come to stand there. An entry without, as the operator's CRD keeps them,
+belongs to the target in its place when type and label agree, else to the first target of that type and label
+that has none, else to nobody. A target that cannot be read has no label; the operator's, which may have sent
+to it, is its own where no other target is meant.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from app.domain.receipts import Receipt
-from app.domain.targets import InvalidTarget, Target, labels_of, read_targets, target_names, type_of
+from app.domain.targets import (
+    InvalidTarget,
+    given_names,
+    is_place,
+    labels_of,
+    read_targets,
+    target_names,
+    type_of,
+)
 from app.domain.text import readable
 
 Entries = list[Mapping[str, Any]]
@@ -101,18 +111,23 @@ class Record:
             entries.append(line.entry if changed is None else _written(changed, line.name))
         return entries
 
-    def reads_back(self, entries: Entries) -> bool:
-        """Whether a list tells its targets apart also where all names are stripped from it.
+    def like(self, kind: str, label: str) -> int:
+        """How many lines there are of a type and label, whosever they are."""
+        return sum(line.entry.get("type") == kind and line.entry.get("target", "") == label for line in self.lines)
 
-        Only of two targets of one type and label that can be in doubt.
+    def reads_back(self, changes: Mapping[str, Receipt]) -> bool:
+        """Whether the list with these changes tells its targets apart also where all names are stripped.
+
+        Only what shares its type and label with another can be in doubt.
         """
-        known = [(type_of(entry), labels_of(entry)[0]) for entry in self._spec]
-        if len(set(known)) == len(known):
+        entries = self.written(changes)
+        known = [(type_of(entry), label) for entry in self._spec for label in set(labels_of(entry))]
+        written = [(str(entry.get("type")), str(entry.get("target", ""))) for entry in entries]
+        if all(len(set(some)) == len(some) for some in (known, written)) and all(label for _, label in written):
             return True
         stripped = [{key: value for key, value in one.items() if key != "name"} for one in entries]
-        named, nameless = (_lines(self._spec, some) for some in (entries, stripped))
-        names = set(self.names)
-        return [one.name for one in named if one.name in names] == [one.name for one in nameless if one.name]
+        names = [name for name in self.names if name in changes or name in self.by_key]
+        return [one.name for one in _lines(self._spec, stripped)] == names + [""] * (len(entries) - len(names))
 
 
 def _written(receipt: Receipt, name: str) -> dict[str, Any]:
@@ -120,52 +135,61 @@ def _written(receipt: Receipt, name: str) -> dict[str, Any]:
 
 
 def _lines(spec: Sequence[Any], entries: Sequence[Mapping[str, Any]]) -> list[Line]:
-    names = [_name(entry) for entry in entries]
-    if all(names):
-        return [Line(entry, name) for entry, name in zip(entries, names, strict=True) if name]
-    return list(_matched(spec, entries, names))
+    given = given_names(spec)
+    names = [_name(entry, given) for entry in entries]
+    if not all(names):
+        names = _matched(spec, entries, names)
+    return [Line(entry, name or "") for entry, name in zip(entries, names, strict=True)]
 
 
-def _name(entry: Mapping[str, Any]) -> str | None:
-    """Return what an entry is called; nothing where it has no name, None where that is no text."""
+def _name(entry: Mapping[str, Any], given: Container[str]) -> str | None:
+    """Return what an entry is called; nothing where it goes by its place, None where its name is no text."""
     name = entry.get("name")
     if name is None:
         return ""
-    return name if isinstance(name, str) and readable(name) and name else None
+    if not (isinstance(name, str) and readable(name) and name):
+        return None
+    return "" if name not in given and is_place(name, entry.get("type")) else name
 
 
 def _matched(
     spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], names: list[str | None]
-) -> Iterator[Line]:
-    """Match the entries without a name."""
-    targets = target_names(spec)
+) -> list[str | None]:
+    """Match the entries that go by their places."""
+    found = list(names)
     taken = {name for name in names if name}
-    kinds = [
-        (target.type, _labels(target, entry)) for target, entry in zip(read_targets(spec), spec, strict=True)
-    ]
 
-    def agree(place: int, entry: Mapping[str, Any]) -> bool:
-        kind, labels = kinds[place]
-        return entry.get("type") == kind and entry.get("target", "") in labels
+    def match(place: int, name: Any, labels: Mapping[str, Collection[tuple[str, str]]]) -> None:
+        entry = entries[place]
+        if name not in taken and (entry.get("type"), entry.get("target", "")) in labels.get(name, ()):
+            found[place] = name
+            taken.add(name)
 
-    found: dict[int, str] = {}
-    for place, entry in enumerate(entries[: len(targets)]):
-        if names[place] == "" and targets[place] not in taken and agree(place, entry):
-            found[place] = targets[place]
-    taken.update(found.values())
-    free: defaultdict[tuple[Any, Any], deque[str]] = defaultdict(deque)
-    for name, (kind, labels) in zip(targets, kinds, strict=True):
-        for label in () if name in taken else set(labels):
-            free[kind, label].append(name)
+    targets = target_names(spec)
+    said = {
+        name: [(type_of(entry), label) for label in labels_of(entry)]
+        for name, entry in zip(targets, spec, strict=True)
+    }
     for place, entry in enumerate(entries):
-        if names[place] == "" and place not in found:
-            found[place] = _first_free(free, entry, taken)
-        yield Line(entry, found.get(place) or names[place] or "")
-
-
-def _labels(target: Target | InvalidTarget, entry: Any) -> tuple[str, ...]:
-    labels = labels_of(entry)
-    return ("", labels[-1]) if isinstance(target, InvalidTarget) else labels
+        if found[place] == "" and entry.get("name"):
+            match(place, entry["name"], said)
+    if "" not in found:
+        return found  # nearly always, so that no target has to be read
+    invalid = {target.name: (target.type, "") for target in read_targets(spec) if isinstance(target, InvalidTarget)}
+    ours = {name: [invalid[name]] if name in invalid else labels for name, labels in said.items()}
+    operators = {name: said[name][-1:] for name in invalid}
+    for labels in (ours, operators):
+        for place, name in enumerate(targets[: len(entries)]):
+            if found[place] == "":
+                match(place, name, labels)
+        free: defaultdict[tuple[str, str], deque[str]] = defaultdict(deque)
+        for name, its in labels.items():
+            for label in () if name in taken else dict.fromkeys(its):
+                free[label].append(name)
+        for place, entry in enumerate(entries):
+            if found[place] == "":
+                found[place] = _first_free(free, entry, taken)
+    return found
 
 
 def _first_free(free: Mapping[tuple[Any, Any], deque[str]], entry: Mapping[str, Any], taken: set[str]) -> str:
