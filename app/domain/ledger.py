@@ -106,7 +106,10 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
     if changes and start and not record.reads_back(changes):
         # Of two targets that look alike one is left out: it is put down too, so that places tell them apart.
         left_out = {name: target for name, target in targets.items() if name not in {*recorded, *changes}}
-        changes = {**{name: _first(team, event, terms, target) for name, target in left_out.items()}, **changes}
+        changes = {
+            **{name: _first(team, event, terms, target) for name, target in left_out.items()},
+            **changes,
+        }
     return Plan(
         record.written(changes),
         tuple(item for item in opened.values() if isinstance(item, Claim)),
@@ -188,9 +191,8 @@ def settle(
             changes[key] = outcome
             written.append(outcome)
         else:
-            # Where its target has left the spec, what landed bears neither its name nor its id.
-            lines = [line] if line else [one for one in record.lines if not one.name]
-            (written if any(_is_there(one.entry, outcome) for one in lines) else lost).append(outcome)
+            there = line is not None and _is_there(line.entry, outcome)
+            (written if there or _is_anywhere(record, outcome) else lost).append(outcome)
     return record.written(changes), written, lost
 
 
@@ -201,16 +203,23 @@ def _is_there(entry: Mapping[str, Any], outcome: Receipt) -> bool:
     return same and all(entry.get(field, value) == value for field, value in wire.items())
 
 
+def _is_anywhere(record: Record, outcome: Receipt) -> bool:
+    """Whether an outcome is on record where names were taken away: what landed bears no id either.
+
+    Since it was written the spec may have changed, and with it whose its entry is.
+    """
+    nameless = (line.entry for line in record.lines if "name" not in line.entry)
+    return any(_is_there(entry, outcome) for entry in nameless)
+
+
 def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
     """Whether the API server kept what is essential of these receipts; a CRD may drop it silently."""
     record = team.record
     by_id: dict[str | None, Line] = {line.receipt.id: line for line in record.lines if line.receipt.id}
-    nobodys = [line for line in record.lines if not line.name]
     for receipt in receipts:
         lines = (record.by_key.get(receipt.name), by_id.get(receipt.id))
-        if not any(line and line.receipt.essence == receipt.essence for line in lines) and not any(
-            _is_there(line.entry, receipt) for line in nobodys
-        ):
+        kept = any(line and line.receipt.essence == receipt.essence for line in lines)
+        if not (kept or _is_anywhere(record, receipt)):
             return False
     return True
 

@@ -8,7 +8,7 @@ to it, is its own where no other target is meant.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,8 @@ from app.domain.targets import (
 from app.domain.text import readable
 
 Entries = list[Mapping[str, Any]]
+Kinds = Mapping[str, Sequence[tuple[str, str]]]
+"""Of targets by their names: the types and labels that their entries may have."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ class Record:
 
     def like(self, kind: str, label: str) -> int:
         """How many lines there are of a type and label, whosever they are."""
-        return sum(line.entry.get("type") == kind and line.entry.get("target", "") == label for line in self.lines)
+        return sum(
+            line.entry.get("type") == kind and line.entry.get("target", "") == label for line in self.lines
+        )
 
     def reads_back(self, changes: Mapping[str, Receipt]) -> bool:
         """Whether the list with these changes tells its targets apart also where all names are stripped.
@@ -123,11 +127,15 @@ class Record:
         entries = self.written(changes)
         known = [(type_of(entry), label) for entry in self._spec for label in set(labels_of(entry))]
         written = [(str(entry.get("type")), str(entry.get("target", ""))) for entry in entries]
-        if all(len(set(some)) == len(some) for some in (known, written)) and all(label for _, label in written):
+        if all(len(set(some)) == len(some) for some in (known, written)) and all(
+            label for _, label in written
+        ):
             return True
         stripped = [{key: value for key, value in one.items() if key != "name"} for one in entries]
         names = [name for name in self.names if name in changes or name in self.by_key]
-        return [one.name for one in _lines(self._spec, stripped)] == names + [""] * (len(entries) - len(names))
+        return [one.name for one in _lines(self._spec, stripped)] == names + [""] * (
+            len(entries) - len(names)
+        )
 
 
 def _written(receipt: Receipt, name: str) -> dict[str, Any]:
@@ -156,48 +164,55 @@ def _matched(
     spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], names: list[str | None]
 ) -> list[str | None]:
     """Match the entries that go by their places."""
-    found = list(names)
-    taken = {name for name in names if name}
-
-    def match(place: int, name: Any, labels: Mapping[str, Collection[tuple[str, str]]]) -> None:
-        entry = entries[place]
-        if name not in taken and (entry.get("type"), entry.get("target", "")) in labels.get(name, ()):
-            found[place] = name
-            taken.add(name)
-
     targets = target_names(spec)
-    said = {
-        name: [(type_of(entry), label) for label in labels_of(entry)]
-        for name, entry in zip(targets, spec, strict=True)
-    }
-    for place, entry in enumerate(entries):
-        if found[place] == "" and entry.get("name"):
-            match(place, entry["name"], said)
-    if "" not in found:
-        return found  # nearly always, so that no target has to be read
-    invalid = {target.name: (target.type, "") for target in read_targets(spec) if isinstance(target, InvalidTarget)}
-    ours = {name: [invalid[name]] if name in invalid else labels for name, labels in said.items()}
-    operators = {name: said[name][-1:] for name in invalid}
-    for labels in (ours, operators):
-        for place, name in enumerate(targets[: len(entries)]):
-            if found[place] == "":
-                match(place, name, labels)
+    known = {name: _kinds(entry) for name, entry in zip(targets, spec, strict=True)}
+    matching = _Matching(entries, names)
+    matching.place_by_place([entry.get("name", "") for entry in entries], known)
+    if "" in matching.found:  # seldom where names are kept, so that no target has to be read
+        invalid = [target for target in read_targets(spec) if isinstance(target, InvalidTarget)]
+        ours = {**known, **{target.name: [(target.type, "")] for target in invalid}}
+        operators = {target.name: known[target.name][-1:] for target in invalid}
+        for labels in (ours, operators):
+            matching.place_by_place(targets, labels)
+            matching.first_free(labels)
+    return matching.found
+
+
+def _kinds(entry: Any) -> list[tuple[str, str]]:
+    """Return what an entry may say of a target that can be sent to: its type, and a label, the operator's last."""
+    return [(type_of(entry), label) for label in labels_of(entry)]
+
+
+class _Matching:
+    """Entries, and the names of the targets they belong to: found, open (empty), or none (None)."""
+
+    def __init__(self, entries: Sequence[Mapping[str, Any]], names: list[str | None]) -> None:
+        self.found = list(names)
+        self._kinds = [(entry.get("type"), entry.get("target", "")) for entry in entries]
+        self._taken = {name for name in names if name}
+
+    def place_by_place(self, names: Iterable[Any], kinds: Kinds) -> None:
+        """Match the entry in each place with the target of that name, when type and label agree."""
+        for place, name in enumerate(names):
+            is_open = place < len(self.found) and self.found[place] == "" and name not in self._taken
+            if is_open and self._kinds[place] in kinds.get(name, ()):
+                self._match(place, name)
+
+    def first_free(self, kinds: Kinds) -> None:
+        """Match each entry with the first target of its type and label that has none."""
         free: defaultdict[tuple[str, str], deque[str]] = defaultdict(deque)
-        for name, its in labels.items():
-            for label in () if name in taken else dict.fromkeys(its):
-                free[label].append(name)
-        for place, entry in enumerate(entries):
-            if found[place] == "":
-                found[place] = _first_free(free, entry, taken)
-    return found
+        for name, its in kinds.items():
+            for said in dict.fromkeys(its):
+                free[said].append(name)
+        for place, (kind, label) in enumerate(self._kinds):
+            if self.found[place] != "" or not (isinstance(kind, str) and isinstance(label, str)):
+                continue
+            candidates = free.get((kind, label), deque())
+            while candidates and candidates[0] in self._taken:
+                candidates.popleft()
+            if candidates:
+                self._match(place, candidates.popleft())
 
-
-def _first_free(free: Mapping[tuple[Any, Any], deque[str]], entry: Mapping[str, Any], taken: set[str]) -> str:
-    """Take the first target of an entry's type and label that has no entry; nothing where there is none."""
-    kind, label = entry.get("type"), entry.get("target", "")
-    candidates = free.get((kind, label)) if isinstance(kind, str) and isinstance(label, str) else None
-    while candidates:
-        if (name := candidates.popleft()) not in taken:
-            taken.add(name)
-            return name
-    return ""
+    def _match(self, place: int, name: str) -> None:
+        self.found[place] = name
+        self._taken.add(name)

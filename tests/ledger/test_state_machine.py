@@ -32,7 +32,7 @@ from app.domain.teams import AgentTeam, needs_delivery, open_targets
 from app.kube.cluster import Snapshot
 from app.settings import ServiceSettings
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 EPOCH = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = ServiceSettings(
@@ -182,7 +182,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.numbers = itertools.count(1)
         self.holders = [Holder(self.fresh_name(), skew) for skew in (0, 3_600_250, -86_400_500)]
         self.ids: dict[str, tuple[str, int]] = {}
-        self.begun: Counter[str] = Counter()  # messages that were begun, by label; no repeats, no redeliveries
+        self.begun: Counter[str] = (
+            Counter()
+        )  # messages that were begun, by label; no repeats, no redeliveries
         self.names: set[tuple[str, str]] = set()  # of targets that can be sent to, with their labels
         self.owed: Counter[str] = Counter()  # how many targets of a label there were at once, at most
         self.wiped = False
@@ -267,7 +269,7 @@ class LedgerMachine(RuleBasedStateMachine):
         word=st.sampled_from(["deliver", "deliver", "deliver", "deliver", "notify"]),
     )
     def edit(self, letters: list[str], clash: bool, broken: set[str], word: str) -> None:
-        """Add, remove, move, break targets, two of one address and even of one name; no longer ask for delivery."""
+        """Add, remove, move, break targets, some of one address or name; ask for delivery no more."""
         seen: Counter[str] = Counter()
         spec = []
         for letter in letters:
@@ -531,7 +533,7 @@ class LedgerMachine(RuleBasedStateMachine):
         elif old is None:
             assert again == 0
             assert self.wiped or new.settled or new.id not in self.known, "an id was used for two messages"
-            self.begun[name] += not new.settled
+            self.begun[name] += bool(name) and not new.settled
         elif old.settled:
             asked = write.event.redeliver
             assert asked == "all" or (asked, old.phase) == ("failed", Phase.FAILED)
