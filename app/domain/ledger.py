@@ -20,7 +20,7 @@ from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import TEST, CompletionEvent
 from app.domain.reasons import Reason
 from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, lasting, message_id
-from app.domain.record import Entries, Line
+from app.domain.record import Entries, Line, Record
 from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
 from app.domain.teams import AgentTeam, open_targets
 from app.domain.text import SHOWN_LIMIT, shortened
