@@ -179,7 +179,7 @@ def _matched(
 
 
 def _kinds(entry: Any) -> list[tuple[str, str]]:
-    """Return what an entry may say of a target that can be sent to: its type and a label, the operator's last."""
+    """Return what an entry may say of a target that can be sent to: its type and a label; theirs is last."""
     return [(type_of(entry), label) for label in labels_of(entry)]
 
 
