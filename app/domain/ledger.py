@@ -193,7 +193,7 @@ def settle(
         else:
             there = line is not None and _is_there(line.entry, outcome)
             (written if there or _is_anywhere(record, outcome) else lost).append(outcome)
-    return record.written(changes), written, lost
+    return record.written(changes) if changes else list(team.entries), written, lost
 
 
 def _is_there(entry: Mapping[str, Any], outcome: Receipt) -> bool:

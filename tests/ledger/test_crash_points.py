@@ -198,7 +198,7 @@ async def test_killed_with_kill_9_at_eight_random_moments(cluster: Cluster[Any])
         for name, times in SENT.items():
             entry, sent = entries[name], sends[f"{team}/{name}"]
             takeovers = entry.get("takeovers", 0)
-            assert entry["phase"] == "Delivered"
+            assert entry["phase"] == "Delivered", f"{team}/{name}: {entry}"
             assert times <= len(sent) <= times + takeovers, f"{team}/{name}: {entry}"
             if name != "slack":
                 assert ids(sent) == {entry["id"]}
