@@ -162,7 +162,7 @@ async def test_killed_at(deaths: dict[str, asyncio.Task[Aftermath]], step: str) 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("cluster", ["fake"], indirect=True, scope="session")
 async def test_killed_with_kill_9_at_eight_random_moments(cluster: Cluster[Any]) -> None:
-    """The project's own CRD, whose record tells takeovers; the operator's has twelve, on a real API server."""
+    """The project's own CRD, whose record tells takeovers; the operator's has twelve, on a real API."""
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
     chance = random.Random(9)  # noqa: S311  # the same moments in every run
