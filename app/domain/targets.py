@@ -160,6 +160,7 @@ class InvalidTarget:
 
 Target = WebhookTarget | SlackTarget | EmailTarget | GoogleDriveTarget
 TYPES = tuple(model.kind() for model in get_args(Target))
+_PLACE = re.compile(r"-[0-9]+")
 _TYPE_WORD = re.compile(r"[A-Za-z][-A-Za-z0-9_.]{0,62}")
 _BRIEF = Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 60
@@ -175,6 +176,16 @@ def read_targets(spec: Sequence[Any]) -> list[Target | InvalidTarget]:
 def target_names(spec: Sequence[Any]) -> list[str]:
     """Return the names under which the entries are recorded, in order, without judging the entries."""
     return [name for name, _ in _unique_names(spec)]
+
+
+def given_names(spec: Sequence[Any]) -> set[str]:
+    """Return the names that the author of the spec gave."""
+    return {name for name in map(_given_name, spec) if name}
+
+
+def is_place(name: str, kind: Any) -> bool:
+    """Whether a name only says at which place of the spec a target of a type stands: `slack-1`."""
+    return isinstance(kind, str) and _PLACE.fullmatch(name.removeprefix(kind)) is not None
 
 
 def labels_of(entry: Any) -> tuple[str, ...]:
@@ -240,10 +251,12 @@ def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
 
 
 def _declared_name(entry: Any, position: int) -> str:
+    return _given_name(entry) or f"{type_of(entry)}-{position}"
+
+
+def _given_name(entry: Any) -> str:
     name = entry.get("name") if isinstance(entry, dict) else None
-    if isinstance(name, str) and name and len(name) <= NAME_LIMIT and name.isprintable():
-        return name
-    return f"{type_of(entry)}-{position}"
+    return name if isinstance(name, str) and len(name) <= NAME_LIMIT and name.isprintable() else ""
 
 
 def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:

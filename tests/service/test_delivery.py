@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from time import monotonic
 from typing import Any
 
@@ -179,7 +180,15 @@ async def test_a_thousand_targets_are_on_record_whole(real_cluster: Cluster[Real
         assert (report["phase"], report["recorded"]) == ("Delivered", True)
         entries = await kube.delivery(namespace, "report")
         assert [entry["phase"] for entry in entries] == ["Delivered"] * 1000
-        assert len(hook.requests) == 1000
+        sent = defaultdict(list)
+        for request in hook.requests:
+            sent[request.path].append(request.headers["webhook-id"])
+        # On a machine that is busy with other things an attempt may outlast its time, and is repeated.
+        for number, entry in enumerate(entries):
+            ids = sent.pop(f"/{number}")
+            assert 1 <= len(ids) <= entry["attempts"], entry
+            assert set(ids) == {entry["id"]}, entry
+        assert not sent
 
 
 async def test_a_team_that_its_record_would_make_too_large_is_refused_before_anything_is_sent(
