@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.generators import CACHE, MADE, ROOT, copied, done, made, need
+from tests.clients.generators import CACHE, MADE, ROOT, copied, done, kept, made, need
 from tests.docs.blocks import blocks_of
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
@@ -103,6 +103,19 @@ async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand
             "nobody": "nobody-s",
         }
         yield Stand(service, cluster.kube, hook, server, tokens)
+
+
+@pytest.fixture(scope="session")
+def others(node: None) -> Path:
+    """Install what reads the description as others do, by its lock; return the folder of its programs."""
+    linters = HERE / "linters"
+
+    def make(folder: Path) -> None:
+        for name in (".npmrc", "package.json", "package-lock.json"):
+            shutil.copy(linters / name, folder)
+        done("npm", "ci", cwd=folder)
+
+    return kept("linters", make, linters / "package-lock.json") / "node_modules/.bin"
 
 
 @pytest.fixture(scope="session")

@@ -63,14 +63,13 @@ def copied(root: Path) -> Path:
 
 def made(name: str, make: Callable[[Path], None], *sources: Path | str) -> Path:
     """Return a folder that `make` has filled, this time or before, from the description and these sources."""
-    texts = [one if isinstance(one, str) else json.dumps(_texts(one)) for one in sources]
-    parts = [
-        Path(__file__).read_text(),
-        DESCRIPTION.read_text(),
-        (ROOT / "clients/generate").read_text(),
-        *texts,
-    ]
-    folder = CACHE / f"{name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
+    return kept(name, make, DESCRIPTION, ROOT / "clients/generate", *sources)
+
+
+def kept(name: str, make: Callable[[Path], None], *sources: Path | str) -> Path:
+    """Return a folder that `make` has filled, this time or before, from these files, folders and texts."""
+    texts = [one if isinstance(one, str) else json.dumps(_texts(one)) for one in (*sources, Path(__file__))]
+    folder = CACHE / f"{name}-{hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]}"
     if not folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f"making.{name}.", dir=CACHE))

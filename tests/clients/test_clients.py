@@ -19,8 +19,7 @@ from aiohttp import web
 
 from app.api.examples import ANSWERS
 from tests.clients.conftest import Client, Stand
-from tests.clients.generators import CACHE, DESCRIPTION, ROOT, done, ran
-from tests.clients.generators import made as kept
+from tests.clients.generators import CACHE, DESCRIPTION, ROOT, done, made, ran
 from tests.harness.receiver import Gate, Receiver, Respond, ok
 from tests.harness.service import finished, lifecycle
 from tests.test_description import kinds
@@ -386,7 +385,7 @@ async def test_the_guides_examples_fail_where_nothing_was_delivered(
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
+def standing(tmp_path: Path) -> Path:
     """Make a clients' folder in which clients stand already, each with a file of its own."""
     folder = tmp_path / "clients"
     (tmp_path / "openapi").mkdir()
@@ -408,9 +407,9 @@ def made(tmp_path: Path) -> Path:
     return folder
 
 
-def generated(made: Path, tools: dict[str, str], *clients: str) -> tuple[int, str]:
+def generated(standing: Path, tools: dict[str, str], *clients: str) -> tuple[int, str]:
     """Generate with no other tools than these scripts; return the exit code and what was said."""
-    path = made.parent / "bin"
+    path = standing.parent / "bin"
     path.mkdir()
     for name in (
         *("bash", "cat", "cp", "cut", "dirname", "find", "mkdir"),
@@ -420,16 +419,16 @@ def generated(made: Path, tools: dict[str, str], *clients: str) -> tuple[int, st
     for name, script in tools.items():
         (path / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
         (path / name).chmod(0o755)
-    before = {one.relative_to(made) for one in made.rglob("*")}
+    before = {one.relative_to(standing) for one in standing.rglob("*")}
     process = subprocess.run(
-        [made / "generate", *clients],
+        [standing / "generate", *clients],
         check=False,
-        env={"PATH": str(path), "XDG_CACHE_HOME": str(made.parent / "cache")},
+        env={"PATH": str(path), "XDG_CACHE_HOME": str(standing.parent / "cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    assert {one.relative_to(made) for one in made.rglob("*")} == before, (
+    assert {one.relative_to(standing) for one in standing.rglob("*")} == before, (
         "what was there stays, and nothing else"
     )
     return process.returncode, process.stdout
@@ -459,18 +458,18 @@ JAVA = "no java: install a Java runtime, 17 or later, and Maven, which fetches O
     ],
 )
 def test_nothing_is_generated_and_nothing_lost_where_a_tool_is_missing(
-    tools: dict[str, str], clients: list[str], said: str, made: Path
+    tools: dict[str, str], clients: list[str], said: str, standing: Path
 ) -> None:
-    code, told = generated(made, tools, *clients)
+    code, told = generated(standing, tools, *clients)
     assert code in {1, 2}
     assert told.startswith(said)
     assert "begun" not in told
 
 
 @pytest.mark.parametrize(("language", "said"), [("python", ""), ("typescript", "begun\n"), ("go", "begun\n")])
-def test_a_client_that_cannot_be_made_anew_stays(language: str, said: str, made: Path) -> None:
+def test_a_client_that_cannot_be_made_anew_stays(language: str, said: str, standing: Path) -> None:
     tools = {**PYTHON_TOOLS, **TYPESCRIPT_TOOLS, **GENERATOR_TOOLS}
-    assert generated(made, tools, language) == (3, said)
+    assert generated(standing, tools, language) == (3, said)
 
 
 def test_the_python_client_and_its_callers_are_typed(python: Client, copy: Path) -> None:
@@ -503,7 +502,7 @@ def test_a_typescript_caller_who_is_wrong_does_not_compile(callers: Path, tsc: P
         assert code
         (folder / "said").write_text(said)
 
-    said = (kept("wrong-typescript", make, callers.parent.name, bare) / "said").read_text()
+    said = (made("wrong-typescript", make, callers.parent.name, bare) / "said").read_text()
     assert re.findall(r"^bare\.ts\(\d+,\d+\): error (TS\d+)", said, re.MULTILINE) == expected
     assert len(expected) >= 5
 
