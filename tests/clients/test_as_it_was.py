@@ -9,7 +9,7 @@ import yaml
 
 from tests.clients.generators import DESCRIPTION, ROOT, copied, done, made, need, ran
 
-pytestmark = pytest.mark.timeout(600)  # Maven may have to fetch the generator
+pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
 
 
 def known_or_other(schemas: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import yaml
 from tests.clients.conftest import HERE
 from tests.clients.generators import DESCRIPTION, made, ran
 
-pytestmark = pytest.mark.timeout(600)  # npm may have to fetch what it installs
+pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
 
 LINTERS = HERE / "linters"
 QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}

@@ -15,7 +15,7 @@ from tests.clients.conftest import Client
 from tests.clients.generators import DESCRIPTION
 from tests.test_description import OPERATIONS, answers, errors_of
 
-pytestmark = pytest.mark.timeout(600)  # npm may have to fetch what it installs
+pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
 
 EVENT = {"namespace": "research", "team": "report"}
 CALLER = {"Authorization": "Bearer any"}

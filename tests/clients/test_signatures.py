@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients.generators import copied, done, made, need
 
-pytestmark = pytest.mark.timeout(600)  # Maven may have to fetch the generator
+pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
 
 
 @dataclass(frozen=True)

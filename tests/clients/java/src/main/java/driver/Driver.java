@@ -45,7 +45,7 @@ public final class Driver {
     for (Map<String, String> step : JSON.readValue(System.in, new TypeReference<List<Map<String, String>>>() {})) {
       results.add(driver.take(step));
     }
-    System.out.println(JSON.writeValueAsString(results));
+    System.out.println(new ObjectMapper().writeValueAsString(results)); // which prints what is null too
   }
 
   private Map<String, Object> take(Map<String, String> step) {
@@ -109,7 +109,7 @@ public final class Driver {
     Map<String, Object> told = new LinkedHashMap<>();
     told.put("problem", problem.getType());
     told.put("status", problem.getStatus());
-    if (problem.getErrors() != null) {
+    if (!problem.getErrors().isEmpty()) {
       told.put("errors", problem.getErrors());
     }
     answer.getResponseHeaders().firstValueAsLong("Retry-After").ifPresent(wait -> told.put("retryAfter", wait));
