@@ -130,7 +130,7 @@ def said(told: list[dict[str, Any]]) -> list[str]:
 
 async def test_the_table_is_what_trying_each_generator_says(request: pytest.FixtureRequest) -> None:
     columns = ("generator", "options", "tried", "delivers", "reasons are text", "`Location`", "`Retry-After`")
-    lines = [("client", *columns, "problems"), ("---",) * 9]
+    lines: list[tuple[str, ...]] = [("client", *columns, "problems"), ("---",) * 9]
     async with Receiver(respond=answer) as service:
         for name, tried in DRIVEN.items():
             client: Client = request.getfixturevalue(name)

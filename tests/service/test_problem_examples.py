@@ -23,9 +23,9 @@ ELSEWHERE = {Internal, LedgerNotKept, LedgerRefused}
 """These take a cluster or a fault of their own; where tests get them, `described.check` compares them."""
 LIMITS = {
     "auth": "kubernetes",
-    "max_in_flight": 2,
+    "max_in_flight": 4,  # of one namespace half
     "max_targets": 2,
-    "max_targets_in_flight": 4,
+    "max_targets_in_flight": 40,
     "max_body": 2_000,
     "read_timeout": 3,
     "rate_limit": 20,
