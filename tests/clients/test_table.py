@@ -97,7 +97,11 @@ async def answer(request: web.Request) -> web.StreamResponse:
     """Answer as a later service would, with a reason and fields that are new; or with a problem."""
     team = (await request.json())["team"] if request.method == "POST" else request.path.rpartition("/")[2]
     if team == "busy":
-        headers = {"Retry-After": str(HEADERS["Retry-After"]), "Content-Type": PROBLEM_JSON}
+        headers = {
+            "Retry-After": str(HEADERS["Retry-After"]),
+            "Content-Type": PROBLEM_JSON,
+            "X-Request-Id": "any",
+        }
         return web.Response(status=503, text=json.dumps(PROBLEMS[TooBusy]["value"]), headers=headers)
     if request.path == "/previews":
         return web.json_response({**ANSWERS["preview", "200"]["previewed"]["value"], "unheard": True})
