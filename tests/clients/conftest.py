@@ -188,7 +188,7 @@ def typescript(callers: Path) -> Client:
         (folder / "hand-in.ts").write_text(blocks["Call"])
         done("bash", "-euo", "pipefail", "-c", blocks["Compile"], cwd=folder)
 
-    example = made("example-typescript", make, ROOT / "clients/typescript", *blocks.values()) / "hand-in.js"
+    example = made("example-typescript", make, callers.parent.name, *blocks.values()) / "hand-in.js"
     return Client("typescript", ("node", str(callers / "dist/driver.js")), ("node", str(example)), {})
 
 

@@ -1,5 +1,6 @@
 """Clients as `clients/generate` makes them, and what is compiled of them, kept outside the clone."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -68,19 +69,20 @@ def made(name: str, make: Callable[[Path], None], *sources: Path | str) -> Path:
 
 def kept(name: str, make: Callable[[Path], None], *sources: Path | str) -> Path:
     """Return a folder that `make` has filled, this time or before, from these files, folders and texts."""
-    texts = [one if isinstance(one, str) else json.dumps(_texts(one)) for one in (*sources, Path(__file__))]
+    texts = [one if isinstance(one, str) else json.dumps(_texts(one)) for one in sources]
     folder = CACHE / f"{name}-{hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]}"
-    if not folder.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f"making.{name}.", dir=CACHE))
-        try:
-            make(beside)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # tests beside this one need the same, and Maven shares its repository badly
+        if not folder.exists():
+            beside = Path(tempfile.mkdtemp(prefix=f"making.{name}.", dir=CACHE))
             try:
+                make(beside)
                 beside.rename(folder)
-            except OSError:  # somebody else was sooner
-                assert folder.exists()
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
     folder.touch()  # what nobody uses for a month, `clients/generate` removes
     return folder
 
