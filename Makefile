@@ -19,11 +19,11 @@ SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test test-pods check bench bench-scale bench-shares audit openapi reference docs clients chart lock release clean
+.PHONY: help setup demo run test test-pods check bench bench-scale bench-shares audit openapi reference docs clients clients-table chart lock release clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY)  ## make .venv, with the service and every tool in it
 
@@ -61,6 +61,7 @@ check: setup  ## lint, format, types, layers, Dockerfile, API description, the r
 	@$(BIN)/python .ci/breaking openapi/released.yaml openapi/openapi.yaml
 	@echo '== reference pages'
 	@$(BIN)/python .ci/reference --check
+	@$(BIN)/python .ci/constants --check
 	@echo '== pins, names, links'
 	@$(BIN)/pytest --quiet tests/test_repo.py
 
@@ -80,8 +81,9 @@ openapi: setup  ## write openapi/openapi.yaml from the code
 	@mkdir -p openapi
 	@$(BIN)/agentteam-delivery openapi > $(VENV)/openapi.yaml && mv $(VENV)/openapi.yaml openapi/
 
-reference: setup  ## write the pages of docs/reference that are made from the code
+reference: setup  ## write what is made from the code: pages of docs/reference, constants of clients
 	@$(BIN)/python .ci/reference
+	@$(BIN)/python .ci/constants
 
 docs: setup  ## make the site of all documents in build/docs, without the network; a dead link fails
 	@# Always the whole: a page that has not changed may lead to one that has.
@@ -89,8 +91,11 @@ docs: setup  ## make the site of all documents in build/docs, without the networ
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs . build/docs
 	@echo 'Ready: build/docs/index.html'
 
-clients: setup  ## generate the clients in Python and TypeScript; wants Node.js
+clients: setup  ## generate the clients in Python, TypeScript, Go, Java and Rust; wants Node.js, Java and Maven
 	@PATH="$$PWD/$(BIN):$$PATH" clients/generate
+
+clients-table: setup  ## try each generator of clients, and write docs/reference/clients.md
+	@WRITE=1 $(BIN)/pytest --quiet tests/clients/test_table.py
 
 chart: setup  ## write the table of values in the chart's README
 	@$(BIN)/python .ci/chart-readme $(CHART) > $(VENV)/chart-readme && mv $(VENV)/chart-readme $(CHART)/README.md
@@ -106,8 +111,9 @@ release: setup  ## make all of a release in dist/; TAG=v0.1.0 REPOSITORY=registr
 		--platforms '$(PLATFORMS)' --engine '$(ENGINE)' $(if $(PUSH),--push)
 
 clean:  ## remove all that can be made again, .venv too
-	@rm -rf $(VENV) build dist clients/python clients/.beside.* .artifacts .coverage* .hypothesis .*_cache
-	@cd clients/typescript && rm -rf dist node_modules src/api.ts src/problems.ts
+	@rm -rf $(VENV) build dist .artifacts .coverage* .hypothesis .*_cache
+	@cd clients && rm -rf .beside.* python csharp kotlin php */delivery java/target rust/target rust/Cargo.lock
+	@cd clients/typescript && rm -rf dist node_modules src/api.ts
 	@find . -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): requirements-dev.txt pyproject.toml | $(BIN)/python

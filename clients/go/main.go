@@ -64,10 +64,10 @@ func again(response *http.Response, err error) (time.Duration, error) {
 		return 0, notOurs(response)
 	}
 	said := fmt.Errorf("%s %s", problem.Type, problem.Detail)
-	switch strings.TrimPrefix(problem.Type, "urn:agentteam-delivery:") {
-	case "team-not-finished", "uid-changed", "team-not-found":
+	switch problem.Type {
+	case ProblemTeamNotFinished, ProblemUidChanged, ProblemTeamNotFound:
 		return 0, nil // the resource's next change brings it here again, if there is one
-	case "unauthenticated", "request-timeout", "claim-in-flight":
+	case ProblemUnauthenticated, ProblemRequestTimeout, ProblemClaimInFlight:
 		fmt.Println(said)
 		return 30 * time.Second, nil // a token that has just been renewed, a slow network, a send under way
 	}

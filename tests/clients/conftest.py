@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients.generators import generate, made, need, run
-from tests.docs.blocks import Block, blocks_of
+from tests.clients.generators import CACHE, MADE, ROOT, copied, done, kept, made, need
+from tests.docs.blocks import blocks_of
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
@@ -23,11 +22,6 @@ from tests.harness.reviews import Right
 from tests.harness.service import Service
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-TOOLS = Path(sys.executable).parent
-
-MADE = ("python", "node_modules", "dist", "api.ts", "problems.ts")
-"""What `clients/generate` makes; a copy begins without."""
 
 CALLERS = {
     # For programs that call the client from outside of its folder, on Node.js and without a browser.
@@ -46,19 +40,9 @@ CALLERS = {
 }
 
 
-def done(*command: str | Path, cwd: Path, **env: str) -> str:
-    """Run a program with the project's tools on its path, and return what it printed."""
-    found = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}", **env}
-    process = subprocess.run(
-        command, check=False, cwd=cwd, env=found, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert process.returncode == 0, process.stdout
-    return process.stdout
-
-
 @dataclass(frozen=True)
 class Client:
-    """A generated client: its driver, the README's example of it, and how to run either."""
+    """A generated client: its driver, the how-to page's example of it, and how to run either."""
 
     language: str
     driver: tuple[str, ...]
@@ -122,19 +106,28 @@ async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand
 
 
 @pytest.fixture(scope="session")
+def others(node: None) -> Path:
+    """Install what reads the description as others do, by its lock; return the folder of its programs."""
+    linters = HERE / "linters"
+
+    def make(folder: Path) -> None:
+        for name in (".npmrc", "package.json", "package-lock.json"):
+            shutil.copy(linters / name, folder)
+        done("npm", "ci", cwd=folder)
+
+    return kept("linters", make, linters / "package-lock.json") / "node_modules/.bin"
+
+
+@pytest.fixture(scope="session")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy what the clients are made from, so that the tree stays as it is; return the clients' folder."""
-    root = tmp_path_factory.mktemp("copy")
-    shutil.copytree(ROOT / "openapi", root / "openapi")
-    return Path(shutil.copytree(ROOT / "clients", root / "clients", ignore=shutil.ignore_patterns(*MADE)))
+    """Return a copy of the clients' folder."""
+    return copied(tmp_path_factory.mktemp("copy"))
 
 
-def example(language: str) -> Block:
-    """Return the README's example."""
-    document = "clients/README.md"
-    blocks = blocks_of(document, (ROOT / document).read_text())
-    [found] = [block for block in blocks if block.language == language]
-    return found
+def page(language: str) -> dict[str, str]:
+    """Return the blocks of a language's how-to page, each under the heading above it."""
+    document = f"docs/how-to/call-from-{language}.md"
+    return {block.title: block.text for block in blocks_of(document, (ROOT / document).read_text())}
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +136,7 @@ def python(copy: Path) -> Client:
     done(copy / "generate", "python", cwd=copy)
     folder = copy / "python"
     shutil.copy(HERE / "driver.py", folder)
-    (folder / "example.py").write_text(example("python").text)
+    (folder / "example.py").write_text(page("python")["Call"])
     program = (sys.executable, "-W", "error")
     return Client(
         "python",
@@ -156,63 +149,123 @@ def python(copy: Path) -> Client:
 @pytest.fixture(scope="session")
 def node() -> None:
     """Skip where there is no Node.js with npm; CI has both."""
-    if shutil.which("node") and shutil.which("npm"):
-        return
-    assert os.environ.get("CI") != "true", "CI runs no suite without node and npm"
-    pytest.skip("no node and npm: install Node.js 20 or later, and npm")
+    need("node", "npm")
 
 
 @pytest.fixture(scope="session")
-def callers(node: None, copy: Path) -> Path:
-    """Make the TypeScript client, and a folder of programs that have it installed, not yet compiled."""
-    done(copy / "generate", "typescript", cwd=copy)
-    made = copy / "typescript"
-    folder = copy / "callers"
-    modules = folder / "node_modules"
-    modules.mkdir(parents=True)
-    (modules / "agentteam-delivery-client").symlink_to(made)
-    (modules / "@types").symlink_to(made / "node_modules/@types")
-    (folder / "package.json").write_text('{"type": "module"}')
-    (folder / "tsconfig.json").write_text(json.dumps(CALLERS))
-    shutil.copy(HERE / "driver.ts", folder)
-    (folder / "example.ts").write_text(example("typescript").text)
-    return folder
+def callers(node: None) -> Path:
+    """Make the TypeScript client, and a folder of programs that have it installed, compiled."""
+
+    def make(folder: Path) -> None:
+        client = copied(folder)
+        done(client / "generate", "typescript", cwd=client)
+        modules = folder / "callers/node_modules"
+        modules.mkdir(parents=True)
+        (modules / "agentteam-delivery-client").symlink_to("../../clients/typescript")
+        (modules / "@types").symlink_to("../../clients/typescript/node_modules/@types")
+        (folder / "callers/package.json").write_text('{"type": "module"}')
+        (folder / "callers/tsconfig.json").write_text(json.dumps(CALLERS))
+        shutil.copy(HERE / "driver.ts", folder / "callers")
+        done(folder / "clients/typescript/node_modules/.bin/tsc", cwd=folder / "callers")
+
+    sources = [ROOT / "clients/typescript", HERE / "driver.ts", Path(__file__)]
+    return made("driver-typescript", make, *sources) / "callers"
 
 
 @pytest.fixture(scope="session")
-def tsc(copy: Path, callers: Path) -> Path:
+def tsc(callers: Path) -> Path:
     """Find the compiler that the client brings."""
-    return copy / "typescript/node_modules/.bin/tsc"
+    return callers.parent / "clients/typescript/node_modules/.bin/tsc"
 
 
 @pytest.fixture(scope="session")
-def typescript(callers: Path, tsc: Path) -> Client:
-    """Compile the TypeScript client's callers."""
-    done(tsc, cwd=callers)
-    built = callers / "dist"
-    return Client("typescript", ("node", str(built / "driver.js")), ("node", str(built / "example.js")), {})
+def typescript(callers: Path) -> Client:
+    """Compile the how-to page's example by the commands that stand there, with the name that it has there."""
+    blocks = page("typescript")
+
+    def make(folder: Path) -> None:
+        (folder / "clients").symlink_to(callers.parent / "clients")
+        (folder / "hand-in.ts").write_text(blocks["Call"])
+        done("bash", "-euo", "pipefail", "-c", blocks["Compile"], cwd=folder)
+
+    example = made("example-typescript", make, callers.parent.name, *blocks.values()) / "hand-in.js"
+    return Client("typescript", ("node", str(callers / "dist/driver.js")), ("node", str(example)), {})
+
+
+ARGUMENTS = ("research", "report")
 
 
 @pytest.fixture(scope="session")
 def go() -> Client:
     """Generate the Go client by OpenAPI Generator, and compile its driver and the example with it."""
-    need(go="install Go 1.21 or later (Debian: golang-go)")
-    programs = {"driver": HERE / "go", "controller": ROOT / "clients/go"}
-    sources = [folder / name for folder in programs.values() for name in ("go.mod", "main.go")]
+    need("go", "java", "mvn")
+    folder = compiled("go", "go build -o program .", page("go")["Build"])
+    return Client(
+        "go", (str(folder / "driver/program"),), (str(folder / "clients/go/controller"), *ARGUMENTS), {}
+    )
+
+
+@pytest.fixture(scope="session")
+def java() -> Client:
+    """Generate the Java client by OpenAPI Generator, and compile its driver and the example with it."""
+    need("java", "javac", "mvn")
+    folder = compiled("java", "mvn --batch-mode --quiet compile", page("java")["Build"])
+    machine = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp")
+    driver, example = (
+        (*machine, f"{folder / place}/target/classes:{folder / place}/target/lib/*", name)
+        for place, name in (("driver", "driver.Driver"), ("clients/java", "controller.Controller"))
+    )
+    return Client("java", driver, (*example, *ARGUMENTS), {})
+
+
+@pytest.fixture(scope="session")
+def rust() -> Client:
+    """Generate the Rust client by OpenAPI Generator, and compile its driver and the example with it."""
+    need("cargo", "java", "mvn")
+    # What the driver needs, the example needs too: it is compiled once, without what debuggers read.
+    shared = {
+        "CARGO_TARGET_DIR": str(CACHE / "cargo"),
+        "CARGO_PROFILE_DEV_DEBUG": "false",
+        "CARGO_TERM_QUIET": "true",
+    }
+    # The example speaks TLS by a library that takes minutes to compile; here it is called without.
+    plain = page("rust")["Build"].replace("cargo build", "cargo build --no-default-features")
+    assert "--no-default-features" in plain
+    keep = "mkdir -p target && cp $CARGO_TARGET_DIR/debug/{} target/"
+    folder = compiled(
+        "rust",
+        f"cargo build && {keep.format('driver')}",
+        f"{plain.strip()} && {keep.format('controller')}",
+        **shared,
+    )
+    return Client(
+        "rust",
+        (str(folder / "driver/target/driver"),),
+        (str(folder / "clients/rust/target/controller"), *ARGUMENTS),
+        {},
+    )
+
+
+def compiled(language: str, build: str, example: str, **env: str) -> Path:
+    """Generate a client and compile its driver and, by the how-to page's commands, the example.
+
+    The folder that is returned has them in `driver` and `clients/LANGUAGE`.
+    """
 
     def make(folder: Path) -> None:
-        generate("go", folder / "delivery", packageName="delivery", withGoMod="false")
-        for name, source in programs.items():
-            within = Path(shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("delivery")))
-            shutil.copytree(folder / "delivery", within / "delivery")
-            run("go", "build", "-o", "program", ".", cwd=within)
+        clients = copied(folder)
+        done("bash", "-euo", "pipefail", "-c", example, cwd=folder, **env)
+        driver = shutil.copytree(HERE / language, folder / "driver", ignore=shutil.ignore_patterns(*MADE))
+        shutil.copytree(clients / language / "delivery", driver / "delivery")
+        done("bash", "-euo", "pipefail", "-c", build, cwd=driver, **env)
 
-    folder = made("go", make, *sources)
-    example = (str(folder / "controller/program"), "research", "report")
-    return Client("go", (str(folder / "driver/program"),), example, {})
+    return made(f"driver-{language}", make, HERE / language, ROOT / "clients" / language, build, example)
 
 
-@pytest.fixture(params=["python", "typescript", "go"])
+LANGUAGES = ("python", "typescript", "go", "java", "rust")
+
+
+@pytest.fixture(params=LANGUAGES)
 def client(request: pytest.FixtureRequest) -> Client:
     """Run a test with each client."""
     found: Client = request.getfixturevalue(request.param)

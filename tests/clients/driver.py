@@ -1,4 +1,4 @@
-"""Takes steps with the generated Python client, and prints what came of each; driver.ts does the same.
+"""Takes steps with the generated Python client, and prints what came of each, as the other drivers do.
 
 As a process, with steps as JSON on its input: python driver.py URL
 """
@@ -65,10 +65,12 @@ def answered(
 
 
 def told(answer: Response[Any]) -> dict[str, Any]:
-    """Say the same of an answer as the other driver does."""
+    """Say the same of an answer as the other drivers do."""
     match answer.parsed:
         case Report() as report:
+            where = answer.headers.get("location")
             return {
+                **({"location": where} if where else {}),
                 "phase": report.phase.value,
                 "targets": [
                     {

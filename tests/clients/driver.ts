@@ -41,7 +41,7 @@ async function answered(service: Deliveries, step: Step): Promise<Report | Previ
   }
 }
 
-/** Say the same of an answer as the other driver does. */
+/** Say the same of an answer as the other drivers do. */
 function told(answer: Report | Previewed): object {
   if ("dryRun" in answer) {
     return { would: Object.fromEntries(answer.targets.map((one) => [one.name, one.would])) };

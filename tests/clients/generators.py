@@ -1,9 +1,12 @@
-"""OpenAPI Generator, and a place outside the clone where what it made waits for the next run."""
+"""Clients as `clients/generate` makes them, and what is compiled of them, kept outside the clone."""
 
+import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,65 +15,82 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DESCRIPTION = ROOT / "openapi/openapi.yaml"
-VERSION = "7.25.0"  # the newest that Maven Central has
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentteam-delivery-clients"
-REPOSITORY = Path.home() / ".m2/repository/org/openapitools/openapi-generator-cli"
-JAR = REPOSITORY / VERSION / f"openapi-generator-cli-{VERSION}.jar"
+TOOLS = Path(sys.executable).parent
+
+MADE = ("python", "csharp", "kotlin", "php", "delivery", "target", "node_modules", "dist", "api.ts")
+"""What `clients/generate` and compilers make; a copy begins without."""
+
+NEEDED = {
+    "node": "install Node.js 20 or later (Debian: nodejs)",
+    "npm": "install npm (Debian: npm)",
+    "java": "install a Java runtime, 17 or later (Debian: default-jre-headless)",
+    "javac": "install a JDK, 17 or later (Debian: default-jdk-headless)",
+    "mvn": "install Maven (Debian: maven), which fetches OpenAPI Generator",
+    "go": "install Go 1.21 or later (Debian: golang-go)",
+    "cargo": "install Rust 1.88 or later (Debian: cargo-web)",
+}
 
 
-def need(**tools: str) -> None:
+def need(*tools: str) -> None:
     """Skip where one of these programs is missing, and say what to install; CI has them all."""
-    for tool, advice in tools.items():
+    for tool in tools:
         if not shutil.which(tool):
             assert os.environ.get("CI") != "true", f"CI runs no suite without {tool}"
-            pytest.skip(f"no {tool}: {advice}")
+            pytest.skip(f"no {tool}: {NEEDED[tool]}")
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    """Run a program, and return what it printed.
-
-    Raises:
-        AssertionError: it ended with another code than 0.
-    """
-    done = subprocess.run(
-        command, check=False, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+def ran(*command: str | Path, cwd: Path, **env: str) -> tuple[int, str]:
+    """Run a program with the project's tools on its path, and return its exit code and what it printed."""
+    found = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}", **env}
+    process = subprocess.run(
+        command, check=False, cwd=cwd, env=found, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    assert done.returncode == 0, done.stdout[-6000:]
-    return done.stdout
+    return process.returncode, process.stdout
 
 
-def generate(language: str, folder: Path, *, description: Path = DESCRIPTION, **properties: str) -> None:
-    """Generate a client with its default options, but for names; the first time fetches the jar."""
-    need(
-        java="install a Java runtime, 17 or later (Debian: default-jre-headless)",
-        mvn="install Maven (Debian: maven), which fetches OpenAPI Generator",
-    )
-    if not JAR.exists():
-        artifact = f"-Dartifact=org.openapitools:openapi-generator-cli:{VERSION}"
-        run("mvn", "-q", "dependency:get", artifact, "-Dtransitive=false", cwd=ROOT)
-    # It runs once for some seconds: no second compiler, one thread to collect.
-    java = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-jar", JAR)
-    left_out = "models,apis,supportingFiles,apiTests=false,modelTests=false,apiDocs=false,modelDocs=false"
-    options = (
-        f"--additional-properties={','.join(f'{name}={value}' for name, value in properties.items())}",
-        f"--global-property={left_out}",
-    )
-    run(*java, "generate", "-g", language, "-i", description, "-o", folder, *options, cwd=ROOT)
+def done(*command: str | Path, cwd: Path, **env: str) -> str:
+    """Run a program that goes well, and return what it printed."""
+    code, said = ran(*command, cwd=cwd, **env)
+    assert code == 0, said[-6000:]
+    return said
 
 
-def made(name: str, make: Callable[[Path], None], *sources: Path) -> Path:
-    """Return a folder that `make` has filled from these files, this time or before."""
-    parts = [VERSION.encode(), Path(__file__).read_bytes()]
-    parts += [one.read_bytes() for one in (DESCRIPTION, *sources)]
-    folder = CACHE / f"{name}-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}"
-    if not folder.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=CACHE))
-        try:
-            make(beside)
-            for other in CACHE.glob(f"{name}-*"):  # of another description
-                shutil.rmtree(other)
-            beside.rename(folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+def copied(root: Path) -> Path:
+    """Copy what the clients are made from, so that the tree stays as it is; return the clients' folder."""
+    shutil.copytree(ROOT / "openapi", root / "openapi")
+    return Path(shutil.copytree(ROOT / "clients", root / "clients", ignore=shutil.ignore_patterns(*MADE)))
+
+
+def made(name: str, make: Callable[[Path], None], *sources: Path | str) -> Path:
+    """Return a folder that `make` has filled, this time or before, from the description and these sources."""
+    return kept(name, make, DESCRIPTION, ROOT / "clients/generate", *sources)
+
+
+def kept(name: str, make: Callable[[Path], None], *sources: Path | str) -> Path:
+    """Return a folder that `make` has filled, this time or before, from these files, folders and texts."""
+    texts = [one if isinstance(one, str) else json.dumps(_texts(one)) for one in sources]
+    folder = CACHE / f"{name}-{hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # tests beside this one need the same, and Maven shares its repository badly
+        if not folder.exists():
+            beside = Path(tempfile.mkdtemp(prefix=f"making.{name}.", dir=CACHE))
+            try:
+                make(beside)
+                beside.rename(folder)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+    folder.touch()  # what nobody uses for a month, `clients/generate` removes
     return folder
+
+
+def _texts(place: Path) -> dict[str, str]:
+    """Return what a file holds, or each file of a folder that is not made."""
+    if place.is_file():
+        return {place.name: place.read_text()}
+    files = (path for path in sorted(place.rglob("*")) if path.is_file())
+    inner = {path.relative_to(place): path for path in files}
+    return {str(name): path.read_text() for name, path in inner.items() if not {*MADE} & {*name.parts}}

@@ -37,8 +37,12 @@ def check(method: str, path: str, status: int, headers: dict[str, str], content:
         body = json.loads(content)
         assert not list(_judge(operation["operationId"], str(status)).iter_errors(body)), (name, body)
         if media == "application/problem+json":
-            kinds = {example["value"]["type"] for example in answer["content"][media]["examples"].values()}
-            assert body["type"] in kinds, f"{name} is not described as {body['type']}"
+            shown = {
+                one["value"]["type"]: one["value"] for one in answer["content"][media]["examples"].values()
+            }
+            assert body["type"] in shown, f"{name} is not described as {body['type']}"
+            for field in ("title", "status"):
+                assert body[field] == shown[body["type"]][field], f"{name}: {field} is not the example's"
 
 
 @cache

@@ -3,9 +3,9 @@
 import createClient, { type Client } from "openapi-fetch";
 
 import type { components, paths } from "./api.js";
-import { PROBLEM_KINDS } from "./problems.js";
+import { PROBLEM_KINDS, REASONS } from "./constants.js";
 
-export { PROBLEM_KINDS };
+export { PROBLEM_KINDS, REASONS };
 export type { paths };
 export type CompletionEvent = components["schemas"]["CompletionEvent"];
 export type Previewed = Known<components["schemas"]["Previewed"]>;
@@ -22,6 +22,9 @@ export type Known<T> = T extends (infer One)[]
 
 /** The kinds of problem that this version of the API knows; a later one may know more. */
 export type ProblemKind = (typeof PROBLEM_KINDS)[number];
+
+/** The reasons that this version of the API knows; a later one may know more. */
+export type Reason = (typeof REASONS)[number];
 
 /** A token, or what gives one. It is asked before each request, since projected tokens are renewed. */
 export type Token = string | (() => string | Promise<string>);

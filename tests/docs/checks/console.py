@@ -394,8 +394,8 @@ def harmless(line: Line) -> Complaints:
 
 HARMLESS = {
     "[", "awk", "base64", "cat", "cd", "chmod", "cp", "cut", "date", "du", "echo", "export", "false", "head",
-    "jq", "kill", "ls", "mkdir", "mktemp", "node", "printf", "promtool", "pwd", "read", "rm", "sed", "seq",
-    "set", "sleep", "sort", "source", "tail", "tee", "test", "touch", "tr", "trap", "true", "umask",
+    "java", "jq", "kill", "ls", "mkdir", "mktemp", "node", "printf", "promtool", "pwd", "read", "rm", "sed",
+    "seq", "set", "sleep", "sort", "source", "tail", "tee", "test", "touch", "tr", "trap", "true", "umask",
     "uniq", "uuidgen", "wait", "wc", "xargs",
 }  # fmt: skip
 """Programs that everybody knows, of which `bash -n` has judged the words."""
@@ -414,7 +414,10 @@ PROGRAMS: dict[str, Callable[[Line], Complaints]] = {
     "git": subcommand({"clone", "add", "commit", "push", "tag", "checkout", "switch", "diff", "status"}),
     "openssl": subcommand({"rand", "x509", "req", "s_client", "dgst", "verify", "genrsa", "base64"}),
     "go": subcommand({"run", "build", "get", "mod", "test", "vet", "install"}),
-    "npm": subcommand({"install", "ci", "run", "test", "start", "init"}),
+    "npm": subcommand({"install", "ci", "run", "test", "start", "init", "pkg"}),
+    "npx": subcommand({"tsc"}),
+    "mvn": subcommand({"compile"}),
+    "cargo": subcommand({"build", "run"}),
     "pre-commit": subcommand({"install", "run"}),
     **dict.fromkeys(HARMLESS, harmless),
 }
