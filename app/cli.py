@@ -6,12 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version as installed
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import structlog
 import typer
 
 from app.console.commands import people
+from app.console.listing import Serving, Watching
 from app.console.trouble import Trouble
 from app.domain.errors import SettingsError
 from app.domain.text import shortened
@@ -25,12 +26,30 @@ log = structlog.get_logger(__name__)
 cli = typer.Typer(
     help="Delivers the outcome of finished AgentTeams, and records in their status what landed.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 cli.add_typer(people)
 
 
-@cli.command()
+def _show_version(asked: bool) -> None:  # noqa: FBT001  # as Typer calls it
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@cli.callback()
+def whole(
+    *,
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Deliver the outcome of finished AgentTeams; record in their status what landed."""
+
+
+@cli.command(cls=Serving)
 def serve() -> None:
     """Run the service: take events over HTTP and deliver them."""
     with _parts():
@@ -44,7 +63,7 @@ def serve() -> None:
         raise typer.Exit(1)
 
 
-@cli.command()
+@cli.command(cls=Watching)
 def watch() -> None:
     """Run the watcher: hand finished teams to the service."""
     with _parts():

@@ -331,13 +331,14 @@ def _written(answer: BaseModel) -> Response:
     summary="Read what is on record of a team's delivery",
     responses={
         200: {
-            "description": "What is on record; `Pending` where something is not settled, or nothing begun."
+            "description": "What is on record. `Pending`: something is not settled, or has not begun;"
+            " `Skipped`: nothing is on record, and nothing will be."
         },
         **documented(*OF_ANY_CALLER, TeamNotFound),
     },
 )
 async def read_delivery(namespace: Namespace, team: TeamName, service: Using, caller: Calling) -> Report:
-    """Read the record from the team's status; a team with none yet is `Pending`, without targets."""
+    """Read the record from the team's status; where there is none, `reason` says what it waits for."""
     await service.authorizer.authorize(caller, "get", namespace, team)
     return await service.desk.read(namespace, team)
 

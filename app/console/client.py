@@ -1,5 +1,6 @@
 """The service's HTTP API as a command sees it."""
 
+import re
 import ssl
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -11,13 +12,29 @@ import certifi
 import httpx
 
 from app import USER_AGENT
-from app.console.trouble import Trouble
+from app.console.reaching import speaks_tls, unreached
+from app.console.trouble import Away, Trouble
 from app.settings import is_loopback
 
 Document = dict[str, Any]
 
 NO_ADDRESS = "--url or DELIVERY_URL is no address of a service; give it as http://host:port, and no more"
 PATIENCE = 30.0  # seconds for an answer
+
+IN_OPTIONS = {
+    "unauthenticated": (
+        "the service asks who you are: name an account with --service-account, or give a token with"
+        " --token-file or DELIVERY_TOKEN"
+    ),
+    "head-too-large": "the token is longer than the service reads; see --token-file, or DELIVERY_TOKEN",
+    "body-too-large": "that is more than the service reads at once; name fewer with --target",
+    "no-such-path": "the service is of another version, or it is no such service; check --url",
+    "method-not-allowed": "the service is of another version, or it is no such service; check --url",
+}
+"""What a caller without headers and fields is told instead, by the kind of problem."""
+OPTIONS = {"targets": "--target", "namespace": "--namespace", "team": "the team's name"}
+"""By which option each field of an event is given."""
+_FIELD = re.compile(r"\b(targets|namespace|team)((?:\.\d+)?: )")
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,7 @@ class Client:
     url: str
     token: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
+    server_name: str | None = None  # whom the certificate must name; none: the address's host
 
     def post(self, event: Document, *, preview: bool = False, prefer: str | None = None) -> Document:
         """Hand an event in; return the report, or the preview.
@@ -55,15 +73,49 @@ class Client:
                     " port-forward on this machine"
                 )
             headers["authorization"] = f"Bearer {self.token}"
+        if self.server_name:
+            options["extensions"] = {"sni_hostname": self.server_name}  # against which httpx checks, too
         try:
             # No proxy of the environment: it would be told the token.
             with httpx.Client(verify=self._trust(), timeout=PATIENCE, trust_env=False) as http:
                 answer = http.request(method, str(address).rstrip("/") + path, headers=headers, **options)
         except httpx.TimeoutException:
-            raise Trouble(f"the service at {self.url} does not answer in time; try again") from None
+            raise Away(f"the service at {self.url} does not answer in time; try again") from None
         except httpx.HTTPError as error:
-            raise Trouble(_unreached(self.url, error)) from None
-        return _judged(answer, self.url)
+            raise unreached(address, error) from None
+        return self._judged(answer)
+
+    def _judged(self, answer: httpx.Response) -> Document:
+        url = self.url
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            if answer.url.scheme == "http" and speaks_tls(answer.url):
+                raise Trouble(f"{url}: this port speaks TLS; write https:// in --url or DELIVERY_URL")
+            raise Trouble(
+                f"{url} answered {answer.status_code} with something that is no report; check --url"
+            )
+        if answer.status_code in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
+            if not isinstance(document.get("phase"), str) or not isinstance(document.get("targets"), list):
+                raise Trouble(f"{url} answered with something that is no report; check --url")
+            return document
+        said = self._said(document, answer.status_code)
+        if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            raise Trouble(said)
+        wait = answer.headers.get("retry-after")
+        raise Away(said + (f" (in {wait} s)" if wait else ""))
+
+    def _said(self, problem: Document, status: int) -> str:
+        """Say what is wrong in the words of the command line: whoever types has no headers, but options."""
+        said = str(problem.get("detail") or problem.get("title") or f"answered {status}")
+        slug = str(problem.get("type")).rpartition(":")[2]
+        if slug == "unauthenticated" and self.token:
+            return f"{said}; --service-account NAME has kubectl make one"
+        if slug == "malformed":
+            return _FIELD.sub(lambda match: OPTIONS[match[1]] + match[2], said)
+        return IN_OPTIONS.get(slug, said)
 
     def _trust(self) -> ssl.SSLContext:
         try:
@@ -86,28 +138,3 @@ def _address(url: str) -> httpx.URL:
     if address.scheme not in {"http", "https"} or not address.host or not plain:
         raise Trouble(NO_ADDRESS)
     return address
-
-
-def _unreached(url: str, error: httpx.HTTPError) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return f"the certificate of {url} is not trusted; name its authority with --ca-file"
-    return (
-        f"no service answers at {url}; give its address with --url or DELIVERY_URL, or reach one in a cluster"
-        " with kubectl port-forward"
-    )
-
-
-def _judged(answer: httpx.Response, url: str) -> Document:
-    try:
-        document = answer.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise Trouble(f"{url} answered {answer.status_code} with something that is no report; check --url")
-    if answer.status_code in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
-        if not isinstance(document.get("phase"), str) or not isinstance(document.get("targets"), list):
-            raise Trouble(f"{url} answered with something that is no report; check --url")
-        return document
-    said = str(document.get("detail") or document.get("title") or f"answered {answer.status_code}")
-    wait = answer.headers.get("retry-after")
-    raise Trouble(said + (f" (in {wait} s)" if wait else ""))

@@ -72,7 +72,12 @@ class Desk:
         Raises:
             Problem: there is no such team, or the Kubernetes API is away.
         """
-        return reported((await self._reader.read(namespace, name)).team)
+        team = (await self._reader.read(namespace, name)).team
+        report = reported(team)
+        if report.targets:
+            return report
+        phase, reason = self._judge.outlook(team)
+        return report.model_copy(update={"phase": phase, "reason": reason})
 
     async def preview(self, event: CompletionEvent) -> Previewed:
         """Show what the event would send where; nothing is sent, and nothing written.

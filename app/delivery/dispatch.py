@@ -33,16 +33,18 @@ class Dispatch:
         Raises:
             UidChanged: the team was made anew under way.
         """
-        recorder, skipped = self._recorder, self._accepted.judgement.skipped
+        recorder, judgement = self._recorder, self._accepted.judgement
         if recorder.uid_changed:
             raise UidChanged("the team was made anew while its targets were sent to; nothing more was sent")
         report = reported(recorder.latest.team)
         targets = tuple(recorder.known(receipt) for receipt in report.targets)
+        phase = "Skipped" if judgement.skipped else overall_phase(targets)
+        idle = None if phase == "Pending" else judgement.idle
         return report.model_copy(
             update={
-                "phase": "Skipped" if skipped else overall_phase(targets),
+                "phase": phase,
                 "recorded": recorder.unrecorded is None,
-                "reason": recorder.unrecorded or skipped,
+                "reason": recorder.unrecorded or judgement.skipped or idle,
                 "targets": targets,
             }
         )

@@ -237,6 +237,22 @@ async def test_what_asks_for_no_delivery_is_skipped_and_nothing_is_written(
         await kube.finish(namespace, "failed", phase="Failed")
         assert (await service.deliver(namespace, "failed")).body["phase"] == "Skipped"
 
+        for name, phase in (("running", "Running"), ("new", "Completed")):
+            await kube.team(namespace, name, lifecycle(target))
+            await kube.finish(namespace, name, phase=phase)
+        unasked = (
+            "Skipped",
+            "the team asks for no delivery: onComplete is not deliver, or it names no targets",
+        )
+        for name, told in {
+            **dict.fromkeys(specs, unasked),
+            "failed": ("Skipped", "teams that end as Failed are not delivered in this installation"),
+            "running": ("Pending", 'the team is in phase "Running"; it is delivered when it has finished'),
+            "new": ("Pending", "the team has finished, and nobody has handed it in yet"),
+        }.items():
+            report = (await service.read(namespace, name)).body
+            assert (report["phase"], report["reason"], report["targets"]) == (*told, [])
+
 
 async def test_everything_else_in_status_is_left_as_it_was(cluster: Cluster[Any]) -> None:
     kube = cluster.kube
