@@ -16,7 +16,7 @@ from app.console.listing import Serving, Watching
 from app.console.trouble import Trouble
 from app.domain.errors import SettingsError
 from app.domain.text import shortened
-from app.settings import CommonSettings, ServiceSettings, WatcherSettings
+from app.settings import CommonSettings, ServiceSettings, WatcherSettings, misspelt
 from app.telemetry import logs
 
 # Neither process bears the weight of the other, and a command for people that of none: each is loaded when
@@ -139,6 +139,8 @@ def _parts() -> Iterator[None]:
 
 def _configure_logs(settings: CommonSettings) -> None:
     logs.configure(settings.log_level, settings.log_format)
+    for variable, advice in misspelt(os.environ).items():
+        log.warning("setting_unknown", variable=shortened(variable, 100), advice=advice)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,14 @@
 """Reads a team for somebody who asked about it: what the API server says becomes what the caller is told."""
 
-from app.domain.errors import ClusterError, ClusterUnavailable, ObjectNotFound, TeamNotFound, patience
+from app.domain.errors import (
+    ClusterError,
+    ClusterUnavailable,
+    NoSuchKind,
+    ObjectNotFound,
+    TeamNotFound,
+    patience,
+)
+from app.domain.teams import no_crd
 from app.kube.cluster import Cluster, Snapshot
 from app.settings import ServiceSettings
 
@@ -25,6 +33,8 @@ class Reader:
             )
         try:
             return await self._cluster.read_team(namespace, name)
+        except NoSuchKind:
+            raise TeamNotFound(no_crd(self._settings.api_group)) from None
         except ObjectNotFound:
             raise TeamNotFound(f'there is no AgentTeam "{name}" in namespace "{namespace}"') from None
         except ClusterError as error:

@@ -100,15 +100,20 @@ class Agenda:
         records = self._records.values()
         return [record.undelivered_since for record in records if record.undelivered_since is not None]
 
-    def observe(self, team: AgentTeam, now: float) -> None:
-        """Judge a team as it was listed, watched or read; one that did not change keeps its back-off."""
+    def observe(self, team: AgentTeam, now: float) -> bool:
+        """Judge a team as it was listed, watched or read; one that did not change keeps its back-off.
+
+        Returns:
+            Whether it begins to wait for `completedAt`, as a team does that ended without one.
+        """
         key = TeamKey(team.namespace, team.name)
         record = self._records.get(key)
         if record is None or record.uid != team.uid:
             record = self._records[key] = _Memory(team.uid)
         changed = record.resource_version != team.resource_version
         record.resource_version = team.resource_version
-        since = record.finished_since if record.finished_since is not None else now
+        is_new = record.finished_since is None
+        since = now if record.finished_since is None else record.finished_since
         record.finished_since = since if team.finished else None
         due = needs_delivery(
             team,
@@ -122,7 +127,7 @@ class Agenda:
         record.completed_at = team.completed_at.timestamp() if team.completed_at and is_news else None
         if due is None:
             record.due = record.undelivered_since = None
-            return
+            return False
         if record.undelivered_since is None:
             finished = team.completed_at.timestamp() if team.completed_at and not team.entries else now
             record.undelivered_since = min(now, finished)
@@ -131,6 +136,7 @@ class Agenda:
             moment = now if at_once else self._moment(due.timestamp(), now)
             record.due = max(moment, record.not_before)
             self._enqueue(key, record)
+        return is_new and team.finished and team.completed_at is None and due.timestamp() > now
 
     def forget(self, key: TeamKey) -> None:
         """Drop a team that is gone."""

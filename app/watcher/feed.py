@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from app.domain.errors import ClusterError
+from app.domain.teams import COMPLETION_GRACE, AgentTeam
 from app.watcher.agenda import Agenda, TeamKey
 from app.watcher.clock import ServerClock
 from app.watcher.metrics import WatchMetrics
@@ -64,7 +65,7 @@ class Feed:
             page = await self.source.page(self.namespace, more)
             self._hear()
             for team in page.teams:
-                self.agenda.observe(team, self.clock.now())
+                self._observe(team)
                 seen.add(TeamKey(team.namespace, team.name))
             self.changed()
             if not (more := page.more):
@@ -115,8 +116,19 @@ class Feed:
         if change.type == "DELETED":
             self.agenda.forget(TeamKey(team.namespace, team.name))
         elif change.type != "BOOKMARK":
-            self.agenda.observe(team, self.clock.now())
+            self._observe(team)
             self.changed()
+
+    def _observe(self, team: AgentTeam) -> None:
+        if self.agenda.observe(team, self.clock.now()):
+            log.info(
+                "completion_awaited",
+                namespace=team.namespace,
+                team=team.name,
+                seconds=COMPLETION_GRACE.total_seconds(),
+                advice="its status has a terminal phase and no completedAt: whoever writes the one writes the"
+                " other, else it is handed in after these seconds",
+            )
 
     def _end_watch(self, reason: str, lasted: float) -> None:
         if reason:

@@ -319,3 +319,29 @@ async def test_a_crd_that_drops_the_ledger_is_noticed_and_nothing_is_sent(cluste
             assert service.logged("ledger_not_kept")
             metrics = (await service.request("GET", "/metrics")).content.decode()
             assert "agentteam_delivery_ledger_not_kept_total 1.0" in metrics
+
+
+async def test_what_is_amiss_at_the_start_is_said_then(fake_cluster: Cluster[FakeCluster]) -> None:
+    wrong = {"api_group": "absent.example.com", "attempt_timeot": 5, "namespace": "research"}
+    async with Service(fake_cluster.kubeconfig, **wrong) as service:
+        answer = await service.deliver("research", "report")
+        assert (answer.status, answer.problem) == (404, "team-not-found")
+        assert "this cluster has no CRD agentteams.absent.example.com" in answer.body["detail"]
+        await until(lambda: service.logged("no_crd"))
+    [line] = service.logged("no_crd")
+    assert (line["level"], "set DELIVERY_API_GROUP" in line["advice"]) == ("warning", True)
+    unknown = {
+        line["variable"]: (line["level"], line["advice"]) for line in service.logged("setting_unknown")
+    }
+    assert unknown == {
+        "DELIVERY_ATTEMPT_TIMEOT": (
+            "warning",
+            "it has no effect; did you mean DELIVERY_ATTEMPT_TIMEOUT?",
+        ),
+        "DELIVERY_NAMESPACE": (
+            "warning",
+            "only the commands for people read it; did you mean DELIVERY_NAMESPACES?",
+        ),
+    }
+    async with Service(fake_cluster.kubeconfig) as service:
+        assert not [line for line in service.lines if line["level"] == "warning"][1:]  # but for AUTH=none

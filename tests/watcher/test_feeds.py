@@ -55,6 +55,14 @@ class TestList:
             assert await watcher.metric("agentteam_delivery_watch_teams") == 7
         assert lists(server) == 3
 
+    async def test_a_cluster_without_the_crd_is_told_in_words(self, kube: Kube, service: Service) -> None:
+        group = {"api_group": "absent.example.com"}
+        async with watching(kube.kubeconfig, service.url, **group) as watcher:
+            line = (await until(lambda: watcher.logged("api_lost")))[0]
+        assert line["log_level"] == "warning"
+        assert "this cluster has no CRD agentteams.absent.example.com: install the operator" in line["error"]
+        assert "DELIVERY_API_GROUP" in line["error"]
+
     async def test_a_page_that_expired_starts_the_list_again(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
