@@ -226,7 +226,7 @@ class CallerSettings(CommonSettings):
     max_body: Count = 1_048_576
     """Bytes of a request's body."""
     max_depth: Annotated[int, Field(ge=2)] = 16
-    """Lists and objects in a request's JSON, so that it is nested no deeper."""
+    """How deep lists and objects may be nested in a request's JSON; an event is two deep."""
     read_timeout: Seconds = 10.0
     """For a TLS handshake, for a request to be complete, for an answer to be read."""
     max_callers: Count = 1000

@@ -11,12 +11,14 @@ from app.delivery.judge import Judge
 from app.delivery.reader import Reader
 from app.delivery.rehearsal import Rehearsal
 from app.delivery.underway import UnderWay
+from app.domain.announcements import announce_redelivery
 from app.domain.events import CompletionEvent
 from app.domain.previews import Previewed
 from app.domain.receipts import Report
 from app.kube.cluster import Cluster
 from app.senders.envelopes import Senders
 from app.settings import ServiceSettings
+from app.telemetry.correlation import request_id
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 
@@ -57,14 +59,20 @@ class Desk:
             tracing=tracing,
         )
 
-    async def dispatch(self, event: CompletionEvent) -> Dispatch:
+    async def dispatch(self, event: CompletionEvent, *, asked_by: str) -> Dispatch:
         """Accept an event: when this returns its claims are on record and its sends are under way.
+
+        That a redelivery was asked for, and by whom, is told by a Kubernetes Event on the team.
 
         Raises:
             Problem: the event is not accepted, and nothing is sent for it.
         """
         self._admit(event)
-        return await self._dispatcher.dispatch(event)
+        dispatch = await self._dispatcher.dispatch(event)
+        if event.redeliver != "none":
+            said = announce_redelivery(dispatch.team, event.redeliver, asked_by, request_id())
+            self._under_way.start(self._dispatcher.publish(dispatch.team, said))
+        return dispatch
 
     async def read(self, namespace: str, name: str) -> Report:
         """Return the record of a team.

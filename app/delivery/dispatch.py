@@ -27,6 +27,11 @@ class Dispatch:
         """Whether nothing is under way here any more."""
         return self._task.done() or not self._accepted.plan.claims
 
+    @property
+    def team(self) -> AgentTeam:
+        """The team as it was claimed."""
+        return self._accepted.claimed.team
+
     def report(self) -> Report:
         """Return what is on record, and the outcomes that could not be written.
 
