@@ -220,7 +220,6 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"resources": {"limits": {"memory": "512m"}}}, "resources.limits.memory"),
         ({"resources": {"limits": {"cpu": "half"}}}, "resources.limits.cpu"),
         ({"watcher": {"resources": {"requests": {"memory": "1 Gi"}}}}, "watcher.resources.requests.memory"),
-        ({"podDisruptionBudget": {"maxUnavailable": "one"}}, "maxUnavailable"),
         ({"settings": {"authCache": "60.5"}}, "lower it"),
         ({"settings": {"readTimeout": "0.0"}}, "more than 0 seconds"),
         ({"settings": {"drainTimeout": 10**12}}, "drainTimeout"),
@@ -258,7 +257,6 @@ def test_amounts_are_taken_as_kubernetes_writes_them(helm: Helm) -> None:
     ]
     for amount in amounts:
         helm.render({"resources": {"requests": amount, "limits": {**amount, "example.com/gpu": "1"}}})
-    helm.render({"podDisruptionBudget": {"maxUnavailable": "50%"}})
 
 
 def test_so_it_is_by_every_helm(any_helm: Helm) -> None:
