@@ -251,7 +251,7 @@ def test_a_wrong_value_is_refused_with_a_sentence(helm: Helm, values: Document, 
 
 
 def test_amounts_are_taken_as_kubernetes_writes_them(helm: Helm) -> None:
-    amounts = [
+    amounts: list[Document] = [
         {"cpu": "500m", "memory": "1.5Gi"},
         {"cpu": 2, "memory": "1e9"},
         {"cpu": "0.25", "memory": 134217728},

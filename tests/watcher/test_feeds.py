@@ -56,8 +56,7 @@ class TestList:
         assert lists(server) == 3
 
     async def test_a_cluster_without_the_crd_is_told_in_words(self, kube: Kube, service: Service) -> None:
-        group = {"api_group": "absent.example.com"}
-        async with watching(kube.kubeconfig, service.url, **group) as watcher:
+        async with watching(kube.kubeconfig, service.url, api_group="absent.example.com") as watcher:
             line = (await until(lambda: watcher.logged("api_lost")))[0]
         assert line["log_level"] == "warning"
         assert "this cluster has no CRD agentteams.absent.example.com: install the operator" in line["error"]
