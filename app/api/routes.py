@@ -347,7 +347,7 @@ def _written(answer: BaseModel) -> Response:
             "description": "What is on record. `Pending`: something is not settled, or has not begun;"
             " `Skipped`: nothing is on record, and nothing will be."
         },
-        **documented(*OF_ANY_CALLER, TeamNotFound),
+        **documented(*OF_ANY_CALLER, TeamNotFound, TooBusy),
     },
 )
 async def read_delivery(

@@ -1,5 +1,6 @@
 """The service's HTTP API as a command sees it."""
 
+import asyncio
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -14,12 +15,16 @@ import httpx
 from app import USER_AGENT
 from app.console.reaching import speaks_tls, unreached
 from app.console.trouble import Away, Trouble
+from app.domain.text import json_object, shortened
 from app.settings import is_loopback
 
 Document = dict[str, Any]
 
 NO_ADDRESS = "--url or DELIVERY_URL is no address of a service; give it as http://host:port, and no more"
-PATIENCE = 30.0  # seconds for an answer
+PATIENCE = 30.0  # seconds for an answer to begin, and to go on
+WHOLE = 60.0  # seconds for all of it
+MOST = 16 * 1024 * 1024  # bytes of an answer: a preview of many targets has 2 million characters
+SHOWN = 1_000  # characters of what is said in it
 
 IN_OPTIONS = {
     "unauthenticated": (
@@ -65,7 +70,7 @@ class Client:
 
     def _ask(self, method: str, path: str, **options: Any) -> Document:
         address = _address(self.url)
-        headers = {"user-agent": USER_AGENT, **options.pop("headers", {})}
+        headers = {"user-agent": USER_AGENT, "accept-encoding": "identity", **options.pop("headers", {})}
         if self.token:
             if address.scheme == "http" and not is_loopback(address.host):
                 raise Trouble(
@@ -76,22 +81,34 @@ class Client:
         if self.server_name:
             options["extensions"] = {"sni_hostname": self.server_name}  # against which httpx checks, too
         try:
-            # No proxy of the environment: it would be told the token.
-            with httpx.Client(verify=self._trust(), timeout=PATIENCE, trust_env=False) as http:
-                answer = http.request(method, str(address).rstrip("/") + path, headers=headers, **options)
-        except httpx.TimeoutException:
+            answer, body = asyncio.run(
+                self._answered(method, str(address).rstrip("/") + path, headers=headers, **options)
+            )
+        except (httpx.TimeoutException, TimeoutError):
             raise Away(f"the service at {self.url} does not answer in time; try again") from None
         except httpx.HTTPError as error:
             raise unreached(address, error) from None
-        return self._judged(answer)
+        return self._judged(answer, body)
 
-    def _judged(self, answer: httpx.Response) -> Document:
+    async def _answered(self, method: str, url: str, **options: Any) -> tuple[httpx.Response, bytes]:
+        """Make a request, and read the answer: whoever it is that answers, in bounded time and memory."""
+        body = bytearray()
+        # No proxy of the environment: it would be told the token.
+        async with (
+            asyncio.timeout(WHOLE),
+            httpx.AsyncClient(verify=self._trust(), timeout=PATIENCE, trust_env=False) as http,
+            http.stream(method, url, **options) as answer,
+        ):
+            async for chunk in answer.aiter_raw():
+                body += chunk
+                if len(body) > MOST:
+                    raise Trouble(f"{self.url} answers without end; check --url")
+        return answer, bytes(body)
+
+    def _judged(self, answer: httpx.Response, body: bytes) -> Document:
         url = self.url
-        try:
-            document = answer.json()
-        except ValueError:
-            document = None
-        if not isinstance(document, dict):
+        document = json_object(body)
+        if document is None:
             if answer.url.scheme == "http" and speaks_tls(answer.url):
                 raise Trouble(f"{url}: this port speaks TLS; write https:// in --url or DELIVERY_URL")
             raise Trouble(
@@ -101,11 +118,11 @@ class Client:
             if not isinstance(document.get("phase"), str) or not isinstance(document.get("targets"), list):
                 raise Trouble(f"{url} answered with something that is no report; check --url")
             return document
-        said = self._said(document, answer.status_code)
+        said = shortened(self._said(document, answer.status_code), SHOWN)
         if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
             raise Trouble(said)
-        wait = answer.headers.get("retry-after")
-        raise Away(said + (f" (in {wait} s)" if wait else ""))
+        wait = answer.headers.get("retry-after", "")
+        raise Away(said + (f" (in {shortened(wait, 40)} s)" if wait else ""))
 
     def _said(self, problem: Document, status: int) -> str:
         """Say what is wrong in the words of the command line: whoever types has no headers, but options."""

@@ -1,12 +1,14 @@
 """What all sends of one event share: what is sent, by what means, and until when."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 from structlog.typing import FilteringBoundLogger
 
+from app.delivery.places import Places, Sleep, asleep
 from app.delivery.retry import RetryPolicy, Timing
 from app.delivery.secrets import SecretResolver
 from app.domain.events import TEST
@@ -14,12 +16,16 @@ from app.domain.targets import Target
 from app.domain.teams import AgentTeam
 from app.domain.times import steady
 from app.kube.cluster import Cluster, Snapshot
+from app.senders.artifacts import Artifacts
 from app.senders.credentials import Credentials
-from app.senders.envelopes import Artifact, Senders
-from app.senders.messages import listed_itself, pick_artifacts
+from app.senders.envelopes import Drafts, Envelope, Senders
+from app.senders.messages import compose, most_bytes
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
+
+ENVELOPE = 500  # bytes of a message without its text and its list
+COPIES = 4  # of a message in memory while it is sent: its text, its bytes, those under way, those encrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +45,60 @@ class Errand:
     ends: float  # on the timing's clock; no attempt may last beyond it
     now: Callable[[], datetime]  # the API server's time, for stamps
     max_message: int  # characters of a notice's text
+    places: Places
+    rest: Sleep  # while a place is waited for
+    artifacts: Artifacts
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    picked: dict[str | None, tuple[Artifact, ...]] = field(default_factory=dict)
+    drafts: WeakValueDictionary[Hashable, Drafts] = field(default_factory=WeakValueDictionary)
 
     @property
     def counted(self) -> bool:
         """Whether the metrics tell of it: a test is nobody's delivery."""
         return self.event != TEST
 
-    def artifacts(self, target: Target) -> tuple[Artifact, ...]:
-        """Return what a target's notice lists: what it picks, and the file that it wants attached."""
-        picked = self._picked(target.artifact_path)
-        if target.attached is None:
-            return picked
-        attached = self._picked(target.attached) or (listed_itself(target.attached),)
-        there = {one["path"] for one in picked}
-        return picked + tuple(one for one in attached if one["path"] not in there)
+    async def composed(self, target: Target, message_id: str) -> Envelope:
+        """Return what is sent to a target; of many, one a turn of the loop, so that others get theirs.
 
-    def _picked(self, pattern: str | None) -> tuple[Artifact, ...]:
-        """Return what a pattern picks; a long list is gone through once a pattern."""
-        if pattern not in self.picked:
-            self.picked[pattern] = pick_artifacts(self.team, pattern)
-        return self.picked[pattern]
+        Raises:
+            TargetError: the team lists too much, or its targets pick too much of it.
+        """
+        async with self.composing:
+            await asyncio.sleep(0)
+            return compose(
+                self.team,
+                target,
+                await self.artifacts.listed_for(target),
+                message_id=message_id,
+                event=self.event,
+                phase=self.phase,
+                most=self.max_message,
+                drafts=self.drafts.setdefault(
+                    (target.message, target.artifact_path, target.attached), Drafts()
+                ),
+            )
+
+    async def size_of(self, target: Target) -> int:
+        """Return about how many bytes of memory a target's message takes until it is sent.
+
+        Raises:
+            TargetError: as `composed`.
+        """
+        async with self.composing:
+            listing = await self.artifacts.listed_for(target)
+        return COPIES * (ENVELOPE + most_bytes(target, listing, self.max_message))
 
 
 class Errands:
     """Makes errands of one process, all by the same means."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # the means, each used
         self,
         settings: ServiceSettings,
         cluster: Cluster,
         senders: Senders,
         metrics: Metrics,
         tracing: Tracing,
+        places: Places,
     ) -> None:
         self._settings = settings
         self._cluster = cluster
@@ -80,8 +106,13 @@ class Errands:
         self._keys = frozenset[str]().union(*(sender.keys for sender in senders.values()))
         self._metrics = metrics
         self._tracing = tracing
+        self._places = places
         self._policy = RetryPolicy(
-            settings.attempts, settings.attempt_timeout, settings.target_timeout, settings.backoff_initial
+            settings.attempts,
+            settings.attempt_timeout,
+            settings.target_timeout,
+            settings.backoff_initial,
+            settings.patience,
         )
 
     def deliver(  # noqa: PLR0913  # all that one differs in from another
@@ -96,7 +127,9 @@ class Errands:
     ) -> Errand:
         """Return the errand of a team that was claimed, which has until its claim ends."""
         settings, team = self._settings, claimed.team
-        secrets = SecretResolver(self._cluster, team.namespace, keys=self._keys, label=settings.secret_label)
+        secrets = SecretResolver(
+            self._cluster, team.namespace, self._places, keys=self._keys, label=settings.secret_label
+        )
         return Errand(
             team=team,
             event=event,
@@ -111,13 +144,16 @@ class Errands:
             ends=ends,
             now=lambda: claimed.now,
             max_message=settings.max_message,
+            artifacts=Artifacts(team),
+            places=self._places,
+            rest=timing.sleep,
         )
 
     def rehearse(self, read: Snapshot, event: str, phase: str, *, log: FilteringBoundLogger) -> Errand:
         """Return an errand of one attempt a target."""
         ends = steady() + self._settings.target_timeout
         errand = self.deliver(read, event, phase, timing=Timing(sleep=_never), ends=ends, log=log)
-        return replace(errand, policy=replace(self._policy, attempts=1))
+        return replace(errand, policy=replace(self._policy, attempts=1), rest=asleep)
 
 
 async def _never(_: float) -> bool:

@@ -40,6 +40,7 @@ LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; the
 NOT_RESOLVED = "the host name does not resolve"
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
+SLICE = 65_536  # bytes of a body that are handed to a connection at once
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
 
 
@@ -98,8 +99,7 @@ class HttpClient:
         if self._way(url) is not self._direct:
             return
         try:
-            port = url.port or (443 if url.scheme == "https" else 80)
-            found = await self.resolver.resolve(url.raw_host.decode("ascii"), port, socket.AF_UNSPEC)
+            found = await self.resolver.resolve(*endpoint(url), socket.AF_UNSPEC)
         except OSError:
             raise TargetError(Reason.CONNECTION_FAILED, NOT_RESOLVED, retryable=True) from None
         if not any(self.guard.permits(ip_address(one["host"].partition("%")[0])) for one in found):
@@ -180,8 +180,7 @@ class HttpClient:
             resolver=self.resolver,
             socket_factory=factory,
             ssl=self.tls,
-            limit=0,  # nobody waits for others' connections: how many there may be is judged before the claim
-            limit_per_host=self._settings.max_connections_per_host,
+            limit=0,  # nobody waits in here: whoever posts has a place at the host already
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -191,6 +190,11 @@ class HttpClient:
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),
         )
+
+
+def endpoint(url: Checked) -> tuple[str, int]:
+    """Return the host and port that a URL leads to, however it writes them."""
+    return url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
 
 
 async def _head_of_body(response: httpx.Response, most: int, patience: float) -> bytes:
@@ -222,11 +226,15 @@ class Transport(httpx.AsyncBaseTransport):
         """
         if self._session is None:
             self._session = self._make_session()
+        body = request.read()
+        headers = [(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw]
+        if len(body) > SLICE:
+            headers.append(("Content-Length", str(len(body))))
         answer = await self._session.request(
             request.method,
             str(request.url),
-            data=request.read(),
-            headers=[(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw],
+            data=body if len(body) <= SLICE else _slices(body),
+            headers=headers,
             allow_redirects=False,
         )
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
@@ -235,6 +243,12 @@ class Transport(httpx.AsyncBaseTransport):
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a body as the receiver takes it: in one piece all of it would be copied for its connection."""
+    for start in range(0, len(body), SLICE):
+        yield body[start : start + SLICE]
 
 
 class _Body(httpx.AsyncByteStream):

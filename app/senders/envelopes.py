@@ -1,14 +1,17 @@
 """What goes out to a target, what its sender says of one attempt, and the protocol every sender speaks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from http import HTTPStatus
-from typing import Any, Protocol, TypedDict, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypedDict, TypeVar
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.targets import TargetSpec
+from app.egress.client import endpoint
+from app.egress.guard import Checked
 from app.senders.credentials import Credentials
 
 
@@ -19,6 +22,75 @@ class Artifact(TypedDict):
     path: str
     producedBy: str | None
     producedAt: str | None
+
+
+class Listing(tuple[Artifact, ...]):  # noqa: SLOT001  # what is made of it is kept beside it
+    """Artifacts that notices list, and what is made of them, once for all of these."""
+
+    @classmethod
+    def of(cls, artifacts: Iterable[Artifact], encoded: Sequence[str]) -> Self:
+        """Return a listing of artifacts of which each is there as JSON already."""
+        listing = cls(artifacts)
+        listing.__dict__["json"] = f"[{', '.join(encoded)}]"
+        return listing
+
+    def with_more(self, artifacts: Sequence[Artifact]) -> Self:
+        """Return a listing of these, and others behind them."""
+        known = [self.json[1:-1]] if self else []
+        return self.of((*self, *artifacts), [*known, *map(json.dumps, artifacts)])
+
+    @cached_property
+    def json(self) -> str:
+        """They as webhooks get them."""
+        return json.dumps(self)
+
+    @cached_property
+    def names(self) -> str:
+        """Their names in one line."""
+        return ", ".join(artifact["name"] for artifact in self)
+
+
+Made = TypeVar("Made")
+
+
+class Drafts:
+    """What was made for a target, for all others that get the same."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def once(self, what: str, make: Callable[[], Made]) -> Made:
+        """Return what was made before, or make it."""
+        if what not in self._made:
+            self._made[what] = make()
+        made: Made = self._made[what]
+        return made
+
+
+class Destination(NamedTuple):
+    """A host and port to which so many connections are made at once, and no more."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where an attempt connects to, and the URL that it asks for, where that has been judged already."""
+
+    to: Destination = field(repr=False)
+    url: Checked | None = field(default=None, repr=False)
+
+    @property
+    def checked(self) -> Checked:
+        """The URL, of a sender that has one."""
+        assert self.url is not None  # noqa: S101  # it comes from the same sender
+        return self.url
+
+
+def way_to(url: Checked) -> Way:
+    """Return the way to a URL."""
+    return Way(Destination(*endpoint(url)), url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +111,25 @@ class Envelope:
     namespace: str
     phase: str
     message: str
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: Listing = Listing()  # noqa: RUF009  # as unchangeable as an empty tuple
     facts: tuple[tuple[str, str], ...] = ()
     progress: Progress = Progress()
     names_files: bool = False  # by its target, as if they were to be attached
+    drafts: Drafts = field(default_factory=Drafts, repr=False, compare=False)
 
     def body(self) -> bytes:
         """Return the webhook's JSON document: these six keys, no more."""
+        return self.drafts.once("body", self._body)
+
+    def _body(self) -> bytes:
         document = {
             "event": self.event,
             "team": self.team,
             "namespace": self.namespace,
             "phase": self.phase,
             "message": self.message,
-            "artifacts": self.artifacts,
         }
-        return json.dumps(document).encode()
+        return f'{json.dumps(document)[:-1]}, "artifacts": {self.artifacts.json}}}'.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +137,8 @@ class Verdict:
     """What one attempt came to.
 
     `retry_after`: seconds that the receiver asked to wait; `attempted`: whether the network was reached for;
-    `progress`: of a target with several recipients, how far all attempts together have come.
+    `progress`: of a target with several recipients, how far all attempts together have come; `queued`: there
+    was no attempt, since no place was free for one.
     """
 
     reason: Reason
@@ -72,6 +148,7 @@ class Verdict:
     retry_after: float | None = None
     attempted: bool = True
     progress: Progress | None = None
+    queued: bool = False
 
     @property
     def delivered(self) -> bool:
@@ -107,7 +184,13 @@ class Sender(Protocol[Spec_contra]):
         """What it reads of a Secret; nothing else of one is kept, even for one dispatch."""
         ...
 
-    async def send(self, envelope: Envelope, target: Spec_contra, credentials: Credentials) -> Verdict:
+    def way(self, target: Spec_contra, credentials: Credentials) -> Way:
+        """Return where an attempt connects to; raise `TargetError` where none can be made."""
+        ...
+
+    async def send(
+        self, envelope: Envelope, target: Spec_contra, credentials: Credentials, way: Way
+    ) -> Verdict:
         """Make one attempt; raise `TargetError` where there was no answer to judge."""
         ...
 

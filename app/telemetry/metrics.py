@@ -23,6 +23,8 @@ OTHER = "other"
 """The route of a request for any other path."""
 STATUSES = ("200", "202", "401", "403", "404", "409", "422", "500", "503")
 """Statuses that are shown before there was one."""
+CONNECTIONS, MEMORY, SECRETS, READS = PLACES = ("connections", "memory", "secrets", "reads")
+"""What is waited for: a connection at a receiver's host, memory for a message, a Secret's read, a team's."""
 
 UNRECORDED = ("claim-lost", "drain", "not-kept", "rejected", "team-gone", "timeout")
 
@@ -56,6 +58,21 @@ class Metrics(Instruments):
             BUCKETS,
         )
         self.in_flight = self.gauge("in_flight", "Events in flight.")
+        self.waiting = self.gauge(
+            "waiting",
+            "Who waits for a place: `connections` at one host, `memory` for a message, a read of a Secret"
+            " (`secrets`) or of a team (`reads`).",
+            "place",
+        )
+        self.place_wait_seconds = self.histogram(
+            "place_wait_seconds",
+            "For how long was waited for a place, where there was none at once.",
+            BUCKETS,
+            place=PLACES,
+        )
+        for place in PLACES:
+            self.waiting.labels(place)
+            self.place_wait_seconds.labels(place)
         self.claim_retries = self.counter(
             "claim_retries", "Claims written again: lost to another writer, or not answered."
         )

@@ -61,6 +61,8 @@ class _Memory:
     not_before: float = 0.0  # holds over a change of the team
     posts: int = 0
     failures: int = 0  # in a row
+    lines: int = 0  # on record
+    wipes: int = 0  # how often there were fewer of them than before
 
 
 class Agenda:
@@ -100,11 +102,18 @@ class Agenda:
         records = self._records.values()
         return [record.undelivered_since for record in records if record.undelivered_since is not None]
 
-    def observe(self, team: AgentTeam, now: float) -> bool:
+    def is_news_without_time(self, team: AgentTeam) -> bool:
+        """Whether a team is seen to have ended for the first time, is to be delivered, and lacks the time."""
+        if team.phase not in self._phases or team.completed_at or team.entries or not team.wants_delivery:
+            return False
+        record = self._records.get(TeamKey(team.namespace, team.name))
+        return record is None or record.uid != team.uid or record.finished_since is None
+
+    def observe(self, team: AgentTeam, now: float) -> int:
         """Judge a team as it was listed, watched or read; one that did not change keeps its back-off.
 
-        Returns:
-            Whether it begins to wait for `completedAt`, as a team does that ended without one.
+        Returns how often its record was wiped by now, where it just was, else 0: what was on record is sent
+        again then, under the same id, and each time later.
         """
         key = TeamKey(team.namespace, team.name)
         record = self._records.get(key)
@@ -112,8 +121,7 @@ class Agenda:
             record = self._records[key] = _Memory(team.uid)
         changed = record.resource_version != team.resource_version
         record.resource_version = team.resource_version
-        is_new = record.finished_since is None
-        since = now if record.finished_since is None else record.finished_since
+        since = record.finished_since if record.finished_since is not None else now
         record.finished_since = since if team.finished else None
         due = needs_delivery(
             team,
@@ -125,9 +133,15 @@ class Agenda:
         )
         is_news = team.completed_at is not None and not team.entries and not record.accepted
         record.completed_at = team.completed_at.timestamp() if team.completed_at and is_news else None
+        wiped = len(team.entries) < record.lines and due is not None
+        record.lines = len(team.entries)
+        if wiped:
+            record.wipes += 1
+            wait = self._pace.wiped.wait(record.wipes - 1, self._pace.random)
+            record.not_before = max(record.not_before, now + wait)
         if due is None:
             record.due = record.undelivered_since = None
-            return False
+            return 0
         if record.undelivered_since is None:
             finished = team.completed_at.timestamp() if team.completed_at and not team.entries else now
             record.undelivered_since = min(now, finished)
@@ -136,7 +150,7 @@ class Agenda:
             moment = now if at_once else self._moment(due.timestamp(), now)
             record.due = max(moment, record.not_before)
             self._enqueue(key, record)
-        return is_new and team.finished and team.completed_at is None and due.timestamp() > now
+        return record.wipes if wiped else 0
 
     def forget(self, key: TeamKey) -> None:
         """Drop a team that is gone."""

@@ -60,16 +60,22 @@ class Feed:
     async def _list(self) -> None:
         """Hand every team to the agenda, page by page, and drop those that are no longer there."""
         seen: set[TeamKey] = set()
-        more = ""
-        while True:
-            page = await self.source.page(self.namespace, more)
+
+        def observe(team: AgentTeam) -> None:
             self._hear()
-            for team in page.teams:
-                self._observe(team)
-                seen.add(TeamKey(team.namespace, team.name))
+            self._observe(team)
+            seen.add(TeamKey(team.namespace, team.name))
+
+        more, unread = "", 0
+        while True:
+            page = await self.source.page(self.namespace, observe, more)
+            unread += page.unread
+            self._hear()
             self.changed()
             if not (more := page.more):
                 break
+        if unread:
+            log.error("teams_unread", namespace=self.namespace, teams=unread, why="nested too deep")
         self.agenda.retain(seen, self.namespace)
         self._since = page.resource_version
         if self.listed:
@@ -120,7 +126,8 @@ class Feed:
             self.changed()
 
     def _observe(self, team: AgentTeam) -> None:
-        if self.agenda.observe(team, self.clock.now()):
+        """Tell the agenda of a team; where its record was taken away again, or lacks the time, say so."""
+        if self.agenda.is_news_without_time(team):
             log.info(
                 "completion_awaited",
                 namespace=team.namespace,
@@ -128,6 +135,17 @@ class Feed:
                 seconds=COMPLETION_GRACE.total_seconds(),
                 advice="its status has a terminal phase and no completedAt: whoever writes the one writes the"
                 " other, else it is handed in after these seconds",
+            )
+        times = self.agenda.observe(team, self.clock.now())
+        if times:
+            self.metrics.wipes.inc()
+            log.warning(
+                "record_wiped",
+                namespace=team.namespace,
+                team=team.name,
+                times=times,
+                advice="somebody takes entries out of status.delivery, so that their targets are sent to"
+                " again; find out who writes the whole status",
             )
 
     def _end_watch(self, reason: str, lasted: float) -> None:

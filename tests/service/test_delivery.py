@@ -16,6 +16,7 @@ from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
+from tests.service.conftest import Bench
 
 REPORT = {
     "name": "report.md",
@@ -345,3 +346,20 @@ async def test_what_is_amiss_at_the_start_is_said_then(fake_cluster: Cluster[Fak
     }
     async with Service(fake_cluster.kubeconfig) as service:
         assert not [line for line in service.lines if line["level"] == "warning"][1:]  # but for AUTH=none
+
+
+async def test_a_pattern_that_picks_nothing_is_told_in_the_outcome(bench: Bench) -> None:
+    hook = {"type": "webhook", "url": bench.hook.url}
+    namespace = await bench.kube.fresh_namespace()
+    await bench.kube.team(
+        namespace, "report", lifecycle({**hook, "artifactPath": "*.pdf"}, {**hook, "artifactPath": "*.md"})
+    )
+    made = {"producedBy": "writer", "producedAt": "2026-03-01T10:00:00Z"}
+    await bench.kube.finish(
+        namespace, "report", artifacts=[{"name": "report.md", "path": "/out/report.md", **made}]
+    )
+    answer = await bench.service.deliver(namespace, "report")
+    assert [target["message"] for target in answer.body["targets"]] == [
+        "answered 200; artifactPath picks none of the team's artifacts, so none is listed",
+        "answered 200",
+    ]
