@@ -6,16 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version as installed
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import structlog
 import typer
 
 from app.console.commands import people
+from app.console.listing import Serving, Watching
 from app.console.trouble import Trouble
 from app.domain.errors import SettingsError
 from app.domain.text import shortened
-from app.settings import CommonSettings, ServiceSettings, WatcherSettings
+from app.settings import CommonSettings, ServiceSettings, WatcherSettings, misspelt
 from app.telemetry import logs
 
 # Neither process bears the weight of the other, and a command for people that of none: each is loaded when
@@ -25,12 +26,30 @@ log = structlog.get_logger(__name__)
 cli = typer.Typer(
     help="Delivers the outcome of finished AgentTeams, and records in their status what landed.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 cli.add_typer(people)
 
 
-@cli.command()
+def _show_version(asked: bool) -> None:  # noqa: FBT001  # as Typer calls it
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@cli.callback()
+def whole(
+    *,
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Deliver the outcome of finished AgentTeams; record in their status what landed."""
+
+
+@cli.command(cls=Serving)
 def serve() -> None:
     """Run the service: take events over HTTP and deliver them."""
     with _parts():
@@ -44,7 +63,7 @@ def serve() -> None:
         raise typer.Exit(1)
 
 
-@cli.command()
+@cli.command(cls=Watching)
 def watch() -> None:
     """Run the watcher: hand finished teams to the service."""
     with _parts():
@@ -120,6 +139,8 @@ def _parts() -> Iterator[None]:
 
 def _configure_logs(settings: CommonSettings) -> None:
     logs.configure(settings.log_level, settings.log_format)
+    for variable, advice in misspelt(os.environ).items():
+        log.warning("setting_unknown", variable=shortened(variable, 100), advice=advice)
 
 
 if __name__ == "__main__":

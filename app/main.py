@@ -1,7 +1,8 @@
 """The composition root: puts the service together. Importing it does nothing."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
 
 import structlog
@@ -10,6 +11,8 @@ from fastapi import FastAPI
 from app.api import Service, docs, install
 from app.api.callers import build_authorizer
 from app.delivery import Desk
+from app.domain.errors import ClusterError
+from app.domain.teams import no_crd
 from app.egress.client import HttpClient
 from app.kube.cluster import Cluster, open_cluster
 from app.senders.envelopes import Senders
@@ -53,7 +56,9 @@ def create_app(
                     "callers_not_authenticated",
                     advice="DELIVERY_AUTH=none: whoever reaches the port can make every team's channels ring",
                 )
+            looking = asyncio.create_task(_look_for_teams(door, settings))
             yield
+            looking.cancel()
             await desk.drain()
 
     app = FastAPI(
@@ -74,3 +79,10 @@ def create_app(
     app.include_router(docs.router)
     install(app, max_body=settings.max_body, tracing=traced)
     return app
+
+
+async def _look_for_teams(cluster: Cluster, settings: ServiceSettings) -> None:
+    """Warn where the cluster knows no teams; that it is away is told of elsewhere."""
+    with suppress(ClusterError):
+        if not await cluster.has_teams():
+            log.warning("no_crd", advice=no_crd(settings.api_group))

@@ -6,7 +6,9 @@ Durations are decimal seconds, lists are comma-separated (empty: none), levels a
 import math
 import re
 import ssl
+from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, Any, Literal, Self
@@ -225,7 +227,7 @@ class CallerSettings(CommonSettings):
     max_body: Count = 1_048_576
     """Bytes of a request's body."""
     max_depth: Annotated[int, Field(ge=2)] = 16
-    """Lists and objects in a request's JSON, so that it is nested no deeper."""
+    """How deep lists and objects may be nested in a request's JSON; an event is two deep."""
     read_timeout: Seconds = 10.0
     """For a TLS handshake, for a request to be complete, for an answer to be read."""
     max_callers: Count = 1000
@@ -472,6 +474,45 @@ class WatcherSettings(CommonSettings):
                 " encrypts"
             )
         return self
+
+
+FOR_PEOPLE = frozenset(
+    f"{PREFIX}{name}"
+    for name in (
+        "AUDIENCE",
+        "CA_FILE",
+        "CONTEXT",
+        "NAMESPACE",
+        "SERVER_NAME",
+        "SERVICE_ACCOUNT",
+        "TOKEN",
+        "URL",
+    )
+)
+"""Variables that the commands for people read."""
+
+_OF_A_SERVICE = re.compile(
+    rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"
+)
+"""What Kubernetes sets in pods for a Service whose name begins with `delivery`."""
+
+
+def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of our prefix that no process reads, each with what is said of it."""
+    known = {
+        f"{PREFIX}{name.upper()}" for one in (ServiceSettings, WatcherSettings) for name in one.model_fields
+    }
+    known.add(f"{PREFIX}CRASH_AT")
+    found = {}
+    for name in environment:
+        variable = name.upper()
+        if not variable.startswith(PREFIX) or variable in known or _OF_A_SERVICE.fullmatch(variable):
+            continue
+        meant = get_close_matches(variable, sorted(known), 1, 0.8)
+        hint = f"; did you mean {meant[0]}?" if meant else ""
+        who = "only the commands for people read it" if variable in FOR_PEOPLE else "it has no effect"
+        found[name] = f"{who}{hint}"
+    return found
 
 
 def _installed(module: str) -> bool:

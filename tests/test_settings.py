@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.delivery.dispatcher import CLOCK_STEP
 from app.domain.errors import SettingsError
 from app.domain.teams import LONGEST_CLAIM
-from app.settings import PREFIX, CommonSettings, ServiceSettings, WatcherSettings
+from app.settings import PREFIX, CommonSettings, ServiceSettings, WatcherSettings, misspelt
 from tests.examples import CANARY, unhurried
 
 Kind = type[CommonSettings]
@@ -530,3 +530,24 @@ def test_a_service_serves_the_namespaces_that_it_is_told() -> None:
 def test_settings_cannot_be_changed_once_they_are_read(env: Env) -> None:
     with pytest.raises(ValueError, match="frozen"):
         ServiceSettings.load().port = 1  # type: ignore[misc]
+
+
+def test_variables_that_nobody_reads_are_found_and_others_are_not() -> None:
+    read = {
+        "DELIVERY_PORT": "8080",
+        "delivery_log_level": "INFO",
+        "DELIVERY_RESYNC": "300",
+        "DELIVERY_CRASH_AT": "claimed",
+        "PORT": "1",
+        "DELIVERY_SERVICE_HOST": "10.0.0.1",
+        "DELIVERY_API_SERVICE_PORT_HTTPS": "443",
+        "DELIVERY_API_PORT_443_TCP_ADDR": "10.0.0.1",
+    }
+    assert misspelt(read) == {}
+    wrong = {"DELIVERY_LOGLEVEL": "DEBUG", "DELIVERY_TOKEN": "canary", "DELIVERY_WHATEVER": "x"}
+    found = misspelt({**read, **wrong})
+    assert found == {
+        "DELIVERY_LOGLEVEL": "it has no effect; did you mean DELIVERY_LOG_LEVEL?",
+        "DELIVERY_TOKEN": "only the commands for people read it; did you mean DELIVERY_TOKEN_FILE?",
+        "DELIVERY_WHATEVER": "it has no effect",
+    }

@@ -5,6 +5,7 @@ A mock server answers with them, and people read them at `/docs`.
 
 from typing import Any
 
+from app.delivery.judge import UNASKED
 from app.domain.errors import (
     BadRequest,
     BodyTooLarge,
@@ -165,7 +166,7 @@ ANSWERS: dict[tuple[str, str], Examples] = {
         "failed-in-part": _IN_PART,
         "skipped": {
             "summary": "The team asks for no delivery",
-            "value": _report("Skipped", reason="the team asks for no delivery"),
+            "value": _report("Skipped", reason=UNASKED),
         },
     },
     ("deliver", "202"): {"under-way": _UNDER_WAY},
@@ -174,7 +175,18 @@ ANSWERS: dict[tuple[str, str], Examples] = {
         "delivered": _DELIVERED,
         "failed-in-part": _IN_PART,
         "under-way": _UNDER_WAY,
-        "not-begun": {"summary": "Nothing is on record yet", "value": _report("Pending")},
+        "not-begun": {
+            "summary": "Nothing is on record yet",
+            "value": _report(
+                "Pending", reason='the team is in phase "Running"; it is delivered when it has finished'
+            ),
+        },
+        "not-asked": {
+            "summary": "Nothing will be on record",
+            "value": _report(
+                "Skipped", reason="teams that end as Failed are not delivered in this installation"
+            ),
+        },
     },
     ("healthz", "200"): {"alive": {"summary": "It is", "value": {"status": "ok", "checks": {}}}},
     ("readyz", "200"): {

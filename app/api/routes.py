@@ -13,14 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api import audit
 from app.api.callers import Authorizer
+from app.api.counting import Counting
 from app.api.examples import EVENTS
 from app.api.openapi import describe, documented
 from app.delivery import Desk
@@ -161,7 +162,7 @@ class StrictRequest(Request):
         """Parse the body.
 
         Raises:
-            JSONDecodeError: it is no JSON, or holds too many lists and objects, a key twice, NaN or Infinity.
+            JSONDecodeError: it is no JSON, or nested too deeply, or holds a key twice, NaN or Infinity.
         """
         service: Service = self.app.state.service
         body = (await self.body()).decode()
@@ -184,8 +185,14 @@ class CallersRoute(APIRoute):
         async def handle_caller(request: Request) -> Response:
             service = await _service(request)
             address = request.client.host if request.client else ""
-            request.state.caller = await service.authorizer.authenticate(_token(request), address)
-            return await handle(StrictRequest(request.scope, request.receive))
+            try:
+                request.state.caller = await service.authorizer.authenticate(_token(request), address)
+                response = await handle(StrictRequest(request.scope, request.receive))
+            except Exception as error:
+                audit.failed(request, error)
+                raise
+            audit.answered(request, response.status_code)
+            return response
 
         return handle_caller
 
@@ -254,7 +261,8 @@ callers = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
         ),
     },
 )
-async def deliver(
+async def deliver(  # noqa: PLR0913  # what FastAPI is to hand in
+    request: Request,
     event: Annotated[CompletionEvent, Body(openapi_examples=EVENTS)],
     service: Using,
     caller: Calling,
@@ -272,13 +280,14 @@ async def deliver(
     if dry_run not in {None, "All"}:
         raise Malformed('dryRun must be "All"; nothing was sent')
     if dry_run:
-        response = await preview(event, service, caller)
+        response = await preview(request, event, service, caller)
         response.headers["deprecation"] = DRY_RUN_DEPRECATED
         return response
+    audit.asks(request, audit.action_of(event), event.namespace, event.team)
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     if event.test:
         return _written(await service.desk.test(event))
-    dispatch = await service.desk.dispatch(event)
+    dispatch = await service.desk.dispatch(event, asked_by=caller.name)
     await dispatch.wait(_patience(prefer, service.settings.waits))
     report = dispatch.report()
     response = _written(report)
@@ -312,9 +321,13 @@ async def deliver(
     },
 )
 async def preview(
-    event: Annotated[CompletionEvent, Body(openapi_examples=EVENTS)], service: Using, caller: Calling
+    request: Request,
+    event: Annotated[CompletionEvent, Body(openapi_examples=EVENTS)],
+    service: Using,
+    caller: Calling,
 ) -> Response:
     """Send nothing and write nothing; a team that is still at work is shown as if it had completed."""
+    audit.asks(request, audit.PREVIEW, event.namespace, event.team)
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     return _written(await service.desk.preview(event))
 
@@ -331,13 +344,17 @@ def _written(answer: BaseModel) -> Response:
     summary="Read what is on record of a team's delivery",
     responses={
         200: {
-            "description": "What is on record; `Pending` where something is not settled, or nothing begun."
+            "description": "What is on record. `Pending`: something is not settled, or has not begun;"
+            " `Skipped`: nothing is on record, and nothing will be."
         },
         **documented(*OF_ANY_CALLER, TeamNotFound, TooBusy),
     },
 )
-async def read_delivery(namespace: Namespace, team: TeamName, service: Using, caller: Calling) -> Report:
-    """Read the record from the team's status; a team with none yet is `Pending`, without targets."""
+async def read_delivery(
+    request: Request, namespace: Namespace, team: TeamName, service: Using, caller: Calling
+) -> Report:
+    """Read the record from the team's status; where there is none, `reason` says what it waits for."""
+    audit.asks(request, audit.READ, namespace, team)
     await service.authorizer.authorize(caller, "get", namespace, team)
     return await service.desk.read(namespace, team)
 
@@ -391,9 +408,15 @@ async def readyz(service: Using, response: Response) -> Health:
         **documented(*UNREADABLE),
     },
 )
-async def metrics(service: Using) -> Response:
-    """Return the metrics of this process in the Prometheus text format."""
-    return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+async def metrics(request: Request, service: Using) -> Response:
+    """Return the metrics of this process: in Prometheus' text format, or the one that `Accept` asks for."""
+    body, content_type = service.metrics.render(",".join(request.headers.getlist("accept")))
+    return Response(body, headers={"content-type": content_type})
+
+
+for _path, _probe in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics)):
+    # Undescribed, since HEAD is a GET whose body stays away (RFC 9110, section 9.3.2).
+    router.add_api_route(_path, _probe, methods=["HEAD"], include_in_schema=False)
 
 
 class BodyLimit:
@@ -428,6 +451,7 @@ def install(app: FastAPI, *, max_body: int, tracing: Tracing) -> None:
     app.include_router(router)
     app.add_middleware(BodyLimit, limit=max_body)
     app.add_middleware(Correlation, tracing=tracing)
+    app.add_middleware(Counting)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -442,13 +466,23 @@ def _token(request: Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
+STRUCTURES = 10_000  # lists and objects of a body that are looked at
+_BRACKET = re.compile(r"[][{}]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
 
 def _check_depth(body: str, most: int) -> None:
     """Refuse before parsing what would take long: an event is one object that holds one list at most."""
-    if _opened(body) > most and _opened(_STRING.sub("", body)) > most:
-        raise json.JSONDecodeError(f"it holds more than {most} lists and objects", "", 0)
+    if _opened(body) <= most:  # it cannot be deeper, whatever stands in its strings
+        return
+    bare = _STRING.sub("", body)
+    if _opened(bare) > STRUCTURES:
+        raise json.JSONDecodeError(f"it holds more than {STRUCTURES} lists and objects", "", 0)
+    depth = 0
+    for bracket in _BRACKET.findall(bare):
+        depth += 1 if bracket in "[{" else -1
+        if depth > most:
+            raise json.JSONDecodeError(f"it is nested more than {most} deep", "", 0)
 
 
 def _opened(text: str) -> int:

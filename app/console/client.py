@@ -1,6 +1,7 @@
 """The service's HTTP API as a command sees it."""
 
 import asyncio
+import re
 import ssl
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -12,7 +13,8 @@ import certifi
 import httpx
 
 from app import USER_AGENT
-from app.console.trouble import Trouble
+from app.console.reaching import speaks_tls, unreached
+from app.console.trouble import Away, Trouble
 from app.domain.text import json_object, shortened
 from app.settings import is_loopback
 
@@ -24,6 +26,21 @@ WHOLE = 60.0  # seconds for all of it
 MOST = 16 * 1024 * 1024  # bytes of an answer: a preview of many targets has 2 million characters
 SHOWN = 1_000  # characters of what is said in it
 
+IN_OPTIONS = {
+    "unauthenticated": (
+        "the service asks who you are: name an account with --service-account, or give a token with"
+        " --token-file or DELIVERY_TOKEN"
+    ),
+    "head-too-large": "the token is longer than the service reads; see --token-file, or DELIVERY_TOKEN",
+    "body-too-large": "that is more than the service reads at once; name fewer with --target",
+    "no-such-path": "the service is of another version, or it is no such service; check --url",
+    "method-not-allowed": "the service is of another version, or it is no such service; check --url",
+}
+"""What a caller without headers and fields is told instead, by the kind of problem."""
+OPTIONS = {"targets": "--target", "namespace": "--namespace", "team": "the team's name"}
+"""By which option each field of an event is given."""
+_FIELD = re.compile(r"\b(targets|namespace|team)((?:\.\d+)?: )")
+
 
 @dataclass(frozen=True)
 class Client:
@@ -32,6 +49,7 @@ class Client:
     url: str
     token: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
+    server_name: str | None = None  # whom the certificate must name; none: the address's host
 
     def post(self, event: Document, *, preview: bool = False, prefer: str | None = None) -> Document:
         """Hand an event in; return the report, or the preview.
@@ -60,15 +78,17 @@ class Client:
                     " port-forward on this machine"
                 )
             headers["authorization"] = f"Bearer {self.token}"
+        if self.server_name:
+            options["extensions"] = {"sni_hostname": self.server_name}  # against which httpx checks, too
         try:
             answer, body = asyncio.run(
                 self._answered(method, str(address).rstrip("/") + path, headers=headers, **options)
             )
         except (httpx.TimeoutException, TimeoutError):
-            raise Trouble(f"the service at {self.url} does not answer in time; try again") from None
+            raise Away(f"the service at {self.url} does not answer in time; try again") from None
         except httpx.HTTPError as error:
-            raise Trouble(_unreached(self.url, error)) from None
-        return _judged(answer, body, self.url)
+            raise unreached(address, error) from None
+        return self._judged(answer, body)
 
     async def _answered(self, method: str, url: str, **options: Any) -> tuple[httpx.Response, bytes]:
         """Make a request, and read the answer: whoever it is that answers, in bounded time and memory."""
@@ -84,6 +104,35 @@ class Client:
                 if len(body) > MOST:
                     raise Trouble(f"{self.url} answers without end; check --url")
         return answer, bytes(body)
+
+    def _judged(self, answer: httpx.Response, body: bytes) -> Document:
+        url = self.url
+        document = json_object(body)
+        if document is None:
+            if answer.url.scheme == "http" and speaks_tls(answer.url):
+                raise Trouble(f"{url}: this port speaks TLS; write https:// in --url or DELIVERY_URL")
+            raise Trouble(
+                f"{url} answered {answer.status_code} with something that is no report; check --url"
+            )
+        if answer.status_code in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
+            if not isinstance(document.get("phase"), str) or not isinstance(document.get("targets"), list):
+                raise Trouble(f"{url} answered with something that is no report; check --url")
+            return document
+        said = shortened(self._said(document, answer.status_code), SHOWN)
+        if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            raise Trouble(said)
+        wait = answer.headers.get("retry-after", "")
+        raise Away(said + (f" (in {shortened(wait, 40)} s)" if wait else ""))
+
+    def _said(self, problem: Document, status: int) -> str:
+        """Say what is wrong in the words of the command line: whoever types has no headers, but options."""
+        said = str(problem.get("detail") or problem.get("title") or f"answered {status}")
+        slug = str(problem.get("type")).rpartition(":")[2]
+        if slug == "unauthenticated" and self.token:
+            return f"{said}; --service-account NAME has kubectl make one"
+        if slug == "malformed":
+            return _FIELD.sub(lambda match: OPTIONS[match[1]] + match[2], said)
+        return IN_OPTIONS.get(slug, said)
 
     def _trust(self) -> ssl.SSLContext:
         try:
@@ -106,25 +155,3 @@ def _address(url: str) -> httpx.URL:
     if address.scheme not in {"http", "https"} or not address.host or not plain:
         raise Trouble(NO_ADDRESS)
     return address
-
-
-def _unreached(url: str, error: httpx.HTTPError) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return f"the certificate of {url} is not trusted; name its authority with --ca-file"
-    return (
-        f"no service answers at {url}; give its address with --url or DELIVERY_URL, or reach one in a cluster"
-        " with kubectl port-forward"
-    )
-
-
-def _judged(answer: httpx.Response, body: bytes, url: str) -> Document:
-    document = json_object(body)
-    if document is None:
-        raise Trouble(f"{url} answered {answer.status_code} with something that is no report; check --url")
-    if answer.status_code in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
-        if not isinstance(document.get("phase"), str) or not isinstance(document.get("targets"), list):
-            raise Trouble(f"{url} answered with something that is no report; check --url")
-        return document
-    said = str(document.get("detail") or document.get("title") or f"answered {answer.status_code}")
-    wait = answer.headers.get("retry-after", "")
-    raise Trouble(shortened(said, SHOWN) + (f" (in {shortened(wait, 40)} s)" if wait else ""))

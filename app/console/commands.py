@@ -26,7 +26,10 @@ Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Only 
 CALLING: dict[str, tuple[Any, Any]] = {
     # By which options the service is reached, and their defaults.
     "namespace": (
-        Annotated[str, typer.Option("--namespace", "-n", help="The team's namespace.")],
+        Annotated[
+            str,
+            typer.Option("--namespace", "-n", envvar="DELIVERY_NAMESPACE", help="The team's namespace."),
+        ],
         "default",
     ),
     "url": (
@@ -41,7 +44,18 @@ CALLING: dict[str, tuple[Any, Any]] = {
         Annotated[
             str | None,
             typer.Option(
-                help="NAME in the team's namespace, or NAMESPACE/NAME: Kubernetes is asked for a short token."
+                envvar="DELIVERY_SERVICE_ACCOUNT",
+                help="NAME in the team's namespace, or NAMESPACE/NAME: kubectl has a short token made.",
+            ),
+        ],
+        None,
+    ),
+    "context": (
+        Annotated[
+            str | None,
+            typer.Option(
+                envvar="DELIVERY_CONTEXT",
+                help="Of the kubeconfig: which cluster is asked for that token; by default its current one.",
             ),
         ],
         None,
@@ -57,6 +71,17 @@ CALLING: dict[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "server_name": (
+        Annotated[
+            str | None,
+            typer.Option(
+                envvar="DELIVERY_SERVER_NAME",
+                help="Whom its certificate must name, where that is not the address's host: through a"
+                " port-forward, SERVICE.NAMESPACE.svc.",
+            ),
+        ],
+        None,
+    ),
 }
 
 
@@ -64,7 +89,7 @@ def calling(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options by which the service is reached; it takes `namespace` and a `client`."""
 
     @wraps(command)
-    def called(**given: Any) -> None:
+    def called(ctx: typer.Context, **given: Any) -> None:
         from app.console.client import Client  # noqa: PLC0415
         from app.console.identity import Identity  # noqa: PLC0415
         from app.console.trouble import checked  # noqa: PLC0415
@@ -72,8 +97,14 @@ def calling(command: Callable[..., None]) -> Callable[..., None]:
         reached = {name: given.pop(name) for name in CALLING}
         namespace = checked("--namespace", reached["namespace"], DNS_LABEL)
         checked("the team's name", given["team"], DNS_SUBDOMAIN)
-        identity = Identity(reached["token_file"], reached["service_account"], reached["audience"])
-        client = Client(reached["url"], identity.token(namespace), reached["ca_file"])
+        if server_name := reached["server_name"]:
+            checked("--server-name", server_name.lower(), DNS_SUBDOMAIN)
+        account = reached["service_account"]
+        source = ctx.get_parameter_source("service_account")
+        if reached["token_file"] and source and source.name == "ENVIRONMENT":
+            account = None  # what is typed wins over the environment
+        identity = Identity(reached["token_file"], account, reached["audience"], reached["context"])
+        client = Client(reached["url"], identity.token(namespace), reached["ca_file"], server_name)
         command(client=client, namespace=namespace, **given)
 
     own = inspect.signature(command).parameters.values()
@@ -83,8 +114,9 @@ def calling(command: Callable[..., None]) -> Callable[..., None]:
         for name, (kind, default) in CALLING.items()
     ]
     shown = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in kept]
-    called.__signature__ = inspect.Signature([*shown, *added])  # type: ignore[attr-defined]
-    called.__annotations__ = {one.name: one.annotation for one in (*shown, *added)}
+    asked = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    called.__signature__ = inspect.Signature([asked, *shown, *added])  # type: ignore[attr-defined]
+    called.__annotations__ = {one.name: one.annotation for one in (asked, *shown, *added)}
     return called
 
 
@@ -226,6 +258,7 @@ def _show(
             report = followed(client, report, seconds=timeout, show=show)
     printer.report(report)
     if timeout is not None and report["phase"] == "Pending":
-        raise Trouble(f"not settled within {timeout:g} s; the delivery goes on, and `status` shows it")
+        goes_on = "the delivery goes on, and `status` shows it"
+        raise Trouble(f"not settled within {timeout:g} s; {report.get('reason') or goes_on}")
     judged = [target for target in report["targets"] if not names or target["name"] in names]
     raise typer.Exit(int(any(target["phase"] == "Failed" for target in judged)))

@@ -4,8 +4,9 @@ from enum import StrEnum
 
 
 class Form(StrEnum):
-    """A table for people, or a document for programs."""
+    """A table for people, one with all that is on record, or a document for programs."""
 
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
     YAML = "yaml"

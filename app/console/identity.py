@@ -21,6 +21,7 @@ class Identity:
     token_file: Path | None = None
     service_account: str | None = None  # NAME, in the team's namespace, or NAMESPACE/NAME
     audience: str = "agentteam-delivery"
+    context: str | None = None  # of the kubeconfig
 
     def token(self, namespace: str) -> str | None:
         """Return the token; None where none was named.
@@ -47,6 +48,8 @@ class Identity:
         checked("--service-account", name, DNS_SUBDOMAIN)
         wanted = {"namespace": place, "audience": self.audience, "duration": f"{LIFETIME}s"}
         options = [f"--{option}={value}" for option, value in wanted.items()]
+        if self.context:
+            options.append(f"--context={self.context}")
         command = ["kubectl", "create", "token", name, *options, f"--request-timeout={API_TIMEOUT}s"]
         try:
             done = subprocess.run(  # noqa: S603  # no shell reads it

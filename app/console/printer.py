@@ -8,68 +8,82 @@ from contextlib import contextmanager
 from typing import Any
 
 import yaml
-from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from app.console import mails
 from app.console.client import Document
 from app.console.form import Form
+from app.console.tables import COLOURS, indented, table, wide
 
-WIDEST = 1_000_000  # columns of a table in a file
-COLOURS = {"Delivered": "green", "Failed": "red", "PartiallyDelivered": "red", "Send": "green", "Fail": "red"}
+JOINERS = "\u200c\u200d"  # without which emoji and some scripts fall apart
+UNSEEN = "\u00ad\u200b\u2060\ufeff"  # a terminal shows nothing of them, or a box
 
 
 class Printer:
-    """Standard output: colours and progress on a terminal alone, and nothing cut off in a file."""
+    """Standard output: colours and progress on a terminal alone, and no word that is broken."""
 
     def __init__(self, form: Form) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             # A sign that the terminal lacks must not end the command.
-            sys.stdout.reconfigure(errors="replace")
+            sys.stdout.reconfigure(errors="backslashreplace")
         self._form = form
         self._console = Console(markup=False, emoji=False, highlight=False)
 
     def report(self, report: Document) -> None:
         """Print what is on record of a team, or what a test came to."""
-        self._print(report, _report)
+        self._print(report, self._report)
 
     def preview(self, preview: Document) -> None:
         """Print what would be sent where."""
-        self._print(preview, _preview)
+        self._print(preview, self._preview)
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[Document], None]]:
         """Yield what shows a report as it stands; on a terminal it is drawn over the last."""
-        if self._form is not Form.TABLE or not self._console.is_terminal:
+        if self._form not in {Form.TABLE, Form.WIDE} or not self._console.is_terminal:
             yield lambda _: None
             return
         with Live(console=self._console, transient=True) as live:
-            yield lambda report: live.update(_table(_safe(report)))
+            yield lambda report: live.update(Group(*self._lines(_report_head(report), report)))
 
-    def _print(self, document: Document, render: Callable[[Document], Sequence[RenderableType]]) -> None:
+    def _print(self, document: Document, render: Callable[[Document], Sequence[Text]]) -> None:
         match self._form:
             case Form.JSON:
                 sys.stdout.write(_escaped(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
             case Form.YAML:
                 sys.stdout.write(yaml.safe_dump(document, sort_keys=False))
-            case Form.TABLE:
-                for part in render(_safe(document)):
+            case Form.TABLE | Form.WIDE:
+                for part in render(document):
                     self._write(part)
 
-    def _write(self, part: RenderableType) -> None:
-        if self._console.is_terminal:
-            self._console.print(part)
-            return
-        # A file has no margin: nothing is wrapped or cut, and no line ends in blanks.
-        if isinstance(part, str | Text):
+    def _write(self, part: Text) -> None:
+        if not self._console.is_terminal:
+            # A file has no margin: nothing is cut, and no line ends in blanks.
             sys.stdout.write(f"{str(part).rstrip()}\n")
             return
-        self._console.width = WIDEST
-        with self._console.capture() as plain:
-            self._console.print(part)
-        sys.stdout.write("\n".join(line.rstrip() for line in plain.get().splitlines()) + "\n")
+        self._console.print(part, soft_wrap=True)  # a word that is too long is the terminal's to wrap
+
+    def _report(self, report: Document) -> list[Text]:
+        return self._lines(_report_head(report), report)
+
+    def _preview(self, preview: Document) -> list[Text]:
+        lines = _preview(preview)
+        # What would be sent is not changed on its way into a file.
+        return (
+            [part for line in lines for part in indented(line, 0, self._console)]
+            if self._console.is_terminal
+            else lines
+        )
+
+    def _lines(self, head: Text, report: Document) -> list[Text]:
+        lines = indented(head, 0, self._console)
+        if report["targets"]:
+            layout = wide if self._form is Form.WIDE else table
+            targets = [{name: _line(value) for name, value in one.items()} for one in report["targets"]]
+            lines += [Text(), *layout(targets, self._console)]
+        return lines
 
 
 def _escaped(text: str) -> str:
@@ -77,80 +91,64 @@ def _escaped(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
 
 
-def _safe(value: Any) -> Any:
-    """Return a document whose texts cannot command a terminal: others than we may write into a status."""
-    if isinstance(value, str):
-        return "".join(sign if sign.isprintable() else "�" for sign in value)
-    if isinstance(value, dict):
-        return {_safe(key): _safe(item) for key, item in value.items()}
-    return [_safe(item) for item in value] if isinstance(value, list) else value
+def _line(value: Any) -> Any:
+    """Return a text on one line, as a terminal may be given it: others than we may write into a status."""
+    return "".join(map(_shown, value)) if isinstance(value, str) else value
 
 
-def _report(report: Document) -> list[RenderableType]:
-    parts: list[RenderableType] = [_head(report)]
-    if report["targets"]:
-        parts += ["", _table(report)]
-    return parts
+def _shown(sign: str) -> str:
+    if sign.isprintable() or sign in JOINERS:
+        return sign
+    if sign.isspace():
+        return " "
+    return "" if sign in UNSEEN else json.dumps(sign)[1:-1]
 
 
-def _head(report: Document) -> Text:
-    phase = report["phase"]
+def _report_head(report: Document) -> Text:
+    return _head(report, report["phase"], COLOURS.get(report["phase"], ""))
+
+
+def _head(document: Document, words: str, style: str = "") -> Text:
     head = Text.assemble(
-        (f"{report['namespace']}/{report['team']}", "bold"), "  ", (phase, COLOURS.get(phase, ""))
+        (_line(f"{document['namespace']}/{document['team']}"), "bold"), "  ", (_line(words), style)
     )
-    if report.get("reason"):
-        head.append(f"  {report['reason']}", "dim")
+    if document.get("reason"):
+        head.append(f"  {_line(document['reason'])}", "dim")
     return head
 
 
-def _table(report: Document) -> Table:
-    table = _columns("TARGET", "TYPE", "PHASE", "REASON", "HTTP", "ATTEMPTS", "WHERE", "MESSAGE")
-    for target in report["targets"]:
-        phase = target["phase"]
-        table.add_row(
-            target["name"],
-            target["type"],
-            Text(phase, COLOURS.get(phase, "")),
-            target.get("reason") or "-",
-            str(target.get("httpStatus") or "-"),
-            str(target.get("attempts") or 0),
-            target.get("target") or "-",
-            target.get("message") or "-",
-        )
-    return table
-
-
-def _preview(preview: Document) -> list[RenderableType]:
-    head = Text.assemble((f"{preview['namespace']}/{preview['team']}", "bold"), f"  as {preview['phase']}")
-    if preview.get("reason"):
-        head.append(f"  {preview['reason']}", "dim")
-    parts: list[RenderableType] = [head]
+def _preview(preview: Document) -> list[Text]:
+    parts = [_head(preview, f"as {preview['phase']}")]
     for target in preview["targets"]:
         would = target["would"]
         line = Text.assemble(
-            (target["name"], "bold"), f"  {target['type']}  ", (would, COLOURS.get(would, ""))
+            (_line(target["name"]), "bold"),
+            f"  {_line(target['type'])}  ",
+            (_line(would), COLOURS.get(would, "")),
         )
-        if target.get("reason"):
-            line.append(f"  {target['reason']}")
-        if target.get("message"):
-            line.append(f"  {target['message']}")
-        parts += ["", line]
+        for said in ("reason", "message"):
+            if target.get(said):
+                line.append(f"  {_line(target[said])}")
+        parts += [Text(), line]
         if request := target.get("request"):
-            parts.append(f"  {request['method']} {request['url']}")
-            parts += [f"  {name}: {value}" for name, value in request["headers"].items()]
-            parts += [f"  {line}" for line in ["", *_pretty(request["body"])]]
+            parts += [Text(f"  {_line(text)}".rstrip()) for text in _request(request)]
     return parts
+
+
+def _request(request: Document) -> Iterator[str]:
+    """Yield the lines of a request: its head, and what people read of its body."""
+    headers, body = request["headers"], request["body"]
+    yield f"{request['method']} {request['url']}"
+    packed = mails.is_mime(headers)
+    shown = mails.headers_shown(headers) if packed else headers
+    yield from (f"{name}: {value}" for name, value in shown.items())
+    for kind, text in mails.parts(headers, body) if packed else [("", body)]:
+        yield ""
+        yield from _pretty(text) if kind in {"", "application/json"} else text.splitlines()
 
 
 def _pretty(body: str) -> list[str]:
     try:
-        return json.dumps(_safe(json.loads(body)), indent=2, ensure_ascii=False).splitlines()
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False).splitlines()
     except ValueError:
         return body.splitlines()
-
-
-def _columns(*names: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table

@@ -9,6 +9,10 @@ class Trouble(DeliveryError):
     """The command cannot be carried out: wrong usage, or no answer. Exit code 2."""
 
 
+class Away(Trouble):
+    """The service gave no answer, or asks to come again: what is under way there may go on."""
+
+
 def checked(what: str, value: str, pattern: str) -> str:
     """Return a name that Kubernetes would take.
 

@@ -11,12 +11,14 @@ from app.delivery.judge import Judge
 from app.delivery.reader import Reader
 from app.delivery.rehearsal import Rehearsal
 from app.delivery.underway import UnderWay
+from app.domain.announcements import announce_redelivery
 from app.domain.events import CompletionEvent
 from app.domain.previews import Previewed
 from app.domain.receipts import Report
 from app.kube.cluster import Cluster
 from app.senders.envelopes import Senders
 from app.settings import ServiceSettings
+from app.telemetry.correlation import request_id
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 
@@ -58,14 +60,20 @@ class Desk:
             tracing=tracing,
         )
 
-    async def dispatch(self, event: CompletionEvent) -> Dispatch:
+    async def dispatch(self, event: CompletionEvent, *, asked_by: str) -> Dispatch:
         """Accept an event: when this returns its claims are on record and its sends are under way.
+
+        That a redelivery was asked for, and by whom, is told by a Kubernetes Event on the team.
 
         Raises:
             Problem: the event is not accepted, and nothing is sent for it.
         """
         self._admit(event)
-        return await self._dispatcher.dispatch(event)
+        dispatch = await self._dispatcher.dispatch(event)
+        if event.redeliver != "none":
+            said = announce_redelivery(dispatch.team, event.redeliver, asked_by, request_id())
+            self._under_way.start(self._dispatcher.publish(dispatch.team, said))
+        return dispatch
 
     async def read(self, namespace: str, name: str) -> Report:
         """Return the record of a team.
@@ -73,7 +81,12 @@ class Desk:
         Raises:
             Problem: there is no such team, or the Kubernetes API is away.
         """
-        return reported((await self._reader.read(namespace, name)).team)
+        team = (await self._reader.read(namespace, name)).team
+        report = reported(team)
+        if report.targets:
+            return report
+        phase, reason = self._judge.outlook(team)
+        return report.model_copy(update={"phase": phase, "reason": reason})
 
     async def preview(self, event: CompletionEvent) -> Previewed:
         """Show what the event would send where; nothing is sent, and nothing written.

@@ -27,22 +27,29 @@ class Dispatch:
         """Whether nothing is under way here any more."""
         return self._task.done() or not self._accepted.plan.claims
 
+    @property
+    def team(self) -> AgentTeam:
+        """The team as it was claimed."""
+        return self._accepted.claimed.team
+
     def report(self) -> Report:
         """Return what is on record, and the outcomes that could not be written.
 
         Raises:
             UidChanged: the team was made anew under way.
         """
-        recorder, skipped = self._recorder, self._accepted.judgement.skipped
+        recorder, judgement = self._recorder, self._accepted.judgement
         if recorder.uid_changed:
             raise UidChanged("the team was made anew while its targets were sent to; nothing more was sent")
         report = reported(recorder.latest.team)
         targets = tuple(recorder.known(receipt) for receipt in report.targets)
+        phase = "Skipped" if judgement.skipped else overall_phase(targets)
+        idle = None if phase == "Pending" else judgement.idle
         return report.model_copy(
             update={
-                "phase": "Skipped" if skipped else overall_phase(targets),
+                "phase": phase,
                 "recorded": recorder.unrecorded is None,
-                "reason": recorder.unrecorded or skipped,
+                "reason": recorder.unrecorded or judgement.skipped or idle,
                 "targets": targets,
             }
         )

@@ -16,10 +16,11 @@ from app.delivery.fanout import fan_out, tell
 from app.delivery.recorder import Recorder
 from app.delivery.retry import Timing
 from app.delivery.underway import UnderWay
-from app.domain.announcements import announce
+from app.domain.announcements import Announcement, announce
 from app.domain.errors import RETRY_SOON, ClusterError, Draining, Problem
 from app.domain.events import CompletionEvent
 from app.domain.targets import TYPES
+from app.domain.teams import AgentTeam
 from app.domain.times import steady
 from app.kube.cluster import Cluster
 from app.settings import ServiceSettings
@@ -89,7 +90,7 @@ class Dispatcher:
                 faults.reach("settled")
             if accepted.plan.changes:
                 self._metrics.event_seconds.observe(steady() - arrived)
-                self._under_way.start(self._publish(recorder, event, about))
+                self._under_way.start(self._announce(recorder, event))
 
     async def _claim(
         self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack, say: Say
@@ -148,13 +149,16 @@ class Dispatcher:
         finally:
             self._claims.release(accepted, recorder.unwritten.values())
 
-    async def _publish(self, recorder: Recorder, event: CompletionEvent, about: FilteringBoundLogger) -> None:
-        """Write the Kubernetes Event of a delivery that has ended; the record is kept without it."""
+    async def _announce(self, recorder: Recorder, event: CompletionEvent) -> None:
+        """Tell of a delivery that has ended."""
         team = recorder.latest.team
         said = announce(team, event.event, reported(team).targets)
-        if said is None:
-            return
+        if said is not None:
+            await self.publish(team, said)
+
+    async def publish(self, team: AgentTeam, said: Announcement) -> None:
+        """Write a Kubernetes Event; the record is kept without it."""
         try:
             await self._cluster.publish(team, said)
         except ClusterError as error:
-            about.warning("event_not_published", why=str(error))
+            log.warning("event_not_published", team=team.name, namespace=team.namespace, why=str(error))

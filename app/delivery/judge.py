@@ -6,6 +6,7 @@ from typing import Self
 from app.domain.errors import PhaseNotTerminal, Problem, TeamNotFinished, TooManyTargets, UidChanged
 from app.domain.events import TERMINAL_PHASES, CompletionEvent
 from app.domain.ledger import Plan, Terms, decide, trial
+from app.domain.receipts import ReportPhase
 from app.domain.teams import AgentTeam
 from app.domain.text import shortened
 from app.settings import ServiceSettings
@@ -15,11 +16,15 @@ UNASKED = "the team asks for no delivery: onComplete is not deliver, or it names
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What an event asks for, the ending it is told of, and why no target is begun, where none is."""
+    """What an event asks for, the ending it is told of, and why no target is begun, where none is.
+
+    `idle` says why nothing is sent where every target that is asked for is settled.
+    """
 
     plan: Plan
     phase: str
     skipped: str | None = None
+    idle: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,19 @@ class Judge:
             # Accepted at the word of a caller who knew the phase before the resource did, and who told it
             # to a process that is gone. It was one of those that are delivered; mostly there is but one.
             phase = (self.phases or TERMINAL_PHASES)[0]
-        return Judgement(decide(team, event, terms, start=not skipped), phase)
+        plan = decide(team, event, terms, start=not skipped)
+        return Judgement(plan, phase, idle=None if plan.changes else self._idle(event, team))
+
+    def outlook(self, team: AgentTeam) -> tuple[ReportPhase, str]:
+        """Say of a team with nothing on record whether there will be, and what it waits for or why not."""
+        if not team.wants_delivery:
+            return "Skipped", UNASKED
+        if not team.finished:
+            phase = f'is in phase "{shortened(team.phase, 60)}"' if team.phase else "has no phase yet"
+            return "Pending", f"the team {phase}; it is delivered when it has finished"
+        if team.phase not in self.phases:
+            return "Skipped", self._undelivered(team.phase)
+        return "Pending", "the team has finished, and nobody has handed it in yet"
 
     def rehearse(self, event: CompletionEvent, team: AgentTeam, nonce: str) -> Judgement:
         """Judge a test: whatever the team is at, each target that is named is sent one notice.
@@ -96,9 +113,23 @@ class Judge:
                 f'the team is in phase "{shortened(phase, 60)}"; hand it in when it has finished'
             )
         if phase not in self.phases:
-            return f"teams that end as {phase} are not delivered in this installation"
+            return self._undelivered(phase)
         self._check_number(team)
         return None
+
+    def _idle(self, event: CompletionEvent, team: AgentTeam) -> str:
+        """Say why nothing is sent, where nothing is under way either."""
+        if event.redeliver == "none":
+            return "nothing was sent: every target is settled; redeliver sends again"
+        asked = [
+            receipt for receipt in team.record.receipts if receipt.name in (event.targets or {receipt.name})
+        ]
+        if any(receipt.theirs and (event.redeliver == "all" or not receipt.success) for receipt in asked):
+            return "nothing was sent again: what is on record is somebody else's, and is left to them"
+        return "nothing was sent again: no target that is asked for has failed"
+
+    def _undelivered(self, phase: str) -> str:
+        return f"teams that end as {phase} are not delivered in this installation"
 
     def _check_uid(self, event: CompletionEvent, team: AgentTeam) -> None:
         if event.uid is not None and event.uid != team.uid:

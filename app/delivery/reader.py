@@ -11,11 +11,13 @@ from app.domain.errors import (
     RETRY_SOON,
     ClusterError,
     ClusterUnavailable,
+    NoSuchKind,
     ObjectNotFound,
     TeamNotFound,
     TooBusy,
     patience,
 )
+from app.domain.teams import no_crd
 from app.kube.cluster import Cluster, Snapshot
 from app.settings import ServiceSettings
 
@@ -60,6 +62,8 @@ class Reader:
             read = await self._cluster.read_team(namespace, name)
             self._learn(namespace, read.size)
             pause = read.size * PAUSE if read.size > LEAST else 0.0
+        except NoSuchKind:
+            raise TeamNotFound(no_crd(self._settings.api_group)) from None
         except ObjectNotFound:
             raise TeamNotFound(f'there is no AgentTeam "{name}" in namespace "{namespace}"') from None
         except ClusterError as error:

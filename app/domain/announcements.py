@@ -1,4 +1,4 @@
-"""What a Kubernetes Event says of a delivery that has ended; pure."""
+"""What Kubernetes Events say: of a delivery that has ended, and of who asked for another; pure."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ class Announcement:
 
     name: str
     type: Literal["Normal", "Warning"]
-    reason: Literal["Delivered", "DeliveryFailed"]
+    reason: Literal["Delivered", "DeliveryFailed", "RedeliveryRequested"]
     message: str
     count: int
 
@@ -36,6 +36,20 @@ def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announ
         reason="DeliveryFailed" if failed else "Delivered",
         message=_said(receipts, failed),
         count=1 + max(receipt.redeliveries for receipt in receipts),
+    )
+
+
+def announce_redelivery(
+    team: AgentTeam, which: Literal["none", "failed", "all"], asked_by: str, request_id: str
+) -> Announcement:
+    """Say who asked for a redelivery: an Event of its own for each request."""
+    what = "all targets" if which == "all" else "what failed"
+    return Announcement(
+        name=_name(team, f"redelivery\n{request_id}"),
+        type="Normal",
+        reason="RedeliveryRequested",
+        message=f"{shortened(asked_by, 300)} asked for {what} to be sent again, by request {request_id}",
+        count=1,
     )
 
 

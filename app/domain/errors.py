@@ -27,6 +27,7 @@ DeliveryError
 │   └── ClusterUnavailable      503
 ├── ClusterError                what the Kubernetes API said
 │   ├── ObjectNotFound
+│   │   └── NoSuchKind
 │   ├── Conflict
 │   ├── AccessDenied
 │   ├── Rejected
@@ -204,6 +205,10 @@ class ClusterError(DeliveryError):
 
 class ObjectNotFound(ClusterError):
     """404."""
+
+
+class NoSuchKind(ObjectNotFound):
+    """404, and not for want of one object: the cluster has no such resource at all."""
 
 
 class Conflict(ClusterError):

@@ -297,7 +297,7 @@ class Report(BaseModel):
         Field(description="False when an outcome could not be written to the status; `reason` says why."),
     ] = True
     reason: Annotated[
-        str | None, Field(description="Why an outcome is not on record, or nothing was sent.")
+        str | None, Field(description="Why an outcome is not on record, or nothing was sent, or not yet.")
     ] = None
     targets: Annotated[tuple[Receipt, ...], Field(description="What is on record of each.")] = ()
 

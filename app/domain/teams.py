@@ -28,6 +28,14 @@ COMPLETION_GRACE = timedelta(seconds=30)
 """How long the operator is given to write `completedAt` after the phase turned terminal."""
 
 
+def no_crd(group: str) -> str:
+    """Say that a cluster knows no teams of a group, and what to do."""
+    return (
+        f"this cluster has no CRD {PLURAL}.{group}: install the operator that brings it, or set"
+        " DELIVERY_API_GROUP to the group of the one that is there"
+    )
+
+
 @dataclass(frozen=True)
 class AgentTeam:
     """One AgentTeam as the API server handed it in; `targets` and `entries` are the lists as they stand."""

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from app.domain.announcements import Announcement
-from app.domain.errors import ApiUnavailable, ClusterError, Conflict, Rejected
+from app.domain.errors import ApiUnavailable, ClusterError, Conflict, NoSuchKind, ObjectNotFound, Rejected
 from app.domain.summary import summary_of
 from app.domain.teams import KIND, PLURAL, VERSION, AgentTeam
 from app.domain.text import json_object, shortened
@@ -80,6 +81,22 @@ class Cluster:
             ClusterError: any of its kinds.
         """
         return await self._snapshot("GET", self._path(namespace, name))
+
+    async def has_teams(self) -> bool:
+        """Ask whether the cluster knows AgentTeams of this group, which whoever it knows may ask.
+
+        https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
+
+        Raises:
+            ClusterError: it does not say.
+        """
+        try:
+            found = await self._call("GET", path_of("apis", self._group, VERSION))
+        except ObjectNotFound:
+            return False
+        resources = found.get("resources")
+        names = [one.get("name") for one in resources if isinstance(one, Mapping)] if resources else []
+        return PLURAL in names
 
     async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
         """Replace `status.delivery` of the team as it was read, and return the team as it is then.
@@ -262,7 +279,11 @@ _server_date = functools.lru_cache(maxsize=2)(parse_http_date)  # answers of one
 
 def _translated(answer: Answer) -> ClusterError:
     """Turn an error answer into our own; of its text only the `Status` message is kept, and cut."""
-    said = (json_object(answer.body) or {}).get("message")
+    document = json_object(answer.body)
+    if document is None and answer.status == HTTPStatus.NOT_FOUND:
+        # Of an object that is missing the API server says so in JSON.
+        return NoSuchKind("the Kubernetes API knows no such resource")
+    said = (document or {}).get("message")
     quoted = f": {shortened(said)}" if isinstance(said, str) else ""
     return refusal(
         answer.status,

@@ -13,8 +13,9 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
 )
+
+from app.telemetry.exposition import exposed
 
 PREFIX = "agentteam_delivery"
 
@@ -85,6 +86,6 @@ class Instruments:
         """Count a request to the Kubernetes API; without a status it was not answered."""
         self._api_requests.labels(verb, "none" if status is None else status).inc()
 
-    def render(self) -> bytes:
-        """Return all of it in the Prometheus text format."""
-        return generate_latest(self.registry)
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Return all of it, and its content type: the format that is accepted, else Prometheus' oldest."""
+        return exposed(self.registry, accept)

@@ -10,6 +10,19 @@ BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  
 UNKNOWN = "unknown"
 """The type of a target that is none of those known: what a team writes is no label."""
 
+ROUTES = (
+    "/deliveries",
+    "/deliveries/{namespace}/{team}",
+    "/previews",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+)
+OTHER = "other"
+"""The route of a request for any other path."""
+STATUSES = ("200", "202", "401", "403", "404", "409", "422", "500", "503")
+"""Statuses that are shown before there was one."""
 CONNECTIONS, MEMORY, SECRETS, READS = PLACES = ("connections", "memory", "secrets", "reads")
 """What is waited for: a connection at a receiver's host, memory for a message, a Secret's read, a team's."""
 
@@ -66,7 +79,24 @@ class Metrics(Instruments):
         self.takeovers = self.counter("takeovers", "Claims taken over from a holder that is gone.")
         self.record_retries = self.counter("record_retries", "Record writes that were tried again.")
         self.unrecorded = self.counter("unrecorded", "Outcomes that could not be written.", cause=UNRECORDED)
+        self._requests = self.counter(
+            "http_requests",
+            "Requests answered, by route and status; but for those that could not be read.",
+            route=(*ROUTES, OTHER),
+            status=STATUSES,
+        )
+        self._request_seconds = self.histogram(
+            "http_request_seconds",
+            "From a request's arrival until it was answered, waits for the outcome included.",
+            BUCKETS,
+            route=(*ROUTES, OTHER),
+        )
         self.ledger_not_kept = self.counter("ledger_not_kept", "Claims and outcomes that the CRD dropped.")
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        self._requests.labels(route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
 
     def show_certificate(self, not_after: Callable[[], float]) -> None:
         """Show until when the port's certificate is good, asked at every scrape."""

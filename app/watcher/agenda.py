@@ -102,6 +102,13 @@ class Agenda:
         records = self._records.values()
         return [record.undelivered_since for record in records if record.undelivered_since is not None]
 
+    def is_news_without_time(self, team: AgentTeam) -> bool:
+        """Whether a team is seen to have ended for the first time, is to be delivered, and lacks the time."""
+        if team.phase not in self._phases or team.completed_at or team.entries or not team.wants_delivery:
+            return False
+        record = self._records.get(TeamKey(team.namespace, team.name))
+        return record is None or record.uid != team.uid or record.finished_since is None
+
     def observe(self, team: AgentTeam, now: float) -> int:
         """Judge a team as it was listed, watched or read; one that did not change keeps its back-off.
 

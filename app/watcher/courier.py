@@ -8,6 +8,7 @@ from http import HTTPStatus
 import structlog
 
 from app.domain.errors import ClusterError, ObjectNotFound
+from app.watcher.advice import advice_on
 from app.watcher.agenda import Agenda, HandIn, Outcome
 from app.watcher.clock import ServerClock
 from app.watcher.metrics import WatchMetrics
@@ -72,7 +73,11 @@ class Courier:
     async def _note(self, hand_in: HandIn, answer: Outcome, problem: str) -> None:
         where = {"namespace": hand_in.team.namespace, "team": hand_in.team.name}
         self.metrics.posts.labels(str(answer.status)).inc()
-        log.info("handed_in", **where, answer=answer.status, **({"problem": problem} if problem else {}))
+        said = {**where, "answer": answer.status, **({"problem": problem} if problem else {})}
+        if advice := advice_on(answer.status, problem):
+            log.warning("handed_in", **said, advice=advice)
+        else:
+            log.info("handed_in", **said)
         if answer.accepted and hand_in.completed_at is not None:
             self.metrics.lag.observe(max(0.0, self.clock.now() - hand_in.completed_at))
         if answer.status == HTTPStatus.CONFLICT:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from app.domain.errors import ClusterError
-from app.domain.teams import AgentTeam
+from app.domain.teams import COMPLETION_GRACE, AgentTeam
 from app.watcher.agenda import Agenda, TeamKey
 from app.watcher.clock import ServerClock
 from app.watcher.metrics import WatchMetrics
@@ -126,7 +126,16 @@ class Feed:
             self.changed()
 
     def _observe(self, team: AgentTeam) -> None:
-        """Tell the agenda of a team; where its record was taken away again, say so."""
+        """Tell the agenda of a team; where its record was taken away again, or lacks the time, say so."""
+        if self.agenda.is_news_without_time(team):
+            log.info(
+                "completion_awaited",
+                namespace=team.namespace,
+                team=team.name,
+                seconds=COMPLETION_GRACE.total_seconds(),
+                advice="its status has a terminal phase and no completedAt: whoever writes the one writes the"
+                " other, else it is handed in after these seconds",
+            )
         times = self.agenda.observe(team, self.clock.now())
         if times:
             self.metrics.wipes.inc()

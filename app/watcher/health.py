@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Self, cast
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
 
 Checks = Callable[[], Mapping[str, str]]
 """Says of each check by name `ok`, or what is wrong."""
@@ -24,7 +23,13 @@ class HealthServer:
     """Answers probes and scrapes while it is entered; port 0 takes a free one."""
 
     def __init__(
-        self, host: str, port: int, *, alive: Checks, ready: Checks, metrics: Callable[[], bytes]
+        self,
+        host: str,
+        port: int,
+        *,
+        alive: Checks,
+        ready: Checks,
+        metrics: Callable[[str], tuple[bytes, str]],
     ) -> None:
         self._host = host
         self.port = port
@@ -67,8 +72,9 @@ class HealthServer:
     async def _readyz(self, _: web.Request) -> web.Response:
         return _report(self._ready())
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def _metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._render(",".join(request.headers.getall("Accept", [])))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
 
 class Visit(asyncio.Protocol):

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from app.domain.errors import ApiUnavailable, ClusterError
-from app.domain.teams import PLURAL, VERSION, AgentTeam
+from app.domain.errors import ApiUnavailable, ClusterError, NoSuchKind
+from app.domain.teams import PLURAL, VERSION, AgentTeam, no_crd
 from app.domain.text import json_object
 from app.kube.connection import Answer, Connection, Stream, path_of, read_object, refusal
 from app.watcher.clock import ServerClock
@@ -78,7 +78,7 @@ class TeamSource:
                     unread += 1
 
         async with self._connection.follow(path, silence=self._timeout, verb="GET") as stream:
-            self._judge(stream)
+            self._judge(stream, of_all=True)
             try:
                 async for piece in stream.pieces:
                     size += len(piece)
@@ -120,20 +120,22 @@ class TeamSource:
             timeoutSeconds=self._pace.watch_timeout,
         )
         async with self._connection.follow(path, silence=self._pace.watch_silence) as stream:
-            self._judge(stream)
+            self._judge(stream, of_all=True)
             yield _changes(stream)
 
     def _path(self, namespace: str | None, *name: str, **query: Any) -> str:
         where = ("namespaces", namespace) if namespace else ()
         return path_of("apis", self._group, VERSION, *where, PLURAL, *name, **query)
 
-    async def _read(self, path: str) -> Mapping[str, Any]:
+    async def _read(self, path: str, *, of_all: bool = False) -> Mapping[str, Any]:
         answer = await self._connection.ask("GET", path, seconds=self._timeout)
-        self._judge(answer)
+        self._judge(answer, of_all=of_all)
         return answer.document
 
-    def _judge(self, answer: Answer | Stream) -> None:
+    def _judge(self, answer: Answer | Stream, *, of_all: bool) -> None:
         self._clock.learn(answer.headers)
+        if answer.status == HTTPStatus.NOT_FOUND and of_all:
+            raise NoSuchKind(no_crd(self._group))
         if answer.status != HTTPStatus.OK:
             raise _refusal(answer.status)
 
@@ -167,7 +169,6 @@ def _refusal(status: int) -> ClusterError:
 _HINTS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: (needs := f": the watcher's account needs get, list and watch on {PLURAL}"),
     HTTPStatus.FORBIDDEN: needs,
-    HTTPStatus.NOT_FOUND: f": no such team, or the API group has no {PLURAL}",
 }
 
 

@@ -217,6 +217,10 @@ def test_the_processes_take_the_settings_they_are_given(
             {"autoscaling": {"enabled": True}, "watcher": {"resources": {"requests": {"cpu": None}}}},
             "watcher.resources.requests.cpu",
         ),
+        ({"resources": {"requests": {"memory": "128mb"}}}, "resources.requests.memory"),
+        ({"resources": {"limits": {"memory": "512m"}}}, "resources.limits.memory"),
+        ({"resources": {"limits": {"cpu": "half"}}}, "resources.limits.cpu"),
+        ({"watcher": {"resources": {"requests": {"memory": "1 Gi"}}}}, "watcher.resources.requests.memory"),
         ({"settings": {"authCache": "60.5"}}, "lower it"),
         ({"settings": {"readTimeout": "0.0"}}, "more than 0 seconds"),
         ({"settings": {"drainTimeout": 10**12}}, "drainTimeout"),
@@ -244,6 +248,16 @@ def test_the_processes_take_the_settings_they_are_given(
 def test_a_wrong_value_is_refused_with_a_sentence(helm: Helm, values: Document, says: str) -> None:
     with pytest.raises(Refused, match=says):
         helm.render(values)
+
+
+def test_amounts_are_taken_as_kubernetes_writes_them(helm: Helm) -> None:
+    amounts: list[Document] = [
+        {"cpu": "500m", "memory": "1.5Gi"},
+        {"cpu": 2, "memory": "1e9"},
+        {"cpu": "0.25", "memory": 134217728},
+    ]
+    for amount in amounts:
+        helm.render({"resources": {"requests": amount, "limits": {**amount, "example.com/gpu": "1"}}})
 
 
 def test_so_it_is_by_every_helm(any_helm: Helm) -> None:

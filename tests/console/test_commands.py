@@ -5,13 +5,17 @@ import json
 import os
 import pty
 import re
+import ssl
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 from aiohttp import web
 
+from app.settings import CommonSettings, ServiceSettings, WatcherSettings
 from tests.console.running import run
 from tests.harness.callers import Callers
 from tests.harness.cluster import Cluster
@@ -29,7 +33,7 @@ LONG = "a-rather-long-name-that-no-terminal-of-eighty-columns-has-room-for-besid
 
 async def test_a_delivery_is_followed_until_it_is_settled(bench: Bench) -> None:
     namespace = await bench.finished({"type": "webhook", "name": LONG, "url": bench.hook.url})
-    ran = await run("deliver", "report", "-n", namespace, "--url", bench.service.url)
+    ran = await run("deliver", "report", "-n", namespace, "--url", bench.service.url, "-o", "wide")
     assert (ran.code, ran.err) == (0, "")
     assert f"{namespace}/report  Delivered" in ran.out
     [row] = [line for line in ran.out.splitlines() if line.startswith(LONG)]
@@ -45,16 +49,22 @@ async def test_a_failed_target_is_exit_code_1_and_is_sent_again_when_asked(bench
     asked = ("report", "-n", namespace, "--url", bench.service.url)
     first = await run("deliver", *asked)
     assert first.code == 1
-    assert 'there is no Secret "late"' in first.out
+    assert 'there is no Secret "late"' in " ".join(first.out.split())
     assert (await run("status", *asked)).code == 1
     await bench.kube.secret(namespace, "late", {"slack-webhook-url": f"{bench.hook.url}/late"})
     sent = len(bench.hook.requests)
     again = await run("redeliver", *asked)
     assert (again.code, again.err) == (0, "")
+    assert "nothing was sent" not in again.out
     assert [request.path for request in bench.hook.requests[sent:]] == ["/late"]
     assert (await run("redeliver", *asked, "--all", "--target", "hook")).code == 0
     assert len(bench.hook.requests) == sent + 2
     assert (await run("status", *asked)).code == 0
+    for command, said in (("redeliver", "no target that is asked for has failed"), ("deliver", "is settled")):
+        ran = await run(command, *asked)
+        assert (ran.code, said in " ".join(ran.out.split())) == (0, True)
+        assert "nothing was sent" in ran.out
+    assert len(bench.hook.requests) == sent + 2
 
 
 @pytest.mark.parametrize(("form", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
@@ -114,6 +124,43 @@ async def test_status_watches_until_all_is_settled_and_says_when_it_is_not(
         gate.open()
         ran = await watching
         assert (ran.code, "Delivered" in ran.out) == (0, True)
+
+
+async def test_watching_ends_where_nothing_will_come_and_says_what_a_team_waits_for() -> None:
+    told = {"phase": "Skipped", "reason": "teams that end as Failed are not delivered"}
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"namespace": "default", "team": "report", "targets": [], **told})
+
+    async with Receiver(respond=answer) as service:
+        ran = await run("status", "report", "--url", service.url, "--watch")
+        assert (ran.code, ran.out) == (
+            0,
+            "default/report  Skipped  teams that end as Failed are not delivered\n",
+        )
+        told |= {"phase": "Pending", "reason": "the team is at work"}
+        ran = await run("status", "report", "--url", service.url, "--watch", "--timeout", "0.1")
+    assert (ran.code, "not settled within 0.1 s; the team is at work" in ran.err) == (2, True)
+
+
+async def test_watching_outlasts_a_service_that_is_away() -> None:
+    answers = iter(["Pending", 503, None, "Delivered"])
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        match next(answers):
+            case None:
+                assert request.transport
+                request.transport.abort()
+                return web.Response()
+            case int(status):
+                return web.json_response({"detail": "busy"}, status=status, headers={"Retry-After": "1"})
+            case phase:
+                named = {"namespace": "default", "team": "report"}
+                return web.json_response({**named, "phase": phase, "targets": []})
+
+    async with Receiver(respond=answer) as service:
+        ran = await run("status", "report", "--url", service.url, "--watch")
+    assert (ran.code, ran.out, ran.err) == (0, "default/report  Delivered\n", "")
 
 
 async def test_what_others_wrote_cannot_command_a_terminal(bench: Bench) -> None:
@@ -332,6 +379,54 @@ async def test_a_certificate_is_trusted_by_its_authority(
         stranger = await run(*asked)
         assert (stranger.code, "name its authority with --ca-file" in stranger.err) == (2, True)
         assert (await run(*asked, "--ca-file", tmp_path / "ca.crt")).code == 0
+        plain = await run(*asked[:-1], service.url.replace("https", "http"))
+        assert (plain.code, "this port speaks TLS; write https://" in plain.err) == (2, True)
+
+
+IN_CLUSTER = "agentteam-delivery.agentteam-delivery.svc"
+
+
+async def test_through_a_port_forward_the_certificate_names_the_service(tmp_path: Path) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        document = {"namespace": "default", "team": "report", "phase": "Delivered", "targets": []}
+        return web.json_response(document)
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(IN_CLUSTER).configure_cert(context)
+    async with Receiver(tls=context, respond=answer) as service:
+        asked = ("status", "report", "--url", service.url, "--ca-file", tmp_path / "ca.crt")
+        other = await run(*asked)
+        assert (other.code, other.err.count("\n")) == (2, 1)
+        assert "is for another name than 127.0.0.1; through a port-forward, say whom" in other.err
+        assert f"--server-name, such as {IN_CLUSTER}" in other.err
+        assert (await run(*asked, "--server-name", IN_CLUSTER)).code == 0
+        assert (await run(*asked, DELIVERY_SERVER_NAME=IN_CLUSTER)).code == 0
+        assert (await run(*asked, "--server-name", "other.example.com")).code == 2
+
+
+async def test_the_environment_says_what_is_not_typed(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        namespace = request.path.split("/")[2]
+        document = {"namespace": namespace, "team": "report", "phase": "Delivered", "targets": []}
+        return web.json_response(document)
+
+    (tmp_path / "kubectl").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho token\n')
+    (tmp_path / "kubectl").chmod(0o755)
+    (tmp_path / "token").write_text("from-a-file")
+    async with Receiver(respond=answer) as service:
+        env = {"DELIVERY_URL": service.url, "DELIVERY_NAMESPACE": "research"}
+        env |= {"DELIVERY_SERVICE_ACCOUNT": "editor", "DELIVERY_CONTEXT": "blue", "PATH": str(tmp_path)}
+        assert (await run("status", "report", **env)).out == "research/report  Delivered\n"
+        typed = ("-n", "other", "--service-account", "ops/me", "--context", "green")
+        assert (await run("status", "report", *typed, **env)).out == "other/report  Delivered\n"
+        asked = (tmp_path / "asked").read_text().splitlines()
+        assert ["--context=blue" in asked[0], "--namespace=research" in asked[0]] == [True, True]
+        assert ["--context=green" in asked[1], "--namespace=ops" in asked[1]] == [True, True]
+        assert (await run("status", "report", "--token-file", tmp_path / "token", **env)).code == 0
+        assert len(asked) == len((tmp_path / "asked").read_text().splitlines()), "what is typed wins"
+        assert [request.headers["authorization"] for request in service.requests][-1] == "Bearer from-a-file"
 
 
 async def test_manifests_are_looked_at_without_a_service(tmp_path: Path) -> None:
@@ -347,7 +442,18 @@ async def test_manifests_are_looked_at_without_a_service(tmp_path: Path) -> None
 
 async def test_help_has_examples_and_shells_are_completed() -> None:
     for command in ("deliver", "preview", "status", "redeliver", "test-target", "validate"):
-        ran = await run(command, "--help")
+        ran = await run(command, "-h")
         assert (ran.code, f"Example: agentteam-delivery {command}" in ran.out) == (0, True)
     shown = await run("--show-completion", "bash")
     assert (shown.code, "agentteam" in shown.out) == (0, True)
+    assert (await run("--version")).out == (await run("version")).out == f"{version('agentteam-delivery')}\n"
+
+
+@pytest.mark.parametrize(("process", "settings"), [("serve", ServiceSettings), ("watch", WatcherSettings)])
+async def test_the_help_of_a_process_lists_its_settings(process: str, settings: type[CommonSettings]) -> None:
+    ran = await run(process, "--help")
+    listed = re.findall(r"^ (DELIVERY_[A-Z_]+)(?:=.*)?$", ran.out, re.MULTILINE)
+    assert listed == [f"DELIVERY_{name.upper()}" for name in settings.model_fields]
+    assert " DELIVERY_LOG_LEVEL=INFO\n     DEBUG or INFO or WARNING" in ran.out
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert not re.search(r"[`\]]\(|`", ran.out)

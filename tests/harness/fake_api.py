@@ -93,6 +93,11 @@ class FakeApi:
                 )
         return None
 
+    def served(self, group: str, version: str) -> list[Resource]:
+        """List what a CRD defines in a version of a group."""
+        names = [crd["spec"]["names"]["plural"] for crd in self.store.select(CRDS.key, "")]
+        return [one for name in names if (one := self.resource(group, version, name))]
+
     def get(self, resource: Resource, namespace: str, name: str) -> Document:
         document = self.store.get(resource.key, namespace, name)
         if document is None:

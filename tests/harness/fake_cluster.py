@@ -29,6 +29,7 @@ from tests.harness.store import Document, place
 
 BOOKMARK_EVERY = 60.0
 WATCH_SECONDS = 1800.0
+DISCOVERY = re.compile(r"/apis/([^/]+)/([^/]+)")
 ADDRESS = re.compile(
     r"/(?:api|apis/(?P<group>[^/]+))/(?P<version>[^/]+)"
     r"(?:/namespaces/(?P<namespace>[^/]+)(?=/))?"
@@ -120,7 +121,7 @@ class FakeCluster:
             address["group"] or "", address["version"], address["plural"]
         )
         if not address or not resource or address["part"] not in {None, "status"}:
-            return web.Response(status=404, text="404 page not found\n")
+            return self._discovered(request.path)
         for option in ("labelSelector", "fieldSelector", "dryRun"):
             if option in request.query:
                 raise Refused(400, "BadRequest", f"this server does not know {option}")
@@ -129,6 +130,14 @@ class FakeCluster:
         created = request.method == "POST"
         body = await self._change(request, resource, address)
         return web.json_response(body, status=201 if created else 200)
+
+    def _discovered(self, path: str) -> web.Response:
+        """Say which resources a CRD defines in a version of a group; of other paths, nothing."""
+        known = DISCOVERY.fullmatch(path)
+        if known and (found := self.api.served(*known.groups())):
+            resources = [{"name": one.plural, "kind": one.kind} for one in found]
+            return web.json_response({"kind": "APIResourceList", "resources": resources})
+        return web.Response(status=404, text="404 page not found\n")
 
     async def _change(self, request: web.Request, resource: Resource, address: re.Match[str]) -> Document:
         """Carry out one request that is answered with one document."""

@@ -193,4 +193,4 @@ async def deliver(
     (receipt,) = receipts
     told = [one for sender in watched.values() for one in sender.told]
     shown = {"team": finished, "plan": planned, "credentials": credentials, "previews": previews}
-    return Delivered(told, receipt, metrics.render().decode(), shown)
+    return Delivered(told, receipt, metrics.render()[0].decode(), shown)

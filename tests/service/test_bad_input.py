@@ -234,3 +234,24 @@ async def test_an_unknown_path_and_method_are_problems_too(bench: Bench) -> None
         answer = await bench.service.request(method, path)
         assert answer.status == status
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ('{"a":' * 17 + "1" + "}" * 17, "it is nested more than 16 deep"),
+        ("[" * 500, "it is nested more than 16 deep"),
+        ("[" + ",".join(["[]"] * 10_001) + "]", "it holds more than 10000 lists and objects"),
+        # What is not deep is read, however much of it there is, and brackets in a text are none.
+        ('{"namespace": "x", "team": "y", "targets": [' + ",".join(["[]"] * 100) + "]}", "targets.0: "),
+        ('{"namespace": "x", "team": "y", "more": "' + "[" * 100 + '"}', "more: is not a field"),
+        ('{"namespace": "x", "team": "y", "more": ' + "[" * 15 + "]" * 15 + "}", "more: is not a field"),
+        ("]" * 20 + "[" * 20, "the body is not valid JSON"),
+    ],
+    ids=["objects", "open", "many", "wide", "text", "as deep as may be", "crossed"],
+)
+async def test_depth_is_measured(bench: Bench, body: str, says: str) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await bench.service.request("POST", "/deliveries", data=body.encode(), headers=headers)
+    assert (answer.status, answer.problem) == (422, "malformed")
+    assert says in answer.body["detail"]

@@ -247,6 +247,22 @@ async def test_what_asks_for_no_delivery_is_skipped_and_nothing_is_written(
         await kube.finish(namespace, "failed", phase="Failed")
         assert (await service.deliver(namespace, "failed")).body["phase"] == "Skipped"
 
+        for name, phase in (("running", "Running"), ("new", "Completed")):
+            await kube.team(namespace, name, lifecycle(target))
+            await kube.finish(namespace, name, phase=phase)
+        unasked = (
+            "Skipped",
+            "the team asks for no delivery: onComplete is not deliver, or it names no targets",
+        )
+        for name, told in {
+            **dict.fromkeys(specs, unasked),
+            "failed": ("Skipped", "teams that end as Failed are not delivered in this installation"),
+            "running": ("Pending", 'the team is in phase "Running"; it is delivered when it has finished'),
+            "new": ("Pending", "the team has finished, and nobody has handed it in yet"),
+        }.items():
+            report = (await service.read(namespace, name)).body
+            assert (report["phase"], report["reason"], report["targets"]) == (*told, [])
+
 
 async def test_everything_else_in_status_is_left_as_it_was(cluster: Cluster[Any]) -> None:
     kube = cluster.kube
@@ -313,6 +329,32 @@ async def test_a_crd_that_drops_the_ledger_is_noticed_and_nothing_is_sent(cluste
             assert service.logged("ledger_not_kept")
             metrics = (await service.request("GET", "/metrics")).content.decode()
             assert "agentteam_delivery_ledger_not_kept_total 1.0" in metrics
+
+
+async def test_what_is_amiss_at_the_start_is_said_then(fake_cluster: Cluster[FakeCluster]) -> None:
+    wrong = {"api_group": "absent.example.com", "attempt_timeot": 5, "namespace": "research"}
+    async with Service(fake_cluster.kubeconfig, **wrong) as service:
+        answer = await service.deliver("research", "report")
+        assert (answer.status, answer.problem) == (404, "team-not-found")
+        assert "this cluster has no CRD agentteams.absent.example.com" in answer.body["detail"]
+        await until(lambda: service.logged("no_crd"))
+    [line] = service.logged("no_crd")
+    assert (line["level"], "set DELIVERY_API_GROUP" in line["advice"]) == ("warning", True)
+    unknown = {
+        line["variable"]: (line["level"], line["advice"]) for line in service.logged("setting_unknown")
+    }
+    assert unknown == {
+        "DELIVERY_ATTEMPT_TIMEOT": (
+            "warning",
+            "it has no effect; did you mean DELIVERY_ATTEMPT_TIMEOUT?",
+        ),
+        "DELIVERY_NAMESPACE": (
+            "warning",
+            "only the commands for people read it; did you mean DELIVERY_NAMESPACES?",
+        ),
+    }
+    async with Service(fake_cluster.kubeconfig) as service:
+        assert not [line for line in service.lines if line["level"] == "warning"][1:]  # but for AUTH=none
 
 
 async def test_a_pattern_that_picks_nothing_is_told_in_the_outcome(bench: Bench) -> None:

@@ -15,11 +15,12 @@ from tests.harness.waiting import until
 
 
 async def events(kube: Kube, namespace: str, number: int = 1) -> Documents:
-    """Return the Events of a namespace, once there are so many."""
+    """Return the Events of deliveries in a namespace, once there are so many."""
     found: Documents = []
 
     async def there() -> bool:
-        found[:] = (await kube.list("events", namespace)).body["items"]
+        items = (await kube.list("events", namespace)).body["items"]
+        found[:] = [one for one in items if one["reason"] != "RedeliveryRequested"]
         return len(found) >= number
 
     await until(there)

@@ -30,6 +30,25 @@ async def test_failed_targets_are_sent_again_once_their_secret_is_there_and_the_
     assert again["targets"][0] == first["targets"][0]
 
 
+async def test_where_nothing_is_sent_the_report_says_so(bench: Bench) -> None:
+    namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
+    first = (await bench.service.deliver(namespace, "report")).body
+    assert first["reason"] is None
+    before = len(bench.hook.requests)
+    again = (await bench.service.deliver(namespace, "report")).body
+    assert again == {**first, "reason": "nothing was sent: every target is settled; redeliver sends again"}
+    failed = (await bench.service.deliver(namespace, "report", redeliver="failed")).body
+    said = "nothing was sent again: no target that is asked for has failed"
+    assert failed == {**first, "reason": said}
+    assert len(bench.hook.requests) == before
+    theirs = {"type": "webhook", "success": False, "deliveredAt": "2026-03-01T10:00:00Z", "error": "x"}
+    theirs["target"] = first["targets"][0]["target"]
+    await bench.kube.finish(namespace, "report", delivery=[theirs])
+    for which in ("failed", "all"):
+        left = (await bench.service.deliver(namespace, "report", redeliver=which)).body
+        assert left["reason"].endswith("what is on record is somebody else's, and is left to them")
+
+
 async def test_all_narrowed_to_a_name_sends_to_that_name_alone(bench: Bench) -> None:
     targets = [{"type": "webhook", "name": name, "url": f"{bench.hook.url}/{name}"} for name in ("a", "b")]
     namespace = await bench.finished(*targets)

@@ -55,6 +55,13 @@ class TestList:
             assert await watcher.metric("agentteam_delivery_watch_teams") == 7
         assert lists(server) == 3
 
+    async def test_a_cluster_without_the_crd_is_told_in_words(self, kube: Kube, service: Service) -> None:
+        async with watching(kube.kubeconfig, service.url, api_group="absent.example.com") as watcher:
+            line = (await until(lambda: watcher.logged("api_lost")))[0]
+        assert line["log_level"] == "warning"
+        assert "this cluster has no CRD agentteams.absent.example.com: install the operator" in line["error"]
+        assert "DELIVERY_API_GROUP" in line["error"]
+
     async def test_a_page_that_expired_starts_the_list_again(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:

@@ -186,6 +186,45 @@ class TestAnswers:
             assert (line["answer"], line["problem"]) == (500, "ledger-not-kept")
             assert "not to be logged" not in str(watcher.logs)
 
+    @pytest.mark.parametrize(
+        ("status", "slug", "says"),
+        [
+            (401, "unauthenticated", "DELIVERY_TOKEN_FILE must name a file with a token"),
+            (403, "forbidden", "grant this watcher's account create on agentteams/delivery"),
+            (404, "no-such-path", "see DELIVERY_URL"),
+            (422, "too-many-targets", "DELIVERY_MAX_TARGETS"),
+            (500, "ledger-not-kept", "apply the patch"),
+            (500, "internal", "the service's log says"),
+            (302, "", "see that DELIVERY_URL leads to a service"),
+            (404, "team-not-found", ""),
+            (409, "claim-in-flight", ""),
+            (503, "too-busy", ""),
+        ],
+        ids=str,
+    )
+    async def test_a_refusal_is_a_warning_that_says_what_to_do(
+        self, status: int, slug: str, says: str, kube: Kube, service: Service
+    ) -> None:
+        problem = {"type": f"urn:agentteam-delivery:{slug}"}
+        service.answers = [web.json_response(problem, status=status)]
+        async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
+            await finish(kube, "report")
+            line = (await until(lambda: watcher.logged("handed_in")))[0]
+        assert line["log_level"] == ("warning" if says else "info")
+        assert says in line.get("advice", "")
+
+    async def test_the_wait_for_a_team_without_completed_at_is_told_once(
+        self, kube: Kube, service: Service
+    ) -> None:
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            await finish(kube, "late", completedAt=None)
+            line = (await until(lambda: watcher.logged("completion_awaited")))[0]
+            assert (line["namespace"], line["team"], line["seconds"]) == ("research", "late", 30.0)
+            await kube.patch("agentteams", "research", "late", {"metadata": {"labels": {"a": "b"}}})
+            await finish(kube, "report")
+            await until(lambda: service.teams == ["report"])
+            assert len(watcher.logged("completion_awaited")) == 1
+
     @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"type": 1}', b'{"type": "Not A Slug!"}', b"\xff"])
     async def test_an_odd_problem_is_none(self, body: bytes, kube: Kube, service: Service) -> None:
         service.answers = [web.Response(status=500, body=body)]

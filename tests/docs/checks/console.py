@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import patch
@@ -208,11 +209,15 @@ def _created(line: Line) -> Complaints:
                 yield from faults_of_documents([one], line.tools, "", named=not role)
 
 
+_DATE = re.compile(r"\$\(date -u \+([^)]*)\)")
+"""What a shell puts the time into."""
+
+
 def _patched(line: Line) -> Complaints:
     """Judge what a team is patched with."""
     for value in options(line.arguments, "-p", "--patch"):
         try:
-            patched = yaml.safe_load(value)
+            patched = yaml.safe_load(_DATE.sub(lambda found: datetime.now(UTC).strftime(found[1]), value))
         except yaml.YAMLError:
             yield f"kubectl patch: this is no patch: {value[:80]}"
             continue

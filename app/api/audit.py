@@ -1,0 +1,69 @@
+"""The audit trail: one line for every call that may change something, and for every one that was refused.
+
+It says who called, by the name that Kubernetes knows, what was asked for of which team, and what was
+answered; `request_id` is bound to it as to every line of a request. It is written whatever
+`DELIVERY_LOG_LEVEL` is.
+"""
+
+from http import HTTPStatus
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app.api.callers import ANYBODY
+from app.domain.errors import BodyTooLarge, Malformed, Problem
+from app.domain.events import CompletionEvent
+
+_log = structlog.wrap_logger(
+    None, wrapper_class=structlog.make_filtering_bound_logger(0), logger_factory_args=(__name__,)
+)
+
+READ, PREVIEW = "read", "preview"
+CHANGING = frozenset({"deliver", "redeliver-failed", "redeliver-all", "test"})
+
+
+def asks(request: Request, action: str, namespace: str, team: str) -> None:
+    """Note what a request turns out to ask for."""
+    request.state.asked = {"action": action, "namespace": namespace, "team": team}
+
+
+def action_of(event: CompletionEvent) -> str:
+    """Return what an event asks for, in one word."""
+    if event.test:
+        return "test"
+    return "deliver" if event.redeliver == "none" else f"redeliver-{event.redeliver}"
+
+
+def answered(request: Request, status: int, problem: str = "") -> None:
+    """Write the line, where the call is one of those that bear one."""
+    asked = getattr(request.state, "asked", {})
+    if status < HTTPStatus.BAD_REQUEST and asked.get("action") not in CHANGING:
+        return
+    caller = getattr(request.state, "caller", None)
+    known = caller is not None and caller is not ANYBODY
+    address = {} if known or request.client is None else {"address": request.client.host}
+    _log.info(
+        "audit",
+        caller=caller.name if caller else None,
+        **address,
+        **(asked or {"action": request.method.lower()}),
+        answer=status,
+        **({"problem": problem} if problem else {}),
+    )
+
+
+def failed(request: Request, error: Exception) -> None:
+    """Write the line of a call that ends with an error, as it will be answered."""
+    match error:
+        case Problem():
+            answered(request, error.status, error.slug)
+        case RequestValidationError():
+            answered(request, Malformed.status, Malformed.slug)
+        case HTTPException(status_code=BodyTooLarge.status):
+            answered(request, BodyTooLarge.status, BodyTooLarge.slug)
+        case HTTPException():  # a body that is no text
+            answered(request, Malformed.status, Malformed.slug)
+        case _:
+            answered(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal")

@@ -1,0 +1,53 @@
+"""A MIME message as its readers see it: the headers that they see, the text, and what is attached."""
+
+from collections.abc import Iterator
+from email.message import MIMEPart
+from email.parser import BytesParser
+from email.policy import default
+from typing import Any
+
+ENVELOPED = ("mime-version", "content-type", "content-transfer-encoding")
+"""Headers that say how a message is packed."""
+PREFERRED = ("plain", "html")
+
+
+def is_mime(headers: dict[str, str]) -> bool:
+    """Whether a body comes in parts, which nobody reads as they are."""
+    return _named(headers, "content-type").lower().startswith("multipart/")
+
+
+def headers_shown(headers: dict[str, str]) -> dict[str, str]:
+    """Leave out those that only say how the message is packed."""
+    return {name: value for name, value in headers.items() if name.lower() not in ENVELOPED}
+
+
+def parts(headers: dict[str, str], body: str) -> Iterator[tuple[str, str]]:
+    """Yield each part that is read, as its content type and its text, and then what is attached.
+
+    Of a text in several forms the plainest is taken. A body that was cut off ends where it does.
+    """
+    head = f"content-type: {_named(headers, 'content-type')}\r\n\r\n"
+    message = BytesParser(policy=default).parsebytes((head + body).encode())
+    chosen = message.get_body(PREFERRED) if message.get_content_subtype() != "related" else None
+    if chosen is not None:
+        yield chosen.get_content_type(), _text(chosen)
+        for part in message.iter_attachments():
+            yield "", f"attached: {part.get_filename() or 'a file'} ({part.get_content_type()})"
+        return
+    for part in message.walk():
+        if not part.is_multipart():
+            yield part.get_content_type(), _text(part)
+
+
+def _text(part: MIMEPart) -> str:
+    try:
+        content: Any = part.get_content()
+    except (LookupError, ValueError):  # of a character set that nobody knows, or none
+        content = None
+    if isinstance(content, bytes):
+        content = content.decode(errors="backslashreplace")
+    return content if isinstance(content, str) else f"({part.get_content_type()})"
+
+
+def _named(headers: dict[str, str], name: str) -> str:
+    return next((value for key, value in headers.items() if key.lower() == name), "")

@@ -1,0 +1,73 @@
+"""Why there was no answer: told apart, with what to change."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+import httpx
+
+from app.console.trouble import Away, Trouble
+
+PROBE = 3.0  # seconds for a handshake, by which a port is asked whether it speaks TLS
+_OF_ANOTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_NOT_YET, _ENDED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+
+
+def unreached(address: httpx.URL, error: httpx.HTTPError) -> Trouble:
+    """Return what to tell of a request that was not answered."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Trouble(_refused(address, cause))
+        if isinstance(cause, socket.gaierror):
+            return Away(f"no host is known by the name of {address.host}; check --url or DELIVERY_URL")
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return Trouble(
+            f"{address}: this port speaks no TLS, or none that fits; where it speaks none, write http:// in"
+            " --url or DELIVERY_URL"
+        )
+    if isinstance(error, httpx.ConnectError):
+        return Away(
+            f"no service answers at {address}; give its address with --url or DELIVERY_URL, or reach one in a"
+            " cluster with kubectl port-forward"
+        )
+    if address.scheme == "http" and speaks_tls(address):
+        return Trouble(f"{address}: this port speaks TLS; write https:// in --url or DELIVERY_URL")
+    return Away(
+        f"the connection to {address} was closed before there was an answer; is a service behind it, such as"
+        " at the other end of a port-forward?"
+    )
+
+
+def speaks_tls(address: httpx.URL) -> bool:
+    """Whether a handshake with the port succeeds, whoever it is; nothing else is sent."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((address.host, address.port or 80), PROBE) as plain,
+            context.wrap_socket(plain, server_hostname=address.host),
+        ):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _refused(address: httpx.URL, error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _OF_ANOTHER_NAME:
+        return (
+            f"the certificate of {address} is for another name than {address.host}; through a port-forward,"
+            " say whom it names with --server-name, such as agentteam-delivery.agentteam-delivery.svc"
+        )
+    if error.verify_code in {_NOT_YET, _ENDED}:
+        return f"the certificate of {address} is not valid today: {error.verify_message}; it must be renewed"
+    return (
+        f"the certificate of {address} is not trusted ({error.verify_message}); name its authority with"
+        " --ca-file"
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,88 @@
+"""What a command says where the service gives no answer, or refuses: each case apart, with what to change."""
+
+import asyncio
+import socket
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from app.console.client import Client
+from app.console.reaching import unreached
+from app.console.trouble import Away, Trouble
+from tests.harness.receiver import Receiver
+from tests.service.conftest import Bench
+
+
+async def trouble(url: str, token: str | None = None) -> Trouble:
+    """Ask, in a thread, for a command waits for its answer."""
+    with pytest.raises(Trouble) as raised:
+        await asyncio.to_thread(Client(url, token).read, "research", "report")
+    return raised.value
+
+
+async def test_ports_that_do_not_answer_are_told_apart(bench: Bench) -> None:
+    async def close(request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        request.transport.abort()
+        return web.Response()
+
+    async with Receiver(respond=close) as closing:
+        told = {
+            bench.service.url.replace("http", "https"): "this port speaks no TLS",
+            "http://127.0.0.1:1": "no service answers at http://127.0.0.1:1; give its address with --url",
+            closing.url: "was closed before there was an answer; is a service behind it",
+        }
+        for url, says in told.items():
+            assert says in str(await trouble(url))
+
+
+def test_a_name_that_nobody_knows_is_told() -> None:
+    error = httpx.ConnectError("no")
+    error.__cause__ = socket.gaierror(-2, "Name or service not known")
+    found = unreached(httpx.URL("http://absent.invalid:8080"), error)
+    assert (type(found), str(found)) == (
+        Away,
+        "no host is known by the name of absent.invalid; check --url or DELIVERY_URL",
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "slug", "detail", "token", "says"),
+    [
+        (
+            401,
+            "unauthenticated",
+            "send `Authorization: Bearer …`",
+            None,
+            "name an account with --service-acc",
+        ),
+        (
+            401,
+            "unauthenticated",
+            "the token is not valid here",
+            "t",
+            "--service-account NAME has kubectl make",
+        ),
+        (422, "malformed", "nothing was done: targets.0: is too long", None, "--target.0: is too long"),
+        (431, "head-too-large", "send fewer headers", "t", "the token is longer than the service reads"),
+        (413, "body-too-large", "the body is larger", None, "name fewer with --target"),
+        (404, "no-such-path", "see /openapi.json", None, "check --url"),
+        (405, "method-not-allowed", "see /openapi.json", None, "check --url"),
+    ],
+    ids=["nobody", "a stale token", "a field", "a long token", "a long body", "a path", "a method"],
+)
+async def test_a_refusal_names_options_and_no_headers(
+    status: int, slug: str, detail: str, token: str | None, says: str
+) -> None:
+    problem: dict[str, Any] = {"type": f"urn:agentteam-delivery:{slug}", "title": "No", "detail": detail}
+
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.json_response(problem, status=status)
+
+    async with Receiver(respond=refuse) as service:
+        said = str(await trouble(service.url, token))
+    assert says in said
+    for word in ("Authorization", "Bearer", "header", "body", "openapi", "targets"):
+        assert word not in said

@@ -1,0 +1,155 @@
+"""Who did what: a line for every call that may change something or was refused, an Event of a redelivery."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from starlette.requests import Request
+
+from app.api import audit
+from app.telemetry import logs
+from tests.harness.cluster import Cluster
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.receiver import Receiver
+from tests.harness.reviews import Right
+from tests.harness.service import Program, Service, Watcher, finished
+from tests.harness.waiting import until
+
+ME = "system:serviceaccount:ops:me"
+
+
+async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    kube, reviews = fake_cluster.kube, fake_cluster.server.reviews
+    async with (
+        Receiver() as hook,
+        Service(fake_cluster.kubeconfig, auth="kubernetes") as service,
+    ):
+        namespace = await finished(kube, {"type": "webhook", "name": "hook", "url": hook.url})
+        bearer = {"Authorization": f"Bearer {reviews.token(ME, Right('create'), Right('get'))}"}
+        nobody = {"Authorization": f"Bearer {reviews.token('stranger')}"}
+
+        async def ask(method: str, path: str, headers: dict[str, str], **fields: Any) -> int:
+            number = f"request-{len(expected)}"
+            event = {"json": {"namespace": namespace, "team": "report", **fields}} if method == "POST" else {}
+            answer = await service.request(method, path, headers={**headers, "X-Request-Id": number}, **event)
+            return answer.status
+
+        of_team = {"namespace": namespace, "team": "report"}
+        expected: list[dict[str, Any]] = []
+
+        def line(answer: int, **more: Any) -> None:
+            expected.append({"request_id": f"request-{len(expected)}", "answer": answer, **more})
+
+        record = f"/deliveries/{namespace}/report"
+        assert await ask("POST", "/deliveries", bearer) == 200
+        line(200, caller=ME, action="deliver", **of_team)
+        assert await ask("POST", "/deliveries", bearer, redeliver="all") == 200
+        line(200, caller=ME, action="redeliver-all", **of_team)
+        assert await ask("POST", "/deliveries", bearer, test=True) == 200
+        line(200, caller=ME, action="test", **of_team)
+        assert await ask("POST", "/deliveries", nobody, redeliver="failed") == 403
+        line(403, caller="stranger", action="redeliver-failed", problem="forbidden", **of_team)
+        assert await ask("GET", record, nobody) == 403
+        line(403, caller="stranger", action="read", problem="forbidden", **of_team)
+        assert await ask("POST", "/previews", nobody) == 403
+        line(403, caller="stranger", action="preview", problem="forbidden", **of_team)
+        assert await ask("POST", "/deliveries", {}) == 401
+        line(401, caller=None, address="127.0.0.1", action="post", problem="unauthenticated")
+        assert await ask("POST", "/deliveries", bearer, targets=["absent"]) == 422
+        line(422, caller=ME, action="deliver", problem="unknown-target", **of_team)
+        assert await ask("POST", "/deliveries", bearer, nonsense=1) == 422
+        line(422, caller=ME, action="post", problem="malformed")
+        # What only looks, and may, leaves no line.
+        assert await ask("GET", record, bearer) == 200
+        assert await ask("POST", "/previews", bearer) == 200
+
+        def trail() -> list[dict[str, Any]]:
+            return [
+                {
+                    name: value
+                    for name, value in one.items()
+                    if name not in {"event", "level", "logger", "timestamp"}
+                }
+                for one in service.logged("audit")
+            ]
+
+        await until(lambda: len(trail()) >= len(expected))
+        assert trail() == expected
+
+        asked: list[Any] = []
+
+        async def told() -> bool:
+            events = (await kube.list("events", namespace)).body["items"]
+            asked[:] = [one for one in events if one["reason"] == "RedeliveryRequested"]
+            return bool(asked)
+
+        await until(told)
+        [event] = asked
+        assert event["message"] == f"{ME} asked for all targets to be sent again, by request request-1"
+        assert (event["type"], event["involvedObject"]["name"]) == ("Normal", "report")
+
+        await _counted(service)
+
+
+async def _counted(service: Service) -> None:
+    """See what the requests above, and some more, were counted as."""
+    for path in ("/healthz", "/readyz", "/metrics"):
+        head = await Program.request(service, "HEAD", path)
+        assert (head.status, head.content) == (200, b"")
+    await service.request("GET", "/nothing-here")
+    text = (
+        await Program.request(service, "GET", "/metrics", headers={"Accept": "text/plain"})
+    ).content.decode()
+    counted = 'agentteam_delivery_http_requests_total{{route="{}",status="{}"}}'
+    for route, status, number in (
+        ("/deliveries", 200, 3),
+        ("/deliveries", 401, 1),
+        ("/deliveries", 403, 1),
+        ("/deliveries", 422, 2),
+        ("/deliveries/{namespace}/{team}", 200, 1),
+        ("/deliveries/{namespace}/{team}", 403, 1),
+        ("/previews", 200, 1),
+        ("/healthz", 200, 1),
+        ("/metrics", 200, 1),
+        ("other", 404, 1),
+    ):
+        assert f"{counted.format(route, status)} {number}.0" in text, (route, status)
+    assert 'agentteam_delivery_http_request_seconds_count{route="/deliveries"} 7.0' in text
+
+
+async def test_a_probe_by_head_is_answered_by_the_watcher(fake_cluster: Cluster[FakeCluster]) -> None:
+
+    async with Watcher(fake_cluster.kubeconfig, "http://127.0.0.1:1") as watcher:
+        for path in ("/healthz", "/metrics"):
+            head = await watcher.request("HEAD", path)
+            assert (head.status, head.content) == (200, b"")
+        old = {"Accept": "application/openmetrics-text; version=0.0.1"}
+        answer = await watcher.request("GET", "/metrics", headers=old)
+        assert answer.headers["content-type"] == "application/openmetrics-text; version=0.0.1; charset=utf-8"
+        assert answer.content.endswith(b"# EOF\n")
+
+
+@pytest.fixture
+def _as_it_was() -> Iterator[None]:
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    structlog.reset_defaults()
+    logging.root.handlers[:], logging.root.level = handlers, level
+
+
+@pytest.mark.usefixtures("_as_it_was")
+def test_the_trail_is_written_whatever_the_level_is(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("CRITICAL", "json")
+    audit.answered(Request({"type": "http", "method": "POST", "headers": [], "client": ("10.0.0.1", 1)}), 401)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["caller"], line["address"], line["answer"]) == (
+        "audit",
+        None,
+        "10.0.0.1",
+        401,
+    )
