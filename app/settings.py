@@ -41,7 +41,7 @@ https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax
 
 HOST_SUFFIX = re.compile(
     r"\d{1,3}(\.\d{1,3}){3}"  # an IPv4 address
-    r"|(\*?\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?",  # a name
+    r"|(\*?\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?\.?",  # a name
     re.ASCII | re.IGNORECASE,
 )
 

@@ -21,6 +21,7 @@ import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
+from yarl import URL
 
 from app import USER_AGENT
 from app.domain.errors import TargetError
@@ -38,6 +39,7 @@ ENCODING = "latin-1"  # of a header, whatever is in it: RFC 9110, section 5.5
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
 NOT_RESOLVED = "the host name does not resolve"
+CHECKED = "checked"  # the extension of a request that holds its URL as the guard has judged it
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
@@ -84,7 +86,7 @@ class HttpClient:
         self._direct = Transport(lambda: self._session(self.guard.socket))
         # The proxy alone is dialled, and the cluster's owner named it: its address is not judged.
         url = proxy.get_secret_value() if proxy else None
-        self._through = Transport(lambda: self._session(None, proxy=url)) if url else None
+        self._through = Transport(lambda: self._session(None, proxy=url), by_proxy=True) if url else None
         self._apart = tuple(host.lstrip("*.").lower() for host in settings.egress_no_proxy)
 
     async def judge(self, url: Checked) -> None:
@@ -98,8 +100,7 @@ class HttpClient:
         if self._way(url) is not self._direct:
             return
         try:
-            port = url.port or (443 if url.scheme == "https" else 80)
-            found = await self.resolver.resolve(url.raw_host.decode("ascii"), port, socket.AF_UNSPEC)
+            found = await self.resolver.resolve(url.sought, url.port, socket.AF_UNSPEC)
         except OSError:
             raise TargetError(Reason.CONNECTION_FAILED, NOT_RESOLVED, retryable=True) from None
         if not any(self.guard.permits(ip_address(one["host"].partition("%")[0])) for one in found):
@@ -132,7 +133,9 @@ class HttpClient:
         checked = self.guard.check(url) if isinstance(url, str) else url
         # As a stream, since httpx would add headers to content; aiohttp adds `Host` and `Content-Length`.
         body = httpx.ByteStream(content)
-        request = httpx.Request(method, checked, stream=body, headers={**HEADERS, **headers})
+        request = httpx.Request(
+            method, checked.url, stream=body, headers={**HEADERS, **headers}, extensions={CHECKED: checked}
+        )
         try:
             response = await self._way(checked).handle_async_request(request)
         except aiohttp.InvalidURL:
@@ -164,7 +167,7 @@ class HttpClient:
         """
         return aiohttp.AsyncResolver(timeout=LOOKUP_TIMEOUT, tries=2)
 
-    def _way(self, url: httpx.URL) -> "Transport":
+    def _way(self, url: Checked) -> "Transport":
         """Return the way out for a URL: through the proxy, where there is one and the host is not apart."""
         if self._through is None or any(
             url.host == host or url.host.endswith(f".{host}") for host in self._apart
@@ -210,8 +213,9 @@ async def _head_of_body(response: httpx.Response, most: int, patience: float) ->
 class Transport(httpx.AsyncBaseTransport):
     """Carries httpx's requests over an aiohttp session, which is made for the first of them."""
 
-    def __init__(self, make_session: Callable[[], aiohttp.ClientSession]) -> None:
+    def __init__(self, make_session: Callable[[], aiohttp.ClientSession], *, by_proxy: bool = False) -> None:
         self._make_session = make_session
+        self._by_proxy = by_proxy
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -222,9 +226,13 @@ class Transport(httpx.AsyncBaseTransport):
         """
         if self._session is None:
             self._session = self._make_session()
+        url: Checked = request.extensions[CHECKED]
+        # A proxy looks names up by itself, and is told no final dot; SNI and `Host` are without it always.
+        authority = url.authority(url.host if self._by_proxy else url.sought)
         answer = await self._session.request(
             request.method,
-            str(request.url),
+            # As a path alone: yarl leaves an empty query out.
+            URL.build(scheme=url.scheme, authority=authority, path=url.target, encoded=True),
             data=request.read(),
             headers=[(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw],
             allow_redirects=False,

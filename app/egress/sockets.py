@@ -46,7 +46,7 @@ class Dialler:
             ValueError: it is no host; the text says what to change.
             TargetError: it has none.
         """
-        await self._addresses(self.check(host, port).raw_host.decode("ascii"), port, trusted=False)
+        await self._addresses(self.check(host, port).sought, port, trusted=False)
 
     @asynccontextmanager
     async def connected(self, host: str, port: int, *, trusted: bool) -> AsyncIterator[socket.socket]:
@@ -58,7 +58,7 @@ class Dialler:
             ValueError: the host cannot be used; the text says what to change.
             TargetError: the guard said no, or there was no connection.
         """
-        name = host if trusted else self.check(host, port).raw_host.decode("ascii")
+        name = host if trusted else self.check(host, port).sought
         place = self._places.setdefault((name, port), asyncio.Semaphore(self._most))
         async with place:
             yield await self._connect(name, port, trusted=trusted)

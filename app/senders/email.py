@@ -144,7 +144,7 @@ class EmailSender:
         """Speak to a relay once."""
         async with self._dialler.connected(relay.host, relay.port, trusted=relay.trusted) as connection:
             client = _Session(
-                hostname=relay.host,
+                hostname=relay.host.removesuffix("."),  # as certificates name it
                 sock=connection,
                 use_tls=relay.tls == "tls",
                 start_tls=relay.tls == "starttls",

@@ -43,7 +43,7 @@ class SlackSender:
 
     def __init__(self, http: HttpClient, hosts: tuple[str, ...]) -> None:
         self._http = http
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
 
     async def send(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Verdict:
         """Post the message once."""
@@ -67,7 +67,7 @@ class SlackSender:
             checked = self._http.guard.check(credentials.require(WEBHOOK_URL))
         except ValueError as error:
             raise credentials.invalid(WEBHOOK_URL, str(error)) from None
-        if checked.host.lower() not in self._hosts:
+        if checked.host not in self._hosts:
             raise TargetError(
                 Reason.EGRESS_DENIED,
                 f'key "{WEBHOOK_URL}" of Secret "{credentials.secret}" is not on a host of Slack',
