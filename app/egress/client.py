@@ -28,6 +28,7 @@ from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
 from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
+from app.egress.names import Names
 from app.settings import ServiceSettings
 
 HEADERS = {
@@ -37,7 +38,6 @@ HEADERS = {
 }
 ENCODING = "latin-1"  # of a header, whatever is in it: RFC 9110, section 5.5
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
-LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
 NOT_RESOLVED = "the host name does not resolve"
 CHECKED = "checked"  # the extension of a request that holds its URL as the guard has judged it
 PROXY_AWAY = "no connection to the forward proxy"
@@ -160,12 +160,12 @@ class HttpClient:
             await self._through.aclose()
 
     @functools.cached_property
-    def resolver(self) -> aiohttp.AsyncResolver:
+    def resolver(self) -> Names:
         """Not the system's: it blocks a thread for each name, and there are few of them.
 
         A team that lists names whose servers are silent would take them all.
         """
-        return aiohttp.AsyncResolver(timeout=LOOKUP_TIMEOUT, tries=2)
+        return Names()
 
     def _way(self, url: Checked) -> "Transport":
         """Return the way out for a URL: through the proxy, where there is one and the host is not apart."""

@@ -37,6 +37,7 @@ MATRIX: dict[str, Document] = {
         "image": {"repository": "registry.example.com:5000/team/delivery", "digest": f"sha256:{'ab' * 32}"},
         "imagePullSecrets": [{"name": "registry"}],
         "tls": {"secretName": "delivery-tls"},
+        "hostAliases": [{"ip": "192.0.2.7", "hostnames": ["hooks.corp.example"]}],
         "autoscaling": {"enabled": True, "targetMemoryUtilizationPercentage": 80},
         "networkPolicy": {
             "callers": [{"namespaceSelector": {"matchLabels": {"team": "platform"}}}],
