@@ -28,6 +28,7 @@ from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
 from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
+from app.egress.heads import Heads
 from app.egress.names import Names
 from app.settings import ServiceSettings
 
@@ -293,42 +294,58 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Reading(ResponseHandler):
-    """Reads so many bytes of an answer; empty lines and the frames of tiny chunks count like all else."""
+    """Reads so many bytes of an answer; empty lines and the frames of tiny chunks count like all else.
+
+    The head is given to the parser by itself: it decides, whatever comes behind it in the same packet.
+    """
 
     def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.used = False  # an answer was expected before
         self._most = most
         self._left = most
-        self._heads = 0  # that may still be read
+        self._heads_left = 0  # that may still be read
+        self._heads = Heads()
 
     def close(self) -> None:
         """Close at once: over TLS a goodbye is waited for, while the connection's place is free already."""
         self.abort()
 
     def set_response_params(self, **options: Any) -> None:
-        """Expect an answer."""
+        """Expect an answer; a head may have any form in which it fits its limit."""
         self.used = True
         self._left = self._most
-        self._heads = 1 + INTERIM_ANSWERS
-        super().set_response_params(**options)
+        self._heads_left = 1 + INTERIM_ANSWERS
+        # Where aiohttp asks for a tunnel, it says nothing of content.
+        self._heads = Heads(tunnel="skip_payload" not in options)
+        lines = {"max_line_size": HEAD_LIMIT, "max_field_size": HEAD_LIMIT, "max_headers": HEAD_LIMIT}
+        super().set_response_params(**options | lines)
 
     async def read(self) -> tuple[RawResponseMessage, StreamReader]:
         """Return the next head; each `100 Continue` is one, and a flood of them would stop all else."""
-        self._heads -= 1
-        if self._heads < 0:
+        self._heads_left -= 1
+        if self._heads_left < 0:
             raise aiohttp.ClientPayloadError
         return await super().read()
 
     def data_received(self, data: bytes) -> None:
         """Take in what there is room for; beyond it the connection is at its end."""
-        if data[: self._left]:
+        if self._parser is None:  # nothing was asked
             super().data_received(data[: self._left])
+        else:
+            for piece in self._heads.taken(data[: self._left]):
+                super().data_received(piece)
         self._left -= len(data)
         if self._left < 0:
             self.set_exception(aiohttp.ClientPayloadError())
             if self.transport is not None:
                 self.transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let the parser judge a head that was begun."""
+        if self._parser is not None and (rest := self._heads.rest()):
+            super().data_received(rest)
+        super().connection_lost(exc)
 
 
 NOT_HTTP = "the answer was not HTTP as it is read here"
