@@ -24,6 +24,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from app import USER_AGENT
+from app.domain.bypass import Bypass
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
@@ -88,7 +89,7 @@ class HttpClient:
         # The proxy alone is dialled, and the cluster's owner named it: its address is not judged.
         url = proxy.get_secret_value() if proxy else None
         self._through = Transport(lambda: self._session(None, proxy=url), by_proxy=True) if url else None
-        self._apart = tuple(host.lstrip("*.").lower() for host in settings.egress_no_proxy)
+        self._apart = Bypass.read(settings.egress_no_proxy)
 
     async def judge(self, url: Checked) -> None:
         """See whether there is an address for a URL that may be called, without calling it.
@@ -170,9 +171,7 @@ class HttpClient:
 
     def _way(self, url: Checked) -> "Transport":
         """Return the way out for a URL: through the proxy, where there is one and the host is not apart."""
-        if self._through is None or any(
-            url.host == host or url.host.endswith(f".{host}") for host in self._apart
-        ):
+        if self._through is None or self._apart.covers(url.host, url.port):
             return self._direct
         return self._through
 
