@@ -16,7 +16,6 @@ from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import aiohttp
-import certifi
 import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
@@ -31,6 +30,7 @@ from app.domain.times import asked_to_wait
 from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
 from app.egress.heads import Heads
 from app.egress.names import Names
+from app.egress.trust import Authorities, broken, refused
 from app.settings import ServiceSettings
 
 HEADERS = {
@@ -78,18 +78,23 @@ class HttpClient:
         self._settings = settings
         proxy = settings.egress_proxy
         self._proxy_host = urlsplit(proxy.get_secret_value()).hostname if proxy else None
-        self.tls = ssl.create_default_context(cafile=certifi.where())
-        if settings.egress_ca_file:
-            # The owner's own authority: older ones lack key identifiers, which Python 3.13 asks for.
-            self.tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            self.tls.load_verify_locations(cafile=settings.egress_ca_file)
+        self._authorities = Authorities(settings.egress_ca_file)
         # Transports without an `httpx.AsyncClient`: there are no redirects, cookies and retries here, and
         # what it does to see to them costs more than sending does.
-        self._direct = Transport(lambda: self._session(self.guard.socket))
+        self._direct = Transport(lambda: self._session(self.guard.socket), self._authorities)
         # The proxy alone is dialled, and the cluster's owner named it: its address is not judged.
         url = proxy.get_secret_value() if proxy else None
-        self._through = Transport(lambda: self._session(None, proxy=url), by_proxy=True) if url else None
+        self._through = (
+            Transport(lambda: self._session(None, proxy=url), self._authorities, by_proxy=True)
+            if url
+            else None
+        )
         self._apart = Bypass.read(settings.egress_no_proxy)
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """What a connection begun now trusts."""
+        return self._authorities.context
 
     async def judge(self, url: Checked) -> None:
         """See whether there is an address for a URL that may be called, without calling it.
@@ -182,7 +187,6 @@ class HttpClient:
             self._settings.max_response + HEAD_LIMIT,
             resolver=self.resolver,
             socket_factory=factory,
-            ssl=self.tls,
             limit=0,  # nobody waits for others' connections: how many there may be is judged before the claim
             limit_per_host=self._settings.max_connections_per_host,
         )
@@ -213,8 +217,15 @@ async def _head_of_body(response: httpx.Response, most: int, patience: float) ->
 class Transport(httpx.AsyncBaseTransport):
     """Carries httpx's requests over an aiohttp session, which is made for the first of them."""
 
-    def __init__(self, make_session: Callable[[], aiohttp.ClientSession], *, by_proxy: bool = False) -> None:
+    def __init__(
+        self,
+        make_session: Callable[[], aiohttp.ClientSession],
+        authorities: Authorities,
+        *,
+        by_proxy: bool = False,
+    ) -> None:
         self._make_session = make_session
+        self._authorities = authorities
         self._by_proxy = by_proxy
         self._session: aiohttp.ClientSession | None = None
 
@@ -236,6 +247,7 @@ class Transport(httpx.AsyncBaseTransport):
             data=request.read(),
             headers=[(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw],
             allow_redirects=False,
+            ssl=self._authorities.context,
         )
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
 
@@ -368,8 +380,9 @@ def translated(error: BaseException, proxy_host: str | None = None, *, other: st
             return TargetError(Reason.CONNECTION_FAILED, PROXY_AWAY, retryable=True, attempted=True)
         # aiohttp's own error is one of these too, and has no code.
         if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_code"):
-            message = f"the receiver's certificate {_CERTIFICATES.get(cause.verify_code, 'is not valid')}"
-            return TargetError(Reason.TLS_FAILED, message, attempted=True)
+            return TargetError(Reason.TLS_FAILED, refused(cause), attempted=True)
+        if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None):
+            return TargetError(Reason.TLS_FAILED, broken(cause), attempted=True)
     for kinds, reason, message, retryable in _TRANSLATIONS:
         if any(isinstance(cause, kinds) for cause in causes):
             attempted = reason is not Reason.EGRESS_DENIED
@@ -387,23 +400,6 @@ def _refused_by_proxy(status: int) -> TargetError:
     message = f"the forward proxy answered {status}"
     return TargetError(Reason.CONNECTION_FAILED, message, retryable=True, attempted=True)
 
-
-# What is wrong with a certificate, by OpenSSL's code: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
-# Where the receiver leaves an authority in between out, OpenSSL says 20 too: it does not find who signed.
-_UNTRUSTED = (
-    "is signed by an authority that is not trusted here, or comes without those that stand between; "
-    "DELIVERY_EGRESS_CA_FILE adds authorities"
-)
-_CERTIFICATES = {
-    9: "is not valid yet",
-    10: "has expired",
-    18: "is signed by itself; DELIVERY_EGRESS_CA_FILE adds authorities that are trusted",
-    19: _UNTRUSTED,
-    20: _UNTRUSTED,
-    21: _UNTRUSTED,
-    62: "is for another host name",
-    64: "is for another address",
-}
 
 _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], ...] = (
     # The first that fits, from the particular to the general.

@@ -89,7 +89,7 @@ class EmailSender:
 
     def __init__(self, http: HttpClient, settings: ServiceSettings) -> None:
         self._settings = settings
-        self._tls = http.tls
+        self._http = http
         self._dialler = Dialler(http, settings.max_connections_per_host)
 
     async def send(self, envelope: Envelope, target: EmailTarget, credentials: Credentials) -> Verdict:
@@ -148,7 +148,7 @@ class EmailSender:
                 sock=connection,
                 use_tls=relay.tls == "tls",
                 start_tls=relay.tls == "starttls",
-                tls_context=self._tls,
+                tls_context=self._http.tls,
                 local_hostname=_literal(connection),
                 timeout=None,  # an attempt has its time as a whole
             )
