@@ -278,6 +278,8 @@ class BackendSettings(CommonSettings):
     """`tls` is from the first byte."""
     smtp_from: SenderAddress = None
     """Who writes, such as `Agent Teams <teams@example.com>`."""
+    smtp_ehlo: RelayName = None
+    """The name that relays are greeted with; by default the address that they are called from."""
     smtp_username: OptionalText = None
     """As whom the relay knows us."""
     smtp_password_file: FileName = None

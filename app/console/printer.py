@@ -16,6 +16,7 @@ from rich.text import Text
 
 from app.console.client import Document
 from app.console.form import Form
+from app.domain.text import printable
 
 WIDEST = 1_000_000  # columns of a table in a file
 COLOURS = {"Delivered": "green", "Failed": "red", "PartiallyDelivered": "red", "Send": "green", "Fail": "red"}
@@ -80,7 +81,7 @@ def _escaped(text: str) -> str:
 def _safe(value: Any) -> Any:
     """Return a document whose texts cannot command a terminal: others than we may write into a status."""
     if isinstance(value, str):
-        return "".join(sign if sign.isprintable() else "�" for sign in value)
+        return "".join(sign if printable(sign) else "�" for sign in value)
     if isinstance(value, dict):
         return {_safe(key): _safe(item) for key, item in value.items()}
     return [_safe(item) for item in value] if isinstance(value, list) else value

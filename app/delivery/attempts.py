@@ -119,7 +119,10 @@ class Attempts:
         """Return what is sent; of many targets, one a turn of the loop, so that others get theirs."""
         async with self._errand.composing:
             await asyncio.sleep(0)
-            return replace(self._envelope, progress=self._progress)
+            return replace(self._envelope, progress=self._progress, note=self._note)
+
+    def _note(self, progress: Progress) -> None:
+        self._progress = progress
 
     @cached_property
     def _envelope(self) -> Envelope:

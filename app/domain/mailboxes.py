@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from app.domain.text import printable
+
 # RFC 5321, section 4.1.2: a dot-string of ASCII; quoted local parts nobody has, and parsers disagree on them.
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _DOMAIN = re.compile(
@@ -53,7 +55,7 @@ def read_mailbox(text: str) -> Mailbox:
     Raises:
         ValueError: it is neither; the text says what to change, and does not repeat it.
     """
-    if not text.isprintable():
+    if not printable(text):
         raise ValueError("must hold no control characters")
     if named := _NAMED.fullmatch(text.strip()):
         return Mailbox(read_address(named["address"]), named["name"].strip().strip('"'))

@@ -7,19 +7,26 @@ and its neighbours are not touched by it.
 import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.domain.events import DNS_SUBDOMAIN
-from app.domain.text import readable, shortened
+from app.domain.text import printable, readable, shortened
 
 NAME_LIMIT = 253
 RECIPIENTS_LIMIT = 100  # of a mail, what every relay takes at once: RFC 5321, section 4.5.3.1.8
 
 SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)]
-Text = Annotated[str | None, BeforeValidator(lambda value: value or None)]
+
+
+def _absent(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Text = Annotated[str | None, BeforeValidator(_absent)]
 """An absent text is null, missing or empty: a Go client with `omitempty` cannot tell them apart."""
 
 
@@ -31,7 +38,7 @@ class TargetSpec(BaseModel):
     name: str
     type: str
     credentials_secret: Annotated[
-        SecretName | None, Field(alias="credentialsSecret"), BeforeValidator(lambda value: value or None)
+        SecretName | None, Field(alias="credentialsSecret"), BeforeValidator(_absent)
     ] = None
     artifact_path: Annotated[Text, Field(alias="artifactPath")] = None
     message: Text = None
@@ -108,7 +115,9 @@ class EmailTarget(TargetSpec):
     """Recipients of a mail."""
 
     type: Literal["email"]
-    to: Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(lambda value: value or ())] = ()
+    to: Annotated[
+        tuple[str, ...], Field(strict=False), BeforeValidator(lambda value: () if value is None else value)
+    ] = ()
     subject: Text = None
     attachment_path: Annotated[Text, Field(alias="attachmentPath")] = None
 
@@ -232,7 +241,7 @@ def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
 
 def _declared_name(entry: Any, position: int) -> str:
     name = entry.get("name") if isinstance(entry, dict) else None
-    if isinstance(name, str) and name and len(name) <= NAME_LIMIT and name.isprintable():
+    if isinstance(name, str) and name and len(name) <= NAME_LIMIT and printable(name):
         return name
     return f"{type_of(entry)}-{position}"
 
@@ -250,7 +259,9 @@ def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
         return InvalidTarget(name, kind, problem)
     if kind not in TYPES:
         shown = shortened(repr(entry.get("type")), 60)
-        return InvalidTarget(name, kind, f"type: {shown} is not one of {', '.join(TYPES)}")
+        meant = get_close_matches(kind.lower().replace("_", "-"), TYPES, 1)
+        hint = f"; did you mean {meant[0]}?" if meant else ""
+        return InvalidTarget(name, kind, f"type: {shown} is not one of {', '.join(TYPES)}{hint}")
     try:
         target = _TARGET.validate_python({**entry, "name": name})
     except ValidationError as error:

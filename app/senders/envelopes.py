@@ -1,7 +1,7 @@
 """What goes out to a target, what its sender says of one attempt, and the protocol every sender speaks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol, TypedDict, TypeVar
@@ -29,9 +29,16 @@ class Progress:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
+def _forget(_: Progress) -> None:
+    """Note nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One message to one target; `facts` are label and value pairs worth showing to a person."""
+    """One message to one target; `facts` are label and value pairs worth showing to a person.
+
+    `note` is told how far it has come while an attempt still lasts, which may be cut off.
+    """
 
     id: str
     event: str
@@ -42,6 +49,7 @@ class Envelope:
     artifacts: tuple[Artifact, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     progress: Progress = Progress()
+    note: Callable[[Progress], None] = field(default=_forget, repr=False, compare=False)
     names_files: bool = False  # by its target, as if they were to be attached
 
     def body(self) -> bytes:
