@@ -1,5 +1,7 @@
 """URLs go out as they were written, octet for octet: whoever signs one signs what stands there."""
 
+from typing import Any
+
 import pytest
 
 from app.domain.errors import TargetError
@@ -65,11 +67,12 @@ async def test_a_url_goes_to_a_proxy_as_it_was_written() -> None:
 async def test_every_sender_keeps_what_was_written(kind: str) -> None:
     async with listening(answering(OK)) as bare:
         url = f"http://{bare.authority}/hook%40team?sig=AbC%2Bdef%3D"
-        spec, secret = {
+        kinds: dict[str, tuple[dict[str, Any], dict[str, str | bytes] | None]] = {
             "webhook": ({"type": "webhook", "url": url}, None),
             "webhook by its Secret": ({"type": "webhook", "credentialsSecret": "keys"}, {"url": url}),
             "slack": ({"type": "slack", "credentialsSecret": "keys"}, {"slack-webhook-url": url}),
-        }[kind]
+        }
+        spec, secret = kinds[kind]
         sent = await attempt_on_loopback(spec, secret)
     assert isinstance(sent, Verdict)
     assert sent.delivered
@@ -96,7 +99,10 @@ async def test_a_final_dot_is_looked_up_with_it_and_asked_for_without(names: Loo
 async def test_a_host_with_a_final_dot_is_apart_like_the_one_without(names: Lookups) -> None:
     names["hooks.test."] = ["127.0.0.1"]
     async with listening(answering(OK)) as bare, listening(answering(OK)) as proxy:
-        changes = {"egress_proxy": f"http://{proxy.authority}", "egress_no_proxy": "hooks.test"}
+        changes: dict[str, Any] = {
+            "egress_proxy": f"http://{proxy.authority}",
+            "egress_no_proxy": "hooks.test",
+        }
         await post(f"http://hooks.test.:{bare.port}/", egress_http=True, egress_allow="127.0.0.1", **changes)
     assert (bare.accepted, proxy.accepted) == (1, 0)
 

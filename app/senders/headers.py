@@ -23,7 +23,7 @@ class Mail(EmailPolicy):
                 return _header(name, text_lines(str(value), len(name) + 2))
             case "from":
                 return _header(name, mailbox_lines(value.addresses[0], len(name) + 2))
-        return super().fold(name, value)
+        return str(super().fold(name, value))
 
     def fold_binary(self, name: str, value: Any) -> bytes:
         """Return the lines of a header, which are ASCII."""
