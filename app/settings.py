@@ -248,7 +248,7 @@ class ReceiverSettings(CommonSettings):
     egress_http: bool = False
     """`true` lifts https, for webhooks and Slack alike."""
     egress_ca_file: Authorities = None
-    """PEM; authorities trusted beside the public ones, read anew when it changes."""
+    """PEM; authorities trusted beside the public ones, read again when it changes."""
     egress_proxy: Proxy = None
     """A forward proxy, `http://[user:password@]host:port`."""
     egress_no_proxy: Annotated[Words, AfterValidator(_hosts_apart)] = ()

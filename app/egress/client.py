@@ -30,7 +30,7 @@ from app.domain.times import asked_to_wait
 from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
 from app.egress.heads import Heads
 from app.egress.names import Names
-from app.egress.trust import Authorities, broken, refused
+from app.egress.trust import TrustAnchors, broken, refused
 from app.settings import ServiceSettings
 
 HEADERS = {
@@ -78,7 +78,7 @@ class HttpClient:
         self._settings = settings
         proxy = settings.egress_proxy
         self._proxy_host = urlsplit(proxy.get_secret_value()).hostname if proxy else None
-        self._authorities = Authorities(settings.egress_ca_file)
+        self._authorities = TrustAnchors(settings.egress_ca_file)
         # Transports without an `httpx.AsyncClient`: there are no redirects, cookies and retries here, and
         # what it does to see to them costs more than sending does.
         self._direct = Transport(lambda: self._session(self.guard.socket), self._authorities)
@@ -220,7 +220,7 @@ class Transport(httpx.AsyncBaseTransport):
     def __init__(
         self,
         make_session: Callable[[], aiohttp.ClientSession],
-        authorities: Authorities,
+        authorities: TrustAnchors,
         *,
         by_proxy: bool = False,
     ) -> None:

@@ -1,4 +1,4 @@
-"""Whose certificates are trusted: the public authorities, and the owner's own, read anew when renewed.
+"""Whose certificates are trusted: the public authorities, and the owner's own, read again when renewed.
 
 And what is wrong with one that is not, in words of ours: no text from here holds what a receiver wrote.
 """
@@ -10,7 +10,7 @@ from contextlib import suppress
 import certifi
 
 
-class Authorities:
+class TrustAnchors:
     """A context for TLS that trusts what the owner's file holds by now."""
 
     def __init__(self, file: str | None = None) -> None:
@@ -40,7 +40,7 @@ class Authorities:
     def _made(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=certifi.where())
         if self._file is not None:
-            # Authorities of older clusters lack key identifiers, which Python 3.13 asks for.
+            # TrustAnchors of older clusters lack key identifiers, which Python 3.13 asks for.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             # Who names an authority in between trusts that, without the one above it; so does Python 3.13.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

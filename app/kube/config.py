@@ -80,7 +80,7 @@ class Access:
 
 
 class TokenFile:
-    """A bearer token in a file, read anew every minute, and where it was refused.
+    """A bearer token in a file, read again every minute, and where it was refused.
 
     While there is none in the file, since it is being written, the one that was there before is used.
     """

@@ -82,7 +82,7 @@ class Reply:
         return " ".join(part for part in (str(self.code), self.enhanced, meaning) if part)
 
 
-Told = Callable[[Sequence[str], Mapping[str, str]], None]
+Heard = Callable[[Sequence[str], Mapping[str, str]], None]
 """Takes who has the message by now, and who was refused for good, and why."""
 
 
@@ -152,7 +152,7 @@ class EmailSender:
         return relay
 
     async def _transact(
-        self, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials, told: Told
+        self, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials, told: Heard
     ) -> Said:
         """Speak to a relay once."""
         async with self._dialler.connected(relay.host, relay.port, trusted=relay.trusted) as connection:
@@ -199,7 +199,7 @@ async def _session(  # noqa: PLR0913  # all that is said, and who is told of it
     message: bytes,
     credentials: Credentials,
     *,
-    told: Told,
+    told: Heard,
 ) -> Said:
     """Send in as many transactions as the relay needs: some take so many recipients at once, and no more."""
     await client.connect()

@@ -260,7 +260,7 @@ async def test_where_an_attempt_is_cut_off_nobody_gets_it_twice() -> None:
                 await asyncio.sleep(60)
             return await taken(*said)
 
-        relay.handle_DATA = once  # type: ignore[method-assign]
+        relay.handle_DATA = once  # type: ignore[method-assign, assignment]
         made = replace(envelope(), note=heard.append)
         sending = asyncio.create_task(
             attempt({"type": "email", "to": list(SIXTY)}, made=made, settings=settings_for(relay))
