@@ -40,7 +40,7 @@ class TrustAnchors:
     def _made(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=certifi.where())
         if self._file is not None:
-            # TrustAnchors of older clusters lack key identifiers, which Python 3.13 asks for.
+            # Authorities of older clusters lack key identifiers, which Python 3.13 asks for.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             # Who names an authority in between trusts that, without the one above it; so does Python 3.13.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
