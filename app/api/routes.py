@@ -333,7 +333,7 @@ def _written(answer: BaseModel) -> Response:
         200: {
             "description": "What is on record; `Pending` where something is not settled, or nothing begun."
         },
-        **documented(*OF_ANY_CALLER, TeamNotFound),
+        **documented(*OF_ANY_CALLER, TeamNotFound, TooBusy),
     },
 )
 async def read_delivery(namespace: Namespace, team: TeamName, service: Using, caller: Calling) -> Report:

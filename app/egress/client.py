@@ -44,6 +44,7 @@ NOT_RESOLVED = "the host name does not resolve"
 CHECKED = "checked"  # the extension of a request that holds its URL as the guard has judged it
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
+SLICE = 65_536  # bytes of a body that are handed to a connection at once
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
 
 
@@ -187,8 +188,7 @@ class HttpClient:
             self._settings.max_response + HEAD_LIMIT,
             resolver=self.resolver,
             socket_factory=factory,
-            limit=0,  # nobody waits for others' connections: how many there may be is judged before the claim
-            limit_per_host=self._settings.max_connections_per_host,
+            limit=0,  # nobody waits in here: whoever posts has a place at the host already
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -198,6 +198,11 @@ class HttpClient:
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),
         )
+
+
+def endpoint(url: Checked) -> tuple[str, int]:
+    """Return the host and port that a URL leads to, however it writes them."""
+    return url.host, url.port
 
 
 async def _head_of_body(response: httpx.Response, most: int, patience: float) -> bytes:
@@ -237,6 +242,10 @@ class Transport(httpx.AsyncBaseTransport):
         """
         if self._session is None:
             self._session = self._make_session()
+        body = request.read()
+        headers = [(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw]
+        if len(body) > SLICE:
+            headers.append(("Content-Length", str(len(body))))
         url: Checked = request.extensions[CHECKED]
         # A proxy looks names up by itself, and is told no final dot; SNI and `Host` are without it always.
         authority = url.authority(url.host if self._by_proxy else url.sought)
@@ -244,8 +253,8 @@ class Transport(httpx.AsyncBaseTransport):
             request.method,
             # As a path alone: yarl leaves an empty query out.
             URL.build(scheme=url.scheme, authority=authority, path=url.target, encoded=True),
-            data=request.read(),
-            headers=[(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw],
+            data=body if len(body) <= SLICE else _slices(body),
+            headers=headers,
             allow_redirects=False,
             ssl=self._authorities.context,
         )
@@ -255,6 +264,12 @@ class Transport(httpx.AsyncBaseTransport):
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a body as the receiver takes it: in one piece all of it would be copied for its connection."""
+    for start in range(0, len(body), SLICE):
+        yield body[start : start + SLICE]
 
 
 class _Body(httpx.AsyncByteStream):
