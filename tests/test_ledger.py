@@ -151,6 +151,11 @@ CLAIMED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("a claim that ends now", claimed(until=format_time(NOW)), {"takeovers": 1}),
     ("a claim that has changed hands", claimed(takeovers=4), {"takeovers": 5}),
     ("a claim that may change hands once more", claimed(takeovers=9), {"takeovers": 10}),
+    (
+        "a claim that a clock stamped that was a day ahead",
+        claimed(until=format_time(NOW + timedelta(days=1) + LIFE)),
+        {"takeovers": 1},
+    ),
     ("a claim without an end", claimed(until=""), {"takeovers": 1}),
     ("a claim whose end is no time", claimed(until="noon"), {"takeovers": 1}),
     ("our own claim, left from a lost answer", claimed(by=ME, until=AFTER), {}),
@@ -690,3 +695,46 @@ def test_an_outcome_holds_in_five_fields(phase: Phase) -> None:
     five = {key: value for key, value in found.items() if key in OPERATORS_FIELDS}
     assert holds(team([HOOK], entries=[five]), [came])
     assert not holds(team([HOOK], entries=[{**five, "success": not five["success"]}]), [came])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Where names are taken away
+
+
+def nameless(entries: Any) -> list[dict[str, Any]]:
+    """Leave of a list what a typed write of the operator's leaves."""
+    return [{key: said for key, said in one.items() if key in OPERATORS_FIELDS} for one in entries]
+
+
+def test_what_landed_is_known_to_be_on_record_though_its_target_left_the_spec() -> None:
+    (claim,) = planned().claims
+    landed = claim.receipt.model_copy(
+        update={
+            "phase": Phase.DELIVERED,
+            "reason": Reason.DELIVERED,
+            "claimed_by": None,
+            "claimed_until": None,
+        }
+    )
+    gone = team([SLACK], entries=nameless([claim.receipt.to_wire()]))
+    entries, written, lost = settle(gone, [landed], holder=ME)
+    assert (written, lost) == ([landed], [])
+    read = team([SLACK], entries=nameless(entries))
+    assert holds(read, [landed])
+    assert settle(read, [landed], holder=ME)[1:] == ([landed], []), "the answer to the write was lost"
+    assert not holds(team([SLACK], entries=[]), [landed])
+
+
+def test_a_twin_that_comes_while_names_are_gone_is_sent_one_message_of_its_own() -> None:
+    old = {"type": "webhook", "name": "a", "url": "https://hooks.example.com/a"}
+    twin = {**old, "name": "b"}
+    entries = nameless([wire(planned(delivery=[SLACK, old]).claims[1].receipt)])
+    landed = [{**entries[0], "success": True}]
+    del landed[0]["error"]
+    first = message_id("uid-1", "team.completed", "a")
+    (claim,) = [one for one in planned(*landed, delivery=[twin, old]).claims if one.target.name]
+    assert claim.receipt.id != first
+    # One that only repeats a name cannot be sent to, and takes nobody's entry.
+    made = planned(*nameless([FOREIGN | {"type": "x"}]), *landed, delivery=[old, old])
+    assert not made.claims
+    assert [one.reason for one in made.closed] == [Reason.INVALID_TARGET]

@@ -25,6 +25,7 @@ def entry(kind: str, label: str | None, **fields: Any) -> dict[str, Any]:
 
 ENTRY_A = entry("webhook", "https://a.example.com/x")
 ENTRY_B = entry("webhook", "https://b.example.com")
+TWINS = [A | {"name": "a"}] * 2
 CASES: list[tuple[str, list[Any], list[Any], list[str]]] = [
     ("in place", [A, B], [ENTRY_A, ENTRY_B], ["webhook-0", "webhook-1"]),
     ("out of place", [A, B], [ENTRY_B, ENTRY_A], ["webhook-1", "webhook-0"]),
@@ -43,7 +44,23 @@ CASES: list[tuple[str, list[Any], list[Any], list[str]]] = [
     ("more than targets", [A], [ENTRY_A, ENTRY_A], ["webhook-0", ""]),
     ("two alike", [A, A], [ENTRY_A, ENTRY_A], ["webhook-0", "webhook-1"]),
     ("two alike behind another", [B, A, A], [ENTRY_A, ENTRY_A], ["webhook-2", "webhook-1"]),
-    ("a name wins", [A, B], [ENTRY_A | {"name": "webhook-1"}, ENTRY_A], ["webhook-1", "webhook-0"]),
+    ("a name wins", [A, B | {"name": "b"}], [ENTRY_A | {"name": "b"}, ENTRY_A], ["b", "webhook-0"]),
+    ("a place's name tells twins apart", [A, A], [ENTRY_A | {"name": "webhook-1"}], ["webhook-1"]),
+    (
+        "a place's name says nothing where another came to stand there",
+        [A, B],
+        [ENTRY_B | {"name": "webhook-0"}],
+        ["webhook-1"],
+    ),
+    (
+        "what looks like a place's name, and is given",
+        [B | {"name": "webhook-5"}],
+        [ENTRY_A | {"name": "webhook-5"}],
+        ["webhook-5"],
+    ),
+    ("a place's name of a target that is gone", [B], [ENTRY_A | {"name": "webhook-0"}], [""]),
+    ("a twin that cannot be sent to stands in its place", TWINS, [ENTRY_B, ENTRY_A], ["", "a"]),
+    ("the operator sent to both twins", TWINS, [ENTRY_A, entry("webhook", A["url"])], ["a", "a-2"]),
     ("a name that is no target's", [A], [ENTRY_A | {"name": "pager"}], ["pager"]),
     ("a name that is no text", [A], [ENTRY_A | {"name": 5}], [""]),
     ("a name that is null", [A], [ENTRY_A | {"name": None}], ["webhook-0"]),
@@ -79,7 +96,12 @@ def test_the_list_has_one_entry_a_target_in_the_order_of_the_spec() -> None:
 
 
 def test_only_twins_are_in_doubt() -> None:
-    assert Record([A, B], []).reads_back([ENTRY_B | {"name": "webhook-1"}])
+    def new(*names: str) -> dict[str, Receipt]:
+        return {name: Receipt(name=name, type="webhook", target=ENTRY_A["target"]) for name in names}
+
+    assert Record([B, A], []).reads_back(new("webhook-1"))
     twins = Record([A, A], [])
-    assert not twins.reads_back([ENTRY_A | {"name": "webhook-1"}])
-    assert twins.reads_back([ENTRY_A | {"name": "webhook-0"}, ENTRY_A | {"name": "webhook-1"}])
+    assert not twins.reads_back(new("webhook-1"))
+    assert twins.reads_back(new("webhook-0", "webhook-1"))
+    moved = Record([B, A], [ENTRY_A | {"name": "gone"}])
+    assert not moved.reads_back(new("webhook-1")), "what is left of another may be taken for it"

@@ -1,5 +1,6 @@
 """The service's HTTP API as a command sees it."""
 
+import asyncio
 import ssl
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -12,12 +13,16 @@ import httpx
 
 from app import USER_AGENT
 from app.console.trouble import Trouble
+from app.domain.text import json_object, shortened
 from app.settings import is_loopback
 
 Document = dict[str, Any]
 
 NO_ADDRESS = "--url or DELIVERY_URL is no address of a service; give it as http://host:port, and no more"
-PATIENCE = 30.0  # seconds for an answer
+PATIENCE = 30.0  # seconds for an answer to begin, and to go on
+WHOLE = 60.0  # seconds for all of it
+MOST = 16 * 1024 * 1024  # bytes of an answer: a preview of many targets has 2 million characters
+SHOWN = 1_000  # characters of what is said in it
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Client:
 
     def _ask(self, method: str, path: str, **options: Any) -> Document:
         address = _address(self.url)
-        headers = {"user-agent": USER_AGENT, **options.pop("headers", {})}
+        headers = {"user-agent": USER_AGENT, "accept-encoding": "identity", **options.pop("headers", {})}
         if self.token:
             if address.scheme == "http" and not is_loopback(address.host):
                 raise Trouble(
@@ -56,14 +61,29 @@ class Client:
                 )
             headers["authorization"] = f"Bearer {self.token}"
         try:
-            # No proxy of the environment: it would be told the token.
-            with httpx.Client(verify=self._trust(), timeout=PATIENCE, trust_env=False) as http:
-                answer = http.request(method, str(address).rstrip("/") + path, headers=headers, **options)
-        except httpx.TimeoutException:
+            answer, body = asyncio.run(
+                self._answered(method, str(address).rstrip("/") + path, headers=headers, **options)
+            )
+        except (httpx.TimeoutException, TimeoutError):
             raise Trouble(f"the service at {self.url} does not answer in time; try again") from None
         except httpx.HTTPError as error:
             raise Trouble(_unreached(self.url, error)) from None
-        return _judged(answer, self.url)
+        return _judged(answer, body, self.url)
+
+    async def _answered(self, method: str, url: str, **options: Any) -> tuple[httpx.Response, bytes]:
+        """Make a request, and read the answer: whoever it is that answers, in bounded time and memory."""
+        body = bytearray()
+        # No proxy of the environment: it would be told the token.
+        async with (
+            asyncio.timeout(WHOLE),
+            httpx.AsyncClient(verify=self._trust(), timeout=PATIENCE, trust_env=False) as http,
+            http.stream(method, url, **options) as answer,
+        ):
+            async for chunk in answer.aiter_raw():
+                body += chunk
+                if len(body) > MOST:
+                    raise Trouble(f"{self.url} answers without end; check --url")
+        return answer, bytes(body)
 
     def _trust(self) -> ssl.SSLContext:
         try:
@@ -98,17 +118,14 @@ def _unreached(url: str, error: httpx.HTTPError) -> str:
     )
 
 
-def _judged(answer: httpx.Response, url: str) -> Document:
-    try:
-        document = answer.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
+def _judged(answer: httpx.Response, body: bytes, url: str) -> Document:
+    document = json_object(body)
+    if document is None:
         raise Trouble(f"{url} answered {answer.status_code} with something that is no report; check --url")
     if answer.status_code in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
         if not isinstance(document.get("phase"), str) or not isinstance(document.get("targets"), list):
             raise Trouble(f"{url} answered with something that is no report; check --url")
         return document
     said = str(document.get("detail") or document.get("title") or f"answered {answer.status_code}")
-    wait = answer.headers.get("retry-after")
-    raise Trouble(said + (f" (in {wait} s)" if wait else ""))
+    wait = answer.headers.get("retry-after", "")
+    raise Trouble(shortened(said, SHOWN) + (f" (in {shortened(wait, 40)} s)" if wait else ""))

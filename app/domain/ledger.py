@@ -20,7 +20,7 @@ from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import TEST, CompletionEvent
 from app.domain.reasons import Reason
 from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, lasting, message_id
-from app.domain.record import Entries, Line
+from app.domain.record import Entries, Line, Record
 from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
 from app.domain.teams import AgentTeam, open_targets
 from app.domain.text import SHOWN_LIMIT, shortened
@@ -103,15 +103,15 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
         takeovers += _abandoned(receipt, terms)
         opened[key] = _opened(team, event, terms, name=key, target=targets.get(key), receipt=receipt)
     changes = {key: item.receipt if isinstance(item, Claim) else item for key, item in opened.items()}
-    entries = record.written(changes)
-    if changes and start and not record.reads_back(entries):
+    if changes and start and not record.reads_back(changes):
         # Of two targets that look alike one is left out: it is put down too, so that places tell them apart.
         left_out = {name: target for name, target in targets.items() if name not in {*recorded, *changes}}
-        entries = record.written(
-            {**{name: _first(team, event, terms, target) for name, target in left_out.items()}, **changes}
-        )
+        changes = {
+            **{name: _first(team, event, terms, target) for name, target in left_out.items()},
+            **changes,
+        }
     return Plan(
-        entries,
+        record.written(changes),
         tuple(item for item in opened.values() if isinstance(item, Claim)),
         tuple(item for item in opened.values() if isinstance(item, Receipt)),
         takeovers,
@@ -187,14 +187,13 @@ def settle(
             # The spec has changed since, and with it whose name this is: the claim is known by its id.
             key = by_id[outcome.id]
             line = record.by_key[key]
-        if line is None:
-            lost.append(outcome)
-        elif line.receipt.claimed_by == holder and line.receipt.id == outcome.id:
+        if line and line.receipt.claimed_by == holder and line.receipt.id == outcome.id:
             changes[key] = outcome
             written.append(outcome)
         else:
-            (written if _is_there(line.entry, outcome) else lost).append(outcome)
-    return record.written(changes), written, lost
+            there = line is not None and _is_there(line.entry, outcome)
+            (written if there or _is_anywhere(record, outcome) else lost).append(outcome)
+    return record.written(changes) if changes else list(team.entries), written, lost
 
 
 def _is_there(entry: Mapping[str, Any], outcome: Receipt) -> bool:
@@ -204,13 +203,23 @@ def _is_there(entry: Mapping[str, Any], outcome: Receipt) -> bool:
     return same and all(entry.get(field, value) == value for field, value in wire.items())
 
 
+def _is_anywhere(record: Record, outcome: Receipt) -> bool:
+    """Whether an outcome is on record where names were taken away: what landed bears no id either.
+
+    Since it was written the spec may have changed, and with it whose its entry is.
+    """
+    nameless = (line.entry for line in record.lines if "name" not in line.entry)
+    return any(_is_there(entry, outcome) for entry in nameless)
+
+
 def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
     """Whether the API server kept what is essential of these receipts; a CRD may drop it silently."""
     record = team.record
     by_id: dict[str | None, Line] = {line.receipt.id: line for line in record.lines if line.receipt.id}
     for receipt in receipts:
         lines = (record.by_key.get(receipt.name), by_id.get(receipt.id))
-        if not any(line and line.receipt.essence == receipt.essence for line in lines):
+        kept = any(line and line.receipt.essence == receipt.essence for line in lines)
+        if not (kept or _is_anywhere(record, receipt)):
             return False
     return True
 
@@ -249,12 +258,16 @@ def _abandoned(receipt: Receipt | None, terms: Terms) -> bool:
 
 
 def _first(team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target | InvalidTarget) -> Receipt:
-    """Return the entry of a target that nobody has been at, or holds."""
+    """Return the entry of a target that nobody has been at, or holds.
+
+    Its name may have been another's, whose entry has lost it: what is on record of its like counts too.
+    """
+    before = str(team.record.like(target.type, target.address))
     return Receipt(
         name=target.name,
         type=target.type,
         target=target.address,
-        id=message_id(team.uid, event.event, lasting(target.name, target.type, target.address)),
+        id=message_id(team.uid, event.event, lasting(target.name, target.type, target.address), before),
         delivered_at=terms.now,
         timestamp=terms.now,
     )

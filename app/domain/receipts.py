@@ -27,6 +27,7 @@ from pydantic.alias_generators import to_camel
 
 from app.domain.marks import Mark, split
 from app.domain.reasons import Reason
+from app.domain.targets import is_place
 from app.domain.text import readable
 from app.domain.times import format_time, parse_time
 
@@ -323,4 +324,4 @@ def lasting(name: str, kind: str, label: str) -> str:
 
     When the spec changes, another target may come to stand in a place, and is owed an id of its own.
     """
-    return f"{name}\n{label}" if name.removeprefix(f"{kind}-").isdecimal() else name
+    return f"{name}\n{label}" if is_place(name, kind) else name

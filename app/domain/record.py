@@ -1,21 +1,33 @@
 """Whose an entry of `status.delivery[]` is: the record of a team, line by line, each under its key. Pure.
 
-An entry with a `name` is that target's. One without, as the operator's CRD keeps them, belongs to the target
-in its place when type and label agree, else to the first target of that type and label that has none, else to
-nobody. A target that cannot be read has no label.
+An entry with a `name` is that target's; one that only says a place (`webhook-0`), as long as type and label
+agree, for another target may have come to stand there. An entry without, as the operator's CRD keeps them,
+belongs to the target in its place when type and label agree, else to the first target of that type and label
+that has none, else to nobody. A target that cannot be read has no label; the operator's, which may have sent
+to it, is its own where no other target is meant.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from app.domain.receipts import Receipt
-from app.domain.targets import InvalidTarget, Target, labels_of, read_targets, target_names, type_of
+from app.domain.targets import (
+    InvalidTarget,
+    given_names,
+    is_place,
+    labels_of,
+    read_targets,
+    target_names,
+    type_of,
+)
 from app.domain.text import readable
 
 Entries = list[Mapping[str, Any]]
+Kinds = Mapping[str, Sequence[tuple[str, str]]]
+"""Of targets by their names: the types and labels that their entries may have."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +113,29 @@ class Record:
             entries.append(line.entry if changed is None else _written(changed, line.name))
         return entries
 
-    def reads_back(self, entries: Entries) -> bool:
-        """Whether a list tells its targets apart also where all names are stripped from it.
+    def like(self, kind: str, label: str) -> int:
+        """How many lines there are of a type and label, whosever they are."""
+        return sum(
+            line.entry.get("type") == kind and line.entry.get("target", "") == label for line in self.lines
+        )
 
-        Only of two targets of one type and label that can be in doubt.
+    def reads_back(self, changes: Mapping[str, Receipt]) -> bool:
+        """Whether the list with these changes tells its targets apart also where all names are stripped.
+
+        Only what shares its type and label with another can be in doubt.
         """
-        known = [(type_of(entry), labels_of(entry)[0]) for entry in self._spec]
-        if len(set(known)) == len(known):
+        entries = self.written(changes)
+        known = [(type_of(entry), label) for entry in self._spec for label in set(labels_of(entry))]
+        written = [(str(entry.get("type")), str(entry.get("target", ""))) for entry in entries]
+        if all(len(set(some)) == len(some) for some in (known, written)) and all(
+            label for _, label in written
+        ):
             return True
         stripped = [{key: value for key, value in one.items() if key != "name"} for one in entries]
-        named, nameless = (_lines(self._spec, some) for some in (entries, stripped))
-        names = set(self.names)
-        return [one.name for one in named if one.name in names] == [one.name for one in nameless if one.name]
+        names = [name for name in self.names if name in changes or name in self.by_key]
+        return [one.name for one in _lines(self._spec, stripped)] == names + [""] * (
+            len(entries) - len(names)
+        )
 
 
 def _written(receipt: Receipt, name: str) -> dict[str, Any]:
@@ -120,60 +143,76 @@ def _written(receipt: Receipt, name: str) -> dict[str, Any]:
 
 
 def _lines(spec: Sequence[Any], entries: Sequence[Mapping[str, Any]]) -> list[Line]:
-    names = [_name(entry) for entry in entries]
-    if all(names):
-        return [Line(entry, name) for entry, name in zip(entries, names, strict=True) if name]
-    return list(_matched(spec, entries, names))
+    given = given_names(spec)
+    names = [_name(entry, given) for entry in entries]
+    if not all(names):
+        names = _matched(spec, entries, names)
+    return [Line(entry, name or "") for entry, name in zip(entries, names, strict=True)]
 
 
-def _name(entry: Mapping[str, Any]) -> str | None:
-    """Return what an entry is called; nothing where it has no name, None where that is no text."""
+def _name(entry: Mapping[str, Any], given: Container[str]) -> str | None:
+    """Return what an entry is called; nothing where it goes by its place, None where its name is no text."""
     name = entry.get("name")
     if name is None:
         return ""
-    return name if isinstance(name, str) and readable(name) and name else None
+    if not (isinstance(name, str) and readable(name) and name):
+        return None
+    return "" if name not in given and is_place(name, entry.get("type")) else name
 
 
 def _matched(
     spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], names: list[str | None]
-) -> Iterator[Line]:
-    """Match the entries without a name."""
+) -> list[str | None]:
+    """Match the entries that go by their places."""
     targets = target_names(spec)
-    taken = {name for name in names if name}
-    kinds = [
-        (target.type, _labels(target, entry)) for target, entry in zip(read_targets(spec), spec, strict=True)
-    ]
-
-    def agree(place: int, entry: Mapping[str, Any]) -> bool:
-        kind, labels = kinds[place]
-        return entry.get("type") == kind and entry.get("target", "") in labels
-
-    found: dict[int, str] = {}
-    for place, entry in enumerate(entries[: len(targets)]):
-        if names[place] == "" and targets[place] not in taken and agree(place, entry):
-            found[place] = targets[place]
-    taken.update(found.values())
-    free: defaultdict[tuple[Any, Any], deque[str]] = defaultdict(deque)
-    for name, (kind, labels) in zip(targets, kinds, strict=True):
-        for label in () if name in taken else set(labels):
-            free[kind, label].append(name)
-    for place, entry in enumerate(entries):
-        if names[place] == "" and place not in found:
-            found[place] = _first_free(free, entry, taken)
-        yield Line(entry, found.get(place) or names[place] or "")
+    known = {name: _kinds(entry) for name, entry in zip(targets, spec, strict=True)}
+    matching = _Matching(entries, names)
+    matching.place_by_place([entry.get("name", "") for entry in entries], known)
+    if "" in matching.found:  # seldom where names are kept, so that no target has to be read
+        invalid = [target for target in read_targets(spec) if isinstance(target, InvalidTarget)]
+        ours = {**known, **{target.name: [(target.type, "")] for target in invalid}}
+        operators = {target.name: known[target.name][-1:] for target in invalid}
+        for labels in (ours, operators):
+            matching.place_by_place(targets, labels)
+            matching.first_free(labels)
+    return matching.found
 
 
-def _labels(target: Target | InvalidTarget, entry: Any) -> tuple[str, ...]:
-    labels = labels_of(entry)
-    return ("", labels[-1]) if isinstance(target, InvalidTarget) else labels
+def _kinds(entry: Any) -> list[tuple[str, str]]:
+    """Return what an entry may say of a target that can be sent to: its type and a label; theirs is last."""
+    return [(type_of(entry), label) for label in labels_of(entry)]
 
 
-def _first_free(free: Mapping[tuple[Any, Any], deque[str]], entry: Mapping[str, Any], taken: set[str]) -> str:
-    """Take the first target of an entry's type and label that has no entry; nothing where there is none."""
-    kind, label = entry.get("type"), entry.get("target", "")
-    candidates = free.get((kind, label)) if isinstance(kind, str) and isinstance(label, str) else None
-    while candidates:
-        if (name := candidates.popleft()) not in taken:
-            taken.add(name)
-            return name
-    return ""
+class _Matching:
+    """Entries, and the names of the targets they belong to: found, open (empty), or none (None)."""
+
+    def __init__(self, entries: Sequence[Mapping[str, Any]], names: list[str | None]) -> None:
+        self.found = list(names)
+        self._kinds = [(entry.get("type"), entry.get("target", "")) for entry in entries]
+        self._taken = {name for name in names if name}
+
+    def place_by_place(self, names: Iterable[Any], kinds: Kinds) -> None:
+        """Match the entry in each place with the target of that name, when type and label agree."""
+        for place, name in enumerate(names):
+            is_open = place < len(self.found) and self.found[place] == "" and name not in self._taken
+            if is_open and self._kinds[place] in kinds.get(name, ()):
+                self._match(place, name)
+
+    def first_free(self, kinds: Kinds) -> None:
+        """Match each entry with the first target of its type and label that has none."""
+        free: defaultdict[tuple[str, str], deque[str]] = defaultdict(deque)
+        for name, its in kinds.items():
+            for said in dict.fromkeys(its):
+                free[said].append(name)
+        for place, (kind, label) in enumerate(self._kinds):
+            if self.found[place] != "" or not (isinstance(kind, str) and isinstance(label, str)):
+                continue
+            candidates = free.get((kind, label), deque())
+            while candidates and candidates[0] in self._taken:
+                candidates.popleft()
+            if candidates:
+                self._match(place, candidates.popleft())
+
+    def _match(self, place: int, name: str) -> None:
+        self.found[place] = name
+        self._taken.add(name)

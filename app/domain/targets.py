@@ -8,18 +8,28 @@ import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from reprlib import Repr
 from typing import Annotated, Any, ClassVar, Literal, get_args
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
+from app.domain import bounds
 from app.domain.events import DNS_SUBDOMAIN
 from app.domain.text import printable, readable, shortened
+from app.domain.urls import redacted
 
-NAME_LIMIT = 253
-RECIPIENTS_LIMIT = 100  # of a mail, what every relay takes at once: RFC 5321, section 4.5.3.1.8
+NAME_LIMIT = bounds.NAME.most
+RECIPIENTS_LIMIT = bounds.RECIPIENTS.most  # what every relay takes at once: RFC 5321, section 4.5.3.1.8
 
-SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)]
+SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=bounds.SECRET_NAME.most)]
 
 
 def _absent(value: Any) -> Any:
@@ -28,6 +38,8 @@ def _absent(value: Any) -> Any:
 
 Text = Annotated[str | None, BeforeValidator(_absent)]
 """An absent text is null, missing or empty: a Go client with `omitempty` cannot tell them apart."""
+PathText = Annotated[Text, AfterValidator(bounds.PATTERN.check)]
+Recipient = Annotated[str, AfterValidator(bounds.RECIPIENT.check)]
 
 
 class TargetSpec(BaseModel):
@@ -40,8 +52,8 @@ class TargetSpec(BaseModel):
     credentials_secret: Annotated[
         SecretName | None, Field(alias="credentialsSecret"), BeforeValidator(_absent)
     ] = None
-    artifact_path: Annotated[Text, Field(alias="artifactPath")] = None
-    message: Text = None
+    artifact_path: Annotated[PathText, Field(alias="artifactPath")] = None
+    message: Annotated[Text, AfterValidator(bounds.MESSAGE.check)] = None
 
     @classmethod
     def kind(cls) -> str:
@@ -83,7 +95,9 @@ class WebhookTarget(TargetSpec):
     """An HTTPS endpoint; where its path is a secret, its address stands in the Secret's key `url`."""
 
     type: Literal["webhook"]
-    url: Annotated[Text, Field(repr=False)] = None  # its query may hold a secret
+    url: Annotated[Text, AfterValidator(bounds.URL.check), Field(repr=False)] = (
+        None  # its query may hold a secret
+    )
 
     @property
     def missing(self) -> str | None:
@@ -101,7 +115,7 @@ class SlackTarget(TargetSpec):
     """A Slack incoming webhook, whose whole URL is a secret, and the channel to ask it for."""
 
     type: Literal["slack"]
-    channel: Text = None
+    channel: Annotated[Text, AfterValidator(bounds.CHANNEL.check)] = None
 
     @property
     def missing(self) -> str | None:
@@ -116,10 +130,12 @@ class EmailTarget(TargetSpec):
 
     type: Literal["email"]
     to: Annotated[
-        tuple[str, ...], Field(strict=False), BeforeValidator(lambda value: () if value is None else value)
+        tuple[Recipient, ...],
+        Field(strict=False, fail_fast=True),
+        BeforeValidator(lambda value: () if value is None else value),
     ] = ()
-    subject: Text = None
-    attachment_path: Annotated[Text, Field(alias="attachmentPath")] = None
+    subject: Annotated[Text, AfterValidator(bounds.SUBJECT.check)] = None
+    attachment_path: Annotated[PathText, Field(alias="attachmentPath")] = None
 
     @property
     def attached(self) -> str | None:
@@ -136,7 +152,7 @@ class GoogleDriveTarget(TargetSpec):
     """A folder, by its id or by names: `Shared Reports/Q3`."""
 
     type: Literal["google-drive"]
-    folder: Text = None
+    folder: Annotated[Text, AfterValidator(bounds.FOLDER.check)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +167,10 @@ class InvalidTarget:
 
 Target = WebhookTarget | SlackTarget | EmailTarget | GoogleDriveTarget
 TYPES = tuple(model.kind() for model in get_args(Target))
+_PLACE = re.compile(r"-[0-9]+")
 _TYPE_WORD = re.compile(r"[A-Za-z][-A-Za-z0-9_.]{0,62}")
+_BRIEF = Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 60
 _TARGET: TypeAdapter[Target] = TypeAdapter(Annotated[Target, Field(discriminator="type")])
 
 
@@ -164,6 +183,16 @@ def read_targets(spec: Sequence[Any]) -> list[Target | InvalidTarget]:
 def target_names(spec: Sequence[Any]) -> list[str]:
     """Return the names under which the entries are recorded, in order, without judging the entries."""
     return [name for name, _ in _unique_names(spec)]
+
+
+def given_names(spec: Sequence[Any]) -> set[str]:
+    """Return the names that the author of the spec gave."""
+    return {name for name in map(_given_name, spec) if name}
+
+
+def is_place(name: str, kind: Any) -> bool:
+    """Whether a name only says at which place of the spec a target of a type stands: `slack-1`."""
+    return isinstance(kind, str) and _PLACE.fullmatch(name.removeprefix(kind)) is not None
 
 
 def labels_of(entry: Any) -> tuple[str, ...]:
@@ -203,19 +232,6 @@ def _text_of(value: Any) -> str:
     return value if isinstance(value, str) and readable(value) else ""
 
 
-def redacted(url: str) -> str:
-    """Return `scheme://host:port/path` of a URL: no user info, no query, no fragment, of bounded length."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return "(not a URL)"
-    if not parts.scheme or not host:
-        return "(not a URL)"
-    host = f"[{host}]" if ":" in host else host
-    return shortened(f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}")
-
-
 def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
     """Yield each entry's name and, where that name was taken already, the name it asked for.
 
@@ -225,25 +241,29 @@ def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
     wanted = [_declared_name(entry, position) for position, entry in enumerate(spec)]
     reserved = set(wanted)
     taken: set[str] = set()
+    # By what is left of a name, so that no number is tried twice: many long names may have that in common.
     suffixes: dict[str, int] = {}
     for name in wanted:
         if name not in taken:
             taken.add(name)
             yield name, None
             continue
-        number = suffixes.get(name, 2)
-        while (free := f"{name[: NAME_LIMIT - 6]}-{number}") in reserved or free in taken:
+        stem = name[: NAME_LIMIT - 6]
+        number = suffixes.get(stem, 2)
+        while (free := f"{stem}-{number}") in reserved or free in taken:
             number += 1
-        suffixes[name] = number + 1
+        suffixes[stem] = number + 1
         taken.add(free)
         yield free, name
 
 
 def _declared_name(entry: Any, position: int) -> str:
+    return _given_name(entry) or f"{type_of(entry)}-{position}"
+
+
+def _given_name(entry: Any) -> str:
     name = entry.get("name") if isinstance(entry, dict) else None
-    if isinstance(name, str) and name and len(name) <= NAME_LIMIT and printable(name):
-        return name
-    return f"{type_of(entry)}-{position}"
+    return name if isinstance(name, str) and len(name) <= NAME_LIMIT and printable(name) else ""
 
 
 def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
@@ -258,7 +278,7 @@ def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
         problem = f"name: must be text of 1 to {NAME_LIMIT} printable characters"
         return InvalidTarget(name, kind, problem)
     if kind not in TYPES:
-        shown = shortened(repr(entry.get("type")), 60)
+        shown = shortened(_BRIEF.repr(entry.get("type")), 60)
         meant = get_close_matches(kind.lower().replace("_", "-"), TYPES, 1)
         hint = f"; did you mean {meant[0]}?" if meant else ""
         return InvalidTarget(name, kind, f"type: {shown} is not one of {', '.join(TYPES)}{hint}")
@@ -276,5 +296,6 @@ def _problem(error: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"][1:])
     if first["type"] == "string_pattern_mismatch":
         return f"{field}: must be the name of a Secret in the team's own namespace"
-    message = first["msg"].replace("Input", "input").replace("valid tuple", "valid list")
+    message = first["msg"].removeprefix("Value error, ").replace("Input", "input")
+    message = message.replace("valid tuple", "valid list")
     return shortened(f"{field}: {message}")

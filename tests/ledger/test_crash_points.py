@@ -25,6 +25,9 @@ SETTINGS: dict[str, object] = {
     "record_timeout": 1,
     "api_timeout": 1,
 }
+PATIENT = SETTINGS | {"attempt_timeout": 15, "target_timeout": 15}
+"""No receiver is given up on only because this machine is busy; a claim lives for 22 s."""
+
 SOON = 30.0  # seconds from a death to the last outcome: the claim's end, the watcher's margin, and room
 SENT = {"a": 1, "b": 1, "flaky": 2, "slack": 1}
 """The targets that something is sent to, and how often when nobody dies."""
@@ -157,7 +160,9 @@ async def test_killed_at(deaths: dict[str, asyncio.Task[Aftermath]], step: str) 
 
 @pytest.mark.alone
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("cluster", ["fake"], indirect=True, scope="session")
 async def test_killed_with_kill_9_at_eight_random_moments(cluster: Cluster[Any]) -> None:
+    """The project's own CRD, whose record tells takeovers; the operator's has twelve, on a real API."""
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
     chance = random.Random(9)  # noqa: S311  # the same moments in every run
@@ -174,7 +179,7 @@ async def test_killed_with_kill_9_at_eight_random_moments(cluster: Cluster[Any])
         Watcher(cluster.kubeconfig, front.url, namespaces=namespace),
     ):
         for life in range(8):
-            async with Service(cluster.kubeconfig, **SETTINGS) as service:
+            async with Service(cluster.kubeconfig, **PATIENT) as service:
                 front.replicas = [service]
                 for number in range(2):
                     team = f"team-{life}-{number}"
@@ -187,9 +192,9 @@ async def test_killed_with_kill_9_at_eight_random_moments(cluster: Cluster[Any])
                 await asyncio.sleep(chance.uniform(0.0, 0.3))  # the moment, not a wait for anything
                 assert await service.stop(signal.SIGKILL) == -signal.SIGKILL
                 front.replicas = []
-        async with Service(cluster.kubeconfig, **SETTINGS) as service:
+        async with Service(cluster.kubeconfig, **PATIENT) as service:
             front.replicas = [service]
-            ledgers = await until(all_settled, SOON)
+            ledgers = await until(all_settled, 90)
 
     sends = receiver.sends
     doubled = taken_over = 0
@@ -198,7 +203,7 @@ async def test_killed_with_kill_9_at_eight_random_moments(cluster: Cluster[Any])
         for name, times in SENT.items():
             entry, sent = entries[name], sends[f"{team}/{name}"]
             takeovers = entry.get("takeovers", 0)
-            assert entry["phase"] == "Delivered"
+            assert entry["phase"] == "Delivered", f"{team}/{name}: {entry}"
             assert times <= len(sent) <= times + takeovers, f"{team}/{name}: {entry}"
             if name != "slack":
                 assert ids(sent) == {entry["id"]}

@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -25,6 +26,9 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 # With these a claim lives for 19 s: 6 s, 3 s, and a margin of 4 * 2 s + 2 s; and nobody's answer takes 5 s.
 SHORT: dict[str, object] = {"attempt_timeout": 5, "target_timeout": 6, "record_timeout": 3, "api_timeout": 2}
+PATIENT = SHORT | {"attempt_timeout": 15, "target_timeout": 15}
+"""No receiver is given up on, and so Failed, because this machine is busy; a claim lives for 28 s."""
+
 SOON = 90.0  # seconds from the last death to the last outcome
 
 
@@ -162,6 +166,47 @@ async def test_the_watcher_alone_delivers(theirs: Cluster[Any], at_hand: Service
         assert [len(receiver.sends[f"team/{word}"]) for word in ("ok", "flaky")] == [1, 2]
 
 
+async def test_a_team_that_a_run_made_is_delivered_though_the_run_writes_its_spec_back(
+    theirs: Cluster[Any], at_hand: Service
+) -> None:
+    """The Run owns the team, writes the whole spec back at each pass and mirrors the status, typed."""
+    kube, namespace = theirs.kube, await theirs.kube.fresh_namespace()
+    written: list[int] = []
+
+    async def respond(_: web.Request) -> web.StreamResponse:
+        while True:
+            read = (await kube.get(TEAMS, namespace, "nightly")).body
+            answer = await kube.put(TEAMS, namespace, "nightly", {**read, "spec": made["spec"]})
+            if answer.status != HTTPStatus.CONFLICT:
+                written.extend((answer.status, await operate(kube, namespace, "nightly")))
+                return web.Response()
+
+    async with Receiver(respond=respond) as receiver:
+        targets = [hook(receiver, str(number)) for number in range(3)]
+        spec = {"lifecycle": {"onComplete": "deliver", "delivery": targets}}
+        made = kube.team_document("nightly", spec)
+        made["metadata"]["ownerReferences"] = [
+            {
+                "apiVersion": made["apiVersion"],
+                "kind": "AgentTeamRun",
+                "name": "nightly",
+                "uid": "7c2f6f0e-3f0b-4a53-9f4e-0f6f4b8f2d11",
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ]
+        assert (await kube.create(TEAMS, namespace, made)).status == HTTPStatus.CREATED
+        await kube.finish(namespace, "nightly")
+        answer = await at_hand.deliver(namespace, "nightly")
+        assert (answer.status, answer.body["phase"]) == (200, "Delivered")
+        assert written == [200] * 6
+        mirrored = await entries(theirs, namespace, "nightly")
+        assert [one["target"] for one in mirrored] == [target["url"] for target in targets]
+        assert all(one["success"] and set(one) <= set(OPERATORS_FIELDS) for one in mirrored)
+        assert (await at_hand.deliver(namespace, "nightly")).body["phase"] == "Delivered"
+        assert len(receiver.requests) == 3
+
+
 async def test_two_replicas_and_forty_targets_are_forty_posts(theirs: Cluster[Any], at_hand: Service) -> None:
     one, namespace = at_hand, await theirs.kube.fresh_namespace()
     async with Outcomes(delay=0.1) as receiver, service(theirs) as other:
@@ -222,7 +267,9 @@ async def test_an_operator_that_writes_right_before_a_kill_loses_nothing(either:
 WORDS = ("a", "b", "c", "flaky", "slack", "email")
 
 
+@pytest.mark.parametrize("cluster", ["real"], indirect=True, scope="session")
 async def test_twelve_kills_lose_none_of_144_targets(theirs: Cluster[Any]) -> None:
+    """On a real API server; the same on the project's own CRD is among the crash points."""
     kube = theirs.kube
     namespace = await kube.fresh_namespace()
     chance = random.Random(12)  # noqa: S311  # the same moments in every run
@@ -243,7 +290,7 @@ async def test_twelve_kills_lose_none_of_144_targets(theirs: Cluster[Any]) -> No
         watcher(theirs, front.url, namespace),
     ):
         for life in range(12):
-            async with service(theirs, **SHORT) as dying:
+            async with service(theirs, **PATIENT) as dying:
                 front.replicas = [dying]
                 for team in teams[2 * life : 2 * life + 2]:
                     await receiver.slack_secret(kube, namespace, team)
@@ -253,7 +300,7 @@ async def test_twelve_kills_lose_none_of_144_targets(theirs: Cluster[Any]) -> No
                 await asyncio.sleep(chance.uniform(0.0, 0.3))  # the moment, not a wait for anything
                 assert await dying.stop(signal.SIGKILL) == -signal.SIGKILL
                 front.replicas = []
-        async with service(theirs, **SHORT) as one:
+        async with service(theirs, **PATIENT) as one:
             front.replicas = [one]
             ledgers = await until(all_settled, SOON)
 

@@ -6,6 +6,7 @@ The pure ledger over a model of the API server, and three holders that act as di
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -26,12 +27,12 @@ from app.domain.ledger import Claim, Plan, Terms, decide, holds, settle
 from app.domain.reasons import Reason
 from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
 from app.domain.record import Entries, Record
-from app.domain.targets import target_names
+from app.domain.targets import InvalidTarget, read_targets, target_names
 from app.domain.teams import AgentTeam, needs_delivery, open_targets
 from app.kube.cluster import Snapshot
 from app.settings import ServiceSettings
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 EPOCH = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = ServiceSettings(
@@ -79,6 +80,7 @@ class Api:
     version: int = 1
     ms: int = 0  # since EPOCH
     late: list[Write] = field(default_factory=list)  # writes that are still on their way
+    _read: AgentTeam | None = None
 
     @property
     def date(self) -> datetime:
@@ -86,6 +88,12 @@ class Api:
 
     @property
     def team(self) -> AgentTeam:
+        """What is read; nobody changes what they have read, so that it is made once a version."""
+        if self._read is None or self._read.resource_version != str(self.version):
+            self._read = self._made()
+        return self._read
+
+    def _made(self) -> AgentTeam:
         return AgentTeam.from_resource(
             deepcopy(
                 {
@@ -174,13 +182,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self.numbers = itertools.count(1)
         self.holders = [Holder(self.fresh_name(), skew) for skew in (0, 3_600_250, -86_400_500)]
         self.ids: dict[str, tuple[str, int]] = {}
+        self.begun: Counter[str] = (
+            Counter()
+        )  # messages that were begun, by label; no repeats, no redeliveries
+        self.names: set[tuple[str, str]] = set()  # of targets that can be sent to, with their labels
+        self.owed: Counter[str] = Counter()  # how many targets of a label there were at once, at most
         self.wiped = False
 
-    @initialize(crd=st.sampled_from(["chart", "operator"]))
-    def install(self, crd: str) -> None:
-        """Take this CRD or that."""
+    @initialize(crd=st.sampled_from(["chart", "operator"]), named=st.booleans())
+    def install(self, crd: str, named: bool) -> None:
+        """Take this CRD or that; whoever writes the spec gives names, or none."""
         self.api.crd = crd
-        self.api.change(spec=[_webhook(name) for name in NAMES[:2]])
+        self.named = named and crd == "chart"
+        self.change_spec([_webhook(name) for name in NAMES[:2]])
 
     # What the holders do
 
@@ -204,12 +218,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(
         which=st.integers(0, 9),
         redeliver=st.sampled_from(["all", "failed", "none"]),
-        names=st.none() | st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True),
+        places=st.none() | st.lists(st.integers(0, 4), min_size=1, max_size=2, unique=True),
         delay=st.sampled_from([0, 1, 500, 999, 1500]),
     )
-    def ask(self, which: int, redeliver: Any, names: list[str] | None, delay: int) -> None:
+    def ask(self, which: int, redeliver: Any, places: list[int] | None, delay: int) -> None:
         """Somebody hands the team in, with wishes; the answer to the first read takes its time."""
-        targets = None if names is None else tuple(names)
+        names = [*target_names(self.api.spec), *NAMES]
+        targets = None if places is None else tuple(names[place] for place in places if place < len(names))
         event = PLAIN.model_copy(update={"redeliver": redeliver, "targets": targets})
         self.read(_pick(self.idle(), which), event, delay=delay)
 
@@ -248,18 +263,21 @@ class LedgerMachine(RuleBasedStateMachine):
         self.apply(self.api.late.pop(0))
 
     @rule(
-        names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4),
+        letters=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4),
+        clash=st.booleans(),
         broken=st.sets(st.sampled_from(NAMES), max_size=1),
         word=st.sampled_from(["deliver", "deliver", "deliver", "deliver", "notify"]),
     )
-    def edit(self, names: list[str], broken: set[str], word: str) -> None:
-        """Add, remove, rename, break targets; no longer ask for delivery."""
-        names = list(
-            dict.fromkeys(names)
-        )  # open: twins that come while names are taken away may both be sent to
-        if self.api.crd == "operator":  # all that is broken is alike to the model
-            broken = set()
-        self.api.change(spec=[_webhook(name, broken=name in broken) for name in names], on_complete=word)
+    def edit(self, letters: list[str], clash: bool, broken: set[str], word: str) -> None:
+        """Add, remove, move, break targets, some of one address or name; ask for delivery no more."""
+        seen: Counter[str] = Counter()
+        spec = []
+        for letter in letters:
+            name = letter + ("" if clash else "'" * seen[letter])
+            seen[letter] += 1
+            spec.append(_webhook(letter, name, broken=letter in broken))
+        self.api.change(on_complete=word)
+        self.change_spec(spec)
 
     @rule()
     def operate(self) -> None:
@@ -299,10 +317,15 @@ class LedgerMachine(RuleBasedStateMachine):
     # What always holds
 
     @invariant()
+    def no_target_is_begun_twice(self) -> None:
+        """Unless the record was wiped: each target is sent one message, and twins are as many as they are."""
+        assert self.wiped or self.begun <= self.owed
+
+    @invariant()
     def one_holder_at_a_time(self) -> None:
         """Of those who could start an attempt at a target now, or make one, there is one at most."""
         able = [
-            self.whose(send)
+            send.claim.receipt.id
             for holder, sending, send in self.sends()
             if sending and not send.wiped
             if send.ends - self.steady(holder) > 1e-6 or send.until > self.api.ms
@@ -312,7 +335,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def one_live_claim(self) -> None:
         live = [
-            self.whose(send)
+            send.claim.receipt.id
             for _, sending, send in self.sends()
             if sending and not send.wiped and send.claimed_until > self.api.date
         ]
@@ -469,18 +492,28 @@ class LedgerMachine(RuleBasedStateMachine):
         """Do as the API server does: 409 for a stale version; what changes nothing makes no new one."""
         if write.version != self.api.version:
             return False
-        old, new = self.api.record, Record(self.api.spec, write.entries)
-        targets = target_names(self.api.spec)
-        names = [line.name for line in new.lines]
+        old, targets = self.api.record, target_names(self.api.spec)
+        order = {name: place for place, name in enumerate(targets)}
+        kept = sorted(old.lines, key=lambda line: order.get(line.name, len(order)))
+        names = []  # as the writer means them: of twins without names, which is which shows in their order
+        behind = []
+        for entry in write.entries:
+            same = next((line for line in kept if line.entry == entry), None)
+            if same:
+                kept.remove(same)
+                names.append(same.name)
+                if same.name not in order and same.receipt.theirs:
+                    behind.append(entry)
+                continue
+            assert_valid(entry)
+            new = Receipt.from_wire(entry)
+            before = old.by_key.get(new.name or new.id or "")
+            names.append(new.name)
+            self.check(before.receipt if before else None, new, write)
         there = [name for name in targets if name in names]
-        assert names[: len(there)] == there, "not in the order of the spec"
-        behind = [line.entry for line in old.lines if line.name not in targets and line.receipt.theirs]
-        assert [line.entry for line in new.lines[len(there) :] if line.receipt.theirs] == behind
-        for key, line in new.by_key.items():
-            before = old.by_key.get(key)
-            if before is None or line.entry != before.entry:
-                assert_valid(line.entry)
-                self.check(before.receipt if before else None, line.receipt, write)
+        if write.entries != [line.entry for line in old.lines]:  # what is there already is left as it is
+            assert names[: len(there)] == there, "not in the order of the spec"
+        assert behind == [one.entry for one in old.lines if one.name not in order and one.receipt.theirs]
         self.api.change(delivery=deepcopy(write.entries))
         return True
 
@@ -492,6 +525,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert new.takeovers <= LIMITS.max_takeovers + new.settled
         if old and old.settled and write.event is not None:
             assert self.wiped or new.id not in self.ids, "an id was used for two messages"
+        self.known = {*self.ids}
         if new.id and name:
             assert self.ids.setdefault(new.id, (name, again)) == (name, again)
         if write.event is None:  # an outcome
@@ -499,6 +533,8 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (old.claimed_by, old.id) == (write.holder, new.id)
         elif old is None:
             assert again == 0
+            assert self.wiped or new.settled or new.id not in self.known, "an id was used for two messages"
+            self.begun[name] += bool(name) and not new.settled
         elif old.settled:
             asked = write.event.redeliver
             assert asked == "all" or (asked, old.phase) == ("failed", Phase.FAILED)
@@ -511,13 +547,22 @@ class LedgerMachine(RuleBasedStateMachine):
             assert old.due is None or old.due <= self.api.date or old.claimed_by == write.holder
             assert new.id == old.id
 
-    def whose(self, send: Send) -> str:
-        """Tell targets apart as long as they live: without names, their places change."""
-        return send.claim.receipt.target if self.api.crd == "operator" else send.name
+    def change_spec(self, spec: list[dict[str, Any]]) -> None:
+        """Write the spec, and note how many targets of each label can be sent to; a name makes another."""
+        if not self.named:
+            spec = [{key: said for key, said in one.items() if key != "name"} for one in spec]
+        self.api.change(spec=spec)
+        targets = [one for one in read_targets(spec) if not isinstance(one, InvalidTarget)]
+        if self.named:
+            self.names.update((one.address, one.name) for one in targets)
+            self.owed = Counter(label for label, _ in self.names)
+        else:
+            self.owed |= Counter(one.address for one in targets)
 
     def begin(self, claim: Claim, ends: float) -> Send:
         """Begin to send; unlike others, sends whose record was wiped know nothing of those that follow."""
-        others = [send for _, _, send in self.sends() if send.name == claim.target.name]
+        label = claim.receipt.target
+        others = [send for _, _, send in self.sends() if send.claim.receipt.target == label]
         return Send(claim, ends, wiped=any(send.wiped for send in others))
 
     def outcome(self, dispatch: Dispatch, send: Send, phase: Phase, reason: Reason | None) -> None:
@@ -592,8 +637,8 @@ def _ms(moment: datetime) -> int:
     return int((moment - EPOCH).total_seconds() * 1000)
 
 
-def _webhook(name: str, *, broken: bool = False) -> dict[str, Any]:
-    target = {"type": "webhook", "name": name, "url": f"https://hooks.example.com/{name}"}
+def _webhook(letter: str, name: str = "", *, broken: bool = False) -> dict[str, Any]:
+    target = {"type": "webhook", "name": name or letter, "url": f"https://hooks.example.com/{letter}"}
     return {key: value for key, value in target.items() if not (broken and key == "url")}
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from time import monotonic
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
+from tests.service.conftest import Bench
 
 REPORT = {
     "name": "report.md",
@@ -178,7 +180,15 @@ async def test_a_thousand_targets_are_on_record_whole(real_cluster: Cluster[Real
         assert (report["phase"], report["recorded"]) == ("Delivered", True)
         entries = await kube.delivery(namespace, "report")
         assert [entry["phase"] for entry in entries] == ["Delivered"] * 1000
-        assert len(hook.requests) == 1000
+        sent = defaultdict(list)
+        for request in hook.requests:
+            sent[request.path].append(request.headers["webhook-id"])
+        # On a machine that is busy with other things an attempt may outlast its time, and is repeated.
+        for number, entry in enumerate(entries):
+            ids = sent.pop(f"/{number}")
+            assert 1 <= len(ids) <= entry["attempts"], entry
+            assert set(ids) == {entry["id"]}, entry
+        assert not sent
 
 
 async def test_a_team_that_its_record_would_make_too_large_is_refused_before_anything_is_sent(
@@ -303,3 +313,20 @@ async def test_a_crd_that_drops_the_ledger_is_noticed_and_nothing_is_sent(cluste
             assert service.logged("ledger_not_kept")
             metrics = (await service.request("GET", "/metrics")).content.decode()
             assert "agentteam_delivery_ledger_not_kept_total 1.0" in metrics
+
+
+async def test_a_pattern_that_picks_nothing_is_told_in_the_outcome(bench: Bench) -> None:
+    hook = {"type": "webhook", "url": bench.hook.url}
+    namespace = await bench.kube.fresh_namespace()
+    await bench.kube.team(
+        namespace, "report", lifecycle({**hook, "artifactPath": "*.pdf"}, {**hook, "artifactPath": "*.md"})
+    )
+    made = {"producedBy": "writer", "producedAt": "2026-03-01T10:00:00Z"}
+    await bench.kube.finish(
+        namespace, "report", artifacts=[{"name": "report.md", "path": "/out/report.md", **made}]
+    )
+    answer = await bench.service.deliver(namespace, "report")
+    assert [target["message"] for target in answer.body["targets"]] == [
+        "answered 200; artifactPath picks none of the team's artifacts, so none is listed",
+        "answered 200",
+    ]
