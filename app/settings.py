@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.bypass import Bypass
 from app.domain.errors import SettingsError
 from app.domain.events import TERMINAL_PHASES
 from app.domain.mailboxes import read_mailbox
@@ -44,7 +45,7 @@ https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax
 
 HOST_SUFFIX = re.compile(
     r"\d{1,3}(\.\d{1,3}){3}"  # an IPv4 address
-    r"|(\*?\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?",  # a name
+    r"|(\*?\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?\.?",  # a name
     re.ASCII | re.IGNORECASE,
 )
 
@@ -93,14 +94,17 @@ def _proxy(value: SecretStr) -> SecretStr:
     return value
 
 
-def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    wrong = [name for name in names if not HOST_SUFFIX.fullmatch(name)]
-    if wrong:
+def _hosts_apart(items: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        everything = Bypass.read(items).everything
+    except ValueError as error:
+        everything, items = True, (str(error),)
+    if everything:
         raise ValueError(
-            f"{', '.join(wrong)[:100]}: must be host names or IPv4 addresses, such as svc.cluster.local, each"
-            " of which stands for those below it too"
+            f"{', '.join(items)[:100]}: must be host names, such as svc.cluster.local, each of which stands"
+            " for those below it too, addresses or CIDRs"
         )
-    return names
+    return items
 
 
 def _base_url(url: str) -> str:
@@ -247,11 +251,11 @@ class ReceiverSettings(CommonSettings):
     egress_http: bool = False
     """`true` lifts https, for webhooks and Slack alike."""
     egress_ca_file: Authorities = None
-    """PEM; authorities trusted beside the public ones."""
+    """PEM; authorities trusted beside the public ones, read again when it changes."""
     egress_proxy: Proxy = None
     """A forward proxy, `http://[user:password@]host:port`."""
-    egress_no_proxy: Annotated[Words, AfterValidator(_host_names)] = ()
-    """Host names that are called directly, with those below them."""
+    egress_no_proxy: Annotated[Words, AfterValidator(_hosts_apart)] = ()
+    """Host names that are called directly, with those below them; addresses, and CIDRs."""
     slack_hosts: Words = ("hooks.slack.com", "hooks.slack-gov.com")
     """Hosts that a Slack URL may name, on any port."""
     secret_label: SecretLabel = None
@@ -278,6 +282,8 @@ class BackendSettings(CommonSettings):
     """`tls` is from the first byte."""
     smtp_from: SenderAddress = None
     """Who writes, such as `Agent Teams <teams@example.com>`."""
+    smtp_ehlo: RelayName = None
+    """The name that relays are greeted with; by default the address that they are called from."""
     smtp_username: OptionalText = None
     """As whom the relay knows us."""
     smtp_password_file: FileName = None

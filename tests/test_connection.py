@@ -12,7 +12,9 @@ from aiohttp import web
 
 from app.domain.errors import ApiUnavailable
 from app.kube.cluster import Cluster
+from app.kube.config import in_cluster
 from app.kube.connection import connect
+from app.kube.proxies import proxy_for
 from tests.harness.kubeconfig import write_kubeconfig
 from tests.harness.receiver import Receiver
 
@@ -71,6 +73,64 @@ async def test_the_proxy_of_the_environment_is_taken(tmp_path: Path, monkeypatch
     [request] = proxy.requests
     assert request.headers["host"] == "api.test"
     assert request.headers["authorization"] == "Bearer t"
+
+
+async def test_the_proxy_that_a_kubeconfig_names_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Receiver(respond=team) as proxy, Receiver(respond=team) as other:
+        monkeypatch.setenv("HTTP_PROXY", other.url)
+        monkeypatch.setenv("NO_PROXY", "*")
+        async with door("http://api.test", tmp_path, monkeypatch, **{"proxy-url": proxy.url}) as cluster:
+            assert (await cluster.read_team("research", "report")).team.uid == "u"
+    assert (len(proxy.requests), len(other.requests)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("server", "apart", "direct"),
+    [
+        ("https://10.96.0.1", "10.0.0.0/8,.svc", True),
+        ("https://kubernetes.default.svc", "10.0.0.0/8,.svc", True),
+        ("https://11.0.0.1", "10.0.0.0/8,.svc", False),
+        ("https://api.example.com", "10.0.0.0/8, .svc", False),
+        ("https://api.example.com", "*.example.com", True),
+        ("https://api.example.com", "example.com", True),
+        ("https://badexample.com", "example.com", False),
+        ("https://api.example.com:6443", "api.example.com:6443", True),
+        ("https://api.example.com:6443", "api.example.com:443", False),
+        ("https://[fd00::1]:6443", "fd00::/8", True),
+        ("https://[::ffff:10.0.0.1]", "10.0.0.0/8", True),
+        ("https://192.0.2.1", "192.0.2.1", True),
+        ("https://api.example.com.", "API.example.com", True),
+        ("https://api.example.com", "not:a:thing,api.example.com", True),
+        ("https://api.example.com", "*", True),
+        ("https://127.0.0.1:6443", "", True),
+        ("https://[::1]:6443", "", True),
+        ("https://localhost:6443", "", True),
+        ("https://api.example.com", "", False),
+    ],
+)
+def test_which_servers_are_called_directly(
+    server: str, apart: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.test:3128")
+    monkeypatch.setenv("NO_PROXY", apart)
+    assert proxy_for(server, None) == (None if direct else "http://proxy.test:3128")
+
+
+def test_a_proxy_that_cannot_be_used_is_refused() -> None:
+    with pytest.raises(ValueError, match="http"):
+        proxy_for("https://api.test", "socks5://proxy.test:1080")
+
+
+async def test_a_pod_s_own_api_server_is_called_directly_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    (tmp_path / "token").write_text("t")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
+    assert in_cluster("10.96.0.1", "443", tmp_path).proxy is None
 
 
 async def test_who_is_not_to_be_reached_by_proxy_is_not(

@@ -690,7 +690,8 @@ async def test_a_receiver_that_speaks_only_outdated_tls_gets_nothing(
 ) -> None:
     with one_handshake(up_to(version, authority)) as port:
         error = await refused(f"https://127.0.0.1:{port}/{CANARY}")
-    assert (error.reason, error.message) == (Reason.TLS_FAILED, "the TLS handshake failed")
+    said = "the TLS handshake failed: the receiver has no version of TLS that is taken here: 1.2 or 1.3"
+    assert (error.reason, error.message) == (Reason.TLS_FAILED, said)
     assert (error.retryable, error.attempted) == (False, True)
 
 

@@ -1,10 +1,13 @@
 """Where the Kubernetes API is and as whom to come, as pods and kubeconfigs say it."""
 
+import asyncio
 import base64
 import json
 import ssl
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 import trustme
 from aiohttp import web
 
+from app.domain.errors import ApiUnavailable
 from app.kube.config import Access, in_cluster
 from app.kube.connection import Connection
 from app.kube.kubeconfig import read_kubeconfig
@@ -46,7 +50,9 @@ USERS = {
     "nobody": (NOBODY, None),
     "a token": ({"token": "t"}, "Bearer t"),
     "a token's file": ({"tokenFile": "token"}, "Bearer in-a-file"),
-    "a token before its file": ({"token": "t", "tokenFile": "token"}, "Bearer t"),
+    "a token's file before a token": ({"token": "t", "tokenFile": "token"}, "Bearer in-a-file"),
+    "a token, since its file is not there": ({"token": "t", "tokenFile": "absent"}, "Bearer t"),
+    "a token with a final newline": ({"token": "t\n"}, "Bearer t"),
     "a name and a password": (
         {"username": "ann", "password": "p"},
         f"Basic {base64.b64encode(b'ann:p').decode()}",
@@ -77,7 +83,8 @@ async def test_as_whom_a_kubeconfig_says_to_come(user: str, tmp_path: Path) -> N
 async def test_a_file_is_looked_for_beside_the_kubeconfig_that_names_it(tmp_path: Path) -> None:
     elsewhere = written(tmp_path / "b/config", {"tokenFile": "token"}, "other")
     (tmp_path / "b/token").write_text("there")
-    first = written(tmp_path / "a/config", {"token": "here"})
+    first = tmp_path / "a"
+    first.write_text(json.dumps({"current-context": "other"}))
     paths = f"{tmp_path / 'absent'}:{first}:{elsewhere}"
     access = await read_kubeconfig(paths)
     assert await access.authorization() == "Bearer there"
@@ -88,6 +95,104 @@ async def test_the_first_of_several_files_that_has_a_name_counts(tmp_path: Path)
     second = written(tmp_path / "b/config", {"token": "second"})
     access = await read_kubeconfig(f"{first}:{second}")
     assert await access.authorization() == "Bearer first"
+
+
+async def test_the_first_file_that_names_a_context_says_which_is_current(tmp_path: Path) -> None:
+    first = written(tmp_path / "a/config", {"token": "first"}, "a")
+    second = written(tmp_path / "b/config", {"token": "second"}, "b")
+    assert await (await read_kubeconfig(f"{first}:{second}")).authorization() == "Bearer first"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "---\n", "# nothing yet\n", "apiVersion: v1\nkind: Config\nclusters: null\n"]
+)
+async def test_a_first_file_that_is_empty_does_no_harm(text: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text(text)
+    second = written(tmp_path / "b/config", {"token": "second"})
+    access = await read_kubeconfig(f"{tmp_path / 'empty'}:{second}")
+    assert await access.authorization() == "Bearer second"
+
+
+async def test_a_token_s_file_that_is_empty_at_first_or_for_a_moment_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("app.kube.config.steady", lambda: now[0])
+    file = tmp_path / "token"
+    file.write_text("")
+    access = await read_kubeconfig(str(written(tmp_path / "config", {"tokenFile": "token"})))
+    with pytest.raises(ValueError, match="no token"):
+        await access.authorization()
+    for text, header in (("old\n", "old"), ("", "old"), ("new\n", "new")):
+        file.write_text(text)
+        now[0] += 61.0
+        assert await access.authorization() == f"Bearer {header}"
+
+
+async def refusing(header: str, request: web.Request) -> web.Response:
+    """Take the newer credentials alone."""
+    return web.json_response({}, status=200 if request.headers["authorization"] == header else 401)
+
+
+async def test_a_token_that_is_refused_is_read_anew_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("old\n")
+    async with Receiver(respond=partial(refusing, "Bearer new")) as api:
+        path = written(tmp_path / "config", {"tokenFile": "token"}, server=api.url)
+        async with Connection(await read_kubeconfig(str(path))) as connection:
+            assert (await connection.ask("GET", "/version", seconds=5)).status == 401
+            file.write_text("new\n")
+            assert (await connection.ask("GET", "/version", seconds=5)).status == 200
+    assert len(api.requests) == 3  # a token that is no other is not tried twice
+
+
+def plugin(folder: Path, **status: str) -> dict[str, Any]:
+    """Write a plugin that gives another token each time: `first`, `second`, `third`."""
+    script = folder / "plugin"
+    script.write_text(
+        f"#!{sys.executable}\n"
+        "import json, pathlib\n"
+        "runs = pathlib.Path(__file__).with_name('runs')\n"
+        "with runs.open('a') as file: file.write('x')\n"
+        "token = ['first', 'second', 'third'][len(runs.read_text()) - 1]\n"
+        f"said = {PLUGIN!r}\n"
+        f"print(json.dumps(said | {{'status': {{'token': token, **{status!r}}}}}))\n"
+    )
+    script.chmod(0o755)
+    version = "client.authentication.k8s.io/v1"
+    return {"exec": {"apiVersion": version, "command": "./plugin", "interactiveMode": "Never"}}
+
+
+async def test_a_plugin_is_run_again_when_its_token_is_refused(tmp_path: Path) -> None:
+    async with Receiver(respond=partial(refusing, "Bearer second")) as api:
+        path = written(tmp_path / "config", plugin(tmp_path), server=api.url)
+        async with Connection(await read_kubeconfig(str(path))) as connection:
+            for _ in range(2):
+                assert (await connection.ask("GET", "/version", seconds=5)).status == 200
+    assert (tmp_path / "runs").read_text() == "xx"
+
+
+async def test_a_plugin_is_run_again_when_its_token_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("app.kube.kubeconfig.steady", lambda: now[0])
+    ends = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    user = plugin(tmp_path, expirationTimestamp=ends)
+    access = await read_kubeconfig(str(written(tmp_path / "config", user)))
+    assert await access.authorization() == "Bearer first"
+    now[0] += 3500.0
+    assert await access.authorization() == "Bearer first"
+    now[0] += 100.0
+    assert await asyncio.gather(*(access.authorization() for _ in range(3))) == ["Bearer second"] * 3
+
+
+async def test_a_plugin_that_fails_later_is_told_of_in_words(tmp_path: Path) -> None:
+    access = await read_kubeconfig(str(written(tmp_path / "config", plugin(tmp_path))))
+    (tmp_path / "plugin").unlink()
+    assert access.renew()
+    with pytest.raises(ApiUnavailable, match="credentials for the Kubernetes API cannot be fetched"):
+        await access.authorization()
 
 
 async def test_what_else_a_kubeconfig_says_of_its_cluster(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from slack_sdk.models.blocks import Block
 
 from app.domain.events import TERMINAL_PHASES, TEST
 from app.domain.targets import read_targets
-from app.senders.documents import as_html, as_text
+from app.senders.documents import as_html, as_text, title
 from app.senders.envelopes import Artifact, Drafts, Envelope
 from app.senders.messages import NOT_ATTACHED, compose, escaped, fill, slack_message
 from tests.examples import artifact, envelope, picked, team, unhurried
@@ -121,10 +121,45 @@ def test_every_placeholder_has_its_value() -> None:
     assert made.message == ("report|research|Completed|report.md, Data|2 h 5 min|$4.50|6 of 7|1,234,567")
 
 
-def test_what_the_status_does_not_know_stays_a_placeholder() -> None:
-    assert composed(message="{duration} {cost} {tasks} {tokens}").message == (
-        "{duration} {cost} {tasks} {tokens}"
+def test_what_the_status_does_not_know_is_said_to_be_unknown() -> None:
+    text = "took {duration}, cost {cost}, {tasks} tasks, {tokens} tokens, {other}"
+    said = "took unknown, cost unknown, unknown tasks, unknown tokens, {other}"
+    assert composed(message=text).message == said
+
+
+def test_a_time_that_go_never_set_is_none() -> None:
+    unset = "0001-01-01T00:00:00Z"
+    file = {"name": "a.md", "path": "/a.md", "producedBy": "writer", "producedAt": unset}
+    made = composed({"startedAt": unset, "completedAt": unset, "artifacts": [file]}, message="{duration}")
+    assert made.message == "unknown"
+    assert [one["producedAt"] for one in made.artifacts] == [None]
+
+
+def test_joiners_stay_in_what_people_read() -> None:
+    family, persian = "👨\u200d👩\u200d👧", "\u0645\u06cc\u200c\u062e"
+    made = composed({"artifacts": [{"name": f"{family}.md", "path": "/x"}]}, message=persian)
+    assert persian in made.message
+    assert family in json.dumps(slack_message(made), ensure_ascii=False)
+    assert title(made, f"{family} {persian}") == f"{family} {persian}"
+
+
+@pytest.mark.parametrize("sign", ["🎉", "x", "é", "&", "👨\u200d👩\u200d👧"])
+def test_slack_s_limits_are_counted_as_slack_counts(sign: str) -> None:
+    made = envelope(
+        message=sign * 4000,
+        team=sign * 300,
+        facts=(("Cost", sign * 3000),),
+        artifacts=tuple(artifact(path=sign * 500, name=sign * 150) for _ in range(20)),
     )
+    message = slack_message(made)
+    header, section, fields, files, _ = message["blocks"]
+
+    def units(text: str) -> int:
+        return len(text.encode("utf-16-le")) // 2
+
+    assert units(header["text"]["text"]) <= 150
+    assert max(units(section["text"]["text"]), units(files["text"]["text"]), units(message["text"])) <= 3000
+    assert max(units(field["text"]) for field in fields["fields"]) <= 2000
 
 
 @pytest.mark.parametrize("message", ["{artifacts}", " ", "\n\t", "{artifacts}\n{artifacts}"])
@@ -525,7 +560,8 @@ ESCAPED = [
     ("x&&", 11, "x&amp;&amp;"),
     ("<<<", 11, "&lt;&lt;…"),
     ("<", 3, "…"),
-    ("🎉" * 11, 10, "🎉" * 9 + "…"),
+    ("🎉" * 5, 10, "🎉" * 5),
+    ("🎉" * 6, 10, "🎉" * 4 + "…"),
 ]
 
 

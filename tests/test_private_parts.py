@@ -34,7 +34,10 @@ RELIED_ON: tuple[tuple[str, Any, str, str], ...] = (
             (TCPConnector, ("connect",)),
             (
                 ResponseHandler,
-                ("set_response_params", "should_close", "set_exception", "data_received", "read", "abort"),
+                (
+                    *("set_response_params", "should_close", "set_exception", "data_received", "read"),
+                    *("abort", "connection_lost", "_parser"),
+                ),
             ),
         )
         for name in names

@@ -205,12 +205,7 @@ REFUSED: list[tuple[Kind, str, str]] = [
         for text in (
             "*",
             ".",
-            "fd00::1",
-            "[fd00::1]",
-            "10.0.0.0/8",
             "http://x",
-            "example.com.",
-            "example.com:443",
             "bücher.example",
             "svc,a b",
             "a..b",
@@ -414,8 +409,8 @@ def test_a_proxy_is_known_by_its_address_and_its_password_shown_by_nothing(env: 
 
 
 def test_hosts_are_called_directly_by_their_names(env: Env) -> None:
-    env(EGRESS_NO_PROXY="svc.cluster.local,.example.com,*.Example.org,10.0.0.7,localhost")
-    names = ("svc.cluster.local", ".example.com", "*.Example.org", "10.0.0.7", "localhost")
+    env(EGRESS_NO_PROXY="svc.cluster.local,.example.com,*.Example.org,10.0.0.0/8,fd00::1,a.test:8443")
+    names = ("svc.cluster.local", ".example.com", "*.Example.org", "10.0.0.0/8", "fd00::1", "a.test:8443")
     assert ServiceSettings.load().egress_no_proxy == names
 
 

@@ -135,3 +135,11 @@ def test_no_retry_after_whatsoever_brings_anybody_down(value: str) -> None:
 def test_the_steady_clock_goes_forward() -> None:
     first = steady()
     assert 0 <= steady() - first < 60
+
+
+@pytest.mark.parametrize(
+    "unset", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00.000000000Z"]
+)
+def test_a_time_that_go_never_set_is_none(unset: str) -> None:
+    assert parse_time(unset) is None
+    assert parse_time("0001-01-01T00:00:01Z") is not None

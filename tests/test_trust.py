@@ -1,4 +1,7 @@
-"""Authorities of older clusters, without key identifiers, are trusted where the owner named them."""
+"""Whom the owner names is trusted: authorities of older clusters, those in between, those that are renewed.
+
+And what is wrong with a certificate is said in words.
+"""
 
 import asyncio
 import datetime as dt
@@ -7,14 +10,22 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.egress import trust
 from app.egress.client import HttpClient
 from app.kube.config import Access, Pem
 from app.settings import ServiceSettings
 from app.watcher.service import Trust
+from tests.certificates import good
+from tests.examples import loopback_settings
+from tests.posting import refused
+from tests.sockets import OK, answering, listening
 
 A_DAY = dt.timedelta(days=1)
 
@@ -98,3 +109,101 @@ async def test_the_receivers_authorities_that_the_owner_added_are_trusted(old: t
 
 async def test_without_such_a_file_receivers_are_held_to_the_whole_standard() -> None:
     assert HttpClient(ServiceSettings(auth="none")).tls.verify_flags & ssl.VERIFY_X509_STRICT
+
+
+# ---------------------------------------------------------------------------------------------------------
+# One that stands in between, without the one above it
+
+
+@pytest.fixture
+async def between(tmp_path: Path) -> AsyncIterator[tuple[Path, int]]:
+    """Serve TLS by an authority in between; give a file of that one alone, and the port."""
+    middle = trustme.CA().create_child_ca()
+    file = tmp_path / "middle.crt"
+    middle.cert_pem.write_to_path(str(file))
+    context = good(middle, "api.test")
+    async with await asyncio.start_server(
+        lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context
+    ) as server:
+        yield file, server.sockets[0].getsockname()[1]
+
+
+async def test_an_authority_in_between_is_trusted_by_itself(between: tuple[Path, int]) -> None:
+    file, port = between
+    settings = ServiceSettings(auth="none", egress_ca_file=str(file))
+    for context in (
+        HttpClient(settings).tls,
+        Trust(file).context(),
+        Access("https://api.test", authority=Pem(file)).trust(),
+    ):
+        await shake_hands(context, port)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Renewed while the service runs
+
+
+async def test_a_file_of_authorities_that_was_renewed_is_read_anew(tmp_path: Path) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    file = tmp_path / "ca.pem"
+    old.cert_pem.write_to_path(str(file))
+    async with (
+        listening(answering(OK), good(old, "127.0.0.1")) as first,
+        listening(answering(OK), good(new, "127.0.0.1")) as second,
+        HttpClient(loopback_settings(egress_ca_file=str(file))) as http,
+    ):
+        mail = http.tls
+
+        async def taken() -> list[bool]:
+            answers = []
+            for bare in (first, second):
+                try:
+                    answers.append((await http.post(f"https://{bare.authority}/", b"", {})).status == 200)
+                except TargetError as error:
+                    answers.append(error.reason is not Reason.TLS_FAILED)
+            return answers
+
+        assert await taken() == [True, False]
+        file.write_text("half of a fi")
+        assert await taken() == [True, False]
+        new.cert_pem.write_to_path(str(file))
+        assert await taken() == [False, True]
+        assert http.tls is not mail
+        file.unlink()
+        assert await taken() == [False, True]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is wrong, in words
+
+
+@pytest.mark.parametrize("code", range(1, 95))
+def test_whatever_openssl_finds_wrong_is_said_in_words(code: int) -> None:
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = code, "a certificate's key is odd"
+    assert len(trust.refused(error).split()) > 4
+    assert trust.refused(error) != "the receiver's certificate is not valid"
+
+
+async def test_a_port_without_tls_is_told() -> None:
+    async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with listening(lambda _: plain) as bare:
+        error = await refused(f"https://{bare.authority}/")
+    assert error.reason is Reason.TLS_FAILED
+    assert error.message == "the TLS handshake failed: the receiver speaks no TLS on this port"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("WRONG_VERSION_NUMBER", "the TLS handshake failed: the receiver speaks no TLS on this port"),
+        ("TLSV1_ALERT_INTERNAL_ERROR", "the TLS handshake failed: tlsv1 alert internal error"),
+        (None, "the TLS handshake failed"),
+    ],
+)
+def test_a_handshake_s_failure_is_said_in_words(word: str | None, said: str) -> None:
+    error = ssl.SSLError()
+    error.reason = word  # type: ignore[assignment]  # as it is of one made elsewhere
+    assert trust.broken(error) == said

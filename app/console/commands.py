@@ -206,7 +206,10 @@ def try_target(
 
 @people.command(epilog="Example: agentteam-delivery validate samples/*.yaml")
 def validate(
-    file: Annotated[list[Path], typer.Argument(help="Manifests; documents of other kinds are passed over.")],
+    file: Annotated[
+        list[Path],
+        typer.Argument(help="Manifests; documents of other kinds are passed over. A dash is standard input."),
+    ],
 ) -> None:
     """Look at AgentTeam manifests without a cluster; say what is wrong at which line."""
     from app.console.manifests import findings_of  # noqa: PLC0415

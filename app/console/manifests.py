@@ -1,6 +1,7 @@
 """Manifests of teams, and of what makes teams, looked at offline: what would be refused, and where."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -38,6 +39,8 @@ KINDS: dict[str, type[TargetSpec]] = {
     "google-drive": GoogleDriveTarget,
 }
 
+MERGE = "tag:yaml.org,2002:merge"
+STDIN = Path("-")
 DEEPEST, MOST = 32, 100_000  # levels and parts of a manifest that are looked at
 
 _BRACES = re.compile(r"\{(\w*)\}|[{}]")
@@ -63,7 +66,7 @@ class Finding:
 def findings_of(file: Path) -> list[Finding]:
     """Look at every team of a file, and at what makes teams; documents of other kinds are passed over."""
     try:
-        text = file.read_text()
+        text = sys.stdin.buffer.read().decode() if file == STDIN else file.read_text(encoding="utf-8")
     except OSError as error:
         return [Finding(str(file), 0, f"cannot be read: {error.strerror}")]
     except UnicodeDecodeError:
@@ -87,13 +90,40 @@ def findings_of(file: Path) -> list[Finding]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML as Kubernetes does: a date is a text."""
+    """Reads YAML as kubectl does, by Go's YAML 1.1: a date is a text, so is `12:30`, and `y` is true."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Read a whole number; a leading zero makes it octal."""
+        text = str(self.construct_scalar(node)).replace("_", "")
+        digits = text.lstrip("+-")
+        old = len(digits) > 1 and digits.isdecimal() and digits.startswith("0")
+        return int(text, 8) if old else int(text, 0)
+
+    def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
+        """Read a yes or a no."""
+        return str(self.construct_scalar(node)).lower() in {"y", "yes", "true", "on"}
 
 
-_Loader.yaml_implicit_resolvers = {
-    sign: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
-    for sign, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+_SPELT = "|".join(
+    spelling
+    for word in ("y", "yes", "true", "on", "n", "no", "false", "off")
+    for spelling in {word, word.title(), word.upper()}
+)
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", rf"(?:{_SPELT})", "yYnNtTfFoO"),
+    ("null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+    ("int", r"[-+]?(?:0[bB][01_]+|0[oO]?[0-7_]*|0[xX][0-9a-fA-F_]+|[1-9][0-9_]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+for _tag in ("int", "bool"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", getattr(_Loader, f"construct_yaml_{_tag}"))
 
 
 class Manifest:
@@ -259,7 +289,10 @@ class Manifest:
         if isinstance(node, yaml.MappingNode):
             mapping: dict[Any, Any] = {}
             for key, value in node.value:
-                name = key.value if isinstance(key, yaml.ScalarNode) else "?"
+                if key.tag == MERGE:
+                    self._merge(mapping, value, path, {one.value for one, _ in node.value})
+                    continue
+                name = self._key(key)
                 if name in mapping:
                     self._twice.append((key.start_mark.line + 1, name))
                 self._lines[(*path, name)] = key.start_mark.line + 1
@@ -271,6 +304,23 @@ class Manifest:
             return self._scalars.construct_object(node, deep=True)
         except Exception:  # noqa: BLE001  # of a type that is none of Kubernetes', or no value of its type
             return node.value
+
+    def _key(self, key: yaml.Node) -> str:
+        """Return the name of a field as JSON has it: `no` is `false` there."""
+        if not isinstance(key, yaml.ScalarNode):
+            return "?"
+        if key.tag == "tag:yaml.org,2002:bool":
+            return str(self._scalars.construct_object(key)).lower()
+        return str(key.value)
+
+    def _merge(self, mapping: dict[Any, Any], node: yaml.Node, path: Path_, said: set[str]) -> None:
+        """Take in the fields of other mappings (`<<`) that this one does not have; the earlier wins."""
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        for part in parts:
+            found = self._read(part, path)
+            for name, value in found.items() if isinstance(found, dict) else ():
+                if name not in said:
+                    mapping.setdefault(name, value)
 
 
 def _listed(node: yaml.Node) -> list[yaml.Node]:

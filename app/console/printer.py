@@ -16,8 +16,8 @@ from app.console import mails
 from app.console.client import Document
 from app.console.form import Form
 from app.console.tables import COLOURS, indented, table, wide
+from app.domain.text import JOINERS
 
-JOINERS = "\u200c\u200d"  # without which emoji and some scripts fall apart
 UNSEEN = "\u00ad\u200b\u2060\ufeff"  # a terminal shows nothing of them, or a box
 
 

@@ -171,4 +171,7 @@ class Attempts:
     async def _composed(self) -> Envelope:
         """Return what is sent: made for this attempt, and not kept while nothing is sent."""
         envelope = await self._errand.composed(self._target, self._receipt.id or "")
-        return replace(envelope, progress=self._progress)
+        return replace(envelope, progress=self._progress, note=self._note)
+
+    def _note(self, progress: Progress) -> None:
+        self._progress = progress

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from app.domain.bounds import RECIPIENT, SECRET
+from app.domain.text import printable
 
 # RFC 5321, section 4.1.2: a dot-string of ASCII; quoted local parts nobody has, and parsers disagree on them.
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
@@ -58,7 +59,7 @@ def read_mailbox(text: str) -> Mailbox:
         ValueError: it is neither; the text says what to change, and does not repeat it.
     """
     MAILBOX.check(text)
-    if not text.isprintable():
+    if not printable(text):
         raise ValueError("must hold no control characters")
     name, opening, address = text.strip().partition("<")
     if not opening:

@@ -7,6 +7,7 @@ and its neighbours are not touched by it.
 import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from reprlib import Repr
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -22,14 +23,20 @@ from pydantic import (
 
 from app.domain import bounds
 from app.domain.events import DNS_SUBDOMAIN
-from app.domain.text import readable, shortened
+from app.domain.text import printable, readable, shortened
 from app.domain.urls import redacted
 
 NAME_LIMIT = bounds.NAME.most
 RECIPIENTS_LIMIT = bounds.RECIPIENTS.most  # what every relay takes at once: RFC 5321, section 4.5.3.1.8
 
 SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=bounds.SECRET_NAME.most)]
-Text = Annotated[str | None, BeforeValidator(lambda value: value or None)]
+
+
+def _absent(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Text = Annotated[str | None, BeforeValidator(_absent)]
 """An absent text is null, missing or empty: a Go client with `omitempty` cannot tell them apart."""
 PathText = Annotated[Text, AfterValidator(bounds.PATTERN.check)]
 Recipient = Annotated[str, AfterValidator(bounds.RECIPIENT.check)]
@@ -43,7 +50,7 @@ class TargetSpec(BaseModel):
     name: str
     type: str
     credentials_secret: Annotated[
-        SecretName | None, Field(alias="credentialsSecret"), BeforeValidator(lambda value: value or None)
+        SecretName | None, Field(alias="credentialsSecret"), BeforeValidator(_absent)
     ] = None
     artifact_path: Annotated[PathText, Field(alias="artifactPath")] = None
     message: Annotated[Text, AfterValidator(bounds.MESSAGE.check)] = None
@@ -125,7 +132,7 @@ class EmailTarget(TargetSpec):
     to: Annotated[
         tuple[Recipient, ...],
         Field(strict=False, fail_fast=True),
-        BeforeValidator(lambda value: value or ()),
+        BeforeValidator(lambda value: () if value is None else value),
     ] = ()
     subject: Annotated[Text, AfterValidator(bounds.SUBJECT.check)] = None
     attachment_path: Annotated[PathText, Field(alias="attachmentPath")] = None
@@ -256,7 +263,7 @@ def _declared_name(entry: Any, position: int) -> str:
 
 def _given_name(entry: Any) -> str:
     name = entry.get("name") if isinstance(entry, dict) else None
-    return name if isinstance(name, str) and len(name) <= NAME_LIMIT and name.isprintable() else ""
+    return name if isinstance(name, str) and len(name) <= NAME_LIMIT and printable(name) else ""
 
 
 def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
@@ -272,7 +279,9 @@ def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
         return InvalidTarget(name, kind, problem)
     if kind not in TYPES:
         shown = shortened(_BRIEF.repr(entry.get("type")), 60)
-        return InvalidTarget(name, kind, f"type: {shown} is not one of {', '.join(TYPES)}")
+        meant = get_close_matches(kind.lower().replace("_", "-"), TYPES, 1)
+        hint = f"; did you mean {meant[0]}?" if meant else ""
+        return InvalidTarget(name, kind, f"type: {shown} is not one of {', '.join(TYPES)}{hint}")
     try:
         target = _TARGET.validate_python({**entry, "name": name})
     except ValidationError as error:

@@ -7,6 +7,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the former is Linux's
+UNSET = datetime(1, 1, 1, tzinfo=UTC)
+"""What a Go program writes for a time that was never set."""
+UNSET_DATE = "0001-01-01"
 LONGEST_WAIT = 365 * 86_400.0  # seconds
 
 
@@ -16,14 +19,15 @@ def steady() -> float:
 
 
 def parse_time(value: Any) -> datetime | None:
-    """Read an RFC 3339 time; None for anything else."""
+    """Read an RFC 3339 time; None for anything else, and for Go's unset time."""
     if not isinstance(value, str):
         return None
     try:
         moment = datetime.fromisoformat(value)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
+    return None if moment == UNSET else moment
 
 
 def format_time(moment: datetime) -> str:

@@ -16,17 +16,21 @@ from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import aiohttp
-import certifi
 import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
+from yarl import URL
 
 from app import USER_AGENT
+from app.domain.bypass import Bypass
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
 from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
+from app.egress.heads import Heads
+from app.egress.names import Names
+from app.egress.trust import TrustAnchors, broken, refused
 from app.settings import ServiceSettings
 
 HEADERS = {
@@ -36,8 +40,8 @@ HEADERS = {
 }
 ENCODING = "latin-1"  # of a header, whatever is in it: RFC 9110, section 5.5
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
-LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
 NOT_RESOLVED = "the host name does not resolve"
+CHECKED = "checked"  # the extension of a request that holds its URL as the guard has judged it
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
 SLICE = 65_536  # bytes of a body that are handed to a connection at once
@@ -75,18 +79,23 @@ class HttpClient:
         self._settings = settings
         proxy = settings.egress_proxy
         self._proxy_host = urlsplit(proxy.get_secret_value()).hostname if proxy else None
-        self.tls = ssl.create_default_context(cafile=certifi.where())
-        if settings.egress_ca_file:
-            # The owner's own authority: older ones lack key identifiers, which Python 3.13 asks for.
-            self.tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            self.tls.load_verify_locations(cafile=settings.egress_ca_file)
+        self._authorities = TrustAnchors(settings.egress_ca_file)
         # Transports without an `httpx.AsyncClient`: there are no redirects, cookies and retries here, and
         # what it does to see to them costs more than sending does.
-        self._direct = Transport(lambda: self._session(self.guard.socket))
+        self._direct = Transport(lambda: self._session(self.guard.socket), self._authorities)
         # The proxy alone is dialled, and the cluster's owner named it: its address is not judged.
         url = proxy.get_secret_value() if proxy else None
-        self._through = Transport(lambda: self._session(None, proxy=url)) if url else None
-        self._apart = tuple(host.lstrip("*.").lower() for host in settings.egress_no_proxy)
+        self._through = (
+            Transport(lambda: self._session(None, proxy=url), self._authorities, by_proxy=True)
+            if url
+            else None
+        )
+        self._apart = Bypass.read(settings.egress_no_proxy)
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """What a connection begun now trusts."""
+        return self._authorities.context
 
     async def judge(self, url: Checked) -> None:
         """See whether there is an address for a URL that may be called, without calling it.
@@ -99,7 +108,7 @@ class HttpClient:
         if self._way(url) is not self._direct:
             return
         try:
-            found = await self.resolver.resolve(*endpoint(url), socket.AF_UNSPEC)
+            found = await self.resolver.resolve(url.sought, url.port, socket.AF_UNSPEC)
         except OSError:
             raise TargetError(Reason.CONNECTION_FAILED, NOT_RESOLVED, retryable=True) from None
         if not any(self.guard.permits(ip_address(one["host"].partition("%")[0])) for one in found):
@@ -132,7 +141,9 @@ class HttpClient:
         checked = self.guard.check(url) if isinstance(url, str) else url
         # As a stream, since httpx would add headers to content; aiohttp adds `Host` and `Content-Length`.
         body = httpx.ByteStream(content)
-        request = httpx.Request(method, checked, stream=body, headers={**HEADERS, **headers})
+        request = httpx.Request(
+            method, checked.url, stream=body, headers={**HEADERS, **headers}, extensions={CHECKED: checked}
+        )
         try:
             response = await self._way(checked).handle_async_request(request)
         except aiohttp.InvalidURL:
@@ -157,18 +168,16 @@ class HttpClient:
             await self._through.aclose()
 
     @functools.cached_property
-    def resolver(self) -> aiohttp.AsyncResolver:
+    def resolver(self) -> Names:
         """Not the system's: it blocks a thread for each name, and there are few of them.
 
         A team that lists names whose servers are silent would take them all.
         """
-        return aiohttp.AsyncResolver(timeout=LOOKUP_TIMEOUT, tries=2)
+        return Names()
 
-    def _way(self, url: httpx.URL) -> "Transport":
+    def _way(self, url: Checked) -> "Transport":
         """Return the way out for a URL: through the proxy, where there is one and the host is not apart."""
-        if self._through is None or any(
-            url.host == host or url.host.endswith(f".{host}") for host in self._apart
-        ):
+        if self._through is None or self._apart.covers(url.host, url.port):
             return self._direct
         return self._through
 
@@ -179,7 +188,6 @@ class HttpClient:
             self._settings.max_response + HEAD_LIMIT,
             resolver=self.resolver,
             socket_factory=factory,
-            ssl=self.tls,
             limit=0,  # nobody waits in here: whoever posts has a place at the host already
         )
         return aiohttp.ClientSession(
@@ -194,7 +202,7 @@ class HttpClient:
 
 def endpoint(url: Checked) -> tuple[str, int]:
     """Return the host and port that a URL leads to, however it writes them."""
-    return url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
+    return url.host, url.port
 
 
 async def _head_of_body(response: httpx.Response, most: int, patience: float) -> bytes:
@@ -214,8 +222,16 @@ async def _head_of_body(response: httpx.Response, most: int, patience: float) ->
 class Transport(httpx.AsyncBaseTransport):
     """Carries httpx's requests over an aiohttp session, which is made for the first of them."""
 
-    def __init__(self, make_session: Callable[[], aiohttp.ClientSession]) -> None:
+    def __init__(
+        self,
+        make_session: Callable[[], aiohttp.ClientSession],
+        authorities: TrustAnchors,
+        *,
+        by_proxy: bool = False,
+    ) -> None:
         self._make_session = make_session
+        self._authorities = authorities
+        self._by_proxy = by_proxy
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -230,12 +246,17 @@ class Transport(httpx.AsyncBaseTransport):
         headers = [(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw]
         if len(body) > SLICE:
             headers.append(("Content-Length", str(len(body))))
+        url: Checked = request.extensions[CHECKED]
+        # A proxy looks names up by itself, and is told no final dot; SNI and `Host` are without it always.
+        authority = url.authority(url.host if self._by_proxy else url.sought)
         answer = await self._session.request(
             request.method,
-            str(request.url),
+            # As a path alone: yarl leaves an empty query out.
+            URL.build(scheme=url.scheme, authority=authority, path=url.target, encoded=True),
             data=body if len(body) <= SLICE else _slices(body),
             headers=headers,
             allow_redirects=False,
+            ssl=self._authorities.context,
         )
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
 
@@ -299,42 +320,58 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Reading(ResponseHandler):
-    """Reads so many bytes of an answer; empty lines and the frames of tiny chunks count like all else."""
+    """Reads so many bytes of an answer; empty lines and the frames of tiny chunks count like all else.
+
+    The head is given to the parser by itself: it decides, whatever comes behind it in the same packet.
+    """
 
     def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.used = False  # an answer was expected before
         self._most = most
         self._left = most
-        self._heads = 0  # that may still be read
+        self._heads_left = 0  # that may still be read
+        self._heads = Heads()
 
     def close(self) -> None:
         """Close at once: over TLS a goodbye is waited for, while the connection's place is free already."""
         self.abort()
 
     def set_response_params(self, **options: Any) -> None:
-        """Expect an answer."""
+        """Expect an answer; a head may have any form in which it fits its limit."""
         self.used = True
         self._left = self._most
-        self._heads = 1 + INTERIM_ANSWERS
-        super().set_response_params(**options)
+        self._heads_left = 1 + INTERIM_ANSWERS
+        # Where aiohttp asks for a tunnel, it says nothing of content.
+        self._heads = Heads(tunnel="skip_payload" not in options)
+        lines = {"max_line_size": HEAD_LIMIT, "max_field_size": HEAD_LIMIT, "max_headers": HEAD_LIMIT}
+        super().set_response_params(**options | lines)
 
     async def read(self) -> tuple[RawResponseMessage, StreamReader]:
         """Return the next head; each `100 Continue` is one, and a flood of them would stop all else."""
-        self._heads -= 1
-        if self._heads < 0:
+        self._heads_left -= 1
+        if self._heads_left < 0:
             raise aiohttp.ClientPayloadError
         return await super().read()
 
     def data_received(self, data: bytes) -> None:
         """Take in what there is room for; beyond it the connection is at its end."""
-        if data[: self._left]:
+        if self._parser is None:  # nothing was asked
             super().data_received(data[: self._left])
+        else:
+            for piece in self._heads.taken(data[: self._left]):
+                super().data_received(piece)
         self._left -= len(data)
         if self._left < 0:
             self.set_exception(aiohttp.ClientPayloadError())
             if self.transport is not None:
                 self.transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let the parser judge a head that was begun."""
+        if self._parser is not None and (rest := self._heads.rest()):
+            super().data_received(rest)
+        super().connection_lost(exc)
 
 
 NOT_HTTP = "the answer was not HTTP as it is read here"
@@ -358,8 +395,9 @@ def translated(error: BaseException, proxy_host: str | None = None, *, other: st
             return TargetError(Reason.CONNECTION_FAILED, PROXY_AWAY, retryable=True, attempted=True)
         # aiohttp's own error is one of these too, and has no code.
         if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_code"):
-            message = f"the receiver's certificate {_CERTIFICATES.get(cause.verify_code, 'is not valid')}"
-            return TargetError(Reason.TLS_FAILED, message, attempted=True)
+            return TargetError(Reason.TLS_FAILED, refused(cause), attempted=True)
+        if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None):
+            return TargetError(Reason.TLS_FAILED, broken(cause), attempted=True)
     for kinds, reason, message, retryable in _TRANSLATIONS:
         if any(isinstance(cause, kinds) for cause in causes):
             attempted = reason is not Reason.EGRESS_DENIED
@@ -377,23 +415,6 @@ def _refused_by_proxy(status: int) -> TargetError:
     message = f"the forward proxy answered {status}"
     return TargetError(Reason.CONNECTION_FAILED, message, retryable=True, attempted=True)
 
-
-# What is wrong with a certificate, by OpenSSL's code: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
-# Where the receiver leaves an authority in between out, OpenSSL says 20 too: it does not find who signed.
-_UNTRUSTED = (
-    "is signed by an authority that is not trusted here, or comes without those that stand between; "
-    "DELIVERY_EGRESS_CA_FILE adds authorities"
-)
-_CERTIFICATES = {
-    9: "is not valid yet",
-    10: "has expired",
-    18: "is signed by itself; DELIVERY_EGRESS_CA_FILE adds authorities that are trusted",
-    19: _UNTRUSTED,
-    20: _UNTRUSTED,
-    21: _UNTRUSTED,
-    62: "is for another host name",
-    64: "is for another address",
-}
 
 _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], ...] = (
     # The first that fits, from the particular to the general.

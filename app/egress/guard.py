@@ -9,11 +9,13 @@ No text from here holds a URL or an address.
 
 import re
 import socket
+import string
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, NewType
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 import httpx
 
@@ -28,8 +30,48 @@ if TYPE_CHECKING:  # manifests are judged where there is no client
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-Checked = NewType("Checked", httpx.URL)
-"""A URL that the guard has judged; nobody parses it a second time."""
+WRITTEN = "%" + string.ascii_letters + string.digits + "-._~:/?[]@!$&'()*+,;="
+"""What a URL may hold (RFC 3986, section 2), and so goes out as it was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A URL that the guard has judged; nobody parses it a second time.
+
+    `target` is its path and query, octet for octet: who signs a URL signs what was written.
+    """
+
+    url: httpx.URL = field(repr=False)
+    target: str = field(repr=False)
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        return self.url.scheme
+
+    @property
+    def host(self) -> str:
+        """The host by the one name it has here: ASCII, without brackets, without a final dot."""
+        return self.sought.removesuffix(".")
+
+    @property
+    def sought(self) -> str:
+        """The host as it is looked up: with its final dot, which says that no search domain follows."""
+        return self.url.raw_host.decode("ascii")
+
+    @property
+    def port(self) -> int:
+        """The port, its scheme's own too."""
+        return self.url.port or (443 if self.scheme == "https" else 80)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority(self.host)}{self.target}"
+
+    def authority(self, host: str) -> str:
+        """Return this host with the port of the URL."""
+        name = f"[{host}]" if ":" in host else host
+        return f"{name}:{self.url.port}" if self.url.port else name
+
 
 NOT_PERMITTED = "the address is not public, and not among those allowed"
 LOCALHOST = IPv4Address("127.0.0.1")
@@ -84,7 +126,10 @@ class Guard:
         literal = _literal(host)
         if literal is not None and not self.permits(literal):
             raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
-        return Checked(_parsed(url))
+        parsed = _parsed(url)
+        if literal is not None:  # no name, so that a final dot says nothing
+            parsed = parsed.copy_with(host=parsed.host.removesuffix("."))
+        return Checked(parsed, _target(url))
 
     def socket(self, info: "aiohttp.AddrInfoType") -> socket.socket:
         """Make the socket for one address that is about to be dialled.
@@ -138,9 +183,15 @@ def _parsed(url: str) -> httpx.URL:
         raise ValueError("is no valid URL") from None
     if ":" not in host and not _NAME.fullmatch(host):
         raise ValueError("is no valid URL")
-    if host.endswith("."):  # the same host under a second name, by which it would not be one called directly
-        raise ValueError("names a host that ends in a dot; leave the dot out")
     return parsed
+
+
+def _target(url: str) -> str:
+    """Return path and query as they were written; what no URL may hold is percent-encoded."""
+    after = url.partition("#")[0].partition("://")[2]
+    begins = re.search(r"[/?]", after)
+    written = after[begins.start() :] if begins else ""
+    return quote(written if written.startswith("/") else f"/{written}", safe=WRITTEN)
 
 
 def _literal(host: str) -> Address | None:

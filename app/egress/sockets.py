@@ -40,7 +40,7 @@ class Dialler:
             ValueError: it is no host; the text says what to change.
             TargetError: it has none.
         """
-        await self._addresses(self.check(host, port).raw_host.decode("ascii"), port, trusted=False)
+        await self._addresses(self.check(host, port).sought, port, trusted=False)
 
     async def connect(self, host: str, port: int, *, trusted: bool) -> socket.socket:
         """Return a connected socket, whose owner closes it.
@@ -51,7 +51,7 @@ class Dialler:
             ValueError: the host cannot be used; the text says what to change.
             TargetError: the guard said no, or there was no connection.
         """
-        name = host if trusted else self.check(host, port).raw_host.decode("ascii")
+        name = host if trusted else self.check(host, port).sought
         return await self._connect(name, port, trusted=trusted)
 
     async def _connect(self, name: str, port: int, *, trusted: bool) -> socket.socket:

@@ -3,6 +3,7 @@
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,9 +34,17 @@ async def _nobody() -> str | None:
     return None
 
 
+def _nothing() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How an API server is reached; `authorization` gives the header of that name, asked at every request."""
+    """How an API server is reached.
+
+    `authorization` gives the header of that name, and is asked at every request; `renew` is told that the API
+    server refused it, and says whether the next may be another.
+    """
 
     host: str
     authority: Pem | None = None  # None: whom the system trusts
@@ -44,6 +53,7 @@ class Access:
     server_name: str | None = None
     proxy: str | None = None
     authorization: Callable[[], Awaitable[str | None]] = field(default=_nobody, repr=False)
+    renew: Callable[[], bool] = field(default=_nothing, repr=False)
 
     def trust(self) -> ssl.SSLContext:
         """Return a context of what the files hold by now.
@@ -55,6 +65,7 @@ class Access:
         context = ssl.create_default_context(cadata=authority)
         # The owner's own authority: older ones lack key identifiers, which Python 3.13 asks for.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # one in between is trusted too, as by kubectl
         if self.certificate:
             certificate, key = (pem.read() for pem in self.certificate)
             # OpenSSL takes them from a file alone; this one is nobody else's, and gone a moment later.
@@ -69,29 +80,51 @@ class Access:
 
 
 class TokenFile:
-    """A bearer token in a file, read anew every minute."""
+    """A bearer token in a file, read again every minute, and where it was refused.
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError, ValueError: there is none in the file."""
+    While there is none in the file, since it is being written, the one that was there before is used.
+    """
+
+    def __init__(self, path: Path, token: str | None = None) -> None:
+        """`token` is used until one is in the file."""
         self._path = path
-        self._read()
+        self._token = token
+        self._until = 0.0
 
     async def __call__(self) -> str:
         """Return what `Authorization` says.
 
         Raises:
-            OSError: the file cannot be read any more.
-            ValueError: it holds no token any more.
+            OSError: the file cannot be read, and never could be.
+            ValueError: it holds no token, and never did.
         """
         if steady() >= self._until:
-            self._read()
+            self.read()
         return f"Bearer {self._token}"
 
-    def _read(self) -> None:
-        token = bearer_token(self._path.read_text())
-        if token is None:
+    def read(self) -> None:
+        """Read the file.
+
+        Raises:
+            OSError, ValueError: as above.
+        """
+        try:
+            token = bearer_token(self._path.read_text(errors="replace"))
+        except OSError:
+            if self._token is None:
+                raise
+            return
+        if token is not None:
+            self._token, self._until = token, steady() + TOKEN_LIFE
+        elif self._token is None:
             raise ValueError("the file holds no token")
-        self._token, self._until = token, steady() + TOKEN_LIFE
+
+    def renew(self) -> bool:
+        """Look whether there is another token in the file by now."""
+        before = self._token
+        with suppress(OSError, ValueError):
+            self.read()
+        return self._token != before
 
 
 def in_cluster(host: str, port: str, account: Path = ACCOUNT) -> Access:
@@ -101,10 +134,12 @@ def in_cluster(host: str, port: str, account: Path = ACCOUNT) -> Access:
         OSError: the account's files cannot be read.
         ValueError: there is no token in them.
     """
-    authority = Pem(account / "ca.crt")
+    authority, token = Pem(account / "ca.crt"), TokenFile(account / "token")
     authority.read()
+    token.read()
     return Access(
         f"https://{f'[{host}]' if ':' in host else host}:{port}",
         authority=authority,
-        authorization=TokenFile(account / "token"),
+        authorization=token,
+        renew=token.renew,
     )

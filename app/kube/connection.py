@@ -6,13 +6,12 @@ What goes wrong on the way becomes an error of our own; what the API server answ
 import asyncio
 import json
 import os
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -76,7 +75,6 @@ class Connection:
         """Raises OSError, ValueError: a certificate cannot be read, or is none."""
         self._access = access
         self._count = count
-        self._proxy = access.proxy or _proxy(access.host)
         self._pool = self._make_pool()
         self._distrusted: aiohttp.ClientSession | None = None
 
@@ -127,6 +125,16 @@ class Connection:
     async def _request(
         self, method: str, path: str, body: Any = None, limits: aiohttp.ClientTimeout | None = None
     ) -> aiohttp.ClientResponse:
+        """Make a request; one that is refused for its credentials is made again where there may be newer."""
+        response = await self._requested(method, path, body, limits)
+        if response.status != HTTPStatus.UNAUTHORIZED or not self._access.renew():
+            return response
+        response.release()
+        return await self._requested(method, path, body, limits)
+
+    async def _requested(
+        self, method: str, path: str, body: Any, limits: aiohttp.ClientTimeout | None
+    ) -> aiohttp.ClientResponse:
         access = self._access
         headers = {
             "accept": "application/json",
@@ -144,7 +152,7 @@ class Connection:
                 data=None if body is None else json.dumps(body).encode(),
                 headers=headers,
                 timeout=limits,
-                proxy=self._proxy,
+                proxy=access.proxy,
                 server_hostname=access.server_name,
                 allow_redirects=False,
             )
@@ -262,11 +270,3 @@ def _translated() -> Iterator[None]:
         raise ApiUnavailable("no trusted connection to the Kubernetes API") from None
     except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
         raise ApiUnavailable(f"the Kubernetes API cannot be reached ({type(error).__name__})") from None
-
-
-def _proxy(url: str) -> str | None:
-    """Return the proxy that the environment names for a URL."""
-    address = urlsplit(url)
-    if urllib.request.proxy_bypass(address.netloc):
-        return None
-    return urllib.request.getproxies().get(address.scheme)

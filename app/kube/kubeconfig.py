@@ -6,18 +6,29 @@ Importing kubernetes-asyncio imports all that was generated for every kind of re
 https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
 """
 
+import asyncio
 import base64
+import copy
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from app.domain.errors import ApiUnavailable
+from app.domain.times import steady
+from app.domain.tokens import bearer_token
 from app.kube.config import Access, Pem, TokenFile
+from app.kube.proxies import proxy_for
 
 FETCHED = ("exec", "auth-provider")
 """What a user has whose credentials do not stand in the file."""
+FETCH_TIMEOUT = 60.0  # seconds for a plugin, which may ask a person
+SKEW = 10.0  # seconds before their end at which credentials are fetched again
+PROVIDER_LIFE = 60.0  # seconds after which the library looks again whether a provider's token has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +54,23 @@ async def read_kubeconfig(paths: str) -> Access:
         Exception: whatever is wrong with a file.
     """
     cluster, user = _current(paths)
-    if any(user.values.get(way) for way in FETCHED):
-        return await _fetched(paths)
+    server = str(cluster.values["server"]).rstrip("/")
     certificate, key = user.pem("client-certificate"), user.pem("client-key")
+    authorization, renew = _authorization(user)
+    if any(user.values.get(way) for way in FETCHED):
+        fetched = Fetched(user)
+        await fetched.fetch()
+        authorization, renew = fetched, fetched.renew
+        certificate, key = fetched.certificate or (certificate, key)
     return Access(
-        str(cluster.values["server"]).rstrip("/"),
+        server,
         authority=cluster.pem("certificate-authority"),
         certificate=(certificate, key) if certificate and key else None,
         verify=not cluster.values.get("insecure-skip-tls-verify"),
         server_name=cluster.values.get("tls-server-name"),
-        proxy=cluster.values.get("proxy-url"),
-        authorization=_authorization(user),
+        proxy=proxy_for(server, cluster.values.get("proxy-url")),
+        authorization=authorization,
+        renew=renew,
     )
 
 
@@ -64,23 +81,31 @@ def _current(paths: str) -> tuple[Entry, Entry]:
     for path in (Path(one).expanduser() for one in paths.split(":") if one):
         if not path.exists():
             continue
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text()) or {}  # a file that is still empty says nothing
         for kind in ("cluster", "context", "user"):
             for one in config.get(f"{kind}s") or []:
                 entries.setdefault((kind, one["name"]), Entry(one[kind] or {}, path.parent.absolute()))
-        current = config.get("current-context") or current
+        current = current or config.get("current-context") or ""
     context = entries["context", current].values
     user = entries.get(("user", context.get("user") or ""), Entry())
     return entries["cluster", context["cluster"]], user
 
 
-def _authorization(user: Entry) -> Callable[[], Awaitable[str | None]]:
-    """Return what gives the header of a user whose credentials stand in the file."""
+Asked = tuple[Callable[[], Awaitable[str | None]], Callable[[], bool]]
+"""What gives the header of a user, and what is told that it was refused."""
+
+
+def _authorization(user: Entry) -> Asked:
+    """Return both for a user whose credentials stand in the file, or in one that it names."""
     values = user.values
-    if values.get("tokenFile") and not values.get("token"):
-        return TokenFile(user.folder / values["tokenFile"])
+    token = values.get("token")
+    if token is not None:
+        token = bearer_token(str(token))  # it may end in a line end, as YAML writes a block
+    if file := values.get("tokenFile"):
+        found = TokenFile(user.folder / file, token)
+        return found, found.renew
     said: str | None = None
-    if token := values.get("token"):
+    if token:
         said = f"Bearer {token}"
     elif "username" in values and "password" in values:
         pair = f"{values['username']}:{values['password']}"
@@ -89,29 +114,80 @@ def _authorization(user: Entry) -> Callable[[], Awaitable[str | None]]:
     async def authorization() -> str | None:
         return said
 
-    return authorization
+    return authorization, lambda: False
 
 
-async def _fetched(paths: str) -> Access:
-    """Let the library run the plugin, or ask the identity provider."""
-    from kubernetes_asyncio.client import Configuration  # noqa: PLC0415  # as above
-    from kubernetes_asyncio.config import load_kube_config  # noqa: PLC0415
+class Fetched:
+    """Credentials that the library fetches: it runs the plugin, or asks the identity provider.
 
-    found = Configuration()
-    await load_kube_config(config_file=paths, client_configuration=found)
+    They are fetched again when they end, and when the API server refuses them.
+    """
 
-    async def authorization() -> str | None:
-        header: str | None = await found.get_api_key_with_prefix("BearerToken")
-        return header
+    def __init__(self, user: Entry) -> None:
+        self._values = copy.deepcopy(dict(user.values))  # the library writes new tokens into it
+        self._plugin = self._values.get("exec")
+        if isinstance(self._plugin, dict) and "/" in (command := str(self._plugin.get("command") or "")):
+            self._plugin["command"] = str(user.folder / command)  # beside the file that names it
+        self.certificate: tuple[Pem, Pem] | None = None
+        self._header: str | None = None
+        self._until = 0.0  # on the steady clock
+        self._fetching: asyncio.Task[None] | None = None
 
-    files = found.cert_file, found.key_file
-    certificate = (Pem(Path(files[0])), Pem(Path(files[1]))) if files[0] and files[1] else None
-    return Access(
-        str(found.host),
-        authority=Pem(Path(found.ssl_ca_cert)) if found.ssl_ca_cert else None,
-        certificate=certificate,
-        verify=found.verify_ssl,
-        server_name=found.tls_server_name,
-        proxy=found.proxy,
-        authorization=authorization,
-    )
+    async def __call__(self) -> str | None:
+        """Return what `Authorization` says.
+
+        Raises:
+            ApiUnavailable: nothing could be fetched.
+        """
+        if steady() >= self._until:
+            # One fetch for all who ask, and nobody's own time ends it.
+            if self._fetching is None or self._fetching.done():
+                self._fetching = asyncio.create_task(self._fetched())
+                self._fetching.add_done_callback(lambda task: task.exception())  # nobody may be left to ask
+            await asyncio.shield(self._fetching)
+        return self._header
+
+    def renew(self) -> bool:
+        """Fetch before the next request."""
+        self._until = 0.0
+        return True
+
+    async def _fetched(self) -> None:
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT):
+                await self.fetch()
+        except Exception as error:  # noqa: BLE001  # a plugin fails as it likes
+            text = f"the credentials for the Kubernetes API cannot be fetched ({type(error).__name__})"
+            raise ApiUnavailable(text) from None
+
+    async def fetch(self) -> None:
+        """Fetch now.
+
+        Raises:
+            Exception: whatever is wrong with a plugin or a provider.
+        """
+        from kubernetes_asyncio.client import Configuration  # noqa: PLC0415  # as above
+        from kubernetes_asyncio.config import load_kube_config_from_dict  # noqa: PLC0415
+
+        # Over https, since the library reads certificates then alone; nobody is called there.
+        config = {
+            "clusters": [{"name": "it", "cluster": {"server": "https://localhost"}}],
+            "users": [{"name": "it", "user": self._values}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "current-context": "it",
+        }
+        found = Configuration()
+        loader = await load_kube_config_from_dict(config, client_configuration=found)
+        header = await found.get_api_key_with_prefix("BearerToken")
+        files = found.cert_file, found.key_file
+        if files[0] and files[1]:
+            self.certificate = Pem(Path(files[0])), Pem(Path(files[1]))
+        elif not header:  # the library has logged why
+            raise ValueError("nothing was fetched")
+        self._header = header and header.strip()
+        ends = getattr(loader, "exec_plugin_expiry", None)
+        self._until = math.inf
+        if ends is not None:
+            self._until = steady() + (ends - datetime.now(UTC)).total_seconds() - SKEW
+        elif self._plugin is None:
+            self._until = steady() + PROVIDER_LIFE  # the library knows when a token has ended

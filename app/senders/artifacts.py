@@ -11,6 +11,7 @@ from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.targets import Target
 from app.domain.teams import AgentTeam
+from app.domain.times import UNSET_DATE, parse_time
 from app.senders.envelopes import Artifact, Listing
 from app.senders.patterns import WILDCARD, Pattern
 
@@ -105,6 +106,7 @@ class Artifacts:
                 _text(said.get(key)) for key in ("path", "name", "producedBy", "producedAt")
             )
             if name := name or PurePosixPath(path).name:
+                at = "" if at.startswith(UNSET_DATE) and parse_time(at) is None else at
                 found.append(Artifact(name=name, path=path, producedBy=by or None, producedAt=at or None))
                 encoded.append(json.dumps(found[-1]))
         return found, encoded

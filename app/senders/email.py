@@ -7,7 +7,8 @@ not asked about again, and who was refused for now is tried again; the outcome i
 import asyncio
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import ClassVar, cast
@@ -27,6 +28,8 @@ from app.senders.relays import HOST, KEYS, PASSWORD, Relay, relay_of, where
 from app.settings import ServiceSettings
 
 CLOSING = 421  # the relay ends the session, in answer to whatever was said: RFC 5321, section 3.8
+TOO_MANY = frozenset({452, 552})  # of recipients; the latter by RFC 821
+WAY_REFUSED = frozenset({500, 502, 503, 504, 534, 538})  # this way to log in, not this password: RFC 4954
 NOT_SMTP = "the answer was not SMTP as it is read here"
 NAMED = 5  # recipients that an outcome names
 
@@ -69,16 +72,25 @@ class Reply:
         """Whether it may be asked again: a 4yz reply (RFC 5321, section 4.2.1)."""
         return 400 <= self.code < 500  # noqa: PLR2004
 
+    @property
+    def too_many(self) -> bool:
+        """Whether further recipients are for a further transaction (RFC 5321, 4.5.3.1.10; RFC 3463, 3.6)."""
+        return self.enhanced[1:] == ".5.3" or (self.code in TOO_MANY and not self.enhanced)
+
     def __str__(self) -> str:
         meaning = MEANINGS.get(self.enhanced) or MEANINGS.get(str(self.code), "")
         return " ".join(part for part in (str(self.code), self.enhanced, meaning) if part)
 
 
+Heard = Callable[[Sequence[str], Mapping[str, str]], None]
+"""Takes who has the message by now, and who was refused for good, and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Refusals in one session: of recipients, and of the message itself."""
+    """Refusals in one session: of recipients for now, and of the message itself."""
 
-    to: Mapping[str, Reply]
+    waiting: Mapping[str, str]
     message: Reply | None = None
 
 
@@ -89,7 +101,7 @@ class EmailSender:
 
     def __init__(self, http: HttpClient, settings: ServiceSettings) -> None:
         self._settings = settings
-        self._tls = http.tls
+        self._http = http
         self._dialler = Dialler(http)
 
     def way(self, target: EmailTarget, credentials: Credentials) -> Way:
@@ -112,20 +124,21 @@ class EmailSender:
         if not left:
             return _summed_up(recipients, known, {}, attempted=False)
         message = compose_mail(envelope, target, recipients, relay.sender, at=datetime.now(UTC)).as_bytes()
+
+        def told(taken: Sequence[str], refused: Mapping[str, str]) -> None:
+            nonlocal known
+            has = {*known.accepted, *taken}
+            known = Progress(tuple(one for one in recipients if one in has), {**known.refused, **refused})
+            envelope.note(known)  # whatever befalls this attempt, nobody is sent it twice
+
         try:
-            said = await self._transact(relay, left, message, credentials)
+            said = await self._transact(relay, left, message, credentials, told)
         except aiosmtplib.SMTPResponseException as error:
             what = _REFUSED.get(type(error), "the session")
             return _prefixed(recipients, known, _refused(what, _reply(error)))
-        refused = {one: str(reply) for one, reply in said.to.items() if not reply.transient}
-        refused = {**known.refused, **refused}
         if said.message is not None:
-            known = Progress(known.accepted, refused)
             return _prefixed(recipients, known, _refused("the message", said.message))
-        taken = [one for one in left if one not in said.to]
-        accepted = tuple(one for one in recipients if one in known.accepted or one in taken)
-        waiting = {one: str(reply) for one, reply in said.to.items() if reply.transient}
-        return _summed_up(recipients, Progress(accepted, refused), waiting)
+        return _summed_up(recipients, known, said.waiting)
 
     async def preview(self, envelope: Envelope, target: EmailTarget, credentials: Credentials) -> Preview:
         """Show the message; of a relay that the Secret brings, nothing."""
@@ -150,21 +163,21 @@ class EmailSender:
         return relay
 
     async def _transact(
-        self, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials
+        self, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials, told: Heard
     ) -> Said:
         """Speak to a relay once."""
         connection = await self._dialler.connect(relay.host, relay.port, trusted=relay.trusted)
         client = _Session(
-            hostname=relay.host,
+            hostname=relay.host.removesuffix("."),  # as certificates name it
             sock=connection,
             use_tls=relay.tls == "tls",
             start_tls=relay.tls == "starttls",
-            tls_context=self._tls,
-            local_hostname=_literal(connection),
+            tls_context=self._http.tls,
+            local_hostname=self._settings.smtp_ehlo or _literal(connection),
             timeout=None,  # an attempt has its time as a whole
         )
         try:
-            said = await _session(client, relay, recipients, message, credentials)
+            said = await _session(client, relay, recipients, message, credentials, told=told)
             client.say_goodbye()
         except (aiosmtplib.SMTPResponseException, TargetError):
             raise
@@ -190,42 +203,95 @@ class _Session(aiosmtplib.SMTP):
             cast("asyncio.WriteTransport", self.transport).write(b"QUIT\r\n")
 
 
-async def _session(
-    client: _Session, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials
+async def _session(  # noqa: PLR0913  # all that is said, and who is told of it
+    client: _Session,
+    relay: Relay,
+    recipients: list[str],
+    message: bytes,
+    credentials: Credentials,
+    *,
+    told: Heard,
 ) -> Said:
+    """Send in as many transactions as the relay needs: some take so many recipients at once, and no more."""
     await client.connect()
     if relay.login is not None:
         await _log_in(client, relay, credentials)
-    await client.mail(relay.sender.address)
+    waiting: dict[str, str] = {}
+    left = recipients
+    while left:
+        with _by_first_digit(aiosmtplib.SMTPSenderRefused):
+            await client.mail(relay.sender.address)
+        taken, replies, left = await _name(client, left)
+        waiting |= {one: str(reply) for one, reply in replies.items() if reply.transient}
+        refused = {one: str(reply) for one, reply in replies.items() if not reply.transient}
+        told((), refused)
+        if taken:
+            try:
+                with _by_first_digit(aiosmtplib.SMTPDataError):
+                    await client.data(message)
+            except aiosmtplib.SMTPDataError as error:
+                return Said(waiting, _reply(error))
+            told(taken, {})
+    return Said(waiting)
+
+
+async def _name(
+    client: aiosmtplib.SMTP, recipients: Sequence[str]
+) -> tuple[list[str], dict[str, Reply], list[str]]:
+    """Name recipients until there are too many; return who is taken, who is not, and who is left."""
+    taken: list[str] = []
     replies: dict[str, Reply] = {}
-    for recipient in recipients:
+    for position, recipient in enumerate(recipients):
         try:
-            await client.rcpt(recipient)
-        except aiosmtplib.SMTPRecipientRefused as refused:
-            if refused.code == CLOSING:
+            with _by_first_digit(aiosmtplib.SMTPRecipientRefused):
+                await client.rcpt(recipient)
+        except aiosmtplib.SMTPRecipientRefused as error:
+            reply = _reply(error)
+            if reply.code == CLOSING:
                 raise
-            replies[recipient] = _reply(refused)
-    if len(replies) < len(recipients):
-        try:
-            await client.data(message)
-        except aiosmtplib.SMTPDataError as refused:
-            return Said(replies, _reply(refused))
-    return Said(replies)
+            if taken and reply.too_many:
+                return taken, replies, list(recipients[position:])
+            replies[recipient] = reply
+        else:
+            taken.append(recipient)
+    return taken, replies, []
+
+
+@contextmanager
+def _by_first_digit(kind: type[aiosmtplib.SMTPResponseException]) -> Iterator[None]:
+    """Take any 2yz for a yes, of which the library knows two (RFC 5321, section 4.2.1)."""
+    try:
+        yield
+    except kind as error:
+        if not 200 <= error.code < 300:  # noqa: PLR2004
+            raise
 
 
 async def _log_in(client: aiosmtplib.SMTP, relay: Relay, credentials: Credentials) -> None:
     assert relay.login is not None  # noqa: S101  # asked before
+    if client.is_ehlo_or_helo_needed:
+        with suppress(aiosmtplib.SMTPHeloError):  # then it offers nothing
+            await client.ehlo()
+    username, password = relay.login.username.encode(), relay.login.password.encode()
+    ways = {"plain": client.auth_plain, "login": client.auth_login, "cram-md5": client.auth_crammd5}
+    offered = [ways[way] for way in ways if way in client.supported_auth_methods]
     try:
-        await client.login(relay.login.username.encode(), relay.login.password.encode())
-    except aiosmtplib.SMTPAuthenticationError as refused:
-        reply = _reply(refused)
+        while offered:
+            try:
+                with _by_first_digit(aiosmtplib.SMTPAuthenticationError):
+                    await offered.pop(0)(username, password)
+            except aiosmtplib.SMTPAuthenticationError as error:
+                # The library would try a wrong password once for each way, and a relay locks the account.
+                if error.code not in WAY_REFUSED or not offered:
+                    raise
+            else:
+                return
+    except aiosmtplib.SMTPAuthenticationError as error:
+        reply = _reply(error)
         if reply.transient:
             raise
         raise _not_let_in(relay, credentials, f"the relay refuses: {reply}") from None
-    except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPResponseException):
-        raise
-    except aiosmtplib.SMTPException:
-        raise _not_let_in(relay, credentials, "the relay offers no log-in that is known here") from None
+    raise _not_let_in(relay, credentials, "the relay offers no log-in that is known here")
 
 
 def _not_let_in(relay: Relay, credentials: Credentials, why: str) -> TargetError:

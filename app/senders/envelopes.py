@@ -101,9 +101,16 @@ class Progress:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
+def _forget(_: Progress) -> None:
+    """Note nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One message to one target; `facts` are label and value pairs worth showing to a person."""
+    """One message to one target; `facts` are label and value pairs worth showing to a person.
+
+    `note` is told how far it has come while an attempt still lasts, which may be cut off.
+    """
 
     id: str
     event: str
@@ -114,6 +121,7 @@ class Envelope:
     artifacts: Listing = Listing()  # noqa: RUF009  # as unchangeable as an empty tuple
     facts: tuple[tuple[str, str], ...] = ()
     progress: Progress = Progress()
+    note: Callable[[Progress], None] = field(default=_forget, repr=False, compare=False)
     names_files: bool = False  # by its target, as if they were to be attached
     drafts: Drafts = field(default_factory=Drafts, repr=False, compare=False)
 

@@ -3,7 +3,6 @@
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime
 
 from app.domain.errors import TargetError
@@ -12,10 +11,11 @@ from app.domain.reasons import Reason
 from app.domain.targets import RECIPIENTS_LIMIT, EmailTarget
 from app.senders.documents import as_html, as_text, fits, title
 from app.senders.envelopes import Envelope
+from app.senders.headers import Mail
 
 ATTACHMENT = "envelope.json"
 
-_POLICY = SMTP.clone(cte_type="7bit")  # so that no relay on its way has to change it
+_POLICY = Mail(linesep="\r\n", cte_type="7bit")  # so that no relay on its way has to change it
 
 
 def recipients_of(target: EmailTarget) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """From a finished team to what people read: the envelope's text and Slack's blocks. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from app.domain.events import TEST
@@ -30,7 +31,8 @@ _OUTCOMES = {
     "BudgetExceeded": (":money_with_wings:", "ran over budget"),
 }
 PLACEHOLDERS = ("team", "namespace", "phase", "artifacts", "duration", "cost", "tasks", "tokens")
-"""What a message may name in braces; of the last four, those that the status knows."""
+"""What a message may name in braces; of the last four, the status may know nothing."""
+UNKNOWN = "unknown"
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -89,6 +91,7 @@ def most_bytes(target: Target, listing: Listing, most: int) -> int:
 def values_of(envelope: Envelope) -> dict[str, str]:
     """Return what each placeholder stands for."""
     return {
+        **dict.fromkeys(PLACEHOLDERS, UNKNOWN),
         "team": envelope.team,
         "namespace": envelope.namespace,
         "phase": envelope.phase,
@@ -131,7 +134,7 @@ def slack_message(envelope: Envelope) -> dict[str, Any]:
             "type": "header",
             "text": {
                 "type": "plain_text",
-                "text": shortened(title, HEADER_LIMIT),
+                "text": _cut(shortened(title), HEADER_LIMIT),
                 "emoji": True,
             },
         },
@@ -158,12 +161,22 @@ def escaped(text: str, limit: int) -> str:
     https://docs.slack.dev/messaging/formatting-message-text/#escaping
     """
     whole = text[: limit + 1].translate(_ESCAPED)
-    if len(whole) <= limit:
-        return whole
-    pieces = [_ESCAPES.get(character, character) for character in text[: limit + 1]]
+    return whole if counted(whole) <= limit else _cut(text, limit, _ESCAPES)
+
+
+def counted(text: str) -> int:
+    """Return a text's length as JavaScript and so Slack counts it: a character beyond the BMP is two."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _cut(text: str, limit: int, escapes: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return as much of a text as Slack counts up to `limit`, without splitting a character or an escape."""
+    pieces = [escapes.get(character, character) for character in text[: limit + 1]]
+    if sum(map(counted, pieces)) <= limit:
+        return "".join(pieces)
     length, kept = 1, []
     for piece in pieces:
-        length += len(piece)
+        length += counted(piece)
         if length > limit:
             break
         kept.append(piece)
@@ -183,7 +196,7 @@ def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
         name, path = shortened(artifact["name"], 200), shortened(artifact["path"].replace("`", ""), 600)
         by = f" (by {escaped(shortened(maker, 100), 100)})" if (maker := artifact["producedBy"]) else ""
         line = f"• {escaped(name, 200)}{by}  `{escaped(path, 600)}`"
-        room -= len(line) + 1
+        room -= counted(line) + 1
         if room < 0:
             lines.append(f"and {len(artifacts) - position} more")
             break

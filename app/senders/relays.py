@@ -69,7 +69,7 @@ def where(settings: ServiceSettings, secret: str | None, credentials: Credential
     if secret is None and settings.smtp_host is not None:
         return settings.smtp_host, settings.smtp_port or PORTS[settings.smtp_tls]
     relay = relay_of(settings, secret, credentials)
-    return relay.host.lower(), relay.port
+    return relay.host.lower().removesuffix("."), relay.port
 
 
 def _login(settings: ServiceSettings) -> Login | None:

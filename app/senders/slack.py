@@ -43,7 +43,7 @@ class SlackSender:
 
     def __init__(self, http: HttpClient, hosts: tuple[str, ...]) -> None:
         self._http = http
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
 
     def way(self, target: SlackTarget, credentials: Credentials) -> Way:  # noqa: ARG002  # the Secret has it
         """Return the way to the Secret's URL."""
@@ -51,7 +51,7 @@ class SlackSender:
             checked = self._http.guard.check(credentials.require(WEBHOOK_URL))
         except ValueError as error:
             raise credentials.invalid(WEBHOOK_URL, str(error)) from None
-        if checked.host.lower() not in self._hosts:
+        if checked.host not in self._hosts:
             raise TargetError(
                 Reason.EGRESS_DENIED,
                 f'key "{WEBHOOK_URL}" of Secret "{credentials.secret}" is not on a host of Slack',

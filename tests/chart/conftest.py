@@ -37,6 +37,7 @@ MATRIX: dict[str, Document] = {
         "image": {"repository": "registry.example.com:5000/team/delivery", "digest": f"sha256:{'ab' * 32}"},
         "imagePullSecrets": [{"name": "registry"}],
         "tls": {"secretName": "delivery-tls"},
+        "hostAliases": [{"ip": "192.0.2.7", "hostnames": ["hooks.corp.example"]}],
         "autoscaling": {"enabled": True, "targetMemoryUtilizationPercentage": 80},
         "networkPolicy": {
             "callers": [{"namespaceSelector": {"matchLabels": {"team": "platform"}}}],
@@ -73,7 +74,7 @@ MATRIX: dict[str, Document] = {
             "egressDeny": ["10.9.0.0/16"],
             "egressHttp": True,
             "egressCaFile": "/authorities/ca.crt",
-            "egressNoProxy": ["svc.cluster.local"],
+            "egressNoProxy": ["svc.cluster.local", "10.0.0.0/8", "fd00::/8"],
             "secretLabel": "delivery=allowed",
             "phases": ["Completed", "Failed"],
             "waitLimit": 12.5,

@@ -312,6 +312,23 @@ def test_a_spread_with_a_selector_of_its_own_keeps_it(helm: Helm) -> None:
     assert rendered == spread
 
 
+def test_names_are_looked_up_as_the_values_say(helm: Helm) -> None:
+    def pod(values: Document) -> Document:
+        spec: Document = helm.render(values).one("Deployment")["spec"]["template"]["spec"]
+        return spec
+
+    assert pod({})["dnsConfig"] == {"options": [{"name": "ndots", "value": "2"}]}
+    assert "hostAliases" not in pod({})
+    alias = {"ip": "192.0.2.7", "hostnames": ["hooks.corp.example"]}
+    said = {"dnsConfig": {"options": [], "searches": ["corp.example"]}, "hostAliases": [alias]}
+    assert pod(said)["dnsConfig"] == {"options": [], "searches": ["corp.example"]}
+    assert pod(said)["hostAliases"] == [alias]
+    assert [one["ip"] for one in pod(said | {"tls": {"secretName": "tls"}})["hostAliases"]] == [
+        "127.0.0.1",
+        "192.0.2.7",
+    ]
+
+
 def test_an_older_kubernetes_is_refused(any_helm: Helm) -> None:
     any_helm.render({}, "--kube-version", "1.29.0")
     any_helm.render({}, "--kube-version", "v1.30.4-eks-036c24b")

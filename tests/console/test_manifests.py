@@ -1,5 +1,6 @@
 """Manifests looked at offline: each mistake at its line, with what to change."""
 
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,12 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     ),
     "a target that is text": ("      - name: chat", "      - x\n      - name: chat", 15, "must be an object"),
     "a type misspelt": ("type: slack", "type: slak", 16, "not one of webhook, slack"),
+    "a type in capitals": ("type: slack", "type: Slack", 16, "did you mean slack?"),
+    "a type with an underscore": ("type: slack", "type: google_drive", 16, "did you mean google-drive?"),
+    "a name that YAML takes for no": ("  name: report\n", "  name: no\n", 4, "lower-case letters"),
+    "a message that YAML takes for off": ('message: "{team} is ready"', "message: off", 14, "message"),
+    "a message that YAML takes for y": ('message: "{team} is ready"', "message: y", 14, "message"),
+    "a message that is a power": ('message: "{team} is ready"', "message: 1e3", 14, "message"),
     "no type": ("        type: slack\n", "", 15, "type: "),
     "no Secret": ("        credentialsSecret: slack\n", "", 15, "name the Secret"),
     "no address": ("        url: https://hooks.example.com/reports\n", "", 11, "give an https:// address"),
@@ -198,6 +205,42 @@ def test_what_kubernetes_takes_is_taken(tmp_path: Path) -> None:
         ("  lead: {prompt: write}", "  lead: {since: !!timestamp foo, really: !!bool foo}"),
     ):
         assert findings_of(written(tmp_path, old, new)) == []
+
+
+MERGED = """\
+apiVersion: kagents.dev/v1alpha1
+kind: AgentTeam
+metadata: {name: report}
+x-chat: &chat {type: slack, credentialsSecret: slack, message: "{team}"}
+x-more: &more {type: webhook, channel: "#a"}
+spec:
+  lifecycle:
+    onComplete: deliver
+    delivery:
+      - <<: *chat
+      - {<<: *chat, message: other, name: second}
+      - <<: [*chat, *more]
+        name: third
+"""
+
+
+def test_keys_are_merged_as_kubectl_merges_them(tmp_path: Path) -> None:
+    file = tmp_path / "team.yaml"
+    file.write_text(MERGED)
+    assert findings_of(file) == []
+    file.write_text(MERGED.replace("type: slack", "type: slak"))
+    assert [finding.text.partition(";")[2] for finding in findings_of(file)] == [" did you mean slack?"] * 3
+
+
+@pytest.mark.parametrize("text", ["12:30", "2026-01-02", "1.2.3", "0b", "~x", "none", "1_a"])
+def test_what_go_reads_as_text_is_text(tmp_path: Path, text: str) -> None:
+    assert findings_of(written(tmp_path, '"{team} is ready"', text)) == []
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, found in ((GOOD, []), (GOOD.replace("type: slack", "type: slak"), ["-:16"])):
+        monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(text.encode())))
+        assert [str(one).partition(": ")[0] for one in findings_of(Path("-"))] == found
 
 
 def test_the_items_of_a_list_are_looked_at(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Relay:
     port: int = 0
     mails: list[Mail] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)  # recipients, each time that one was named
+    tried: list[str] = field(default_factory=list)  # ways to log in, each time that a password was tried
     connections: int = 0
     goodbyes: int = 0
 
@@ -101,9 +102,8 @@ class Relay:
                 auth_require_tls=False,
             )
 
-    def _authenticate(
-        self, _: SMTP, __: Session, ___: Envelope, ____: str, data: LoginPassword
-    ) -> AuthResult:
+    def _authenticate(self, _: SMTP, __: Session, ___: Envelope, way: str, data: LoginPassword) -> AuthResult:
+        self.tried.append(way)
         username, password = data.login.decode(), data.password.decode()
         known = self.logins.get(username) == password
         return AuthResult(success=known, handled=False, auth_data=username if known else None)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from app.settings import ServiceSettings
 from tests.canaries import STEM
 from tests.examples import artifact, envelope, loopback_settings
 from tests.harness.relay import Relay
+from tests.harness.waiting import until
 from tests.posting import named
 from tests.senders.sending import attempt, deliver
 from tests.sockets import Bare, Speak, listening, silent
@@ -187,6 +189,147 @@ async def test_a_domain_beyond_ascii_and_a_recipient_twice(relay: Relay) -> None
 # Who takes it, and who does not
 
 EVENT = CompletionEvent(namespace="research", team="report")
+SIXTY = tuple(f"r{number}@example.com" for number in range(60))
+
+
+@dataclass
+class Narrow(Relay):
+    """A relay that takes so many recipients in one transaction, and so many transactions in one session."""
+
+    most: int = 100
+    refusal: str = ""
+    sessions: int = 100
+    begun: int = 0
+
+    async def handle_MAIL(self, *said: Any) -> str:  # noqa: N802  # aiosmtpd's names
+        self.begun += 1
+        return "421 too many messages" if self.begun > self.sessions else await super().handle_MAIL(*said)
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, *said: Any) -> str:  # noqa: N802
+        if len(envelope.rcpt_tos) >= self.most:
+            return self.refusal
+        return await super().handle_RCPT(server, session, envelope, *said)
+
+
+TOO_MANY = [
+    (25, "552 Too many recipients"),
+    (25, "552 5.5.3 Too many recipients"),
+    (10, "452 4.5.3 Too many recipients"),
+    (10, "452 Too many recipients"),
+    (1, "451 4.5.3 one at a time"),
+]
+
+
+@pytest.mark.parametrize(("most", "refusal"), TOO_MANY)
+async def test_those_that_are_too_many_are_sent_it_in_further_transactions(most: int, refusal: str) -> None:
+    async with Narrow(most=most, refusal=refusal) as relay:
+        sent = await attempt({"type": "email", "to": list(SIXTY)}, settings=settings_for(relay))
+    assert verdict_of(sent).message == "accepted for 60 recipients"
+    assert relay.connections == 1
+    assert [len(mail.recipients) for mail in relay.mails] == [
+        *([most] * (60 // most)),
+        *([60 % most] if 60 % most else []),
+    ]
+    assert tuple(one for mail in relay.mails for one in mail.recipients) == SIXTY
+    assert len({mail.parsed["Message-ID"] for mail in relay.mails}) == 1
+
+
+async def test_where_a_further_transaction_fails_the_rest_is_tried_again_and_nobody_gets_it_twice() -> None:
+    async with Narrow(most=25, refusal="452 4.5.3 Too many", sessions=1) as relay:
+        done = asyncio.create_task(
+            deliver({"type": "email", "to": list(SIXTY)}, {}, settings_for(relay), attempts=4)
+        )
+        await until(lambda: relay.connections > 1)
+        relay.sessions = 100
+        receipt = (await done).receipt
+    assert receipt.phase is Phase.DELIVERED
+    assert tuple(one for mail in relay.mails for one in mail.recipients) == SIXTY
+
+
+async def test_where_an_attempt_is_cut_off_nobody_gets_it_twice() -> None:
+    """The relay says nothing to its second transaction."""
+    heard: list[Progress] = []
+    async with Narrow(most=25, refusal="452 4.5.3 Too many") as relay:
+        taken = relay.handle_DATA
+
+        async def once(*said: Any) -> str:
+            if relay.mails:
+                await asyncio.sleep(60)
+            return await taken(*said)
+
+        relay.handle_DATA = once  # type: ignore[method-assign, assignment]
+        made = replace(envelope(), note=heard.append)
+        sending = asyncio.create_task(
+            attempt({"type": "email", "to": list(SIXTY)}, made=made, settings=settings_for(relay))
+        )
+        await until(lambda: relay.begun > 1)
+        sending.cancel()
+        await asyncio.wait([sending])
+    assert heard[-1].accepted == SIXTY[:25]
+
+
+async def test_too_many_with_nobody_taken_is_about_that_recipient(relay: Relay) -> None:
+    relay.answers = {"ann@example.com": ["552 no"], "bob@example.com": ["452 later"]}
+    sent = verdict_of(await attempt(THREE, settings=settings_for(relay)))
+    assert sent.retryable
+    assert sent.progress == Progress(
+        ("cid@example.com",), {"ann@example.com": "552 too large, or the mailbox is full"}
+    )
+
+
+async def test_a_full_mailbox_is_none_too_many(relay: Relay) -> None:
+    relay.answers = {"bob@example.com": ["552 5.2.2 full"]}
+    sent = verdict_of(await attempt(THREE, settings=settings_for(relay)))
+    assert sent.progress is not None
+    assert sent.progress.accepted == ("ann@example.com", "cid@example.com")
+    assert len(relay.mails) == 1
+
+
+def reciting(*replies: bytes) -> Callable[[Bare], Speak]:
+    """Recite an SMTP session: a greeting, then a reply a line, and the last for the message."""
+
+    def speak(_: Bare) -> Speak:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 relay\r\n")
+            for reply in replies[:-1]:
+                await reader.readline()
+                writer.write(reply + b"\r\n")
+            await reader.readuntil(b"\r\n.\r\n")
+            writer.write(replies[-1] + b"\r\n")
+            await reader.read()
+
+        return talk
+
+    return speak
+
+
+async def test_a_reply_counts_by_its_first_digit() -> None:
+    async with listening(reciting(b"250 hi", b"251 ok", b"252 maybe", b"354 go", b"200 taken")) as bare:
+        settings = ServiceSettings.load(
+            email="smtp",
+            smtp_host="127.0.0.1",
+            smtp_port=bare.port,
+            smtp_tls="none",
+            smtp_from="t@example.com",
+        )
+        sent = await attempt(TO, settings=settings)
+    assert verdict_of(sent).message == "accepted for 1 recipient"
+
+
+async def test_a_wrong_password_is_tried_once_an_attempt(relay: Relay, tmp_path: Path) -> None:
+    relay.logins = {"teams": "right"}
+    (tmp_path / "password").write_text("wrong")
+    login = {"smtp_username": "teams", "smtp_password_file": str(tmp_path / "password")}
+    error = error_of(await attempt(TO, settings=settings_for(relay, **login)))
+    assert "is not let in" in error.message
+    assert relay.tried == ["PLAIN"]
+    (tmp_path / "password").write_text("right")
+    assert verdict_of(await attempt(TO, settings=settings_for(relay, **login))).delivered
+
+
+async def test_the_name_in_the_greeting_is_a_setting(relay: Relay) -> None:
+    await attempt(TO, settings=settings_for(relay, smtp_ehlo="mail.example.com"))
+    assert relay.mails[0].greeting == "mail.example.com"
 
 
 async def test_greylisting_is_waited_out(relay: Relay) -> None:

@@ -1,0 +1,117 @@
+"""Whose certificates are trusted: the public authorities, and the owner's own, read again when renewed.
+
+And what is wrong with one that is not, in words of ours: no text from here holds what a receiver wrote.
+"""
+
+import os
+import ssl
+from contextlib import suppress
+
+import certifi
+
+
+class TrustAnchors:
+    """A context for TLS that trusts what the owner's file holds by now."""
+
+    def __init__(self, file: str | None = None) -> None:
+        """Raises OSError: the file cannot be read, or holds no certificates."""
+        self._file = file
+        self._state = self._seen()
+        self._context = self._made()
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The context: another one when the file has changed, the one before while the file is no good."""
+        if self._file is None:
+            return self._context
+        with suppress(OSError):  # of which ssl.SSLError is one; half a file is read again when it is whole
+            if (state := self._seen()) != self._state:
+                # A new one, since no authority can be taken away from a context that is in use.
+                self._context = self._made()
+                self._state = state
+        return self._context
+
+    def _seen(self) -> tuple[int, int, int]:
+        if self._file is None:
+            return (0, 0, 0)
+        found = os.stat(self._file)  # noqa: PTH116  # at each request
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def _made(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=certifi.where())
+        if self._file is not None:
+            # Authorities of older clusters lack key identifiers, which Python 3.13 asks for.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            # Who names an authority in between trusts that, without the one above it; so does Python 3.13.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.load_verify_locations(cafile=self._file)
+        return context
+
+
+def refused(error: ssl.SSLCertVerificationError) -> str:
+    """Say what is wrong with a certificate, by OpenSSL's code, and else in OpenSSL's words for it."""
+    said = _CERTIFICATES.get(error.verify_code)
+    return f"the receiver's certificate {said or f'is not valid: {error.verify_message}'}"
+
+
+def broken(error: ssl.SSLError) -> str:
+    """Say why there was no handshake, by OpenSSL's word for the reason."""
+    word = error.reason or ""
+    said = _HANDSHAKES.get(word) or word.lower().replace("_", " ")
+    return f"the TLS handshake failed: {said}" if said else "the TLS handshake failed"
+
+
+# https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
+# Where the receiver leaves an authority in between out, OpenSSL says 20 too: it does not find who signed.
+_UNTRUSTED = (
+    "is signed by an authority that is not trusted here, or comes without those that stand between; "
+    "DELIVERY_EGRESS_CA_FILE adds authorities"
+)
+_WEAK = "has a key or a signature that is too weak; have a new one made"
+_NO_AUTHORITY = "is signed by a certificate that is no authority's"
+_CERTIFICATES = {
+    7: "bears a signature that is not its authority's",
+    9: "is not valid yet",
+    10: "has expired",
+    18: "is signed by itself; DELIVERY_EGRESS_CA_FILE adds authorities that are trusted",
+    19: _UNTRUSTED,
+    20: _UNTRUSTED,
+    21: _UNTRUSTED,
+    22: "has too many authorities above it",
+    23: "was revoked",
+    24: _NO_AUTHORITY,
+    25: "has more authorities above it than one of them allows",
+    26: "was not made for a server",
+    34: "has a critical extension that is not known here",
+    47: "is for a name that its authority may not sign for",
+    48: "is for a name that its authority may not sign for",
+    62: "is for another host name",
+    64: "is for another address",
+    66: _WEAK,
+    67: _WEAK,
+    68: _WEAK,
+    79: _NO_AUTHORITY,
+}
+
+_NO_TLS = "the receiver speaks no TLS on this port"
+_NO_VERSION = "the receiver has no version of TLS that is taken here: 1.2 or 1.3"
+_NO_CIPHER = "the receiver takes none of the ciphers that are offered, or asks for a certificate of ours"
+_OUR_CERTIFICATE = "the receiver asks for a certificate of ours, and there is none"
+_HANDSHAKES = {
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "HTTP_REQUEST": _NO_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NO_TLS,
+    "RECORD_LAYER_FAILURE": _NO_TLS,
+    "UNEXPECTED_MESSAGE": _NO_TLS,
+    "UNSUPPORTED_PROTOCOL": _NO_VERSION,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _NO_VERSION,
+    "NO_PROTOCOLS_AVAILABLE": _NO_VERSION,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": _NO_CIPHER,
+    "NO_SHARED_CIPHER": _NO_CIPHER,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _OUR_CERTIFICATE,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _OUR_CERTIFICATE,
+    "TLSV1_UNRECOGNIZED_NAME": "the receiver knows no host of this name",
+    "UNSAFE_LEGACY_RENEGOTIATION_DISABLED": "the receiver lacks secure renegotiation (RFC 5746)",
+    "DH_KEY_TOO_SMALL": "the receiver's key exchange is too weak",
+    "UNEXPECTED_EOF_WHILE_READING": "the receiver closed the connection",
+}

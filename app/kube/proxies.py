@@ -1,0 +1,58 @@
+"""The proxy on the way to the Kubernetes API of a kubeconfig, as kubectl finds it.
+
+A pod's own API server is never called through one: what a pod's variables name is for the world outside.
+"""
+
+import re
+import urllib.request
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from app.domain.bypass import Bypass
+
+
+def proxy_for(server: str, said: str | None) -> str | None:
+    """Return the proxy of a server: the one that its kubeconfig names (`proxy-url`), else the environment's.
+
+    `NO_PROXY` may hold names, which stand for those below them too, addresses, networks and ports. This
+    machine is never called through one.
+
+    Raises:
+        ValueError: it is none that can be used here.
+    """
+    if said:
+        return _usable(said)
+    address = urlsplit(server)
+    host = address.hostname or ""
+    proxies = urllib.request.getproxies_environment()
+    found = proxies.get(address.scheme)
+    if not found or host == "localhost" or _is_loopback(host):
+        return None
+    port = address.port or (443 if address.scheme == "https" else 80)
+    return None if _apart(proxies.get("no", "")).covers(host, port) else _usable(found)
+
+
+def _apart(text: str) -> Bypass:
+    """Read `NO_PROXY`; what nobody understands in it hides nothing else."""
+    items = []
+    for item in filter(None, re.split(r"[,\s]+", text)):
+        try:
+            Bypass.read([item])
+        except ValueError:
+            continue
+        items.append(item)
+    return Bypass.read(items)
+
+
+def _usable(proxy: str) -> str:
+    url = proxy if "://" in proxy else f"http://{proxy}"
+    if urlsplit(url).scheme not in {"http", "https"}:
+        raise ValueError("a proxy to the Kubernetes API must be http:// or https://")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

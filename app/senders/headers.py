@@ -1,0 +1,99 @@
+"""Headers of a mail whose text is for people, in lines that all read alike (RFC 5322, RFC 2047). Pure.
+
+The library's own folding cuts encoded words so that a line is too long for them, or a space gets lost.
+"""
+
+import base64
+import re
+from collections.abc import Iterator
+from email.policy import EmailPolicy
+from typing import Any
+
+LINE, ENCODED_LINE, WORD = 78, 76, 75  # characters: RFC 5322, section 2.1.1; RFC 2047, section 2
+_OPENED, _CLOSED = "=?utf-8?b?", "?="
+
+
+class Mail(EmailPolicy):
+    """The library's policy, but for a subject and for who writes."""
+
+    def fold(self, name: str, value: Any) -> str:
+        """Return the lines of a header."""
+        match name.lower():
+            case "subject":
+                return _header(name, text_lines(str(value), len(name) + 2))
+            case "from":
+                return _header(name, mailbox_lines(value.addresses[0], len(name) + 2))
+        return str(super().fold(name, value))
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        """Return the lines of a header, which are ASCII."""
+        if name.lower() in {"subject", "from"}:
+            return self.fold(name, value).encode("ascii")
+        return super().fold_binary(name, value)
+
+
+def _header(name: str, lines: Iterator[str]) -> str:
+    return f"{name}: " + "\r\n ".join(lines) + "\r\n"
+
+
+def text_lines(text: str, taken: int) -> Iterator[str]:
+    """Yield the lines of a text, the first of which has so many characters before it.
+
+    A text that can be broken at its spaces goes as it is; any other is in encoded words as a whole, so that
+    all its spaces are within them.
+    """
+    lines = list(_plain(text, taken)) if text.isascii() and text.isprintable() and "=?" not in text else []
+    room = LINE - 1
+    fits = all(len(line) <= room for line in lines[1:]) and len(lines[0]) + taken <= LINE if lines else False
+    yield from lines if fits else encoded_words(text, taken)
+
+
+def _plain(text: str, taken: int) -> Iterator[str]:
+    """Break a text before single spaces: unfolded it has each of them again (RFC 5322, section 2.2.3)."""
+    line, room = "", LINE - taken
+    for word in re.split(r"(?<=\S) (?=\S)", text):
+        more = f"{line} {word}" if line else word
+        if line and len(more) > room:
+            yield line
+            line, room = word, LINE - 1
+        else:
+            line = more
+    yield line
+
+
+def encoded_words(text: str, taken: int) -> Iterator[str]:
+    """Yield words of base64, each of whole characters (RFC 2047, section 5), one a line."""
+    piece, room = b"", _room(taken)
+    for character in text:
+        octets = character.encode(errors="replace")
+        if piece and len(piece) + len(octets) > room:
+            yield _encoded(piece)
+            piece, room = b"", _room(1)
+        piece += octets
+    yield _encoded(piece)
+
+
+def _room(taken: int) -> int:
+    """Return how many octets an encoded word holds on a line of which so much is taken."""
+    return (min(WORD, ENCODED_LINE - taken) - len(_OPENED) - len(_CLOSED)) // 4 * 3
+
+
+def _encoded(octets: bytes) -> str:
+    return f"{_OPENED}{base64.b64encode(octets).decode('ascii')}{_CLOSED}"
+
+
+def mailbox_lines(mailbox: Any, taken: int) -> Iterator[str]:
+    """Yield the lines of a mailbox: its name, encoded where it is long or not ASCII, and its address."""
+    address = f"<{mailbox.addr_spec}>"
+    whole = str(mailbox)
+    if whole.isascii() and len(whole) + taken <= LINE:
+        yield whole
+        return
+    *lines, last = encoded_words(mailbox.display_name, taken)
+    yield from lines
+    begins = taken if not lines else 1
+    if begins + len(last) + 1 + len(address) <= ENCODED_LINE:
+        yield f"{last} {address}"
+    else:
+        yield last
+        yield address

@@ -1,0 +1,234 @@
+"""Names are looked up as glibc does: search domains that fail are passed over, `ndots` and final dots count.
+
+The name server is on loopback, and c-ares asks it.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+from aiohttp import AsyncResolver
+
+from app.egress import names as looked_up
+from app.egress.names import Names, Search
+from tests.harness.dns import answer
+
+SERVFAIL, REFUSED = 2, 5
+Resolvers = tuple[AsyncResolver, AsyncResolver]
+POD = ("research.svc.cluster.test", "svc.cluster.test", "cluster.test")
+IN_A_POD = f"nameserver 127.0.0.1\nsearch {' '.join(POD)} corp.test\noptions ndots:5\n"
+
+
+@dataclass
+class Server(asyncio.DatagramProtocol):
+    """A name server: what it knows, and domains for which it answers with a code, or (None) not at all."""
+
+    known: dict[str, list[str]] = field(default_factory=dict)
+    unwell: dict[str, int | None] = field(default_factory=dict)
+    questions: list[str] = field(default_factory=list)
+
+    def asked(self, host: str) -> list[str]:
+        """Return what was asked for on behalf of a host, each name once; other tests' retries may be late."""
+        return [name for name in dict.fromkeys(self.questions) if f"{name}.".startswith(f"{host}.")]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        name = _asked(data)
+        self.questions.append(name)
+        said = answer(data, self.known)
+        for domain, code in self.unwell.items():
+            if name.endswith(f".{domain}"):
+                if code is None:
+                    return
+                said = said[:3] + bytes([said[3] & 0xF0 | code]) + said[4:6] + bytes(6) + data[12:]
+        self._transport.sendto(said, addr)
+
+
+def _asked(query: bytes) -> str:
+    labels, position = [], 12
+    while length := query[position]:
+        labels.append(query[position + 1 : position + 1 + length].decode().lower())
+        position += 1 + length
+    return ".".join(labels)
+
+
+Asking = tuple[Server, Callable[..., Names]]
+
+
+@pytest.fixture(scope="module")
+async def channel(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Server, Resolvers]]:
+    """Serve names on a port of its own, and ask by channels of c-ares that stay open."""
+    server, loop = Server(), asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: server, local_addr=("127.0.0.1", 0))
+    path = tmp_path_factory.mktemp("names") / "resolv.conf"
+    path.write_text("nameserver 127.0.0.1\n")
+    port = transport.get_extra_info("sockname")[1]
+    servers = AsyncResolver(lookups="b", timeout=2.0, tries=2, resolvconf_path=str(path), udp_port=port)
+    files = AsyncResolver(lookups="f")
+    yield server, (servers, files)
+    await servers.close()
+    await files.close()
+    transport.close()
+
+
+@pytest.fixture
+def asking(channel: tuple[Server, Resolvers], conf: Path) -> Asking:
+    """Return the name server, which knows nothing, and what makes a resolver of these settings."""
+    server, resolvers = channel
+    server.known, server.unwell, server.questions = {}, {}, []
+    return server, lambda text=IN_A_POD: (conf.write_text(text), Names(*resolvers, conf))[1]
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    """Name a resolver's settings."""
+    return tmp_path / "resolv.conf"
+
+
+async def found(names: Names, host: str) -> list[str]:
+    """Return the addresses of a host."""
+    for _ in range(5):  # a channel that another test has closed takes a socket of this one with it
+        try:
+            return [one["host"] for one in await names.resolve(host, 443, socket.AF_UNSPEC)]
+        except OSError as error:
+            if "Could not contact" not in str(error):
+                raise
+    raise AssertionError("c-ares cannot ask")
+
+
+@pytest.mark.parametrize("code", [SERVFAIL, REFUSED, None], ids=["SERVFAIL", "REFUSED", "silence"])
+async def test_a_search_domain_that_fails_is_passed_over(
+    code: int | None, asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looked_up, "SEARCH_PATIENCE", 0.2)
+    far, made = asking
+    host = f"code-{code}".lower()
+    far.known[f"{host}.example.test"] = ["192.0.2.1"]
+    far.unwell["corp.test"] = code
+    assert await found(made(), f"{host}.example.test") == ["192.0.2.1"]
+    assert far.asked(host) == [
+        *(f"{host}.example.test.{domain}" for domain in (*POD, "corp.test")),
+        f"{host}.example.test",
+    ]
+
+
+async def test_all_search_domains_may_fail(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looked_up, "SEARCH_PATIENCE", 0.1)
+    far, made = asking
+    far.known["h2.example.test"] = ["192.0.2.1", "2001:db8::1"]
+    far.unwell = dict.fromkeys(("cluster.test", "corp.test"))
+    assert set(await found(made(), "h2.example.test")) == {"192.0.2.1", "2001:db8::1"}
+
+
+async def test_a_domain_that_was_silent_costs_the_next_name_nothing(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looked_up, "SEARCH_PATIENCE", 0.1)
+    now = [1000.0]
+    monkeypatch.setattr(looked_up, "steady", lambda: now[0])
+    far, made = asking
+    far.known |= {"a.example.test": ["192.0.2.1"], "b.example.test": ["192.0.2.2"], "c.test": ["192.0.2.3"]}
+    far.unwell["corp.test"] = None
+    names = made()
+    for host, later in (("a.example.test", 1.0), ("b.example.test", 61.0), ("c.test", 0.0)):
+        await found(names, host)
+        now[0] += later
+    searched = [
+        bool(far.asked(f"{host}.corp.test")) for host in ("a.example.test", "b.example.test", "c.test")
+    ]
+    assert searched == [True, False, True]
+
+
+async def test_a_short_name_is_found_in_its_search_domain(asking: Asking) -> None:
+    far, made = asking
+    far.known |= {"gateway.research.svc.cluster.test": ["10.0.0.1"], "gateway": ["192.0.2.66"]}
+    assert await found(made(), "gateway") == ["10.0.0.1"]
+    assert far.asked("gateway") == ["gateway.research.svc.cluster.test"]
+
+
+async def test_a_name_of_enough_dots_is_asked_for_as_it_is(asking: Asking) -> None:
+    far, made = asking
+    far.known |= {"h5.example.test": ["192.0.2.1"], "gateway.research.svc.cluster.test": ["10.0.0.1"]}
+    names = made(IN_A_POD.replace("ndots:5", "ndots:2"))
+    assert await found(names, "h5.example.test") == ["192.0.2.1"]
+    assert far.asked("h5") == ["h5.example.test"]
+    assert await found(names, "gateway.research.svc") == ["10.0.0.1"]
+
+
+async def test_a_final_dot_asks_for_the_name_as_it_is_alone(asking: Asking) -> None:
+    far, made = asking
+    far.known["h6.example.test"] = ["192.0.2.1"]
+    assert await found(made(), "h6.example.test.") == ["192.0.2.1"]
+    assert far.asked("h6") == ["h6.example.test"]
+
+
+async def test_a_name_that_nobody_knows_does_not_resolve(asking: Asking) -> None:
+    far, made = asking
+    with pytest.raises(OSError, match="not found"):
+        await found(made(), "h7.example.test")
+    assert far.asked("h7")[-1] == "h7.example.test"
+
+
+async def test_a_file_that_changes_is_read_again(asking: Asking) -> None:
+    far, made = asking
+    far.known |= {"a.one.test": ["192.0.2.1"], "a.second.test": ["192.0.2.2"]}
+    names = made("search one.test\n")
+    assert await found(names, "a") == ["192.0.2.1"]
+    made("search second.test\n")
+    assert await found(names, "a") == ["192.0.2.2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "search"),
+    [
+        ("search a.test. B.test\noptions ndots:3 timeout:1\n", {}, Search(("a.test", "b.test"), 3)),
+        ("search a.test\ndomain b.test c.test\n", {}, Search(("b.test",))),
+        ("# search a.test\n; options ndots:9\nsearch b.test\n", {}, Search(("b.test",))),
+        ("options ndots:99\nsearch a.test\n", {}, Search(("a.test",), 15)),
+        ("options ndots:x ndots:\nsearch a.test\n", {}, Search(("a.test",))),
+        (
+            "search a.test\noptions ndots:5\n",
+            {"LOCALDOMAIN": "b.test c.test", "RES_OPTIONS": "ndots:0"},
+            Search(("b.test", "c.test"), 0),
+        ),
+        ("search .\n", {}, Search(("",))),
+    ],
+)
+def test_what_a_file_says(
+    text: str, environment: dict[str, str], search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOCALDOMAIN", "RES_OPTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "resolv.conf"
+    path.write_text(text)
+    assert Search.read(path) == search
+
+
+def test_without_a_search_list_the_domain_is_the_machine_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "node.dc.test")
+    assert Search.read(tmp_path / "absent").domains == ("dc.test",)
+
+
+@pytest.mark.parametrize(
+    ("host", "search", "names"),
+    [
+        ("a.b", Search(("x.test",), 2), ["a.b.x.test.", "a.b."]),
+        ("a.b", Search(("x.test",), 1), ["a.b.", "a.b.x.test."]),
+        ("a", Search(("x.test",), 0), ["a.", "a.x.test."]),
+        ("a", Search(("", "x.test")), ["a.", "a.x.test."]),
+        ("a", Search(), ["a."]),
+        ("a.", Search(("x.test",)), ["a."]),
+    ],
+)
+def test_which_names_a_host_may_stand_for(host: str, search: Search, names: list[str]) -> None:
+    assert [name for name, _ in search.names(host)] == names
