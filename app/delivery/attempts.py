@@ -66,23 +66,29 @@ class Attempts:
         )
 
     def receipt(self, tried: Tried) -> Receipt:
-        """Return what is to be recorded: the outcome, or the target handed back."""
-        verdict = tried.verdict
+        """Return what is to be recorded: the outcome, or the target put off or handed back."""
+        receipt, now, verdict = self._receipt, self._errand.now(), tried.verdict
         update: dict[str, Any] = {
             "target": self.address,
-            "attempts": self._receipt.attempts + tried.attempts,
-            "http_status": verdict.http_status,
-            "message": verdict.message,
+            "attempts": receipt.attempts + tried.attempts,
             "accepted": () if verdict.delivered else self._progress.accepted,
             "claimed_by": None,
             "claimed_until": None,
         }
-        if tried.settled:
+        message = verdict.message
+        if tried.passing and (retry_at := self._errand.put_off.until(receipt, tried.passing, now)):
+            verdict = tried.passing
+            message = verdict.message
+            # Its holder has come through, so that no takeover of before counts against it.
+            update |= {"retry_at": retry_at, "retries": receipt.retries + 1, "takeovers": 0}
+            update["reason"] = verdict.reason
+        elif tried.settled:
             update["phase"] = Phase.DELIVERED if verdict.delivered else Phase.FAILED
             update["reason"] = verdict.reason
-            now = self._errand.now()
-            update |= {"timestamp": now, "delivered_at": max(filter(None, (now, self._receipt.delivered_at)))}
-        return self._receipt.model_copy(update=update)
+            update |= {"timestamp": now, "delivered_at": max(filter(None, (now, receipt.delivered_at)))}
+            if tried.passing:
+                message += self._errand.put_off.given_up(receipt, now)
+        return receipt.model_copy(update={**update, "message": message, "http_status": verdict.http_status})
 
     async def _attempt(self, seconds: float) -> Verdict:
         """Read the Secret where it is not known yet, send, and judge the answer."""

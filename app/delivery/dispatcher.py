@@ -116,6 +116,7 @@ class Dispatcher:
             accepted.claimed,
             holder=self._claims.holder,
             timeout=self._settings.record_timeout,
+            written=lambda receipt: self._claims.release(accepted.read.team.uid, [receipt]),
             metrics=self._metrics,
             tracing=self._tracing,
             log=about,
@@ -146,7 +147,9 @@ class Dispatcher:
                     group.create_task(recorder.run(len(plan.claims)))
                     group.create_task(fan_out(errand, plan.claims, recorder.record))
         finally:
-            self._claims.release(accepted, recorder.unwritten.values())
+            self._claims.lose(recorder.unwritten.values())
+            left = (claim.receipt for claim in plan.claims if claim.target.name not in recorder.written)
+            self._claims.release(accepted.read.team.uid, left)
 
     async def _publish(self, recorder: Recorder, event: CompletionEvent, about: FilteringBoundLogger) -> None:
         """Write the Kubernetes Event of a delivery that has ended; the record is kept without it."""

@@ -1,12 +1,14 @@
 """What all sends of one event share: what is sent, by what means, and until when."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from structlog.typing import FilteringBoundLogger
 
+from app.delivery.putoff import PutOff
 from app.delivery.retry import RetryPolicy, Timing
 from app.delivery.secrets import SecretResolver
 from app.domain.events import TEST
@@ -32,6 +34,7 @@ class Errand:
     senders: Senders
     resolve: Callable[[str | None], Awaitable[Credentials]]
     policy: RetryPolicy
+    put_off: PutOff
     timing: Timing
     metrics: Metrics
     tracing: Tracing
@@ -83,6 +86,7 @@ class Errands:
         self._policy = RetryPolicy(
             settings.attempts, settings.attempt_timeout, settings.target_timeout, settings.backoff_initial
         )
+        self._put_off = PutOff(settings.retry_waits, settings.retry_for)
 
     def deliver(  # noqa: PLR0913  # all that one differs in from another
         self,
@@ -104,6 +108,7 @@ class Errands:
             senders=self._senders,
             resolve=secrets.resolve,
             policy=self._policy,
+            put_off=replace(self._put_off, chance=random.random()),  # noqa: S311  # no secret hangs on it
             timing=timing,
             metrics=self._metrics,
             tracing=self._tracing,
@@ -117,7 +122,11 @@ class Errands:
         """Return an errand of one attempt a target."""
         ends = steady() + self._settings.target_timeout
         errand = self.deliver(read, event, phase, timing=Timing(sleep=_never), ends=ends, log=log)
-        return replace(errand, policy=replace(self._policy, attempts=1))
+        return replace(errand, policy=replace(self._policy, attempts=1), put_off=NEVER)
+
+
+NEVER = PutOff((), 0.0)
+"""A test or a preview is not tried again."""
 
 
 async def _never(_: float) -> bool:

@@ -42,11 +42,15 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What all attempts came to; `attempts` that reached for the network, and whether that is final."""
+    """What all attempts came to; `attempts` that reached for the network, and whether that is final.
+
+    `passing` is what stood in the way, where that may pass: final it is only where nothing is put off.
+    """
 
     verdict: Verdict
     attempts: int
     settled: bool = True
+    passing: Verdict | None = None
 
 
 async def retrying(
@@ -76,7 +80,8 @@ async def retrying(
             break
         left = ends - timing.clock()
         if verdict.retry_after is not None and verdict.retry_after >= left:
-            return Tried(_rate_limited(verdict, left), attempts)
+            passing = replace(verdict, reason=Reason.RATE_LIMITED)
+            return Tried(_rate_limited(verdict, left), attempts, passing=passing)
         wait = timing.jitter(policy.backoff(tries)) if verdict.retry_after is None else verdict.retry_after
         if wait >= left:
             break
@@ -86,7 +91,7 @@ async def retrying(
         return Tried(verdict, attempts, settled=False)
     if tries > 1:
         verdict = replace(verdict, message=f"{verdict.message}, after {tries} attempts")
-    return Tried(verdict, attempts)
+    return Tried(verdict, attempts, passing=verdict if verdict.retryable else None)
 
 
 async def _judged(attempt: Attempt, seconds: float) -> Verdict:

@@ -3,7 +3,8 @@
         (new) ──claim──▶ Pending, claimed ──settle──▶ Delivered | Failed
                           ▲    │      ▲                      │
          take over (ended)└────┤      └──────redeliver───────┘
-                               └─hand back─▶ Pending, free ──claim──▶ …
+                               ├─hand back─▶ Pending, free ──claim──▶ …
+                               └─put off───▶ Pending until its next try ──claim, then──▶ …
 
 Every function takes the list as it was read and returns the list as it should stand, to be written under the
 resourceVersion of that read: one entry a target in the order of the spec, and behind them what belongs to
@@ -95,7 +96,7 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
         if key in due and due[key] > terms.now:
             if event.redeliver == "none":
                 continue
-            if receipt and receipt.claimed_by:
+            if receipt and (receipt.claimed_by or receipt.id in terms.ours):
                 until = format_time(due[key])
                 raise ClaimInFlight(f'"{key}" is being sent to, until {until} at the latest; ask again then')
         elif key not in due and not (start and _asked_again(receipt, event)):
@@ -276,11 +277,14 @@ def _opened(  # noqa: PLR0913  # all that an entry is made of
     elif receipt.settled:
         base = _again(team, event, terms, receipt)
     else:
+        sooner = receipt.put_off and event.redeliver != "none"  # asked for again: its waits begin again
         base = receipt.model_copy(
             update={
                 "delivered_at": max(filter(None, (terms.now, receipt.delivered_at))),
                 "takeovers": receipt.takeovers + _abandoned(receipt, terms),
-                "timestamp": receipt.timestamp or terms.now,  # the phase has not changed
+                # The phase has not changed; for how long it is tried again is counted from then.
+                "timestamp": (None if sooner else receipt.timestamp) or terms.now,
+                "retries": 0 if sooner else receipt.retries,
                 "accepted": receipt.accepted if event.redeliver != "all" else (),
                 **NOBODYS,
             }

@@ -10,7 +10,7 @@ import httpx
 import respx
 import structlog
 
-from app.delivery.errand import Errand
+from app.delivery.errand import NEVER, Errand
 from app.delivery.fanout import fan_out
 from app.delivery.rehearsal import show
 from app.delivery.retry import RetryPolicy, Timing
@@ -167,6 +167,7 @@ async def deliver(
             senders=watched,
             resolve=resolve,
             policy=RetryPolicy(attempts=attempts, attempt_timeout=attempt_timeout),
+            put_off=NEVER,
             timing=Timing(sleep=at_once),
             metrics=metrics,
             tracing=Tracing(),
