@@ -73,24 +73,24 @@ def test_what_is_given_up_says_after_how_long() -> None:
     assert USUAL.given_up(receipt(), after(3)) == "", "it was never put off"
 
 
-@unhurried
-@given(
-    waits=st.lists(st.floats(0.01, 1e5), min_size=1, max_size=6).map(tuple),
-    during=st.floats(0.0, 1e6),
-    chance=st.floats(0.0, 0.999),
-    retries=st.integers(0, 100),
-    since=st.floats(0.0, 2e6),
-    asked=st.none() | st.floats(0.0, 1e7),
+_policies = st.builds(
+    PutOff,
+    st.lists(st.floats(0.01, 1e5), min_size=1, max_size=6).map(tuple),
+    st.floats(0.0, 1e6),
+    st.floats(0.0, 0.999),
 )
-def test_whatever_is_asked_no_try_is_earlier_than_that_nor_later_than_all_of_it(  # noqa: PLR0913
-    waits: tuple[float, ...], during: float, chance: float, retries: int, since: float, asked: float | None
+
+
+@unhurried
+@given(_policies, st.integers(0, 100), st.floats(0.0, 2e6), st.floats(0.0, 1e7))
+def test_no_try_is_earlier_than_what_is_asked_nor_later_than_the_end(
+    policy: PutOff, retries: int, since: float, asked: float
 ) -> None:
     now = after(since)
-    verdict = AWAY if asked is None else busy(asked)
-    found = PutOff(waits, during, chance).until(receipt(retries), verdict, now)
+    found = policy.until(receipt(retries), busy(asked), now)
     if found is None:
-        assert since >= during or since + (asked or 0.0) > during - 1e-3
+        assert since >= policy.during or since + asked > policy.during - 1e-3
         return
     assert found.microsecond == 0, "the record has whole seconds"
-    assert found >= now + timedelta(seconds=(asked or 0.0) + CLOCK_STEP) - timedelta(milliseconds=1)
-    assert found <= after(during + CLOCK_STEP + 1)
+    assert found >= now + timedelta(seconds=asked + CLOCK_STEP) - timedelta(milliseconds=1)
+    assert found <= after(policy.during + CLOCK_STEP + 1)

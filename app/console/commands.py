@@ -216,7 +216,7 @@ def _show(
     Raises:
         Trouble: it is not settled within that time.
     """
-    from app.console.following import followed  # noqa: PLC0415
+    from app.console.following import followed, next_try  # noqa: PLC0415
     from app.console.printer import Printer  # noqa: PLC0415
     from app.console.trouble import Trouble  # noqa: PLC0415
 
@@ -225,6 +225,8 @@ def _show(
         with printer.progress() as show:
             report = followed(client, report, seconds=timeout, show=show)
     printer.report(report)
+    if timeout is not None and report["phase"] == "Pending" and (at := next_try(report)):
+        raise Trouble(f"put off: next try at {at}; the delivery goes on by itself, and `status` shows it")
     if timeout is not None and report["phase"] == "Pending":
         raise Trouble(f"not settled within {timeout:g} s; the delivery goes on, and `status` shows it")
     judged = [target for target in report["targets"] if not names or target["name"] in names]

@@ -115,9 +115,16 @@ def _table(report: Document) -> Table:
             str(target.get("httpStatus") or "-"),
             str(target.get("attempts") or 0),
             target.get("target") or "-",
-            target.get("message") or "-",
+            _message(target),
         )
     return table
+
+
+def _message(target: Document) -> str:
+    message = target.get("message") or "-"
+    if target["phase"] == "Pending" and target.get("retryAt") and not target.get("claimedBy"):
+        return f"next try at {target['retryAt']}; last attempt: {message}"
+    return str(message)
 
 
 def _preview(preview: Document) -> list[RenderableType]:

@@ -16,7 +16,7 @@ from app.delivery.fanout import fan_out, tell
 from app.delivery.recorder import Recorder
 from app.delivery.retry import Timing
 from app.delivery.underway import UnderWay
-from app.domain.announcements import announce
+from app.domain.announcements import announce, announce_put_off
 from app.domain.errors import RETRY_SOON, ClusterError, Draining, Problem
 from app.domain.events import CompletionEvent
 from app.domain.targets import TYPES
@@ -152,9 +152,12 @@ class Dispatcher:
             self._claims.release(accepted.read.team.uid, left)
 
     async def _publish(self, recorder: Recorder, event: CompletionEvent, about: FilteringBoundLogger) -> None:
-        """Write the Kubernetes Event of a delivery that has ended; the record is kept without it."""
+        """Write the Kubernetes Event of a delivery that has ended or is put off; the record goes without."""
         team = recorder.latest.team
-        said = announce(team, event.event, reported(team).targets)
+        targets = reported(team).targets
+        said = announce(team, event.event, targets) or announce_put_off(
+            team, event.event, targets, recorder.written.values()
+        )
         if said is None:
             return
         try:

@@ -55,6 +55,11 @@ async def _tried(errand: Errand, claim: Claim) -> Receipt:
         if receipt.settled:
             metrics.deliveries.labels(kind, receipt.reason).inc()
             metrics.target_seconds.labels(kind).observe(timing.clock() - started)
+            metrics.tries.labels(kind).observe(receipt.retries + 1)
+            if receipt.retries and tried.passing:
+                metrics.given_up.labels(kind, receipt.reason).inc()
+        elif receipt.put_off:
+            metrics.put_off.labels(kind, receipt.reason).inc()
     tell(errand.log, receipt)
     return receipt
 

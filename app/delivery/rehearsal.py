@@ -25,6 +25,7 @@ from app.domain.reasons import Reason
 from app.domain.receipts import Receipt, Report, overall_phase
 from app.domain.targets import target_names
 from app.domain.teams import AgentTeam
+from app.domain.times import format_time
 
 log = structlog.get_logger(__name__)
 BODIES = 2_000_000  # characters that the bodies of one preview may take, all together
@@ -176,6 +177,8 @@ def _left(receipt: Receipt) -> PreviewedTarget:
         message = "somebody else recorded it, so it is left to them"
     elif receipt.settled:
         message = f"it is settled ({receipt.phase}); redeliver sends again"
+    elif receipt.put_off and receipt.retry_at:
+        message = f"it is put off: next try at {format_time(receipt.retry_at)}; redeliver sends sooner"
     else:
         message = "it is being sent to"
     about = {"name": receipt.name, "type": receipt.type, "target": receipt.target}

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from app.domain.events import TERMINAL_PHASES
+from app.domain.receipts import Receipt
 from app.domain.record import Record
 from app.domain.text import readable
 from app.domain.times import parse_time
@@ -94,6 +95,17 @@ def open_targets(team: AgentTeam, now: datetime, *, adopt: bool = False) -> dict
     if team.wants_delivery:
         due.update((name, now) for name in record.names if record.is_new(name, adopt=adopt))
     return due
+
+
+def retried_targets(team: AgentTeam) -> tuple[list[Receipt], bool]:
+    """Return the open targets that have been put off before, and whether nothing else is open."""
+    record = team.record
+    still = [line.receipt for line in record.by_key.values() if not (line.done or line.receipt.settled)]
+    retried = [receipt for receipt in still if receipt.retries]
+    if not retried:
+        return [], False
+    alone = len(retried) == len(still) and not any(record.is_new(name, adopt=False) for name in record.names)
+    return retried, alone
 
 
 def needs_delivery(  # noqa: PLR0913  # what an installation is asked for, and two times
