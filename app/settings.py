@@ -255,7 +255,8 @@ class ReceiverSettings(CommonSettings):
     secret_label: SecretLabel = None
     """`key` or `key=value`: Secrets without it are not used."""
     max_connections_per_host: Count = 100
-    """Connections to one receiver's host and port."""
+    """Connections to one receiver's host and port, shared by the namespaces: each may hold as many as it
+    leaves free, so that one alone has half of them at most."""
     max_response: Count = 8_192
     """Bytes read of the content of a receiver's answer."""
 
@@ -337,9 +338,20 @@ class DeliverySettings(CommonSettings):
     """After SIGTERM, for what is in flight; by default `ATTEMPT_TIMEOUT` + `API_TIMEOUT` + 5. Keep the pod's
     grace period above it."""
     max_in_flight: Count = 200
-    """Events at once; one namespace of several has half of them at most."""
+    """Events at once, shared in the same way."""
     max_targets_in_flight: Count = 4000
-    """Targets at once, each with one connection at most; one namespace of several has half of them."""
+    """Targets at once, each with one connection at most, shared in the same way."""
+    max_bytes_in_flight: Annotated[int, Field(ge=1_048_576)] = 33_554_432
+    """Bytes of memory that messages take at once, from before they are put together until they are sent;
+    shared in the same way."""
+    max_team_bytes_in_flight: Annotated[int, Field(ge=4_194_304)] = 16_777_216
+    """Bytes of JSON of the AgentTeams whose targets are in flight, each of up to 1.5 MB; shared in the same
+    way."""
+    max_read_bytes: Annotated[int, Field(ge=4_194_304)] = 8_388_608
+    """Bytes of JSON of the AgentTeams that are being read at once; shared in the same way."""
+    place_timeout: Seconds = 30.0
+    """For how long a target waits for a connection at its host, or for memory, beside its own time; after
+    that it is handed back, and handed in again."""
     max_targets: Count = 1000
     """Targets of one team."""
     max_message: Count = 40_000
@@ -394,6 +406,11 @@ class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, Deliver
         return self
 
     @property
+    def serves_one(self) -> bool:
+        """Whether there is but one namespace, so that there is nobody to share with."""
+        return len(self.namespaces) == 1
+
+    @property
     def waits(self) -> float:
         """Seconds a caller who says nothing is kept waiting for the report."""
         return self.wait_limit if self.wait_limit is not None else self.target_timeout + 15.0
@@ -415,7 +432,8 @@ class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, Deliver
         would not see a fraction.
         """
         margin = 4 * self.api_timeout + 2.0
-        return timedelta(seconds=math.ceil(self.target_timeout + self.record_timeout + margin))
+        sending = self.place_timeout + self.target_timeout
+        return timedelta(seconds=math.ceil(sending + self.record_timeout + margin))
 
 
 class WatcherSettings(CommonSettings):

@@ -2,18 +2,18 @@
 
 import asyncio
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 from app.delivery import faults
 from app.delivery.errand import Errand
+from app.delivery.places import Turn
 from app.delivery.retry import Tried
 from app.domain.errors import TargetError
 from app.domain.ledger import Claim
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase, Receipt
 from app.senders.credentials import Credentials
-from app.senders.envelopes import Envelope, Preview, Progress, Verdict, sender_for
+from app.senders.envelopes import Envelope, Preview, Progress, Sender, Verdict, Way, sender_for
 from app.senders.messages import compose
 
 ENDED = Verdict(Reason.INTERRUPTED, "the claim ended before it was sent", retryable=True, attempted=False)
@@ -29,6 +29,8 @@ class Attempts:
         self._receipt = claim.receipt
         self._progress = Progress(claim.receipt.accepted)
         self._failures = 0  # all but the last attempt are failures, so this is its number too
+        self._waited = 0.0  # seconds, for places
+        self._way: tuple[Credentials, Way] | None = None  # judged once for a Secret that does not change
 
     async def attempt(self, seconds: float) -> Verdict:
         """Make one attempt, and leave a span of it."""
@@ -47,8 +49,16 @@ class Attempts:
         Raises:
             TargetError: there would be none.
         """
-        sender = sender_for(self._errand.senders, self._target.type)
-        return await sender.preview(await self._composed(), self._target, await self._credentials())
+        errand, target = self._errand, self._target
+        sender = sender_for(errand.senders, target.type)
+        credentials = await self._credentials()
+        turn = errand.places.for_preview(errand.team.namespace, errand.size_of(target))
+        try:
+            if not turn.take():
+                await turn.wait()
+            return await sender.preview(await self._composed(), target, credentials)
+        finally:
+            turn.leave()
 
     def note_failure(self, verdict: Verdict) -> None:
         """Count an attempt that did not deliver, and say so in the log's small print."""
@@ -90,30 +100,66 @@ class Attempts:
                 message += self._errand.put_off.given_up(receipt, now)
         return receipt.model_copy(update={**update, "message": message, "http_status": verdict.http_status})
 
+    def waited(self) -> float:
+        """Return the seconds spent waiting for places."""
+        return self._waited
+
     async def _attempt(self, seconds: float) -> Verdict:
-        """Read the Secret where it is not known yet, send, and judge the answer."""
+        """Read the Secret where it is not known yet, wait for a place, send, and judge the answer."""
         target, errand = self._target, self._errand
         sender = sender_for(errand.senders, target.type)
-        late = Verdict(
-            Reason.SECRET_UNAVAILABLE,
-            f"the Secret could not be read within {seconds:.3g} s",
-            retryable=True,
-            attempted=False,
-        )
+        ends = errand.timing.clock() + seconds
         try:
             async with asyncio.timeout(seconds):
                 credentials = await self._credentials()
-                late = Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
+        except TimeoutError:
+            message = f"the Secret could not be read within {seconds:.3g} s"
+            return Verdict(Reason.SECRET_UNAVAILABLE, message, retryable=True, attempted=False)
+        if self._way is None or self._way[0] != credentials:
+            self._way = credentials, sender.way(target, credentials)
+        way = self._way[1]
+        turn = errand.places.for_message(errand.team.namespace, way.to, errand.size_of(target))
+        try:
+            if not turn.take():
+                if lacking := await self._wait(turn):
+                    return Verdict(Reason.INTERRUPTED, lacking, retryable=True, attempted=False, queued=True)
+                ends = errand.timing.clock() + seconds
+            return await self._send(sender, credentials, way, ends)
+        finally:
+            turn.leave()
+
+    async def _send(self, sender: Sender[Any], credentials: Credentials, way: Way, ends: float) -> Verdict:
+        """Put the message together and send it; nothing of it is kept for another attempt."""
+        errand = self._errand
+        seconds = min(ends, errand.ends) - errand.timing.clock()
+        if seconds <= 0 and ends >= errand.ends:
+            return ENDED
+        try:
+            async with asyncio.timeout(seconds):
                 envelope = await self._composed()
                 if errand.timing.clock() >= errand.ends:
                     return ENDED  # the process slept, and somebody else may be sending by now
                 faults.reach("sending")
-                verdict = await sender.send(envelope, target, credentials)
+                verdict = await sender.send(envelope, self._target, credentials, way)
                 self._progress = verdict.progress or self._progress
                 faults.reach("answered")
                 return verdict
         except TimeoutError:
-            return late
+            return Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
+
+    async def _wait(self, turn: Turn) -> str:
+        """Wait for places beside the target's own time; return what to say where there are none."""
+        errand, began = self._errand, self._errand.timing.clock()
+        lacking = await turn.wait(
+            max(0.0, errand.policy.place_timeout - self._waited), errand.rest, first=self._failures > 0
+        )
+        waited = errand.timing.clock() - began
+        self._waited += waited
+        if not lacking:
+            return ""
+        return (
+            f"it waited {waited:.3g} s for {lacking}, which its namespace has a share of; no attempt was made"
+        )
 
     async def _credentials(self) -> Credentials:
         """Read the Secret; where it holds the address, that is where it goes."""
@@ -123,20 +169,16 @@ class Attempts:
 
     async def _composed(self) -> Envelope:
         """Return what is sent; of many targets, one a turn of the loop, so that others get theirs."""
-        async with self._errand.composing:
-            await asyncio.sleep(0)
-            return replace(self._envelope, progress=self._progress)
-
-    @cached_property
-    def _envelope(self) -> Envelope:
-        """What is sent, the same in every attempt but for its progress."""
         errand, target = self._errand, self._target
-        return compose(
-            errand.team,
-            target,
-            errand.artifacts(target),
-            message_id=self._receipt.id or "",
-            event=errand.event,
-            phase=errand.phase,
-            most=errand.max_message,
-        )
+        async with errand.composing:
+            await asyncio.sleep(0)
+            envelope = compose(
+                errand.team,
+                target,
+                errand.artifacts(target),
+                message_id=self._receipt.id or "",
+                event=errand.event,
+                phase=errand.phase,
+                most=errand.max_message,
+            )
+        return replace(envelope, progress=self._progress)

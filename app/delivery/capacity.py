@@ -1,28 +1,28 @@
-"""How much may be under way at once, and that nobody takes it all: bounds on events and targets in flight.
+"""How much may be under way at once, and that nobody takes it all: the rooms whose places namespaces share.
 
-What does not fit is refused with when to ask again. Nobody waits in here, so that what hangs takes time from
-nobody else; and a namespace has half of all at most, so that one tenant's hanging receivers leave room for
-the others' events.
+What an event needs before it is accepted (its own place, its targets', its team's bytes) is refused where
+there is no room, with when to ask again: nobody waits before the claim. What comes after it is waited for,
+each namespace in its own line.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
+from app.delivery.places import Places
+from app.delivery.shares import Shares
 from app.domain.errors import RETRY_SOON, TooBusy
 from app.settings import ServiceSettings
+from app.telemetry.metrics import Metrics
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Bound:
-    """At most `most` at once, and of these at most `share` of one namespace."""
+    """So many at once; what does not fit is refused."""
 
     what: str
-    most: int
-    share: int
-    taken: Counter[str] = field(default_factory=Counter)
+    shares: Shares
 
     @contextmanager
     def taking(self, namespace: str, number: int = 1) -> Iterator[None]:
@@ -31,37 +31,36 @@ class Bound:
         Raises:
             TooBusy: they do not fit.
         """
-        # More than a share can only be what was claimed under other settings: it fills a share.
-        number = min(number, self.share)
-        whose, taken, most = "", self.taken.total(), self.most
-        if taken + number <= most:
-            whose, taken, most = f' of namespace "{namespace}"', self.taken[namespace], self.share
-        if taken + number > most:
+        shares = self.shares
+        if not shares.take(namespace, number):
+            own = shares.held.get(namespace, 0)
             raise TooBusy(
-                f"{taken} {self.what}{whose} are in flight, of {most} at most; ask again",
+                f"{shares.taken} {self.what} are in flight, {own} of them of namespace"
+                f' "{namespace}", of {shares.most} at most, and room is kept for others; ask again',
                 retry_after=RETRY_SOON,
             )
-        self.taken[namespace] += number
         try:
             yield
         finally:
-            self.taken[namespace] -= number
-            if not self.taken[namespace]:
-                del self.taken[namespace]
+            shares.give_back(namespace, number)
 
 
 class Capacity:
     """The bounds of one process; where but one namespace is served, it may have everything."""
 
-    def __init__(self, *, events: int, targets: int, shared: bool) -> None:
-        self.events = Bound("events", events, -(-events // 2) if shared else events)
-        self.targets = Bound("targets", targets, -(-targets // 2) if shared else targets)
+    def __init__(self, *, events: int, targets: int, team_bytes: int, places: Places, alone: bool) -> None:
+        self.events = Bound("events", Shares(events, alone))
+        self.targets = Bound("targets", Shares(targets, alone))
+        self.team_bytes = Bound("bytes of teams", Shares(team_bytes, alone))
+        self.places = places
 
     @classmethod
-    def of(cls, settings: ServiceSettings) -> Self:
+    def of(cls, settings: ServiceSettings, metrics: Metrics) -> Self:
         """Return the bounds that the settings make."""
         return cls(
             events=settings.max_in_flight,
             targets=settings.max_targets_in_flight,
-            shared=len(settings.namespaces) != 1,
+            team_bytes=settings.max_team_bytes_in_flight,
+            places=Places(settings, metrics),
+            alone=settings.serves_one,
         )

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from app.delivery import faults
-from app.delivery.capacity import Bound
+from app.delivery.capacity import Capacity
 from app.delivery.judge import Judge, Judgement
 from app.delivery.reader import Reader, unavailable
 from app.domain.backoff import Backoff, full_jitter
@@ -67,7 +67,7 @@ class Claims:
         *,
         judge: Judge,
         reader: Reader,
-        places: Bound,
+        capacity: Capacity,
         metrics: Metrics,
         tracing: Tracing,
     ) -> None:
@@ -76,7 +76,7 @@ class Claims:
         self._cluster = cluster
         self._judge = judge
         self._reader = reader
-        self._places = places  # among the targets in flight
+        self._capacity = capacity
         self._metrics = metrics
         self._tracing = tracing
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -168,7 +168,9 @@ class Claims:
             )
         try:
             with ExitStack() as places:
-                places.enter_context(self._places.taking(read.team.namespace, len(plan.claims)))
+                namespace, capacity = read.team.namespace, self._capacity
+                places.enter_context(capacity.targets.taking(namespace, len(plan.claims)))
+                places.enter_context(capacity.team_bytes.taking(namespace, read.size))
                 claimed = await self._cluster.write_delivery(read.team, plan.entries)
                 room.enter_context(places.pop_all())
         except (Conflict, ApiUnavailable, ObjectNotFound):

@@ -32,16 +32,17 @@ class Desk:
         metrics: Metrics,
         tracing: Tracing,
     ) -> None:
-        capacity, errands = Capacity.of(settings), Errands(settings, cluster, senders, metrics, tracing)
+        capacity = Capacity.of(settings, metrics)
+        errands = Errands(settings, cluster, senders, metrics, tracing, capacity.places)
         self._judge = Judge.of(settings)
-        self._reader = Reader(settings, cluster)
+        self._reader = Reader(settings, cluster, capacity.places)
         self._under_way = UnderWay()
         claims = Claims(
             settings,
             cluster,
             judge=self._judge,
             reader=self._reader,
-            places=capacity.targets,
+            capacity=capacity,
             metrics=metrics,
             tracing=tracing,
         )

@@ -5,9 +5,11 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
+from app.delivery.places import Places, Sleep, asleep
 from app.delivery.putoff import PutOff
 from app.delivery.retry import RetryPolicy, Timing
 from app.delivery.secrets import SecretResolver
@@ -18,10 +20,21 @@ from app.domain.times import steady
 from app.kube.cluster import Cluster, Snapshot
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Artifact, Senders
-from app.senders.messages import listed_itself, pick_artifacts
+from app.senders.messages import json_length, listed_itself, most_bytes, pick_artifacts
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
+
+ENVELOPE = 500  # bytes of a message without its text and its list
+COPIES = 4  # of a message in memory while it is sent: its text, its bytes, those under way, those encrypted
+
+
+class Picked(NamedTuple):
+    """What a pattern picks, how many bytes of JSON it takes, and how many characters its names have."""
+
+    artifacts: tuple[Artifact, ...]
+    length: int
+    names: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +55,10 @@ class Errand:
     ends: float  # on the timing's clock; no attempt may last beyond it
     now: Callable[[], datetime]  # the API server's time, for stamps
     max_message: int  # characters of a notice's text
+    places: Places
+    rest: Sleep  # while a place is waited for
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    picked: dict[str | None, tuple[Artifact, ...]] = field(default_factory=dict)
+    picked: dict[str | None, Picked] = field(default_factory=dict)
 
     @property
     def counted(self) -> bool:
@@ -52,30 +67,40 @@ class Errand:
 
     def artifacts(self, target: Target) -> tuple[Artifact, ...]:
         """Return what a target's notice lists: what it picks, and the file that it wants attached."""
-        picked = self._picked(target.artifact_path)
+        picked = self._picked(target.artifact_path).artifacts
         if target.attached is None:
             return picked
-        attached = self._picked(target.attached) or (listed_itself(target.attached),)
+        attached = self._picked(target.attached).artifacts or (listed_itself(target.attached),)
         there = {one["path"] for one in picked}
         return picked + tuple(one for one in attached if one["path"] not in there)
 
-    def _picked(self, pattern: str | None) -> tuple[Artifact, ...]:
+    def size_of(self, target: Target) -> int:
+        """Return about how many bytes of memory a target's message takes until it is sent."""
+        patterns = (target.artifact_path, *([target.attached] if target.attached else ()))
+        picked = [self._picked(pattern) for pattern in patterns]
+        listed, names = sum(one.length for one in picked), sum(one.names for one in picked)
+        return COPIES * (ENVELOPE + most_bytes(target, listed, names, self.max_message))
+
+    def _picked(self, pattern: str | None) -> "Picked":
         """Return what a pattern picks; a long list is gone through once a pattern."""
         if pattern not in self.picked:
-            self.picked[pattern] = pick_artifacts(self.team, pattern)
+            artifacts = pick_artifacts(self.team, pattern)
+            length = sum(map(json_length, artifacts))
+            self.picked[pattern] = Picked(artifacts, length, sum(len(one["name"]) + 2 for one in artifacts))
         return self.picked[pattern]
 
 
 class Errands:
     """Makes errands of one process, all by the same means."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # the means, each used
         self,
         settings: ServiceSettings,
         cluster: Cluster,
         senders: Senders,
         metrics: Metrics,
         tracing: Tracing,
+        places: Places,
     ) -> None:
         self._settings = settings
         self._cluster = cluster
@@ -83,8 +108,13 @@ class Errands:
         self._keys = frozenset[str]().union(*(sender.keys for sender in senders.values()))
         self._metrics = metrics
         self._tracing = tracing
+        self._places = places
         self._policy = RetryPolicy(
-            settings.attempts, settings.attempt_timeout, settings.target_timeout, settings.backoff_initial
+            settings.attempts,
+            settings.attempt_timeout,
+            settings.target_timeout,
+            settings.backoff_initial,
+            settings.place_timeout,
         )
         self._put_off = PutOff(settings.retry_waits, settings.retry_for)
 
@@ -100,7 +130,9 @@ class Errands:
     ) -> Errand:
         """Return the errand of a team that was claimed, which has until its claim ends."""
         settings, team = self._settings, claimed.team
-        secrets = SecretResolver(self._cluster, team.namespace, keys=self._keys, label=settings.secret_label)
+        secrets = SecretResolver(
+            self._cluster, team.namespace, self._places, keys=self._keys, label=settings.secret_label
+        )
         return Errand(
             team=team,
             event=event,
@@ -116,13 +148,15 @@ class Errands:
             ends=ends,
             now=lambda: claimed.now,
             max_message=settings.max_message,
+            places=self._places,
+            rest=timing.sleep,
         )
 
     def rehearse(self, read: Snapshot, event: str, phase: str, *, log: FilteringBoundLogger) -> Errand:
         """Return an errand of one attempt a target."""
         ends = steady() + self._settings.target_timeout
         errand = self.deliver(read, event, phase, timing=Timing(sleep=_never), ends=ends, log=log)
-        return replace(errand, policy=replace(self._policy, attempts=1), put_off=NEVER)
+        return replace(errand, policy=replace(self._policy, attempts=1), put_off=NEVER, rest=asleep)
 
 
 NEVER = PutOff((), 0.0)

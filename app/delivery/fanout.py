@@ -40,7 +40,12 @@ async def _tried(errand: Errand, claim: Claim) -> Receipt:
     attempts = Attempts(errand, claim)
     try:
         tried = await retrying(
-            attempts.attempt, errand.policy, timing, ends=errand.ends, failed=attempts.note_failure
+            attempts.attempt,
+            errand.policy,
+            timing,
+            ends=errand.ends,
+            failed=attempts.note_failure,
+            waited=attempts.waited,
         )
     except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
         # The text of an unknown exception may hold a secret; its type and place do not.

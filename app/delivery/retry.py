@@ -22,6 +22,7 @@ class RetryPolicy:
     attempt_timeout: float = 10.0
     target_timeout: float = 60.0
     backoff_initial: float = 0.5  # at most 0.5 s, 1 s, 2 s
+    place_timeout: float = 30.0  # beside all that
 
     def backoff(self, tries: int) -> float:
         """Return the longest wait after so many tries."""
@@ -53,32 +54,57 @@ class Tried:
     passing: Verdict | None = None
 
 
-async def retrying(
-    attempt: Attempt, policy: RetryPolicy, timing: Timing, *, ends: float, failed: Callable[[Verdict], None]
+def _none() -> float:
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """The time that a target has: until `ends` at the latest, and what it waits for places is not its own."""
+
+    clock: Callable[[], float]
+    ends: float
+    own: float
+    waited: Callable[[], float]
+
+    def left(self) -> float:
+        return min(self.ends, self.own + self.waited()) - self.clock()
+
+
+async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until when
+    attempt: Attempt,
+    policy: RetryPolicy,
+    timing: Timing,
+    *,
+    ends: float,
+    failed: Callable[[Verdict], None],
+    waited: Callable[[], float] = _none,
 ) -> Tried:
     """Attempt until the verdict is final, the attempts are used up or the time is.
 
     `failed` is told of each attempt that did not deliver. `ends` is the time on that clock after which
     nothing may be under way, budget or not. The verdict is that of the last attempt that had its full time:
     running out of time does not hide what was wrong. Where the claim has ended before anything final was
-    said, the target is left to the next holder.
+    said, or no place was to be had for an attempt, the target is left to the next holder.
+
+    `waited` says how many seconds were spent waiting for places: they are nothing of the budget.
     """
-    claim_ends, ends = ends, min(ends, timing.clock() + policy.target_timeout)
+    budget = _Budget(timing.clock, ends, timing.clock() + policy.target_timeout, waited)
     verdict = Verdict(Reason.INTERRUPTED, "the claim ended before the first attempt", attempted=False)
     attempts = tries = 0
-    while (left := ends - timing.clock()) > 0:
+    while (left := budget.left()) > 0:
         latest = await _judged(attempt, min(policy.attempt_timeout, left))
         attempts += latest.attempted
         tries += 1
-        if not latest.delivered:
+        if not (latest.delivered or latest.queued):
             failed(latest)
         cut_short = left < policy.attempt_timeout and latest.reason is Reason.TIMEOUT
         verdict = verdict if cut_short and tries > 1 else latest
-        if not verdict.retryable:
-            return Tried(verdict, attempts)
+        if not verdict.retryable or verdict.queued:
+            return Tried(verdict, attempts, settled=not verdict.queued)
         if tries >= policy.attempts:
             break
-        left = ends - timing.clock()
+        left = budget.left()
         if verdict.retry_after is not None and verdict.retry_after >= left:
             passing = replace(verdict, reason=Reason.RATE_LIMITED)
             return Tried(_rate_limited(verdict, left), attempts, passing=passing)
@@ -87,7 +113,7 @@ async def retrying(
             break
         if not await timing.sleep(wait):
             return Tried(verdict, attempts, settled=False)
-    if timing.clock() >= claim_ends:
+    if timing.clock() >= ends:
         return Tried(verdict, attempts, settled=False)
     if tries > 1:
         verdict = replace(verdict, message=f"{verdict.message}, after {tries} attempts")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping
 
+from app.delivery.places import Places
 from app.domain.errors import AccessDenied, ClusterError, ObjectNotFound, Rejected, TargetError
 from app.domain.reasons import Reason
 from app.kube.cluster import Cluster
@@ -13,9 +14,16 @@ class SecretResolver:
     """The Secrets of one team's namespace, for one dispatch; targets that name the same share one read."""
 
     def __init__(
-        self, cluster: Cluster, namespace: str, *, keys: Collection[str], label: str | None = None
+        self,
+        cluster: Cluster,
+        namespace: str,
+        places: Places,
+        *,
+        keys: Collection[str],
+        label: str | None = None,
     ) -> None:
         self._cluster = cluster
+        self._places = places
         self._namespace = namespace
         self._keys = keys  # nothing else of a Secret is kept
         self._label = label  # `key` or `key=value` that a Secret must bear to be used; None: any may be
@@ -43,7 +51,10 @@ class SecretResolver:
 
     async def _read(self, name: str) -> Credentials:
         where = f'Secret "{name}" in namespace "{self._namespace}"'
+        turn = self._places.for_secret(self._namespace)
         try:
+            if not turn.take():
+                await turn.wait()
             secret = await self._cluster.read_secret(self._namespace, name)
         except ObjectNotFound:
             raise TargetError(Reason.SECRET_NOT_FOUND, f"there is no {where}; create it") from None
@@ -56,6 +67,8 @@ class SecretResolver:
         except ClusterError:
             message = f"{where} could not be read: the Kubernetes API is unavailable"
             raise TargetError(Reason.SECRET_UNAVAILABLE, message, retryable=True) from None
+        finally:
+            turn.leave()
         if self._label is not None and not _bears(secret.labels, self._label):
             message = f"{where} is not labelled {self._label}, as those must be that are used here; label it"
             raise TargetError(Reason.SECRET_FORBIDDEN, message)

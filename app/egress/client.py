@@ -98,8 +98,7 @@ class HttpClient:
         if self._way(url) is not self._direct:
             return
         try:
-            port = url.port or (443 if url.scheme == "https" else 80)
-            found = await self.resolver.resolve(url.raw_host.decode("ascii"), port, socket.AF_UNSPEC)
+            found = await self.resolver.resolve(*endpoint(url), socket.AF_UNSPEC)
         except OSError:
             raise TargetError(Reason.CONNECTION_FAILED, NOT_RESOLVED, retryable=True) from None
         if not any(self.guard.permits(ip_address(one["host"].partition("%")[0])) for one in found):
@@ -180,8 +179,7 @@ class HttpClient:
             resolver=self.resolver,
             socket_factory=factory,
             ssl=self.tls,
-            limit=0,  # nobody waits for others' connections: how many there may be is judged before the claim
-            limit_per_host=self._settings.max_connections_per_host,
+            limit=0,  # nobody waits in here: whoever posts has a place at the host already
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -191,6 +189,11 @@ class HttpClient:
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),
         )
+
+
+def endpoint(url: Checked) -> tuple[str, int]:
+    """Return the host and port that a URL leads to, however it writes them."""
+    return url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
 
 
 async def _head_of_body(response: httpx.Response, most: int, patience: float) -> bytes:

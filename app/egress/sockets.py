@@ -1,14 +1,10 @@
-"""Connections for what is not HTTP: the same look-ups, the same guard, and so many to one host.
+"""Connections for what is not HTTP: the same look-ups, and the same guard.
 
 No text from here holds an address.
 """
 
-import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from weakref import WeakValueDictionary
 
 from aiohappyeyeballs import start_connection
 
@@ -21,12 +17,10 @@ HAPPY_EYEBALLS = 0.25  # seconds before the next address is tried beside the fir
 
 
 class Dialler:
-    """Opens sockets to addresses that were judged; who waits for a place spends the target's own time."""
+    """Opens sockets to addresses that were judged; how many there may be at one host is judged before."""
 
-    def __init__(self, http: HttpClient, most_per_host: int) -> None:
+    def __init__(self, http: HttpClient) -> None:
         self._http = http
-        self._most = most_per_host
-        self._places: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
 
     def check(self, host: str, port: int) -> Checked:
         """Judge a host as it was written.
@@ -48,9 +42,8 @@ class Dialler:
         """
         await self._addresses(self.check(host, port).raw_host.decode("ascii"), port, trusted=False)
 
-    @asynccontextmanager
-    async def connected(self, host: str, port: int, *, trusted: bool) -> AsyncIterator[socket.socket]:
-        """Yield a connected socket, whose owner closes it, and hold its place for as long as this is entered.
+    async def connect(self, host: str, port: int, *, trusted: bool) -> socket.socket:
+        """Return a connected socket, whose owner closes it.
 
         `trusted`: the cluster's owner named this host, so its addresses are not judged.
 
@@ -59,9 +52,7 @@ class Dialler:
             TargetError: the guard said no, or there was no connection.
         """
         name = host if trusted else self.check(host, port).raw_host.decode("ascii")
-        place = self._places.setdefault((name, port), asyncio.Semaphore(self._most))
-        async with place:
-            yield await self._connect(name, port, trusted=trusted)
+        return await self._connect(name, port, trusted=trusted)
 
     async def _connect(self, name: str, port: int, *, trusted: bool) -> socket.socket:
         # What was judged is what is dialled: addresses, which nobody looks up again.

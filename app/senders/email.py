@@ -21,9 +21,9 @@ from app.domain.text import shortened
 from app.egress.client import HttpClient, translated
 from app.egress.sockets import Dialler
 from app.senders.credentials import Credentials
-from app.senders.envelopes import HIDDEN, Envelope, Preview, Progress, Verdict
+from app.senders.envelopes import HIDDEN, Destination, Envelope, Preview, Progress, Verdict, Way
 from app.senders.mail import compose_mail, recipients_of
-from app.senders.relays import HOST, KEYS, PASSWORD, Relay, relay_of
+from app.senders.relays import HOST, KEYS, PASSWORD, Relay, relay_of, where
 from app.settings import ServiceSettings
 
 CLOSING = 421  # the relay ends the session, in answer to whatever was said: RFC 5321, section 3.8
@@ -90,9 +90,20 @@ class EmailSender:
     def __init__(self, http: HttpClient, settings: ServiceSettings) -> None:
         self._settings = settings
         self._tls = http.tls
-        self._dialler = Dialler(http, settings.max_connections_per_host)
+        self._dialler = Dialler(http)
 
-    async def send(self, envelope: Envelope, target: EmailTarget, credentials: Credentials) -> Verdict:
+    def way(self, target: EmailTarget, credentials: Credentials) -> Way:
+        """Return the way to the relay."""
+        recipients_of(target)
+        return Way(Destination(*where(self._settings, target.credentials_secret, credentials)))
+
+    async def send(
+        self,
+        envelope: Envelope,
+        target: EmailTarget,
+        credentials: Credentials,
+        way: Way | None = None,  # noqa: ARG002  # its name is not all that is to be known of a relay
+    ) -> Verdict:
         """Hand the message to the relay once, for those recipients of whom nothing final is known."""
         recipients = recipients_of(target)
         relay = self._relay(target, credentials)
@@ -142,26 +153,26 @@ class EmailSender:
         self, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials
     ) -> Said:
         """Speak to a relay once."""
-        async with self._dialler.connected(relay.host, relay.port, trusted=relay.trusted) as connection:
-            client = _Session(
-                hostname=relay.host,
-                sock=connection,
-                use_tls=relay.tls == "tls",
-                start_tls=relay.tls == "starttls",
-                tls_context=self._tls,
-                local_hostname=_literal(connection),
-                timeout=None,  # an attempt has its time as a whole
-            )
-            try:
-                said = await _session(client, relay, recipients, message, credentials)
-                client.say_goodbye()
-            except (aiosmtplib.SMTPResponseException, TargetError):
-                raise
-            except Exception as error:  # noqa: BLE001  # sockets and TLS leak more kinds than are documented
-                raise _unanswered(error) from None
-            finally:
-                client.close()
-            return said
+        connection = await self._dialler.connect(relay.host, relay.port, trusted=relay.trusted)
+        client = _Session(
+            hostname=relay.host,
+            sock=connection,
+            use_tls=relay.tls == "tls",
+            start_tls=relay.tls == "starttls",
+            tls_context=self._tls,
+            local_hostname=_literal(connection),
+            timeout=None,  # an attempt has its time as a whole
+        )
+        try:
+            said = await _session(client, relay, recipients, message, credentials)
+            client.say_goodbye()
+        except (aiosmtplib.SMTPResponseException, TargetError):
+            raise
+        except Exception as error:  # noqa: BLE001  # sockets and TLS leak more kinds than are documented
+            raise _unanswered(error) from None
+        finally:
+            client.close()
+        return said
 
 
 class _Session(aiosmtplib.SMTP):

@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Protocol, TypedDict, TypeVar
+from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.targets import TargetSpec
+from app.egress.client import endpoint
+from app.egress.guard import Checked
 from app.senders.credentials import Credentials
 
 
@@ -19,6 +21,32 @@ class Artifact(TypedDict):
     path: str
     producedBy: str | None
     producedAt: str | None
+
+
+class Destination(NamedTuple):
+    """A host and port to which so many connections are made at once, and no more."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where an attempt connects to, and the URL that it asks for, where that has been judged already."""
+
+    to: Destination = field(repr=False)
+    url: Checked | None = field(default=None, repr=False)
+
+    @property
+    def checked(self) -> Checked:
+        """The URL, of a sender that has one."""
+        assert self.url is not None  # noqa: S101  # it comes from the same sender
+        return self.url
+
+
+def way_to(url: Checked) -> Way:
+    """Return the way to a URL."""
+    return Way(Destination(*endpoint(url)), url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +90,8 @@ class Verdict:
     """What one attempt came to.
 
     `retry_after`: seconds that the receiver asked to wait; `attempted`: whether the network was reached for;
-    `progress`: of a target with several recipients, how far all attempts together have come.
+    `progress`: of a target with several recipients, how far all attempts together have come; `queued`: there
+    was no attempt, since no place was free for one.
     """
 
     reason: Reason
@@ -72,6 +101,7 @@ class Verdict:
     retry_after: float | None = None
     attempted: bool = True
     progress: Progress | None = None
+    queued: bool = False
 
     @property
     def delivered(self) -> bool:
@@ -107,7 +137,13 @@ class Sender(Protocol[Spec_contra]):
         """What it reads of a Secret; nothing else of one is kept, even for one dispatch."""
         ...
 
-    async def send(self, envelope: Envelope, target: Spec_contra, credentials: Credentials) -> Verdict:
+    def way(self, target: Spec_contra, credentials: Credentials) -> Way:
+        """Return where an attempt connects to; raise `TargetError` where none can be made."""
+        ...
+
+    async def send(
+        self, envelope: Envelope, target: Spec_contra, credentials: Credentials, way: Way
+    ) -> Verdict:
         """Make one attempt; raise `TargetError` where there was no answer to judge."""
         ...
 

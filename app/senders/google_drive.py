@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -22,7 +23,7 @@ from app.domain.text import json_object
 from app.egress.client import HEADERS, HttpClient, Response
 from app.senders.credentials import Credentials
 from app.senders.documents import as_html, title
-from app.senders.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
+from app.senders.envelopes import HIDDEN, Envelope, Preview, Verdict, Way, judge, way_to
 from app.senders.google_folders import PAGES, SHARED, Refused, is_id, look_up, names_of
 from app.senders.google_tokens import (
     ANSWER_LIMIT,
@@ -83,7 +84,18 @@ class GoogleDriveSender:
         self._url = api_url
         self._tokens = AccessTokens(http)
 
-    async def send(self, envelope: Envelope, target: GoogleDriveTarget, credentials: Credentials) -> Verdict:
+    def way(self, target: GoogleDriveTarget, credentials: Credentials) -> Way:  # noqa: ARG002
+        """Return the way to the API; a token is bought elsewhere, in the same place."""
+        _folder(target)
+        return self._way
+
+    async def send(
+        self,
+        envelope: Envelope,
+        target: GoogleDriveTarget,
+        credentials: Credentials,
+        way: Way | None = None,  # noqa: ARG002  # several URLs of one host
+    ) -> Verdict:
         """Look the document up, and make it where it is not there."""
         folder = _folder(target)
         found = await self._found(envelope, folder, credentials) if is_id(folder) else NO_SUCH_FOLDER
@@ -109,10 +121,17 @@ class GoogleDriveSender:
         """Show the upload; neither a token is asked for, nor the file looked up."""
         folder = _folder(target)
         read_service_account(credentials)
-        await self._http.judge(self._http.guard.check(self._url))
+        await self._http.judge(self._way.checked)
         kind, body = _upload(envelope, folder)
         headers = {**HEADERS, "content-type": kind, "authorization": HIDDEN}
         return Preview("POST", self._upload_url, headers, body.decode())
+
+    @cached_property
+    def _way(self) -> Way:
+        try:
+            return way_to(self._http.guard.check(self._url))
+        except ValueError as error:  # of a setting
+            raise _not_usable(error) from None
 
     @property
     def _upload_url(self) -> str:
@@ -172,8 +191,11 @@ class GoogleDriveSender:
                 patience=PATIENCE,
             )
         except ValueError as error:  # of a setting
-            message = f"the installation's DELIVERY_GOOGLE_API_URL {error}"
-            raise TargetError(Reason.CONNECTION_FAILED, message) from None
+            raise _not_usable(error) from None
+
+
+def _not_usable(error: ValueError) -> TargetError:
+    return TargetError(Reason.CONNECTION_FAILED, f"the installation's DELIVERY_GOOGLE_API_URL {error}")
 
 
 def _folder(target: GoogleDriveTarget) -> str:

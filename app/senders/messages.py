@@ -22,6 +22,7 @@ HEADER_LIMIT = 150
 SECTION_LIMIT = 3_000
 FIELD_LIMIT = 2_000
 FIELDS_LIMIT = 10
+ESCAPED = 6  # bytes that a character beyond ASCII takes in JSON, at least where it is one of the first 65,536
 
 _OUTCOMES = {
     "Completed": (":white_check_mark:", "finished"),
@@ -68,6 +69,23 @@ def compose(  # noqa: PLR0913  # all that a message is made of
     if not message.strip():  # Slack refuses a blank text
         message = fill(DEFAULT_MESSAGE, values, most)
     return replace(bare, message=message)
+
+
+def json_length(artifact: Artifact) -> int:
+    """Return about how many bytes an artifact takes as JSON."""
+    texts = [text for text in artifact.values() if isinstance(text, str)]
+    return 80 + sum(len(text) * (1 if text.isascii() else ESCAPED) for text in texts)
+
+
+def most_bytes(target: Target, listed: int, names: int, most: int) -> int:
+    """Return about how many bytes of JSON a target's message comes to: no less, but for some hundred.
+
+    `listed`: what its artifacts take as JSON, `names`: how many characters their names have; `most`
+    characters of text.
+    """
+    template = target.message or ""
+    text = min(most, len(template) + names * template.count("{artifacts}"))
+    return listed + text * (1 if template.isascii() and not names else ESCAPED)
 
 
 def values_of(envelope: Envelope) -> dict[str, str]:

@@ -60,6 +60,18 @@ def relay_of(settings: ServiceSettings, secret: str | None, credentials: Credent
     )
 
 
+def where(settings: ServiceSettings, secret: str | None, credentials: Credentials) -> tuple[str, int]:
+    """Return the host and port of that relay, without its password.
+
+    Raises:
+        TargetError: there is none, or it cannot be used as it stands.
+    """
+    if secret is None and settings.smtp_host is not None:
+        return settings.smtp_host, settings.smtp_port or PORTS[settings.smtp_tls]
+    relay = relay_of(settings, secret, credentials)
+    return relay.host.lower(), relay.port
+
+
 def _login(settings: ServiceSettings) -> Login | None:
     if settings.smtp_username is None or settings.smtp_password_file is None:
         return None

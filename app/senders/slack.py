@@ -11,7 +11,7 @@ from app.domain.reasons import Reason
 from app.domain.targets import SlackTarget
 from app.egress.client import HttpClient, Outgoing
 from app.senders.credentials import Credentials
-from app.senders.envelopes import Envelope, Preview, Verdict, judge
+from app.senders.envelopes import Envelope, Preview, Verdict, Way, judge, way_to
 from app.senders.messages import slack_message
 
 WEBHOOK_URL = "slack-webhook-url"
@@ -45,24 +45,8 @@ class SlackSender:
         self._http = http
         self._hosts = frozenset(host.lower() for host in hosts)
 
-    async def send(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Verdict:
-        """Post the message once."""
-        try:
-            outgoing = self._outgoing(envelope, target, credentials)
-            response = await self._http.post(outgoing.url, outgoing.body, outgoing.headers)
-        except ValueError as error:
-            raise credentials.invalid(WEBHOOK_URL, str(error)) from None
-        word = response.body[:64].decode("ascii", "replace").strip()
-        note = f"{word}: {ERRORS[word]}" if word in ERRORS else ""
-        return judge(response.status, response.retry_after, note)
-
-    async def preview(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Preview:
-        """Show the POST; its URL is a secret as a whole."""
-        outgoing = self._outgoing(envelope, target, credentials)
-        await self._http.judge(outgoing.url)
-        return Preview("POST", target.address, outgoing.all_headers, outgoing.body.decode())
-
-    def _outgoing(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Outgoing:
+    def way(self, target: SlackTarget, credentials: Credentials) -> Way:  # noqa: ARG002  # the Secret has it
+        """Return the way to the Secret's URL."""
         try:
             checked = self._http.guard.check(credentials.require(WEBHOOK_URL))
         except ValueError as error:
@@ -72,7 +56,29 @@ class SlackSender:
                 Reason.EGRESS_DENIED,
                 f'key "{WEBHOOK_URL}" of Secret "{credentials.secret}" is not on a host of Slack',
             )
+        return way_to(checked)
+
+    async def send(
+        self, envelope: Envelope, target: SlackTarget, credentials: Credentials, way: Way
+    ) -> Verdict:
+        """Post the message once."""
+        try:
+            outgoing = self._outgoing(envelope, target, way)
+            response = await self._http.post(outgoing.url, outgoing.body, outgoing.headers)
+        except ValueError as error:
+            raise credentials.invalid(WEBHOOK_URL, str(error)) from None
+        word = response.body[:64].decode("ascii", "replace").strip()
+        note = f"{word}: {ERRORS[word]}" if word in ERRORS else ""
+        return judge(response.status, response.retry_after, note)
+
+    async def preview(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Preview:
+        """Show the POST; its URL is a secret as a whole."""
+        outgoing = self._outgoing(envelope, target, self.way(target, credentials))
+        await self._http.judge(outgoing.url)
+        return Preview("POST", target.address, outgoing.all_headers, outgoing.body.decode())
+
+    def _outgoing(self, envelope: Envelope, target: SlackTarget, way: Way) -> Outgoing:
         # A webhook that is bound to a channel ignores it, others obey.
         channel = {"channel": target.channel} if target.channel else {}
         body = json.dumps({**channel, **slack_message(envelope)}).encode()
-        return Outgoing(checked, {"content-type": "application/json"}, body)
+        return Outgoing(way.checked, {"content-type": "application/json"}, body)

@@ -11,7 +11,7 @@ from app.domain.reasons import Reason
 from app.domain.targets import WebhookTarget, redacted
 from app.egress.client import HttpClient, Outgoing
 from app.senders.credentials import Credentials
-from app.senders.envelopes import HIDDEN, Envelope, Preview, Verdict, judge
+from app.senders.envelopes import HIDDEN, Envelope, Preview, Verdict, Way, judge, way_to
 from app.telemetry.tracing import Tracing
 
 URL, SIGNING_SECRET, AUTHORIZATION = "url", "signing-secret", "authorization"
@@ -31,10 +31,24 @@ class WebhookSender:
         self._http = http
         self._tracing = tracing
 
-    async def send(self, envelope: Envelope, target: WebhookTarget, credentials: Credentials) -> Verdict:
+    def way(self, target: WebhookTarget, credentials: Credentials) -> Way:
+        """Return the way to the URL."""
+        url = credentials.get(URL) or target.url or credentials.require(URL)
+        try:
+            return way_to(self._http.guard.check(url))
+        except ValueError as error:
+            raise _blamed(error, credentials) from None
+
+    async def send(
+        self,
+        envelope: Envelope,
+        target: WebhookTarget,  # noqa: ARG002  # the way has all of it
+        credentials: Credentials,
+        way: Way,
+    ) -> Verdict:
         """Post the envelope once; any answer but 2xx is a failure."""
         try:
-            outgoing = self._outgoing(envelope, target, credentials)
+            outgoing = self._outgoing(envelope, credentials, way)
             response = await self._http.post(outgoing.url, outgoing.body, outgoing.headers)
         except ValueError as error:
             raise _blamed(error, credentials) from None
@@ -42,15 +56,14 @@ class WebhookSender:
 
     async def preview(self, envelope: Envelope, target: WebhookTarget, credentials: Credentials) -> Preview:
         """Show the POST; of a URL that the Secret does not hold, all but its query."""
-        outgoing = self._outgoing(envelope, target, credentials)
+        outgoing = self._outgoing(envelope, credentials, self.way(target, credentials))
         await self._http.judge(outgoing.url)
         hidden = {name: HIDDEN for name in (AUTHORIZATION, SIGNATURE) if name in outgoing.headers}
         address = target.secret_address if URL in credentials else redacted(str(outgoing.url))
         return Preview("POST", address, outgoing.all_headers | hidden, outgoing.body.decode())
 
-    def _outgoing(self, envelope: Envelope, target: WebhookTarget, credentials: Credentials) -> Outgoing:
+    def _outgoing(self, envelope: Envelope, credentials: Credentials, way: Way) -> Outgoing:
         body = envelope.body()
-        url = credentials.get(URL) or target.url or credentials.require(URL)
         headers = {
             "content-type": "application/json",
             **self._tracing.headers(),
@@ -60,10 +73,7 @@ class WebhookSender:
             if not authorization.isascii():
                 raise credentials.invalid(AUTHORIZATION, "must be ASCII, as HTTP headers are")
             headers[AUTHORIZATION] = authorization
-        try:
-            return Outgoing(self._http.guard.check(url), headers, body)
-        except ValueError as error:
-            raise _blamed(error, credentials) from None
+        return Outgoing(way.checked, headers, body)
 
 
 def _blamed(error: ValueError, credentials: Credentials) -> TargetError:

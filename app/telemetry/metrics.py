@@ -11,6 +11,9 @@ TRIES = (1, 2, 3, 4, 5, 6, 8, 12, 18, 24, 30)
 UNKNOWN = "unknown"
 """The type of a target that is none of those known: what a team writes is no label."""
 
+CONNECTIONS, MEMORY, SECRETS, READS = PLACES = ("connections", "memory", "secrets", "reads")
+"""What is waited for: a connection at a receiver's host, memory for a message, a Secret's read, a team's."""
+
 UNRECORDED = ("claim-lost", "drain", "not-kept", "rejected", "team-gone", "timeout")
 
 
@@ -55,6 +58,21 @@ class Metrics(Instruments):
             BUCKETS,
         )
         self.in_flight = self.gauge("in_flight", "Events in flight.")
+        self.waiting = self.gauge(
+            "waiting",
+            "Who waits for a place: `connections` at one host, `memory` for a message, a read of a Secret"
+            " (`secrets`) or of a team (`reads`).",
+            "place",
+        )
+        self.place_wait_seconds = self.histogram(
+            "place_wait_seconds",
+            "For how long was waited for a place, where there was none at once.",
+            BUCKETS,
+            place=PLACES,
+        )
+        for place in PLACES:
+            self.waiting.labels(place)
+            self.place_wait_seconds.labels(place)
         self.claim_retries = self.counter(
             "claim_retries", "Claims written again: lost to another writer, or not answered."
         )

@@ -12,6 +12,7 @@ import structlog
 
 from app.delivery.errand import NEVER, Errand
 from app.delivery.fanout import fan_out
+from app.delivery.places import Places, asleep
 from app.delivery.rehearsal import show
 from app.delivery.retry import RetryPolicy, Timing
 from app.domain.errors import TargetError
@@ -22,7 +23,7 @@ from app.domain.targets import InvalidTarget, Target, read_targets
 from app.domain.times import steady
 from app.egress.client import HttpClient, Transport
 from app.senders.credentials import Credentials
-from app.senders.envelopes import Envelope, Preview, Sender, Verdict
+from app.senders.envelopes import Envelope, Preview, Sender, Verdict, Way
 from app.senders.registry import build_senders
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
@@ -82,9 +83,9 @@ async def attempt(
     }
     async with outlets(settings or ServiceSettings.load()) as senders:
         try:
-            sent: Verdict = await senders[target.type].send(
-                made or envelope(), target, Credentials("keys", values)
-            )
+            sender, credentials = senders[target.type], Credentials("keys", values)
+            way = sender.way(target, credentials)
+            sent: Verdict = await sender.send(made or envelope(), target, credentials, way)
         except TargetError as error:
             return error
     return sent
@@ -109,10 +110,18 @@ class Watched:
         """What it reads of a Secret."""
         return self.sender.keys
 
-    async def send(self, made: Envelope, target: Target, credentials: Credentials) -> Verdict:
+    def way(self, target: Target, credentials: Credentials) -> Way:
+        """Pass the question on; where there is no way, that was the attempt."""
+        try:
+            return self.sender.way(target, credentials)
+        except BaseException as error:
+            self.told.append(error)
+            raise
+
+    async def send(self, made: Envelope, target: Target, credentials: Credentials, way: Way) -> Verdict:
         """Pass one attempt on."""
         try:
-            verdict = await self.sender.send(made, target, credentials)
+            verdict = await self.sender.send(made, target, credentials, way)
         except BaseException as error:
             self.told.append(error)
             raise
@@ -175,6 +184,8 @@ async def deliver(
             ends=steady() + 60,
             now=lambda: NOW,
             max_message=settings.max_message,
+            places=Places(settings, metrics),
+            rest=asleep,
         )
         await fan_out(errand, planned.claims, receipts.append)
         previews = [target.model_dump_json() for target in await show(errand, planned.claims)]
