@@ -330,6 +330,9 @@ class DeliverySettings(CommonSettings):
     retry_waits: Waits = (60.0, 300.0, 900.0, 1800.0, 3600.0)
     """Between those later tries; the last repeats. Up to a fifth is added, and `Retry-After` makes it
     longer."""
+    slack_interval: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 1.1
+    """Between two messages to one Slack webhook, which takes about one a second; who cannot have a turn soon
+    is put off until it comes."""
     record_timeout: Seconds = 60.0
     """For how long an API server that is away is ridden out."""
     wait_limit: OptionalSeconds = None

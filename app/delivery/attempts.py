@@ -6,6 +6,7 @@ from typing import Any
 
 from app.delivery import faults
 from app.delivery.errand import Errand
+from app.delivery.pacer import PATIENCE
 from app.delivery.places import Turn
 from app.delivery.retry import Tried
 from app.domain.errors import TargetError
@@ -90,9 +91,10 @@ class Attempts:
             verdict = tried.passing
             message = verdict.message
             # Its holder has come through, so that no takeover of before counts against it.
-            update |= {"retry_at": retry_at, "retries": receipt.retries + 1, "takeovers": 0}
+            tries = receipt.retries + (not verdict.queued)
+            update |= {"retry_at": retry_at, "retries": tries, "takeovers": 0}
             update["reason"] = verdict.reason
-        elif tried.settled:
+        elif tried.settled or tried.passing:
             update["phase"] = Phase.DELIVERED if verdict.delivered else Phase.FAILED
             update["reason"] = verdict.reason
             update |= {"timestamp": now, "delivered_at": max(filter(None, (now, receipt.delivered_at)))}
@@ -118,6 +120,23 @@ class Attempts:
         if self._way is None or self._way[0] != credentials:
             self._way = credentials, sender.way(target, credentials)
         way = self._way[1]
+
+        async def send() -> Verdict:
+            self._waited += errand.timing.clock() - began
+            return await self._placed(sender, credentials, way, errand.timing.clock() + left)
+
+        began = errand.timing.clock()
+        left = ends - began
+        if not errand.put_off.during:
+            return await send()  # who cannot be put off is not made to wait
+        room = max(0.0, min(PATIENCE, errand.policy.place_timeout - self._waited))
+        who = self._receipt.id
+        return await errand.pacer.paced(target.type, way, send, who=who, room=room, rest=errand.rest)
+
+    async def _placed(self, sender: Sender[Any], credentials: Credentials, way: Way, ends: float) -> Verdict:
+        """Wait for a place, and send."""
+        errand, target = self._errand, self._target
+        seconds = ends - errand.timing.clock()
         turn = errand.places.for_message(errand.team.namespace, way.to, errand.size_of(target))
         try:
             if not turn.take():

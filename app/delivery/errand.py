@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
+from app.delivery.pacer import Pacer
 from app.delivery.places import Places, Sleep, asleep
 from app.delivery.putoff import PutOff
 from app.delivery.retry import RetryPolicy, Timing
@@ -56,6 +57,7 @@ class Errand:
     now: Callable[[], datetime]  # the API server's time, for stamps
     max_message: int  # characters of a notice's text
     places: Places
+    pacer: Pacer
     rest: Sleep  # while a place is waited for
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
     picked: dict[str | None, Picked] = field(default_factory=dict)
@@ -116,6 +118,7 @@ class Errands:
             settings.backoff_initial,
             settings.place_timeout,
         )
+        self._pacer = Pacer(settings.slack_interval)
         self._put_off = PutOff(settings.retry_waits, settings.retry_for)
 
     def deliver(  # noqa: PLR0913  # all that one differs in from another
@@ -149,6 +152,7 @@ class Errands:
             now=lambda: claimed.now,
             max_message=settings.max_message,
             places=self._places,
+            pacer=self._pacer,
             rest=timing.sleep,
         )
 

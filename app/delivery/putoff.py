@@ -34,7 +34,8 @@ class PutOff:
             return None
         ends = (receipt.timestamp or now) + timedelta(seconds=self.during)
         wait = self.waits[min(receipt.retries, len(self.waits) - 1)] * (1 + JITTER * self.chance)
-        own = min(now + timedelta(seconds=wait), ends)
+        # Who waits for its turn has not tried, and comes when that is.
+        own = now if verdict.queued else min(now + timedelta(seconds=wait), ends)
         asked = now + timedelta(seconds=min(verdict.retry_after or 0.0, LONGEST_WAIT))
         if now >= ends or asked > ends:
             return None

@@ -101,7 +101,8 @@ async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until 
         cut_short = left < policy.attempt_timeout and latest.reason is Reason.TIMEOUT
         verdict = verdict if cut_short and tries > 1 else latest
         if not verdict.retryable or verdict.queued:
-            return Tried(verdict, attempts, settled=not verdict.queued)
+            passing = verdict if verdict.queued and verdict.retry_after is not None else None
+            return Tried(verdict, attempts, settled=not verdict.queued, passing=passing)
         if tries >= policy.attempts:
             break
         left = budget.left()

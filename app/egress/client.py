@@ -38,6 +38,7 @@ ENCODING = "latin-1"  # of a header, whatever is in it: RFC 9110, section 5.5
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
 NOT_RESOLVED = "the host name does not resolve"
+NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
@@ -352,7 +353,8 @@ def translated(error: BaseException, proxy_host: str | None = None, *, other: st
     for kinds, reason, message, retryable in _TRANSLATIONS:
         if any(isinstance(cause, kinds) for cause in causes):
             attempted = reason is not Reason.EGRESS_DENIED
-            return TargetError(reason, message, retryable=retryable, attempted=attempted)
+            unreached = message in {NOT_RESOLVED, NOT_CONNECTED}
+            return TargetError(reason, message, retryable=retryable, attempted=attempted, unreached=unreached)
     return TargetError(Reason.INVALID_RESPONSE, other, attempted=True)
 
 
@@ -406,7 +408,7 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], 
     (
         (aiohttp.ClientConnectorError, ConnectionRefusedError),
         Reason.CONNECTION_FAILED,
-        "no connection to the receiver",
+        NOT_CONNECTED,
         True,
     ),
     (
