@@ -1,6 +1,7 @@
 """The service's HTTP API as a command sees it."""
 
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -20,6 +21,15 @@ NO_ADDRESS = "--url or DELIVERY_URL is no address of a service; give it as http:
 PATIENCE = 30.0  # seconds for an answer
 
 
+class Refused(Trouble):
+    """The service's answer is a problem; `retry_after` is in seconds."""
+
+    def __init__(self, sentence: str, status: int, retry_after: float) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.retry_after = retry_after
+
+
 @dataclass(frozen=True)
 class Client:
     """Calls one service; every answer that is no success ends the command."""
@@ -37,6 +47,21 @@ class Client:
         headers = {"Prefer": prefer} if prefer else {}
         return self._ask("POST", "/previews" if preview else "/deliveries", json=event, headers=headers)
 
+    def find(self, **asked: str | None) -> Iterator[Document]:
+        """Yield the teams that have such targets, as pages come in.
+
+        Raises:
+            Trouble: no answer, or a problem.
+        """
+        after: str | None = None
+        while True:
+            given = {name: value for name, value in {**asked, "after": after}.items() if value is not None}
+            page = self._ask("GET", "/deliveries", page=True, params=given)
+            yield from page["items"]
+            after = page.get("next")
+            if after is None:
+                return
+
     def read(self, namespace: str, team: str) -> Document:
         """Read the record of a team.
 
@@ -45,7 +70,7 @@ class Client:
         """
         return self._ask("GET", f"/deliveries/{quote(namespace, safe='')}/{quote(team, safe='')}")
 
-    def _ask(self, method: str, path: str, **options: Any) -> Document:
+    def _ask(self, method: str, path: str, *, page: bool = False, **options: Any) -> Document:
         address = _address(self.url)
         headers = {"user-agent": USER_AGENT, **options.pop("headers", {})}
         if self.token:
@@ -63,7 +88,7 @@ class Client:
             raise Trouble(f"the service at {self.url} does not answer in time; try again") from None
         except httpx.HTTPError as error:
             raise Trouble(_unreached(self.url, error)) from None
-        return _judged(answer, self.url)
+        return _judged(answer, self.url, page=page)
 
     def _trust(self) -> ssl.SSLContext:
         try:
@@ -97,7 +122,7 @@ def _unreached(url: str, error: httpx.HTTPError) -> str:
     )
 
 
-def _judged(answer: httpx.Response, url: str) -> Document:
+def _judged(answer: httpx.Response, url: str, *, page: bool) -> Document:
     try:
         document = answer.json()
     except ValueError:
@@ -105,9 +130,17 @@ def _judged(answer: httpx.Response, url: str) -> Document:
     if not isinstance(document, dict):
         raise Trouble(f"{url} answered {answer.status_code} with something that is no report; check --url")
     if answer.status_code in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
-        if not isinstance(document.get("phase"), str) or not isinstance(document.get("targets"), list):
+        if page:
+            whole = isinstance(document.get("items"), list)
+        else:
+            whole = isinstance(document.get("phase"), str) and isinstance(document.get("targets"), list)
+        if not whole:
             raise Trouble(f"{url} answered with something that is no report; check --url")
         return document
     said = str(document.get("detail") or document.get("title") or f"answered {answer.status_code}")
     wait = answer.headers.get("retry-after")
-    raise Trouble(said + (f" (in {wait} s)" if wait else ""))
+    raise Refused(said + (f" (in {wait} s)" if wait else ""), answer.status_code, _seconds(wait))
+
+
+def _seconds(wait: str | None) -> float:
+    return float(wait) if wait and wait.isascii() and wait.isdigit() else 0.0

@@ -1,10 +1,11 @@
 """What a command prints: tables for people, JSON and YAML for programs."""
 
 import io
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import yaml
@@ -38,6 +39,34 @@ class Printer:
     def preview(self, preview: Document) -> None:
         """Print what would be sent where."""
         self._print(preview, _preview)
+
+    def teams(self, found: Document, *, aside: bool = False) -> None:
+        """Print many teams, a line a target; `aside`, where the answer is to come yet: to standard error."""
+        if aside:
+            with redirect_stdout(sys.stderr):
+                Printer(Form.TABLE).teams(found)
+            return
+        self._print(found, lambda safe: [_teams(safe)] if safe["items"] else [])
+
+    def tell(self, sentence: str) -> None:
+        """Say something beside the answer."""
+        sys.stderr.write(f"{_safe(sentence)}\n")
+        sys.stderr.flush()
+
+    @contextmanager
+    def counting(self) -> Iterator[Callable[[str], None]]:
+        """Yield what says how far it is, drawn over what it said last on a terminal, else each tenth time."""
+        if sys.stderr.isatty():
+            with Console(stderr=True).status("") as status:
+                yield status.update
+            return
+        said = itertools.count(1)
+
+        def tell(sentence: str) -> None:
+            if next(said) % 10 == 0:
+                self.tell(sentence)
+
+        yield tell
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[Document], None]]:
@@ -101,6 +130,23 @@ def _head(report: Document) -> Text:
     if report.get("reason"):
         head.append(f"  {report['reason']}", "dim")
     return head
+
+
+def _teams(found: Document) -> Table:
+    table = _columns("TEAM", "TARGET", "TYPE", "PHASE", "REASON", "WHERE", "MESSAGE")
+    for team in found["items"]:
+        for target in team["targets"]:
+            phase = target["phase"]
+            table.add_row(
+                f"{team['namespace']}/{team['team']}",
+                target["name"],
+                target["type"],
+                Text(phase, COLOURS.get(phase, "")),
+                target.get("reason") or "-",
+                target.get("target") or "-",
+                team.get("note") or _message(target),
+            )
+    return table
 
 
 def _table(report: Document) -> Table:

@@ -10,10 +10,11 @@ from app.delivery.errand import Errands
 from app.delivery.judge import Judge
 from app.delivery.reader import Reader
 from app.delivery.rehearsal import Rehearsal
+from app.delivery.survey import Asked, May, Survey
 from app.delivery.underway import UnderWay
 from app.domain.events import CompletionEvent
 from app.domain.previews import Previewed
-from app.domain.receipts import Report
+from app.domain.receipts import Report, Reports
 from app.kube.cluster import Cluster
 from app.senders.envelopes import Senders
 from app.settings import ServiceSettings
@@ -36,6 +37,7 @@ class Desk:
         errands = Errands(settings, cluster, senders, metrics, tracing, capacity.places)
         self._judge = Judge.of(settings)
         self._reader = Reader(settings, cluster, capacity.places)
+        self._survey = Survey(settings, cluster)
         self._under_way = UnderWay()
         claims = Claims(
             settings,
@@ -74,6 +76,14 @@ class Desk:
             Problem: there is no such team, or the Kubernetes API is away.
         """
         return reported((await self._reader.read(namespace, name)).team)
+
+    async def survey(self, asked: Asked, after: str | None, may: May) -> Reports:
+        """Return a page of the teams that have such targets, and which the caller may read of.
+
+        Raises:
+            Problem: there is no such page, or the Kubernetes API is away.
+        """
+        return await self._survey.page(asked, after, may)
 
     async def preview(self, event: CompletionEvent) -> Previewed:
         """Show what the event would send where; nothing is sent, and nothing written.

@@ -314,6 +314,22 @@ class Report(BaseModel):
     targets: Annotated[tuple[Receipt, ...], Field(description="What is on record of each.")] = ()
 
 
+class Reports(BaseModel):
+    """Some teams, each with those of its targets that were asked for."""
+
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+    items: Annotated[
+        tuple[Report, ...],
+        Field(
+            description="One a team; `phase` is of all its targets. A page may have none, and more follow."
+        ),
+    ]
+    next: Annotated[
+        str | None, Field(description="What `after` is to be for the next page; null: this was the last.")
+    ] = None
+
+
 def overall_phase(receipts: Iterable[Receipt]) -> ReportPhase:
     """Sum up: any target Pending, all Delivered, none Delivered, or some; no targets: Pending."""
     receipts = list(receipts)
