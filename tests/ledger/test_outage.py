@@ -3,8 +3,13 @@
 Minutes are seconds here: `retry_waits` and `retry_for` are settings, and all else is as it runs.
 """
 
+import os
+import signal
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -13,10 +18,11 @@ from aiohttp import web
 from app.domain.times import parse_time
 from tests.harness.cluster import Cluster, prepared
 from tests.harness.fake_cluster import FakeCluster
+from tests.harness.kube import Kube
 from tests.harness.receiver import Receiver, Respond, ok
-from tests.harness.service import Service, Watcher, finished
+from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
-from tests.ledger.support import ledger, settled
+from tests.ledger.support import Front, by_name, ledger, settled
 
 SOON = {"retry_for": 600, "retry_waits": "1,1,2", "backoff_initial": 0.01}
 """Seconds instead of minutes; the four attempts of one try take 70 ms of waiting at most."""
@@ -130,3 +136,144 @@ async def test_the_watcher_brings_it_back_until_the_time_is_over(api: Cluster[Fa
 
 async def _settled(api: Cluster[Any], namespace: str) -> bool:
     return settled(await ledger(api.kube, namespace, "report"), 1)
+
+
+TEAMS = int(os.environ.get("OUTAGE_TEAMS", "10"))
+BURST = int(os.environ.get("BURST_TEAMS", "60"))
+SHORT = {
+    # A claim of ten seconds, so that what a killed process leaves is soon taken over.
+    "attempt_timeout": 1,
+    "target_timeout": 2,
+    "place_timeout": 1,
+    "record_timeout": 1,
+    "api_timeout": 1,
+    "backoff_initial": 0.01,
+    "retry_for": 600,
+    "retry_waits": "1,2",
+}
+BUDGET = 0.01 + 0.02 + 0.04  # seconds that four attempts take at most where nobody listens
+
+
+def tell(figures: str) -> None:
+    """Show what was measured, to who runs this with `-s`."""
+    sys.stdout.write(f"{figures}\n")
+
+
+async def put_off(kube: Kube, namespaces: list[str], least: int) -> bool:
+    """Whether each of these teams has been put off so often."""
+    entries = [await kube.delivery(namespace, "report") for namespace in namespaces]
+    return all(entry and entry[0].get("retries", 0) >= least for entry in entries)
+
+
+@pytest.mark.alone
+async def test_an_outage_and_three_deaths_lose_nothing(cluster: Cluster[Any]) -> None:
+    kube, number = cluster.kube, TEAMS if isinstance(cluster.server, FakeCluster) else 3
+    async with Receiver() as there:
+        port = there.port  # which nobody listens on from here
+    began = monotonic()
+    where = {"type": "webhook", "name": "hook", "url": f"http://127.0.0.1:{port}/hook"}
+    namespaces = [await finished(kube, where) for _ in range(number)]
+    served = ",".join(namespaces)
+    config = cluster.kubeconfig
+    service = Service(config, namespaces=served, **SHORT)
+    await service.start()
+    async with Front(service) as front:
+        watcher = Watcher(config, front.url, namespaces=served)
+        await watcher.start()
+        try:
+            for death in range(3):
+                await until(lambda least=death + 1: put_off(kube, namespaces, least), 120)
+                if death == 1:
+                    await watcher.stop(signal.SIGKILL)
+                    watcher = Watcher(config, front.url, namespaces=served)
+                    await watcher.start()
+                    continue
+                await service.stop(signal.SIGKILL)
+                service = Service(config, namespaces=served, **SHORT)
+                await service.start()
+                front.replicas = [service]
+            away = monotonic() - began
+            assert away > 100 * BUDGET
+            waiting = [entry for one in namespaces for entry in await kube.delivery(one, "report")]
+            next_tries = [parse_time(entry["retryAt"]) for entry in waiting if entry.get("retryAt")]
+            async with Receiver(port=port) as receiver:
+                back = datetime.now(UTC)
+                await until(lambda: receiver.requests, 60)
+                first = datetime.now(UTC)
+
+                async def all_settled() -> bool:
+                    entries = [await kube.delivery(one, "report") for one in namespaces]
+                    return all(entry[0]["success"] for entry in entries)
+
+                await until(all_settled, 120)
+                ids = Counter(request.headers["webhook-id"] for request in receiver.requests)
+                assert (len(ids), set(ids.values())) == (number, {1}), "each arrives, and once"
+                if next_tries:
+                    latest = max(back, *(one for one in next_tries if one))
+                    assert first <= latest + timedelta(seconds=10)
+            tell(
+                f"{number} teams: away {away:.1f} s, {away / BUDGET:.0f} x the budget; "
+                f"the first {(first - back).total_seconds():.1f} s after the return"
+            )
+        finally:
+            await watcher.stop(signal.SIGKILL)
+            await service.stop(signal.SIGKILL)
+
+
+@pytest.mark.alone
+async def test_a_burst_at_one_slack_webhook_is_refused_nowhere_and_delays_nobody(
+    api: Cluster[FakeCluster],
+) -> None:
+    kube, refused, takes = api.kube, [], 0.1  # seconds a message, instead of one
+    free = [0.0]
+
+    async def as_slack(request: web.Request) -> web.StreamResponse:
+        """Take so many a second, with room for one that comes early."""
+        now = monotonic()
+        if now < free[0] - takes:
+            refused.append(now)
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        free[0] = max(now, free[0]) + takes
+        return await ok(request)
+
+    namespace = await kube.fresh_namespace()
+    async with (
+        Receiver(respond=as_slack) as slack,
+        Receiver() as hooks,
+        Service(
+            api.kubeconfig, namespaces=namespace, slack_interval=1.1 * takes, retry_waits="60"
+        ) as service,
+        Watcher(api.kubeconfig, service.url, namespaces=namespace),
+    ):
+        await kube.secret(namespace, "slack", {"slack-webhook-url": f"{slack.url}/services/x"})
+        targets = ({"type": "slack", "name": "chat", "credentialsSecret": "slack"}, hook(hooks))
+        for number in range(BURST):
+            await kube.team(namespace, f"team-{number}", lifecycle(*targets))
+        began = monotonic()
+        for number in range(BURST):
+            await kube.finish(namespace, f"team-{number}")
+        ended = monotonic()
+        await until(lambda: len(hooks.requests) == BURST, 60)
+
+        async def on_record() -> list[dict[str, Any]]:
+            teams = (await kube.list("agentteams", namespace)).body["items"]
+            return [by_name(team) for team in teams]
+
+        async def hooks_on_record() -> bool:
+            return all(one.get("hook", {}).get("success") for one in await on_record())
+
+        await until(hooks_on_record, 60)
+        beside = monotonic() - ended
+
+        async def all_on_record() -> bool:
+            return all(one["chat"]["success"] for one in await on_record())
+
+        await until(all_on_record, 30 + 2 * BURST)
+        whole = monotonic() - began
+        assert refused == []
+        assert len(slack.requests) == len(hooks.requests) == BURST
+        entries = [one["chat"] for one in await on_record()]
+        assert {entry["attempts"] for entry in entries} == {1}, "waiting for a turn is no attempt"
+        tell(
+            f"{BURST} teams: webhooks on record {beside:.1f} s after the last finished, all after {whole:.1f} s"
+        )
