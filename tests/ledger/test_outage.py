@@ -240,9 +240,7 @@ async def test_a_burst_at_one_slack_webhook_is_refused_nowhere_and_delays_nobody
     async with (
         Receiver(respond=as_slack) as slack,
         Receiver() as hooks,
-        Service(
-            api.kubeconfig, namespaces=namespace, slack_interval=1.1 * takes, retry_waits="60"
-        ) as service,
+        Service(api.kubeconfig, namespaces=namespace, slack_interval=1.1 * takes, retry_for=600) as service,
         Watcher(api.kubeconfig, service.url, namespaces=namespace),
     ):
         await kube.secret(namespace, "slack", {"slack-webhook-url": f"{slack.url}/services/x"})
@@ -275,5 +273,5 @@ async def test_a_burst_at_one_slack_webhook_is_refused_nowhere_and_delays_nobody
         entries = [one["chat"] for one in await on_record()]
         assert {entry["attempts"] for entry in entries} == {1}, "waiting for a turn is no attempt"
         tell(
-            f"{BURST} teams: webhooks on record {beside:.1f} s after the last finished, all after {whole:.1f} s"
+            f"{BURST} teams: webhooks on record {beside:.1f} s after the last ended, all after {whole:.1f} s"
         )
