@@ -104,6 +104,7 @@ class Manifest:
         self._node = node
         self._lines: dict[Path_, int] = {}
         self._twice: list[tuple[int, str]] = []
+        self._bare: list[Path_] = []
         self._scalars = _Loader("")
         self._cut = False
         self._value = self._read(node, ())
@@ -216,6 +217,12 @@ class Manifest:
         if "name" in entry and self.kind in MAKERS:
             text = f"name: {self.kind} does not keep it; the target is called TYPE-POSITION, as in slack-1"
             yield self._at((*at, "name"), text, warning=True)
+        if "on" in entry and self.kind in MAKERS:
+            text = f"on: {self.kind} does not keep it; the target is told of all that is delivered"
+            yield self._at((*at, "on"), text, warning=True)
+        if (*at, "on") in self._bare:
+            text = 'on: without quotes YAML takes it for a truth value; write "on":'
+            yield self._at((*at, "on"), text)
         if isinstance(target, WebhookTarget) and target.url:
             yield from self._url((*at, "url"), target.url)
         if isinstance(message := entry.get("message"), str):
@@ -260,6 +267,8 @@ class Manifest:
             mapping: dict[Any, Any] = {}
             for key, value in node.value:
                 name = key.value if isinstance(key, yaml.ScalarNode) else "?"
+                if name == "on" and key.tag.endswith(":bool"):
+                    self._bare.append((*path, name))
                 if name in mapping:
                     self._twice.append((key.start_mark.line + 1, name))
                 self._lines[(*path, name)] = key.start_mark.line + 1

@@ -50,6 +50,7 @@ class Line:
     until: float = 0.0  # for how long it is left to that one
     known_until: float = 0.0  # for how long it is remembered that it is down
     inside: int = 0
+    sending: int = 0
 
     def __post_init__(self) -> None:
         self.gap = self.own
@@ -58,6 +59,11 @@ class Line:
         """Whether there is nothing to be remembered."""
         ends = (self.free_at, self.closed_until, self.booked_until, self.known_until, self.last + self.gap)
         return not self.inside and max(ends) <= now
+
+    def ready_at(self, now: float) -> float:
+        """Return when it takes another message, as far as is known; where it has a pace, one at a time."""
+        busy = now + self.gap / 4 if self.own and self.sending else 0.0
+        return max(self.closed_until, self.last + self.gap, busy)
 
     def shut_to(self, who: Hashable, now: float) -> Verdict | None:
         """Return what others met, where it is left to one of them to find out more."""
@@ -99,28 +105,29 @@ class Pacer:
 
     async def _turn(self, lines: tuple[Line, ...], who: Hashable, room: float, rest: Sleep) -> Verdict | None:
         """Wait for a turn; return why there is none, or nothing."""
-        ends = self._clock() + room
-        while True:
-            now = self._clock()
-            for line in lines:
-                if met := line.shut_to(who, now):
-                    return met
-            start = max(now, *(max(line.free_at, line.closed_until, line.last + line.gap) for line in lines))
-            if start > ends:
-                return _later(lines, start, now)
-            for line in lines:
-                line.free_at = max(line.free_at, start + line.gap if line.gap else 0.0)
-            if start > now and not await rest(start - now):
+        now = self._clock()
+        latest = ends = now + room
+        if met := _shut(lines, who, now):
+            return met
+        ready = max(now, *(max(line.free_at, line.ready_at(now)) for line in lines))
+        for line in lines:
+            if line.gap and ready <= ends:
+                line.free_at = ready + line.gap
+        while ready > now:
+            if ready > latest:
+                return _later(lines, ready, now)
+            if not await rest(ready - now):
                 return Verdict(
                     Reason.INTERRUPTED, "it waited for its turn", retryable=True, attempted=False, queued=True
                 )
+            latest = ends + room  # whoever has a turn is not sent away for a little
             now = self._clock()
-            if all(max(line.closed_until, line.last + line.gap) <= now for line in lines) and not any(
-                line.shut_to(who, now) for line in lines
-            ):
-                break
+            if met := _shut(lines, who, now):
+                return met
+            ready = max(line.ready_at(now) for line in lines)
         for line in lines:
             line.last = now
+            line.sending += 1
             if line.down:
                 line.finding_out, line.until = who, now + MOST_LEARNED
         return None
@@ -142,8 +149,11 @@ class Pacer:
                 self._note_down(line, who, met, alone=error.unreached)
             raise
         finally:
-            for line in lines if not asked else ():
-                line.until = 0.0 if line.finding_out == who else line.until
+            for line in lines:
+                line.sending -= 1
+                line.last = max(line.last, self._clock()) if line.own else line.last
+                if not asked and line.finding_out == who:
+                    line.until = 0.0
         return verdict
 
     def _learn(self, line: Line, who: Hashable, verdict: Verdict) -> None:
@@ -196,6 +206,10 @@ class Pacer:
                 del self._lines[key]
             else:
                 self._lines[key] = self._lines.pop(key)
+
+
+def _shut(lines: tuple[Line, ...], who: Hashable, now: float) -> Verdict | None:
+    return next((met for line in lines if (met := line.shut_to(who, now))), None)
 
 
 def _note_up(line: Line) -> None:

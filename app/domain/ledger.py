@@ -23,7 +23,7 @@ from app.domain.reasons import Reason
 from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, lasting, message_id
 from app.domain.record import Entries, Line
 from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
-from app.domain.teams import AgentTeam, open_targets
+from app.domain.teams import AgentTeam, open_targets, told_targets
 from app.domain.text import SHOWN_LIMIT, shortened
 from app.domain.times import format_time
 
@@ -85,13 +85,14 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
     recorded = record.by_key
     targets = {target.name: target for target in (read_targets(team.targets) if team.wants_delivery else ())}
     wanted = _wanted(event, targets, recorded)
+    told = {*told_targets(team)}
     due = _due(team, recorded, terms)
     opened: dict[str, Claim | Receipt] = {}
     takeovers = 0
     for key in [*targets, *(key for key in recorded if key in due and key not in targets)]:
         new = record.is_new(key, adopt=terms.adopt)
         receipt = None if new else recorded[key].receipt
-        if key not in wanted or (new and not start):
+        if key not in wanted or (new and not (start and key in told)):
             continue
         if key in due and due[key] > terms.now:
             if event.redeliver == "none":
@@ -107,7 +108,7 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
     entries = record.written(changes)
     if changes and start and not record.reads_back(entries):
         # Of two targets that look alike one is left out: it is put down too, so that places tell them apart.
-        left_out = {name: target for name, target in targets.items() if name not in {*recorded, *changes}}
+        left_out = {name: targets[name] for name in targets if name in told - {*recorded, *changes}}
         entries = record.written(
             {**{name: _first(team, event, terms, target) for name, target in left_out.items()}, **changes}
         )

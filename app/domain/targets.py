@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from app.domain.events import DNS_SUBDOMAIN
+from app.domain.events import DNS_SUBDOMAIN, TERMINAL_PHASES
 from app.domain.text import readable, shortened
 
 NAME_LIMIT = 253
@@ -21,6 +21,9 @@ RECIPIENTS_LIMIT = 100  # of a mail, what every relay takes at once: RFC 5321, s
 SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)]
 Text = Annotated[str | None, BeforeValidator(lambda value: value or None)]
 """An absent text is null, missing or empty: a Go client with `omitempty` cannot tell them apart."""
+
+
+Endings = tuple[Literal["Completed", "Failed", "TimedOut", "BudgetExceeded"], ...]
 
 
 class TargetSpec(BaseModel):
@@ -35,6 +38,8 @@ class TargetSpec(BaseModel):
     ] = None
     artifact_path: Annotated[Text, Field(alias="artifactPath")] = None
     message: Text = None
+    on: Annotated[Endings | None, Field(strict=False), BeforeValidator(lambda value: value or None)] = None
+    """Of which endings it is told; None: of all that the installation delivers."""
 
     @classmethod
     def kind(cls) -> str:
@@ -155,6 +160,12 @@ def read_targets(spec: Sequence[Any]) -> list[Target | InvalidTarget]:
 def target_names(spec: Sequence[Any]) -> list[str]:
     """Return the names under which the entries are recorded, in order, without judging the entries."""
     return [name for name, _ in _unique_names(spec)]
+
+
+def told_of(entry: Any, phase: str) -> bool:
+    """Whether an entry of the spec asks to be told of teams that end so; one that cannot be read does."""
+    on = entry.get("on") if isinstance(entry, dict) else None
+    return not on or not isinstance(on, list) or phase in on or not set(map(str, on)) <= {*TERMINAL_PHASES}
 
 
 def labels_of(entry: Any) -> tuple[str, ...]:
