@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from app.domain.errors import Problem
 from app.domain.events import TERMINAL_PHASES
@@ -40,7 +40,7 @@ def answers() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def errors_of(value: Any, schema: dict[str, Any]) -> list[str]:
     whole = {**schema, "components": DOCUMENT["components"]}
-    judge = Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    judge = Draft202012Validator(whole, validate_formats=True)
     return [error.message for error in judge.iter_errors(value)]
 
 

@@ -102,7 +102,6 @@ UNIMPORTED = {
     "pytest-timeout": "pytest",
     "pytest-xdist": "pytest, in make test",
     "types-cachetools": "mypy",
-    "types-jsonschema": "mypy",
     "types-protobuf": "mypy",
     "types-psutil": "mypy",
     "types-pyyaml": "mypy",

@@ -1,6 +1,9 @@
 """What a delivery costs, side by side in one run: the floor, this service, Apprise, Alertmanager.
 
-    python -m tests.bench [--rounds N] [--fanouts 2,8] [--json FILE]
+    python -m tests.bench [--rounds N] [--fanouts 2,8] [--before COMMIT] [--json FILE]
+
+With `--before`, this service as it was at an earlier commit takes part too, installed in an environment of
+its own.
 
 In each round every participant does the same work in turn, so that a machine whose speed drifts slows all of
 them; figures are medians over the rounds, ratios are taken round by round. CPU is the operating system's
@@ -24,6 +27,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.before import Before, checkout
 from tests.bench.participants import Alertmanager, Measure, Ours, Participant, Script, far_side
 from tests.harness.processes import Memory
 from tests.harness.service import Service
@@ -102,8 +106,9 @@ async def starts(kubeconfig: Path, number: int = 5) -> dict[str, float]:
     return {"ready_s": min(seconds), "idle_mb": held / 1e6}
 
 
-async def run(rounds: int, fanouts: list[int], only: set[str]) -> dict[str, Any]:
+async def run(rounds: int, fanouts: list[int], only: set[str], before: str = "") -> dict[str, Any]:
     """Measure; return all figures."""
+    earlier = checkout(before) if before else None
     figures: dict[str, Any] = {"cores": os.cpu_count(), "python": sys.version.split()[0], "at_once": AT_ONCE}
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
@@ -120,9 +125,13 @@ async def run(rounds: int, fanouts: list[int], only: set[str]) -> dict[str, Any]
             ours,
             Script("Apprise", "tests.bench.apprise", folder),
         ]
+        if earlier:
+            then = await stack.enter_async_context(Before(earlier, folder / "kubeconfig", **once))
+            taking.append(Ours(f"before ({before})", then))
         if binary := shutil.which("prometheus-alertmanager") or shutil.which("alertmanager"):
             taking.append(Alertmanager("Alertmanager", binary, folder, ports["receiver"]))
-        taking = [one for one in taking if not only or one.name in only]
+        always = {"floor", ours.name}
+        taking = [one for one in taking if not only or one.name.partition(" ")[0] in only | always]
         figures["work"] = {}
         for fanout in fanouts:
             measured: dict[str, list[Measure]] = {one.name: [] for one in taking}
@@ -136,8 +145,8 @@ async def run(rounds: int, fanouts: list[int], only: set[str]) -> dict[str, Any]
 
 
 def summed(measured: dict[str, list[Measure]], deliveries: int) -> dict[str, dict[str, float]]:
-    """Return medians over the rounds, and ratios to the floor round by round."""
-    floor = measured["floor"]
+    """Return medians over the rounds, and ratios round by round: to the floor, and of this build to each."""
+    floor, ours = measured["floor"], measured["agentteam-delivery"]
     rows: dict[str, dict[str, float]] = {}
     for name, rounds in measured.items():
         seconds = sorted(second for one in rounds for second in one.seconds)
@@ -145,6 +154,7 @@ def summed(measured: dict[str, list[Measure]], deliveries: int) -> dict[str, dic
             "cpu_us": statistics.median(one.cpu for one in rounds) / deliveries * 1e6,
             "wall_us": statistics.median(one.wall for one in rounds) / deliveries * 1e6,
             "ratio": statistics.median(one.cpu / base.cpu for one, base in zip(rounds, floor, strict=True)),
+            "ours": statistics.median(one.cpu / other.cpu for one, other in zip(ours, rounds, strict=True)),
             "p50_ms": seconds[len(seconds) // 2] * 1e3 if seconds else 0.0,
             "p99_ms": seconds[len(seconds) * 99 // 100] * 1e3 if seconds else 0.0,
             "memory_mb": max(one.memory for one in rounds) / 1e6,
@@ -157,13 +167,23 @@ def show(figures: dict[str, Any]) -> None:
     console = Console(width=100)
     for fanout, rows in figures["work"].items():
         table = Table(title=f"{fanout} targets an event", title_justify="left")
-        for head in ("", "CPU µs/delivery", "x floor", "wall µs/delivery", "p50 ms", "p99 ms", "peak MB"):
+        for head in (
+            "",
+            "CPU µs/delivery",
+            "x floor",
+            "ours : it",
+            "wall µs/delivery",
+            "p50 ms",
+            "p99 ms",
+            "peak MB",
+        ):
             table.add_column(head, justify="right" if head else "left")
         for name, row in rows.items():
             table.add_row(
                 name,
                 f"{row['cpu_us']:.0f}",
                 f"{row['ratio']:.2f}",
+                f"{row['ours']:.2f}",
                 f"{row['wall_us']:.0f}",
                 f"{row['p50_ms']:.1f}" if row["p50_ms"] else "",
                 f"{row['p99_ms']:.1f}" if row["p99_ms"] else "",
@@ -188,12 +208,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--fanouts", default="2,8")
     parser.add_argument(
-        "--only", default="", help="participants, comma-separated; the floor is always needed"
+        "--only", default="", help="participants beside the floor and this service, comma-separated"
     )
+    parser.add_argument("--before", default="", metavar="COMMIT", help="an earlier build takes part")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     fanouts = [int(fanout) for fanout in options.fanouts.split(",")]
-    figures = asyncio.run(run(options.rounds, fanouts, set(filter(None, options.only.split(",")))))
+    only = set(filter(None, options.only.split(",")))
+    figures = asyncio.run(run(options.rounds, fanouts, only, options.before))
     show(figures)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -60,6 +59,8 @@ def test_lint_finds_nothing(any_helm: Helm) -> None:
 
 @matrix
 def test_every_object_is_valid_in_current_kubernetes(helm: Helm, values: Document) -> None:
+    import kubernetes_validate  # noqa: PLC0415  # its import takes seconds, which those who only collect are spared
+
     for document in helm.render(values).documents:
         if not document["apiVersion"].startswith("monitoring.coreos.com/"):  # no part of Kubernetes
             kubernetes_validate.validate(document, CURRENT, strict=True)

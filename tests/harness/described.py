@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 DESCRIPTION = Path(__file__).parents[2] / "openapi/openapi.yaml"
 NOT_OF_AN_OPERATION = {404: "no-such-path", 405: "method-not-allowed"}

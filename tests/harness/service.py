@@ -17,8 +17,12 @@ from typing import Any, Self
 import aiohttp
 
 from tests.harness import described
+from tests.harness.forked import Forked
 from tests.harness.kube import Kube
 from tests.harness.waiting import until
+
+COVERAGE = any(name.startswith("COVERAGE_PROCESS_") for name in os.environ)
+"""Whether the processes that tests start write down which lines ran."""
 
 SCRIPT = Path(sys.executable).parent / "agentteam-delivery"
 
@@ -81,17 +85,24 @@ class Program:
     covered: bool = True  # False where its speed or size is measured
     port: int = 0
     tls: ssl.SSLContext | None = None  # whom a caller trusts, where the port has TLS
-    process: Process | None = None
+    process: Process | Forked | None = None
     _reading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the process, and return when it listens."""
-        self.process = await asyncio.create_subprocess_exec(
-            *self.arguments(), env=self.environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
-        )
+        self.process = await self._launched()
         self._reading = asyncio.create_task(self._read(self.process))
         await until(lambda: self.port or self.ended, 60)
         assert self.port, "".join(self.raw)
+
+    async def _launched(self) -> Process | Forked:
+        """Start it the short way, but where it is measured, or followed line by line, or not this program."""
+        arguments = self.arguments()
+        if self.covered and not COVERAGE and arguments[0] == str(SCRIPT):
+            return await Forked.start(arguments, self.environment())
+        return await asyncio.create_subprocess_exec(
+            *arguments, env=self.environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
+        )
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
@@ -155,7 +166,7 @@ class Program:
         given = {f"DELIVERY_{name.upper()}": str(value) for name, value in self.settings.items()}
         return {**kept, **kube, **LOOPBACK, **given}
 
-    async def _read(self, process: Process) -> None:
+    async def _read(self, process: Process | Forked) -> None:
         assert process.stderr
         async for line in process.stderr:
             self.raw.append(line.decode())

@@ -38,14 +38,15 @@ class Heard(Program):
 
     async def start(self) -> None:
         """Start the process, and return when it listens."""
-        self.process = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             SCRIPT, self.command, env=self.environment(), stdin=DEVNULL, stdout=PIPE, stderr=PIPE
         )
-        self._reading = asyncio.create_task(self._read(self.process))
+        self.process = process
+        self._reading = asyncio.create_task(self._hear(process))
         await until(lambda: self.port or self.ended, 20)
         assert self.port, "".join(self.raw)
 
-    async def _read(self, process: Process) -> None:
+    async def _hear(self, process: Process) -> None:
         assert process.stdout
         assert process.stderr
         await asyncio.gather(self._keep(process.stdout), self._keep(process.stderr))

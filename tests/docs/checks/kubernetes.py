@@ -9,7 +9,6 @@ from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import yaml
 
 from app.console.manifests import KINDS, findings_of
@@ -237,6 +236,8 @@ def _faults_of_object(document: dict[str, Any], tools: Tools) -> Iterator[str]:
             tools.find("promtool")
             yield from _faults_of_rules(spec)
         return
+    import kubernetes_validate  # noqa: PLC0415  # its import takes seconds, which those who only collect are spared
+
     try:
         kubernetes_validate.validate(document, CURRENT, strict=True)
     except kubernetes_validate.ValidationError as error:
