@@ -3,7 +3,7 @@
 What is held cannot be taken back, so room is kept for whoever comes next: an owner may hold as much as it
 leaves free, and no more. One owner alone gets half, two get a third each, ten an eleventh each, and a share
 as large as theirs is always left: https://doi.org/10.1109/90.664262 (dynamic thresholds). Those who have to
-wait are served by what they would hold then, the least first (max-min fairness), and each owner's own in turn.
+wait are served by what they would hold then, the least first (max-min fairness), an owner's own in turn.
 """
 
 import asyncio
