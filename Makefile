@@ -19,7 +19,7 @@ SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test test-pods check bench bench-scale audit openapi reference docs clients chart lock release clean
+.PHONY: help setup demo run test test-pods check bench bench-scale bench-shares audit openapi reference docs clients chart lock release clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -69,6 +69,9 @@ bench: setup  ## what a delivery costs, beside the floor and the peers (two minu
 
 bench-scale: setup  ## what a delivery costs as work grows, and the pictures in docs/ (four minutes)
 	@$(BIN)/python -m tests.bench.scale --json .artifacts/bench-scale.json --pictures docs/pictures
+
+bench-shares: setup  ## 20,000 events at three replicas beside a hostile namespace (ten minutes)
+	@$(BIN)/python -m tests.bench.neighbours
 
 audit: setup  ## look the pinned dependencies up among known vulnerabilities
 	@$(BIN)/python .ci/audit requirements.txt requirements-extras.txt requirements-dev.txt

@@ -352,9 +352,9 @@ class DeliverySettings(CommonSettings):
     way."""
     max_read_bytes: Annotated[int, Field(ge=4_194_304)] = 8_388_608
     """Bytes of JSON of the AgentTeams that are being read at once; shared in the same way."""
-    place_timeout: Seconds = 30.0
-    """For how long a target waits for a connection at its host, or for memory, beside its own time; after
-    that it is handed back, and handed in again."""
+    place_timeout: OptionalSeconds = None
+    """For how long a target waits for a connection at its host, or for memory, beside its own time; by
+    default half of `TARGET_TIMEOUT`. After that it is handed back, and handed in again."""
     max_targets: Count = 1000
     """Targets of one team."""
     max_message: Count = 40_000
@@ -414,6 +414,11 @@ class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, Deliver
         return len(self.namespaces) == 1
 
     @property
+    def patience(self) -> float:
+        """Seconds that a target waits for places: 30 by default."""
+        return self.place_timeout if self.place_timeout is not None else self.target_timeout / 2
+
+    @property
     def waits(self) -> float:
         """Seconds a caller who says nothing is kept waiting for the report."""
         return self.wait_limit if self.wait_limit is not None else self.target_timeout + 15.0
@@ -435,7 +440,7 @@ class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, Deliver
         would not see a fraction.
         """
         margin = 4 * self.api_timeout + 2.0
-        sending = self.place_timeout + self.target_timeout
+        sending = self.patience + self.target_timeout
         return timedelta(seconds=math.ceil(sending + self.record_timeout + margin))
 
 

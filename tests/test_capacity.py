@@ -3,83 +3,72 @@
 from contextlib import ExitStack
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.delivery.capacity import Capacity
 from app.domain.errors import TooBusy
-from tests.examples import unhurried
+from app.telemetry.metrics import Metrics
+from tests.examples import loopback_settings
 
 
-def capacity(most: int, *, shared: bool = True) -> Capacity:
-    return Capacity(events=most, targets=most, shared=shared)
+def capacity(most: int, **settings: object) -> Capacity:
+    given = {"max_targets": 1, "max_targets_in_flight": most, "max_in_flight": most, **settings}
+    return Capacity.of(loopback_settings(**given), Metrics())
 
 
 def test_all_of_it_may_be_taken_and_no_more() -> None:
     bound = capacity(4).events
     with ExitStack() as held:
-        for namespace in ("a", "a", "b", "b"):
+        for namespace in ("a", "a", "b", "c"):
             held.enter_context(bound.taking(namespace))
-        with pytest.raises(TooBusy, match="4 events are in flight, of 4 at most; ask again") as refused:
+        said = (
+            '4 events are in flight, 1 of them of namespace "c", of 4 at most, and room is kept for others;'
+        )
+        with pytest.raises(TooBusy, match=said) as refused:
             held.enter_context(bound.taking("c"))
         assert refused.value.retry_after == 1.0
     with bound.taking("c", 2):
-        assert bound.taken.total() == 2
-    assert not bound.taken
+        assert bound.shares.taken == 2
+    assert not bound.shares.held
 
 
-def test_a_namespace_has_half_of_it_however_little_the_others_take() -> None:
-    bound = capacity(10).targets
-    with bound.taking("greedy", 5):
-        with pytest.raises(TooBusy, match='5 targets of namespace "greedy" are in flight, of 5 at most'):
-            bound.taking("greedy").__enter__()
-        with bound.taking("other", 5):
-            assert bound.taken == {"greedy": 5, "other": 5}
-    with bound.taking("greedy", 5):
-        assert bound.taken == {"greedy": 5}
-
-
-@pytest.mark.parametrize(("most", "share"), [(1, 1), (2, 1), (3, 2), (4000, 2000)])
-def test_half_of_an_odd_number_is_rounded_up(most: int, share: int) -> None:
-    assert capacity(most).events.share == share
+def test_no_two_namespaces_nor_ten_have_all_of_it() -> None:
+    bound = capacity(4000).targets
+    with ExitStack() as held:
+        for namespace in "abcdefghij" * 20:
+            try:
+                held.enter_context(bound.taking(namespace, 50))
+            except TooBusy:
+                continue
+        assert bound.shares.taken <= 4000 - 300
+        with bound.taking("new", 150):
+            pass
+    assert not bound.shares.held
 
 
 def test_a_namespace_that_is_served_alone_may_have_everything() -> None:
-    with capacity(10, shared=False).targets.taking("only", 10):
+    with capacity(10, namespaces="only").targets.taking("only", 10):
         pass
 
 
 def test_what_is_refused_takes_nothing() -> None:
     bound = capacity(10).targets
-    with bound.taking("a", 1), pytest.raises(TooBusy):
+    with bound.taking("a", 4), pytest.raises(TooBusy):
         bound.taking("a", 5).__enter__()
-    assert not bound.taken
+    assert not bound.shares.held
 
 
 def test_more_than_a_share_fills_it_and_is_not_refused_for_ever() -> None:
     bound = capacity(10).targets
-    with bound.taking("a", 30), bound.taking("b", 5):
-        assert bound.taken == {"a": 5, "b": 5}
-    assert not bound.taken
+    with bound.taking("a", 30):
+        assert bound.shares.held == {"a": 5}
+    assert not bound.shares.held
 
 
-@unhurried
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 7), st.booleans()), max_size=40))
-def test_no_bound_is_ever_passed_and_nothing_is_forgotten(steps: list[tuple[str, int, bool]]) -> None:
-    bound = capacity(10).targets
-    held: list[ExitStack] = []
-    for namespace, number, leave in steps:
-        if leave and held:
-            held.pop().close()
-        place = ExitStack()
-        try:
-            place.enter_context(bound.taking(namespace, number))
-            held.append(place)
-        except TooBusy:
-            wanted = min(number, 5)
-            assert bound.taken.total() + wanted > 10 or bound.taken[namespace] + wanted > 5
-        assert bound.taken.total() <= 10
-        assert all(taken <= 5 for taken in bound.taken.values())
-    for place in held:
-        place.close()
-    assert not bound.taken
+def test_the_teams_of_what_is_in_flight_are_bounded_in_bytes() -> None:
+    bound = capacity(100).team_bytes
+    with ExitStack() as held:
+        for _ in range(5):
+            held.enter_context(bound.taking("a", 1_500_000))
+        with pytest.raises(TooBusy, match="7500000 bytes of teams are in flight"):
+            held.enter_context(bound.taking("a", 1_500_000))
+        held.enter_context(bound.taking("b", 1_500_000))

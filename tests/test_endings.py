@@ -55,7 +55,8 @@ def test_where_nobody_asks_there_is_nothing_to_deliver_and_nothing_to_hand_in() 
         (),
         "no target asks to be told of teams that end as Completed",
     )
-    asked: dict[str, Any] = {"phases": TERMINAL_PHASES, "max_age": timedelta(days=1), "finished_since": NOW, "now": NOW}
+    now: dict[str, Any] = {"finished_since": NOW, "now": NOW}
+    asked = {"phases": TERMINAL_PHASES, "max_age": timedelta(days=1), **now}
     assert needs_delivery(ended, **asked) is None
     assert needs_delivery(team([hook("failures", "Failed")], phase="Failed"), **asked) is not None
 

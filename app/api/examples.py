@@ -271,7 +271,10 @@ _PROBLEMS: tuple[Problem, ...] = (
         " give it fewer targets, or shorter ones",
         recorded=False,
     ),
-    TooBusy("256 events are in flight, of 256 at most; ask again"),
+    TooBusy(
+        '100 events are in flight, 100 of them of namespace "research", of 200 at most, and room is kept for'
+        " others; ask again"
+    ),
     RateLimited("more than 20 requests a second; ask again later"),
     Draining("this replica is about to end; ask again"),
     ClusterUnavailable("nothing was sent: the Kubernetes API answered 503"),

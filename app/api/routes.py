@@ -398,7 +398,7 @@ async def list_deliveries(  # noqa: PLR0913  # one a parameter
         200: {
             "description": "What is on record; `Pending` where something is not settled, or nothing begun."
         },
-        **documented(*OF_ANY_CALLER, TeamNotFound),
+        **documented(*OF_ANY_CALLER, TeamNotFound, TooBusy),
     },
 )
 async def read_delivery(namespace: Namespace, team: TeamName, service: Using, caller: Calling) -> Report:

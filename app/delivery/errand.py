@@ -116,7 +116,7 @@ class Errands:
             settings.attempt_timeout,
             settings.target_timeout,
             settings.backoff_initial,
-            settings.place_timeout,
+            settings.patience,
         )
         self._pacer = Pacer(settings.slack_interval)
         self._put_off = PutOff(settings.retry_waits, settings.retry_for)

@@ -175,7 +175,7 @@ class LedgerRefused(Problem):
 
 
 class TooBusy(Problem):
-    """As many events in flight as are allowed."""
+    """As much under way as is allowed, in all or of the namespace."""
 
     slug, status, title = "too-busy", 503, "Too busy"
 

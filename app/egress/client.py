@@ -41,6 +41,7 @@ NOT_RESOLVED = "the host name does not resolve"
 NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
+SLICE = 65_536  # bytes of a body that are handed to a connection at once
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
 
 
@@ -226,11 +227,15 @@ class Transport(httpx.AsyncBaseTransport):
         """
         if self._session is None:
             self._session = self._make_session()
+        body = request.read()
+        headers = [(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw]
+        if len(body) > SLICE:
+            headers.append(("Content-Length", str(len(body))))
         answer = await self._session.request(
             request.method,
             str(request.url),
-            data=request.read(),
-            headers=[(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw],
+            data=body if len(body) <= SLICE else _slices(body),
+            headers=headers,
             allow_redirects=False,
         )
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
@@ -239,6 +244,12 @@ class Transport(httpx.AsyncBaseTransport):
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a body as the receiver takes it: in one piece all of it would be copied for its connection."""
+    for start in range(0, len(body), SLICE):
+        yield body[start : start + SLICE]
 
 
 class _Body(httpx.AsyncByteStream):

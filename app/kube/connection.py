@@ -33,6 +33,7 @@ from app.kube.config import Access, in_cluster
 
 MOST_CONNECTIONS = 100
 READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd holds objects of 1.5 MiB
+PIECE = 65_536  # bytes that are looked at before anything else has its turn
 CONNECT_TIMEOUT = 5  # seconds, for a watch; a request's own time includes connecting
 
 
@@ -60,11 +61,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer that is still coming, line by line."""
+    """An answer that is still coming: line by line, or in whatever pieces it comes."""
 
     status: int
     headers: Mapping[str, str]
     lines: AsyncIterator[bytes]
+    pieces: AsyncIterator[bytes]
 
 
 class Connection:
@@ -101,8 +103,10 @@ class Connection:
             self._count(method, status)
 
     @asynccontextmanager
-    async def follow(self, path: str, *, silence: float) -> AsyncIterator[Stream]:
+    async def follow(self, path: str, *, silence: float, verb: str = "WATCH") -> AsyncIterator[Stream]:
         """Make a GET whose answer is read as it comes; silence of so many seconds ends it.
+
+        It may take as long as something comes. `verb`: as what it is counted.
 
         Raises:
             ApiUnavailable: no answer, or it broke.
@@ -114,9 +118,9 @@ class Connection:
                 response = await self._request("GET", path, limits=limits)
             status = response.status
         finally:
-            self._count("WATCH", status)
+            self._count(verb, status)
         try:
-            yield Stream(response.status, response.headers, _lines(response))
+            yield Stream(response.status, response.headers, _lines(response), _pieces(response))
         finally:
             response.release()
 
@@ -236,6 +240,15 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         if not line:
             return
         yield line
+
+
+async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    while True:
+        with _translated():
+            piece = await response.content.read(PIECE)
+        if not piece:
+            return
+        yield piece
 
 
 @contextmanager

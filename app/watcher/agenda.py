@@ -63,6 +63,8 @@ class _Memory:
     not_before: float = 0.0  # holds over a change of the team
     posts: int = 0
     failures: int = 0  # in a row
+    lines: int = 0  # on record
+    wipes: int = 0  # how often there were fewer of them than before
 
 
 class Agenda:
@@ -110,8 +112,12 @@ class Agenda:
         waits = (record.put_off_since for record in self._records.values())
         return [since for since in waits if since is not None]
 
-    def observe(self, team: AgentTeam, now: float) -> None:
-        """Judge a team as it was listed, watched or read; one that did not change keeps its back-off."""
+    def observe(self, team: AgentTeam, now: float) -> int:
+        """Judge a team as it was listed, watched or read; one that did not change keeps its back-off.
+
+        Returns how often its record was wiped by now, where it just was, else 0: what was on record is sent
+        again then, under the same id, and each time later.
+        """
         key = TeamKey(team.namespace, team.name)
         record = self._records.get(key)
         if record is None or record.uid != team.uid:
@@ -130,10 +136,16 @@ class Agenda:
         )
         is_news = team.completed_at is not None and not team.entries and not record.accepted
         record.completed_at = team.completed_at.timestamp() if team.completed_at and is_news else None
+        wiped = len(team.entries) < record.lines and due is not None
+        record.lines = len(team.entries)
+        if wiped:
+            record.wipes += 1
+            wait = self._pace.wiped.wait(record.wipes - 1, self._pace.random)
+            record.not_before = max(record.not_before, now + wait)
         record.put_off_since = None
         if due is None:
             record.due = record.undelivered_since = None
-            return
+            return 0
         retried, alone = retried_targets(team)
         if retried:
             record.put_off_since = min(_seconds(receipt.timestamp, now) for receipt in retried)
@@ -149,6 +161,7 @@ class Agenda:
             moment = now if at_once else self._moment(due.timestamp(), now)
             record.due = max(moment, record.not_before)
             self._enqueue(key, record)
+        return record.wipes if wiped else 0
 
     def forget(self, key: TeamKey) -> None:
         """Drop a team that is gone."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from app.domain.errors import ClusterError
+from app.domain.teams import AgentTeam
 from app.watcher.agenda import Agenda, TeamKey
 from app.watcher.clock import ServerClock
 from app.watcher.metrics import WatchMetrics
@@ -59,16 +60,22 @@ class Feed:
     async def _list(self) -> None:
         """Hand every team to the agenda, page by page, and drop those that are no longer there."""
         seen: set[TeamKey] = set()
-        more = ""
-        while True:
-            page = await self.source.page(self.namespace, more)
+
+        def observe(team: AgentTeam) -> None:
             self._hear()
-            for team in page.teams:
-                self.agenda.observe(team, self.clock.now())
-                seen.add(TeamKey(team.namespace, team.name))
+            self._observe(team)
+            seen.add(TeamKey(team.namespace, team.name))
+
+        more, unread = "", 0
+        while True:
+            page = await self.source.page(self.namespace, observe, more)
+            unread += page.unread
+            self._hear()
             self.changed()
             if not (more := page.more):
                 break
+        if unread:
+            log.error("teams_unread", namespace=self.namespace, teams=unread, why="nested too deep")
         self.agenda.retain(seen, self.namespace)
         self._since = page.resource_version
         if self.listed:
@@ -115,8 +122,22 @@ class Feed:
         if change.type == "DELETED":
             self.agenda.forget(TeamKey(team.namespace, team.name))
         elif change.type != "BOOKMARK":
-            self.agenda.observe(team, self.clock.now())
+            self._observe(team)
             self.changed()
+
+    def _observe(self, team: AgentTeam) -> None:
+        """Tell the agenda of a team; where its record was taken away again, say so."""
+        times = self.agenda.observe(team, self.clock.now())
+        if times:
+            self.metrics.wipes.inc()
+            log.warning(
+                "record_wiped",
+                namespace=team.namespace,
+                team=team.name,
+                times=times,
+                advice="somebody takes entries out of status.delivery, so that their targets are sent to"
+                " again; find out who writes the whole status",
+            )
 
     def _end_watch(self, reason: str, lasted: float) -> None:
         if reason:

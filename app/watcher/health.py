@@ -1,8 +1,13 @@
-"""The watcher's own small server: `/healthz`, `/readyz`, `/metrics`."""
+"""The watcher's own small server: `/healthz`, `/readyz`, `/metrics`.
 
+Whoever connects has one question and little time for it: a connection that asks nothing makes room for
+others, so that no number of them uses up the process's files.
+"""
+
+import asyncio
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -11,6 +16,8 @@ Checks = Callable[[], Mapping[str, str]]
 """Says of each check by name `ok`, or what is wrong."""
 
 OK = "ok"
+MOST_VISITS = 64  # connections at once; the oldest makes room
+VISIT = 10.0  # seconds that a connection has
 
 
 class HealthServer:
@@ -24,6 +31,7 @@ class HealthServer:
         self._alive = alive
         self._ready = ready
         self._render = metrics
+        self._visits: dict[Visit, asyncio.TimerHandle] = {}
 
     async def __aenter__(self) -> Self:
         app = web.Application()
@@ -33,16 +41,24 @@ class HealthServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self.port).start()
+            self._server = await asyncio.get_running_loop().create_server(
+                self._visit, self._host, self.port, backlog=2048
+            )
         except OSError:
             await self._runner.cleanup()
             raise
-        self.port = self._runner.addresses[0][1]
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
+
+    def _visit(self) -> "Visit":
+        handler = self._runner.server
+        assert handler is not None  # noqa: S101  # since it was set up
+        return Visit(handler(), self._visits)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._server.close()
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -53,6 +69,46 @@ class HealthServer:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self._render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class Visit(asyncio.Protocol):
+    """One connection: passes everything on to aiohttp's protocol, and is over after its time."""
+
+    def __init__(self, inner: asyncio.Protocol, others: "dict[Visit, asyncio.TimerHandle]") -> None:
+        self._inner = inner
+        self._others = others  # in the order of arrival, this one among them while it is open
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a place, of whoever has had one for longest where there is none."""
+        self.end = cast("asyncio.Transport", transport).abort  # no instance of it on uvloop
+        if len(self._others) >= MOST_VISITS:
+            oldest = next(iter(self._others))
+            self._others.pop(oldest).cancel()
+            oldest.end()
+        self._others[self] = asyncio.get_running_loop().call_later(VISIT, self.end)
+        self._inner.connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Leave the place."""
+        if timer := self._others.pop(self, None):
+            timer.cancel()
+        self._inner.connection_lost(error)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on."""
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Pass it on."""
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._inner.resume_writing()
 
 
 def _report(checks: Mapping[str, str]) -> web.Response:

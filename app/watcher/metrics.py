@@ -27,6 +27,9 @@ class WatchMetrics(Instruments):
             "Watches that ended: `closed` by the server in good order, `gone` (410), or with an `error`.",
             reason=("closed", "gone", "error"),
         )
+        self.wipes = self.counter(
+            "watch_wipes", "Records that somebody took entries out of, so that targets are sent to again."
+        )
         self.relists = self.counter("watch_relists", "Full lists after the first.")
 
     def show_state(  # noqa: PLR0913  # one a metric

@@ -12,7 +12,8 @@ class Pace:
 
     random: Random = SystemRandom().random
 
-    page: int = 500  # teams in one answer to a list
+    page: int = 500  # teams in one answer to a list, at most
+    page_bytes: int = 8 << 20  # that one answer is made to come to, by the size of the last
     watch_timeout: int = 290  # after which the API server is asked to end a watch
     watch_silence: float = 310.0  # after which a watch counts as dead
     watch_healthy: float = 1.0  # a watch that ends sooner is backed off
@@ -24,6 +25,7 @@ class Pace:
     drain: float = 5.0  # that posts under way are given at the end
     outage: Backoff = Backoff(0.5, 15.0)  # while the service is away, for all teams together
     repeat: Backoff = Backoff(0.5, 30.0)  # between two posts of one team, whatever asks for the second
+    wiped: Backoff = Backoff(5.0, 3600.0)  # before a team is handed in whose record somebody took away again
     conflict: Backoff = Backoff(0.5, 3600.0)  # after a 409
     failure: Backoff = Backoff(5.0, 3600.0)  # after any other refusal
     retry_after: tuple[float, float] = (0.2, 300.0)  # least and most of a Retry-After that is kept to

@@ -3,16 +3,22 @@
 What the API server answers is translated here, and no error's text holds an object's content.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from app.domain.errors import ApiUnavailable, ClusterError
 from app.domain.teams import PLURAL, VERSION, AgentTeam
+from app.domain.text import json_object
 from app.kube.connection import Answer, Connection, Stream, path_of, read_object, refusal
 from app.watcher.clock import ServerClock
 from app.watcher.pace import Pace
+from app.watcher.pieces import NoList, Pieces
+
+NO_LIST = "the Kubernetes API answered with something that is no list"
+FIRST = 50  # teams of the first page, until it is known how large they are
 
 
 class Gone(ClusterError):
@@ -20,11 +26,14 @@ class Gone(ClusterError):
 
 
 class Page(NamedTuple):
-    """A part of a list; `more` asks for the next one and is empty on the last."""
+    """A part of a list, whose teams were handed on; `more` asks for the next, and is empty on the last.
 
-    teams: Iterator[AgentTeam]
+    `unread` of its teams could not be read.
+    """
+
     resource_version: str
     more: str
+    unread: int
 
 
 class Change(NamedTuple):
@@ -45,22 +54,46 @@ class TeamSource:
         self._timeout = timeout  # seconds a request
         self._pace = pace
         self._clock = clock
+        self._limit = min(FIRST, pace.page)  # teams that the next page is asked to have
 
-    async def page(self, namespace: str | None, more: str = "") -> Page:
-        """List teams of one namespace or of all.
+    async def page(self, namespace: str | None, seen: Callable[[AgentTeam], None], more: str = "") -> Page:
+        """List teams of one namespace or of all: each is handed on as it is read, and not kept.
+
+        It may take as long as it makes progress. How many are asked for is made to fit what they come in.
 
         Raises:
             Gone: the page asked for has expired.
             ClusterError: no answer that can be used.
         """
-        document = await self._read(
-            self._path(namespace, limit=self._pace.page, **({"continue": more} if more else {}))
-        )
-        metadata, items = _mapping(document.get("metadata")), document.get("items")
-        if not isinstance(items, list) or not metadata.get("resourceVersion"):
-            raise ApiUnavailable("the Kubernetes API answered with something that is no list")
-        teams = (AgentTeam.from_resource(_mapping(item)) for item in items)
-        return Page(teams, str(metadata["resourceVersion"]), str(metadata.get("continue") or ""))
+        path = self._path(namespace, limit=self._limit, **({"continue": more} if more else {}))
+        pieces, size, number, unread = Pieces(), 0, 0, 0
+
+        def hand_on(items: Iterator[Any]) -> None:
+            nonlocal number, unread
+            for item in items:
+                number += 1
+                if isinstance(item, Mapping):
+                    seen(AgentTeam.from_resource(item))
+                else:
+                    unread += 1
+
+        async with self._connection.follow(path, silence=self._timeout, verb="GET") as stream:
+            self._judge(stream)
+            try:
+                async for piece in stream.pieces:
+                    size += len(piece)
+                    hand_on(pieces.feed(piece))
+                    await asyncio.sleep(0)  # so that others have their turn, however fast it comes
+                hand_on(pieces.end())
+            except NoList:
+                raise ApiUnavailable(NO_LIST) from None
+        metadata = _mapping(pieces.around.get("metadata"))
+        if not metadata.get("resourceVersion"):
+            raise ApiUnavailable(NO_LIST)
+        if number:
+            fitting = self._pace.page_bytes * number // max(1, size)
+            self._limit = max(1, min(self._pace.page, 2 * self._limit, fitting))
+        return Page(str(metadata["resourceVersion"]), str(metadata.get("continue") or ""), unread)
 
     async def team(self, namespace: str, name: str) -> AgentTeam:
         """Read one team.
@@ -107,7 +140,11 @@ class TeamSource:
 
 async def _changes(stream: Stream) -> AsyncIterator[Change]:
     async for line in stream.lines:
-        yield _change(read_object(line))
+        event = json_object(line)
+        if event is None and line.startswith(b'{"type":"') and line.endswith(b"}\n"):
+            # Nested too deep: its version cannot be read either, so that a list must find what comes after.
+            raise Gone("the Kubernetes API sent a team that cannot be read")
+        yield _change(read_object(line) if event is None else event)
 
 
 def _change(event: Mapping[str, Any]) -> Change:

@@ -40,6 +40,11 @@ class Memory:
         """Bytes, at most."""
         return self._bytes("VmHWM")
 
+    @property
+    def files(self) -> int:
+        """Files that it has open."""
+        return len(list((self._folder / "fd").iterdir()))
+
     def forget_peak(self) -> None:
         (self._folder / "clear_refs").write_text("5")
 

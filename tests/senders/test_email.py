@@ -14,11 +14,7 @@ from app.domain.errors import TargetError
 from app.domain.events import CompletionEvent
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase
-from app.domain.targets import EmailTarget
 from app.domain.times import steady
-from app.egress.client import HttpClient
-from app.senders.credentials import Credentials
-from app.senders.email import EmailSender
 from app.senders.envelopes import Progress, Verdict
 from app.settings import ServiceSettings
 from tests.canaries import STEM
@@ -564,36 +560,6 @@ async def test_a_relay_that_is_not_well_ends_with_a_reason_and_in_time(
         assert (done.receipt.phase, done.receipt.reason) == (Phase.FAILED, reason)
         assert steady() - began < 3
         assert STEM not in done.receipt.message
-
-
-async def test_many_targets_do_not_storm_one_relay() -> None:
-    open_now, most = 0, 0
-
-    def counting(_: Bare) -> Speak:
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal open_now, most
-            open_now += 1
-            most = max(most, open_now)
-            writer.write(b"421 not now\r\n")
-            await writer.drain()
-            await reader.read()
-            open_now -= 1
-
-        return talk
-
-    async with listening(counting) as far:
-        settings = settings_for(Relay(port=far.port), max_connections_per_host=5)
-        async with HttpClient(settings) as http:
-            sender = EmailSender(http, settings)
-            target = EmailTarget(name="a", type="email", to=("ann@example.com",))
-            verdicts = await asyncio.gather(
-                *(sender.send(envelope(), target, Credentials()) for _ in range(50))
-            )
-    assert {verdict.message for verdict in verdicts} == {
-        "the relay refused the session: 421 the relay is not available now"
-    }
-    assert all(verdict.retryable for verdict in verdicts)
-    assert most <= 6  # one may be about to end
 
 
 async def test_loopback_settings_lift_tls_for_a_relay_of_ones_own(relay: Relay) -> None:

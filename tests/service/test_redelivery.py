@@ -92,7 +92,13 @@ async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
     kube = fake_cluster.kube
     gate = Gate()
 
-    bounds = {"max_connections_per_host": 4, "attempt_timeout": 1, "target_timeout": 2}
+    bounds = {
+        "max_connections_per_host": 4,
+        "attempt_timeout": 1,
+        "target_timeout": 2,
+        "attempts": 1,
+        "place_timeout": 2,
+    }
     async with (
         Receiver(respond=gate) as stuck,
         Receiver() as hook,
@@ -101,15 +107,19 @@ async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
         targets: list[dict[str, Any]] = [{"type": "webhook", "url": stuck.url} for _ in range(20)]
         targets += [{"type": "webhook", "name": f"well-{number}", "url": hook.url} for number in range(20)]
         namespace = await finished(kube, *targets)
-        waiting = asyncio.create_task(service.deliver(namespace, "report"))
+        answered = asyncio.create_task(service.deliver(namespace, "report"))
 
         async def others_on_record() -> bool:
             entries = await kube.delivery(namespace, "report")
             return len([entry for entry in entries if entry["phase"] == "Delivered"]) == 20
 
         await until(others_on_record, 1.5)
-        report = (await waiting).body
+        report = (await answered).body
         gate.open()
 
-        assert {target["reason"] for target in report["targets"][:20]} == {"Timeout"}
-        assert len(stuck.requests) <= 20, "a target that waits for a connection spends its own time"
+        stuck_targets = report["targets"][:20]
+        assert {target["reason"] for target in stuck_targets} == {"Timeout", None}
+        waiting = [target for target in stuck_targets if target["phase"] == "Pending"]
+        assert all("for a connection to its receiver's host" in target["message"] for target in waiting)
+        assert {target["attempts"] for target in waiting} == {0}
+        assert len(stuck.requests) == 20 - len(waiting), "waiting for a connection is no attempt"

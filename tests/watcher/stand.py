@@ -28,6 +28,7 @@ QUICK = Pace(
     reconnect=Backoff(0.05, 0.4),
     outage=Backoff(0.05, 0.2),
     repeat=Backoff(0.05, 0.2),
+    wiped=Backoff(0.1, 0.4),
     conflict=Backoff(0.1, 0.4),
     failure=Backoff(0.1, 60.0),
     watch_healthy=0.1,

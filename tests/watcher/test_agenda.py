@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from app.domain.backoff import Backoff
+from app.domain.teams import AgentTeam
 from app.watcher.agenda import Agenda, HandIn, Outcome, TeamKey
 from app.watcher.pace import Pace
-from tests.watcher.teams import claimed, delivered, put_off, team
+from tests.watcher.teams import WEBHOOK, claimed, delivered, put_off, team
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
 KEY = TeamKey("research", "report")
@@ -391,6 +392,63 @@ def test_the_pace_sets_the_limits() -> None:
     assert book.take(T0) is None
     book.note(hand_in, AWAY, T0)
     assert book.next_moment() == T0 + 2.0
+
+
+class TestWipes:
+    """A record that somebody takes away again."""
+
+    def test_each_wipe_is_waited_for_longer_up_to_an_hour(self) -> None:
+        book, now, version, waits = agenda(), T0, 1, []
+        for times in range(1, 20):
+            assert book.observe(finished(version=version, delivery=[delivered()]), now) == 0
+            assert book.observe(finished(version=version + 1), now) == times
+            moment = book.next_moment()
+            assert moment is not None
+            waits.append(moment - now)
+            now = moment
+            posted(book, Outcome(202), now)
+            version += 2
+        assert waits[:4] == [5.0, 10.0, 20.0, 40.0]
+        assert waits[-1] == 3600.0
+        assert sum(waits[:10]) < 2 * 3600  # and then 24 a day, where there were 2,880
+
+    def test_half_a_wipe_is_one(self) -> None:
+        book = agenda()
+        book.observe(two_targets(delivered("a"), delivered("b")), T0)
+        assert book.observe(two_targets(delivered("a"), version=2), T0) == 1
+
+    def test_a_target_that_is_new_is_none(self) -> None:
+        book = agenda()
+        book.observe(finished(delivery=[delivered()]), T0)
+        assert book.observe(two_targets(delivered("webhook-0"), version=2), T0) == 0
+        assert book.next_moment() == T0
+
+    def test_a_team_that_was_made_anew_is_none(self) -> None:
+        book = agenda()
+        book.observe(finished(delivery=[delivered()]), T0)
+        assert book.observe(finished(uid="u-2", version=2), T0) == 0
+        assert book.next_moment() == T0
+
+
+def two_targets(*entries: dict[str, Any], version: int = 1) -> AgentTeam:
+    """A finished team of two targets, with these entries on record."""
+    specs = [{**WEBHOOK, "name": name} for name in ("a", "b")]
+    return AgentTeam.from_resource(
+        {
+            "metadata": {
+                "namespace": "research",
+                "name": "report",
+                "uid": "u-1",
+                "resourceVersion": str(version),
+            },
+            "spec": {"lifecycle": {"onComplete": "deliver", "delivery": specs}},
+            "status": {
+                "phase": "Completed",
+                "completedAt": "2026-03-01T12:00:00Z",
+                "delivery": list(entries),
+            },
+        }
+    )
 
 
 class TestUndelivered:

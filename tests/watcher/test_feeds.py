@@ -278,7 +278,7 @@ class TestWatch:
         server.intercept = note
         async with watching(kube.kubeconfig, service.url):
             await until(lambda: len(asked) == 2)
-        assert asked[0] == {"limit": "500"}
+        assert asked[0] == {"limit": "50"}
         assert asked[1].pop("resourceVersion").isdigit()
         assert asked[1] == {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": "290"}
 

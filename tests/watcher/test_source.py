@@ -36,11 +36,11 @@ async def test_an_authority_that_was_renewed_is_read_again(tmp_path: Path) -> No
     ):
         source = TeamSource(connection, group="kagents.dev", timeout=5.0, pace=Pace(), clock=ServerClock())
         with pytest.raises(ApiUnavailable, match="no trusted connection"):
-            await source.page(None)
+            await source.page(None, lambda _: None)
         new.cert_pem.write_to_path(bundle)
-        assert (await source.page(None)).resource_version == "7"
+        assert (await source.page(None, lambda _: None)).resource_version == "7"
         bundle.unlink()
-        assert (await source.page(None)).resource_version == "7"
+        assert (await source.page(None, lambda _: None)).resource_version == "7"
 
 
 async def test_an_authority_that_cannot_be_read_is_no_end(tmp_path: Path) -> None:
@@ -56,4 +56,4 @@ async def test_an_authority_that_cannot_be_read_is_no_end(tmp_path: Path) -> Non
         source = TeamSource(connection, group="kagents.dev", timeout=5.0, pace=Pace(), clock=ServerClock())
         bundle.unlink()
         with pytest.raises(ApiUnavailable, match="no trusted connection"):
-            await source.page(None)
+            await source.page(None, lambda _: None)

@@ -1,0 +1,204 @@
+"""Neighbours: whatever one namespace's teams hang on, another's are delivered as if they were alone.
+
+On a running process: what it says to probes meanwhile, and what memory it takes.
+"""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.bench.neighbours import run
+from tests.harness.cluster import prepared
+from tests.harness.fake_cluster import FakeCluster
+from tests.harness.kube import Kube
+from tests.harness.processes import Memory
+from tests.harness.receiver import Receiver, ok
+from tests.harness.relay import Relay
+from tests.harness.service import Service, finished, lifecycle
+from tests.harness.waiting import until
+
+pytestmark = pytest.mark.alone
+
+MB = 1_000_000
+LEAST = 60 * MB  # that one team may take, over what the process takes at rest
+SLACK = 1.0  # second by which a good neighbour may be later than alone
+
+
+@dataclass
+class Town:
+    """A service, and one host at which all receivers are."""
+
+    service: Service
+    kube: Kube
+    hook: Receiver
+    hanging: int = 0
+    idle: int = 0  # bytes
+
+    @property
+    def memory(self) -> Memory:
+        return Memory(self.service.pid)
+
+    async def neighbour(self, number: int = 40) -> float:
+        """Deliver to so many healthy targets from a namespace of their own; return the seconds it took."""
+        targets = [self.target(f"/well/{one}") for one in range(number)]
+        namespace = await finished(self.kube, *targets)
+        began = monotonic()
+        answer = await self.service.deliver(namespace, "report")
+        took = monotonic() - began
+        assert (answer.status, answer.body["phase"]) == (200, "Delivered")
+        return took
+
+    def target(self, path: str) -> dict[str, Any]:
+        return {"type": "webhook", "url": f"{self.hook.url}{path}"}
+
+    async def large(self, *targets: dict[str, Any], path: int = 0) -> str:
+        """Finish a team of these targets, with 300 artifacts of so long paths."""
+        namespace = await self.kube.fresh_namespace()
+        await self.kube.team(namespace, "report", lifecycle(*targets))
+        about = {"producedBy": "writer", "producedAt": "2026-03-01T12:00:00Z"}
+        artifacts = [{"name": f"{one}.md", "path": f"/{one}/" + "p" * path, **about} for one in range(300)]
+        await self.kube.finish(namespace, "report", artifacts=artifacts)
+        return namespace
+
+    @asynccontextmanager
+    async def probed(self) -> AsyncIterator[None]:
+        """Ask for `/healthz` all the time, and see that it is answered within a second."""
+        done = asyncio.Event()
+
+        async def probe() -> float:
+            slowest = 0.0
+            while not done.is_set():
+                began = monotonic()
+                assert (await self.service.request("GET", "/healthz")).status == 200
+                slowest = max(slowest, monotonic() - began)
+                await asyncio.sleep(0.1)
+            return slowest
+
+        probing = asyncio.create_task(probe())
+        try:
+            yield
+        finally:
+            done.set()
+            slowest = await probing
+        assert slowest < 1.0
+
+
+@pytest.fixture(scope="module")
+async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    """Start it once."""
+    folder = tmp_path_factory.mktemp("town")
+    async with (
+        FakeCluster() as server,
+        prepared(server, folder) as cluster,
+        Receiver() as hook,
+        Relay() as relay,
+    ):
+        mail = {"smtp_host": "127.0.0.1", "smtp_tls": "none", "smtp_from": "teams@example.com"}
+        service = Service(cluster.kubeconfig, email="smtp", smtp_port=relay.port, **mail)
+        service.covered = False
+        town = Town(service, cluster.kube, hook)
+
+        async def respond(request: web.Request) -> web.StreamResponse:
+            hook.requests.clear()  # nobody looks at them, and some are large
+            if request.path.startswith("/hang"):
+                town.hanging += 1
+                await asyncio.Event().wait()
+            return await ok(request)
+
+        hook.respond = respond
+        await service.start()
+        await town.neighbour()
+        town.idle = town.memory.held
+        try:
+            yield town
+        finally:
+            await service.stop(signal.SIGKILL)  # what hangs would be waited for
+
+
+async def test_messages_of_a_large_team_are_put_together_where_there_is_room(town: Town) -> None:
+    namespace = await town.large(*[town.target(f"/well/{one}") for one in range(60)], path=3000)
+    town.memory.forget_peak()
+    async with town.probed():
+        answer = await town.service.deliver(namespace, "report", "wait=120")
+    assert answer.body["phase"] == "Delivered"  # 60 MB of JSON, each in several copies
+    assert town.memory.peak - town.idle < LEAST
+
+
+async def test_mails_with_long_lists_are_put_together_where_there_is_room(town: Town) -> None:
+    mails = [{"type": "email", "to": [f"ann{one}@example.com" for one in range(20)]} for _ in range(20)]
+    namespace = await town.large(*mails, path=2000)
+    town.memory.forget_peak()
+    answer = await town.service.deliver(namespace, "report", "wait=120")
+    assert answer.body["phase"] == "Delivered"
+    assert town.memory.peak - town.idle < LEAST
+
+
+async def test_large_secrets_are_read_a_few_at_a_time(town: Town) -> None:
+    names = [f"keys-{number}" for number in range(60)]
+    secrets = {name: {"url": f"{town.hook.url}/well", "other": b"x" * 700_000} for name in names}
+    targets = [{"type": "webhook", "credentialsSecret": name} for name in names]
+    namespace = await finished(town.kube, *targets, **secrets)
+    town.memory.forget_peak()
+    answer = await town.service.deliver(namespace, "report", "wait=120")
+    assert answer.body["phase"] == "Delivered"
+    assert town.memory.peak - town.idle < LEAST
+
+
+async def test_a_large_team_that_is_read_all_the_time_delays_nobody_s_delivery(town: Town) -> None:
+    namespace = await town.large(*[town.target(f"/well/{one}") for one in range(300)], path=1500)
+    await town.service.deliver(namespace, "report", "wait=120")
+    alone = await town.neighbour()
+    answers: Counter[int] = Counter()
+
+    async def read(session: aiohttp.ClientSession) -> None:
+        while True:
+            async with session.get(f"{town.service.url}/deliveries/{namespace}/report") as answer:
+                await answer.read()
+                answers[answer.status] += 1
+            if answer.status == 503:
+                await asyncio.sleep(1)  # as it asks for
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        reading = [asyncio.create_task(read(session)) for _ in range(20)]
+        try:
+            await until(lambda: answers[200] > 10)
+            async with town.probed():
+                took = min([await town.neighbour(), await town.neighbour()])
+        finally:
+            for task in reading:
+                task.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
+    assert took < max(1.2 * alone, alone + SLACK)
+    assert set(answers) <= {200, 503}
+
+
+async def test_two_thousand_that_hang_at_a_host_leave_room_for_another_s_there(town: Town) -> None:
+    alone = await town.neighbour()
+    greedy = await town.kube.fresh_namespace()
+    town.memory.forget_peak()
+    for name in ("one", "two"):
+        await town.kube.team(greedy, name, lifecycle(*[town.target(f"/hang/{one}") for one in range(1000)]))
+        await town.kube.finish(greedy, name)
+        assert (await town.service.deliver(greedy, name, "respond-async")).status == 202
+    await until(lambda: town.hanging == 50)
+    took = min([await town.neighbour(), await town.neighbour()])
+    assert took < max(1.2 * alone, alone + SLACK)
+    assert town.memory.peak - town.idle < 2 * LEAST
+    metrics = (await town.service.request("GET", "/metrics")).content.decode()
+    assert 'agentteam_delivery_waiting{place="connections"} 1950.0' in metrics
+
+
+async def test_replicas_beside_a_hostile_namespace_lose_nothing_and_do_not_grow(tmp_path: Path) -> None:
+    outcome = await run(80, tmp_path)
+    assert (outcome.lost, outcome.again) == (0, 0), outcome
+    assert max(max(quarter) for quarter in outcome.memory) < 256 * MB, outcome

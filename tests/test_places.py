@@ -1,0 +1,89 @@
+"""Places: whoever waits for one is in its namespace's line, and is told for what."""
+
+import asyncio
+
+import pytest
+
+from app.delivery.places import Places, asleep
+from app.senders.envelopes import Destination
+from app.telemetry.metrics import Metrics
+from tests.examples import loopback_settings
+
+HOST, OTHER = Destination("hooks.example.com", 443), Destination("other.example.com", 443)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def places(metrics: Metrics) -> Places:
+    return Places(loopback_settings(max_connections_per_host=4, max_bytes_in_flight=1_048_576), metrics)
+
+
+def waiting(metrics: Metrics, place: str) -> float | None:
+    return metrics.registry.get_sample_value("agentteam_delivery_waiting", {"place": place})
+
+
+async def test_a_host_is_shared_by_namespaces_and_another_host_is_another_room(places: Places) -> None:
+    turns = [places.for_message("greedy", HOST, 100) for _ in range(3)]
+    assert [turn.take() for turn in turns] == [True, True, False]
+    assert places.for_message("greedy", OTHER, 100).take()
+    assert places.for_message("good", HOST, 100).take()
+
+
+async def test_memory_is_shared_across_hosts_and_a_message_of_any_size_fits(places: Places) -> None:
+    large = places.for_message("greedy", HOST, 10_000_000)
+    assert large.take()
+    small = places.for_message("greedy", OTHER, 1000)
+    assert not small.take()
+    assert places.for_message("good", OTHER, 1000).take()
+    large.leave()
+    assert small.take()
+
+
+async def test_who_waits_is_counted_and_served_or_told_what_was_lacking(
+    places: Places, metrics: Metrics
+) -> None:
+    held = [places.for_message("a", HOST, 1) for _ in range(2)]
+    assert [turn.take() for turn in held] == [True, True]
+    turn = places.for_message("a", HOST, 1)
+    waits = asyncio.create_task(turn.wait(60, asleep))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert waiting(metrics, "connections") == 1
+    held[0].leave()
+    assert await waits == ""
+    assert waiting(metrics, "connections") == 0
+    assert await places.for_message("a", HOST, 1).wait(0.01, asleep) == "a connection to its receiver's host"
+    turn.leave()
+    assert places.for_message("a", HOST, 1).take()
+
+
+async def test_a_wait_that_is_cancelled_or_ended_leaves_nothing_behind(
+    places: Places, metrics: Metrics
+) -> None:
+    held = [places.for_message("a", HOST, 1) for _ in range(2)]
+    assert [turn.take() for turn in held] == [True, True]
+    turn = places.for_message("a", HOST, 1)
+    waits = asyncio.create_task(turn.wait(60, asleep))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    held[0].leave()  # granted, and not yet known
+    waits.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    turn.leave()
+
+    async def draining(_: float) -> bool:
+        return False
+
+    held.append(places.for_message("a", HOST, 1))
+    assert held[-1].take()
+    assert await places.for_message("a", HOST, 1).wait(60, draining)
+    assert waiting(metrics, "connections") == 0
+    for one in held[1:]:
+        one.leave()
+    turns = [places.for_message("a", HOST, 1) for _ in range(2)]
+    assert [one.take() for one in turns] == [True, True]
