@@ -229,7 +229,7 @@ async def test_nothing_is_remembered_longer_than_the_traffic_and_no_more_than_so
 
 
 async def test_the_bound_holds_whatever_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.delivery.pacer.LINES", 50)
+    monkeypatch.setattr("app.delivery.pacer.LANES", 50)
     world = World()
     for number in range(300):
         await world.send("a", UNREACHED, f"https://down-{number}.example.com/a", kind="webhook")

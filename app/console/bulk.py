@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
-from app.console.client import Client, Document, Refused
+from app.console.client import Client, Document, ServiceRefusal
 from app.console.following import next_try
 from app.console.trouble import Trouble
 
@@ -60,7 +60,7 @@ def redelivered(
         names = [target["name"] for target in team["targets"]]
         try:
             asked.append((_post(client, team, names), names))
-        except Refused as refused:
+        except ServiceRefusal as refused:
             yield {**team, "phase": "Failed", "note": f"not sent: {refused}"}
         tell(f"{number + 1} of {len(teams)} teams handed in")
     ends = time.monotonic() + seconds
@@ -86,7 +86,7 @@ def _post(client: Client, team: Document, names: list[str]) -> Document:
     for _ in range(MOST_ASKED):
         try:
             return client.post(event, prefer="respond-async")
-        except Refused as refused:
+        except ServiceRefusal as refused:
             if refused.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 raise
             time.sleep(max(refused.retry_after, STEP))

@@ -21,7 +21,7 @@ NO_ADDRESS = "--url or DELIVERY_URL is no address of a service; give it as http:
 PATIENCE = 30.0  # seconds for an answer
 
 
-class Refused(Trouble):
+class ServiceRefusal(Trouble):
     """The service's answer is a problem; `retry_after` is in seconds."""
 
     def __init__(self, sentence: str, status: int, retry_after: float) -> None:
@@ -139,7 +139,7 @@ def _judged(answer: httpx.Response, url: str, *, page: bool) -> Document:
         return document
     said = str(document.get("detail") or document.get("title") or f"answered {answer.status_code}")
     wait = answer.headers.get("retry-after")
-    raise Refused(said + (f" (in {wait} s)" if wait else ""), answer.status_code, _seconds(wait))
+    raise ServiceRefusal(said + (f" (in {wait} s)" if wait else ""), answer.status_code, _seconds(wait))
 
 
 def _seconds(wait: str | None) -> float:

@@ -270,9 +270,11 @@ async def test_a_burst_at_one_slack_webhook_is_refused_nowhere_and_delays_nobody
         await until(all_on_record, 30 + 2 * BURST)
         whole = monotonic() - began
         assert refused == []
-        assert len(slack.requests) == len(hooks.requests) == BURST
         entries = [one["chat"] for one in await on_record()]
-        assert {entry["attempts"] for entry in entries} == {1}, "waiting for a turn is no attempt"
+        assert [entry for entry in entries if entry["attempts"] != 1] == [], (
+            "waiting for a turn is no attempt"
+        )
+        assert len(slack.requests) == len(hooks.requests) == BURST
         tell(
             f"{BURST} teams: webhooks on record {beside:.1f} s after the last ended, all after {whole:.1f} s"
         )
