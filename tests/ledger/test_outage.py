@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -19,7 +18,6 @@ from aiohttp import web
 from app.domain.times import parse_time
 from tests.harness.cluster import Cluster, prepared
 from tests.harness.fake_cluster import FakeCluster
-from tests.harness.kube import Kube
 from tests.harness.receiver import Receiver, Respond, ok
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
@@ -160,12 +158,6 @@ def tell(figures: str) -> None:
     sys.stdout.write(f"{figures}\n")
 
 
-async def put_off(kube: Kube, namespaces: list[str], least: int) -> bool:
-    """Whether each of these teams has been put off so often."""
-    entries = [await kube.delivery(namespace, "report") for namespace in namespaces]
-    return all(entry and entry[0].get("retries", 0) >= least for entry in entries)
-
-
 @pytest.mark.alone
 async def test_an_outage_and_three_deaths_lose_nothing(cluster: Cluster[Any]) -> None:
     kube, number = cluster.kube, TEAMS if isinstance(cluster.server, FakeCluster) else 3
@@ -182,8 +174,15 @@ async def test_an_outage_and_three_deaths_lose_nothing(cluster: Cluster[Any]) ->
         watcher = Watcher(config, front.url, namespaces=served)
         await watcher.start()
         try:
+            least = 0
+
+            async def put_off_again() -> bool:
+                entries = [await kube.delivery(namespace, "report") for namespace in namespaces]
+                return all(entry and entry[0].get("retries", 0) >= least for entry in entries)
+
             for death in range(3):
-                await until(partial(put_off, kube, namespaces, death + 1), 240)
+                least = death + 1
+                await until(put_off_again, 240)
                 if death == 1:
                     await watcher.stop(signal.SIGKILL)
                     watcher = Watcher(config, front.url, namespaces=served)
