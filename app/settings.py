@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.domain.errors import SettingsError
 from app.domain.events import TERMINAL_PHASES
 from app.domain.mailboxes import read_mailbox
+from app.domain.teams import LONGEST_CLAIM
 
 PREFIX = "DELIVERY_"
 LABEL = (
@@ -400,6 +401,12 @@ class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, Deliver
             raise ValueError(
                 "DELIVERY_BACKOFF_INITIAL is not shorter than DELIVERY_TARGET_TIMEOUT, "
                 "so that nothing would be tried again; lower the one or raise the other"
+            )
+        if self.claim_life > LONGEST_CLAIM:
+            raise ValueError(
+                f"claims would last {self.claim_life.total_seconds():g} s, and at most"
+                f" {LONGEST_CLAIM.total_seconds():g} are believed; lower DELIVERY_TARGET_TIMEOUT,"
+                " DELIVERY_PLACE_TIMEOUT, DELIVERY_RECORD_TIMEOUT or DELIVERY_API_TIMEOUT"
             )
         if self.drains < self.attempt_timeout:
             raise ValueError(

@@ -1,12 +1,15 @@
 """Examples that several tests start from, each detail of them open to change."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 
+from app.domain.targets import Target
 from app.domain.teams import AgentTeam
-from app.senders.envelopes import Artifact, Envelope
+from app.senders.artifacts import Artifacts
+from app.senders.envelopes import Artifact, Envelope, Listing
 from app.settings import ServiceSettings
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -50,7 +53,12 @@ def envelope(**changes: Any) -> Envelope:
         "phase": "Completed",
         "message": "Team report in research finished: Completed.",
     }
-    return Envelope(**{**given, **changes})
+    return Envelope(**{**given, **changes, "artifacts": Listing(changes.get("artifacts", ()))})
+
+
+def picked(finished: AgentTeam, target: Target) -> Listing:
+    """Pick what the notice to a target lists."""
+    return asyncio.run(Artifacts(finished).listed_for(target))
 
 
 def artifact(path: str, name: str, by: str | None = None, at: str | None = None) -> Artifact:

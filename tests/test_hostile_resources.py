@@ -16,8 +16,9 @@ from app.domain.reasons import Reason
 from app.domain.receipts import Phase
 from app.domain.targets import NAME_LIMIT, InvalidTarget, read_targets, target_names
 from app.domain.teams import AgentTeam, needs_delivery, open_targets
-from app.senders.messages import compose, pick_artifacts, slack_message
-from tests.examples import NOW, unhurried
+from app.senders.envelopes import Drafts
+from app.senders.messages import compose, slack_message
+from tests.examples import NOW, picked, unhurried
 from tests.test_messages import checked, words
 
 HEALTHY = "healthy"
@@ -207,15 +208,15 @@ def assert_sendable(team: AgentTeam, planned: Plan) -> None:
     """See that what is claimed can be composed, in a form that receivers take."""
     for claim in planned.claims:
         target = claim.target
-        artifacts = pick_artifacts(team, target.artifact_path)
         made = compose(
             team,
             target,
-            artifacts,
+            picked(team, target),
             message_id=claim.receipt.id or "",
             event="team.completed",
             phase=team.phase or "Completed",
             most=40_000,
+            drafts=Drafts(),
         )
         assert json.loads(made.body())["team"] == team.name
         assert "<" not in words(checked(slack_message(made)))

@@ -151,6 +151,11 @@ CLAIMED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("a claim that ends now", claimed(until=format_time(NOW)), {"takeovers": 1}),
     ("a claim that has changed hands", claimed(takeovers=4), {"takeovers": 5}),
     ("a claim that may change hands once more", claimed(takeovers=9), {"takeovers": 10}),
+    (
+        "a claim that a clock stamped that was a day ahead",
+        claimed(until=format_time(NOW + timedelta(days=1) + LIFE)),
+        {"takeovers": 1},
+    ),
     ("a claim without an end", claimed(until=""), {"takeovers": 1}),
     ("a claim whose end is no time", claimed(until="noon"), {"takeovers": 1}),
     ("our own claim, left from a lost answer", claimed(by=ME, until=AFTER), {}),

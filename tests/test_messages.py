@@ -14,9 +14,9 @@ from slack_sdk.models.blocks import Block
 from app.domain.events import TERMINAL_PHASES, TEST
 from app.domain.targets import read_targets
 from app.senders.documents import as_html, as_text
-from app.senders.envelopes import Artifact, Envelope
-from app.senders.messages import NOT_ATTACHED, compose, escaped, fill, pick_artifacts, slack_message
-from tests.examples import artifact, envelope, team, unhurried
+from app.senders.envelopes import Artifact, Drafts, Envelope
+from app.senders.messages import NOT_ATTACHED, compose, escaped, fill, slack_message
+from tests.examples import artifact, envelope, picked, team, unhurried
 
 FIXTURES = Path(__file__).parent / "fixtures"
 REPORT = {"name": "report.md", "path": "/workspace/output/report.md"}
@@ -48,11 +48,12 @@ def composed(
     return compose(
         finished,
         hook,
-        pick_artifacts(finished, hook.artifact_path),
+        picked(finished, hook),
         message_id="msg_1",
         event=event,
         phase=phase,
         most=MOST,
+        drafts=Drafts(),
     )
 
 

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from app.domain.receipts import Receipt
-from app.domain.teams import COMPLETION_GRACE, AgentTeam, needs_delivery, open_targets
+from app.domain.teams import (
+    CLOCKS_APART,
+    COMPLETION_GRACE,
+    LONGEST_CLAIM,
+    AgentTeam,
+    needs_delivery,
+    open_targets,
+)
 from app.domain.times import format_time
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -227,6 +234,11 @@ class TestLedger:
     def test_a_live_claim_is_looked_at_when_it_ends(self) -> None:
         ends = NOW + timedelta(seconds=140)
         assert when(resource(WEBHOOK, delivery=[claimed("webhook-0", ends)])) == ends
+
+    def test_a_claim_that_ends_later_than_any_could_has_ended(self) -> None:
+        longest = NOW + LONGEST_CLAIM + CLOCKS_APART
+        assert when(resource(WEBHOOK, delivery=[claimed("webhook-0", longest)])) == longest
+        assert when(resource(WEBHOOK, delivery=[claimed("webhook-0", longest + SECOND)])) == NOW
 
     def test_an_expired_claim_is_due(self) -> None:
         ended = NOW - SECOND

@@ -1,5 +1,6 @@
 """The service's HTTP API as a command sees it."""
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,12 +14,17 @@ import httpx
 
 from app import USER_AGENT
 from app.console.trouble import Trouble
+from app.domain.text import json_object, shortened
 from app.settings import is_loopback
 
 Document = dict[str, Any]
 
 NO_ADDRESS = "--url or DELIVERY_URL is no address of a service; give it as http://host:port, and no more"
-PATIENCE = 30.0  # seconds for an answer
+PATIENCE = 30.0  # seconds for an answer to begin, and to go on
+WHOLE = 60.0  # seconds for all of it
+MOST = 16 * 1024 * 1024  # bytes of an answer: a preview of many targets has 2 million characters
+LONGEST_NUMBER = 10  # digits of a wait
+SHOWN = 1_000  # characters of what is said in it
 
 
 class ServiceRefusal(Trouble):
@@ -72,7 +78,7 @@ class Client:
 
     def _ask(self, method: str, path: str, *, page: bool = False, **options: Any) -> Document:
         address = _address(self.url)
-        headers = {"user-agent": USER_AGENT, **options.pop("headers", {})}
+        headers = {"user-agent": USER_AGENT, "accept-encoding": "identity", **options.pop("headers", {})}
         if self.token:
             if address.scheme == "http" and not is_loopback(address.host):
                 raise Trouble(
@@ -81,14 +87,29 @@ class Client:
                 )
             headers["authorization"] = f"Bearer {self.token}"
         try:
-            # No proxy of the environment: it would be told the token.
-            with httpx.Client(verify=self._trust(), timeout=PATIENCE, trust_env=False) as http:
-                answer = http.request(method, str(address).rstrip("/") + path, headers=headers, **options)
-        except httpx.TimeoutException:
+            answer, body = asyncio.run(
+                self._answered(method, str(address).rstrip("/") + path, headers=headers, **options)
+            )
+        except (httpx.TimeoutException, TimeoutError):
             raise Trouble(f"the service at {self.url} does not answer in time; try again") from None
         except httpx.HTTPError as error:
             raise Trouble(_unreached(self.url, error)) from None
-        return _judged(answer, self.url, page=page)
+        return _judged(answer, body, self.url, page=page)
+
+    async def _answered(self, method: str, url: str, **options: Any) -> tuple[httpx.Response, bytes]:
+        """Make a request, and read the answer: whoever it is that answers, in bounded time and memory."""
+        body = bytearray()
+        # No proxy of the environment: it would be told the token.
+        async with (
+            asyncio.timeout(WHOLE),
+            httpx.AsyncClient(verify=self._trust(), timeout=PATIENCE, trust_env=False) as http,
+            http.stream(method, url, **options) as answer,
+        ):
+            async for chunk in answer.aiter_raw():
+                body += chunk
+                if len(body) > MOST:
+                    raise Trouble(f"{self.url} answers without end; check --url")
+        return answer, bytes(body)
 
     def _trust(self) -> ssl.SSLContext:
         try:
@@ -122,12 +143,9 @@ def _unreached(url: str, error: httpx.HTTPError) -> str:
     )
 
 
-def _judged(answer: httpx.Response, url: str, *, page: bool) -> Document:
-    try:
-        document = answer.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
+def _judged(answer: httpx.Response, body: bytes, url: str, *, page: bool) -> Document:
+    document = json_object(body)
+    if document is None:
         raise Trouble(f"{url} answered {answer.status_code} with something that is no report; check --url")
     if answer.status_code in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
         if page:
@@ -138,9 +156,10 @@ def _judged(answer: httpx.Response, url: str, *, page: bool) -> Document:
             raise Trouble(f"{url} answered with something that is no report; check --url")
         return document
     said = str(document.get("detail") or document.get("title") or f"answered {answer.status_code}")
-    wait = answer.headers.get("retry-after")
-    raise ServiceRefusal(said + (f" (in {wait} s)" if wait else ""), answer.status_code, _seconds(wait))
+    wait = answer.headers.get("retry-after", "")
+    sentence = shortened(said, SHOWN) + (f" (in {shortened(wait, 40)} s)" if wait else "")
+    raise ServiceRefusal(sentence, answer.status_code, _seconds(wait))
 
 
-def _seconds(wait: str | None) -> float:
-    return float(wait) if wait and wait.isascii() and wait.isdigit() else 0.0
+def _seconds(wait: str) -> float:
+    return float(wait) if wait.isascii() and wait.isdigit() and len(wait) < LONGEST_NUMBER else 0.0

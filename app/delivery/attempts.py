@@ -15,8 +15,8 @@ from app.domain.reasons import Reason
 from app.domain.receipts import Phase, Receipt
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Envelope, Preview, Progress, Sender, Verdict, Way, sender_for
-from app.senders.messages import compose
 
+PICKS_NOTHING = "artifactPath picks none of the team's artifacts, so none is listed"
 ENDED = Verdict(Reason.INTERRUPTED, "the claim ended before it was sent", retryable=True, attempted=False)
 
 
@@ -53,7 +53,7 @@ class Attempts:
         errand, target = self._errand, self._target
         sender = sender_for(errand.senders, target.type)
         credentials = await self._credentials()
-        turn = errand.places.for_preview(errand.team.namespace, errand.size_of(target))
+        turn = errand.places.for_preview(errand.team.namespace, await errand.size_of(target))
         try:
             if not turn.take():
                 await turn.wait()
@@ -110,6 +110,7 @@ class Attempts:
         """Read the Secret where it is not known yet, wait for a place, send, and judge the answer."""
         target, errand = self._target, self._errand
         sender = sender_for(errand.senders, target.type)
+        size = await errand.size_of(target)
         ends = errand.timing.clock() + seconds
         try:
             async with asyncio.timeout(seconds):
@@ -123,7 +124,7 @@ class Attempts:
 
         async def send() -> Verdict:
             self._waited += errand.timing.clock() - began
-            return await self._placed(sender, credentials, way, errand.timing.clock() + left)
+            return await self._placed(sender, credentials, way, size, errand.timing.clock() + left)
 
         began = errand.timing.clock()
         left = ends - began
@@ -133,11 +134,13 @@ class Attempts:
         who = self._receipt.id
         return await errand.pacer.paced(target.type, way, send, who=who, room=room, rest=errand.rest)
 
-    async def _placed(self, sender: Sender[Any], credentials: Credentials, way: Way, ends: float) -> Verdict:
+    async def _placed(
+        self, sender: Sender[Any], credentials: Credentials, way: Way, size: int, ends: float
+    ) -> Verdict:
         """Wait for a place, and send."""
-        errand, target = self._errand, self._target
+        errand = self._errand
         seconds = ends - errand.timing.clock()
-        turn = errand.places.for_message(errand.team.namespace, way.to, errand.size_of(target))
+        turn = errand.places.for_message(errand.team.namespace, way.to, size)
         try:
             if not turn.take():
                 if lacking := await self._wait(turn):
@@ -162,7 +165,7 @@ class Attempts:
                 verdict = await sender.send(envelope, self._target, credentials, way)
                 self._progress = verdict.progress or self._progress
                 faults.reach("answered")
-                return verdict
+                return self._noted(verdict)
         except TimeoutError:
             return Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
 
@@ -180,6 +183,12 @@ class Attempts:
             f"it waited {waited:.3g} s for {lacking}, which its namespace has a share of; no attempt was made"
         )
 
+    def _noted(self, verdict: Verdict) -> Verdict:
+        """Say beside the outcome what its author would not see: that their pattern picked nothing."""
+        if not (verdict.delivered and self._errand.artifacts.picks_nothing(self._target)):
+            return verdict
+        return replace(verdict, message=f"{verdict.message}; {PICKS_NOTHING}")
+
     async def _credentials(self) -> Credentials:
         """Read the Secret; where it holds the address, that is where it goes."""
         credentials = await self._errand.resolve(self._target.credentials_secret)
@@ -187,17 +196,6 @@ class Attempts:
         return credentials
 
     async def _composed(self) -> Envelope:
-        """Return what is sent; of many targets, one a turn of the loop, so that others get theirs."""
-        errand, target = self._errand, self._target
-        async with errand.composing:
-            await asyncio.sleep(0)
-            envelope = compose(
-                errand.team,
-                target,
-                errand.artifacts(target),
-                message_id=self._receipt.id or "",
-                event=errand.event,
-                phase=errand.phase,
-                most=errand.max_message,
-            )
+        """Return what is sent: made for this attempt, and not kept while nothing is sent."""
+        envelope = await self._errand.composed(self._target, self._receipt.id or "")
         return replace(envelope, progress=self._progress)

@@ -2,10 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from structlog.typing import FilteringBoundLogger
 
@@ -19,23 +19,16 @@ from app.domain.targets import Target
 from app.domain.teams import AgentTeam
 from app.domain.times import steady
 from app.kube.cluster import Cluster, Snapshot
+from app.senders.artifacts import Artifacts
 from app.senders.credentials import Credentials
-from app.senders.envelopes import Artifact, Senders
-from app.senders.messages import json_length, listed_itself, most_bytes, pick_artifacts
+from app.senders.envelopes import Drafts, Envelope, Senders
+from app.senders.messages import compose, most_bytes
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 
 ENVELOPE = 500  # bytes of a message without its text and its list
 COPIES = 4  # of a message in memory while it is sent: its text, its bytes, those under way, those encrypted
-
-
-class Picked(NamedTuple):
-    """What a pattern picks, how many bytes of JSON it takes, and how many characters its names have."""
-
-    artifacts: tuple[Artifact, ...]
-    length: int
-    names: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +52,45 @@ class Errand:
     places: Places
     pacer: Pacer
     rest: Sleep  # while a place is waited for
+    artifacts: Artifacts
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    picked: dict[str | None, Picked] = field(default_factory=dict)
+    drafts: WeakValueDictionary[Hashable, Drafts] = field(default_factory=WeakValueDictionary)
 
     @property
     def counted(self) -> bool:
         """Whether the metrics tell of it: a test is nobody's delivery."""
         return self.event != TEST
 
-    def artifacts(self, target: Target) -> tuple[Artifact, ...]:
-        """Return what a target's notice lists: what it picks, and the file that it wants attached."""
-        picked = self._picked(target.artifact_path).artifacts
-        if target.attached is None:
-            return picked
-        attached = self._picked(target.attached).artifacts or (listed_itself(target.attached),)
-        there = {one["path"] for one in picked}
-        return picked + tuple(one for one in attached if one["path"] not in there)
+    async def composed(self, target: Target, message_id: str) -> Envelope:
+        """Return what is sent to a target; of many, one a turn of the loop, so that others get theirs.
 
-    def size_of(self, target: Target) -> int:
-        """Return about how many bytes of memory a target's message takes until it is sent."""
-        patterns = (target.artifact_path, *([target.attached] if target.attached else ()))
-        picked = [self._picked(pattern) for pattern in patterns]
-        listed, names = sum(one.length for one in picked), sum(one.names for one in picked)
-        return COPIES * (ENVELOPE + most_bytes(target, listed, names, self.max_message))
+        Raises:
+            TargetError: the team lists too much, or its targets pick too much of it.
+        """
+        async with self.composing:
+            await asyncio.sleep(0)
+            return compose(
+                self.team,
+                target,
+                await self.artifacts.listed_for(target),
+                message_id=message_id,
+                event=self.event,
+                phase=self.phase,
+                most=self.max_message,
+                drafts=self.drafts.setdefault(
+                    (target.message, target.artifact_path, target.attached), Drafts()
+                ),
+            )
 
-    def _picked(self, pattern: str | None) -> "Picked":
-        """Return what a pattern picks; a long list is gone through once a pattern."""
-        if pattern not in self.picked:
-            artifacts = pick_artifacts(self.team, pattern)
-            length = sum(map(json_length, artifacts))
-            self.picked[pattern] = Picked(artifacts, length, sum(len(one["name"]) + 2 for one in artifacts))
-        return self.picked[pattern]
+    async def size_of(self, target: Target) -> int:
+        """Return about how many bytes of memory a target's message takes until it is sent.
+
+        Raises:
+            TargetError: as `composed`.
+        """
+        async with self.composing:
+            listing = await self.artifacts.listed_for(target)
+        return COPIES * (ENVELOPE + most_bytes(target, listing, self.max_message))
 
 
 class Errands:
@@ -151,6 +152,7 @@ class Errands:
             ends=ends,
             now=lambda: claimed.now,
             max_message=settings.max_message,
+            artifacts=Artifacts(team),
             places=self._places,
             pacer=self._pacer,
             rest=timing.sleep,

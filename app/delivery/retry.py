@@ -59,7 +59,7 @@ def _none() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Budget:
+class _TimeLeft:
     """The time that a target has: until `ends` at the latest, and what it waits for places is not its own."""
 
     clock: Callable[[], float]
@@ -89,10 +89,10 @@ async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until 
 
     `waited` says how many seconds were spent waiting for places: they are nothing of the budget.
     """
-    budget = _Budget(timing.clock, ends, timing.clock() + policy.target_timeout, waited)
+    time = _TimeLeft(timing.clock, ends, timing.clock() + policy.target_timeout, waited)
     verdict = Verdict(Reason.INTERRUPTED, "the claim ended before the first attempt", attempted=False)
     attempts = tries = 0
-    while (left := budget.left()) > 0:
+    while (left := time.left()) > 0:
         latest = await _judged(attempt, min(policy.attempt_timeout, left))
         attempts += latest.attempted
         tries += 1
@@ -105,7 +105,7 @@ async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until 
             return Tried(verdict, attempts, settled=not verdict.queued, passing=passing)
         if tries >= policy.attempts:
             break
-        left = budget.left()
+        left = time.left()
         if verdict.retry_after is not None and verdict.retry_after >= left:
             passing = replace(verdict, reason=Reason.RATE_LIMITED)
             return Tried(_rate_limited(verdict, left), attempts, passing=passing)

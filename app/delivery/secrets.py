@@ -72,7 +72,7 @@ class SecretResolver:
         if self._label is not None and not _bears(secret.labels, self._label):
             message = f"{where} is not labelled {self._label}, as those must be that are used here; label it"
             raise TargetError(Reason.SECRET_FORBIDDEN, message)
-        return Credentials(name, {key: value for key, value in secret.values.items() if key in self._keys})
+        return Credentials.kept(name, secret.values, self._keys)
 
 
 def _bears(labels: Mapping[str, str], label: str) -> bool:

@@ -3,12 +3,15 @@
 import re
 from dataclasses import dataclass
 
+from app.domain.bounds import RECIPIENT, SECRET
+
 # RFC 5321, section 4.1.2: a dot-string of ASCII; quoted local parts nobody has, and parsers disagree on them.
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _DOMAIN = re.compile(
     r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE
 )
-_NAMED = re.compile(r"(?P<name>[^<>@]*?)\s*<(?P<address>[^<>]*)>")
+MAILBOX = SECRET["from"]
+NO_ADDRESS = "is no mail address; write a bare one in ASCII, such as jane@example.com"
 LOCAL_LIMIT, ADDRESS_LIMIT = 64, 254  # characters: RFC 5321, section 4.5.3.1
 
 
@@ -31,6 +34,7 @@ def read_address(text: str) -> str:
     Raises:
         ValueError: it is none; the text says what to change, and does not repeat it.
     """
+    RECIPIENT.check(text)
     local, _, domain = text.strip().rpartition("@")
     try:
         domain = domain.encode("idna").decode("ascii") if not domain.isascii() else domain
@@ -43,7 +47,7 @@ def read_address(text: str) -> str:
         or len(local) > LOCAL_LIMIT
         or len(address) > ADDRESS_LIMIT
     ):
-        raise ValueError("is no mail address; write a bare one in ASCII, such as jane@example.com")
+        raise ValueError(NO_ADDRESS)
     return address
 
 
@@ -53,8 +57,12 @@ def read_mailbox(text: str) -> Mailbox:
     Raises:
         ValueError: it is neither; the text says what to change, and does not repeat it.
     """
+    MAILBOX.check(text)
     if not text.isprintable():
         raise ValueError("must hold no control characters")
-    if named := _NAMED.fullmatch(text.strip()):
-        return Mailbox(read_address(named["address"]), named["name"].strip().strip('"'))
-    return Mailbox(read_address(text))
+    name, opening, address = text.strip().partition("<")
+    if not opening:
+        return Mailbox(read_address(name))
+    if not address.endswith(">") or any(mark in name for mark in ">@"):
+        raise ValueError(NO_ADDRESS)
+    return Mailbox(read_address(address[:-1]), name.strip().strip('"'))

@@ -7,20 +7,32 @@ and its neighbours are not touched by it.
 import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from reprlib import Repr
 from typing import Annotated, Any, ClassVar, Literal, get_args
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
+from app.domain import bounds
 from app.domain.events import DNS_SUBDOMAIN, TERMINAL_PHASES
 from app.domain.text import readable, shortened
+from app.domain.urls import redacted
 
-NAME_LIMIT = 253
-RECIPIENTS_LIMIT = 100  # of a mail, what every relay takes at once: RFC 5321, section 4.5.3.1.8
+NAME_LIMIT = bounds.NAME.most
+RECIPIENTS_LIMIT = bounds.RECIPIENTS.most  # what every relay takes at once: RFC 5321, section 4.5.3.1.8
 
-SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)]
+SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=bounds.SECRET_NAME.most)]
 Text = Annotated[str | None, BeforeValidator(lambda value: value or None)]
 """An absent text is null, missing or empty: a Go client with `omitempty` cannot tell them apart."""
+PathText = Annotated[Text, AfterValidator(bounds.PATTERN.check)]
+Recipient = Annotated[str, AfterValidator(bounds.RECIPIENT.check)]
 
 
 Endings = tuple[Literal["Completed", "Failed", "TimedOut", "BudgetExceeded"], ...]
@@ -36,8 +48,8 @@ class TargetSpec(BaseModel):
     credentials_secret: Annotated[
         SecretName | None, Field(alias="credentialsSecret"), BeforeValidator(lambda value: value or None)
     ] = None
-    artifact_path: Annotated[Text, Field(alias="artifactPath")] = None
-    message: Text = None
+    artifact_path: Annotated[PathText, Field(alias="artifactPath")] = None
+    message: Annotated[Text, AfterValidator(bounds.MESSAGE.check)] = None
     on: Annotated[Endings | None, Field(strict=False), BeforeValidator(lambda value: value or None)] = None
     """Of which endings it is told; None: of all that the installation delivers."""
 
@@ -81,7 +93,9 @@ class WebhookTarget(TargetSpec):
     """An HTTPS endpoint; where its path is a secret, its address stands in the Secret's key `url`."""
 
     type: Literal["webhook"]
-    url: Annotated[Text, Field(repr=False)] = None  # its query may hold a secret
+    url: Annotated[Text, AfterValidator(bounds.URL.check), Field(repr=False)] = (
+        None  # its query may hold a secret
+    )
 
     @property
     def missing(self) -> str | None:
@@ -99,7 +113,7 @@ class SlackTarget(TargetSpec):
     """A Slack incoming webhook, whose whole URL is a secret, and the channel to ask it for."""
 
     type: Literal["slack"]
-    channel: Text = None
+    channel: Annotated[Text, AfterValidator(bounds.CHANNEL.check)] = None
 
     @property
     def missing(self) -> str | None:
@@ -113,9 +127,13 @@ class EmailTarget(TargetSpec):
     """Recipients of a mail."""
 
     type: Literal["email"]
-    to: Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(lambda value: value or ())] = ()
-    subject: Text = None
-    attachment_path: Annotated[Text, Field(alias="attachmentPath")] = None
+    to: Annotated[
+        tuple[Recipient, ...],
+        Field(strict=False, fail_fast=True),
+        BeforeValidator(lambda value: value or ()),
+    ] = ()
+    subject: Annotated[Text, AfterValidator(bounds.SUBJECT.check)] = None
+    attachment_path: Annotated[PathText, Field(alias="attachmentPath")] = None
 
     @property
     def attached(self) -> str | None:
@@ -132,7 +150,7 @@ class GoogleDriveTarget(TargetSpec):
     """A folder, by its id or by names: `Shared Reports/Q3`."""
 
     type: Literal["google-drive"]
-    folder: Text = None
+    folder: Annotated[Text, AfterValidator(bounds.FOLDER.check)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +166,8 @@ class InvalidTarget:
 Target = WebhookTarget | SlackTarget | EmailTarget | GoogleDriveTarget
 TYPES = tuple(model.kind() for model in get_args(Target))
 _TYPE_WORD = re.compile(r"[A-Za-z][-A-Za-z0-9_.]{0,62}")
+_BRIEF = Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 60
 _TARGET: TypeAdapter[Target] = TypeAdapter(Annotated[Target, Field(discriminator="type")])
 
 
@@ -205,19 +225,6 @@ def _text_of(value: Any) -> str:
     return value if isinstance(value, str) and readable(value) else ""
 
 
-def redacted(url: str) -> str:
-    """Return `scheme://host:port/path` of a URL: no user info, no query, no fragment, of bounded length."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return "(not a URL)"
-    if not parts.scheme or not host:
-        return "(not a URL)"
-    host = f"[{host}]" if ":" in host else host
-    return shortened(f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}")
-
-
 def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
     """Yield each entry's name and, where that name was taken already, the name it asked for.
 
@@ -227,16 +234,18 @@ def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
     wanted = [_declared_name(entry, position) for position, entry in enumerate(spec)]
     reserved = set(wanted)
     taken: set[str] = set()
+    # By what is left of a name, so that no number is tried twice: many long names may have that in common.
     suffixes: dict[str, int] = {}
     for name in wanted:
         if name not in taken:
             taken.add(name)
             yield name, None
             continue
-        number = suffixes.get(name, 2)
-        while (free := f"{name[: NAME_LIMIT - 6]}-{number}") in reserved or free in taken:
+        stem = name[: NAME_LIMIT - 6]
+        number = suffixes.get(stem, 2)
+        while (free := f"{stem}-{number}") in reserved or free in taken:
             number += 1
-        suffixes[name] = number + 1
+        suffixes[stem] = number + 1
         taken.add(free)
         yield free, name
 
@@ -260,7 +269,7 @@ def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
         problem = f"name: must be text of 1 to {NAME_LIMIT} printable characters"
         return InvalidTarget(name, kind, problem)
     if kind not in TYPES:
-        shown = shortened(repr(entry.get("type")), 60)
+        shown = shortened(_BRIEF.repr(entry.get("type")), 60)
         return InvalidTarget(name, kind, f"type: {shown} is not one of {', '.join(TYPES)}")
     try:
         target = _TARGET.validate_python({**entry, "name": name})
@@ -276,5 +285,6 @@ def _problem(error: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"][1:])
     if first["type"] == "string_pattern_mismatch":
         return f"{field}: must be the name of a Secret in the team's own namespace"
-    message = first["msg"].replace("Input", "input").replace("valid tuple", "valid list")
+    message = first["msg"].removeprefix("Value error, ").replace("Input", "input")
+    message = message.replace("valid tuple", "valid list")
     return shortened(f"{field}: {message}")

@@ -20,6 +20,11 @@ VERSION = "v1alpha1"
 KIND = "AgentTeam"
 PLURAL = "agentteams"
 
+LONGEST_CLAIM = timedelta(hours=2)
+"""No claim lasts longer: settings that would make it do so are refused."""
+CLOCKS_APART = timedelta(minutes=5)
+"""How far the clocks of two API servers of one cluster may be apart."""
+
 COMPLETION_GRACE = timedelta(seconds=30)
 """How long the operator is given to write `completedAt` after the phase turned terminal."""
 
@@ -89,13 +94,24 @@ def open_targets(team: AgentTeam, now: datetime, *, adopt: bool = False) -> dict
     """
     record = team.record
     due = {
-        key: line.receipt.due or now
+        key: _claimable(line.receipt, now)
         for key, line in record.by_key.items()
         if not (line.done or line.receipt.settled)
     }
     if team.wants_delivery:
         due.update((name, now) for name in told_targets(team) if record.is_new(name, adopt=adopt))
     return due
+
+
+def _claimable(receipt: Receipt, now: datetime) -> datetime:
+    """Return from when a pending target may be claimed.
+
+    A claim that ends later than any that is made now was stamped by a clock that was ahead, and would keep
+    its target until the world has caught up with that; it counts as ended.
+    """
+    due = receipt.due or now
+    is_astray = receipt.claimed_by is not None and due - now > LONGEST_CLAIM + CLOCKS_APART
+    return now if is_astray else due
 
 
 def told_targets(team: AgentTeam) -> list[str]:

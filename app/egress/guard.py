@@ -13,12 +13,14 @@ import unicodedata
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, NewType
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import httpx
 
+from app.domain.bounds import URL
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
+from app.domain.urls import USER_INFO, split
 
 if TYPE_CHECKING:  # manifests are judged where there is no client
     import aiohttp
@@ -105,15 +107,13 @@ class AddressDenied(OSError):
 
 def _split(url: str) -> tuple[str, str]:
     """Return scheme and host of a URL in whose authority there is nothing to read in two ways."""
+    URL.check(url)
     # urlsplit drops tabs and newlines silently, and httpx's errors quote the URL: both are judged here first.
     if not url.isprintable() or " " in url:
         raise ValueError("must hold no white space or control characters")
     if "\\" in url:  # some read it as a slash, so that another host is meant
         raise ValueError("must hold no backslash")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError("is no valid URL") from None
+    parts = split(url)
     if parts.scheme not in {"http", "https"}:
         raise ValueError("must start with https://")
     if not parts.hostname:
@@ -125,7 +125,7 @@ def _split(url: str) -> tuple[str, str]:
     if port == 0:
         raise ValueError("has a port that is no number from 1 to 65535")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("must hold no user info; use the Secret's key authorization instead")
+        raise ValueError(USER_INFO)
     return parts.scheme, parts.hostname
 
 

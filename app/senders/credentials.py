@@ -1,8 +1,10 @@
 """The values of one Secret, held for one dispatch, shown by nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
+from app.domain.bounds import SECRET
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 
@@ -14,6 +16,18 @@ class Credentials:
     secret: str = ""
     values: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def kept(cls, secret: str, values: Mapping[str, bytes], keys: Collection[str]) -> Self:
+        """Keep of a Secret these keys alone, and of a value no more than shows that it is too long."""
+        return cls(
+            secret,
+            {
+                key: value if key not in SECRET else value[: SECRET[key].most + 1]
+                for key, value in values.items()
+                if key in keys
+            },
+        )
+
     def __contains__(self, key: str) -> bool:
         return key in self.values
 
@@ -21,7 +35,7 @@ class Credentials:
         """Return the value of `key` as text without surrounding white space.
 
         Raises:
-            TargetError: the key is missing, or its value is empty, no text, or more than one line.
+            TargetError: the key is missing, or its value is empty, too long, no text, or more than one line.
         """
         try:
             value = self.document(key).decode().strip()
@@ -37,12 +51,15 @@ class Credentials:
         """Return the value of `key` as it is, of however many lines.
 
         Raises:
-            TargetError: the key is missing.
+            TargetError: the key is missing, or its value is longer than a value of this key may be.
         """
         if key not in self.values:
             message = f'Secret "{self.secret}" has no key "{key}"; add it'
             raise TargetError(Reason.SECRET_KEY_MISSING, message)
-        return self.values[key]
+        value = self.values[key]
+        if key in SECRET and len(value) > SECRET[key].most:
+            raise self.invalid(key, SECRET[key].words)
+        return value
 
     def get(self, key: str) -> str | None:
         """Return the value of an optional key; None where there is no such key."""

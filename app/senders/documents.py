@@ -5,13 +5,15 @@ import re
 from collections.abc import Iterator
 from html import escape
 
+from app.domain.bounds import ENVELOPE
 from app.domain.events import TEST
 from app.domain.text import shortened
 from app.senders.envelopes import Envelope
 from app.senders.messages import NOT_ATTACHED, fill, outcome, values_of
 
 TITLE_LIMIT = 200  # characters, of a subject or a file's name
-LISTED_ARTIFACTS = 200
+LISTED_ARTIFACTS, LISTED_CHARACTERS = 200, 40_000  # that a document lists
+TOO_LARGE = "The JSON of this notice is too large to be here; the team's status has all of it."
 DEFAULT_TITLE = "Team {team} in {namespace} finished: {phase}"
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -34,6 +36,8 @@ def as_text(envelope: Envelope) -> str:
     if artifacts := list(_artifacts(envelope)):
         listed = "\n".join(f"- {name}  {path}".rstrip() for name, path in artifacts)
         parts.append("Artifacts\n" + listed + (f"\n{NOT_ATTACHED}" if envelope.names_files else ""))
+    if not fits(envelope):
+        parts.append(TOO_LARGE)
     parts.append(f"{envelope.event} · {envelope.id}")
     return _clean("\n\n".join(parts)) + "\n"
 
@@ -41,6 +45,11 @@ def as_text(envelope: Envelope) -> str:
 def as_html(envelope: Envelope, *, with_envelope: bool = False) -> str:
     """Return the notice as a whole HTML document; `with_envelope` ends it with the JSON that webhooks get."""
     return _clean("\n".join(_html(envelope, with_envelope=with_envelope))) + "\n"
+
+
+def fits(envelope: Envelope) -> bool:
+    """Whether the JSON that webhooks get is small enough to stand beside what people read."""
+    return len(envelope.body()) <= ENVELOPE.most
 
 
 def envelope_json(envelope: Envelope) -> str:
@@ -65,7 +74,9 @@ def _html(envelope: Envelope, *, with_envelope: bool) -> Iterator[str]:
         yield "</ul>"
         if envelope.names_files:
             yield f"<p>{escape(NOT_ATTACHED)}</p>"
-    if with_envelope:
+    if not fits(envelope):
+        yield f"<p>{escape(TOO_LARGE)}</p>"
+    elif with_envelope:
         yield f"<h3>Envelope</h3><pre>{escape(envelope_json(envelope))}</pre>"
     yield f"<p><small>{escape(f'{envelope.event} · {envelope.id}')}</small></p></body></html>"
 
@@ -90,9 +101,13 @@ def _rows(envelope: Envelope) -> list[tuple[str, str]]:
 
 def _artifacts(envelope: Envelope) -> Iterator[tuple[str, str]]:
     """Yield names and paths, and how many more there are than a person reads."""
-    for artifact in envelope.artifacts[:LISTED_ARTIFACTS]:
+    room = LISTED_CHARACTERS
+    for place, artifact in enumerate(envelope.artifacts):
         maker = artifact["producedBy"]
         by = f" (by {shortened(maker, 100)})" if maker else ""
-        yield shortened(artifact["name"]) + by, shortened(artifact["path"], 1000)
-    if (more := len(envelope.artifacts) - LISTED_ARTIFACTS) > 0:
-        yield f"and {more} more", ""
+        name, path = shortened(artifact["name"]) + by, shortened(artifact["path"], 1000)
+        room -= len(name) + len(path)
+        if place == LISTED_ARTIFACTS or room < 0:
+            yield f"and {len(envelope.artifacts) - place} more", ""
+            return
+        yield name, path

@@ -1,10 +1,11 @@
 """What goes out to a target, what its sender says of one attempt, and the protocol every sender speaks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypedDict, TypeVar
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
@@ -21,6 +22,49 @@ class Artifact(TypedDict):
     path: str
     producedBy: str | None
     producedAt: str | None
+
+
+class Listing(tuple[Artifact, ...]):  # noqa: SLOT001  # what is made of it is kept beside it
+    """Artifacts that notices list, and what is made of them, once for all of these."""
+
+    @classmethod
+    def of(cls, artifacts: Iterable[Artifact], encoded: Sequence[str]) -> Self:
+        """Return a listing of artifacts of which each is there as JSON already."""
+        listing = cls(artifacts)
+        listing.__dict__["json"] = f"[{', '.join(encoded)}]"
+        return listing
+
+    def with_more(self, artifacts: Sequence[Artifact]) -> Self:
+        """Return a listing of these, and others behind them."""
+        known = [self.json[1:-1]] if self else []
+        return self.of((*self, *artifacts), [*known, *map(json.dumps, artifacts)])
+
+    @cached_property
+    def json(self) -> str:
+        """They as webhooks get them."""
+        return json.dumps(self)
+
+    @cached_property
+    def names(self) -> str:
+        """Their names in one line."""
+        return ", ".join(artifact["name"] for artifact in self)
+
+
+Made = TypeVar("Made")
+
+
+class Drafts:
+    """What was made for a target, for all others that get the same."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def once(self, what: str, make: Callable[[], Made]) -> Made:
+        """Return what was made before, or make it."""
+        if what not in self._made:
+            self._made[what] = make()
+        made: Made = self._made[what]
+        return made
 
 
 class Destination(NamedTuple):
@@ -67,22 +111,25 @@ class Envelope:
     namespace: str
     phase: str
     message: str
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: Listing = Listing()  # noqa: RUF009  # as unchangeable as an empty tuple
     facts: tuple[tuple[str, str], ...] = ()
     progress: Progress = Progress()
     names_files: bool = False  # by its target, as if they were to be attached
+    drafts: Drafts = field(default_factory=Drafts, repr=False, compare=False)
 
     def body(self) -> bytes:
         """Return the webhook's JSON document: these six keys, no more."""
+        return self.drafts.once("body", self._body)
+
+    def _body(self) -> bytes:
         document = {
             "event": self.event,
             "team": self.team,
             "namespace": self.namespace,
             "phase": self.phase,
             "message": self.message,
-            "artifacts": self.artifacts,
         }
-        return json.dumps(document).encode()
+        return f'{json.dumps(document)[:-1]}, "artifacts": {self.artifacts.json}}}'.encode()
 
 
 @dataclass(frozen=True, slots=True)

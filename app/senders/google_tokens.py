@@ -5,6 +5,7 @@ https://developers.google.com/identity/protocols/oauth2/service-account, RFC 752
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from typing import Any, TypeGuard
 from urllib.parse import urlencode
 
 from cachetools import LRUCache
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.auth import crypt, jwt
 
+from app.domain.bounds import RSA_KEY
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.text import json_object
@@ -33,11 +36,16 @@ SCOPE = "https://www.googleapis.com/auth/drive"
 LIFE = 3600  # seconds that an assertion holds, which is the most that Google takes
 MARGIN = 60.0  # seconds before its end from which on a token is not used
 KEPT = 1000  # tokens
-NO_KEY = "has no private_key that can be used; take the file as Google made it"
+_OPENINGS = re.compile(r"\s{0,8}-----BEGIN (RSA )?PRIVATE KEY-----")
+NO_KEY = (
+    f"has no private_key that can be used, which is RSA of {RSA_KEY.most:,} bits at most; take the file as"
+    " Google made it"
+)
 
 ANSWER_LIMIT = 16_384  # bytes of an answer that are read
 PATIENCE = 5.0  # seconds for them
-KEY_LIMIT = 4096  # characters of a private key, RSA of 4096 bits: to read longer ones stops everything else
+PEM_LIMIT = 4096  # characters of a private key: one of RSA of 4096 bits has 3,300
+EXPONENT_LIMIT = 33  # bits of the public exponent, which is 65537: a longer one makes every signature slow
 FETCH_TIMEOUT = 10.0  # seconds for a token: nobody's own time ends a request that others wait for
 
 REFUSALS = {
@@ -112,14 +120,41 @@ def _read(written: bytes) -> ServiceAccount:
         message = "has no token_uri that can be used; take the file as Google made it"
         raise ValueError(message)  # noqa: TRY004  # what is wrong is the file
     try:
-        if len(info["private_key"]) > KEY_LIMIT:
-            raise ValueError  # noqa: TRY301  # one answer for every key that is none
-        # Whether the key's numbers fit together is not looked at, which would take long: Google finds out.
-        key = load_pem_private_key(info["private_key"].encode(), None, unsafe_skip_rsa_key_validation=True)
+        key = _key(info["private_key"])
         signer = crypt.RSASigner(key, info.get("private_key_id"))  # type: ignore[no-untyped-call]
     except Exception:  # noqa: BLE001  # several libraries read the key, each with errors that quote it
         raise ValueError(NO_KEY) from None
     return ServiceAccount(email, url, signer)
+
+
+def _key(written: str) -> RSAPrivateKey:
+    """Read a private key with which a signature takes a few milliseconds: nothing else is done meanwhile.
+
+    Whether its numbers are prime is not looked at, which would take long: Google finds out. How large they
+    are is, for each has a part in a signature.
+
+    Raises:
+        ValueError: it is none, or a slow one.
+    """
+    if len(written) > PEM_LIMIT or not _OPENINGS.match(written):
+        raise ValueError
+    key = load_pem_private_key(written.encode(), None, unsafe_skip_rsa_key_validation=True)
+    if not isinstance(key, RSAPrivateKey) or key.key_size > RSA_KEY.most:
+        raise ValueError
+    numbers, half = key.private_numbers(), key.key_size // 2 + 1
+    public = numbers.public_numbers
+    if (
+        max(numbers.p.bit_length(), numbers.q.bit_length()) > half
+        or numbers.p * numbers.q != public.n
+        or not public.n % 2
+        or numbers.dmp1 >= numbers.p
+        or numbers.dmq1 >= numbers.q
+        or numbers.iqmp >= numbers.p
+        or numbers.d >= public.n
+        or public.e.bit_length() > EXPONENT_LIMIT
+    ):
+        raise ValueError
+    return key
 
 
 class AccessTokens:

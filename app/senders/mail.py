@@ -10,7 +10,7 @@ from app.domain.errors import TargetError
 from app.domain.mailboxes import Mailbox, read_address
 from app.domain.reasons import Reason
 from app.domain.targets import RECIPIENTS_LIMIT, EmailTarget
-from app.senders.documents import as_html, as_text, title
+from app.senders.documents import as_html, as_text, fits, title
 from app.senders.envelopes import Envelope
 
 ATTACHMENT = "envelope.json"
@@ -55,7 +55,8 @@ def compose_mail(
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(as_text(envelope))
     message.add_alternative(as_html(envelope), subtype="html")
-    message.add_attachment(envelope.body(), maintype="application", subtype="json", filename=ATTACHMENT)
+    if fits(envelope):
+        message.add_attachment(envelope.body(), maintype="application", subtype="json", filename=ATTACHMENT)
     return message
 
 

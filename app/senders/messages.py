@@ -4,14 +4,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import PurePosixPath
 from typing import Any
 
 from app.domain.events import TEST
 from app.domain.targets import Target
 from app.domain.teams import AgentTeam
 from app.domain.text import shortened
-from app.senders.envelopes import Artifact, Envelope
+from app.senders.envelopes import Artifact, Drafts, Envelope, Listing
 
 TEST_MARK = "This is a test; no team has finished."
 NOT_ATTACHED = "The files themselves are not attached; they are in the team's output volume."
@@ -34,7 +33,6 @@ PLACEHOLDERS = ("team", "namespace", "phase", "artifacts", "duration", "cost", "
 """What a message may name in braces; of the last four, those that the status knows."""
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_WILDCARD = re.compile(r"[*?\[]")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _ESCAPED = str.maketrans(_ESCAPES)
 
@@ -42,14 +40,18 @@ _ESCAPED = str.maketrans(_ESCAPES)
 def compose(  # noqa: PLR0913  # all that a message is made of
     team: AgentTeam,
     target: Target,
-    artifacts: tuple[Artifact, ...],
+    artifacts: Listing,
     *,
     message_id: str,
     event: str,
     phase: str,
     most: int,
+    drafts: Drafts,
 ) -> Envelope:
-    """Put together what is sent to one target: `artifacts` that it picks, `most` characters of text."""
+    """Put together what is sent to one target: `artifacts` that it picks, `most` characters of text.
+
+    Targets whose message and artifacts are the same have the same `drafts`.
+    """
     bare = Envelope(
         id=message_id,
         event=event,
@@ -60,32 +62,28 @@ def compose(  # noqa: PLR0913  # all that a message is made of
         artifacts=artifacts,
         names_files=bool(target.artifact_path or target.attached),
         facts=tuple(_facts(team)),
+        drafts=drafts,
     )
+    return replace(bare, message=drafts.once("message", lambda: _message(bare, target, most)))
+
+
+def _message(bare: Envelope, target: Target, most: int) -> str:
     values = values_of(bare)
     template = target.message or DEFAULT_MESSAGE
-    if event == TEST:
+    if bare.event == TEST:
         template = f"{TEST_MARK} {target.message or ''}".strip()
     message = fill(template, values, most)
-    if not message.strip():  # Slack refuses a blank text
-        message = fill(DEFAULT_MESSAGE, values, most)
-    return replace(bare, message=message)
+    return message if message.strip() else fill(DEFAULT_MESSAGE, values, most)  # Slack refuses a blank text
 
 
-def json_length(artifact: Artifact) -> int:
-    """Return about how many bytes an artifact takes as JSON."""
-    texts = [text for text in artifact.values() if isinstance(text, str)]
-    return 80 + sum(len(text) * (1 if text.isascii() else ESCAPED) for text in texts)
-
-
-def most_bytes(target: Target, listed: int, names: int, most: int) -> int:
+def most_bytes(target: Target, listing: Listing, most: int) -> int:
     """Return about how many bytes of JSON a target's message comes to: no less, but for some hundred.
 
-    `listed`: what its artifacts take as JSON, `names`: how many characters their names have; `most`
-    characters of text.
+    `most`: characters of its text.
     """
-    template = target.message or ""
+    template, names = target.message or "", len(listing.names)
     text = min(most, len(template) + names * template.count("{artifacts}"))
-    return listed + text * (1 if template.isascii() and not names else ESCAPED)
+    return len(listing.json) + text * (1 if template.isascii() and not names else ESCAPED)
 
 
 def values_of(envelope: Envelope) -> dict[str, str]:
@@ -94,7 +92,7 @@ def values_of(envelope: Envelope) -> dict[str, str]:
         "team": envelope.team,
         "namespace": envelope.namespace,
         "phase": envelope.phase,
-        "artifacts": ", ".join(artifact["name"] for artifact in envelope.artifacts),
+        "artifacts": envelope.artifacts.names,
         **{label.lower(): value for label, value in envelope.facts},
     }
 
@@ -191,41 +189,6 @@ def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
             break
         lines.append(line)
     return "\n".join(lines)
-
-
-def pick_artifacts(team: AgentTeam, pattern: str | None) -> tuple[Artifact, ...]:
-    """Pick the artifacts that the pattern names: all, an exact path, a folder, or a glob.
-
-    Where the operator writes no list, a path without wildcards is listed itself.
-    """
-    return tuple(_artifacts(team, pattern))
-
-
-def _artifacts(team: AgentTeam, pattern: str | None) -> Iterator[Artifact]:
-    if not team.artifacts:
-        if pattern and not _WILDCARD.search(pattern):
-            yield listed_itself(pattern)
-        return
-    for artifact in team.artifacts:
-        path, name = artifact.get("path"), artifact.get("name")
-        path = path if isinstance(path, str) else ""
-        name = name if isinstance(name, str) and name else PurePosixPath(path).name
-        if name and (not pattern or _picks(pattern, path or name)):
-            made = (artifact.get("producedBy"), artifact.get("producedAt"))
-            by, at = (said if isinstance(said, str) and said else None for said in made)
-            yield Artifact(name=name, path=path, producedBy=by, producedAt=at)
-
-
-def listed_itself(path: str) -> Artifact:
-    """Return an artifact of which its path is all that is known."""
-    return Artifact(name=PurePosixPath(path).name or path, path=path, producedBy=None, producedAt=None)
-
-
-def _picks(pattern: str, path: str) -> bool:
-    if not PurePosixPath(pattern).parts:  # `.`, where the team works: everything; as a glob it is an error
-        return True
-    # A relative pattern is matched from the right: `*.md` picks files in any folder.
-    return PurePosixPath(path).match(pattern) or path.startswith(pattern.rstrip("/") + "/")
 
 
 def _facts(team: AgentTeam) -> Iterator[tuple[str, str]]:

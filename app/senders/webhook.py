@@ -8,7 +8,8 @@ from standardwebhooks import Webhook
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.domain.targets import WebhookTarget, redacted
+from app.domain.targets import WebhookTarget
+from app.domain.urls import redacted
 from app.egress.client import HttpClient, Outgoing
 from app.senders.credentials import Credentials
 from app.senders.envelopes import HIDDEN, Envelope, Preview, Verdict, Way, judge, way_to

@@ -138,7 +138,11 @@ async def run(rounds: int, fanouts: list[int], only: set[str], before: str = "")
             for number in range(rounds):
                 for one in taking:
                     events = DELIVERIES // fanout
-                    measured[one.name].append(await one.work(events, fanout, AT_ONCE, f"{one.name}-{number}"))
+                    measured[one.name].append(
+                        await one.work(
+                            events, fanout, AT_ONCE, f"{one.name.partition(' ')[0].lower()}-{number}"
+                        )
+                    )
             figures["work"][str(fanout)] = summed(measured, DELIVERIES // fanout * fanout)
         figures["neighbours"] = await neighbours(ours, ports["receiver"], rounds)
     return figures

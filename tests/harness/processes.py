@@ -52,3 +52,23 @@ class Memory:
         lines = (self._folder / "status").read_text().splitlines()
         [line] = [line for line in lines if line.startswith(f"{what}:")]
         return int(line.split()[1]) * 1024
+
+
+class Processor:
+    """What a process has had of the machine's processors, and how long it has waited for one."""
+
+    def __init__(self, pid: int) -> None:
+        self._file = Path("/proc") / str(pid) / "schedstat"
+
+    @property
+    def used(self) -> float:
+        """Seconds, so far."""
+        return self._seconds(0)
+
+    @property
+    def lacked(self) -> float:
+        """Seconds that it could have run, and others did."""
+        return self._seconds(1)
+
+    def _seconds(self, field: int) -> float:
+        return int(self._file.read_text().split()[field]) / 1e9

@@ -23,6 +23,7 @@ from app.domain.receipts import Receipt
 from app.domain.targets import InvalidTarget, Target, read_targets
 from app.domain.times import steady
 from app.egress.client import HttpClient, Transport
+from app.senders.artifacts import Artifacts
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Envelope, Preview, Sender, Verdict, Way
 from app.senders.registry import build_senders
@@ -186,6 +187,7 @@ async def deliver(
             ends=steady() + 60,
             now=lambda: NOW,
             max_message=settings.max_message,
+            artifacts=Artifacts(finished),
             places=Places(settings, metrics),
             rest=asleep,
         )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
+from app.domain.bounds import SUBJECT
 from app.domain.errors import TargetError
 from app.domain.events import CompletionEvent
 from app.domain.reasons import Reason
@@ -136,7 +137,7 @@ async def test_nothing_that_a_team_writes_adds_a_header_or_a_recipient(relay: Re
         artifacts=(artifact(path=text, name=text),),
         facts=(("Cost", text[:40]),),
     )
-    verdict = await attempt({**TO, "subject": text}, made=made, settings=settings_for(relay))
+    verdict = await attempt({**TO, "subject": text[: SUBJECT.most]}, made=made, settings=settings_for(relay))
     assert verdict_of(verdict).delivered
     (mail,) = relay.mails
     head, _, _ = mail.content.partition(b"\r\n\r\n")

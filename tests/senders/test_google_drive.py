@@ -388,7 +388,8 @@ PEM = f"-----BEGIN PRIVATE KEY-----\n{STEM}\n-----END PRIVATE KEY-----\n"
 BROKEN: list[tuple[str, str]] = [
     ("", "is not the JSON key file"),
     (STEM, "is not the JSON key file"),
-    ("[" * 100_000, "is not the JSON key file"),
+    ("[" * 10_000, "is not the JSON key file"),
+    ("[" * 100_000, "is longer than 16,384 bytes; take the file as Google made it"),
     ("[]", "is not the JSON key file"),
     (service_account(type=STEM), "is not the JSON key file"),
     (service_account(client_email=None), "has no client_email"),

@@ -16,6 +16,7 @@ from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
+from tests.service.conftest import Bench
 
 REPORT = {
     "name": "report.md",
@@ -303,3 +304,20 @@ async def test_a_crd_that_drops_the_ledger_is_noticed_and_nothing_is_sent(cluste
             assert service.logged("ledger_not_kept")
             metrics = (await service.request("GET", "/metrics")).content.decode()
             assert "agentteam_delivery_ledger_not_kept_total 1.0" in metrics
+
+
+async def test_a_pattern_that_picks_nothing_is_told_in_the_outcome(bench: Bench) -> None:
+    hook = {"type": "webhook", "url": bench.hook.url}
+    namespace = await bench.kube.fresh_namespace()
+    await bench.kube.team(
+        namespace, "report", lifecycle({**hook, "artifactPath": "*.pdf"}, {**hook, "artifactPath": "*.md"})
+    )
+    made = {"producedBy": "writer", "producedAt": "2026-03-01T10:00:00Z"}
+    await bench.kube.finish(
+        namespace, "report", artifacts=[{"name": "report.md", "path": "/out/report.md", **made}]
+    )
+    answer = await bench.service.deliver(namespace, "report")
+    assert [target["message"] for target in answer.body["targets"]] == [
+        "answered 200; artifactPath picks none of the team's artifacts, so none is listed",
+        "answered 200",
+    ]

@@ -145,7 +145,8 @@ async def test_mails_with_long_lists_are_put_together_where_there_is_room(town: 
 
 async def test_large_secrets_are_read_a_few_at_a_time(town: Town) -> None:
     names = [f"keys-{number}" for number in range(60)]
-    secrets = {name: {"url": f"{town.hook.url}/well", "other": b"x" * 700_000} for name in names}
+    value: dict[str, str | bytes] = {"url": f"{town.hook.url}/well", "other": b"x" * 700_000}
+    secrets = dict.fromkeys(names, value)
     targets = [{"type": "webhook", "credentialsSecret": name} for name in names]
     namespace = await finished(town.kube, *targets, **secrets)
     town.memory.forget_peak()

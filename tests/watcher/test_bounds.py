@@ -19,7 +19,7 @@ from tests.watcher.stand import Service, finish
 pytestmark = pytest.mark.alone
 
 MB = 1_000_000
-LARGE = 8  # teams, each of which takes 35 MB once it is read
+LARGE = 5  # teams, each of which takes 35 MB once it is read
 
 
 @pytest.fixture

@@ -1,0 +1,340 @@
+"""Whatever is written: twice as much takes twice the work at most, and what is too much takes none."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from time import process_time
+from typing import Any
+
+import pytest
+
+from app.domain import bounds
+from app.domain.errors import TargetError
+from app.domain.events import CompletionEvent
+from app.domain.ledger import Terms, decide
+from app.domain.mailboxes import Mailbox
+from app.domain.targets import EmailTarget, InvalidTarget, labels_of, read_targets, target_names
+from app.domain.teams import AgentTeam
+from app.egress.client import HttpClient
+from app.egress.guard import Guard
+from app.egress.sockets import Dialler
+from app.senders import artifacts as picking
+from app.senders.artifacts import Artifacts
+from app.senders.credentials import Credentials
+from app.senders.documents import as_html, as_text, title
+from app.senders.envelopes import Drafts, Envelope
+from app.senders.google_folders import names_of
+from app.senders.google_tokens import read_service_account
+from app.senders.mail import compose_mail, recipients_of
+from app.senders.messages import compose, slack_message
+from app.senders.relays import relay_of
+from app.senders.webhook import WebhookSender
+from app.telemetry.tracing import Tracing
+from tests.examples import NOW, envelope, loopback_settings, team
+
+MOST_GROWTH = 3.2
+"""Of CPU time over a doubling: two for what is linear, four for what is quadratic."""
+FLOOR = 0.001  # seconds; what takes less is not compared
+LONG = 0.02  # seconds
+
+REPEATED = (
+    " ", "a", "a.", "/", "/..", "[", "[a]*", "*a", "**/", "{team}", "{a", "<", "a@", "%", "é", "\u0301\u0315",
+    "İ", "xn--", "1", "=?", ",", '"', "\n", "&", "🎉", "\ud800", " [agentteam-delivery/1 ",
+)  # fmt: skip
+"""What somebody may write again and again."""
+
+
+def webhook(text: str) -> str:
+    return f"https://{text}"
+
+
+SHAPES: dict[str, Callable[[str], str]] = {
+    "bare": str,
+    "as a host": webhook,
+    "in a path": "https://h/{}".format,
+}
+
+Work = Callable[[str], Any]
+
+
+def a_target(**fields: Any) -> None:
+    """Go all the way that a target goes before anything is sent."""
+    entry = {"type": "webhook", **fields}
+    (target,) = read_targets([entry])
+    for label in labels_of(entry):
+        hash(label)
+    if isinstance(target, InvalidTarget):
+        return
+    finished = team([entry], artifacts=[{"name": "a", "path": "/workspace/output/" + "a" * 200}])
+    made = asyncio.run(composed(finished, target))
+    if url := getattr(target, "url", None):
+        Guard().check(url)
+    if isinstance(target, EmailTarget):
+        recipients_of(target)
+        compose_mail(made, target, ("a@b.c",), Mailbox("a@b.c"), at=NOW).as_bytes()
+    if folder := getattr(target, "folder", None):
+        names_of(folder)
+
+
+async def composed(finished: AgentTeam, target: Any, artifacts: Artifacts | None = None) -> Envelope:
+    return compose(
+        finished,
+        target,
+        await (artifacts or Artifacts(finished)).listed_for(target),
+        message_id="msg_1",
+        event="team.completed",
+        phase="Completed",
+        most=40_000,
+        drafts=Drafts(),
+    )
+
+
+def a_status(**status: Any) -> None:
+    """Read a team with this status, plan for it, and write what people read of it."""
+    finished = team([{"type": "webhook", "url": "https://h/"}, {"type": "email", "to": ["a@b.c"]}], **status)
+    finished.record.reads_back(list(finished.entries))
+    terms = Terms("us", NOW, timedelta(minutes=3), 10)
+    decide(finished, CompletionEvent(namespace="research", team="report"), terms, start=True)
+    (target, _) = read_targets(finished.targets)
+    made = asyncio.run(composed(finished, target))
+    for write in (as_text, as_html, slack_message, title, Envelope.body):
+        write(made)
+
+
+def a_secret(key: str, text: str) -> None:
+    """Read the value of a Secret's key, as its sender does."""
+    value = text.encode(errors="replace")
+    credentials = Credentials.kept("keys", {**SECRETS.get(key, {}), key: value}, {key, *SECRETS.get(key, {})})
+    if key in {"url", "signing-secret", "authorization"}:
+        (target,) = read_targets([{"type": "webhook", "url": "https://h/", "credentialsSecret": "keys"}])
+        made = asyncio.run(composed(team(), target))
+        asyncio.run(sent(made, target, credentials))
+    elif key == "service-account.json":
+        read_service_account(credentials)
+    elif key == "slack-webhook-url":
+        Guard().check(credentials.require(key))
+    else:
+        relay = relay_of(SETTINGS, "keys", credentials)
+        Dialler(CLIENT).check(relay.host, relay.port)
+
+
+async def sent(made: Envelope, target: Any, credentials: Credentials) -> None:
+    sender = WebhookSender(CLIENT, Tracing())
+    sender._outgoing(made, credentials, sender.way(target, credentials))  # noqa: SLF001  # what would be sent
+
+
+SETTINGS = loopback_settings()
+CLIENT = HttpClient(SETTINGS)
+RELAY = {"smtp-host": b"relay.example.com", "from": b"a@b.c"}
+OF_A_RELAY = ("smtp-host", "smtp-port", "smtp-tls", "smtp-username", "smtp-password", "from")
+SECRETS = dict.fromkeys(OF_A_RELAY, RELAY)
+ENTRY = {"type": "webhook", "success": False, "deliveredAt": "2026-03-01T11:00:00Z", "target": "https://h/"}
+MARK = " [agentteam-delivery/1 id="
+CHAT = {"type": "slack", "credentialsSecret": "keys"}
+
+ENTRANCES: dict[str, tuple[int, Work]] = {
+    "name": (bounds.NAME.most, lambda text: a_target(url="https://h/", name=text)),
+    "type": (63, lambda text: a_target(type=text)),
+    "url": (bounds.URL.most, lambda text: a_target(url=text)),
+    "message": (bounds.MESSAGE.most, lambda text: a_target(url="https://h/", message=text)),
+    "artifactPath": (bounds.PATTERN.most, lambda text: a_target(url="https://h/", artifactPath=text)),
+    "channel": (bounds.CHANNEL.most, lambda text: a_target(**CHAT, channel=text)),
+    "credentialsSecret": (253, lambda text: a_target(type="slack", credentialsSecret=text)),
+    "to": (bounds.RECIPIENT.most, lambda text: a_target(type="email", to=[text])),
+    "subject": (bounds.SUBJECT.most, lambda text: a_target(type="email", to=["a@b.c"], subject=text)),
+    "attachmentPath": (bounds.PATTERN.most, lambda text: a_target(type="email", attachmentPath=text)),
+    "folder": (bounds.FOLDER.most, lambda text: a_target(type="google-drive", folder=text)),
+    "an artifact's path": (bounds.ARTIFACT_TEXT.most, lambda text: a_status(artifacts=[{"path": text}])),
+    "an artifact's name": (
+        bounds.ARTIFACT_TEXT.most,
+        lambda text: a_status(artifacts=[{"name": text, "producedBy": text, "producedAt": text}]),
+    ),
+    "an entry": (50_000, lambda text: a_status(entries=[{**ENTRY, "target": text, "message": text}])),
+    "an entry's error": (
+        50_000,
+        lambda text: a_status(entries=[{**ENTRY, "error": f"Pending: {text}{MARK}{text}]"}]),
+    ),
+    "a time, a phase, a cost": (
+        50_000,
+        lambda text: a_status(completedAt=text, estimatedCost=text, entries=[{"claimedUntil": text}]),
+    ),
+    **{
+        f"Secret: {key}": (bound.most, partial(a_secret, key))
+        for key, bound in bounds.SECRET.items()
+    },
+}  # fmt: skip
+
+
+def seconds(work: Callable[[Any], Any], given: Any) -> float:
+    """Measure in CPU time what it costs to take something in, refused or not."""
+    started = process_time()
+    with suppress(TargetError, ValueError):
+        work(given)
+    return max(process_time() - started, FLOOR)
+
+
+def least(work: Callable[[Any], Any], *given: Any) -> list[float]:
+    """Measure each thrice, and return the least: others' work only adds to it."""
+    return [
+        min(costs) for costs in zip(*([seconds(work, one) for one in given] for _ in range(3)), strict=True)
+    ]
+
+
+def assert_linear(work: Callable[[Any], Any], half: Any, whole: Any, about: str = "") -> None:
+    """See that twice as much takes at most about twice the work."""
+    if seconds(work, whole) <= MOST_GROWTH * FLOOR:
+        return  # however it grows, it is next to nothing
+    before, after = least(work, half, whole)
+    assert after <= MOST_GROWTH * before, (about, before, after)
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_twice_as_long_a_text_takes_twice_the_work_at_most_and_one_that_is_too_long_takes_none(
+    entrance: str,
+) -> None:
+    most, work = ENTRANCES[entrance]
+    has_url = entrance in {"url", "Secret: url", "Secret: slack-webhook-url"}
+    for shape in SHAPES.values() if has_url else (str,):
+        for piece in REPEATED:
+            half, whole, beyond = (
+                shape(piece * (length // len(piece))) for length in (most // 2, most, 8 * most)
+            )
+            assert_linear(work, half, whole, piece)
+            if seconds(work, beyond) > 2 * LONG:
+                before, after = least(work, whole, beyond)
+                assert after <= LONG + 8 * before, (piece, before, after)
+
+
+def long_names(number: int) -> None:
+    stem = "n" * 240
+    assert len(set(target_names([{"name": f"{stem}{n // 2:013}"} for n in range(number)]))) == number
+
+
+def many_artifacts(number: int) -> None:
+    listed = [{"path": f"/workspace/output/{n}/report.md"} for n in range(number)]
+    finished = team([{"type": "webhook", "url": "https://h/", "artifactPath": "*e*r*"}], artifacts=listed)
+    (target,) = read_targets(finished.targets)
+    assert len(asyncio.run(composed(finished, target)).artifacts) == number
+
+
+def many_patterns(number: int) -> None:
+    listed = [{"path": f"/workspace/output/{n}/report.md"} for n in range(50)]
+    hooks = [
+        {"type": "webhook", "url": "https://h/", "artifactPath": f"*r?port*/{n}" if n % 2 else f"out*/{n}/"}
+        for n in range(number)
+    ]
+    finished = team(hooks, artifacts=listed)
+    assert len(asyncio.run(all_composed(finished))) == number
+
+
+async def all_composed(finished: AgentTeam) -> list[Envelope]:
+    artifacts = Artifacts(finished)
+    return [await composed(finished, target, artifacts) for target in read_targets(finished.targets)]
+
+
+def nameless_entries(number: int) -> None:
+    spec = [{"type": "webhook", "url": f"https://h/{n % 3}"} for n in range(number)]
+    entries = [{**ENTRY, "target": f"https://h/{n % 5}"} for n in range(number)]
+    finished = team(spec, entries=entries)
+    terms = Terms("us", NOW, timedelta(minutes=3), 10)
+    decide(finished, CompletionEvent(namespace="research", team="report"), terms, start=True)
+
+
+def many_recipients(number: int) -> None:
+    spec = {"type": "email", "to": [f"jane{n}@example.com" for n in range(number)]}
+    (target,) = read_targets([spec])
+    assert isinstance(target, EmailTarget)
+    compose_mail(envelope(), target, recipients_of(target), Mailbox("a@b.c"), at=NOW).as_bytes()
+
+
+MANY = {
+    "long names that differ at their ends": (long_names, 2_000),
+    "artifacts": (many_artifacts, 1_000),
+    "patterns": (many_patterns, 200),
+    "entries without a name": (nameless_entries, 400),
+    "recipients": (many_recipients, bounds.RECIPIENTS.most),
+}
+
+
+@pytest.mark.parametrize("what", MANY)
+def test_twice_as_many_take_twice_the_work_at_most(what: str) -> None:
+    work, number = MANY[what]
+    assert_linear(work, number // 2, number)
+
+
+def test_what_a_team_picks_in_all_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [{"path": f"/workspace/output/{n}"} for n in range(50)]
+    hooks = [{"type": "webhook", "url": "https://h/", "artifactPath": f"*[!{n}]*"} for n in range(20)]
+    finished = team(hooks, artifacts=listed)
+    assert len(asyncio.run(all_composed(finished))) == len(hooks)
+    monkeypatch.setattr(picking, "PICKING", replace(bounds.PICKING, most=20_000))
+    with pytest.raises(
+        TargetError, match=r"^artifactPath: picking a team's artifacts has more than 20,000 steps"
+    ):
+        asyncio.run(all_composed(finished))
+
+
+def test_a_team_of_too_many_artifacts_is_told_so() -> None:
+    listed = [{"path": "/a"}] * (bounds.ARTIFACTS.most + 1)
+    with pytest.raises(
+        TargetError, match=r"^status\.artifacts: has more than 10,000 artifacts; have the team write"
+    ):
+        asyncio.run(all_composed(team([{"type": "webhook", "url": "https://h/"}], artifacts=listed)))
+
+
+def test_others_get_their_turn_while_artifacts_are_picked() -> None:
+    listed = [{"path": f"/{'d' * 80}/{n}"} for n in range(2_000)]
+
+    async def turns() -> int:
+        finished = team(
+            [{"type": "webhook", "url": "https://h/", "artifactPath": "*d*[!x]*"}], artifacts=listed
+        )
+        (target,) = read_targets(finished.targets)
+        picking = asyncio.create_task(composed(finished, target))
+        turns = 0
+        while not picking.done():
+            turns += 1
+            await asyncio.sleep(0)
+        return turns
+
+    assert asyncio.run(turns()) > 50
+
+
+HOOK = {"type": "webhook", "url": "https://h/"}
+FIELDS: dict[bounds.Limit, tuple[str, dict[str, Any]]] = {
+    bounds.URL: ("url", HOOK),
+    bounds.MESSAGE: ("message", HOOK),
+    bounds.PATTERN: ("artifactPath", HOOK),
+    bounds.CHANNEL: ("channel", {"type": "slack", "credentialsSecret": "s"}),
+    bounds.SUBJECT: ("subject", {"type": "email"}),
+    bounds.FOLDER: ("folder", {"type": "google-drive"}),
+}
+
+
+@pytest.mark.parametrize("bound", FIELDS, ids=lambda bound: bound.what)
+def test_a_field_at_its_bound_is_taken_and_one_beyond_it_says_what_to_change(bound: bounds.Limit) -> None:
+    field, entry = FIELDS[bound]
+    (taken,) = read_targets([{**entry, field: at_most(bound, entry.get(field))}])
+    assert not isinstance(taken, InvalidTarget)
+    (refused,) = read_targets([{**entry, field: at_most(bound, entry.get(field)) + "x"}])
+    assert isinstance(refused, InvalidTarget)
+    assert refused.problem == f"{field}: {bound.words}"
+
+
+def at_most(bound: bounds.Limit, start: str | None) -> str:
+    return (start or "").ljust(bound.most, "x")
+
+
+@pytest.mark.parametrize("key", bounds.SECRET)
+def test_a_value_of_a_secret_beyond_its_bound_is_told_and_not_held(key: str) -> None:
+    most = bounds.SECRET[key].most
+    credentials = Credentials.kept("keys", {key: b"x" * 1_000_000}, {key})
+    assert len(credentials.values[key]) == most + 1
+    for read in (credentials.document, credentials.require):
+        with pytest.raises(TargetError) as told:
+            read(key)
+        assert told.value.message == f'key "{key}" of Secret "keys" {bounds.SECRET[key].words}'
+    assert Credentials.kept("keys", {key: b"x" * most}, {key}).require(key) == "x" * most
