@@ -140,6 +140,7 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
 OptionalSeconds = Annotated[Seconds | None, BeforeValidator(_blank_is_none)]
+Waits = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 FileName = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Authorities = Annotated[Annotated[str, AfterValidator(_authorities)] | None, BeforeValidator(_blank_is_none)]
 Proxy = Annotated[Annotated[SecretStr, AfterValidator(_proxy)] | None, BeforeValidator(_blank_is_none)]
@@ -332,6 +333,15 @@ class DeliverySettings(CommonSettings):
     backoff_initial: Seconds = 0.5
     """The longest first wait; each next may be twice as long (0.5 s, 1 s, 2 s), with full jitter.
     `Retry-After` is honoured where it fits."""
+    retry_for: Annotated[float, Field(ge=0, le=86_400 * 365, allow_inf_nan=False)] = 86_400.0
+    """For how long a target is tried again, from its event on, where all tries at once met something that
+    may pass; 0: it has failed then."""
+    retry_waits: Waits = (60.0, 300.0, 900.0, 1800.0, 3600.0)
+    """Between those later tries; the last repeats. Up to a fifth is added, and `Retry-After` makes it
+    longer."""
+    slack_interval: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 1.1
+    """Between two messages to one Slack webhook, which takes about one a second; who cannot have a turn soon
+    is put off until it comes."""
     record_timeout: Seconds = 60.0
     """For how long an API server that is away is ridden out."""
     wait_limit: OptionalSeconds = None

@@ -64,7 +64,7 @@ def test_an_operation_says_what_it_does_and_under_which_tag(name: str) -> None:
 
 def test_whoever_needs_a_token_is_told_and_nobody_else() -> None:
     secured = {name for name, operation in OPERATIONS.items() if operation.get("security")}
-    assert secured == {"deliver", "preview", "readDelivery"}
+    assert secured == {"deliver", "listDeliveries", "preview", "readDelivery"}
     assert all(operation["security"] == [] for name, operation in OPERATIONS.items() if name not in secured)
     assert all("401" in OPERATIONS[name]["responses"] for name in secured)
 

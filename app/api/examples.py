@@ -76,6 +76,7 @@ _ARCHIVED: dict[str, Any] = {
     "retryAt": None,
     "takeovers": 0,
     "redeliveries": 0,
+    "retries": 0,
     "accepted": [],
 }
 _REFUSED = {
@@ -113,6 +114,22 @@ _CLAIMED = {
     "timestamp": "2026-11-05T14:03:10Z",
     "claimedUntil": "2026-11-05T14:05:10Z",
 }
+_PUT_OFF = {
+    **_CLAIMED,
+    "error": (
+        "Pending: next try at 2026-11-05T14:04:20Z; last attempt: answered 503 Service Unavailable, after 4"
+        " attempts [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786 retry=2026-11-05T14:04:20Z"
+        " reason=HTTPStatus status=503 attempts=4 retries=1]"
+    ),
+    "reason": "HTTPStatus",
+    "message": "answered 503 Service Unavailable, after 4 attempts",
+    "httpStatus": 503,
+    "attempts": 4,
+    "claimedBy": None,
+    "claimedUntil": None,
+    "retryAt": "2026-11-05T14:04:20Z",
+    "retries": 1,
+}
 
 
 def _report(phase: str, *targets: dict[str, Any], **fields: object) -> dict[str, Any]:
@@ -125,6 +142,7 @@ _IN_PART = {
     "value": _report("PartiallyDelivered", _ARCHIVED, _REFUSED),
 }
 _UNDER_WAY = {"summary": "Claimed, and being sent", "value": _report("Pending", _CLAIMED)}
+_LATER = {"summary": "The receiver is away, and is tried again", "value": _report("Pending", _PUT_OFF)}
 _PREVIEWED: dict[str, Any] = {
     **TEAM,
     "phase": "Completed",
@@ -169,12 +187,23 @@ ANSWERS: dict[tuple[str, str], Examples] = {
             "value": _report("Skipped", reason=UNASKED),
         },
     },
-    ("deliver", "202"): {"under-way": _UNDER_WAY},
+    ("deliver", "202"): {"under-way": _UNDER_WAY, "put-off": _LATER},
     ("preview", "200"): {"previewed": {"summary": "One would be sent, one would fail", "value": _PREVIEWED}},
+    ("listDeliveries", "200"): {
+        "found": {
+            "summary": "One team has a target that failed, and there is another page",
+            "value": {
+                "items": [_report("PartiallyDelivered", _REFUSED)],
+                "next": "WzAsICJleUoySWpvaWJXVjBZUyJd",
+            },
+        },
+        "last": {"summary": "The last page, with none", "value": {"items": [], "next": None}},
+    },
     ("readDelivery", "200"): {
         "delivered": _DELIVERED,
         "failed-in-part": _IN_PART,
         "under-way": _UNDER_WAY,
+        "put-off": _LATER,
         "not-begun": {
             "summary": "Nothing is on record yet",
             "value": _report(

@@ -25,6 +25,7 @@ from app.api.counting import Counting
 from app.api.examples import EVENTS
 from app.api.openapi import describe, documented
 from app.delivery import Desk
+from app.delivery.survey import Asked, read_since
 from app.domain.errors import (
     BadRequest,
     BodyTooLarge,
@@ -52,10 +53,10 @@ from app.domain.errors import (
     Unauthenticated,
     UnknownTarget,
 )
-from app.domain.events import CompletionEvent, Namespace, TeamName
+from app.domain.events import DNS_LABEL, CompletionEvent, Namespace, TeamName
 from app.domain.previews import Previewed
 from app.domain.problems import PROBLEM_JSON, ProblemDetails
-from app.domain.receipts import Report
+from app.domain.receipts import Phase, Report, Reports
 from app.domain.times import steady
 from app.kube.cluster import Caller, Cluster
 from app.settings import ServiceSettings
@@ -338,6 +339,70 @@ def _written(answer: BaseModel) -> Response:
 
 
 @callers.get(
+    "/deliveries",
+    operation_id="listDeliveries",
+    tags=["deliveries"],
+    summary="Find teams by what became of their targets",
+    dependencies=[_only_parameters("namespace", "phase", "since", "type", "reason", "after")],
+    responses={
+        200: {"description": "A page of the teams that have such targets; `next` leads to the next."},
+        **documented(*OF_ANY_CALLER, TeamNotFound),
+    },
+)
+async def list_deliveries(  # noqa: PLR0913  # one a parameter
+    service: Using,
+    caller: Calling,
+    *,
+    namespace: Annotated[
+        str | SkipJsonSchema[None],
+        Query(
+            description="Of this namespace alone; else of all where the caller has the right.",
+            pattern=DNS_LABEL,
+            max_length=63,
+        ),
+    ] = None,
+    phase: Annotated[
+        Literal["Pending", "Delivered", "Failed"] | SkipJsonSchema[None],
+        Query(description="Targets in this phase; teams that have none are left out."),
+    ] = None,
+    since: Annotated[
+        str | SkipJsonSchema[None],
+        Query(
+            description="Targets that changed phase at this time (RFC 3339) or later.",
+            max_length=64,
+            examples=["2026-11-05T08:00:00Z"],
+        ),
+    ] = None,
+    type: Annotated[  # noqa: A002  # what the field is called
+        str | SkipJsonSchema[None], Query(description="Targets of this type.", max_length=63)
+    ] = None,
+    reason: Annotated[
+        str | SkipJsonSchema[None], Query(description="Targets that are there for it.", max_length=63)
+    ] = None,
+    after: Annotated[
+        str | SkipJsonSchema[None],
+        Query(description="`next` of the page before; with the same other parameters.", max_length=8192),
+    ] = None,
+) -> Reports:
+    """List teams, as the API server pages them; a namespace in which the caller may not `get` is left out.
+
+    Asked for one namespace, a caller without that right gets 403.
+    """
+    asked = Asked(namespace, Phase(phase) if phase else None, read_since(since), type, reason)
+    if namespace is not None:
+        await service.authorizer.authorize(caller, "get", namespace, "")
+
+    async def may(where: str) -> bool:
+        try:
+            await service.authorizer.authorize(caller, "get", where, "")
+        except Forbidden:
+            return False
+        return True
+
+    return await service.desk.survey(asked, after, may)
+
+
+@callers.get(
     "/deliveries/{namespace}/{team}",
     operation_id="readDelivery",
     tags=["deliveries"],
@@ -534,7 +599,8 @@ def _sentence(item: dict[str, Any]) -> str:
     if item["type"] == "json_invalid":
         return f"the body is not valid JSON: {item['ctx']['error']}"[:300]
     where, *path = item["loc"]
-    field = ".".join(str(part) for part in path) or str(where)
+    # Of a value that may be left out, pydantic says which alternative it tried too.
+    field = ".".join(str(part) for part in path if not str(part).startswith("literal[")) or str(where)
     if item["type"] == "model_attributes_type":
         return "the body must be a JSON object, sent with the header content-type: application/json"
     hints = {

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -14,7 +15,7 @@ import httpx
 
 from app import USER_AGENT
 from app.console.reaching import speaks_tls, unreached
-from app.console.trouble import Away, Trouble
+from app.console.trouble import Away, Busy, Refused, Trouble
 from app.domain.text import json_object, shortened
 from app.settings import is_loopback
 
@@ -24,6 +25,7 @@ NO_ADDRESS = "--url or DELIVERY_URL is no address of a service; give it as http:
 PATIENCE = 30.0  # seconds for an answer to begin, and to go on
 WHOLE = 60.0  # seconds for all of it
 MOST = 16 * 1024 * 1024  # bytes of an answer: a preview of many targets has 2 million characters
+LONGEST_NUMBER = 10  # digits of a wait
 SHOWN = 1_000  # characters of what is said in it
 
 IN_OPTIONS = {
@@ -60,6 +62,21 @@ class Client:
         headers = {"Prefer": prefer} if prefer else {}
         return self._ask("POST", "/previews" if preview else "/deliveries", json=event, headers=headers)
 
+    def find(self, **asked: str | None) -> Iterator[Document]:
+        """Yield the teams that have such targets, as pages come in.
+
+        Raises:
+            Trouble: no answer, or a problem.
+        """
+        after: str | None = None
+        while True:
+            given = {name: value for name, value in {**asked, "after": after}.items() if value is not None}
+            page = self._ask("GET", "/deliveries", page=True, params=given)
+            yield from page["items"]
+            after = page.get("next")
+            if after is None:
+                return
+
     def read(self, namespace: str, team: str) -> Document:
         """Read the record of a team.
 
@@ -68,7 +85,7 @@ class Client:
         """
         return self._ask("GET", f"/deliveries/{quote(namespace, safe='')}/{quote(team, safe='')}")
 
-    def _ask(self, method: str, path: str, **options: Any) -> Document:
+    def _ask(self, method: str, path: str, *, page: bool = False, **options: Any) -> Document:
         address = _address(self.url)
         headers = {"user-agent": USER_AGENT, "accept-encoding": "identity", **options.pop("headers", {})}
         if self.token:
@@ -88,7 +105,7 @@ class Client:
             raise Away(f"the service at {self.url} does not answer in time; try again") from None
         except httpx.HTTPError as error:
             raise unreached(address, error) from None
-        return self._judged(answer, body)
+        return self._judged(answer, body, page=page)
 
     async def _answered(self, method: str, url: str, **options: Any) -> tuple[httpx.Response, bytes]:
         """Make a request, and read the answer: whoever it is that answers, in bounded time and memory."""
@@ -105,7 +122,7 @@ class Client:
                     raise Trouble(f"{self.url} answers without end; check --url")
         return answer, bytes(body)
 
-    def _judged(self, answer: httpx.Response, body: bytes) -> Document:
+    def _judged(self, answer: httpx.Response, body: bytes, *, page: bool) -> Document:
         url = self.url
         document = json_object(body)
         if document is None:
@@ -115,14 +132,18 @@ class Client:
                 f"{url} answered {answer.status_code} with something that is no report; check --url"
             )
         if answer.status_code in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
-            if not isinstance(document.get("phase"), str) or not isinstance(document.get("targets"), list):
+            if page:
+                whole = isinstance(document.get("items"), list)
+            else:
+                whole = isinstance(document.get("phase"), str) and isinstance(document.get("targets"), list)
+            if not whole:
                 raise Trouble(f"{url} answered with something that is no report; check --url")
             return document
         said = shortened(self._said(document, answer.status_code), SHOWN)
         if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-            raise Trouble(said)
+            raise Refused(said)
         wait = answer.headers.get("retry-after", "")
-        raise Away(said + (f" (in {shortened(wait, 40)} s)" if wait else ""))
+        raise Busy(said + (f" (in {shortened(wait, 40)} s)" if wait else ""), _seconds(wait))
 
     def _said(self, problem: Document, status: int) -> str:
         """Say what is wrong in the words of the command line: whoever types has no headers, but options."""
@@ -156,3 +177,7 @@ def _address(url: str) -> httpx.URL:
     if address.scheme not in {"http", "https"} or not address.host or not plain:
         raise Trouble(NO_ADDRESS)
     return address
+
+
+def _seconds(wait: str) -> float:
+    return float(wait) if wait.isascii() and wait.isdigit() and len(wait) < LONGEST_NUMBER else 0.0

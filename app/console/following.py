@@ -10,10 +10,19 @@ from app.console.trouble import Away
 STEP = 0.5  # seconds between two looks at the record
 
 
+def next_try(report: dict[str, Any]) -> str | None:
+    """Return when a delivery goes on whose pending targets are all put off; None: something is under way."""
+    pending = [target for target in report["targets"] if target["phase"] == "Pending"]
+    times = [one.get("retryAt") for one in pending if not one.get("claimedBy")]
+    if not pending or len(times) < len(pending) or not all(isinstance(time, str) for time in times):
+        return None
+    return min(map(str, times))
+
+
 def followed(
     client: Client, report: dict[str, Any], *, seconds: float, show: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Read the record again until nothing is pending, and return it as it stands then, or after so long.
+    """Read the record again until nothing is under way, and return it as it stands then, or after so long.
 
     A service that is away meanwhile is waited for.
 
@@ -23,7 +32,7 @@ def followed(
     """
     ends = time.monotonic() + seconds
     show(report)
-    while report["phase"] == "Pending" and (left := ends - time.monotonic()) > 0:
+    while report["phase"] == "Pending" and next_try(report) is None and (left := ends - time.monotonic()) > 0:
         time.sleep(min(STEP, left))
         try:
             report = client.read(report["namespace"], report["team"])

@@ -30,6 +30,11 @@ from app.senders.messages import PLACEHOLDERS
 GROUPS = ("kagents.dev", "claude.amcheste.io")
 MAKERS = ("AgentTeamTemplate", "AgentTeamRun", "AgentTeamSchedule", "AgentTeamTrigger")
 """The operator's other kinds, of which teams are made; `spec.lifecycle` is the same in all."""
+NOT_KEPT = {
+    "name": "called TYPE-POSITION, as in slack-1",
+    "on": "told of every ending that is delivered",
+}
+"""Fields of a target that those do not keep, and what is so instead."""
 JUDGED = (KIND, *MAKERS)
 ENDINGS = ("create-pr", "push-branch", "notify", "deliver", "none")
 KINDS: dict[str, type[TargetSpec]] = {
@@ -134,6 +139,7 @@ class Manifest:
         self._node = node
         self._lines: dict[Path_, int] = {}
         self._twice: list[tuple[int, str]] = []
+        self._bare: list[int] = []
         self._scalars = _Loader("")
         self._cut = False
         self._value = self._read(node, ())
@@ -153,6 +159,9 @@ class Manifest:
             return
         for line, key in self._twice:
             yield Finding(self._file, line, f"{key}: stands here a second time; leave one out")
+        for line in self._bare:
+            text = 'on: without quotes YAML takes it for a truth value; write "on":'
+            yield Finding(self._file, line, text)
         yield from self._head(team)
         spec = team.get("spec")
         if not isinstance(spec, dict):
@@ -243,9 +252,10 @@ class Manifest:
                     yield self._at(
                         (*at, field), f"{field}: no field of a {entry['type']} target{hint}", warning=True
                     )
-        if "name" in entry and self.kind in MAKERS:
-            text = f"name: {self.kind} does not keep it; the target is called TYPE-POSITION, as in slack-1"
-            yield self._at((*at, "name"), text, warning=True)
+        for field, instead in NOT_KEPT.items() if self.kind in MAKERS else ():
+            if field in entry:
+                text = f"{field}: {self.kind} does not keep it; the target is {instead}"
+                yield self._at((*at, field), text, warning=True)
         if isinstance(target, WebhookTarget) and target.url:
             yield from self._url((*at, "url"), target.url)
         if isinstance(message := entry.get("message"), str):
@@ -293,6 +303,8 @@ class Manifest:
                     self._merge(mapping, value, path, {one.value for one, _ in node.value})
                     continue
                 name = self._key(key)
+                if key.value == "on" and key.tag.endswith(":bool") and "delivery" in path:
+                    self._bare.append(key.start_mark.line + 1)
                 if name in mapping:
                     self._twice.append((key.start_mark.line + 1, name))
                 self._lines[(*path, name)] = key.start_mark.line + 1

@@ -1,10 +1,11 @@
 """What a command prints: tables for people, JSON and YAML for programs."""
 
 import io
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import yaml
@@ -38,6 +39,34 @@ class Printer:
     def preview(self, preview: Document) -> None:
         """Print what would be sent where."""
         self._print(preview, self._preview)
+
+    def teams(self, found: Document, *, aside: bool = False) -> None:
+        """Print many teams, a line a target; `aside`, where the answer is to come yet: to standard error."""
+        if aside:
+            with redirect_stdout(sys.stderr):
+                Printer(Form.TABLE).teams(found)
+            return
+        self._print(found, self._teams)
+
+    def tell(self, sentence: str) -> None:
+        """Say something beside the answer."""
+        sys.stderr.write(f"{_line(sentence)}\n")
+        sys.stderr.flush()
+
+    @contextmanager
+    def counting(self) -> Iterator[Callable[[str], None]]:
+        """Yield what says how far it is, drawn over what it said last on a terminal, else each tenth time."""
+        if sys.stderr.isatty():
+            with Console(stderr=True).status("") as status:
+                yield status.update
+            return
+        said = itertools.count(1)
+
+        def tell(sentence: str) -> None:
+            if next(said) % 10 == 0:
+                self.tell(sentence)
+
+        yield tell
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[Document], None]]:
@@ -77,13 +106,24 @@ class Printer:
             else lines
         )
 
+    def _teams(self, found: Document) -> list[Text]:
+        rows = [
+            {**target, "team": f"{team['namespace']}/{team['team']}", "note": team.get("note")}
+            for team in found["items"]
+            for target in team["targets"]
+        ]
+        return self._targets(rows, of_teams=True) if rows else []
+
     def _lines(self, head: Text, report: Document) -> list[Text]:
         lines = indented(head, 0, self._console)
         if report["targets"]:
-            layout = wide if self._form is Form.WIDE else table
-            targets = [{name: _line(value) for name, value in one.items()} for one in report["targets"]]
-            lines += [Text(), *layout(targets, self._console)]
+            lines += [Text(), *self._targets(report["targets"])]
         return lines
+
+    def _targets(self, targets: Sequence[Document], *, of_teams: bool = False) -> list[Text]:
+        layout = wide if self._form is Form.WIDE else table
+        safe = [{name: _line(value) for name, value in one.items()} for one in targets]
+        return layout(safe, self._console, of_teams=of_teams)
 
 
 def _escaped(text: str) -> str:

@@ -22,6 +22,16 @@ def _field(name: str) -> Callable[[Document], str]:
     return lambda target: str(target.get(name) or "-")
 
 
+def _message(target: Document) -> str:
+    if target.get("note"):
+        return str(target["note"])
+    message = str(target.get("message") or "-")
+    if target.get("phase") == "Pending" and target.get("retryAt") and not target.get("claimedBy"):
+        return f"next try at {target['retryAt']}; last attempt: {message}"
+    return message
+
+
+TEAM: Column = ("TEAM", _field("team"))
 ROW: tuple[Column, ...] = (
     ("TARGET", _field("name")),
     ("TYPE", _field("type")),
@@ -30,7 +40,7 @@ ROW: tuple[Column, ...] = (
     ("HTTP", _field("httpStatus")),
     ("TRIES", lambda target: str(target.get("attempts") or 0)),
 )
-BELOW: tuple[Column, ...] = (("WHERE", _field("target")), ("MESSAGE", _field("message")))
+BELOW: tuple[Column, ...] = (("WHERE", _field("target")), ("MESSAGE", _message))
 WIDE: tuple[Column, ...] = (
     *ROW,
     ("SINCE", lambda target: str(target.get("timestamp") or target.get("deliveredAt") or "-")),
@@ -39,14 +49,17 @@ WIDE: tuple[Column, ...] = (
 )
 
 
-def table(targets: Sequence[Document], console: Console) -> list[Text]:
+def table(targets: Sequence[Document], console: Console, *, of_teams: bool = False) -> list[Text]:
     """Return a row a target, and below it where it goes and what is to be said of it.
+
+    With `of_teams` each says its `team`, for the targets of many.
 
     Where a row has no room on the console, each target has its fields one below the other instead.
     """
-    rows = _rows(ROW, targets)
+    columns = (TEAM, *ROW) if of_teams else ROW
+    rows = _rows(columns, targets)
     if _too_wide(rows, console):
-        return _fields((*ROW, *BELOW), targets, console)
+        return _fields((*columns, *BELOW), targets, console)
     head, *lines = rows
     shown = [head]
     for target, line in zip(targets, lines, strict=True):
@@ -55,11 +68,12 @@ def table(targets: Sequence[Document], console: Console) -> list[Text]:
     return shown
 
 
-def wide(targets: Sequence[Document], console: Console) -> list[Text]:
+def wide(targets: Sequence[Document], console: Console, *, of_teams: bool = False) -> list[Text]:
     """Return one row a target with all that is on record, in a file as wide as it is."""
-    rows = _rows(WIDE, targets)
+    columns = (TEAM, *WIDE) if of_teams else WIDE
+    rows = _rows(columns, targets)
     if console.is_terminal and _too_wide(rows, console):
-        return _fields(WIDE, targets, console)
+        return _fields(columns, targets, console)
     return rows
 
 

@@ -13,6 +13,18 @@ class Away(Trouble):
     """The service gave no answer, or asks to come again: what is under way there may go on."""
 
 
+class Busy(Away):
+    """The service asks to come again, after `wait` seconds at the earliest."""
+
+    def __init__(self, sentence: str, wait: float) -> None:
+        super().__init__(sentence)
+        self.wait = wait
+
+
+class Refused(Trouble):
+    """The service answers that it will not do what is asked."""
+
+
 def checked(what: str, value: str, pattern: str) -> str:
     """Return a name that Kubernetes would take.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.delivery import faults
 from app.delivery.errand import Errand
+from app.delivery.pacer import PATIENCE
 from app.delivery.places import Turn
 from app.delivery.retry import Tried
 from app.domain.errors import TargetError
@@ -76,23 +77,30 @@ class Attempts:
         )
 
     def receipt(self, tried: Tried) -> Receipt:
-        """Return what is to be recorded: the outcome, or the target handed back."""
-        verdict = tried.verdict
+        """Return what is to be recorded: the outcome, or the target put off or handed back."""
+        receipt, now, verdict = self._receipt, self._errand.now(), tried.verdict
         update: dict[str, Any] = {
             "target": self.address,
-            "attempts": self._receipt.attempts + tried.attempts,
-            "http_status": verdict.http_status,
-            "message": verdict.message,
+            "attempts": receipt.attempts + tried.attempts,
             "accepted": () if verdict.delivered else self._progress.accepted,
             "claimed_by": None,
             "claimed_until": None,
         }
-        if tried.settled:
+        message = verdict.message
+        if tried.passing and (retry_at := self._errand.put_off.until(receipt, tried.passing, now)):
+            verdict = tried.passing
+            message = verdict.message
+            # Its holder has come through, so that no takeover of before counts against it.
+            tries = receipt.retries + (not verdict.queued)
+            update |= {"retry_at": retry_at, "retries": tries, "takeovers": 0}
+            update["reason"] = verdict.reason
+        elif tried.settled or tried.passing:
             update["phase"] = Phase.DELIVERED if verdict.delivered else Phase.FAILED
             update["reason"] = verdict.reason
-            now = self._errand.now()
-            update |= {"timestamp": now, "delivered_at": max(filter(None, (now, self._receipt.delivered_at)))}
-        return self._receipt.model_copy(update=update)
+            update |= {"timestamp": now, "delivered_at": max(filter(None, (now, receipt.delivered_at)))}
+            if tried.passing:
+                message += self._errand.put_off.given_up(receipt, now)
+        return receipt.model_copy(update={**update, "message": message, "http_status": verdict.http_status})
 
     def waited(self) -> float:
         """Return the seconds spent waiting for places."""
@@ -113,6 +121,25 @@ class Attempts:
         if self._way is None or self._way[0] != credentials:
             self._way = credentials, sender.way(target, credentials)
         way = self._way[1]
+
+        async def send() -> Verdict:
+            self._waited += errand.timing.clock() - began
+            return await self._placed(sender, credentials, way, size, errand.timing.clock() + left)
+
+        began = errand.timing.clock()
+        left = ends - began
+        if not errand.put_off.during:
+            return await send()  # who cannot be put off is not made to wait
+        room = max(0.0, min(PATIENCE, errand.policy.place_timeout - self._waited))
+        who = self._receipt.id
+        return await errand.pacer.paced(target.type, way, send, who=who, room=room, rest=errand.rest)
+
+    async def _placed(
+        self, sender: Sender[Any], credentials: Credentials, way: Way, size: int, ends: float
+    ) -> Verdict:
+        """Wait for a place, and send."""
+        errand = self._errand
+        seconds = ends - errand.timing.clock()
         turn = errand.places.for_message(errand.team.namespace, way.to, size)
         try:
             if not turn.take():

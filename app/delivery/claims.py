@@ -118,13 +118,15 @@ class Claims:
         except TimeoutError:
             raise unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
 
-    def release(self, accepted: Accepted, unwritten: Iterable[Receipt]) -> None:
-        """Note that what was claimed is sent to no more, and which outcomes could not be written."""
-        uid = accepted.read.team.uid
-        self._lost.update(receipt.id for receipt in unwritten if receipt.id)
-        self._sending[uid] -= _ids(accepted.plan)
+    def release(self, uid: str, receipts: Iterable[Receipt]) -> None:
+        """Note what is sent to no more, of a team; what is put off may be due while its neighbours last."""
+        self._sending[uid] -= Counter(receipt.id or "" for receipt in receipts)
         if not self._sending[uid]:
             del self._sending[uid]
+
+    def lose(self, unwritten: Iterable[Receipt]) -> None:
+        """Note which outcomes could not be written."""
+        self._lost.update(receipt.id for receipt in unwritten if receipt.id)
 
     async def _claim(self, event: CompletionEvent, room: ExitStack) -> Accepted:
         """Read, judge and write; start over when the team has changed in between."""

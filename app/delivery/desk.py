@@ -10,11 +10,12 @@ from app.delivery.errand import Errands
 from app.delivery.judge import Judge
 from app.delivery.reader import Reader
 from app.delivery.rehearsal import Rehearsal
+from app.delivery.survey import Asked, May, Survey
 from app.delivery.underway import UnderWay
 from app.domain.announcements import announce_redelivery
 from app.domain.events import CompletionEvent
 from app.domain.previews import Previewed
-from app.domain.receipts import Report
+from app.domain.receipts import Report, Reports
 from app.kube.cluster import Cluster
 from app.senders.envelopes import Senders
 from app.settings import ServiceSettings
@@ -38,6 +39,7 @@ class Desk:
         errands = Errands(settings, cluster, senders, metrics, tracing, capacity.places)
         self._judge = Judge.of(settings)
         self._reader = Reader(settings, cluster, capacity.places)
+        self._survey = Survey(settings, cluster)
         self._under_way = UnderWay()
         claims = Claims(
             settings,
@@ -87,6 +89,14 @@ class Desk:
             return report
         phase, reason = self._judge.outlook(team)
         return report.model_copy(update={"phase": phase, "reason": reason})
+
+    async def survey(self, asked: Asked, after: str | None, may: May) -> Reports:
+        """Return a page of the teams that have such targets, and which the caller may read of.
+
+        Raises:
+            Problem: there is no such page, or the Kubernetes API is away.
+        """
+        return await self._survey.page(asked, after, may)
 
     async def preview(self, event: CompletionEvent) -> Previewed:
         """Show what the event would send where; nothing is sent, and nothing written.

@@ -16,7 +16,7 @@ from app.delivery.fanout import fan_out, tell
 from app.delivery.recorder import Recorder
 from app.delivery.retry import Timing
 from app.delivery.underway import UnderWay
-from app.domain.announcements import Announcement, announce
+from app.domain.announcements import Announcement, announce, announce_put_off
 from app.domain.errors import RETRY_SOON, ClusterError, Draining, Problem
 from app.domain.events import CompletionEvent
 from app.domain.targets import TYPES
@@ -117,6 +117,7 @@ class Dispatcher:
             accepted.claimed,
             holder=self._claims.holder,
             timeout=self._settings.record_timeout,
+            written=lambda receipt: self._claims.release(accepted.read.team.uid, [receipt]),
             metrics=self._metrics,
             tracing=self._tracing,
             log=about,
@@ -147,12 +148,17 @@ class Dispatcher:
                     group.create_task(recorder.run(len(plan.claims)))
                     group.create_task(fan_out(errand, plan.claims, recorder.record))
         finally:
-            self._claims.release(accepted, recorder.unwritten.values())
+            self._claims.lose(recorder.unwritten.values())
+            left = (claim.receipt for claim in plan.claims if claim.target.name not in recorder.written)
+            self._claims.release(accepted.read.team.uid, left)
 
     async def _announce(self, recorder: Recorder, event: CompletionEvent) -> None:
-        """Tell of a delivery that has ended."""
+        """Tell of a delivery that has ended or is put off."""
         team = recorder.latest.team
-        said = announce(team, event.event, reported(team).targets)
+        targets = reported(team).targets
+        said = announce(team, event.event, targets) or announce_put_off(
+            team, event.event, targets, recorder.written.values()
+        )
         if said is not None:
             await self.publish(team, said)
 

@@ -1,6 +1,7 @@
 """What all sends of one event share: what is sent, by what means, and until when."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -8,7 +9,9 @@ from weakref import WeakValueDictionary
 
 from structlog.typing import FilteringBoundLogger
 
+from app.delivery.pacer import Pacer
 from app.delivery.places import Places, Sleep, asleep
+from app.delivery.putoff import PutOff
 from app.delivery.retry import RetryPolicy, Timing
 from app.delivery.secrets import SecretResolver
 from app.domain.events import TEST
@@ -38,6 +41,7 @@ class Errand:
     senders: Senders
     resolve: Callable[[str | None], Awaitable[Credentials]]
     policy: RetryPolicy
+    put_off: PutOff
     timing: Timing
     metrics: Metrics
     tracing: Tracing
@@ -46,6 +50,7 @@ class Errand:
     now: Callable[[], datetime]  # the API server's time, for stamps
     max_message: int  # characters of a notice's text
     places: Places
+    pacer: Pacer
     rest: Sleep  # while a place is waited for
     artifacts: Artifacts
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -114,6 +119,8 @@ class Errands:
             settings.backoff_initial,
             settings.patience,
         )
+        self._pacer = Pacer(settings.slack_interval)
+        self._put_off = PutOff(settings.retry_waits, settings.retry_for)
 
     def deliver(  # noqa: PLR0913  # all that one differs in from another
         self,
@@ -137,6 +144,7 @@ class Errands:
             senders=self._senders,
             resolve=secrets.resolve,
             policy=self._policy,
+            put_off=replace(self._put_off, chance=random.random()),  # noqa: S311  # no secret hangs on it
             timing=timing,
             metrics=self._metrics,
             tracing=self._tracing,
@@ -146,6 +154,7 @@ class Errands:
             max_message=settings.max_message,
             artifacts=Artifacts(team),
             places=self._places,
+            pacer=self._pacer,
             rest=timing.sleep,
         )
 
@@ -153,7 +162,11 @@ class Errands:
         """Return an errand of one attempt a target."""
         ends = steady() + self._settings.target_timeout
         errand = self.deliver(read, event, phase, timing=Timing(sleep=_never), ends=ends, log=log)
-        return replace(errand, policy=replace(self._policy, attempts=1), rest=asleep)
+        return replace(errand, policy=replace(self._policy, attempts=1), put_off=NEVER, rest=asleep)
+
+
+NEVER = PutOff((), 0.0)
+"""A test or a preview is not tried again."""
 
 
 async def _never(_: float) -> bool:

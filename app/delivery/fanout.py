@@ -11,6 +11,7 @@ from app.delivery.retry import Tried, retrying
 from app.domain.ledger import Claim
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase, Receipt
+from app.domain.times import format_time
 from app.senders.envelopes import Verdict
 
 
@@ -33,7 +34,7 @@ async def _deliver(errand: Errand, claim: Claim, record: Callable[[Receipt], Non
 
 
 async def _tried(errand: Errand, claim: Claim) -> Receipt:
-    """Try until it is settled or handed back; count it and log it."""
+    """Try until it is settled, put off or handed back; count it and log it."""
     kind, metrics, timing = claim.target.type, errand.metrics, errand.timing
     started = timing.clock()
     attempts = Attempts(errand, claim)
@@ -59,20 +60,30 @@ async def _tried(errand: Errand, claim: Claim) -> Receipt:
         if receipt.settled:
             metrics.deliveries.labels(kind, receipt.reason).inc()
             metrics.target_seconds.labels(kind).observe(timing.clock() - started)
+            metrics.tries.labels(kind).observe(receipt.retries + 1)
+            if receipt.retries and tried.passing:
+                metrics.given_up.labels(kind, receipt.reason).inc()
+        elif receipt.put_off:
+            metrics.put_off.labels(kind, receipt.reason).inc()
     tell(errand.log, receipt)
     return receipt
 
 
 def tell(log: FilteringBoundLogger, receipt: Receipt) -> None:
     """Log what became of a target: one line an outcome."""
+    if receipt.settled:
+        event = "target_settled"
+    else:
+        event = "target_put_off" if receipt.put_off else "target_handed_back"
     log.info(
-        "target_settled" if receipt.settled else "target_handed_back",
+        event,
         target=receipt.name,
         type=receipt.type,
         reason=receipt.reason,
         attempts=receipt.attempts,
         http_status=receipt.http_status,
         id=receipt.id,
+        **({"retry_at": format_time(receipt.retry_at)} if receipt.retry_at else {}),
     )
 
 

@@ -1,13 +1,13 @@
 """What is made of an event, given the team as it stands: whether it is taken, and what it asks for. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from app.domain.errors import PhaseNotTerminal, Problem, TeamNotFinished, TooManyTargets, UidChanged
 from app.domain.events import TERMINAL_PHASES, CompletionEvent
 from app.domain.ledger import Plan, Terms, decide, trial
 from app.domain.receipts import ReportPhase
-from app.domain.teams import AgentTeam
+from app.domain.teams import AgentTeam, told_targets
 from app.domain.text import shortened
 from app.settings import ServiceSettings
 
@@ -58,6 +58,8 @@ class Judge:
         """
         self._check_uid(event, team)
         phase = self._phase(event, team, unfinished=unfinished)
+        if phase != team.phase:  # the caller knows it before the resource shows it
+            team = replace(team, phase=phase)
         settled_all = team.record.all_settled
         try:
             skipped = self._why_not(team, phase)
@@ -115,6 +117,8 @@ class Judge:
         if phase not in self.phases:
             return self._undelivered(phase)
         self._check_number(team)
+        if not told_targets(team):
+            return f"no target asks to be told of teams that end as {phase}"
         return None
 
     def _idle(self, event: CompletionEvent, team: AgentTeam) -> str:

@@ -1,7 +1,7 @@
 """Writes outcomes into the team's status as they settle: one write in flight a team, held on to for long."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Recorder:
 
     What settles while a write is under way, or waits to be tried again, rides in the next one. An outcome
     that cannot be written for `timeout` seconds, or whose claim is no longer ours, is logged and counted as
-    unrecorded.
+    unrecorded. `written` is called with each that is on record.
     """
 
     def __init__(  # noqa: PLR0913  # the dispatch's own parts, each used
@@ -49,13 +49,15 @@ class Recorder:
         *,
         holder: str,
         timeout: float,
+        written: Callable[[Receipt], None],
         metrics: Metrics,
         tracing: Tracing,
         log: FilteringBoundLogger,
     ) -> None:
         self.latest = claimed
         self.unwritten: dict[str, Receipt] = {}
-        self._written: dict[str, Receipt] = {}
+        self.written: dict[str, Receipt] = {}
+        self._tell_written = written
         self.unrecorded: str | None = None  # why, of the last outcome that could not be written
         self.uid_changed = False
         self.stopped = asyncio.Event()  # no further attempt: the team is gone, or the process drains
@@ -175,13 +177,14 @@ class Recorder:
         self._lose([receipt.name for receipt in lost], "claim-lost", "the claim was wiped or taken over")
         for receipt in written:
             if receipt.name in self._waiting:
-                self._written[receipt.name] = self._take(receipt.name)
+                self.written[receipt.name] = self._take(receipt.name)
+                self._tell_written(receipt)
 
     def known(self, receipt: Receipt) -> Receipt:
         """Return what is known of a target here, where the record knows less or something else."""
         if receipt.name in self.unwritten:
             return self.unwritten[receipt.name]
-        written = self._written.get(receipt.name)
+        written = self.written.get(receipt.name)
         whole = written and not receipt.id and written.essence == receipt.essence
         return written if written and whole else receipt
 

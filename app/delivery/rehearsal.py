@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -23,8 +23,9 @@ from app.domain.ledger import Claim
 from app.domain.previews import Previewed, PreviewedRequest, PreviewedTarget
 from app.domain.reasons import Reason
 from app.domain.receipts import Receipt, Report, overall_phase
-from app.domain.targets import target_names
-from app.domain.teams import AgentTeam
+from app.domain.targets import read_targets, target_names
+from app.domain.teams import AgentTeam, told_targets
+from app.domain.times import format_time
 
 log = structlog.get_logger(__name__)
 BODIES = 2_000_000  # characters that the bodies of one preview may take, all together
@@ -65,6 +66,18 @@ class Rehearsal:
             _left(line.receipt)
             for name, line in team.record.by_key.items()
             if name not in known and not event.test and (event.targets is None or name in event.targets)
+        ]
+        untold = {*team.record.names} - {*told_targets(replace(team, phase=judged.phase))}
+        left += [
+            PreviewedTarget(
+                name=target.name,
+                type=target.type,
+                target=target.address,
+                would="Leave",
+                message=f"it does not ask to be told of teams that end as {judged.phase}",
+            )
+            for target in read_targets(team.targets)
+            if target.name in untold - known - {*team.record.by_key} and not event.test
         ]
         return Previewed(
             namespace=team.namespace,
@@ -176,6 +189,8 @@ def _left(receipt: Receipt) -> PreviewedTarget:
         message = "somebody else recorded it, so it is left to them"
     elif receipt.settled:
         message = f"it is settled ({receipt.phase}); redeliver sends again"
+    elif receipt.put_off and receipt.retry_at:
+        message = f"it is put off: next try at {format_time(receipt.retry_at)}; redeliver sends sooner"
     else:
         message = "it is being sent to"
     about = {"name": receipt.name, "type": receipt.type, "target": receipt.target}

@@ -43,11 +43,15 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What all attempts came to; `attempts` that reached for the network, and whether that is final."""
+    """What all attempts came to; `attempts` that reached for the network, and whether that is final.
+
+    `passing` is what stood in the way, where that may pass: final it is only where nothing is put off.
+    """
 
     verdict: Verdict
     attempts: int
     settled: bool = True
+    passing: Verdict | None = None
 
 
 def _none() -> float:
@@ -97,12 +101,14 @@ async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until 
         cut_short = left < policy.attempt_timeout and latest.reason is Reason.TIMEOUT
         verdict = verdict if cut_short and tries > 1 else latest
         if not verdict.retryable or verdict.queued:
-            return Tried(verdict, attempts, settled=not verdict.queued)
+            passing = verdict if verdict.queued and verdict.retry_after is not None else None
+            return Tried(verdict, attempts, settled=not verdict.queued, passing=passing)
         if tries >= policy.attempts:
             break
         left = time.left()
         if verdict.retry_after is not None and verdict.retry_after >= left:
-            return Tried(_rate_limited(verdict, left), attempts)
+            passing = replace(verdict, reason=Reason.RATE_LIMITED)
+            return Tried(_rate_limited(verdict, left), attempts, passing=passing)
         wait = timing.jitter(policy.backoff(tries)) if verdict.retry_after is None else verdict.retry_after
         if wait >= left:
             break
@@ -112,7 +118,7 @@ async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until 
         return Tried(verdict, attempts, settled=False)
     if tries > 1:
         verdict = replace(verdict, message=f"{verdict.message}, after {tries} attempts")
-    return Tried(verdict, attempts)
+    return Tried(verdict, attempts, passing=verdict if verdict.retryable else None)
 
 
 async def _judged(attempt: Attempt, seconds: float) -> Verdict:

@@ -1,4 +1,4 @@
-"""What Kubernetes Events say: of a delivery that has ended, and of who asked for another; pure."""
+"""What Kubernetes Events say: of a delivery that has ended or is put off, and of who asked anew. Pure."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -8,6 +8,7 @@ from typing import Literal
 from app.domain.receipts import Phase, Receipt
 from app.domain.teams import AgentTeam
 from app.domain.text import shortened
+from app.domain.times import format_time
 
 MOST_NAMED = 10  # targets that are named; `status.delivery` names all
 LONGEST_NAME = 253  # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
@@ -15,11 +16,11 @@ LONGEST_NAME = 253  # https://kubernetes.io/docs/concepts/overview/working-with-
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """One Event a team and kind of completion: a redelivery changes it, and counts up."""
+    """One Event a team and kind of completion, and one of its being put off; a redelivery changes them."""
 
     name: str
     type: Literal["Normal", "Warning"]
-    reason: Literal["Delivered", "DeliveryFailed", "RedeliveryRequested"]
+    reason: Literal["Delivered", "DeliveryFailed", "DeliveryPutOff", "RedeliveryRequested"]
     message: str
     count: int
 
@@ -53,9 +54,34 @@ def announce_redelivery(
     )
 
 
-def _name(team: AgentTeam, event: str) -> str:
+def announce_put_off(
+    team: AgentTeam, event: str, receipts: Iterable[Receipt], written: Iterable[Receipt]
+) -> Announcement | None:
+    """Say which of a team's targets are tried again, and when; None unless one is put off for the first time.
+
+    `written` is what a dispatch has just put on record.
+    """
+    if not any(receipt.put_off and receipt.retries == 1 for receipt in written):
+        return None
+    receipts = [receipt for receipt in receipts if not receipt.theirs]
+    waiting = [receipt for receipt in receipts if receipt.put_off]
+    next_try = min((receipt.retry_at for receipt in waiting if receipt.retry_at), default=None)
+    if next_try is None:
+        return None
+    names = _listed(f"{shortened(receipt.name, 60)} ({receipt.reason})" for receipt in waiting)
+    return Announcement(
+        name=_name(team, f"{event}\nput off"),
+        type="Warning",
+        reason="DeliveryPutOff",
+        message=f"{len(waiting)} of {len(receipts)} targets put off: {names};"
+        f" next try at {format_time(next_try)}; see status.delivery",
+        count=1 + max(receipt.redeliveries for receipt in waiting),
+    )
+
+
+def _name(team: AgentTeam, what: str) -> str:
     """Return a name that is the same for every replica, so that the API server holds one Event."""
-    digest = hashlib.sha256(f"{team.uid}\n{event}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{team.uid}\n{what}".encode()).hexdigest()[:16]
     return f"{team.name[: LONGEST_NAME - len(digest) - 1].rstrip('.-')}.{digest}"
 
 

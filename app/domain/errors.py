@@ -245,17 +245,24 @@ def patience(error: ClusterError) -> float:
 class TargetError(DeliveryError):
     """One attempt at one target failed before the receiver answered; `message` holds no secret.
 
-    `attempted`: whether the network was reached for at all.
+    `attempted`: whether the network was reached for at all; `unreached`: no connection could be made.
     """
 
     def __init__(
-        self, reason: Reason, message: str, *, retryable: bool = False, attempted: bool = False
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        retryable: bool = False,
+        attempted: bool = False,
+        unreached: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.retryable = retryable
         self.attempted = attempted
+        self.unreached = unreached
 
 
 class SettingsError(DeliveryError):

@@ -3,7 +3,8 @@
         (new) ──claim──▶ Pending, claimed ──settle──▶ Delivered | Failed
                           ▲    │      ▲                      │
          take over (ended)└────┤      └──────redeliver───────┘
-                               └─hand back─▶ Pending, free ──claim──▶ …
+                               ├─hand back─▶ Pending, free ──claim──▶ …
+                               └─put off───▶ Pending until its next try ──claim, then──▶ …
 
 Every function takes the list as it was read and returns the list as it should stand, to be written under the
 resourceVersion of that read: one entry a target in the order of the spec, and behind them what belongs to
@@ -22,7 +23,7 @@ from app.domain.reasons import Reason
 from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, lasting, message_id
 from app.domain.record import Entries, Line, Record
 from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
-from app.domain.teams import AgentTeam, open_targets
+from app.domain.teams import AgentTeam, open_targets, told_targets
 from app.domain.text import SHOWN_LIMIT, shortened
 from app.domain.times import format_time
 
@@ -84,18 +85,19 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
     recorded = record.by_key
     targets = {target.name: target for target in (read_targets(team.targets) if team.wants_delivery else ())}
     wanted = _wanted(event, targets, recorded)
+    told = {*told_targets(team)}
     due = _due(team, recorded, terms)
     opened: dict[str, Claim | Receipt] = {}
     takeovers = 0
     for key in [*targets, *(key for key in recorded if key in due and key not in targets)]:
         new = record.is_new(key, adopt=terms.adopt)
         receipt = None if new else recorded[key].receipt
-        if key not in wanted or (new and not start):
+        if key not in wanted or (new and not (start and key in told)):
             continue
         if key in due and due[key] > terms.now:
             if event.redeliver == "none":
                 continue
-            if receipt and receipt.claimed_by:
+            if receipt and (receipt.claimed_by or receipt.id in terms.ours):
                 until = format_time(due[key])
                 raise ClaimInFlight(f'"{key}" is being sent to, until {until} at the latest; ask again then')
         elif key not in due and not (start and _asked_again(receipt, event)):
@@ -105,7 +107,7 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
     changes = {key: item.receipt if isinstance(item, Claim) else item for key, item in opened.items()}
     if changes and start and not record.reads_back(changes):
         # Of two targets that look alike one is left out: it is put down too, so that places tell them apart.
-        left_out = {name: target for name, target in targets.items() if name not in {*recorded, *changes}}
+        left_out = {name: targets[name] for name in targets if name in told - {*recorded, *changes}}
         changes = {
             **{name: _first(team, event, terms, target) for name, target in left_out.items()},
             **changes,
@@ -289,11 +291,14 @@ def _opened(  # noqa: PLR0913  # all that an entry is made of
     elif receipt.settled:
         base = _again(team, event, terms, receipt)
     else:
+        sooner = receipt.put_off and event.redeliver != "none"  # asked for again: its waits begin again
         base = receipt.model_copy(
             update={
                 "delivered_at": max(filter(None, (terms.now, receipt.delivered_at))),
                 "takeovers": receipt.takeovers + _abandoned(receipt, terms),
-                "timestamp": receipt.timestamp or terms.now,  # the phase has not changed
+                # The phase has not changed; for how long it is tried again is counted from then.
+                "timestamp": (None if sooner else receipt.timestamp) or terms.now,
+                "retries": 0 if sooner else receipt.retries,
                 "accepted": receipt.accepted if event.redeliver != "all" else (),
                 **NOBODYS,
             }

@@ -37,6 +37,7 @@ class Mark:
     attempts: int = 0
     takeovers: int = 0
     redeliveries: int = 0
+    retries: int = 0  # how often it was put off
     has: tuple[str, ...] = ()  # recipients that have it already
 
     def __str__(self) -> str:
@@ -74,7 +75,7 @@ _TEXTS = _Codec(
 _KINDS = {
     **dict.fromkeys(("id", "holder", "reason"), _TEXT),
     **dict.fromkeys(("until", "retry", "since"), _TIME),
-    **dict.fromkeys(("status", "attempts", "takeovers", "redeliveries"), _NUMBER),
+    **dict.fromkeys(("status", "attempts", "takeovers", "redeliveries", "retries"), _NUMBER),
     "has": _TEXTS,
 }
 

@@ -29,7 +29,7 @@ class PreviewedTarget(BaseModel):
     target: Annotated[str, Field(description="Where it goes, in words that hold no secret.")]
     would: Annotated[
         Literal["Send", "Fail", "Leave"],
-        Field(description="`Leave`: it is settled, or being sent to, and would not be sent to again."),
+        Field(description="`Leave`: it is settled, put off or being sent to, and would not be sent to now."),
     ]
     reason: Annotated[Reason | None, Field(description="Why it would fail.")] = None
     message: Annotated[str, Field(description="One line for a person.")] = ""

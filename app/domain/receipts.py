@@ -44,7 +44,7 @@ _ID_NAMESPACE = uuid.UUID("6f0c1b0e-5c33-5a3e-9d0e-3f3f6d0a7c11")
 
 
 class Phase(StrEnum):
-    """Where a target is. `Pending`: claimed, or handed back, and not yet settled."""
+    """Where a target is. `Pending`: claimed, handed back, or put off to a later try; not yet settled."""
 
     PENDING = "Pending"
     DELIVERED = "Delivered"
@@ -94,7 +94,10 @@ class Receipt(BaseModel):
     message: Annotated[str, Field(description="One line for a person.")] = ""
     http_status: Annotated[int | None, Field(description="Of the last attempt.")] = None
     attempts: Annotated[int, Field(description="How many were made in all, as far as is on record.")] = 0
-    timestamp: Annotated[Moment | None, Field(description="When the entry last changed phase.")] = None
+    timestamp: Annotated[
+        Moment | None,
+        Field(description="When the entry last changed phase; pending: since its event was accepted."),
+    ] = None
     id: Annotated[
         str | None,
         Field(
@@ -110,6 +113,9 @@ class Receipt(BaseModel):
     )
     takeovers: Annotated[int, Field(description="How often another replica had to.")] = 0
     redeliveries: Annotated[int, Field(description="How often it was sent again on request.")] = 0
+    retries: Annotated[
+        int, Field(description="How often it was put off, since what stood in its way may pass.")
+    ] = 0
     accepted: Annotated[
         tuple[str, ...],
         Field(
@@ -172,7 +178,7 @@ class Receipt(BaseModel):
     def to_wire(self) -> dict[str, Any]:
         """Return the entry as it is written: absent fields left out, but for those that must be there."""
         wire = self.model_dump(mode="json", exclude_none=True)
-        for count in ("takeovers", "redeliveries"):
+        for count in ("takeovers", "redeliveries", "retries"):
             if not wire[count]:
                 del wire[count]
         kept = {key: value for key, value in wire.items() if value not in ("", [])}
@@ -184,7 +190,7 @@ class Receipt(BaseModel):
         """What must be on record, in whatever fields: without it nothing may be sent."""
         if self.phase is Phase.DELIVERED:
             return (self.phase,)
-        counts = (self.attempts, self.takeovers, self.redeliveries)
+        counts = (self.attempts, self.takeovers, self.redeliveries, self.retries)
         held = (self.id, self.claimed_by, *map(_whole, (self.claimed_until, self.retry_at)))
         return (self.phase, *held, *counts, self.accepted)
 
@@ -202,6 +208,11 @@ class Receipt(BaseModel):
         return not self.id and self.phase is Phase.FAILED and self.delivered_at is not None
 
     @property
+    def put_off(self) -> bool:
+        """Whether it waits for a later try, and nobody holds it."""
+        return not self.settled and self.claimed_by is None and self.retry_at is not None
+
+    @property
     def due(self) -> datetime | None:
         """When a pending target may be claimed; None: at once, for nobody holds it."""
         return self.claimed_until if self.claimed_by else self.retry_at
@@ -211,7 +222,7 @@ class Receipt(BaseModel):
             end = f", until {format_time(self.claimed_until)} at the latest" if self.claimed_until else ""
             return f"it is being sent{end}"
         if self.retry_at:
-            return f"it is tried again at {format_time(self.retry_at)}"
+            return f"next try at {format_time(self.retry_at)}"
         return "it waits for a replica that sends it"
 
     def _mark(self) -> Mark:
@@ -226,6 +237,7 @@ class Receipt(BaseModel):
             attempts=self.attempts,
             takeovers=self.takeovers,
             redeliveries=self.redeliveries,
+            retries=self.retries,
             has=self.accepted,
         )
 
@@ -268,6 +280,7 @@ def _from_five(entry: Mapping[str, Any]) -> dict[str, Any]:
         "attempts": mark.attempts,
         "takeovers": mark.takeovers,
         "redeliveries": mark.redeliveries,
+        "retries": mark.retries,
         "accepted": mark.has,
     }
     return said | own
@@ -300,6 +313,22 @@ class Report(BaseModel):
         str | None, Field(description="Why an outcome is not on record, or nothing was sent, or not yet.")
     ] = None
     targets: Annotated[tuple[Receipt, ...], Field(description="What is on record of each.")] = ()
+
+
+class Reports(BaseModel):
+    """Some teams, each with those of its targets that were asked for."""
+
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+    items: Annotated[
+        tuple[Report, ...],
+        Field(
+            description="One a team; `phase` is of all its targets. A page may have none, and more follow."
+        ),
+    ]
+    next: Annotated[
+        str | None, Field(description="What `after` is to be for the next page; null: this was the last.")
+    ] = None
 
 
 def overall_phase(receipts: Iterable[Receipt]) -> ReportPhase:

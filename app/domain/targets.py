@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from app.domain import bounds
-from app.domain.events import DNS_SUBDOMAIN
+from app.domain.events import DNS_SUBDOMAIN, TERMINAL_PHASES
 from app.domain.text import printable, readable, shortened
 from app.domain.urls import redacted
 
@@ -42,6 +42,9 @@ PathText = Annotated[Text, AfterValidator(bounds.PATTERN.check)]
 Recipient = Annotated[str, AfterValidator(bounds.RECIPIENT.check)]
 
 
+Endings = tuple[Literal["Completed", "Failed", "TimedOut", "BudgetExceeded"], ...]
+
+
 class TargetSpec(BaseModel):
     """What all targets have; unknown fields belong to later versions and are left alone."""
 
@@ -54,6 +57,8 @@ class TargetSpec(BaseModel):
     ] = None
     artifact_path: Annotated[PathText, Field(alias="artifactPath")] = None
     message: Annotated[Text, AfterValidator(bounds.MESSAGE.check)] = None
+    on: Annotated[Endings | None, Field(strict=False), BeforeValidator(lambda value: value or None)] = None
+    """Of which endings it is told; None: of all that the installation delivers."""
 
     @classmethod
     def kind(cls) -> str:
@@ -193,6 +198,12 @@ def given_names(spec: Sequence[Any]) -> set[str]:
 def is_place(name: str, kind: Any) -> bool:
     """Whether a name only says at which place of the spec a target of a type stands: `slack-1`."""
     return isinstance(kind, str) and _PLACE.fullmatch(name.removeprefix(kind)) is not None
+
+
+def told_of(entry: Any, phase: str) -> bool:
+    """Whether an entry of the spec asks to be told of teams that end so; one that cannot be read does."""
+    on = entry.get("on") if isinstance(entry, dict) else None
+    return not on or not isinstance(on, list) or phase in on or not set(map(str, on)) <= {*TERMINAL_PHASES}
 
 
 def labels_of(entry: Any) -> tuple[str, ...]:

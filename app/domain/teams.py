@@ -12,6 +12,7 @@ from typing import Any
 from app.domain.events import TERMINAL_PHASES
 from app.domain.receipts import Receipt
 from app.domain.record import Record
+from app.domain.targets import told_of
 from app.domain.text import readable
 from app.domain.times import parse_time
 
@@ -106,7 +107,7 @@ def open_targets(team: AgentTeam, now: datetime, *, adopt: bool = False) -> dict
         if not (line.done or line.receipt.settled)
     }
     if team.wants_delivery:
-        due.update((name, now) for name in record.names if record.is_new(name, adopt=adopt))
+        due.update((name, now) for name in told_targets(team) if record.is_new(name, adopt=adopt))
     return due
 
 
@@ -119,6 +120,25 @@ def _claimable(receipt: Receipt, now: datetime) -> datetime:
     due = receipt.due or now
     is_astray = receipt.claimed_by is not None and due - now > LONGEST_CLAIM + CLOCKS_APART
     return now if is_astray else due
+
+
+def told_targets(team: AgentTeam) -> list[str]:
+    """Return the names of the targets that ask to be told of how the team ended."""
+    names = team.record.names
+    return [name for name, entry in zip(names, team.targets, strict=True) if told_of(entry, team.phase)]
+
+
+def retried_targets(team: AgentTeam) -> tuple[list[Receipt], bool]:
+    """Return the open targets that have been put off before, and whether nothing else is open."""
+    record = team.record
+    still = [line.receipt for line in record.by_key.values() if not (line.done or line.receipt.settled)]
+    retried = [receipt for receipt in still if receipt.retries]
+    if not retried:
+        return [], False
+    alone = len(retried) == len(still) and not any(
+        record.is_new(name, adopt=False) for name in told_targets(team)
+    )
+    return retried, alone
 
 
 def needs_delivery(  # noqa: PLR0913  # what an installation is asked for, and two times
@@ -139,7 +159,7 @@ def needs_delivery(  # noqa: PLR0913  # what an installation is asked for, and t
     finished_at = team.completed_at or finished_since
     fresh = team.phase in phases and now - finished_at <= max_age
     begins = team.completed_at or finished_since + COMPLETION_GRACE
-    new = {key for key in record.names if record.is_new(key, adopt=adopt)}
+    new = {key for key in told_targets(team) if record.is_new(key, adopt=adopt)}
     return min(
         (
             begins if key in new else due

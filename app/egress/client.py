@@ -42,6 +42,7 @@ ENCODING = "latin-1"  # of a header, whatever is in it: RFC 9110, section 5.5
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
 NOT_RESOLVED = "the host name does not resolve"
 CHECKED = "checked"  # the extension of a request that holds its URL as the guard has judged it
+NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
 SLICE = 65_536  # bytes of a body that are handed to a connection at once
@@ -401,7 +402,8 @@ def translated(error: BaseException, proxy_host: str | None = None, *, other: st
     for kinds, reason, message, retryable in _TRANSLATIONS:
         if any(isinstance(cause, kinds) for cause in causes):
             attempted = reason is not Reason.EGRESS_DENIED
-            return TargetError(reason, message, retryable=retryable, attempted=attempted)
+            unreached = message in {NOT_RESOLVED, NOT_CONNECTED}
+            return TargetError(reason, message, retryable=retryable, attempted=attempted, unreached=unreached)
     return TargetError(Reason.INVALID_RESPONSE, other, attempted=True)
 
 
@@ -438,7 +440,7 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], 
     (
         (aiohttp.ClientConnectorError, ConnectionRefusedError),
         Reason.CONNECTION_FAILED,
-        "no connection to the receiver",
+        NOT_CONNECTED,
         True,
     ),
     (

@@ -98,6 +98,23 @@ class Cluster:
         names = [one.get("name") for one in resources if isinstance(one, Mapping)] if resources else []
         return PLURAL in names
 
+    async def list_teams(
+        self, namespace: str | None, limit: int, more: str = ""
+    ) -> tuple[list[AgentTeam], str]:
+        """List so many AgentTeams of one namespace or of all; return what asks for the next, or nothing.
+
+        Raises:
+            ClusterError: any of its kinds; `Rejected` where what is asked for is no longer kept.
+        """
+        where = ("namespaces", namespace) if namespace else ()
+        query = {"limit": limit, **({"continue": more} if more else {})}
+        document = await self._call("GET", path_of("apis", self._group, VERSION, *where, PLURAL, **query))
+        items, metadata = document.get("items"), document.get("metadata")
+        if not isinstance(items, list) or not isinstance(metadata, dict):
+            raise ApiUnavailable("the Kubernetes API answered with something that is no list")
+        teams = [AgentTeam.from_resource(item) for item in items if isinstance(item, dict)]
+        return teams, str(metadata.get("continue") or "")
+
     async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
         """Replace `status.delivery` of the team as it was read, and return the team as it is then.
 

@@ -7,6 +7,7 @@ from app.domain.targets import TYPES
 from app.telemetry.instruments import Instruments
 
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
+TRIES = (1, 2, 3, 4, 5, 6, 8, 12, 18, 24, 30)
 UNKNOWN = "unknown"
 """The type of a target that is none of those known: what a team writes is no label."""
 
@@ -48,6 +49,18 @@ class Metrics(Instruments):
             "Attempts that failed, whether tried again or not: at the receiver, its Secret, its address.",
             type=kinds,
             reason=failures,
+        )
+        self.put_off = self.counter(
+            "put_off", "Targets put off to a later try, each time.", type=kinds, reason=failures
+        )
+        self.given_up = self.counter(
+            "given_up",
+            "Targets that had been put off, and failed since their time was over.",
+            type=kinds,
+            reason=failures,
+        )
+        self.tries = self.histogram(
+            "tries", "How many tries, of several attempts each, a settled target took.", TRIES, type=kinds
         )
         self.target_seconds = self.histogram(
             "target_seconds", "From claim to outcome of one target.", BUCKETS, type=kinds

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import NamedTuple
 
-from app.domain.teams import AgentTeam, needs_delivery
+from app.domain.teams import AgentTeam, needs_delivery, retried_targets
 from app.watcher.pace import Pace
 
 
@@ -54,7 +54,9 @@ class _Memory:
     uid: str
     resource_version: str = ""
     finished_since: float | None = None  # when the terminal phase was first seen
-    undelivered_since: float | None = None  # when it finished, or was found to be redelivered
+    # When it finished, or was found to be redelivered; of one that is put off: when it is to be tried again.
+    undelivered_since: float | None = None
+    put_off_since: float | None = None  # when what is put off was accepted
     completed_at: float | None = None  # while the completion is news
     accepted: bool = False
     due: float | None = None
@@ -97,10 +99,18 @@ class Agenda:
         """Count the teams that could be handed in now."""
         return sum(record.due is not None and record.due <= now for record in self._records.values())
 
-    def undelivered(self) -> list[float]:
-        """Return since when each team waits that is not settled as far as is known."""
-        records = self._records.values()
-        return [record.undelivered_since for record in records if record.undelivered_since is not None]
+    def undelivered(self, now: float) -> list[float]:
+        """Return since when each team waits for us that is not settled as far as is known.
+
+        One that is put off waits for its receiver, until it is time to try again.
+        """
+        waits = (record.undelivered_since for record in self._records.values())
+        return [since for since in waits if since is not None and since <= now]
+
+    def put_off(self) -> list[float]:
+        """Return since when each team waits for a receiver that is to be tried again."""
+        waits = (record.put_off_since for record in self._records.values())
+        return [since for since in waits if since is not None]
 
     def is_news_without_time(self, team: AgentTeam) -> bool:
         """Whether a team is seen to have ended for the first time, is to be delivered, and lacks the time."""
@@ -139,10 +149,18 @@ class Agenda:
             record.wipes += 1
             wait = self._pace.wiped.wait(record.wipes - 1, self._pace.random)
             record.not_before = max(record.not_before, now + wait)
+        record.put_off_since = None
         if due is None:
             record.due = record.undelivered_since = None
             return 0
-        if record.undelivered_since is None:
+        retried, alone = retried_targets(team)
+        if retried:
+            record.put_off_since = min(_seconds(receipt.timestamp, now) for receipt in retried)
+        if alone:
+            record.undelivered_since = min(
+                _seconds(receipt.retry_at or receipt.delivered_at, now) for receipt in retried
+            )
+        elif record.undelivered_since is None or record.undelivered_since > now:
             finished = team.completed_at.timestamp() if team.completed_at and not team.entries else now
             record.undelivered_since = min(now, finished)
         if changed or record.due is None:
@@ -238,3 +256,7 @@ class Agenda:
     def _stands(self, due: float, key: TeamKey) -> bool:
         record = self._records.get(key)
         return record is not None and record.due == due and key not in self._under_way
+
+
+def _seconds(moment: datetime | None, default: float) -> float:
+    return default if moment is None else moment.timestamp()

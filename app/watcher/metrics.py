@@ -32,23 +32,36 @@ class WatchMetrics(Instruments):
         )
         self.relists = self.counter("watch_relists", "Full lists after the first.")
 
-    def show_state(
+    def show_state(  # noqa: PLR0913  # one a metric
         self,
         *,
         teams: Callable[[], float],
         due: Callable[[], float],
         undelivered: Callable[[], float],
         oldest_undelivered: Callable[[], float],
+        put_off: Callable[[], float],
+        oldest_put_off: Callable[[], float],
         silence: Callable[[], float],
     ) -> None:
         """Show what the watcher knows and waits for, asked at every scrape; the last two are seconds."""
         self.show("watch_teams", "AgentTeams known.", teams)
         self.show("watch_due", "Teams that wait to be handed in now.", due)
-        self.show("watch_undelivered", "Finished teams whose targets are not all settled.", undelivered)
+        self.show(
+            "watch_undelivered",
+            "Finished teams whose targets are not all settled, but for those that are put off.",
+            undelivered,
+        )
         self.show(
             "watch_oldest_undelivered_seconds",
-            "For how long the oldest of them has waited since it finished; 0: there is none.",
+            "For how long the oldest of them has waited since it finished, or since it was to be tried again;"
+            " 0: there is none.",
             oldest_undelivered,
+        )
+        self.show("watch_put_off", "Teams with a target that is put off, or was until this try.", put_off)
+        self.show(
+            "watch_oldest_put_off_seconds",
+            "For how long the oldest of them has waited for its receiver since its event; 0: there is none.",
+            oldest_put_off,
         )
         self.show(
             "watch_silence_seconds",

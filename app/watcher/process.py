@@ -66,8 +66,10 @@ async def watch_until(
     metrics.show_state(
         teams=lambda: len(agenda),
         due=lambda: agenda.due(clock.now()),
-        undelivered=lambda: len(agenda.undelivered()),
-        oldest_undelivered=lambda: max((clock.now() - since for since in agenda.undelivered()), default=0.0),
+        undelivered=lambda: len(agenda.undelivered(clock.now())),
+        oldest_undelivered=lambda: _oldest(agenda.undelivered(clock.now()), clock.now()),
+        put_off=lambda: len(agenda.put_off()),
+        oldest_put_off=lambda: _oldest(agenda.put_off(), clock.now()),
         silence=lambda: max(feed.silence for feed in feeds),
     )
     if settings.token_file:
@@ -91,6 +93,10 @@ async def watch_until(
         courier.stop()
         await asyncio.wait([delivering], timeout=pace.drain)
         delivering.cancel()
+
+
+def _oldest(since: Sequence[float], now: float) -> float:
+    return max(0.0, now - min(since, default=now))
 
 
 def _readiness(feeds: Sequence[Feed], pace: Pace) -> Mapping[str, str]:

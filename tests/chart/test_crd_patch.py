@@ -333,6 +333,7 @@ def test_the_chart_s_own_is_the_newer_operator_s_with_optional_fields_beside() -
     records = f"{SCHEMA}.status.properties.delivery.items.properties"
     assert {one for one in added if not one.startswith(f"+{records}.")} == {
         f"+{targets}.name",
+        f"+{targets}.on",
         f"+{SCHEMA}.status.properties.deliverySummary",
     }
 

@@ -34,6 +34,13 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "a kind misspelt": ("kind: AgentTeam", "kind: AgentTeams", 2, "did you mean AgentTeam?"),
     "a kind unknown": ("kind: AgentTeam", "kind: Zebra", 2, "known are AgentTeam, AgentTeamTemplate"),
     "a kind that is no text": ("kind: AgentTeam", "kind: [AgentTeam]", 2, "is no kind of kagents.dev"),
+    "a bare on": ("        type: slack", "        type: slack\n        on: [Failed]", 17, 'write "on":'),
+    "an ending that nobody is told of": (
+        "        type: slack",
+        '        type: slack\n        "on": [Lost]',
+        17,
+        "on.0: ",
+    ),
     "no version": ("apiVersion: kagents.dev/v1alpha1", "apiVersion: v1", 1, "must be kagents.dev/v1alpha1"),
     "a later version": ("v1alpha1", "v2", 1, "write kagents.dev/v1alpha1"),
     "a name in capitals": ("  name: report\n", "  name: Report\n", 4, "lower-case letters"),

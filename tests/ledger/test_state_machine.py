@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.delivery.dispatcher import CLOCK_STEP
+from app.delivery.putoff import PutOff
 from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import CompletionEvent
 from app.domain.ledger import Claim, Plan, Terms, decide, holds, settle
@@ -30,6 +31,7 @@ from app.domain.record import Entries, Record
 from app.domain.targets import InvalidTarget, read_targets, target_names
 from app.domain.teams import AgentTeam, needs_delivery, open_targets
 from app.kube.cluster import Snapshot
+from app.senders.envelopes import Verdict
 from app.settings import ServiceSettings
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
@@ -42,7 +44,11 @@ LIMITS = ServiceSettings(
     record_timeout=4.0,
     api_timeout=0.7,
     max_takeovers=2,
+    retry_for=40.0,
+    retry_waits="1.5,8",
 )
+PUT_OFF = PutOff(LIMITS.retry_waits, LIMITS.retry_for, chance=0.5)
+MOST_ATTEMPTS = 2
 NAMES = ("a", "b", "c")
 HOLDERS = 3
 FATES = st.sampled_from(["answered", "answered", "answered", "lost", "late", "refused"])
@@ -53,10 +59,11 @@ PLAIN = CompletionEvent(namespace="research", team="report")
 
 @dataclass(frozen=True)
 class Luck:
-    """What becomes of a holder's next move: of a write, and of an attempt."""
+    """What becomes of a holder's next move: of a write, and of an attempt, which may be told to wait."""
 
     fate: str = "answered"
     status: int = 200
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,15 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(
         moves=st.lists(
-            st.tuples(st.integers(0, 20), st.builds(Luck, FATES, st.sampled_from([200, 200, 404, 503]))),
+            st.tuples(
+                st.integers(0, 20),
+                st.builds(
+                    Luck,
+                    FATES,
+                    st.sampled_from([200, 200, 404, 503, 503]),
+                    st.sampled_from([None, None, 5.0, 60.0]),
+                ),
+            ),
             min_size=1,
             max_size=4,
         )
@@ -432,8 +447,25 @@ class LedgerMachine(RuleBasedStateMachine):
             delivered = luck.status == 200
             reason = Reason.DELIVERED if delivered else Reason.HTTP_STATUS
             self.outcome(dispatch, send, Phase.DELIVERED if delivered else Phase.FAILED, reason)
+        elif send.attempts >= MOST_ATTEMPTS:
+            self.give_up_for_now(dispatch, send, luck)
         elif holder.draining:
             self.outcome(dispatch, send, Phase.PENDING, None)
+
+    def give_up_for_now(self, dispatch: Dispatch, send: Send, luck: Luck) -> None:
+        """Put a target off whose attempts are used up; once its time is over it has failed."""
+        receipt = send.claim.receipt
+        verdict = Verdict(
+            Reason.HTTP_STATUS, "answered 503", 503, retryable=True, retry_after=luck.retry_after
+        )
+        retry_at = PUT_OFF.until(receipt, verdict, self.api.date)
+        if retry_at is None:
+            assert receipt.timestamp
+            asked = timedelta(seconds=luck.retry_after or 0)
+            assert self.api.date + asked >= receipt.timestamp + timedelta(seconds=PUT_OFF.during)
+            self.outcome(dispatch, send, Phase.FAILED, Reason.HTTP_STATUS)
+        else:
+            self.outcome(dispatch, send, Phase.PENDING, Reason.HTTP_STATUS, retry_at=retry_at)
 
     def record(self, holder: Holder, dispatch: Dispatch, luck: Luck) -> None:
         if dispatch.stale:
@@ -453,6 +485,7 @@ class LedgerMachine(RuleBasedStateMachine):
             redelivered = all(one.id != receipt.id for one in dispatch.team.record.receipts)
             assert not receipt.settled or send.wiped or ended or redelivered
         dispatch.waiting.clear()
+        dispatch.ids -= {receipt.id for receipt in written}
         self.forget_done(holder)
 
     def drain(self, holder: Holder) -> None:
@@ -531,6 +564,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if write.event is None:  # an outcome
             assert old is not None
             assert (old.claimed_by, old.id) == (write.holder, new.id)
+            assert new.settled or new.timestamp == old.timestamp, "when it was accepted is lost"
+            assert new.retries == old.retries + new.put_off
         elif old is None:
             assert again == 0
             assert self.wiped or new.settled or new.id not in self.known, "an id was used for two messages"
@@ -544,8 +579,10 @@ class LedgerMachine(RuleBasedStateMachine):
             assert old.delivered_at
             assert new.delivered_at > old.delivered_at
         else:
-            assert old.due is None or old.due <= self.api.date or old.claimed_by == write.holder
+            sooner = old.put_off and write.event.redeliver != "none"
+            assert old.due is None or old.due <= self.api.date or old.claimed_by == write.holder or sooner
             assert new.id == old.id
+            assert new.settled or sooner or (new.timestamp, new.retries) == (old.timestamp, old.retries)
 
     def change_spec(self, spec: list[dict[str, Any]]) -> None:
         """Write the spec, and note how many targets of each label can be sent to; a name makes another."""
@@ -565,7 +602,15 @@ class LedgerMachine(RuleBasedStateMachine):
         others = [send for _, _, send in self.sends() if send.claim.receipt.target == label]
         return Send(claim, ends, wiped=any(send.wiped for send in others))
 
-    def outcome(self, dispatch: Dispatch, send: Send, phase: Phase, reason: Reason | None) -> None:
+    def outcome(
+        self,
+        dispatch: Dispatch,
+        send: Send,
+        phase: Phase,
+        reason: Reason | None,
+        *,
+        retry_at: datetime | None = None,
+    ) -> None:
         receipt = send.claim.receipt
         update = {
             "phase": phase,
@@ -573,9 +618,13 @@ class LedgerMachine(RuleBasedStateMachine):
             "attempts": receipt.attempts + send.attempts,
             "claimed_by": None,
             "claimed_until": None,
+            "retry_at": retry_at,
+            "retries": receipt.retries + (retry_at is not None),
             "timestamp": receipt.timestamp if phase is Phase.PENDING else self.api.date,
             "delivered_at": max(self.api.date, receipt.delivered_at or EPOCH),
         }
+        if retry_at:
+            update["takeovers"] = 0
         dispatch.waiting[send.name] = (receipt.model_copy(update=update), dispatch.sends.pop(send.name))
 
     def restart(self, holder: Holder) -> None:

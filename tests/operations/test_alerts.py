@@ -16,6 +16,8 @@ import pytest
 import yaml
 from aiohttp import web
 
+from app.domain.reasons import Reason
+from app.domain.receipts import Receipt
 from tests.harness.cluster import CRD, Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.helm import NAMESPACE, Helm
@@ -208,6 +210,38 @@ async def finished_before(stage: Stage, *, minutes: float) -> None:
     await kube.finish(namespace, "report", completedAt=at)
 
 
+async def put_off_before(stage: Stage, *, hours: float, next_try: timedelta) -> None:
+    """Leave a team behind whose receiver was away some time ago, as a process that is gone recorded it."""
+    kube, now = stage.fake.kube, datetime.now(UTC)
+    namespace = await kube.fresh_namespace()
+    await kube.team(
+        namespace, "report", lifecycle({"type": "webhook", "name": "hook", "url": stage.hook.url})
+    )
+    receipt = Receipt(
+        name="hook",
+        type="webhook",
+        target=stage.hook.url,
+        id="msg_1",
+        reason=Reason.HTTP_STATUS,
+        retries=9,
+        delivered_at=now,
+        timestamp=now - timedelta(hours=hours),
+        retry_at=now + next_try,
+    )
+    await kube.finish(namespace, "report", delivery=[receipt.to_wire()])
+
+
+async def a_receiver_is_away(stage: Stage) -> None:
+    await put_off_before(stage, hours=2, next_try=timedelta(hours=1))
+    await reaches(stage, "watch_put_off", 1)
+
+
+async def a_receiver_never_came_back(stage: Stage) -> None:
+    stage.hook.respond = lambda _: _answered(503)
+    await put_off_before(stage, hours=25, next_try=timedelta(0))
+    await reaches(stage, "given_up_total", 1)
+
+
 async def the_token_is_not_renewed(stage: Stage) -> None:
     (stage.folder / "token").write_text(token(lasting=100))
 
@@ -239,6 +273,8 @@ FAULTS: dict[Callable[[Stage], Any], set[str]] = {
     the_service_is_gone: {"Down"},
     the_watcher_is_gone: {"WatcherDown"},
     receivers_refuse: {"Failing"},
+    a_receiver_is_away: {"ReceiverAway"},
+    a_receiver_never_came_back: {"GivenUp"},
     the_api_takes_no_record: {"NotRecorded"},
     the_crd_is_replaced: {"LedgerNotKept"},
     the_kubernetes_api_is_away: {"WatcherBehind"},

@@ -10,8 +10,9 @@ import httpx
 import respx
 import structlog
 
-from app.delivery.errand import Errand
+from app.delivery.errand import NEVER, Errand
 from app.delivery.fanout import fan_out
+from app.delivery.pacer import Pacer
 from app.delivery.places import Places, asleep
 from app.delivery.rehearsal import show
 from app.delivery.retry import RetryPolicy, Timing
@@ -177,6 +178,8 @@ async def deliver(
             senders=watched,
             resolve=resolve,
             policy=RetryPolicy(attempts=attempts, attempt_timeout=attempt_timeout),
+            put_off=NEVER,
+            pacer=Pacer(0.0),
             timing=Timing(sleep=at_once),
             metrics=metrics,
             tracing=Tracing(),

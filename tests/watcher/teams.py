@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from app.domain.reasons import Reason
+from app.domain.receipts import OPERATORS_FIELDS, Receipt
 from app.domain.teams import AgentTeam
 from app.domain.times import format_time
 
@@ -36,6 +38,24 @@ def claimed(until: datetime, name: str = "webhook-0") -> dict[str, Any]:
         "claimedBy": "somebody",
         "claimedUntil": format_time(until),
     }
+
+
+def put_off(until: datetime, name: str = "webhook-0", *, since: float = 0.0) -> dict[str, Any]:
+    """An entry that is put off until a time, as the operator's CRD keeps it; `since` when it was accepted."""
+    receipt = Receipt(
+        name=name,
+        type="webhook",
+        target="https://hooks.example.com/a",
+        id=f"msg_{name}",
+        delivered_at=datetime(2026, 3, 1, 10, tzinfo=UTC),
+        timestamp=datetime.fromtimestamp(since, UTC),
+        reason=Reason.HTTP_STATUS,
+        message="answered 503 Service Unavailable, after 4 attempts",
+        attempts=4,
+        retries=1,
+        retry_at=until,
+    )
+    return {key: value for key, value in receipt.to_wire().items() if key in {*OPERATORS_FIELDS, "timestamp"}}
 
 
 def team(

@@ -1,5 +1,6 @@
 """Which team is due when, and what each answer of the service does to that."""
 
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from app.domain.backoff import Backoff
 from app.domain.teams import AgentTeam
 from app.watcher.agenda import Agenda, HandIn, Outcome, TeamKey
 from app.watcher.pace import Pace
-from tests.watcher.teams import WEBHOOK, claimed, delivered, team
+from tests.watcher.teams import WEBHOOK, claimed, delivered, put_off, team
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
 KEY = TeamKey("research", "report")
@@ -456,26 +457,80 @@ class TestUndelivered:
     def test_from_its_completion_until_it_is_settled(self) -> None:
         book = agenda()
         book.observe(team(completed=T0 - 300), T0)
-        assert book.undelivered() == [T0 - 300]
+        assert book.undelivered(T0 + 900) == [T0 - 300]
         book.observe(team(version=2, completed=T0 - 300, delivery=[claimed(at(60))]), T0 + 1)
-        assert book.undelivered() == [T0 - 300]
+        assert book.undelivered(T0 + 900) == [T0 - 300]
         book.observe(team(version=3, completed=T0 - 300, delivery=[delivered()]), T0 + 2)
-        assert book.undelivered() == []
+        assert book.undelivered(T0 + 900) == []
 
     def test_a_redelivery_is_not_as_old_as_its_team(self) -> None:
         book = agenda()
         book.observe(team(completed=T0 - 80_000, delivery=[delivered()]), T0)
         book.observe(team(version=2, completed=T0 - 80_000, delivery=[claimed(at(60))]), T0 + 5)
-        assert book.undelivered() == [T0 + 5]
+        assert book.undelivered(T0 + 900) == [T0 + 5]
 
     def test_a_completion_ahead_of_the_clock_waits_from_now_on(self) -> None:
         book = agenda()
         for now in (T0, T0 + 300, T0 + 600):
             book.observe(team(completed=T0 + 3600), now)
-        assert book.undelivered() == [T0]
+        assert book.undelivered(T0 + 900) == [T0]
 
     def test_one_that_is_gone_waits_no_more(self) -> None:
         book = agenda()
         book.observe(team(completed=T0), T0)
         book.forget(TeamKey("research", "report"))
-        assert book.undelivered() == []
+        assert book.undelivered(T0 + 900) == []
+
+
+class TestPutOff:
+    """A team whose receiver is away: its record says when it is tried again, and nothing else holds that."""
+
+    def test_it_is_handed_in_when_its_time_comes_whatever_its_age(self) -> None:
+        book = agenda(Pace(random=lambda: 0.5))
+        old = T0 - 200_000
+        book.observe(finished(completed=old, delivery=[put_off(at(3600), since=old)]), T0)
+        assert book.next_moment() == T0 + 3600 + 1.0 + 0.5
+        assert book.take(T0 + 3601) is None
+        assert taken(book, T0 + 3602).completed_at is None
+
+    def test_a_watcher_that_starts_later_knows_the_same(self) -> None:
+        book = agenda()
+        book.observe(finished(delivery=[put_off(at(-60))]), T0)
+        assert taken(book, T0)
+
+    def test_it_comes_back_each_time_it_is_put_off_again(self) -> None:
+        book = agenda()
+        for number, wait in enumerate((60, 360, 1260)):
+            book.observe(finished(version=2 * number + 1, delivery=[put_off(at(wait))]), T0)
+            assert book.next_moment() == T0 + wait + STILL.claim_margin
+            hand_in = taken(book, T0 + wait + 1)
+            book.observe(finished(version=2 * number + 2, delivery=[claimed(at(wait + 130))]), T0 + wait + 1)
+            book.note(hand_in, Outcome(202), T0 + wait + 1)
+
+    def test_it_waits_for_its_receiver_and_not_for_us_until_its_time_is_past(self) -> None:
+        book = agenda()
+        book.observe(finished(completed=T0 - 300, delivery=[put_off(at(600), since=T0 - 290)]), T0)
+        assert (book.undelivered(T0 + 599), book.put_off()) == ([], [T0 - 290])
+        assert book.undelivered(T0 + 900) == [T0 + 600]
+        trying = {**claimed(at(740)), "retries": 1, "timestamp": put_off(at(0), since=T0 - 290)["timestamp"]}
+        book.observe(finished(version=2, completed=T0 - 300, delivery=[trying]), T0 + 601)
+        assert book.put_off() == [T0 - 290]
+        book.observe(finished(version=3, completed=T0 - 300, delivery=[delivered()]), T0 + 602)
+        assert (book.undelivered(T0 + 900), book.put_off()) == ([], [])
+
+    def test_each_takes_less_than_a_kilobyte(self) -> None:
+        book, number = agenda(), 400
+        teams = [
+            finished(f"report-{one}", uid=f"u-{one}", delivery=[put_off(at(60 + one))])
+            for one in range(number)
+        ]
+        tracemalloc.start()
+        try:
+            for one in teams:
+                book.observe(one, T0)
+            teams.clear()
+            taken_up = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert len(book) == len(book.put_off()) == number
+        assert taken_up < 1024 * number

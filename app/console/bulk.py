@@ -1,0 +1,97 @@
+"""Many teams at once: what is on record of them, and once more what failed."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from app.console.client import Client, Document
+from app.console.following import next_try
+from app.console.trouble import Busy, Refused, Trouble
+
+SPAN = re.compile(r"(\d{1,6})(s|m|h|d)")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+STEP = 0.5  # seconds between two looks at one team's record
+MOST_ASKED = 10  # times that a service which is busy is asked for one team
+
+Tell = Callable[[str], None]
+
+
+def since(text: str | None) -> str | None:
+    """Return the time so long ago, `6h` or `30m`, as the API wants it.
+
+    Raises:
+        Trouble: it is no span.
+    """
+    if text is None:
+        return None
+    found = SPAN.fullmatch(text)
+    if found is None:
+        raise Trouble("--since: must be a number with s, m, h or d, such as 90m, 6h or 2d")
+    span = timedelta(**{UNITS[found[2]]: int(found[1])})
+    return (datetime.now(UTC) - span).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def described(teams: Iterable[Document]) -> str:
+    """Say how many targets of how many teams these are, and why they failed."""
+    teams = list(teams)
+    reasons = Counter(target.get("reason") or "-" for team in teams for target in team["targets"])
+    said = ", ".join(f"{reason} {number}" for reason, number in reasons.most_common())
+    targets = reasons.total()
+    return (
+        f"{targets} target{'s' if targets != 1 else ''} of {len(teams)} team{'s' if len(teams) != 1 else ''}"
+        f"{f': {said}' if said else ''}"
+    )
+
+
+def redelivered(
+    client: Client, teams: list[Document], *, rate: float, seconds: float, tell: Tell
+) -> Iterator[Document]:
+    """Ask for each team's targets again, so many teams a second, and yield each report once it is settled.
+
+    A report bears `note` where the team was refused, or goes on by itself.
+    """
+    asked: list[tuple[Document, list[str]]] = []
+    began = time.monotonic()
+    for number, team in enumerate(teams):
+        time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        names = [target["name"] for target in team["targets"]]
+        try:
+            asked.append((_post(client, team, names), names))
+        except (Refused, Busy) as refused:
+            yield {**team, "phase": "Failed", "note": f"not sent: {refused}"}
+        tell(f"{number + 1} of {len(teams)} teams handed in")
+    ends = time.monotonic() + seconds
+    for number, (report, names) in enumerate(asked):
+        latest = report
+        while latest["phase"] == "Pending" and next_try(latest) is None and time.monotonic() < ends:
+            time.sleep(STEP)
+            latest = client.read(report["namespace"], report["team"])
+        chosen = [target for target in latest["targets"] if target["name"] in names]
+        tell(f"{number + 1} of {len(asked)} teams settled")
+        yield {**latest, "targets": chosen, "note": _note(latest)}
+
+
+def _post(client: Client, team: Document, names: list[str]) -> Document:
+    """Hand a team in; a service that is busy is asked again when it says."""
+    event = {
+        "namespace": team["namespace"],
+        "team": team["team"],
+        "uid": team["uid"],
+        "redeliver": "failed",
+        "targets": names,
+    }
+    for _ in range(MOST_ASKED):
+        try:
+            return client.post(event, prefer="respond-async")
+        except Busy as busy:
+            time.sleep(max(busy.wait, STEP))
+    return client.post(event, prefer="respond-async")
+
+
+def _note(report: Document) -> str:
+    if report["phase"] != "Pending":
+        return ""
+    at = next_try(report)
+    return f"put off: next try at {at}" if at else "not settled yet; it goes on by itself"

@@ -1,0 +1,120 @@
+"""What is on record of many teams, page by page, for whoever may read of their namespaces."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.delivery.dispatch import reported
+from app.delivery.reader import unavailable
+from app.domain.errors import ClusterError, Malformed, Rejected, TeamNotFound
+from app.domain.receipts import Phase, Receipt, Report, Reports
+from app.domain.teams import AgentTeam
+from app.domain.times import parse_time
+from app.kube.cluster import Cluster
+from app.settings import ServiceSettings
+
+PAGE = 20  # teams of one list: each may be of 1.5 MB
+LONGEST_TOKEN = 8192  # characters
+
+May = Callable[[str], Awaitable[bool]]
+"""Says whether the caller may read what is on record in a namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which targets are looked for; None: whatever they are."""
+
+    namespace: str | None = None
+    phase: Phase | None = None
+    since: datetime | None = None
+    type: str | None = None
+    reason: str | None = None
+
+    def fits(self, receipt: Receipt) -> bool:
+        """Whether a target is one of those."""
+        return (
+            (self.phase is None or receipt.phase is self.phase)
+            and (self.since is None or (receipt.timestamp is not None and receipt.timestamp >= self.since))
+            and self.type in {None, receipt.type}
+            and self.reason in {None, receipt.reason}
+        )
+
+
+class Survey:
+    """Lists teams of the namespaces that are served, one page at a time in this process."""
+
+    def __init__(self, settings: ServiceSettings, cluster: Cluster) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._one = asyncio.Semaphore(1)  # a list is large, and nobody's delivery waits for it
+
+    async def page(self, asked: Asked, after: str | None, may: May) -> Reports:
+        """Return the teams of a page that have such targets, those alone; a page may have none.
+
+        Raises:
+            TeamNotFound: the namespace is not served.
+            Malformed: there is no such page, or no longer.
+            ClusterUnavailable: the Kubernetes API does not say.
+        """
+        if asked.namespace is not None and not self._settings.serves(asked.namespace):
+            raise TeamNotFound(f'namespace "{asked.namespace}" is not served here')
+        places: tuple[str | None, ...] = self._settings.namespaces or (None,)
+        if asked.namespace is not None:
+            places = (asked.namespace,)
+        place, more = _read(after) if after else (0, "")
+        if place >= len(places):
+            raise Malformed("after: there is no such page; begin again without it")
+        async with self._one:
+            try:
+                teams, more = await self._cluster.list_teams(places[place], PAGE, more)
+            except ClusterError as error:
+                if after and isinstance(error, Rejected):  # mostly 410: it is no longer kept
+                    raise Malformed("after: that page is no longer kept; begin again without it") from None
+                raise unavailable(error) from None
+            items = [report for team in teams if (report := _report(team, asked)) is not None]
+        readable = {name: await may(name) for name in sorted({report.namespace for report in items})}
+        if not more:
+            place += 1
+        return Reports(
+            items=tuple(report for report in items if readable[report.namespace]),
+            next=_written(place, more) if place < len(places) else None,
+        )
+
+
+def _report(team: AgentTeam, asked: Asked) -> Report | None:
+    if not team.entries:
+        return None
+    report = reported(team)
+    fitting = tuple(receipt for receipt in report.targets if asked.fits(receipt))
+    return report.model_copy(update={"targets": fitting}) if fitting else None
+
+
+def _written(place: int, more: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([place, more]).encode()).decode()
+
+
+def _read(token: str) -> tuple[int, str]:
+    try:
+        place, more = json.loads(base64.urlsafe_b64decode(token[:LONGEST_TOKEN]))
+    except (ValueError, TypeError, RecursionError):
+        place, more = None, None
+    if type(place) is not int or place < 0 or not isinstance(more, str):
+        raise Malformed("after: is none of the values that `next` had; begin again without it")
+    return place, more
+
+
+def read_since(text: str | None) -> datetime | None:
+    """Read an RFC 3339 time.
+
+    Raises:
+        Malformed: it is none.
+    """
+    if text is None:
+        return None
+    moment = parse_time(text)
+    if moment is None or len(text) < len("2026-03-01T12:00:00Z"):
+        raise Malformed("since: must be a time as 2026-03-01T12:00:00Z")
+    return moment

@@ -1,0 +1,78 @@
+"""Which endings are told: those that an installation delivers, and of these those that a target asks for."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.delivery.judge import Judge
+from app.domain.events import TERMINAL_PHASES, CompletionEvent
+from app.domain.ledger import Terms
+from app.domain.targets import InvalidTarget, read_targets
+from app.domain.teams import needs_delivery, told_targets
+from tests.examples import NOW, team
+
+ALL = Judge(TERMINAL_PHASES, 100)
+TERMS = Terms("holder", NOW, timedelta(seconds=60), 3)
+EVENT = CompletionEvent(namespace="research", team="report")
+
+
+def hook(name: str, *on: Any) -> dict[str, Any]:
+    told = {"on": list(on)} if on else {}
+    return {"type": "webhook", "name": name, "url": f"https://{name}.example.com", **told}
+
+
+TARGETS = [hook("always"), hook("failures", "Failed", "TimedOut"), hook("success", "Completed")]
+
+
+@pytest.mark.parametrize(
+    ("phase", "names"),
+    [
+        ("Completed", ["always", "success"]),
+        ("Failed", ["always", "failures"]),
+        ("TimedOut", ["always", "failures"]),
+        ("BudgetExceeded", ["always"]),
+    ],
+)
+def test_a_target_is_told_of_the_endings_that_it_names(phase: str, names: list[str]) -> None:
+    ended = team(TARGETS, phase=phase)
+    assert told_targets(ended) == names
+    judged = ALL.judge(EVENT, ended, TERMS)
+    assert [claim.target.name for claim in judged.plan.claims] == names
+    entries = [claim.receipt.to_wire() for claim in judged.plan.claims]
+    assert judged.plan.entries == entries, "nothing is put down of those who are not told"
+
+
+def test_the_phase_that_a_caller_knows_counts() -> None:
+    judged = ALL.judge(EVENT.model_copy(update={"phase": "Failed"}), team(TARGETS, phase="Running"), TERMS)
+    assert [claim.target.name for claim in judged.plan.claims] == ["always", "failures"]
+
+
+def test_where_nobody_asks_there_is_nothing_to_deliver_and_nothing_to_hand_in() -> None:
+    ended = team([hook("failures", "Failed")])
+    judged = ALL.judge(EVENT, ended, TERMS)
+    assert (judged.plan.claims, judged.skipped) == (
+        (),
+        "no target asks to be told of teams that end as Completed",
+    )
+    now: dict[str, Any] = {"finished_since": NOW, "now": NOW}
+    asked = {"phases": TERMINAL_PHASES, "max_age": timedelta(days=1), **now}
+    assert needs_delivery(ended, **asked) is None
+    assert needs_delivery(team([hook("failures", "Failed")], phase="Failed"), **asked) is not None
+
+
+def test_the_installation_has_the_first_word() -> None:
+    judged = Judge(("Completed",), 100).judge(EVENT, team(TARGETS, phase="Failed"), TERMS)
+    assert judged.skipped == "teams that end as Failed are not delivered in this installation"
+
+
+@pytest.mark.parametrize("on", [["Lost"], ["completed"], [1], [None], "Failed", {"a": 1}, [["Failed"]]])
+def test_an_ending_that_there_is_none_of_is_said_and_not_passed_over(on: Any) -> None:
+    (target,) = read_targets([{**hook("odd"), "on": on}])
+    assert isinstance(target, InvalidTarget)
+    assert target.problem.startswith("on")
+    assert told_targets(team([{**hook("odd"), "on": on}])) == ["odd"], "so that its entry says it"
+
+
+def test_an_empty_list_is_none() -> None:
+    assert told_targets(team([{**hook("x"), "on": []}])) == ["x"]

@@ -1,0 +1,236 @@
+"""The pacer: who waits for whom, what is learned of a receiver, and that nobody else hears of it."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+import pytest
+
+from app.delivery.pacer import HOLD, PATIENCE, REMEMBERED, Pacer
+from app.domain.errors import TargetError
+from app.domain.reasons import Reason
+from app.egress.guard import Guard
+from app.senders.envelopes import Verdict, Way, way_to
+
+DELIVERED = Verdict(Reason.DELIVERED, "answered 200", 200)
+AWAY = Verdict(Reason.HTTP_STATUS, "answered 503 Service Unavailable", 503, retryable=True)
+POISON = Verdict(Reason.HTTP_STATUS, "answered 500 Internal Server Error", 500, retryable=True)
+UNREACHED = TargetError(
+    Reason.CONNECTION_FAILED, "no connection", retryable=True, attempted=True, unreached=True
+)
+BROKEN = TargetError(Reason.CONNECTION_FAILED, "closed without an answer", retryable=True, attempted=True)
+GUARD = Guard((), deny=(), http=True)
+URL = "https://hooks.slack.com/services/T/B/x"
+
+
+def busy(seconds: float | None) -> Verdict:
+    return Verdict(Reason.RATE_LIMITED, "answered 429", 429, retryable=True, retry_after=seconds)
+
+
+def way(url: str = URL) -> Way:
+    return way_to(GUARD.check(url))
+
+
+@dataclass
+class World:
+    """A clock that only waiting moves, and what was sent when."""
+
+    now: float = 1000.0
+    sent: list[tuple[float, str]] = field(default_factory=list)
+    draining: bool = False
+    _sleepers: list[tuple[float, int, asyncio.Future[bool]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pacer = Pacer(1.0, clock=lambda: self.now)
+
+    async def rest(self, seconds: float) -> bool:
+        if self.draining:
+            return False
+        woken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self.now + seconds, len(self.sent), woken))
+        return await woken
+
+    async def send(
+        self,
+        who: str,
+        answer: Verdict | TargetError = DELIVERED,
+        url: str = URL,
+        *,
+        kind: str = "slack",
+        room: float = PATIENCE,
+    ) -> Verdict:
+        async def attempt() -> Verdict:
+            self.sent.append((self.now, who))
+            if isinstance(answer, TargetError):
+                raise answer
+            return answer
+
+        try:
+            return await self.pacer.paced(kind, way(url), attempt, who=who, room=room, rest=self.rest)
+        except TargetError as error:
+            return Verdict(error.reason, error.message, retryable=error.retryable)
+
+    async def all(self, *sends: Awaitable[Verdict]) -> list[Verdict]:
+        """Let them run together; where nobody can go on, time does."""
+        together = asyncio.gather(*sends)
+        while True:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if together.done():
+                return await together
+            self._sleepers.sort(key=lambda one: one[:2])
+            moment, _, woken = self._sleepers.pop(0)
+            self.now = max(self.now, moment)
+            woken.set_result(True)
+
+
+async def test_one_webhook_of_slack_gets_one_a_second_and_who_cannot_wait_comes_back_for_its_turn() -> None:
+    world = World()
+    verdicts = await world.all(*(world.send(f"team-{number}") for number in range(300)))
+    times = [at - 1000.0 for at, _ in world.sent]
+    assert times == [float(number) for number in range(int(PATIENCE) + 1)]
+    later = verdicts[len(times) :]
+    assert [one.retry_after for one in later] == [float(second) for second in range(len(times), 300)]
+    assert all(one.queued and not one.attempted and one.retryable for one in later)
+    assert later[-1].message.endswith("its turn comes in 0:04:59, and no attempt was made")
+
+    for number, one in enumerate(later, len(times)):  # each when it was told to
+        world.now = 1000.0 + (one.retry_after or 0)
+        assert await world.send(f"team-{number}") == DELIVERED
+    assert [at - 1000.0 for at, _ in world.sent] == [float(second) for second in range(300)]
+
+
+async def test_no_other_receiver_waits() -> None:
+    world = World()
+    others = [f"https://hooks.slack.com/services/T/B/{number}" for number in range(5)]
+    slack = [world.send(f"slow-{number}") for number in range(9)]
+    await world.all(
+        *slack,
+        *(world.send(url, url=url) for url in others),
+        *(
+            world.send(f"hook-{number}", url="https://hooks.example.com/a", kind="webhook")
+            for number in range(50)
+        ),
+    )
+    assert {who for at, who in world.sent if at == 1000.0} >= {
+        *others,
+        *(f"hook-{number}" for number in range(50)),
+    }
+
+
+async def test_what_a_receiver_asks_of_one_holds_for_all_behind_that_address_and_for_no_other() -> None:
+    world = World()
+    url = "https://hooks.example.com/a?team="
+    assert await world.send("first", busy(3600.0), url + "1", kind="webhook") == busy(3600.0)
+    second = await world.send("second", url=url + "2", kind="webhook")
+    assert (second.reason, second.retry_after, second.attempted) == (Reason.RATE_LIMITED, 3600.0, False)
+    assert await world.send("third", url="https://hooks.example.com/b", kind="webhook") == DELIVERED
+    world.now += 3599.0
+    assert (await world.send("second", url=url + "2", kind="webhook", room=0.5)).queued
+    world.now += 1.0
+    assert await world.send("second", url=url + "2", kind="webhook") == DELIVERED
+    assert [who for _, who in world.sent] == ["first", "third", "second"]
+
+
+async def test_who_waits_when_a_refusal_comes_waits_on() -> None:
+    world = World()
+    await world.all(world.send("a"), world.send("b", busy(2.0)), world.send("c"))
+    assert [at - 1000.0 for at, _ in world.sent] == [0.0, 1.0, 3.0]
+
+
+async def test_who_says_too_many_and_not_when_is_sent_to_slower_and_then_faster_again() -> None:
+    world = World()
+    url = "https://hooks.example.com/a"
+    for answer in (busy(None), busy(None), busy(None), DELIVERED, DELIVERED, DELIVERED, DELIVERED, DELIVERED):
+        await world.all(world.send("a", answer, url, kind="webhook"))
+    gaps = [later - earlier for (earlier, _), (later, _) in zip(world.sent, world.sent[1:], strict=False)]
+    assert gaps == [1.0, 2.0, 4.0, 4.0, 2.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("path", ["same", "other"])
+async def test_where_nothing_can_be_connected_to_one_target_finds_out_for_all(path: str) -> None:
+    world = World()
+    urls = [f"https://down.example.com/{path if path == 'same' else number}" for number in range(200)]
+    await world.send("first", UNREACHED, urls[0], kind="webhook")
+    for number, url in enumerate(urls):
+        verdict = await world.send(f"team-{number}", UNREACHED, url, kind="webhook")
+        assert (verdict.reason, verdict.retryable) == (Reason.CONNECTION_FAILED, True)
+    assert [who for _, who in world.sent] == ["first"], "the others are told what it met"
+    await world.send("first", UNREACHED, urls[0], kind="webhook")
+    assert len(world.sent) == 2, "it goes on with its own attempts"
+    world.now += HOLD
+    await world.all(
+        *(world.send(f"team-{number}", UNREACHED, url, kind="webhook") for number, url in enumerate(urls))
+    )
+    assert len(world.sent) == 3, "and then another has its turn"
+    world.now += HOLD + 3600.0
+    assert await world.send("team-7", url=urls[7], kind="webhook") == DELIVERED
+    assert await world.send("team-8", url=urls[8], kind="webhook") == DELIVERED, "it is back, for all"
+
+
+@pytest.mark.parametrize("answer", [AWAY, BROKEN, Verdict(Reason.TIMEOUT, "no answer", retryable=True)])
+async def test_what_two_teams_meet_in_a_row_is_how_the_receiver_is(answer: Verdict | TargetError) -> None:
+    world = World()
+    url = "https://hooks.example.com/a"
+    for who in ("a", "a", "a", "b"):
+        await world.send(who, answer, url, kind="webhook")
+    assert not (await world.send("c", url=url, kind="webhook")).delivered
+    assert await world.send("c", url="https://hooks.example.com/b", kind="webhook") == DELIVERED
+    assert [who for _, who in world.sent] == ["a", "a", "a", "b", "c"]
+
+
+async def test_a_message_that_a_receiver_cannot_take_holds_nobody_up() -> None:
+    world = World()
+    url = "https://hooks.example.com/a"
+    for _ in range(5):
+        await world.send("bad", AWAY, url, kind="webhook")
+        assert await world.send("good", url=url, kind="webhook") == DELIVERED
+    for who in ("bad", "worse", "bad", "worse"):
+        await world.send(who, POISON, url, kind="webhook")
+    assert await world.send("good", url=url, kind="webhook") == DELIVERED
+
+
+async def test_who_drains_waits_no_longer() -> None:
+    world = World()
+    await world.send("a")
+    world.draining = True
+    verdict = await world.send("b")
+    assert (verdict.queued, verdict.retry_after, len(world.sent)) == (True, None, 1)
+
+
+async def test_one_who_dies_while_it_finds_out_leaves_it_to_the_next() -> None:
+    world = World()
+    url = "https://down.example.com/a"
+    await world.send("first", UNREACHED, url, kind="webhook")
+    world.now += HOLD
+
+    async def cancelled() -> Verdict:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await world.pacer.paced("webhook", way(url), cancelled, who="second", room=1.0, rest=world.rest)
+    assert await world.send("third", url=url, kind="webhook") == DELIVERED
+
+
+async def test_nothing_is_remembered_longer_than_the_traffic_and_no_more_than_so_much() -> None:
+    world = World()
+    for number in range(100):
+        await world.send("a", url=f"{URL}{number}")
+    world.now += 10.0
+    for _ in range(100):
+        await world.send("a", url="https://hooks.example.com/a", kind="webhook")
+    assert len(world.pacer) <= 4
+    await world.send("a", UNREACHED, "https://down.example.com/a", kind="webhook")
+    world.now += REMEMBERED
+    for _ in range(10):
+        await world.send("a", url="https://hooks.example.com/a", kind="webhook")
+    assert len(world.pacer) <= 4
+    assert "services" not in repr(vars(world.pacer)), "a URL of Slack's is known by a hash alone"
+
+
+async def test_the_bound_holds_whatever_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.delivery.pacer.LANES", 50)
+    world = World()
+    for number in range(300):
+        await world.send("a", UNREACHED, f"https://down-{number}.example.com/a", kind="webhook")
+    assert len(world.pacer) <= 50 + 2

@@ -1,0 +1,96 @@
+"""Put off: how long until a target is tried again, and when no more. The clock is passed in."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.delivery.putoff import CLOCK_STEP, JITTER, PutOff
+from app.domain.reasons import Reason
+from app.domain.receipts import Receipt
+from app.senders.envelopes import Verdict
+from app.settings import ServiceSettings
+from tests.examples import NOW, unhurried
+
+DEFAULTS = ServiceSettings()
+USUAL = PutOff(DEFAULTS.retry_waits, DEFAULTS.retry_for)
+AWAY = Verdict(Reason.HTTP_STATUS, "answered 503 Service Unavailable", 503, retryable=True)
+FINAL = Verdict(Reason.HTTP_STATUS, "answered 404 Not Found", 404)
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def receipt(retries: int = 0) -> Receipt:
+    """A target whose event was accepted at `NOW`."""
+    return Receipt(name="hook", id="msg_1", timestamp=NOW, retries=retries)
+
+
+def busy(seconds: float) -> Verdict:
+    return Verdict(Reason.RATE_LIMITED, "answered 429", 429, retryable=True, retry_after=seconds)
+
+
+def test_the_waits_are_one_five_fifteen_thirty_sixty_minutes_and_then_hourly() -> None:
+    waits = [USUAL.until(receipt(retries), AWAY, NOW) for retries in range(8)]
+    minutes = [1, 5, 15, 30, 60, 60, 60, 60]
+    assert waits == [after(60 * one + CLOCK_STEP) for one in minutes]
+
+
+def test_a_fifth_is_added_at_most_and_the_same_to_all_targets_of_an_event() -> None:
+    latest = PutOff((100.0,), 1e6, chance=0.999).until(receipt(), AWAY, NOW)
+    assert latest == after(100 * (1 + JITTER) + CLOCK_STEP)
+
+
+def test_what_is_final_is_not_put_off() -> None:
+    assert USUAL.until(receipt(), FINAL, NOW) is None
+
+
+def test_it_can_be_switched_off() -> None:
+    assert PutOff(USUAL.waits, 0.0).until(receipt(), AWAY, NOW) is None
+    assert PutOff(USUAL.waits, 0.0).given_up(receipt(), NOW) == ""
+
+
+@pytest.mark.parametrize(("asked", "wait"), [(5.0, 60.0), (60.0, 60.0), (3600.0, 3600.0), (80_000, 80_000)])
+def test_what_the_receiver_asks_for_makes_it_later_and_never_earlier(asked: float, wait: float) -> None:
+    assert USUAL.until(receipt(), busy(asked), NOW) == after(wait + CLOCK_STEP)
+
+
+def test_the_last_try_is_made_when_the_time_is_over() -> None:
+    day = USUAL.during
+    assert USUAL.until(receipt(9), AWAY, after(day - 1800)) == after(day + CLOCK_STEP)
+    assert USUAL.until(receipt(9), AWAY, after(day)) is None
+
+
+def test_who_asks_to_wait_for_longer_than_that_is_not_asked_again() -> None:
+    assert USUAL.until(receipt(), busy(USUAL.during + 1), NOW) is None
+    assert USUAL.until(receipt(), busy(1800.0), after(USUAL.during - 1799)) is None
+
+
+def test_what_is_given_up_says_after_how_long() -> None:
+    assert USUAL.given_up(receipt(27), after(86_460)) == "; given up after 28 tries in 1 day, 0:01:00"
+    assert USUAL.given_up(receipt(), after(3)) == "", "it was never put off"
+
+
+_policies = st.builds(
+    PutOff,
+    st.lists(st.floats(0.01, 1e5), min_size=1, max_size=6).map(tuple),
+    st.floats(0.0, 1e6),
+    st.floats(0.0, 0.999),
+)
+
+
+@unhurried
+@given(_policies, st.integers(0, 100), st.floats(0.0, 2e6), st.floats(0.0, 1e7))
+def test_no_try_is_earlier_than_what_is_asked_nor_later_than_the_end(
+    policy: PutOff, retries: int, since: float, asked: float
+) -> None:
+    now = after(since)
+    found = policy.until(receipt(retries), busy(asked), now)
+    if found is None:
+        assert since >= policy.during or since + asked > policy.during - 1e-3
+        return
+    assert found.microsecond == 0, "the record has whole seconds"
+    assert found >= now + timedelta(seconds=asked + CLOCK_STEP) - timedelta(milliseconds=1)
+    assert found <= after(policy.during + CLOCK_STEP + 1)
