@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.console.client import Client, Document
 from app.console.following import next_try
-from app.console.trouble import Busy, Refused, Trouble
+from app.console.trouble import Busy, Declined, Trouble
 
 SPAN = re.compile(r"(\d{1,6})(s|m|h|d)")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -59,7 +59,7 @@ def redelivered(
         names = [target["name"] for target in team["targets"]]
         try:
             asked.append((_post(client, team, names), names))
-        except (Refused, Busy) as refused:
+        except (Declined, Busy) as refused:
             yield {**team, "phase": "Failed", "note": f"not sent: {refused}"}
         tell(f"{number + 1} of {len(teams)} teams handed in")
     ends = time.monotonic() + seconds

@@ -15,7 +15,7 @@ import httpx
 
 from app import USER_AGENT
 from app.console.reaching import speaks_tls, unreached
-from app.console.trouble import Away, Busy, Refused, Trouble
+from app.console.trouble import Away, Busy, Declined, Trouble
 from app.domain.text import json_object, shortened
 from app.settings import is_loopback
 
@@ -141,7 +141,7 @@ class Client:
             return document
         said = shortened(self._said(document, answer.status_code), SHOWN)
         if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-            raise Refused(said)
+            raise Declined(said)
         wait = answer.headers.get("retry-after", "")
         raise Busy(said + (f" (in {shortened(wait, 40)} s)" if wait else ""), _seconds(wait))
 

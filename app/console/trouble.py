@@ -21,7 +21,7 @@ class Busy(Away):
         self.wait = wait
 
 
-class Refused(Trouble):
+class Declined(Trouble):
     """The service answers that it will not do what is asked."""
 
 

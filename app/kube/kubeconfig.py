@@ -91,11 +91,11 @@ def _current(paths: str) -> tuple[Entry, Entry]:
     return entries["cluster", context["cluster"]], user
 
 
-Asked = tuple[Callable[[], Awaitable[str | None]], Callable[[], bool]]
+Proofs = tuple[Callable[[], Awaitable[str | None]], Callable[[], bool]]
 """What gives the header of a user, and what is told that it was refused."""
 
 
-def _authorization(user: Entry) -> Asked:
+def _authorization(user: Entry) -> Proofs:
     """Return both for a user whose credentials stand in the file, or in one that it names."""
     values = user.values
     token = values.get("token")
