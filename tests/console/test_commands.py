@@ -220,7 +220,7 @@ async def test_on_a_terminal_there_is_colour(bench: Bench) -> None:
         (("status", "report", "--token-file", "/absent"), "/absent cannot be read"),
         (("status", "report", "--ca-file", "/absent"), "holds no certificates"),
         (("status", "report", "--token-file", "x", "--service-account", "y"), "leave one out"),
-        (("status",), "Missing argument"),
+        (("status",), "give a team's name, or --all-teams"),
         (("status", "report", "-o", "xml"), "xml"),
         (("deliver", "report", "--timeout", "-1"), "timeout"),
         (("deliver", "report", "--target"), "requires an argument"),

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from aiohttp import web
 
+from app.domain.urls import redacted
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Gate, Receiver
@@ -80,6 +81,7 @@ async def test_an_accepted_target_settles_though_the_team_has_too_many_by_now(fa
             "type": "webhook",
             "success": False,
             "deliveredAt": "2020-01-01T00:00:00Z",
+            "target": redacted(hook.url),
             "phase": "Pending",
             "id": "msg_1",
             "attempts": 0,
