@@ -17,15 +17,16 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api import audit
+from app.api import audit, docs
 from app.api.callers import Authorizer
 from app.api.counting import Counting
 from app.api.examples import EVENTS
 from app.api.openapi import describe, documented
 from app.delivery import Desk
-from app.delivery.survey import Asked, read_since
+from app.delivery.survey import LONGEST_TOKEN, Asked, read_since
 from app.domain.errors import (
     BadRequest,
     BodyTooLarge,
@@ -381,7 +382,9 @@ async def list_deliveries(  # noqa: PLR0913  # one a parameter
     ] = None,
     after: Annotated[
         str | SkipJsonSchema[None],
-        Query(description="`next` of the page before; with the same other parameters.", max_length=8192),
+        Query(
+            description="`next` of the page before; with the same other parameters.", max_length=LONGEST_TOKEN
+        ),
     ] = None,
 ) -> Reports:
     """List teams, as the API server pages them; a namespace in which the caller may not `get` is left out.
@@ -624,8 +627,20 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     advice = "the API's paths and methods stand in /openapi.json"
     kind = {NoSuchPath.status: NoSuchPath, MethodNotAllowed.status: MethodNotAllowed}[error.status_code]
     answer = _answer(ProblemDetails.of(kind(f"{kind.title.lower()}: {advice}")))
-    answer.headers.update(error.headers or {})
+    if kind is MethodNotAllowed:
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods of all routes that have this path; Starlette names those of the first alone."""
+    return {
+        method
+        for part in (callers, router, docs.router)
+        for route in part.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 async def _answer_unexpected(_: Request, error: Exception) -> JSONResponse:

@@ -17,7 +17,7 @@ from app.kube.cluster import Cluster
 from app.settings import ServiceSettings
 
 PAGE = 20  # teams of one list: each may be of 1.5 MB
-LONGEST_TOKEN = 8192  # characters
+LONGEST_TOKEN = 1024  # characters: with the longest names 700 are needed, and escaped a URL holds few more
 
 May = Callable[[str], Awaitable[bool]]
 """Says whether the caller may read what is on record in a namespace."""
