@@ -13,6 +13,7 @@ import yaml
 from app.domain.errors import TargetError
 from app.domain.events import DNS_LABEL, DNS_SUBDOMAIN
 from app.domain.targets import (
+    PLACEHOLDERS,
     EmailTarget,
     GoogleDriveTarget,
     InvalidTarget,
@@ -25,7 +26,6 @@ from app.domain.targets import (
 from app.domain.teams import KIND, VERSION
 from app.domain.text import shortened
 from app.egress.guard import Guard
-from app.senders.messages import PLACEHOLDERS
 
 GROUPS = ("kagents.dev", "claude.amcheste.io")
 MAKERS = ("AgentTeamTemplate", "AgentTeamRun", "AgentTeamSchedule", "AgentTeamTrigger")

@@ -151,13 +151,17 @@ def _lines(spec: Sequence[Any], entries: Sequence[Mapping[str, Any]]) -> list[Li
 
 
 def _name(entry: Mapping[str, Any], given: Container[str]) -> str | None:
-    """Return what an entry is called; nothing where it goes by its place, None where its name is no text."""
+    """Return what an entry is called; nothing where it goes by its place, None where its name is no text.
+
+    One that says no label has nothing but its name to go by.
+    """
     name = entry.get("name")
     if name is None:
         return ""
     if not (isinstance(name, str) and readable(name) and name):
         return None
-    return "" if name not in given and is_place(name, entry.get("type")) else name
+    by_place = name not in given and is_place(name, entry.get("type")) and entry.get("target")
+    return "" if by_place else name
 
 
 def _matched(

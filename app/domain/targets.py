@@ -26,6 +26,8 @@ from app.domain.events import DNS_SUBDOMAIN, TERMINAL_PHASES
 from app.domain.text import printable, readable, shortened
 from app.domain.urls import redacted
 
+PLACEHOLDERS = ("team", "namespace", "phase", "artifacts", "duration", "cost", "tasks", "tokens")
+"""What a message may name in braces; of the last four, the status may know nothing."""
 NAME_LIMIT = bounds.NAME.most
 RECIPIENTS_LIMIT = bounds.RECIPIENTS.most  # what every relay takes at once: RFC 5321, section 4.5.3.1.8
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from app.domain.events import TEST
-from app.domain.targets import Target
+from app.domain.targets import PLACEHOLDERS, Target
 from app.domain.teams import AgentTeam
 from app.domain.text import shortened
 from app.senders.envelopes import Artifact, Drafts, Envelope, Listing
@@ -30,8 +30,6 @@ _OUTCOMES = {
     "TimedOut": (":hourglass:", "ran out of time"),
     "BudgetExceeded": (":money_with_wings:", "ran over budget"),
 }
-PLACEHOLDERS = ("team", "namespace", "phase", "artifacts", "duration", "cost", "tasks", "tokens")
-"""What a message may name in braces; of the last four, the status may know nothing."""
 UNKNOWN = "unknown"
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")

@@ -43,7 +43,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Build it, and walk through it in there, once."""
     folder = tmp_path_factory.mktemp("walk")
     build(folder / "site")
-    return inside(__spec__.name, folder, seconds=100)
+    return inside(__spec__.name, folder, seconds=250)
 
 
 def test_there_is_no_way_out(seen: Any) -> None:

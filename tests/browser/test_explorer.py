@@ -105,7 +105,7 @@ async def test_what_a_browser_has_already_is_not_sent_again(path: str, bench: Be
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Look at it in there, once."""
-    return inside(__spec__.name, tmp_path_factory.mktemp("explorer"), seconds=100)
+    return inside(__spec__.name, tmp_path_factory.mktemp("explorer"), seconds=250)
 
 
 def test_there_is_no_way_out(seen: Any) -> None:

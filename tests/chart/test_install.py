@@ -275,7 +275,7 @@ async def exercise(found: Installed, teams: str) -> None:
         async def told(times: int) -> bool:
             assert not found.refused()
             listed = (await found.kube.list("events", teams)).body["items"]
-            return [event["count"] for event in listed] == [times]
+            return [event["count"] for event in listed if event["reason"] == "Delivered"] == [times]
 
         await until(lambda: told(1), 30)
         answer = await service.request("GET", f"/deliveries/{teams}/report", headers=own)

@@ -501,7 +501,7 @@ def test_alerts_are_of_this_installation_and_lead_to_the_runbook(helm: Helm) -> 
     headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/how-to/operate.md").read_text(), re.MULTILINE)
     for tls in ({}, {"secretName": "delivery-tls"}):
         [group] = helm.render({**values, "tls": tls}).one("PrometheusRule")["spec"]["groups"]
-        assert len(group["rules"]) == 8 + bool(tls)
+        assert len(group["rules"]) == 10 + bool(tls)
         for rule in group["rules"]:
             assert rule["expr"].count("agentteam_delivery_") == rule["expr"].count(f'namespace="{NAMESPACE}"')
             page, _, anchor = rule["annotations"]["runbook_url"].partition("#")

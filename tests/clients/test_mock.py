@@ -22,6 +22,7 @@ CALLER = {"Authorization": "Bearer any"}
 REQUESTS: dict[str, tuple[str, str]] = {
     "deliver": ("POST", "/deliveries"),
     "preview": ("POST", "/previews"),
+    "listDeliveries": ("GET", "/deliveries"),
     "readDelivery": ("GET", "/deliveries/research/report"),
 }
 

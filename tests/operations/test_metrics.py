@@ -22,7 +22,7 @@ from tests.harness.waiting import until
 ROOT = Path(__file__).parents[2]
 
 LABELS = {"type", "reason", "cause", "verb", "code", "answer", "version", "le", "generation"}
-LABELS |= {"route", "status"}
+LABELS |= {"route", "status", "place"}
 """Every label there is: none for a team, a namespace, a URL or a host."""
 
 

@@ -74,14 +74,14 @@ TRICKS = [
     ("Infinity", b'{%s, "uid": -Infinity}' % EVENT, "NaN and Infinity are no numbers"),
     ("a huge number", b'{%s, "uid": %s}' % (EVENT, b"9" * 100_000), "not valid JSON"),
     ("a huge exponent", b'{%s, "uid": 1e999999}' % EVENT, "uid: "),
-    ("lists in lists", b'{%s, "targets": %s}' % (EVENT, b"[" * 50_000), "more than 16 lists"),
+    ("lists in lists", b'{%s, "targets": %s}' % (EVENT, b"[" * 50_000), "more than 10000 lists"),
     (
         "closed lists in lists",
         b'{%s, "targets": %s}' % (EVENT, b"[" * 17 + b"]" * 17),
-        "more than 16 lists",
+        "more than 16 deep",
     ),
-    ("objects in objects", b'{%s, "uid": %s}' % (EVENT, b'{"a":' * 50_000), "more than 16 lists"),
-    ("many flat lists", b'{%s, "targets": [%s[]]}' % (EVENT, b"[]," * 300_000), "more than 16 lists"),
+    ("objects in objects", b'{%s, "uid": %s}' % (EVENT, b'{"a":' * 50_000), "more than 10000 lists"),
+    ("many flat lists", b'{%s, "targets": [%s[]]}' % (EVENT, b"[]," * 300_000), "more than 10000 lists"),
     ("many flat names", b'{%s, "targets": [%s""]}' % (EVENT, b'"",' * 300_000), "targets"),
     ("many numbers", b'{%s, "targets": [%s0]}' % (EVENT, b"0," * 500_000), "targets"),
     (

@@ -110,7 +110,7 @@ class TestList:
     ) -> None:
         async with watching(kube.kubeconfig, service.url, api_group="claude.amcheste.io") as watcher:
             line = (await until(lambda: watcher.logged("api_lost")))[0]
-            assert "404" in line["error"]
+            assert "no CRD agentteams.claude.amcheste.io" in line["error"]
             await until(lambda: len(server.requests) > 3)
 
     async def test_one_feed_a_namespace(self, kube: Kube, server: FakeCluster, service: Service) -> None:

@@ -184,7 +184,7 @@ def misspelt(text: str, slugs: Collection[str]) -> Iterator[str]:
     if re.fullmatch(r"[a-z]+(-[a-z]+)+", text) and text not in code():
         for meant in get_close_matches(text, slugs, 1, cutoff=0.85):
             yield f"there is no problem {text}; did you mean {meant}?"
-    if re.fullmatch(r"[a-z]+(_[a-z]+)+", text) and text not in code():
+    if re.fullmatch(r"[a-z]+(_[a-z]+)+", text) and text not in code() | metrics():
         for meant in get_close_matches(text, logged(), 1, cutoff=0.85):
             yield f"the log has no line {text}; did you mean {meant}?"
 
