@@ -25,7 +25,7 @@ LEAST = 131_072  # bytes that a read counts for at least
 UNKNOWN = 1_048_576  # bytes, of a namespace of which nothing was read yet
 FADING = 0.9  # of the largest size, at each read
 REMEMBERED = 4096  # namespaces
-LONGEST_LINE = 64  # reads of one namespace that wait
+LONGEST_LINE = 1000  # reads of one namespace that wait
 PAUSE = 2e-6  # seconds a byte: what is read in a share all the time takes a fifth of a core
 
 

@@ -147,8 +147,9 @@ class Agenda:
         record.lines = len(team.entries)
         if wiped:
             record.wipes += 1
-            wait = self._pace.wiped.wait(record.wipes - 1, self._pace.random)
-            record.not_before = max(record.not_before, now + wait)
+            if record.wipes > 1:  # once may happen to anybody
+                wait = self._pace.wiped.wait(record.wipes - 2, self._pace.random)
+                record.not_before = max(record.not_before, now + wait)
         record.put_off_since = None
         if due is None:
             record.due = record.undelivered_since = None
