@@ -52,7 +52,9 @@ async def test_every_query_finds_something(
             await finished(
                 kube, {"type": "webhook", "url": hook.url}, {"type": "slack", "credentialsSecret": "absent"}
             )
-            silent = {(title, expression) for title, expression in queries() if not OF_OTHERS.search(expression)}
+            silent = {
+                (title, expression) for title, expression in queries() if not OF_OTHERS.search(expression)
+            }
             assert len(silent) > 20
 
             async def all_found() -> bool:
