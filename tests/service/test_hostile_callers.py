@@ -153,4 +153,4 @@ async def test_other_methods_are_refused_as_problems(bench: Bench, method: str) 
     answer = await bench.service.request(method, "/deliveries")
     assert answer.status == 405
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["allow"] == "POST"
+    assert answer.headers["allow"] == "GET, POST"
