@@ -568,7 +568,7 @@ def test_the_numbers_of_the_guide_for_webhooks_are_the_defaults() -> None:
 
 
 async def test_a_webhook_fails_as_the_guide_says(fake_cluster: Fake) -> None:
-    guide = Guide.read("webhook").told({"within 10 s": "within 1 s"})
+    guide = Guide.read("webhook").told({"within 10 s": "within 0.3 s"})
     async with Receiver(respond=misbehave) as far:
         urls = [f"{far.url}/{word}" for word in ("401", "503", "slow", "moved")]
         targets: list[dict[str, Any]] = [
@@ -653,7 +653,7 @@ async def secure(authority: trustme.CA, *names: str, **options: Any) -> AsyncIte
 async def test_a_receiver_in_the_cluster_is_reached_by_the_values_and_fails_as_the_guide_says(
     fake_cluster: Fake, helm: Helm, tmp_path: Path
 ) -> None:
-    guide = Guide.read("in-cluster-receivers").told({"within 10 s": "within 0.3 s"})
+    guide = Guide.read("in-cluster-receivers").told({"within 10 s": "within 1 s"})
     ours = trustme.CA()
     ours.cert_pem.write_to_path(tmp_path / "ca.crt")
     opened = guide.told({"10.96.44.7/32": "127.0.0.1/32", "/etc/receivers/": f"{tmp_path}/"})
