@@ -5,11 +5,8 @@ from typing import Any, ClassVar, get_args
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from rich.console import Console
-from rich.text import Text
 from typer.core import TyperCommand
 
-from app.console.tables import indented
 from app.settings import PREFIX, CommonSettings, ServiceSettings, WatcherSettings
 
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
@@ -23,6 +20,12 @@ class Process(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer's own, of modules that are private
         """Write the help, and every setting with its default and what it is."""
+        # Loaded when somebody asks for help: the processes start without what tables need.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        from app.console.tables import indented  # noqa: PLC0415
+
         super().format_help(ctx, formatter)
         console = Console(markup=False, emoji=False, highlight=False)
         head = (

@@ -5,10 +5,10 @@ A pod's own API server is never called through one: what a pod's variables name 
 
 import re
 import urllib.request
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from app.domain.bypass import Bypass
+from app.settings import is_loopback
 
 
 def proxy_for(server: str, said: str | None) -> str | None:
@@ -26,7 +26,7 @@ def proxy_for(server: str, said: str | None) -> str | None:
     host = address.hostname or ""
     proxies = urllib.request.getproxies_environment()
     found = proxies.get(address.scheme)
-    if not found or host == "localhost" or _is_loopback(host):
+    if not found or is_loopback(host):
         return None
     port = address.port or (443 if address.scheme == "https" else 80)
     return None if _apart(proxies.get("no", "")).covers(host, port) else _usable(found)
@@ -49,10 +49,3 @@ def _usable(proxy: str) -> str:
     if urlsplit(url).scheme not in {"http", "https"}:
         raise ValueError("a proxy to the Kubernetes API must be http:// or https://")
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

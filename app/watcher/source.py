@@ -127,9 +127,9 @@ class TeamSource:
         where = ("namespaces", namespace) if namespace else ()
         return path_of("apis", self._group, VERSION, *where, PLURAL, *name, **query)
 
-    async def _read(self, path: str, *, of_all: bool = False) -> Mapping[str, Any]:
+    async def _read(self, path: str) -> Mapping[str, Any]:
         answer = await self._connection.ask("GET", path, seconds=self._timeout)
-        self._judge(answer, of_all=of_all)
+        self._judge(answer, of_all=False)
         return answer.document
 
     def _judge(self, answer: Answer | Stream, *, of_all: bool) -> None:
