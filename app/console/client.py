@@ -14,6 +14,7 @@ import certifi
 import httpx
 
 from app import USER_AGENT
+from app.authorities import trust_as_named
 from app.console.reaching import speaks_tls, unreached
 from app.console.trouble import Away, Busy, Declined, Trouble
 from app.domain.text import json_object, shortened
@@ -161,9 +162,7 @@ class Client:
         except (OSError, ssl.SSLError):
             raise Trouble(f"--ca-file: {self.ca_file} holds no certificates in PEM form") from None
         if self.ca_file:
-            # The owner's own authority: older ones lack key identifiers, which Python 3.13 asks for.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # one in between is enough
+            trust_as_named(context)
         return context
 
 

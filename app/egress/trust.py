@@ -9,6 +9,8 @@ from contextlib import suppress
 
 import certifi
 
+from app.authorities import trust_as_named
+
 
 class TrustAnchors:
     """A context for TLS that trusts what the owner's file holds by now."""
@@ -40,10 +42,7 @@ class TrustAnchors:
     def _made(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=certifi.where())
         if self._file is not None:
-            # Authorities of older clusters lack key identifiers, which Python 3.13 asks for.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            # Who names an authority in between trusts that, without the one above it; so does Python 3.13.
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            trust_as_named(context)
             context.load_verify_locations(cafile=self._file)
         return context
 

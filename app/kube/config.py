@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.authorities import trust_as_named
 from app.domain.times import steady
 from app.domain.tokens import bearer_token
 
@@ -63,9 +64,7 @@ class Access:
         """
         authority = self.authority.read().decode("ascii", "ignore") if self.authority else None
         context = ssl.create_default_context(cadata=authority)
-        # The owner's own authority: older ones lack key identifiers, which Python 3.13 asks for.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # one in between is trusted too, as by kubectl
+        trust_as_named(context)
         if self.certificate:
             certificate, key = (pem.read() for pem in self.certificate)
             # OpenSSL takes them from a file alone; this one is nobody else's, and gone a moment later.

@@ -13,6 +13,7 @@ import aiohttp
 import certifi
 from pydantic import AnyHttpUrl
 
+from app.authorities import trust_as_named
 from app.domain.errors import DeliveryError
 from app.domain.text import json_object
 from app.domain.times import asked_to_wait
@@ -124,9 +125,7 @@ class Trust:
             if found != self._read:
                 # A new context, since no authority can be taken away from one that is in use.
                 self._context = ssl.create_default_context(cafile=str(self._file))
-                # The owner's own authority: older ones lack key identifiers, which Python 3.13 asks for.
-                self._context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-                self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # one in between is enough
+                trust_as_named(self._context)
                 self._read = found
         except ssl.SSLError:
             raise ServiceAway(f"DELIVERY_CA_FILE: {self._file} holds no certificates in PEM form") from None
