@@ -95,7 +95,7 @@ async def composed(finished: AgentTeam, target: Any, artifacts: Artifacts | None
 def a_status(**status: Any) -> None:
     """Read a team with this status, plan for it, and write what people read of it."""
     finished = team([{"type": "webhook", "url": "https://h/"}, {"type": "email", "to": ["a@b.c"]}], **status)
-    finished.record.reads_back({})
+    finished.record.reads_back({}, finished.record.written({}))
     terms = Terms("us", NOW, timedelta(minutes=3), 10)
     decide(finished, CompletionEvent(namespace="research", team="report"), terms, start=True)
     (target, _) = read_targets(finished.targets)

@@ -105,15 +105,15 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
         takeovers += _abandoned(receipt, terms)
         opened[key] = _opened(team, event, terms, name=key, target=targets.get(key), receipt=receipt)
     changes = {key: item.receipt if isinstance(item, Claim) else item for key, item in opened.items()}
-    if changes and start and not record.reads_back(changes):
+    entries = record.written(changes)
+    if changes and start and not record.reads_back(changes, entries):
         # Of two targets that look alike one is left out: it is put down too, so that places tell them apart.
         left_out = {name: targets[name] for name in targets if name in told - {*recorded, *changes}}
-        changes = {
-            **{name: _first(team, event, terms, target) for name, target in left_out.items()},
-            **changes,
-        }
+        entries = record.written(
+            {**{name: _first(team, event, terms, target) for name, target in left_out.items()}, **changes}
+        )
     return Plan(
-        record.written(changes),
+        entries,
         tuple(item for item in opened.values() if isinstance(item, Claim)),
         tuple(item for item in opened.values() if isinstance(item, Receipt)),
         takeovers,
@@ -193,14 +193,13 @@ def settle(
             changes[key] = outcome
             written.append(outcome)
         else:
-            there = line is not None and _is_there(line.entry, outcome)
+            there = line is not None and _is_there(line.entry, outcome.to_wire())
             (written if there or _is_anywhere(record, outcome) else lost).append(outcome)
     return record.written(changes) if changes else list(team.entries), written, lost
 
 
-def _is_there(entry: Mapping[str, Any], outcome: Receipt) -> bool:
-    """Whether an outcome is on record already: its five fields, and of ours those that were kept."""
-    wire = outcome.to_wire()
+def _is_there(entry: Mapping[str, Any], wire: Mapping[str, Any]) -> bool:
+    """Whether an outcome as written is on record: its five fields, and of ours those that were kept."""
     same = all(entry.get(field) == wire.get(field) for field in OPERATORS_FIELDS)
     return same and all(entry.get(field, value) == value for field, value in wire.items())
 
@@ -210,8 +209,9 @@ def _is_anywhere(record: Record, outcome: Receipt) -> bool:
 
     Since it was written the spec may have changed, and with it whose its entry is.
     """
-    nameless = (line.entry for line in record.lines if "name" not in line.entry)
-    return any(_is_there(entry, outcome) for entry in nameless)
+    nameless = [line.entry for line in record.lines if "name" not in line.entry]
+    wire = outcome.to_wire() if nameless else {}
+    return any(_is_there(entry, wire) for entry in nameless)
 
 
 def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:

@@ -119,12 +119,12 @@ class Record:
             line.entry.get("type") == kind and line.entry.get("target", "") == label for line in self.lines
         )
 
-    def reads_back(self, changes: Mapping[str, Receipt]) -> bool:
+    def reads_back(self, changes: Mapping[str, Receipt], entries: Entries) -> bool:
         """Whether the list with these changes tells its targets apart also where all names are stripped.
 
-        Only what shares its type and label with another can be in doubt.
+        `entries`: that list, as it is `written`. Only what shares its type and label with another can be in
+        doubt.
         """
-        entries = self.written(changes)
         known = [(type_of(entry), label) for entry in self._spec for label in set(labels_of(entry))]
         written = [(str(entry.get("type")), str(entry.get("target", ""))) for entry in entries]
         if all(len(set(some)) == len(some) for some in (known, written)) and all(
