@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from app.console.client import Client, Document
-from app.console.following import next_try
+from app.console.following import followed, next_try
 from app.console.trouble import Busy, Declined, Trouble
 
 SPAN = re.compile(r"(\d{1,6})(s|m|h|d)")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-STEP = 0.5  # seconds between two looks at one team's record
+LEAST_WAIT = 0.5  # seconds before a service that is busy is asked again
 MOST_ASKED = 10  # times that a service which is busy is asked for one team
 
 Tell = Callable[[str], None]
@@ -64,10 +64,8 @@ def redelivered(
         tell(f"{number + 1} of {len(teams)} teams handed in")
     ends = time.monotonic() + seconds
     for number, (report, names) in enumerate(asked):
-        latest = report
-        while latest["phase"] == "Pending" and next_try(latest) is None and time.monotonic() < ends:
-            time.sleep(STEP)
-            latest = client.read(report["namespace"], report["team"])
+        left = max(0.0, ends - time.monotonic())
+        latest = followed(client, report, seconds=left, show=lambda _: None)
         chosen = [target for target in latest["targets"] if target["name"] in names]
         tell(f"{number + 1} of {len(asked)} teams settled")
         yield {**latest, "targets": chosen, "note": _note(latest)}
@@ -86,7 +84,7 @@ def _post(client: Client, team: Document, names: list[str]) -> Document:
         try:
             return client.post(event, prefer="respond-async")
         except Busy as busy:
-            time.sleep(max(busy.wait, STEP))
+            time.sleep(max(busy.wait, LEAST_WAIT))
     return client.post(event, prefer="respond-async")
 
 
