@@ -31,6 +31,7 @@ class Attempts:
         self._progress = Progress(claim.receipt.accepted)
         self._failures = 0  # all but the last attempt are failures, so this is its number too
         self._waited = 0.0  # seconds, for places
+        self._whole = 0.0  # seconds that the attempt under way may take, with what its Secret takes
         self._way: tuple[Credentials, Way] | None = None  # judged once for a Secret that does not change
 
     async def attempt(self, seconds: float) -> Verdict:
@@ -111,6 +112,7 @@ class Attempts:
         target, errand = self._target, self._errand
         sender = sender_for(errand.senders, target.type)
         size = await errand.size_of(target)
+        self._whole = seconds
         ends = errand.timing.clock() + seconds
         try:
             async with asyncio.timeout(seconds):
@@ -167,7 +169,9 @@ class Attempts:
                 faults.reach("answered")
                 return self._noted(verdict)
         except TimeoutError:
-            return Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
+            # The setting's seconds, though the Secret took a few thousandths of them.
+            bound = self._whole if ends <= errand.ends else seconds
+            return Verdict(Reason.TIMEOUT, f"no answer within {bound:.3g} s", retryable=True)
 
     async def _wait(self, turn: Turn) -> str:
         """Wait for places beside the target's own time; return what to say where there are none."""

@@ -23,6 +23,8 @@ from tests.docs.site import build
 from tests.harness.browser import ARTIFACTS, browsing, inside
 from tests.test_no_way_out import default_routes, put_up_loopback
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for the whole walk
+
 PICTURES = {"site-index": "docs/index.html", "site-operate": "docs/how-to/operate.html"}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
@@ -115,12 +117,18 @@ def served(folder: Path) -> Iterator[str]:
 
 
 async def walk(page: Page, url: str, names: list[str]) -> dict[str, Any]:
-    """Open each page, and look at it."""
-    pages = {}
+    """Open each page, and look at it in a wide window and in a phone's."""
+    wide = page.viewport_size
+    assert wide
+    seen: dict[str, Any] = {"pages": {}, "on_a_phone": {}}
     for name in names:
         await page.goto(f"{url}/{name}", wait_until="load")
-        pages[name] = await page.evaluate(LOOK)
-    return pages
+        seen["pages"][name] = await page.evaluate(LOOK)
+        if not name.startswith("files/"):
+            await page.set_viewport_size(PHONE)
+            seen["on_a_phone"][name] = await page.evaluate(LOOK)
+            await page.set_viewport_size(wide)
+    return seen
 
 
 async def search(page: Page, url: str) -> list[str]:
@@ -148,14 +156,12 @@ async def main(folder: Path) -> None:
             await page.wait_for_url("**/docs/index.html")
             root = page.url
             kinds = await page.locator(".kind .caption").all_inner_texts()
-            pages = await walk(page, url, names)
+            walked = await walk(page, url, names)
             found = await search(page, url)
             ARTIFACTS.mkdir(exist_ok=True)
             for picture, name in PICTURES.items():
                 await page.goto(f"{url}/{name}")
                 await page.screenshot(path=ARTIFACTS / f"{picture}.png")
-            await page.set_viewport_size(PHONE)
-            on_a_phone = await walk(page, url, [name for name in names if not name.startswith("files/")])
     print(  # noqa: T201  # to the test that started this
         json.dumps(
             {
@@ -163,9 +169,8 @@ async def main(folder: Path) -> None:
                 "at": urlsplit(url).netloc,
                 "root": root,
                 "kinds": kinds,
-                "pages": pages,
-                "on_a_phone": on_a_phone,
                 "found": found,
+                **walked,
                 **asdict(seen),
             }
         )
