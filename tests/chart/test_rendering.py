@@ -181,7 +181,7 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"settings": {"attemptTimeout": 90}}, "lower the former"),
         ({"settings": {"backoffInitial": 60}}, "lower the former"),
         ({"settings": {"drainTimeout": 5}}, "raise it"),
-        ({"settings": {"maxTargets": 3000}}, "lower the other"),
+        ({"settings": {"maxTargets": 3000}}, "lower the latter"),
         ({"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}, "to aim at"),
         ({"nameOverride": "with.dots"}, "nameOverride"),
         ({"podLabels": {"app.kubernetes.io/instance": "x"}}, "remove it"),
@@ -210,7 +210,7 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"service": {"port": 8081}}, "the same"),
         ({"podDisruptionBudget": {"maxUnavailable": "1"}}, "1 without quotes"),
         ({"podDisruptionBudget": {"maxUnavailable": "150%"}}, "maxUnavailable"),
-        ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}, "lower the other"),
+        ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}, "lower the latter"),
         (
             {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}},
             "resources.requests.cpu",
