@@ -228,6 +228,7 @@ class Receipt(BaseModel):
     def _mark(self) -> Mark:
         return Mark(
             id=self.id or "",
+            name="" if is_place(self.name, self.type) else self.name,
             holder=self.claimed_by or "",
             until=self.claimed_until,
             retry=self.retry_at,
@@ -272,6 +273,7 @@ def _from_five(entry: Mapping[str, Any]) -> dict[str, Any]:
             return {**said, "reason": None, "message": ""}
     own = {
         "id": mark.id,
+        "name": mark.name,
         "claimedBy": mark.holder or None,
         "claimedUntil": mark.until,
         "retryAt": mark.retry,

@@ -85,7 +85,7 @@ class AgentTeam:
     @cached_property
     def record(self) -> Record:
         """The entries, and whose each is; read once, for an event asks for it often."""
-        return Record(self.targets, self.entries)
+        return Record(self.targets, self.entries, ending=self.phase if self.finished else "")
 
     @property
     def finished(self) -> bool:
