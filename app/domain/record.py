@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from app.domain.marks import name_in
-from app.domain.receipts import Receipt
+from app.domain.receipts import Entry, Receipt, read_entry
 from app.domain.targets import (
     InvalidTarget,
     given_names,
@@ -51,7 +51,7 @@ class Line:
     @cached_property
     def receipt(self) -> Receipt:
         """What it says, under the name of its target."""
-        receipt = Receipt.from_wire(self.entry)
+        receipt = read_entry(self.entry)
         return receipt if receipt.name == self.name else receipt.model_copy(update={"name": self.name})
 
     @property
@@ -154,7 +154,7 @@ class Record:
         )
 
 
-def _written(receipt: Receipt, name: str) -> dict[str, Any]:
+def _written(receipt: Receipt, name: str) -> Entry:
     return (receipt if receipt.name == name else receipt.model_copy(update={"name": name})).to_wire()
 
 
