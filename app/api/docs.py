@@ -26,7 +26,7 @@ HEADERS = {
     "content-security-policy": "; ".join(DIRECTIVES),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",  # asked for anew, by its ETag: another version may answer by then
+    "cache-control": "no-cache",  # revalidated by its ETag, because another version may answer by then
 }
 
 PAGE = """\

@@ -26,7 +26,7 @@ class Health(BaseModel):
     responses={200: {"description": "It is."}, **documented(*UNREADABLE)},
 )
 async def healthz() -> Health:
-    """Answer; a process that cannot should be started anew."""
+    """Answer; a process that cannot answer should be restarted."""
     return Health(status="ok", checks={})
 
 

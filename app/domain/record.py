@@ -95,7 +95,7 @@ class Record:
     def written(self, changes: Mapping[str, Receipt]) -> Entries:
         """Return the list with these receipts in the places of their keys.
 
-        One entry a target in the order of the spec; what belongs to none stays behind them, as it was.
+        One entry per target in the order of the spec; entries of no target stay behind them, unchanged.
         """
         first = self.by_key
         mine = [first[name] for name in self.names if name in first]

@@ -123,7 +123,7 @@ def _claimable(receipt: Receipt, now: datetime) -> datetime:
 
 
 def told_targets(team: AgentTeam) -> list[str]:
-    """Return the names of the targets that ask to be told of how the team ended."""
+    """Return the names of the targets that request notification in the team's phase."""
     names = team.record.names
     return [name for name, entry in zip(names, team.targets, strict=True) if told_of(entry, team.phase)]
 
@@ -150,7 +150,7 @@ def needs_delivery(  # noqa: PLR0913  # what an installation is asked for, and t
     now: datetime,
     adopt: bool = False,
 ) -> datetime | None:
-    """Return when the team is to be handed in next (not after `now`: at once), or None: nothing to do.
+    """Return when the team is to be submitted next (not after `now`: at once), or None: nothing to do.
 
     `finished_since` is when the caller first saw the terminal phase; all times are the API server's.
     A pending entry is work whatever the team's age, since its event was accepted once.

@@ -151,7 +151,7 @@ class AddressDenied(OSError):
 
 
 def _split(url: str) -> tuple[str, str]:
-    """Return scheme and host of a URL in whose authority there is nothing to read in two ways."""
+    """Return scheme and host of a URL whose `authority` part is unambiguous."""
     URL.check(url)
     # urlsplit drops tabs and newlines silently, and httpx's errors quote the URL: both are judged here first.
     if not url.isprintable() or " " in url:

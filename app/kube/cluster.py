@@ -57,7 +57,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who bears a token, as the API server knows them."""
+    """The caller that a token identifies, as the API server knows it."""
 
     name: str
     uid: str = ""
@@ -185,7 +185,7 @@ class Cluster:
             raise Rejected("the API server's answer holds no data that can be read") from None
 
     async def review(self, token: str, audience: str) -> Caller | None:
-        """Ask who bears a token that was made for this audience; None: nobody that the API server knows.
+        """Return the caller that a token for this audience identifies; None: the token is not valid.
 
         https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
 
@@ -282,7 +282,7 @@ class Cluster:
 
 @asynccontextmanager
 async def open_cluster(settings: ServiceSettings, count: CountRequest) -> AsyncIterator[Cluster]:
-    """Yield the door to the cluster that the environment names; `count` is told of each request.
+    """Yield the connection to the cluster that the environment names; `count` is called for each request.
 
     Raises:
         SettingsError: it names none.

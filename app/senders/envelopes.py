@@ -25,7 +25,7 @@ class Artifact(TypedDict):
 
 
 class Listing(tuple[Artifact, ...]):  # noqa: SLOT001  # what is made of it is kept beside it
-    """Artifacts that notices list, and what is made of them, once for all of these."""
+    """Artifacts that notifications list, and texts derived from them, computed once."""
 
     @classmethod
     def of(cls, artifacts: Iterable[Artifact], encoded: Sequence[str]) -> Self:

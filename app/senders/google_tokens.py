@@ -91,7 +91,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """What is wrong with a key file, for each who asked to be told of their own Secret."""
+    """What is wrong with a key file; each caller gets the error for its own Secret."""
 
     why: str
     attempted: bool = False

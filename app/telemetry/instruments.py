@@ -21,7 +21,7 @@ PREFIX = "agentteam_delivery"
 
 
 class Instrument(NamedTuple):
-    """What is told of a metric; `labels` are those it has, with the values that each is known to take."""
+    """The description of a metric; `labels` are its labels with their known values."""
 
     name: str
     kind: str

@@ -125,7 +125,7 @@ def exported() -> Iterator[Tracing]:
         )
     except ImportError:
         raise SettingsError(
-            "DELIVERY_TRACING=true wants the extra `tracing`, which is not installed here; install"
+            "DELIVERY_TRACING=true requires the extra `tracing`, which is not installed; install"
             " agentteam-delivery[tracing], or the image that is built with it"
         ) from None
 

@@ -48,7 +48,7 @@ async def watch_until(
 
     Raises:
         OSError: the port of the health server is taken.
-        ExceptionGroup: a task died of an error in this program; the process is better started anew.
+        ExceptionGroup: a task died of an error in this program; the process should be restarted.
     """
     clock = ServerClock()
     agenda = Agenda(
