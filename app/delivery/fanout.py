@@ -70,7 +70,7 @@ async def _tried(errand: Errand, claim: Claim) -> Receipt:
 
 
 def tell(log: FilteringBoundLogger, receipt: Receipt) -> None:
-    """Log what became of a target: one line an outcome."""
+    """Log the outcome of a target: one line per outcome."""
     if receipt.settled:
         event = "target_settled"
     else:

@@ -89,5 +89,5 @@ def _leave(turn: Turn, pause: float) -> None:
 
 
 def unavailable(error: ClusterError) -> ClusterUnavailable:
-    """Return what a caller is told of an error for which nothing was sent."""
+    """Return the problem for an error because of which nothing was sent."""
     return ClusterUnavailable(f"nothing was sent: {error}", retry_after=patience(error))

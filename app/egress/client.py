@@ -59,7 +59,7 @@ class Outgoing:
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """Its headers, with those that every request bears."""
+        """Its headers, with those that every request has."""
         return {**HEADERS, **self.headers}
 
 
