@@ -320,7 +320,7 @@ class Reports(BaseModel):
     items: Annotated[
         tuple[Report, ...],
         Field(
-            description="One report per team; `phase` is for all targets. A page can be empty though more follow."
+            description="One report per team; `phase` is for all targets. An empty page can have a next one."
         ),
     ]
     next: Annotated[

@@ -36,7 +36,7 @@ OUTPUTS: dict[tuple[str, str], Made] = {
     ("docs/how-to/slack.md", "What arrives"): Made(
         "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
     ),
-    ("docs/reference/commands.md", "A night's work"): Made(
+    ("docs/reference/commands.md", "Example session"): Made(
         "tests/console/test_session.py::test_the_session_is_what_is_printed"
     ),
     ("docs/reference/commands.md", "Manifests"): Made(
