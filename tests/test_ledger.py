@@ -125,7 +125,7 @@ def test_a_new_target_is_claimed() -> None:
             "target": "https://hooks.example.com/x",
             "id": ID,
             "claimedUntil": until,
-            "error": f"{error}{ID} holder={ME} until={until}]",
+            "error": f"{error}{ID} name=hook holder={ME} until={until}]",
             **common,
         },
         {
@@ -134,7 +134,7 @@ def test_a_new_target_is_claimed() -> None:
             "target": "secret/slack",
             "id": (chat := message_id("uid-1", "team.completed", "chat")),
             "claimedUntil": until,
-            "error": f"{error}{chat} holder={ME} until={until}]",
+            "error": f"{error}{chat} name=chat holder={ME} until={until}]",
             **common,
         },
     ]

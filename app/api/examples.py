@@ -87,7 +87,7 @@ _REFUSED = {
     "success": False,
     "error": (
         "SecretNotFound: there is no Secret slack in namespace research"
-        " [agentteam-delivery/1 id=msg_0d2f9c7a4b1e53d8a6c0b7e95f3d2a18"
+        " [agentteam-delivery/1 id=msg_0d2f9c7a4b1e53d8a6c0b7e95f3d2a18 name=slack"
         " holder=agentteam-delivery-6c5d8f7b9-x2x7k]"
     ),
     "phase": "Failed",
@@ -103,7 +103,7 @@ _CLAIMED = {
     "deliveredAt": "2026-11-05T14:03:10Z",
     "error": (
         "Pending: it is being sent, until 2026-11-05T14:05:10Z at the latest"
-        " [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786"
+        " [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786 name=archive"
         " holder=agentteam-delivery-6c5d8f7b9-x2x7k until=2026-11-05T14:05:10Z]"
     ),
     "phase": "Pending",
@@ -118,8 +118,8 @@ _PUT_OFF = {
     **_CLAIMED,
     "error": (
         "Pending: next try at 2026-11-05T14:04:20Z; last attempt: answered 503 Service Unavailable, after 4"
-        " attempts [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786 retry=2026-11-05T14:04:20Z"
-        " reason=HTTPStatus status=503 attempts=4 retries=1]"
+        " attempts [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786 name=archive"
+        " retry=2026-11-05T14:04:20Z reason=HTTPStatus status=503 attempts=4 retries=1]"
     ),
     "reason": "HTTPStatus",
     "message": "answered 503 Service Unavailable, after 4 attempts",

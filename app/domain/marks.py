@@ -28,6 +28,7 @@ class Mark:
     """What is known of a target beside type, label and what people read; defaults are not written."""
 
     id: str = ""
+    name: str = ""  # of the target, where its author gave one
     holder: str = ""  # of the claim
     until: datetime | None = None  # when the claim ends
     retry: datetime | None = None  # nobody may claim it earlier
@@ -43,10 +44,10 @@ class Mark:
     def __str__(self) -> str:
         """Write it, with the blank before it."""
         said = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != field.default:
-                said.append(f"{field.name}={_KINDS[field.name].write(value)}")
+        for name, default, write in _FIELDS:
+            value = getattr(self, name)
+            if value != default:
+                said.append(f"{name}={write(value)}")
         return f"{_OPENING}{' '.join(said)}]"
 
 
@@ -73,11 +74,21 @@ _TEXTS = _Codec(
     lambda texts: ",".join(map(_written_text, texts)), lambda text: tuple(map(unquote, text.split(",")))
 )
 _KINDS = {
-    **dict.fromkeys(("id", "holder", "reason"), _TEXT),
+    **dict.fromkeys(("id", "name", "holder", "reason"), _TEXT),
     **dict.fromkeys(("until", "retry", "since"), _TIME),
     **dict.fromkeys(("status", "attempts", "takeovers", "redeliveries", "retries"), _NUMBER),
     "has": _TEXTS,
 }
+
+_FIELDS = tuple((field.name, field.default, _KINDS[field.name].write) for field in fields(Mark))
+
+
+def name_in(error: Any) -> str:
+    """Return the target's name that the mark of an `error` says; nothing where there is none."""
+    if not isinstance(error, str) or " name=" not in error:  # most say none, and are looked at no further
+        return ""
+    found = split(error)
+    return found[1].name if found else ""
 
 
 def split(error: str) -> tuple[str, Mark] | None:
