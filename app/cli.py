@@ -51,7 +51,7 @@ def whole(
 
 @cli.command(cls=Serving)
 def serve() -> None:
-    """Run the service: take events over HTTP and deliver them."""
+    """Run the service: accept events over HTTP and deliver them."""
     with _parts():
         import uvloop  # noqa: PLC0415
 
@@ -65,7 +65,7 @@ def serve() -> None:
 
 @cli.command(cls=Watching)
 def watch() -> None:
-    """Run the watcher: hand finished teams to the service."""
+    """Run the watcher: submit finished teams to the service."""
     with _parts():
         import uvloop  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Who may ask: Kubernetes is put the question, before anything is done for a caller.
+"""Authenticates and authorises callers through Kubernetes.
 
 TokenReview identifies the caller, SubjectAccessReview checks the permission: `create`, or `get` for
 reading, on the virtual subresource `agentteams/delivery` of the team. Answers are remembered for a short

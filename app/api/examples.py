@@ -1,4 +1,4 @@
-"""Examples of the API's description: what is sent, what is answered, and each problem with words that it has.
+"""Examples for the API's description: requests, answers, and each problem.
 
 A mock server answers with them, and people read them at `/docs`.
 """

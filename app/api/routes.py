@@ -1,4 +1,4 @@
-"""The operations on deliveries: requests in, reports out. The promise stands in `openapi/openapi.yaml`."""
+"""The operations on deliveries. `openapi/openapi.yaml` is their contract."""
 
 import re
 from collections.abc import Callable, Coroutine
@@ -166,7 +166,7 @@ async def deliver(  # noqa: PLR0913  # what FastAPI injects
     ] = None,
     dry_run: Annotated[str | None, Query(alias="dryRun", include_in_schema=False)] = None,
 ) -> Response:
-    """Deliver what the team's own resource requests, and return the outcome of each target. Idempotent."""
+    """The team's resource determines the targets and texts. Idempotent: a settled target is not sent again."""
     if dry_run not in {None, "All"}:
         raise Malformed('dryRun must be "All"; nothing was sent')
     if dry_run:
@@ -218,7 +218,7 @@ async def preview(
     service: Using,
     caller: Calling,
 ) -> Response:
-    """Send nothing and record nothing. A team that is still running is shown as if it had completed."""
+    """Nothing is sent or recorded. A team that is still running is shown as if it had completed."""
     audit.asks(request, audit.PREVIEW, event.namespace, event.team)
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     return _written(await service.desk.preview(event))
@@ -312,7 +312,7 @@ async def list_deliveries(  # noqa: PLR0913  # one a parameter
 async def read_delivery(
     request: Request, namespace: Namespace, team: TeamName, service: Using, caller: Calling
 ) -> Report:
-    """Read the record from the team's status; if there is none, `reason` says why."""
+    """If there is no record, `reason` says why."""
     audit.asks(request, audit.READ, namespace, team)
     await service.authorizer.authorize(caller, "get", namespace, team)
     return await service.desk.read(namespace, team)

@@ -1,4 +1,4 @@
-"""Many teams at once: what is on record of them, and once more what failed."""
+"""Many teams at once: read their records, and redeliver failed targets."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Manifests of teams, and of what makes teams, looked at offline: what would be refused, and where."""
+"""Offline validation of manifests of teams, templates and schedules: what is wrong, and where."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Tables of targets, laid out so that no word is broken: not at 80 columns, not in a file."""
+"""Tables of targets, laid out so that no word is broken, at 80 columns or in a file."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What may be asked of the service about a team: deliver, read, preview, test; and to come to an end."""
+"""The operations of the service on a team: deliver, read, preview, test; and shutting down."""
 
 import asyncio
 

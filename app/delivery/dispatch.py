@@ -1,4 +1,4 @@
-"""One event's delivery as its caller sees it: whether it is done, and the report so far."""
+"""The delivery of one event as its caller sees it: whether it is done, and the report so far."""
 
 import asyncio
 

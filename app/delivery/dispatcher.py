@@ -1,4 +1,4 @@
-"""One event's way through: claim its targets, send to all of them, record what landed, publish the sum."""
+"""Processes one event: claim its targets, send to all of them, record the outcomes, publish a summary."""
 
 import asyncio
 from contextlib import ExitStack

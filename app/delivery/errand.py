@@ -1,4 +1,4 @@
-"""What all sends of one event share: what is sent, by what means, and until when."""
+"""What all sends of one event share: the message, the means and the deadline."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Sends to all claimed targets at once, each under its own budget, and says of each as it settles."""
+"""Sends to all claimed targets concurrently, each with its own deadline, and reports each outcome."""
 
 import asyncio
 from collections.abc import Callable, Iterable

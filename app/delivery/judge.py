@@ -1,4 +1,4 @@
-"""What is made of an event, given the team as it stands: whether it is taken, and what it asks for. Pure."""
+"""Decides what an event requests, given the team's state, and whether to accept it. Pure."""
 
 from dataclasses import dataclass, replace
 from typing import Self

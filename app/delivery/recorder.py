@@ -1,4 +1,4 @@
-"""Writes outcomes into the team's status as they settle: one write in flight a team, held on to for long."""
+"""Records outcomes in the team's status: at most one write in flight per team, retried until RECORD_TIMEOUT."""
 
 import asyncio
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""When to try again, and when to stop: exponential backoff with full jitter under a target's own budget."""
+"""Retries: exponential backoff with full jitter until a target's deadline."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace

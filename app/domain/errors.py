@@ -62,7 +62,7 @@ class Problem(DeliveryError):
 
 
 class BadRequest(Problem):
-    """Not HTTP/1.1, or HTTP that two readers could understand in two ways."""
+    """Not HTTP/1.1, or an ambiguous request."""
 
     slug, status, title = "bad-request", 400, "Bad request"
 

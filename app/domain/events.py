@@ -1,4 +1,4 @@
-"""The body of `POST /deliveries`: which team finished, and what is asked for it."""
+"""The body of `POST /deliveries`: which team finished, and what the caller requests."""
 
 from typing import Annotated, Any, Literal
 

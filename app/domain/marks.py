@@ -1,4 +1,4 @@
-"""The mark at the end of an entry's `error`: what the ledger must know of a target, for a machine.
+"""The mark at the end of an entry's `error`: the ledger's data about a target.
 
         HTTPStatus: answered 404 Not Found [agentteam-delivery/1 id=msg_74b1… attempts=1]
 

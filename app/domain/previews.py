@@ -1,4 +1,4 @@
-"""What an event would do, target by target, as it is shown to callers: `POST /previews`."""
+"""What an event would do to each target: the answer of `POST /previews`."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""What became of one target (an entry of `status.delivery[]`), and the report over all of them.
+"""The outcome of one target (an entry of `status.delivery[]`), and the report over all of them.
 
 An entry is the operator's at every moment: `type`, `success`, `deliveredAt`, `target` and `error` are there
 for it, and say all that the ledger must know. Beside them stand our own fields, which say the same to whoever

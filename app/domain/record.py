@@ -1,4 +1,4 @@
-"""Whose an entry of `status.delivery[]` is: the record of a team, line by line, each under its key. Pure.
+"""Matches the entries of `status.delivery[]` to their targets. Pure.
 
 An entry with a `name` is that target's; one that only says a place (`webhook-0`), as long as type and label
 agree, for another target may have come to stand there. Where a typed write took the field away, the name is

@@ -1,4 +1,4 @@
-"""The slice of an AgentTeam that is read, and when a team needs delivery; nothing here fails on odd input.
+"""The fields of an AgentTeam that are read, and when a team needs delivery; tolerates any input.
 
 Everything else in the resource is preserved by never being written.
 """

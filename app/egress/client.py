@@ -1,4 +1,4 @@
-"""The one way out: the HTTP client that calls receivers, under the guard, and with bounds on all it reads.
+"""The only HTTP client for receivers: under the egress guard, with limits on everything it reads.
 
 No text from here holds a URL, a resolved address or anything that a receiver wrote.
 """

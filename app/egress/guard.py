@@ -1,4 +1,4 @@
-"""The egress guard: which addresses the service may call, judged by what they mean, however they are written.
+"""The egress guard: which addresses the service may call, however they are written.
 
 An address is judged where its socket is made: whatever was written, resolved or cached before, the address
 that is judged is the one that is dialled. URLs are judged before that as well, so that a literal is refused

@@ -1,4 +1,4 @@
-"""The only door to the Kubernetes API: read a team, write its record, read a Secret, ask about a caller.
+"""The service's access to the Kubernetes API: read a team, write its record, read a Secret, review a caller.
 
 What the API server answers is translated here into our own errors.
 """

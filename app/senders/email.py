@@ -1,4 +1,4 @@
-"""Email: a message to the target's recipients by SMTP (RFC 5321), over TLS unless the owner says other.
+"""Email: a message to the target's recipients by SMTP (RFC 5321), over TLS unless disabled.
 
 A relay answers for each recipient. Who has the message is never sent it again, who was refused for good is
 not asked about again, and who was refused for now is tried again; the outcome is one, and names them.

@@ -1,4 +1,4 @@
-"""What goes out to a target, what its sender says of one attempt, and the protocol every sender speaks."""
+"""The message to a target, the verdict on one attempt, and the protocol of all senders."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence

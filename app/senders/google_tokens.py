@@ -1,4 +1,4 @@
-"""Access tokens of Google service accounts: bought with a signed assertion, kept in memory for their life.
+"""Access tokens of Google service accounts: requested with a signed assertion, cached until they expire.
 
 https://developers.google.com/identity/protocols/oauth2/service-account, RFC 7523
 """

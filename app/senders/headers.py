@@ -1,4 +1,4 @@
-"""Headers of a mail whose text is for people, in lines that all read alike (RFC 5322, RFC 2047). Pure.
+"""Mail headers with text for people, encoded and folded portably (RFC 5322, RFC 2047). Pure.
 
 The library's own folding cuts encoded words so that a line is too long for them, or a space gets lost.
 """

@@ -1,4 +1,4 @@
-"""From a finished team to what people read: the envelope's text and Slack's blocks. Pure."""
+"""The texts about a finished team: the envelope's text and Slack's blocks. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping

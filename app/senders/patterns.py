@@ -1,4 +1,4 @@
-"""Patterns for paths: which files an `artifactPath` picks. Pure, and linear in the path.
+"""Patterns for paths: which files an `artifactPath` selects. Pure, and linear in the path.
 
     *.md                  in any folder: a pattern without a leading slash is looked for at any depth
     data/part-?.csv       `*` and `?` stand for as many characters, or for one, but for no slash

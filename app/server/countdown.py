@@ -1,4 +1,4 @@
-"""A deadline whose clock can be stopped for a while."""
+"""A deadline whose clock can be paused."""
 
 import asyncio
 from collections.abc import Callable

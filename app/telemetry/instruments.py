@@ -1,4 +1,4 @@
-"""What both processes show of themselves: their build, what they use, what they ask the Kubernetes API."""
+"""Metrics of both processes: their build, resource use, and requests to the Kubernetes API."""
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, where they are switched on; elsewhere a span is next to nothing.
+"""OpenTelemetry spans, if enabled; otherwise a span costs almost nothing.
 
 Attributes say what a log line says: no URL, no secret, no text of an exception.
 """

@@ -1,4 +1,4 @@
-"""The API server's clock, as far as its answers tell it."""
+"""The API server's clock, estimated from its answers."""
 
 import time
 from collections.abc import Callable, Mapping

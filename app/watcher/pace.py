@@ -1,4 +1,4 @@
-"""How fast the watcher goes: every wait and limit that is not a setting. Tests pass shorter ones in."""
+"""The watcher's waits and limits that are not settings. Tests pass shorter ones."""
 
 from dataclasses import dataclass
 from random import SystemRandom
