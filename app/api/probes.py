@@ -15,9 +15,7 @@ class Health(BaseModel):
     """The health of the process, and the results of its checks."""
 
     status: Annotated[Literal["ok", "failing"], Field(description="`ok` if every check is.")]
-    checks: Annotated[
-        dict[str, str], Field(description="The result of each check by its name: `ok`, or what is wrong.")
-    ]
+    checks: Annotated[dict[str, str], Field(description="Result per check: `ok`, or what is wrong.")]
 
 
 @router.get(
@@ -44,7 +42,7 @@ async def healthz() -> Health:
     },
 )
 async def readyz(service: Using, response: Response) -> Health:
-    """Check whether this replica accepts events: the Kubernetes API answers, and the process is not draining."""
+    """Check whether this replica accepts events: the Kubernetes API answers, and it is not draining."""
     draining = service.desk.draining
     checks = {
         "kubernetes": "not asked" if draining else await service.readiness.check(),

@@ -166,7 +166,7 @@ async def deliver(  # noqa: PLR0913  # what FastAPI injects
     ] = None,
     dry_run: Annotated[str | None, Query(alias="dryRun", include_in_schema=False)] = None,
 ) -> Response:
-    """The team's resource determines the targets and texts. Idempotent: a settled target is not sent again."""
+    """The team's resource determines targets and texts. Idempotent: settled targets are not sent again."""
     if dry_run not in {None, "All"}:
         raise Malformed('dryRun must be "All"; nothing was sent')
     if dry_run:

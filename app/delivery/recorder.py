@@ -1,4 +1,4 @@
-"""Records outcomes in the team's status: at most one write in flight per team, retried until RECORD_TIMEOUT."""
+"""Records outcomes in the team's status: one write in flight per team, retried until RECORD_TIMEOUT."""
 
 import asyncio
 from collections.abc import Callable, Iterable
