@@ -207,7 +207,7 @@ class LedgerMachine(RuleBasedStateMachine):
         letters=st.sampled_from(["ab", "aab", "aa"]),
     )
     def install(self, crd: str, named: bool, quiet: str, letters: str) -> None:
-        """Take this CRD or that; the spec has names, or none; of twins the first is for failures, or the last."""
+        """Take this CRD or that; the spec has names or none; of twins the first or last is for failures."""
         self.api.crd = crd
         self.named = named and crd == "chart"
         self.quiet = quiet
