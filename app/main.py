@@ -8,7 +8,7 @@ from importlib.metadata import version
 import structlog
 from fastapi import FastAPI
 
-from app.api import Service, docs, install
+from app.api import Service, install
 from app.api.callers import build_authorizer
 from app.delivery import Desk
 from app.domain.errors import ClusterError
@@ -76,7 +76,6 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.include_router(docs.router)
     install(app, max_body=settings.max_body, tracing=traced)
     return app
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.api.examples import ANSWERS, HEADERS, PROBLEMS
-from app.domain.errors import Problem
+from app.domain.errors import BadRequest, HeadTooLarge, Problem, ReadTimeout
 from app.domain.events import TERMINAL_PHASES
 from app.domain.problems import PROBLEM_JSON, ProblemDetails
 from app.domain.reasons import Reason
@@ -40,6 +40,9 @@ SERVERS: list[Description] = [
         },
     }
 ]
+
+UNREADABLE = (BadRequest, ReadTimeout, HeadTooLarge)
+"""What the port answers before the application has seen a request."""
 
 REQUEST = "CompletionEvent"
 """The one schema that is sent. It names all that may be sent; whatever is answered may grow."""

@@ -116,8 +116,8 @@ async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until 
             return Tried(verdict, attempts, settled=False)
     if timing.clock() >= ends:
         return Tried(verdict, attempts, settled=False)
-    if tries > 1:
-        verdict = replace(verdict, message=f"{verdict.message}, after {tries} attempts")
+    if attempts > 1:
+        verdict = replace(verdict, message=f"{verdict.message}, after {attempts} attempts")
     return Tried(verdict, attempts, passing=verdict if verdict.retryable else None)
 
 
@@ -125,7 +125,13 @@ async def _judged(attempt: Attempt, seconds: float) -> Verdict:
     try:
         return await attempt(seconds)
     except TargetError as error:
-        return Verdict(error.reason, error.message, retryable=error.retryable, attempted=error.attempted)
+        return Verdict(
+            error.reason,
+            error.message,
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+            attempted=error.attempted,
+        )
 
 
 def _rate_limited(verdict: Verdict, left: float) -> Verdict:

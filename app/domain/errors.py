@@ -245,10 +245,11 @@ def patience(error: ClusterError) -> float:
 class TargetError(DeliveryError):
     """One attempt at one target failed before the receiver answered; `message` holds no secret.
 
-    `attempted`: whether the network was reached for at all; `unreached`: no connection could be made.
+    `attempted`: whether the network was reached for at all; `unreached`: no connection could be made;
+    `retry_after`: seconds that whoever was asked first, such as an issuer of tokens, asked to wait.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each says something else of one attempt
         self,
         reason: Reason,
         message: str,
@@ -256,6 +257,7 @@ class TargetError(DeliveryError):
         retryable: bool = False,
         attempted: bool = False,
         unreached: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -263,6 +265,7 @@ class TargetError(DeliveryError):
         self.retryable = retryable
         self.attempted = attempted
         self.unreached = unreached
+        self.retry_after = retry_after
 
 
 class SettingsError(DeliveryError):

@@ -61,8 +61,7 @@ def _html(envelope: Envelope, *, with_envelope: bool) -> Iterator[str]:
     yield "<!DOCTYPE html>"
     yield f'<html><head><meta charset="utf-8"><title>{escape(title(envelope))}</title></head><body>'
     yield f"<h2>{escape(_headline(envelope))}</h2>"
-    for paragraph in envelope.message.split("\n"):
-        yield f"<p>{escape(paragraph)}</p>"
+    yield "<p>" + escape(envelope.message).replace("\n", "</p>\n<p>") + "</p>"
     yield "<table>"
     for label, value in _rows(envelope):
         yield f"<tr><th {_CELL}>{escape(label)}</th><td {_CELL}>{escape(value)}</td></tr>"

@@ -23,7 +23,7 @@ from app.egress.client import HttpClient, translated
 from app.egress.sockets import Dialler
 from app.senders.credentials import Credentials
 from app.senders.envelopes import HIDDEN, Destination, Envelope, Preview, Progress, Verdict, Way
-from app.senders.mail import compose_mail, recipients_of
+from app.senders.mail import compose_mail, recipients_of, written
 from app.senders.relays import HOST, KEYS, PASSWORD, Relay, relay_of, where
 from app.settings import ServiceSettings
 
@@ -103,6 +103,7 @@ class EmailSender:
         self._settings = settings
         self._http = http
         self._dialler = Dialler(http)
+        self._composing = asyncio.Lock()  # one a turn of the loop: some 10 ms each, and there can be many
 
     def way(self, target: EmailTarget, credentials: Credentials) -> Way:
         """Return the way to the relay."""
@@ -123,7 +124,9 @@ class EmailSender:
         left = [one for one in recipients if one not in known.accepted and one not in known.refused]
         if not left:
             return _summed_up(recipients, known, {}, attempted=False)
-        message = compose_mail(envelope, target, recipients, relay.sender, at=datetime.now(UTC)).as_bytes()
+        async with self._composing:
+            await asyncio.sleep(0)
+            message = written(compose_mail(envelope, target, recipients, relay.sender, at=datetime.now(UTC)))
 
         def told(taken: Sequence[str], refused: Mapping[str, str]) -> None:
             nonlocal known
@@ -148,7 +151,7 @@ class EmailSender:
             await self._dialler.judge(relay.host, relay.port)
         mail = compose_mail(envelope, target, recipients, relay.sender, at=datetime.now(UTC))
         hidden = {} if relay.trusted else {"From": HIDDEN, "Message-ID": f"<{envelope.id}@{HIDDEN}>"}
-        body = mail.as_bytes().partition(b"\r\n\r\n")[2].decode("ascii")
+        body = written(mail).partition(b"\r\n\r\n")[2].decode("ascii")
         where = f"smtp://{relay.host}:{relay.port}" if relay.trusted else target.secret_address
         return Preview("SMTP", where, {name: str(value) for name, value in mail.items()} | hidden, body)
 

@@ -250,7 +250,13 @@ class AccessTokens:
         if refused and isinstance(word, str) and word in REFUSALS:
             return Blame(f"is not taken by Google: {word}: {REFUSALS[word]}", attempted=True)
         message = f"Google's token endpoint {verdict.message}"
-        raise TargetError(verdict.reason, message, retryable=verdict.retryable, attempted=True)
+        raise TargetError(
+            verdict.reason,
+            message,
+            retryable=verdict.retryable,
+            attempted=True,
+            retry_after=verdict.retry_after,
+        )
 
 
 def _digest(written: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 Nine tenths of a start are imports, and the suite starts the program many hundred times. What runs is the
 same: the command line, in a process of its own, with the environment and the arguments that it was given.
+Where coverage is counted, it is counted in there too, from the fork on.
 """
 
 import asyncio
@@ -21,27 +22,36 @@ _CONTEXT.set_forkserver_preload(
 class Forked:
     """A running program, with what its users take of `asyncio.subprocess.Process`."""
 
-    def __init__(self, process: Any, stderr: StreamReader) -> None:
+    def __init__(self, process: Any, stderr: StreamReader, stdout: StreamReader | None) -> None:
         self.stderr = stderr
+        self.stdout = stdout
         self.returncode: int | None = None
         self._process = process
         self._ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(process.sentinel, self._reap)
 
     @classmethod
-    async def start(cls, arguments: list[str], environment: dict[str, str]) -> Self:
-        """Run the command line with these arguments, its own name first, and this environment alone."""
-        ours, its = os.pipe()
-        stderr = StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: StreamReaderProtocol(stderr), os.fdopen(ours, "rb", 0)
+    async def start(
+        cls, arguments: list[str], environment: dict[str, str], *, with_stdout: bool = False
+    ) -> Self:
+        """Run the command line with these arguments, its own name first, and this environment alone.
+
+        Its standard output is the caller's, unless the caller reads it.
+        """
+        readers, ends = [], []
+        for _ in range(1 + with_stdout):
+            reader, end = await _pipe()
+            readers.append(reader)
+            ends.append(end)
+        process = _CONTEXT.Process(
+            target=_run, args=(arguments, environment, [DupFd(end) for end in ends]), daemon=True
         )
-        process = _CONTEXT.Process(target=_run, args=(arguments, environment, DupFd(its)), daemon=True)
         try:
             process.start()
         finally:
-            os.close(its)
-        return cls(process, stderr)
+            for end in ends:
+                os.close(end)
+        return cls(process, *readers, *[None] * (not with_stdout))
 
     @property
     def pid(self) -> int:
@@ -56,14 +66,35 @@ class Forked:
         assert self.returncode is not None
         return self.returncode
 
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """Read what it writes to its end: standard output, standard error."""
+        assert self.stdout
+        out, err, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
+        return out, err
+
     def _reap(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
         self.returncode = self._process.exitcode
         self._ended.set()
 
 
-def _run(arguments: list[str], environment: dict[str, str], stderr: Any) -> None:
-    os.dup2(stderr.detach(), 2)
+async def _pipe() -> tuple[StreamReader, int]:
+    """Make a pipe: its reading end, and the descriptor of the other."""
+    ours, its = os.pipe()
+    reader = StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: StreamReaderProtocol(reader), os.fdopen(ours, "rb", 0)
+    )
+    return reader, its
+
+
+def _run(arguments: list[str], environment: dict[str, str], outputs: list[Any]) -> None:
+    for number, output in zip((2, 1), outputs, strict=False):
+        descriptor = output.detach()
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    if len(outputs) > 1:  # as a new process has it: what was opened on a file would look for its place in a pipe
+        sys.stdout = os.fdopen(1, "w", closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = arguments
