@@ -738,9 +738,7 @@ async def test_tenants_are_let_in_and_kept_out_as_the_guide_says(
                 path = f"/deliveries/{namespace}/report"
                 return (await service.request("GET", path, headers=headers)).status
 
-            refusals = {
-                (row[0], row[1].strip("`").rstrip("…")) for row in guide.rows("What refusals say")
-            }
+            refusals = {(row[0], row[1].strip("`").rstrip("…")) for row in guide.rows("What refusals say")}
 
             def told(kind: str, detail: str) -> bool:
                 return any(kind == one and detail.startswith(says) for one, says in refusals)
