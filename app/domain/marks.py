@@ -44,10 +44,10 @@ class Mark:
     def __str__(self) -> str:
         """Write it, with the blank before it."""
         said = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != field.default:
-                said.append(f"{field.name}={_KINDS[field.name].write(value)}")
+        for name, default, write in _FIELDS:
+            value = getattr(self, name)
+            if value != default:
+                said.append(f"{name}={write(value)}")
         return f"{_OPENING}{' '.join(said)}]"
 
 
@@ -79,6 +79,8 @@ _KINDS = {
     **dict.fromkeys(("status", "attempts", "takeovers", "redeliveries", "retries"), _NUMBER),
     "has": _TEXTS,
 }
+
+_FIELDS = tuple((field.name, field.default, _KINDS[field.name].write) for field in fields(Mark))
 
 
 def name_in(error: Any) -> str:

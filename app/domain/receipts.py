@@ -147,7 +147,7 @@ class Receipt(BaseModel):
 
     @field_serializer("timestamp", "claimed_until", "delivered_at", "retry_at")
     def _as_kubernetes_writes_it(self, time: datetime | None) -> WrittenMoment | None:
-        return None if time is None else format_time(time)
+        return _written(time)
 
     @classmethod
     def from_wire(cls, entry: Mapping[str, Any]) -> Self:
@@ -175,15 +175,36 @@ class Receipt(BaseModel):
                 by_name=False,
             )
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_wire(self) -> "Entry":
         """Return the entry as it is written: absent fields left out, but for those that must be there."""
-        wire = self.model_dump(mode="json", exclude_none=True)
-        for count in ("takeovers", "redeliveries", "retries"):
-            if not wire[count]:
-                del wire[count]
-        kept = {key: value for key, value in wire.items() if value not in ("", [])}
-        at = self.delivered_at or self.timestamp or _EPOCH
-        return {**kept, "type": self.type, "deliveredAt": format_time(at)}
+        wire = Entry(
+            type=self.type,
+            success=self.success,
+            deliveredAt=format_time(self.delivered_at or self.timestamp or _EPOCH),
+            phase=str(self.phase),
+            attempts=self.attempts,
+        )
+        wire.receipt = self
+        optional = (
+            ("name", self.name),
+            ("target", self.target),
+            ("error", self.error),
+            ("reason", self.reason and str(self.reason)),
+            ("message", self.message),
+            ("timestamp", _written(self.timestamp)),
+            ("id", self.id),
+            ("claimedBy", self.claimed_by),
+            ("claimedUntil", _written(self.claimed_until)),
+            ("retryAt", _written(self.retry_at)),
+            ("takeovers", self.takeovers),
+            ("redeliveries", self.redeliveries),
+            ("retries", self.retries),
+            ("accepted", list(self.accepted)),
+        )
+        wire.update(field for field in optional if field[1])
+        if self.http_status is not None:
+            wire["httpStatus"] = self.http_status
+        return wire
 
     @property
     def essence(self) -> tuple[Any, ...]:
@@ -246,6 +267,23 @@ class Receipt(BaseModel):
     def settled(self) -> bool:
         """Whether the target is Delivered or Failed, or was recorded by somebody else: then it is theirs."""
         return self.phase is not Phase.PENDING or not self.id
+
+
+class Entry(dict[str, Any]):
+    """A receipt as it is written, which has not to be read where it comes back the same."""
+
+    __slots__ = ("receipt",)
+
+    receipt: Receipt
+
+
+def read_entry(entry: Mapping[str, Any]) -> Receipt:
+    """Return what an entry says; of one that was written here it is known."""
+    return entry.receipt if isinstance(entry, Entry) else Receipt.from_wire(entry)
+
+
+def _written(moment: datetime | None) -> str | None:
+    return None if moment is None else format_time(moment)
 
 
 def _from_five(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from app.domain.marks import id_hinted_at, name_in
-from app.domain.receipts import Receipt
+from app.domain.receipts import Entry, Receipt, read_entry
 from app.domain.targets import (
     InvalidTarget,
     given_names,
@@ -51,7 +51,7 @@ class Line:
     @cached_property
     def receipt(self) -> Receipt:
         """What it says, under the name of its target."""
-        receipt = Receipt.from_wire(self.entry)
+        receipt = read_entry(self.entry)
         return receipt if receipt.name == self.name else receipt.model_copy(update={"name": self.name})
 
     @property
@@ -157,7 +157,7 @@ class Record:
         )
 
 
-def _written(receipt: Receipt, name: str) -> dict[str, Any]:
+def _written(receipt: Receipt, name: str) -> Entry:
     return (receipt if receipt.name == name else receipt.model_copy(update={"name": name})).to_wire()
 
 
@@ -173,7 +173,7 @@ def _without_copies(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[st
     known: set[str] = set()
     kept = []
     for entry in entries:
-        identity = Receipt.from_wire(entry).id
+        identity = read_entry(entry).id
         if identity is None or identity not in known:
             kept.append(entry)
         known.update(filter(None, [identity]))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from reprlib import Repr
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -73,7 +74,7 @@ class TargetSpec(BaseModel):
         """What it cannot do without and does not say; email and google-drive leave that to their senders."""
         return None
 
-    @property
+    @cached_property
     def address(self) -> str:
         """Where it goes, in words that hold no secret: the label under which it is recorded."""
         return labels_of(self.model_dump(by_alias=True))[0]

@@ -57,11 +57,17 @@ class AgentTeam:
     entries: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
     @classmethod
-    def from_resource(cls, resource: Mapping[str, Any]) -> "AgentTeam":
-        """Read a resource; a field that is missing or of another type than expected counts as absent."""
+    def from_resource(
+        cls, resource: Mapping[str, Any], written: Sequence[Mapping[str, Any]] = ()
+    ) -> "AgentTeam":
+        """Read a resource; a field that is missing or of another type than expected counts as absent.
+
+        Where its record came back as it was `written`, that is what is kept.
+        """
         metadata = _mapping(resource.get("metadata"))
         lifecycle = _mapping(_mapping(resource.get("spec")).get("lifecycle"))
         status = _mapping(resource.get("status"))
+        entries = [item for item in _sequence(status.get("delivery")) if isinstance(item, Mapping)]
         return cls(
             namespace=_text(metadata.get("namespace")),
             name=_text(metadata.get("name")),
@@ -74,7 +80,7 @@ class AgentTeam:
             completed_at=parse_time(status.get("completedAt")),
             artifacts=[item for item in _sequence(status.get("artifacts")) if isinstance(item, Mapping)],
             status=status,
-            entries=[item for item in _sequence(status.get("delivery")) if isinstance(item, Mapping)],
+            entries=written if entries == written else entries,
         )
 
     @property

@@ -126,10 +126,10 @@ class Cluster:
         """
         patch = {
             "metadata": {"resourceVersion": team.resource_version},
-            "status": {"delivery": list(entries), "deliverySummary": summary_of(entries)},
+            "status": {"delivery": entries, "deliverySummary": summary_of(entries)},
         }
         path = self._path(team.namespace, team.name, "status", fieldManager=FIELD_MANAGER)
-        return await self._snapshot("PATCH", path, patch)
+        return await self._snapshot("PATCH", path, patch, written=entries)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
         """Write a Kubernetes Event about the team, or change the one that is there already.
@@ -259,11 +259,17 @@ class Cluster:
     def _path(self, namespace: str, name: str, *rest: str, **query: str) -> str:
         return path_of("apis", self._group, VERSION, "namespaces", namespace, PLURAL, name, *rest, **query)
 
-    async def _snapshot(self, method: str, path: str, patch: Mapping[str, Any] | None = None) -> Snapshot:
+    async def _snapshot(
+        self,
+        method: str,
+        path: str,
+        patch: Mapping[str, Any] | None = None,
+        written: Sequence[Mapping[str, Any]] = (),
+    ) -> Snapshot:
         asked = steady()
         answer = await self._answer(method, path, patch)
         resource = answer.document
-        team = AgentTeam.from_resource(resource)
+        team = AgentTeam.from_resource(resource, written)
         if not (team.uid and team.resource_version):
             raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
         date = _server_date(answer.headers.get("Date", "")) or datetime.now(UTC)

@@ -13,10 +13,11 @@ LINE, ENCODED_LINE, WORD = 78, 76, 75  # characters: RFC 5322, section 2.1.1; RF
 _OPENED, _CLOSED = "=?utf-8?b?", "?="
 
 
-class AddressList(str):
-    """Addresses that have been judged, as the value of a header: the library would read each of them again."""
+class AddressList(str):  # noqa: SLOT000  # it has two attributes of its own
+    """Addresses that have been judged, as the value of a header: the library would read each again."""
 
-    __slots__ = ("addresses", "name")
+    name: str
+    addresses: Sequence[str]
 
     def __new__(cls, name: str, addresses: Sequence[str]) -> Self:
         """Return the value; what bears the header's name is taken by the library as it is."""

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A receiver of signed notifications; it needs only the standard library.
 
-It keeps each notification as a file, named by its id, and answers at once. Another program reads that folder and does
-the work. Put it behind something that terminates TLS. Its environment variables:
+It keeps each notification as a file, named by its id, and answers at once. Another program reads that folder
+and does the work. Put it behind something that terminates TLS. Its environment variables:
 
     SIGNING_SECRETS  the accepted keys, whsec_…, separated by spaces
     AUTHORIZATION    the required value of that header; empty: not checked

@@ -93,9 +93,7 @@ def _run(arguments: list[str], environment: dict[str, str], outputs: list[Any]) 
         descriptor = output.detach()
         os.dup2(descriptor, number)
         os.close(descriptor)
-    if (
-        len(outputs) > 1
-    ):  # as a new process has it: what was opened on a file would look for its place in a pipe
+    if len(outputs) > 1:  # as in a new process: what was opened on a file would look for its place in a pipe
         sys.stdout = os.fdopen(1, "w", closefd=False)
     os.environ.clear()
     os.environ.update(environment)

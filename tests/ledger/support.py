@@ -148,7 +148,7 @@ def by_word(team: dict[str, Any]) -> Entries:
     read = AgentTeam.from_resource(team)
     words = dict(zip(read.record.names, map(word, read.targets), strict=True))
     lines = [line for line in read.record.lines if line.name in words]
-    return {words[line.name]: line.receipt.to_wire() | line.entry for line in lines}
+    return {words[line.name]: line.receipt.to_wire() | dict(line.entry) for line in lines}
 
 
 async def ledger(kube: Kube, namespace: str, team: str) -> Entries:

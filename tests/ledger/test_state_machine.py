@@ -753,7 +753,12 @@ def _ms(moment: datetime) -> int:
 def _webhook(letter: str, name: str = "", *, broken: bool = False, quiet: bool = False) -> dict[str, Any]:
     """A target whose text is its own; twins share their address, and the second is told of failures alone."""
     name = name or letter
-    target = {"type": "webhook", "name": name, "url": f"https://hooks.example.com/{letter}", "message": name}
+    target: dict[str, Any] = {
+        "type": "webhook",
+        "name": name,
+        "url": f"https://hooks.example.com/{letter}",
+        "message": name,
+    }
     if quiet and name != letter:
         target["on"] = ["Failed"]
     return without(target, "url") if broken else target
