@@ -187,7 +187,7 @@ class Pacer:
             lane.finding_out, lane.until = who, self._clock() + HOLD
 
     def _lanes_of(self, kind: str, way: Way, owner: str) -> tuple[Lane, ...]:
-        """Return the lanes that an attempt passes: its host's, that of its URL, and that of all at the URL."""
+        """Return the lanes that an attempt passes: its host's, its URL's, and that of all at the URL."""
         host = self._lane((owner, way.to), Lane(0.0))
         if way.url is None:
             return (host,)

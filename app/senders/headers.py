@@ -14,7 +14,7 @@ _OPENED, _CLOSED = "=?utf-8?b?", "?="
 
 
 class AddressList(str):
-    """Addresses that have been judged, as the value of a header: the library would read each of them again."""
+    """Addresses as the value of a header; they are judged, and the library would read each of them again."""
 
     __slots__ = ("addresses", "name")
 

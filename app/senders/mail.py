@@ -80,7 +80,7 @@ def _written(part: EmailMessage) -> str:
 
 
 def _encoding(text: str) -> str | None:
-    """Return how a text is encoded: a long one as base64; of a short one the library finds what reads best."""
+    """Return how a text is encoded: a long one in base64, a short one as the library finds best."""
     return "base64" if len(text) > LONG else None
 
 
