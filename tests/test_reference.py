@@ -50,7 +50,7 @@ def change(copy: Path, file: str, old: str, new: str) -> None:
     (copy / file).write_text(text.replace(old, new))
 
 
-RESYNC = '    resync: Seconds = 300.0\n    """Between full lists."""\n'
+RESYNC = '    resync: Seconds = 300.0\n    """Interval between full lists."""\n'
 
 CHANGES = {
     "a new setting": (
@@ -63,7 +63,7 @@ CHANGES = {
         "app/settings.py",
         RESYNC,
         RESYNC.replace("300", "200"),
-        "+| `RESYNC` | `200` | Between full lists. |",
+        "+| `RESYNC` | `200` | Interval between full lists. |",
     ),
     "a new reason": (
         "app/domain/reasons.py",
@@ -98,11 +98,11 @@ CHANGES = {
     ),
     "a room of another name": (
         "app/egress/__init__.py",
-        '"""The way out:',
-        '"""The only way out:',
+        '"""Outgoing connections:',
+        '"""All outgoing connections:',
         (
-            "+| 3 | `egress/` | The only way out: which addresses may be called, and the clients that call"
-            " them. |"
+            "+| 3 | `egress/` | All outgoing connections: which addresses are allowed, and the clients that"
+            " connect to them. |"
         ),
     ),
     "a new module": (

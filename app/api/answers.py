@@ -1,4 +1,4 @@
-"""What a request that ends with an error is answered: a problem document (RFC 9457), whoever raised it."""
+"""Error answers: every error becomes a problem document (RFC 9457)."""
 
 import math
 from typing import Any

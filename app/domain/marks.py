@@ -1,9 +1,9 @@
-"""The mark at the end of an entry's `error`: what the ledger must know of a target, for a machine.
+"""The mark at the end of an entry's `error`: the ledger's data about a target.
 
         HTTPStatus: answered 404 Not Found [agentteam-delivery/1 id=msg_74b1… attempts=1]
 
 An entry of the operator's has five fields, and a typed write of the operator's strips all others; what
-stands in `error` survives. The mark is strict: written anew it must be the same to the letter, else the text
+stands in `error` survives. The mark is strict: written again it must be identical, else the text
 is somebody else's. Its number changes when a reader of today could misread it. Pure.
 """
 
@@ -89,6 +89,15 @@ def name_in(error: Any) -> str:
         return ""
     found = split(error)
     return found[1].name if found else ""
+
+
+def id_hinted_at(error: Any) -> str:
+    """Return what may be the id in the mark of an `error`; whether it is one, `split` says."""
+    if not isinstance(error, str):
+        return ""
+    return (
+        error.rpartition(f"{_OPENING}id=")[2].partition(" ")[0].removesuffix("]") if _OPENING in error else ""
+    )
 
 
 def split(error: str) -> tuple[str, Mark] | None:
