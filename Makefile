@@ -39,7 +39,7 @@ test: setup  ## run all tests, and hold their branch coverage to its floor
 	@# follow every line doubles what a process costs, and what the other tests run is covered by then.
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED:%=--ignore=%) $(SIDE_BY_SIDE) --cov
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE)
-	@$(BIN)/pytest -m alone
+	@$(BIN)/pytest -m alone $$(grep -rl --include='test_*.py' 'pytest.mark.alone' tests)
 
 test-pods: setup  ## the chart in real pods, on a node in namespaces of its own; takes root
 	@tests/harness/machine $(BIN)/pytest tests/pods
