@@ -53,7 +53,7 @@ SHORT: dict[str, object] = {
     "retry_waits": ",".join(map(str, WAITS)),
 }
 TAKES = 1.0  # second between two messages that Slack takes
-TEAM = re.compile(rb"team-\d+")
+TEAM = re.compile(r"team-\d+")
 
 say = Console(highlight=False, width=110).print
 Key = tuple[str, str, str]
@@ -208,7 +208,7 @@ class Chat:
     """A Slack webhook: takes so many a second, and one that comes early."""
 
     refused: int = 0
-    taken: Counter[bytes] = field(default_factory=Counter)  # by the team that a message names
+    taken: Counter[str] = field(default_factory=Counter)  # by the team that a message names
     _free: float = 0.0
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
@@ -217,7 +217,7 @@ class Chat:
             self.refused += 1
             return web.Response(status=429, headers={"Retry-After": "1"})
         self._free = max(now, self._free) + TAKES
-        self.taken.update(TEAM.findall(await request.read())[:1])
+        self.taken.update(TEAM.findall(await request.text())[:1])
         return await ok(request)
 
 
@@ -271,7 +271,10 @@ async def _burst(number: int, replicas: int, chat: Chat | None) -> Burst:
     came = Counter(request.path for request in hooks.requests)
     counts = [came, chat.taken] if chat else [came]
     wrong = sum(number - len(one) + sum(times > 1 for times in one.values()) for one in counts)
-    say(f"{wrong} did not come, or twice")
+    twice = [name for one in counts for name, times in one.items() if times > 1]
+    attempts = sum(entry["attempts"] for entry in ledgers.entries.values())
+    requests = len(hooks.requests) + len(slack.requests)
+    say(f"{wrong} did not come, or twice {twice[:5]}; {requests} requests for {attempts} attempts on record")
     return Burst(seconds, cpu, wrong)
 
 
