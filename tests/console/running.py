@@ -28,5 +28,5 @@ async def run(*arguments: str | Path, **env: str) -> Ran:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), 100)
     return Ran(process.returncode, out.decode(), err.decode())
