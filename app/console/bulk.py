@@ -1,4 +1,4 @@
-"""Many teams at once: what is on record of them, and once more what failed."""
+"""Many teams at once: read their records, and redeliver failed targets."""
 
 import re
 import time
@@ -19,7 +19,7 @@ Tell = Callable[[str], None]
 
 
 def since(text: str | None) -> str | None:
-    """Return the time so long ago, `6h` or `30m`, as the API wants it.
+    """Return the time `6h` or `30m` ago, in the API's format.
 
     Raises:
         Trouble: it is no span.
@@ -50,7 +50,7 @@ def redelivered(
 ) -> Iterator[Document]:
     """Ask for each team's targets again, so many teams a second, and yield each report once it is settled.
 
-    A report bears `note` where the team was refused, or goes on by itself.
+    A report has a `note` if the team was refused, or continues by itself.
     """
     asked: list[tuple[Document, list[str]]] = []
     began = time.monotonic()
@@ -63,7 +63,7 @@ def redelivered(
             yield {**team, "phase": "Failed", "note": f"not sent: {refused}"}
         except Away as away:
             yield {**team, "phase": "Pending", "note": f"not known whether it is sent: {away}"}
-        tell(f"{number + 1} of {len(teams)} teams handed in")
+        tell(f"{number + 1} of {len(teams)} teams submitted")
     ends = time.monotonic() + seconds
     for number, (report, names) in enumerate(asked):
         left = max(0.0, ends - time.monotonic())
@@ -78,7 +78,7 @@ def redelivered(
 
 
 def _post(client: Client, team: Document, names: list[str]) -> Document:
-    """Hand a team in; a service that is busy is asked again when it says."""
+    """Submit a team; ask a service that is busy again when it says."""
     event = {
         "namespace": team["namespace"],
         "team": team["team"],
@@ -95,7 +95,7 @@ def _post(client: Client, team: Document, names: list[str]) -> Document:
 
 
 def _latest(client: Client, report: Document) -> Document:
-    """Read a record again that was under way: most have settled while others were handed in."""
+    """Read again a record that was under way: most targets settle while other teams are submitted."""
     if report["phase"] != "Pending" or next_try(report) is not None:
         return report
     try:

@@ -189,7 +189,7 @@ async def test_a_redelivery_of_many_is_of_what_its_caller_may(
             f"/{one}" for one in range(NUMBER)
         )
         assert f"Delivered {NUMBER}" in sent.err
-        assert f"10 of {NUMBER + 1} teams handed in" in sent.err
+        assert f"10 of {NUMBER + 1} teams submitted" in sent.err
         rows = [line for line in sent.out.splitlines() if "report-" in line]
         assert len(rows) == NUMBER
         assert all("Delivered" in row for row in rows)
