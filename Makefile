@@ -19,7 +19,7 @@ SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test test-pods check bench bench-scale bench-shares audit openapi reference docs clients clients-table chart lock release clean
+.PHONY: help setup demo run test test-pods check bench bench-scale bench-shares bench-outage audit openapi reference docs clients clients-table chart lock release clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -73,6 +73,9 @@ bench-scale: setup  ## what a delivery costs as work grows, and the pictures in 
 
 bench-shares: setup  ## 20,000 events at three replicas beside a hostile namespace (ten minutes)
 	@$(BIN)/python -m tests.bench.neighbours
+
+bench-outage: setup  ## 500 teams whose receiver is away, and 300 at once at one Slack webhook (ten minutes)
+	@$(BIN)/python -m tests.bench.outage
 
 audit: setup  ## look the pinned dependencies up among known vulnerabilities
 	@$(BIN)/python .ci/audit requirements.txt requirements-extras.txt requirements-dev.txt

@@ -5,6 +5,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ class Client:
         # No proxy of the environment: it would be told the token.
         async with (
             asyncio.timeout(WHOLE),
-            httpx.AsyncClient(verify=self._trust(), timeout=PATIENCE, trust_env=False) as http,
+            httpx.AsyncClient(verify=self._trust, timeout=PATIENCE, trust_env=False) as http,
             http.stream(method, url, **options) as answer,
         ):
             async for chunk in answer.aiter_raw():
@@ -156,7 +157,9 @@ class Client:
             return _FIELD.sub(lambda match: OPTIONS[match[1]] + match[2], said)
         return IN_OPTIONS.get(slug, said)
 
+    @cached_property
     def _trust(self) -> ssl.SSLContext:
+        """Whom a command trusts, read once: of hundreds of requests that would be most of the work."""
         try:
             context = ssl.create_default_context(cafile=str(self.ca_file or certifi.where()))
         except (OSError, ssl.SSLError):
