@@ -319,5 +319,7 @@ def test_a_word_that_has_a_plainer_one_is_found(
 
 
 def test_people_read_plain_words() -> None:
-    found = subprocess.run([sys.executable, ".ci/words"], cwd=ROOT, check=False, capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, ".ci/words"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
