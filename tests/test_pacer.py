@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
@@ -59,6 +60,7 @@ class World:
         *,
         kind: str = "slack",
         room: float = PATIENCE,
+        owner: str = "research",
     ) -> Verdict:
         async def attempt() -> Verdict:
             self.sent.append((self.now, who))
@@ -67,7 +69,9 @@ class World:
             return answer
 
         try:
-            return await self.pacer.paced(kind, way(url), attempt, who=who, room=room, rest=self.rest)
+            return await self.pacer.paced(
+                kind, way(url), attempt, owner=owner, who=who, room=room, rest=self.rest
+            )
         except TargetError as error:
             return Verdict(error.reason, error.message, retryable=error.retryable)
 
@@ -242,7 +246,9 @@ async def test_one_who_dies_while_it_finds_out_leaves_it_to_the_next() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await world.pacer.paced("webhook", way(url), cancelled, who="second", room=1.0, rest=world.rest)
+        await world.pacer.paced(
+            "webhook", way(url), cancelled, owner="research", who="second", room=1.0, rest=world.rest
+        )
     assert await world.send("third", url=url, kind="webhook") == DELIVERED
 
 
@@ -268,3 +274,28 @@ async def test_the_bound_holds_whatever_is_down(monkeypatch: pytest.MonkeyPatch)
     for number in range(300):
         await world.send("a", UNREACHED, f"https://down-{number}.example.com/a", kind="webhook")
     assert len(world.pacer) <= 50 + 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [AWAY, BROKEN, UNREACHED, busy(86_400.0), Verdict(Reason.TIMEOUT, "no answer", retryable=True)],
+)
+async def test_what_one_namespace_meets_keeps_no_other_waiting(answer: Verdict | TargetError) -> None:
+    world = World()
+    url = "https://hooks.example.com/a?team="
+    for number in range(200):
+        await world.send(f"bad-{number}", answer, f"{url}{number}", kind="webhook", owner="hostile")
+    for number in range(40):
+        good = f"good-{number}"
+        assert await world.send(good, url=f"{url}{good}", kind="webhook", owner="good") == DELIVERED
+    assert {at for at, who in world.sent if who.startswith("good")} == {1000.0}
+
+
+async def test_the_pace_of_a_webhook_of_slack_is_kept_by_all_and_booked_ahead_by_nobody_for_others() -> None:
+    world = World()
+    many = [world.send(f"bad-{number}", owner="hostile") for number in range(300)]
+    few = [world.send(f"good-{number}", owner="good") for number in range(2)]
+    await world.all(*many, *few)
+    times = [at for at, _ in world.sent]
+    assert all(later - earlier >= 1.0 for earlier, later in pairwise(times))
+    assert sum(who.startswith("good") for _, who in world.sent) == 2, "within some seconds"

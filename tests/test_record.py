@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.receipts import OPERATORS_FIELDS, Receipt
+from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
 from app.domain.record import Record
 
 A = {"type": "webhook", "url": "https://a.example.com/x?token=1"}
@@ -153,6 +153,34 @@ def test_of_targets_that_are_alike_those_that_are_notified_have_the_entries(
     ending: str, spec: list[Any], entries: list[Any], names: list[str]
 ) -> None:
     assert [line.name for line in Record(spec, entries, ending=ending).lines] == names
+
+
+def test_a_copy_of_an_entry_of_ours_is_nobody_s_and_leaves_the_list() -> None:
+    pending = Receipt(name="webhook-0", type="webhook", target=ENTRY_A["target"], id="msg_1").to_wire()
+    five = {key: value for key, value in pending.items() if key in OPERATORS_FIELDS}
+    imitation = ENTRY_A | {"success": False, "error": "Timeout: x [agentteam-delivery/2 id=msg_1]"}
+    for entries in ([pending, pending], [pending, five], [five, five, ENTRY_B, five]):
+        record = Record([A, A], entries)
+        assert [line.name for line in record.lines][:1] == ["webhook-0"]
+        assert "webhook-1" not in record.by_key
+        new = Receipt(name="webhook-1", type="webhook", target=ENTRY_A["target"], id="msg_2")
+        assert record.written({"webhook-1": new}) == [entries[0], new.to_wire(), *entries[2:3]]
+    # What somebody else wrote is left, however often, and whatever it imitates.
+    assert [line.name for line in Record([A, A], [five, imitation, imitation]).lines] == [
+        "webhook-0",
+        "webhook-1",
+        "",
+    ]
+    assert len(Record([A], [ENTRY_A, ENTRY_A, {"id": 5}, {"id": 5}]).lines) == 4
+
+
+def test_of_entries_of_one_name_the_first_counts() -> None:
+    first = Receipt(name="a", type="webhook", target=ENTRY_A["target"], id="msg_1", phase=Phase.DELIVERED)
+    second = first.model_copy(update={"id": "msg_2", "phase": Phase.PENDING})
+    record = Record([A | {"name": "a"}], [first.to_wire(), second.to_wire()])
+    assert record.all_settled
+    assert [receipt.id for receipt in record.receipts] == ["msg_1"]
+    assert record.written({}) == [first.to_wire(), second.to_wire()]
 
 
 def test_the_list_has_one_entry_a_target_in_the_order_of_the_spec() -> None:

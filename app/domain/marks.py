@@ -91,6 +91,15 @@ def name_in(error: Any) -> str:
     return found[1].name if found else ""
 
 
+def id_hinted_at(error: Any) -> str:
+    """Return what may be the id in the mark of an `error`; whether it is one, `split` says."""
+    if not isinstance(error, str):
+        return ""
+    return (
+        error.rpartition(f"{_OPENING}id=")[2].partition(" ")[0].removesuffix("]") if _OPENING in error else ""
+    )
+
+
 def split(error: str) -> tuple[str, Mark] | None:
     """Return what people read of an `error`, and its mark; None where it does not end with exactly one."""
     at = error.rfind(_OPENING)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from app.domain.marks import name_in
+from app.domain.marks import id_hinted_at, name_in
 from app.domain.receipts import Entry, Receipt, read_entry
 from app.domain.targets import (
     InvalidTarget,
@@ -77,7 +77,7 @@ class Record:
     ) -> None:
         self._spec = spec
         self._ending = ending
-        self.lines = _lines(spec, entries, ending)
+        self.lines = _lines(spec, _without_copies(entries), ending)
 
     @cached_property
     def by_key(self) -> dict[str, Line]:
@@ -95,13 +95,16 @@ class Record:
 
     @property
     def receipts(self) -> list[Receipt]:
-        """What all lines say, in their order."""
-        return [line.receipt for line in self.lines]
+        """What the lines say, in their order; of several of one key the first."""
+        return [line.receipt for line in self.lines if self._counts(line)]
 
     @property
     def all_settled(self) -> bool:
         """Whether nothing on record is still to be sent."""
-        return all(line.done or line.receipt.settled for line in self.lines)
+        return all(line.done or line.receipt.settled for line in self.lines if self._counts(line))
+
+    def _counts(self, line: Line) -> bool:
+        return self.by_key.get(line.key, line) is line
 
     def is_new(self, name: str, *, adopt: bool) -> bool:
         """Whether nobody has been at a target yet; with `adopt`: or somebody else has, in vain."""
@@ -156,6 +159,25 @@ class Record:
 
 def _written(receipt: Receipt, name: str) -> Entry:
     return (receipt if receipt.name == name else receipt.model_copy(update={"name": name})).to_wire()
+
+
+def _without_copies(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Leave out the entries of ours whose id an earlier one has: a hand copied them.
+
+    A copy would be taken for the entry of the target's twin, and that be sent to under the same id.
+    """
+    hints = [entry.get("id") or id_hinted_at(entry.get("error")) for entry in entries]
+    said = [hint for hint in hints if hint and isinstance(hint, str)]
+    if len(set(said)) == len(said):
+        return entries
+    known: set[str] = set()
+    kept = []
+    for entry in entries:
+        identity = read_entry(entry).id
+        if identity is None or identity not in known:
+            kept.append(entry)
+        known.update(filter(None, [identity]))
+    return kept
 
 
 def _lines(spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], ending: str) -> list[Line]:

@@ -20,6 +20,9 @@ VERSION = "v1alpha1"
 KIND = "AgentTeam"
 PLURAL = "agentteams"
 
+FACTS = ("phase", "startedAt", "completedAt", "estimatedCost", "tasks", "totalTokensUsed")
+"""What is read of the status beside its lists; all else in it is let go at once, for it may be large."""
+
 LONGEST_CLAIM = timedelta(hours=2)
 """No claim lasts longer: settings that would make it do so are refused."""
 CLOCKS_APART = timedelta(minutes=5)
@@ -79,7 +82,7 @@ class AgentTeam:
             started_at=parse_time(status.get("startedAt")),
             completed_at=parse_time(status.get("completedAt")),
             artifacts=[item for item in _sequence(status.get("artifacts")) if isinstance(item, Mapping)],
-            status=status,
+            status={key: status[key] for key in FACTS if key in status},
             entries=written if entries == written else entries,
         )
 

@@ -157,8 +157,7 @@ class Program:
 
     def environment(self) -> dict[str, str]:
         """The machine's, without settings of its own, and what this process is given."""
-        dropped = ("DELIVERY_",) if self.covered else ("DELIVERY_", "COVERAGE_", "COV_")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
         kube = {"KUBECONFIG": str(self.kubeconfig)} if self.kubeconfig else {}
         given = {f"DELIVERY_{name.upper()}": str(value) for name, value in self.settings.items()}
         return {**kept, **kube, **LOOPBACK, **given}

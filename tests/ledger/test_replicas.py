@@ -397,7 +397,8 @@ async def test_claims_that_an_operator_wipes_are_noticed_and_their_targets_settl
             assert bear_one_id(receiver.requests, entries["a"])
             assert await metric(holder, CLAIM_LOST) == lost + 1
             told = [line for line in holder.logged("outcome_unrecorded") if line["namespace"] == namespace]
-            assert [(line["target"], line["cause"]) for line in told] == [("a", "claim-lost")]
+            name = "a" if cluster.whole else "webhook-0"
+            assert [(line["target"], line["cause"]) for line in told] == [(name, "claim-lost")]
 
 
 async def wipe(kube: Kube, namespace: str) -> None:

@@ -7,7 +7,7 @@ The pure ledger over a model of the API server, and three holders that act as di
 import itertools
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ from app.kube.cluster import Snapshot
 from app.senders.envelopes import Verdict
 from app.settings import ServiceSettings
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 EPOCH = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = ServiceSettings(
@@ -200,13 +200,18 @@ class LedgerMachine(RuleBasedStateMachine):
         self.landed: set[str] = set()
         self.doubtful: set[str] = set()
 
-    @initialize(crd=st.sampled_from(["chart", "operator"]), named=st.booleans(), quiet=st.booleans())
-    def install(self, crd: str, named: bool, quiet: bool) -> None:
-        """Take this CRD or that; the spec has names, or none; a second twin is for failures alone, or not."""
+    @initialize(
+        crd=st.sampled_from(["chart", "operator"]),
+        named=st.booleans(),
+        quiet=st.sampled_from(["", "first", "last"]),
+        letters=st.sampled_from(["ab", "aab", "aa"]),
+    )
+    def install(self, crd: str, named: bool, quiet: str, letters: str) -> None:
+        """Take this CRD or that; the spec has names or none; of twins the first or last is for failures."""
         self.api.crd = crd
         self.named = named and crd == "chart"
         self.quiet = quiet
-        self.change_spec([_webhook(name) for name in NAMES[:2]])
+        self.change_spec(self.spec(letters))
 
     # What the holders do
 
@@ -287,32 +292,25 @@ class LedgerMachine(RuleBasedStateMachine):
         clash=st.booleans(),
         broken=st.sets(st.sampled_from(NAMES), max_size=1),
         word=st.sampled_from(["deliver", "deliver", "deliver", "deliver", "notify"]),
-        swap=st.booleans(),
         typed=st.sampled_from([False, False, False, True]),
     )
-    def edit(
-        self, letters: list[str], clash: bool, broken: set[str], word: str, *, swap: bool, typed: bool
-    ) -> None:
+    def edit(self, letters: list[str], clash: bool, broken: set[str], word: str, *, typed: bool) -> None:
         """Add, remove, move, break targets, some of one address or name; ask for delivery no more.
 
-        Twins swap places, too, and a typed write takes names away. Of those that say neither a name nor that
-        they differ, it is the texts that are swapped.
+        Where a typed write takes the names out of the spec, nothing tells twins apart but their places.
         """
-        seen: Counter[str] = Counter()
-        spec = []
-        for letter in letters:
-            name = letter + ("" if clash else "'" * seen[letter])
-            seen[letter] += 1
-            spec.append(_webhook(letter, name, broken=letter in broken, quiet=self.quiet))
-        if swap and (self.named or not self.quiet):
-            spec.reverse()
+        spec = self.spec(letters, clash=clash, broken=broken)
         self.api.change(on_complete=word)
         if typed and self.named:
             self.doubtful.update(_webhook(letter)["url"] for letter in NAMES)
             spec = [without(one, "name") for one in spec]
-            if self.quiet and swap:
-                spec.reverse()
         self.change_spec(spec)
+
+    @precondition(lambda self: self.named or not self.quiet)
+    @rule()
+    def swap(self) -> None:
+        """All targets change places, and with them twins: those without names swap their texts."""
+        self.change_spec(self.api.spec[::-1])
 
     @rule()
     def operate(self) -> None:
@@ -624,6 +622,18 @@ class LedgerMachine(RuleBasedStateMachine):
             assert old.due is None or old.due <= self.api.date or old.claimed_by == write.holder or sooner
             assert new.id == old.id
             assert new.settled or sooner or (new.timestamp, new.retries) == (old.timestamp, old.retries)
+
+    def spec(
+        self, letters: Iterable[str], *, clash: bool = False, broken: Container[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Return targets by the letters of their addresses; twins have names of their own, or clash."""
+        seen: Counter[str] = Counter()
+        spec = []
+        for letter in letters:
+            name = letter + ("" if clash else "'" * seen[letter])
+            seen[letter] += 1
+            spec.append(_webhook(letter, name, broken=letter in broken, quiet=bool(self.quiet)))
+        return spec[::-1] if self.quiet == "first" else spec
 
     def change_spec(self, spec: list[dict[str, Any]]) -> None:
         """Write the spec, and note how many targets of each label can be sent to; a name makes another."""
