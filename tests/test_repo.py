@@ -323,3 +323,10 @@ def test_a_word_that_has_a_plainer_one_is_found(
     (tmp_path / name).write_text(text)
     finds = runpy.run_path(str(ROOT / ".ci/words"))["finds"](tmp_path / name)
     assert [int(line.split(":")[1]) for line in finds] == found
+
+
+def test_people_read_plain_words() -> None:
+    found = subprocess.run(
+        [sys.executable, ".ci/words"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
