@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness.cluster import Cluster, prepared
 from tests.harness.fake_cluster import FakeCluster
+from tests.harness.forked import count_here_alone
 from tests.harness.real_cluster import SCRIPT, RealCluster
 
 KUBECTL = Path(__file__).parent / "harness/kubectl"
@@ -35,6 +36,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         built = subprocess.run([PROGRAMS, "build", "newest", "helm"], check=False, stdout=subprocess.DEVNULL)
         if built.returncode:
             raise pytest.UsageError("CI runs no suite without the newest Helm 3; what is amiss stands above")
+
+
+def pytest_runtestloop() -> None:
+    """Count the coverage of the program alone, not of the other processes that tests start."""
+    count_here_alone()
 
 
 def at_hand(release: str, verb: str = "find") -> bool:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
@@ -59,6 +60,7 @@ class World:
         *,
         kind: str = "slack",
         room: float = PATIENCE,
+        owner: str = "research",
     ) -> Verdict:
         async def attempt() -> Verdict:
             self.sent.append((self.now, who))
@@ -67,7 +69,9 @@ class World:
             return answer
 
         try:
-            return await self.pacer.paced(kind, way(url), attempt, who=who, room=room, rest=self.rest)
+            return await self.pacer.paced(
+                kind, way(url), attempt, owner=owner, who=who, room=room, rest=self.rest
+            )
         except TargetError as error:
             return Verdict(error.reason, error.message, retryable=error.retryable)
 
@@ -133,6 +137,16 @@ async def test_what_a_receiver_asks_of_one_holds_for_all_behind_that_address_and
     assert [who for _, who in world.sent] == ["first", "third", "second"]
 
 
+async def test_who_asks_for_a_year_is_asked_again_by_others_when_the_longest_wait_is_over() -> None:
+    world = World()
+    url = "https://hooks.example.com/a"
+    year = 365 * 86_400.0
+    assert await world.send("first", busy(year), url, kind="webhook") == busy(year)
+    assert (await world.send("second", url=url, kind="webhook")).retry_after == REMEMBERED
+    world.now += REMEMBERED
+    assert await world.send("second", url=url, kind="webhook") == DELIVERED
+
+
 async def test_who_waits_when_a_refusal_comes_waits_on() -> None:
     world = World()
     await world.all(world.send("a"), world.send("b", busy(2.0)), world.send("c"))
@@ -172,7 +186,9 @@ async def test_replicas_that_know_nothing_of_each_other_find_the_pace_that_a_rec
         verdict = busy(0.0)
         while not verdict.delivered:
             await world.rest(verdict.retry_after or 0.0)
-            verdict = await pacer.paced("slack", way(), take, who=who, room=PATIENCE, rest=world.rest)
+            verdict = await pacer.paced(
+                "slack", way(), take, owner="research", who=who, room=PATIENCE, rest=world.rest
+            )
         return verdict
 
     await world.all(*(one(pacers[team % replicas], f"team-{team}") for team in range(number)))
@@ -242,7 +258,9 @@ async def test_one_who_dies_while_it_finds_out_leaves_it_to_the_next() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await world.pacer.paced("webhook", way(url), cancelled, who="second", room=1.0, rest=world.rest)
+        await world.pacer.paced(
+            "webhook", way(url), cancelled, owner="research", who="second", room=1.0, rest=world.rest
+        )
     assert await world.send("third", url=url, kind="webhook") == DELIVERED
 
 
@@ -268,3 +286,28 @@ async def test_the_bound_holds_whatever_is_down(monkeypatch: pytest.MonkeyPatch)
     for number in range(300):
         await world.send("a", UNREACHED, f"https://down-{number}.example.com/a", kind="webhook")
     assert len(world.pacer) <= 50 + 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [AWAY, BROKEN, UNREACHED, busy(86_400.0), Verdict(Reason.TIMEOUT, "no answer", retryable=True)],
+)
+async def test_what_one_namespace_meets_keeps_no_other_waiting(answer: Verdict | TargetError) -> None:
+    world = World()
+    url = "https://hooks.example.com/a?team="
+    for number in range(200):
+        await world.send(f"bad-{number}", answer, f"{url}{number}", kind="webhook", owner="hostile")
+    for number in range(40):
+        good = f"good-{number}"
+        assert await world.send(good, url=f"{url}{good}", kind="webhook", owner="good") == DELIVERED
+    assert {at for at, who in world.sent if who.startswith("good")} == {1000.0}
+
+
+async def test_the_pace_of_a_webhook_of_slack_is_kept_by_all_and_booked_ahead_by_nobody_for_others() -> None:
+    world = World()
+    many = [world.send(f"bad-{number}", owner="hostile") for number in range(300)]
+    few = [world.send(f"good-{number}", owner="good") for number in range(2)]
+    await world.all(*many, *few)
+    times = [at for at, _ in world.sent]
+    assert all(later - earlier >= 1.0 for earlier, later in pairwise(times))
+    assert sum(who.startswith("good") for _, who in world.sent) == 2, "within some seconds"

@@ -18,11 +18,9 @@ from app.server.tls import Certificate
 from app.settings import ServiceSettings
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
-from tests.harness.service import SCRIPT, Program, Service
+from tests.harness.service import Program, Service
 from tests.harness.tls import Mounted
 from tests.harness.waiting import until
-
-pytestmark = pytest.mark.alone
 
 HASTE = 1.0  # seconds, as DELIVERY_READ_TIMEOUT
 CALLERS = 10  # as DELIVERY_MAX_CALLERS
@@ -96,6 +94,7 @@ def test_older_versions_and_renegotiation_are_not_left_to_openssl_s_defaults(mou
     assert certificate.context.options & ssl.OP_NO_RENEGOTIATION
 
 
+@pytest.mark.alone
 async def test_a_handshake_and_its_request_take_one_place(
     tmp_path_factory: pytest.TempPathFactory, mounted: Mounted
 ) -> None:
@@ -128,6 +127,7 @@ async def test_a_request_that_is_too_large_is_told_so_over_tls_as_well(
     assert b"urn:agentteam-delivery:head-too-large" in answer
 
 
+@pytest.mark.alone
 async def test_a_handshake_that_never_ends_is_cut_and_delays_nobody(service: Service) -> None:
     started = monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -140,6 +140,7 @@ async def test_a_handshake_that_never_ends_is_cut_and_delays_nobody(service: Ser
     writer.close()
 
 
+@pytest.mark.alone
 async def test_handshakes_under_way_count_among_the_callers_that_wait(
     service: Service, mounted: Mounted
 ) -> None:
@@ -240,18 +241,10 @@ async def test_a_pair_that_cannot_be_used_ends_the_process_with_a_sentence_that_
         (tmp_path / name).write_bytes(content)
     async with FakeCluster() as fake, prepared(fake, tmp_path) as cluster:
 
-        async def refused(cert: str, key: str) -> tuple[int | None, str]:
+        async def refused(cert: str, key: str) -> tuple[int, str]:
             settings = {"tls_cert_file": tmp_path / cert, "tls_key_file": tmp_path / key}
             program = Program("serve", cluster.kubeconfig, {"auth": "none", "port": 0, **settings})
-            process = await asyncio.create_subprocess_exec(
-                SCRIPT,
-                "serve",
-                env=program.environment(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            _, said = await asyncio.wait_for(process.communicate(), 60)
-            return process.returncode, said.decode()
+            return await program.refused()
 
         cases = {
             ("absent", "key"): "DELIVERY_TLS_CERT_FILE",

@@ -1,4 +1,4 @@
-"""The HTTP API: who may call, what is asked, what is answered."""
+"""The HTTP API: authentication, requests and answers."""
 
 from app.api.installing import install
 from app.api.service import Service

@@ -1,4 +1,4 @@
-"""The audit trail: one line for every call that may change something, and for every one that was refused.
+"""The audit log: one line per call that can change something, and per refused call.
 
 It says who called, by the name that Kubernetes knows, what was asked for of which team, and what was
 answered; `request_id` is bound to it as to every line of a request. It is written whatever

@@ -1,4 +1,4 @@
-"""How a request's body is read: so many bytes, JSON of one meaning, and of bounded structure."""
+"""Reading a request's body: limited in bytes and structure, and unambiguous JSON."""
 
 import json
 import re

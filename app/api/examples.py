@@ -1,4 +1,4 @@
-"""Examples of the API's description: what is sent, what is answered, and each problem with words that it has.
+"""Examples for the API's description: requests, answers, and each problem.
 
 A mock server answers with them, and people read them at `/docs`.
 """
@@ -43,16 +43,16 @@ TEAM: dict[str, Any] = {
 
 EVENTS: Examples = {
     "deliver": {
-        "summary": "A team has finished: send its notices",
+        "summary": "A team has finished: send its notifications",
         "value": {"namespace": "research", "team": "report"},
     },
-    "only-this-team": {"summary": "The same, unless the team was made anew", "value": TEAM},
+    "only-this-team": {"summary": "The same, unless the team was recreated", "value": TEAM},
     "redeliver-failed": {
-        "summary": "Send again what failed",
+        "summary": "Send failed targets again",
         "value": {"namespace": "research", "team": "report", "redeliver": "failed"},
     },
     "test": {
-        "summary": "Try one target: the notice says that it is a test, and nothing is recorded",
+        "summary": "Test one target: the notification says that it is a test, and nothing is recorded",
         "value": {"namespace": "research", "team": "report", "targets": ["slack"], "test": True},
     },
 }
@@ -136,13 +136,13 @@ def _report(phase: str, *targets: dict[str, Any], **fields: object) -> dict[str,
     return {**TEAM, "phase": phase, "recorded": True, "reason": None, "targets": list(targets), **fields}
 
 
-_DELIVERED = {"summary": "Every target has it", "value": _report("Delivered", _ARCHIVED)}
+_DELIVERED = {"summary": "Every target was delivered", "value": _report("Delivered", _ARCHIVED)}
 _IN_PART = {
-    "summary": "One target has it, the other failed",
+    "summary": "One target was delivered, the other failed",
     "value": _report("PartiallyDelivered", _ARCHIVED, _REFUSED),
 }
-_UNDER_WAY = {"summary": "Claimed, and being sent", "value": _report("Pending", _CLAIMED)}
-_LATER = {"summary": "The receiver is away, and is tried again", "value": _report("Pending", _PUT_OFF)}
+_UNDER_WAY = {"summary": "Claimed, in progress", "value": _report("Pending", _CLAIMED)}
+_LATER = {"summary": "The receiver is down; the service retries", "value": _report("Pending", _PUT_OFF)}
 _PREVIEWED: dict[str, Any] = {
     **TEAM,
     "phase": "Completed",
@@ -183,7 +183,7 @@ ANSWERS: dict[tuple[str, str], Examples] = {
         "delivered": _DELIVERED,
         "failed-in-part": _IN_PART,
         "skipped": {
-            "summary": "The team asks for no delivery",
+            "summary": "The team requests no delivery",
             "value": _report("Skipped", reason=UNASKED),
         },
     },
@@ -217,16 +217,18 @@ ANSWERS: dict[tuple[str, str], Examples] = {
             ),
         },
     },
-    ("healthz", "200"): {"alive": {"summary": "It is", "value": {"status": "ok", "checks": {}}}},
+    ("healthz", "200"): {
+        "alive": {"summary": "The process is alive", "value": {"status": "ok", "checks": {}}}
+    },
     ("readyz", "200"): {
         "ready": {
-            "summary": "It takes events",
+            "summary": "The service accepts events",
             "value": {"status": "ok", "checks": {"kubernetes": "ok", "accepting": "ok"}},
         }
     },
     ("readyz", "503"): {
         "draining": {
-            "summary": "It is about to end",
+            "summary": "The service is shutting down",
             "value": {"status": "failing", "checks": {"kubernetes": "not asked", "accepting": "draining"}},
         }
     },
@@ -257,17 +259,17 @@ _PROBLEMS: tuple[Problem, ...] = (
     BadRequest("this port speaks HTTP/1.1 and HTTP/1.0; send one of these"),
     ReadTimeout("the request was not complete within 10 s; send it at once"),
     HeadTooLarge("the headers are larger than 65536 bytes; send less of them"),
-    Unauthenticated(f"the token is not valid here, or no longer; send one {_HOW}"),
+    Unauthenticated(f"the token is not valid or has expired; send one {_HOW}"),
     Forbidden(
         "system:serviceaccount:ops:my-controller may not create agentteams/delivery of agentteams.example.com"
-        " in namespace research; who may grant it types: kubectl create rolebinding my-controller -n research"
+        " in namespace research; to grant it, run: kubectl create rolebinding my-controller -n research"
         " --clusterrole=agentteam-delivery-caller --serviceaccount=ops:my-controller"
     ),
     TeamNotFound('there is no AgentTeam "report" in namespace "research"'),
-    UidChanged("the team of this name has another uid: it was deleted and made anew"),
-    TeamNotFinished('the team is in phase "Running"; hand it in when it has finished'),
-    ClaimInFlight('"archive" is being sent to, until 2026-11-05T14:05:10Z at the latest; ask again then'),
-    BodyTooLarge("the body is larger than is read; send less"),
+    UidChanged("the team of this name has another uid: it was deleted and recreated"),
+    TeamNotFinished('the team is in phase "Running"; submit it when it has finished'),
+    ClaimInFlight('"archive" is in progress, until 2026-11-05T14:05:10Z at the latest; retry then'),
+    BodyTooLarge("the body is too large; send less"),
     Malformed(f"nothing was done: {_WRONG}"),
     PhaseNotTerminal("phase must be one of Completed, Failed, TimedOut, BudgetExceeded, or left out"),
     UnknownTarget('the team has no target "slakc"; it has: archive, slack'),
@@ -287,8 +289,8 @@ _PROBLEMS: tuple[Problem, ...] = (
         '100 events are in flight, 100 of them of namespace "research", of 200 at most, and room is kept for'
         " others; ask again"
     ),
-    RateLimited("more than 20 requests a second; ask again later"),
-    Draining("this replica is about to end; ask again"),
+    RateLimited("more than 20 requests a second; retry later"),
+    Draining("this replica is shutting down; retry"),
     ClusterUnavailable("nothing was sent: the Kubernetes API answered 503"),
 )
 

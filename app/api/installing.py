@@ -1,4 +1,4 @@
-"""The API put onto an application: its routes, what is read of a request at most, and how errors look."""
+"""Installs the API on an application: its routes, request limits and error answers."""
 
 from fastapi import FastAPI
 

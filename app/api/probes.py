@@ -1,4 +1,4 @@
-"""What the cluster asks of a process: is it alive, should it be sent events, and its metrics."""
+"""The endpoints for the cluster: liveness, readiness and metrics."""
 
 from typing import Annotated, Literal
 
@@ -12,21 +12,21 @@ router = APIRouter()
 
 
 class Health(BaseModel):
-    """How the process is, and which check says so."""
+    """The health of the process, and the results of its checks."""
 
-    status: Annotated[Literal["ok", "failing"], Field(description="`ok` where every check is.")]
-    checks: Annotated[dict[str, str], Field(description="`ok`, or what is wrong, by the check's name.")]
+    status: Annotated[Literal["ok", "failing"], Field(description="`ok` if every check is.")]
+    checks: Annotated[dict[str, str], Field(description="Result per check: `ok`, or what is wrong.")]
 
 
 @router.get(
     "/healthz",
     operation_id="healthz",
     tags=["operations"],
-    summary="Is the process alive?",
-    responses={200: {"description": "It is."}, **documented(*UNREADABLE)},
+    summary="Liveness",
+    responses={200: {"description": "The process is alive."}, **documented(*UNREADABLE)},
 )
 async def healthz() -> Health:
-    """Answer; a process that cannot should be started anew."""
+    """Check whether the process answers; restart a process that does not."""
     return Health(status="ok", checks={})
 
 
@@ -34,15 +34,15 @@ async def healthz() -> Health:
     "/readyz",
     operation_id="readyz",
     tags=["operations"],
-    summary="Should events be sent here?",
+    summary="Readiness",
     responses={
-        200: {"description": "Yes."},
-        503: {"model": Health, "description": "Not now; `checks` says why."},
+        200: {"description": "The process accepts events."},
+        503: {"model": Health, "description": "The process accepts no events now; `checks` says why."},
         **documented(*UNREADABLE),
     },
 )
 async def readyz(service: Using, response: Response) -> Health:
-    """Say whether this replica takes events: the Kubernetes API answers, and the process is not draining."""
+    """Check whether this replica accepts events: the Kubernetes API answers, and it is not draining."""
     draining = service.desk.draining
     checks = {
         "kubernetes": "not asked" if draining else await service.readiness.check(),
@@ -61,14 +61,14 @@ async def readyz(service: Using, response: Response) -> Health:
     response_class=Response,
     responses={
         200: {
-            "description": "They are.",
+            "description": "The metrics.",
             "content": {"text/plain": {"schema": {"type": "string"}}},
         },
         **documented(*UNREADABLE),
     },
 )
 async def metrics(request: Request, service: Using) -> Response:
-    """Return the metrics of this process: in Prometheus' text format, or the one that `Accept` asks for."""
+    """Return the metrics of this process in Prometheus' text format, or in the one that `Accept` requests."""
     body, content_type = service.metrics.render(",".join(request.headers.getlist("accept")))
     return Response(body, headers={"content-type": content_type})
 

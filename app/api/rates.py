@@ -1,4 +1,4 @@
-"""How often each caller may ask: so many requests a second, and as many at once after a pause."""
+"""Rate limit per caller: requests per second, and the same number as a burst."""
 
 from collections.abc import Callable
 
@@ -34,6 +34,6 @@ class RateLimit:
         too_early = full - now - BUCKET
         if too_early > ROUNDING:
             raise RateLimited(
-                f"more than {self._per_second} requests a second; ask again later", retry_after=too_early
+                f"more than {self._per_second} requests a second; retry later", retry_after=too_early
             )
         self._full[caller] = full

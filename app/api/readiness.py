@@ -1,4 +1,4 @@
-"""Whether this replica should be sent events: what `/readyz` says of the Kubernetes API."""
+"""Readiness of this replica: what `/readyz` says about the Kubernetes API."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The operations on deliveries: requests in, reports out. The promise stands in `openapi/openapi.yaml`."""
+"""The operations on deliveries. `openapi/openapi.yaml` is their contract."""
 
 import re
 from collections.abc import Callable, Coroutine
@@ -52,14 +52,14 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
-# For the API's description alone: callers are judged before a route's parameters are.
+# Only for the API's description: callers are authenticated before a route's parameters are read.
 _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="kubernetes",
     bearerFormat="JWT",
     description=(
-        "A token of Kubernetes, as a projected volume or `kubectl create token --audience=agentteam-delivery`"
-        " gives one. Its owner needs the right to `create` (to read: `get`) `agentteams/delivery` in the"
+        "A Kubernetes token from a projected volume or `kubectl create token --audience=agentteam-delivery`."
+        " Its account requires the permission `create` (to read: `get`) on `agentteams/delivery` in the"
         " team's namespace."
     ),
 )
@@ -118,17 +118,17 @@ router = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
     "/deliveries",
     operation_id="deliver",
     tags=["deliveries"],
-    summary="Deliver a finished team's notices",
+    summary="Deliver the notifications of a finished team",
     response_model=Report,
     dependencies=[_only_parameters("dryRun")],
     responses={
-        200: {"description": "Every target is settled, also where some failed; or there is nothing to do."},
+        200: {"description": "Every target is settled (some may have failed), or there is nothing to do."},
         202: {
             "model": Report,
-            "description": "Accepted; the delivery goes on. The report is what is on record by now.",
+            "description": "Accepted; the delivery continues. The report contains what is on record so far.",
             "headers": {
                 "Location": {
-                    "description": "Where to read on.",
+                    "description": "Where to read the record.",
                     "required": True,
                     "schema": {"type": "string", "format": "uri-reference"},
                 }
@@ -151,7 +151,7 @@ router = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
         ),
     },
 )
-async def deliver(  # noqa: PLR0913  # what FastAPI is to hand in
+async def deliver(  # noqa: PLR0913  # what FastAPI injects
     request: Request,
     event: Annotated[CompletionEvent, Body(openapi_examples=EVENTS)],
     service: Using,
@@ -160,13 +160,13 @@ async def deliver(  # noqa: PLR0913  # what FastAPI is to hand in
     prefer: Annotated[
         str | SkipJsonSchema[None],
         Header(
-            description="`respond-async`, or `wait=N` seconds (RFC 7240); else it waits for the outcome.",
+            description="`respond-async`, or `wait=N` seconds (RFC 7240); default: wait for the outcome.",
             examples=["respond-async", "wait=10"],
         ),
     ] = None,
     dry_run: Annotated[str | None, Query(alias="dryRun", include_in_schema=False)] = None,
 ) -> Response:
-    """Send what the team's own resource asks for, and answer with what landed where."""
+    """The team's resource determines targets and texts. Idempotent: settled targets are not sent again."""
     if dry_run not in {None, "All"}:
         raise Malformed('dryRun must be "All"; nothing was sent')
     if dry_run:
@@ -191,11 +191,13 @@ async def deliver(  # noqa: PLR0913  # what FastAPI is to hand in
     "/previews",
     operation_id="preview",
     tags=["deliveries"],
-    summary="Show what would be sent where",
+    summary="Show what would be sent",
     response_model=Previewed,
     dependencies=[_only_parameters()],
     responses={
-        200: {"description": "What would become of each target; also where nothing would be sent."},
+        200: {
+            "description": "What would happen to each target, including those to which nothing would be sent."
+        },
         **documented(
             *OF_ANY_CALLER,
             TeamNotFound,
@@ -216,14 +218,14 @@ async def preview(
     service: Using,
     caller: Calling,
 ) -> Response:
-    """Send nothing and write nothing; a team that is still at work is shown as if it had completed."""
+    """Nothing is sent or recorded. A team that is still running is shown as if it had completed."""
     audit.asks(request, audit.PREVIEW, event.namespace, event.team)
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     return _written(await service.desk.preview(event))
 
 
 def _written(answer: BaseModel) -> Response:
-    """Write an answer as JSON; FastAPI would go through it once more before it does."""
+    """Write an answer as JSON; FastAPI would process it a second time."""
     return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
 
 
@@ -231,10 +233,10 @@ def _written(answer: BaseModel) -> Response:
     "/deliveries",
     operation_id="listDeliveries",
     tags=["deliveries"],
-    summary="Find teams by what became of their targets",
+    summary="Find teams by the outcomes of their targets",
     dependencies=[_only_parameters("namespace", "phase", "since", "type", "reason", "after")],
     responses={
-        200: {"description": "A page of the teams that have such targets; `next` leads to the next."},
+        200: {"description": "A page of the teams with such targets; `next` requests the next page."},
         **documented(*OF_ANY_CALLER, TeamNotFound),
     },
 )
@@ -245,14 +247,14 @@ async def list_deliveries(  # noqa: PLR0913  # one a parameter
     namespace: Annotated[
         str | SkipJsonSchema[None],
         Query(
-            description="Of this namespace alone; else of all where the caller has the right.",
+            description="Only this namespace; by default all for which the caller has the permission.",
             pattern=DNS_LABEL,
             max_length=63,
         ),
     ] = None,
     phase: Annotated[
         Literal["Pending", "Delivered", "Failed"] | SkipJsonSchema[None],
-        Query(description="Targets in this phase; teams that have none are left out."),
+        Query(description="Targets in this phase; teams without such targets are omitted."),
     ] = None,
     since: Annotated[
         str | SkipJsonSchema[None],
@@ -266,18 +268,19 @@ async def list_deliveries(  # noqa: PLR0913  # one a parameter
         str | SkipJsonSchema[None], Query(description="Targets of this type.", max_length=63)
     ] = None,
     reason: Annotated[
-        str | SkipJsonSchema[None], Query(description="Targets that are there for it.", max_length=63)
+        str | SkipJsonSchema[None], Query(description="Targets with this reason.", max_length=63)
     ] = None,
     after: Annotated[
         str | SkipJsonSchema[None],
         Query(
-            description="`next` of the page before; with the same other parameters.", max_length=LONGEST_TOKEN
+            description="`next` of the previous page; keep the other parameters the same.",
+            max_length=LONGEST_TOKEN,
         ),
     ] = None,
 ) -> Reports:
-    """List teams, as the API server pages them; a namespace in which the caller may not `get` is left out.
+    """List teams in the API server's pages; omit namespaces in which the caller lacks `get`.
 
-    Asked for one namespace, a caller without that right gets 403.
+    If the caller names a namespace and lacks this permission, the answer is 403.
     """
     asked = Asked(namespace, Phase(phase) if phase else None, read_since(since), type, reason)
     if namespace is not None:
@@ -297,11 +300,11 @@ async def list_deliveries(  # noqa: PLR0913  # one a parameter
     "/deliveries/{namespace}/{team}",
     operation_id="readDelivery",
     tags=["deliveries"],
-    summary="Read what is on record of a team's delivery",
+    summary="Read the record of a team's delivery",
     responses={
         200: {
-            "description": "What is on record. `Pending`: something is not settled, or has not begun;"
-            " `Skipped`: nothing is on record, and nothing will be."
+            "description": "The record. `Pending`: a target is not settled, or has not started;"
+            " `Skipped`: nothing is on record, and nothing will be delivered."
         },
         **documented(*OF_ANY_CALLER, TeamNotFound, TooBusy),
     },
@@ -309,14 +312,14 @@ async def list_deliveries(  # noqa: PLR0913  # one a parameter
 async def read_delivery(
     request: Request, namespace: Namespace, team: TeamName, service: Using, caller: Calling
 ) -> Report:
-    """Read the record from the team's status; where there is none, `reason` says what it waits for."""
+    """If there is no record, `reason` says why."""
     audit.asks(request, audit.READ, namespace, team)
     await service.authorizer.authorize(caller, "get", namespace, team)
     return await service.desk.read(namespace, team)
 
 
 def _token(request: Request) -> str | None:
-    """Return the bearer token (RFC 6750, section 2.1); None where there is none, or more than one."""
+    """Return the bearer token (RFC 6750, section 2.1); None if there is none, or more than one."""
     headers = request.headers.getlist("authorization")
     scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
     return token.strip() or None if scheme.lower() == "bearer" else None

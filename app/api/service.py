@@ -1,4 +1,4 @@
-"""What the routes work with."""
+"""The objects that the routes use."""
 
 from dataclasses import dataclass, field
 from typing import Annotated

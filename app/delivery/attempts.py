@@ -1,4 +1,4 @@
-"""The attempts at one target: its Secret read, its message put together, sent, and what came of it judged."""
+"""The attempts at one target: read its Secret, build its message, send it, judge the answer."""
 
 import asyncio
 from dataclasses import replace
@@ -99,8 +99,8 @@ class Attempts:
             update["phase"] = Phase.DELIVERED if verdict.delivered else Phase.FAILED
             update["reason"] = verdict.reason
             update |= {"timestamp": now, "delivered_at": max(filter(None, (now, receipt.delivered_at)))}
-            if tried.passing:
-                message += self._errand.put_off.given_up(receipt, now)
+            if tried.passing and self._errand.put_off.during:
+                message = self._errand.put_off.given_up(receipt, tried.passing, now)
         return receipt.model_copy(update={**update, "message": message, "http_status": verdict.http_status})
 
     def waited(self) -> float:
@@ -134,7 +134,10 @@ class Attempts:
             return await send()  # who cannot be put off is not made to wait
         room = max(0.0, min(PATIENCE, errand.policy.place_timeout - self._waited))
         who = self._receipt.id
-        return await errand.pacer.paced(target.type, way, send, who=who, room=room, rest=errand.rest)
+        owner = errand.team.namespace
+        return await errand.pacer.paced(
+            target.type, way, send, owner=owner, who=who, room=room, rest=errand.rest
+        )
 
     async def _placed(
         self, sender: Sender[Any], credentials: Credentials, way: Way, size: int, ends: float

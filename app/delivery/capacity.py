@@ -1,4 +1,4 @@
-"""How much may be under way at once, and that nobody takes it all: the rooms whose places namespaces share.
+"""The service's capacity, and how namespaces share it fairly.
 
 What an event needs before it is accepted (its own place, its targets', its team's bytes) is refused where
 there is no room, with when to ask again: nobody waits before the claim. What comes after it is waited for,
@@ -35,8 +35,8 @@ class Bound:
         if not shares.take(namespace, number):
             own = shares.held.get(namespace, 0)
             raise TooBusy(
-                f"{shares.taken} {self.what} are in flight, {own} of them of namespace"
-                f' "{namespace}", of {shares.most} at most, and room is kept for others; ask again',
+                f"{shares.taken} {self.what} are in progress (at most {shares.most}), {own} of"
+                f' them of namespace "{namespace}", and capacity is kept for others; retry',
                 retry_after=RETRY_SOON,
             )
         try:

@@ -5,6 +5,10 @@ whether it is back; the others are told what that one met. Lanes know nothing of
 URL without its query, known by a hash, and beside it its host and port, of which only one thing is learned:
 that nothing can be connected to, which is true of all that is there. What one path answers, or what one
 team's message makes it answer, holds nobody else up.
+
+Each namespace has lanes of its own, so that it waits for nothing that another has met or asked for: whoever
+can make a receiver hang, or say that it is too much, does so to themselves. What they have in common is the
+pace that Slack gives a URL, which is kept from one message to the next, and in which nobody books ahead.
 """
 
 import hashlib
@@ -24,7 +28,7 @@ Send = Callable[[], Awaitable[Verdict]]
 
 LANES = 20_000  # that are remembered at once, of half a kilobyte each
 PATIENCE = 5.0  # seconds that a turn is waited for here; who has to wait longer comes back for it
-REMEMBERED = 4500.0  # seconds for which it is known that a receiver is down: longer than the longest wait
+REMEMBERED = 4500.0  # seconds for which it is known what a receiver is like: longer than the longest wait
 SUSPECTED = 30.0  # seconds for which one target's failure is remembered
 HOLD = 3.0  # seconds after an attempt for which it is left to the same target to find out more
 LEARNED = 1.0  # second between two messages, to a receiver that says that they are too many
@@ -38,6 +42,7 @@ class Lane:
     """What is known of one receiver, while anything is."""
 
     own: float  # seconds between two messages that it takes at any time
+    booked: bool = True  # whether turns are booked ahead
     gap: float = field(init=False)  # the same, as it has been learned
     free_at: float = 0.0  # when the next may start
     last: float = -MOST_LEARNED  # when one started, or where it has a pace, when one was through
@@ -88,16 +93,17 @@ class Pacer:
         return len(self._lanes)
 
     async def paced(  # noqa: PLR0913  # who sends what where, and for how long it may wait
-        self, kind: str, way: Way, send: Send, *, who: Hashable, room: float, rest: Sleep
+        self, kind: str, way: Way, send: Send, *, owner: str, who: Hashable, room: float, rest: Sleep
     ) -> Verdict:
         """Make the attempt when its turn comes; where that is not within `room` seconds, say when it is.
 
-        `who` is known by a word that holds nothing, since it is remembered while its receiver is down.
+        `owner` is whose lanes are meant, a namespace. `who` is known by a word that holds nothing, since it
+        is remembered while its receiver is down.
 
         Raises:
             TargetError: as the attempt does.
         """
-        lanes = self._lanes_of(kind, way)
+        lanes = self._lanes_of(kind, way, owner)
         for lane in lanes:
             lane.inside += 1
         try:
@@ -116,7 +122,7 @@ class Pacer:
             return met
         ready = max(now, *(max(lane.free_at, lane.ready_at(now)) for lane in lanes))
         for lane in lanes:
-            if lane.gap and ready <= ends:
+            if lane.booked and lane.gap and ready <= ends:
                 lane.free_at = ready + lane.step
         while ready > now:
             if ready > latest:
@@ -138,7 +144,7 @@ class Pacer:
         return None
 
     async def _sent(self, lanes: tuple[Lane, ...], who: Hashable, send: Send) -> Verdict:
-        host, *urls = lanes
+        host, urls = lanes[0], lanes[1:2]
         asked = False
         try:
             verdict = await send()
@@ -169,6 +175,7 @@ class Pacer:
         if verdict.retryable and (verdict.reason is Reason.RATE_LIMITED or verdict.retry_after is not None):
             lane.gap = min(max(LEARNED, lane.own, 2 * lane.gap), MOST_LEARNED)
             asked = verdict.retry_after if verdict.retry_after is not None else lane.gap
+            asked = min(asked, REMEMBERED)  # whom it was said to keeps to all of it, on record
             lane.closed_until = max(lane.closed_until, now + asked)
             lane.free_at = max(lane.free_at, lane.closed_until)
             lane.until = min(lane.until, now)
@@ -191,17 +198,19 @@ class Pacer:
         if lane.finding_out in {None, who} or lane.until <= self._clock():
             lane.finding_out, lane.until = who, self._clock() + HOLD
 
-    def _lanes_of(self, kind: str, way: Way) -> tuple[Lane, ...]:
-        """Return the lanes that an attempt passes: its host's, and that of its URL."""
-        host = self._lane(way.to, 0.0)
+    def _lanes_of(self, kind: str, way: Way, owner: str) -> tuple[Lane, ...]:
+        """Return the lanes that an attempt passes: its host's, its URL's, and that of all at the URL."""
+        host = self._lane((owner, way.to), Lane(0.0))
         if way.url is None:
             return (host,)
         url = str(way.url.url.copy_with(query=None, fragment=None))
         digest = hashlib.blake2b(url.encode(), key=self._key, digest_size=16).digest()
-        return host, self._lane(digest, self._slack_interval if kind == "slack" else 0.0)
+        own = self._slack_interval if kind == "slack" else 0.0
+        lanes = host, self._lane((owner, digest), Lane(own))
+        return (*lanes, self._lane(digest, Lane(own, booked=False))) if own else lanes
 
-    def _lane(self, key: Hashable, own: float) -> Lane:
-        lane = self._lanes.pop(key, None) or Lane(own)
+    def _lane(self, key: Hashable, new: Lane) -> Lane:
+        lane = self._lanes.pop(key, new)
         self._lanes[key] = lane  # the last to be forgotten
         return lane
 
@@ -230,7 +239,7 @@ def _later(lanes: tuple[Lane, ...], start: float, now: float) -> Verdict:
     """Book a turn behind those that come back for theirs, and say when it is."""
     turn = max(start, *(lane.booked_until for lane in lanes))
     for lane in lanes:
-        if lane.gap:
+        if lane.booked and lane.gap:
             # As if it were at its best by then: who comes too early waits, an idle lane would be lost.
             lane.booked_until = turn + (lane.own or LEARNED) + lane.takes
     wait = turn - now

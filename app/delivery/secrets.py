@@ -62,7 +62,7 @@ class SecretResolver:
             message = f"the service may not read {where}; grant its account get on secrets there"
             raise TargetError(Reason.SECRET_FORBIDDEN, message) from None
         except Rejected:
-            message = f"{where} holds no data that can be read; make it anew"
+            message = f"{where} holds no data that can be read; recreate it"
             raise TargetError(Reason.SECRET_INVALID, message) from None
         except ClusterError:
             message = f"{where} could not be read: the Kubernetes API is unavailable"
@@ -70,7 +70,7 @@ class SecretResolver:
         finally:
             turn.leave()
         if self._label is not None and not _bears(secret.labels, self._label):
-            message = f"{where} is not labelled {self._label}, as those must be that are used here; label it"
+            message = f"{where} has no label {self._label}, which this installation requires; label it"
             raise TargetError(Reason.SECRET_FORBIDDEN, message)
         return Credentials.kept(name, secret.values, self._keys)
 

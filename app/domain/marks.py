@@ -1,9 +1,9 @@
-"""The mark at the end of an entry's `error`: what the ledger must know of a target, for a machine.
+"""The mark at the end of an entry's `error`: the ledger's data about a target.
 
         HTTPStatus: answered 404 Not Found [agentteam-delivery/1 id=msg_74b1… attempts=1]
 
 An entry of the operator's has five fields, and a typed write of the operator's strips all others; what
-stands in `error` survives. The mark is strict: written anew it must be the same to the letter, else the text
+stands in `error` survives. The mark is strict: written again it must be identical, else the text
 is somebody else's. Its number changes when a reader of today could misread it. Pure.
 """
 

@@ -1,4 +1,4 @@
-"""Whose an entry of `status.delivery[]` is: the record of a team, line by line, each under its key. Pure.
+"""Matches the entries of `status.delivery[]` to their targets. Pure.
 
 An entry with a `name` is that target's; one that only says a place (`webhook-0`), as long as type and label
 agree, for another target may have come to stand there. Where a typed write took the field away, the name is
@@ -114,7 +114,7 @@ class Record:
     def written(self, changes: Mapping[str, Receipt]) -> Entries:
         """Return the list with these receipts in the places of their keys.
 
-        One entry a target in the order of the spec; what belongs to none stays behind them, as it was.
+        One entry per target in the order of the spec; entries of no target stay behind them, unchanged.
         """
         first = self.by_key
         mine = [first[name] for name in self.names if name in first]

@@ -1,4 +1,4 @@
-"""What became of all targets of a team, in one line: the column of `kubectl get agentteams`. Pure."""
+"""The outcome of all targets of a team in one line: the column of `kubectl get agentteams`. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

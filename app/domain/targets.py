@@ -85,7 +85,7 @@ class TargetSpec(BaseModel):
 
     @property
     def attached(self) -> str | None:
-        """The file that its author wants attached."""
+        """The file to attach, according to its author."""
         return None
 
     @property
@@ -204,7 +204,7 @@ def is_place(name: str, kind: Any) -> bool:
 
 
 def told_of(entry: Any, phase: str) -> bool:
-    """Whether an entry of the spec asks to be told of teams that end so; one that cannot be read does."""
+    """Whether an entry of the spec requests notification in this phase; an unreadable one does."""
     on = entry.get("on") if isinstance(entry, dict) else None
     return not on or not isinstance(on, list) or phase in on or not set(map(str, on)) <= {*TERMINAL_PHASES}
 

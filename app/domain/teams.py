@@ -1,4 +1,4 @@
-"""The slice of an AgentTeam that is read, and when a team needs delivery; nothing here fails on odd input.
+"""The fields of an AgentTeam that are read, and when a team needs delivery; tolerates any input.
 
 Everything else in the resource is preserved by never being written.
 """
@@ -19,6 +19,9 @@ from app.domain.times import parse_time
 VERSION = "v1alpha1"
 KIND = "AgentTeam"
 PLURAL = "agentteams"
+
+FACTS = ("phase", "startedAt", "completedAt", "estimatedCost", "tasks", "totalTokensUsed")
+"""What is read of the status beside its lists; all else in it is let go at once, for it may be large."""
 
 LONGEST_CLAIM = timedelta(hours=2)
 """No claim lasts longer: settings that would make it do so are refused."""
@@ -79,7 +82,7 @@ class AgentTeam:
             started_at=parse_time(status.get("startedAt")),
             completed_at=parse_time(status.get("completedAt")),
             artifacts=[item for item in _sequence(status.get("artifacts")) if isinstance(item, Mapping)],
-            status=status,
+            status={key: status[key] for key in FACTS if key in status},
             entries=written if entries == written else entries,
         )
 
@@ -129,7 +132,7 @@ def _claimable(receipt: Receipt, now: datetime) -> datetime:
 
 
 def told_targets(team: AgentTeam) -> list[str]:
-    """Return the names of the targets that ask to be told of how the team ended."""
+    """Return the names of the targets that request notification in the team's phase."""
     names = team.record.names
     return [name for name, entry in zip(names, team.targets, strict=True) if told_of(entry, team.phase)]
 
@@ -156,7 +159,7 @@ def needs_delivery(  # noqa: PLR0913  # what an installation is asked for, and t
     now: datetime,
     adopt: bool = False,
 ) -> datetime | None:
-    """Return when the team is to be handed in next (not after `now`: at once), or None: nothing to do.
+    """Return when the team is to be submitted next (not after `now`: at once), or None: nothing to do.
 
     `finished_since` is when the caller first saw the terminal phase; all times are the API server's.
     A pending entry is work whatever the team's age, since its event was accepted once.

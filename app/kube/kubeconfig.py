@@ -1,4 +1,4 @@
-"""Kubeconfig files: what stands in one is read here, and what has to be fetched is the library's to fetch.
+"""Kubeconfig files: this module reads them; the library fetches credentials.
 
 Importing kubernetes-asyncio imports all that was generated for every kind of resource: some 900 modules and
 40 MB. So it is imported only where a user's credentials come from a plugin or an identity provider.

@@ -1,4 +1,4 @@
-"""Access tokens of Google service accounts: bought with a signed assertion, kept in memory for their life.
+"""Access tokens of Google service accounts: requested with a signed assertion, cached until they expire.
 
 https://developers.google.com/identity/protocols/oauth2/service-account, RFC 7523
 """
@@ -91,7 +91,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """What is wrong with a key file, for each who asked to be told of their own Secret."""
+    """What is wrong with a key file; each caller gets the error for its own Secret."""
 
     why: str
     attempted: bool = False

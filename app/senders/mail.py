@@ -1,4 +1,4 @@
-"""The mail that tells of a finished team: text and HTML, with the envelope attached. Pure."""
+"""The mail about a finished team: text and HTML, with the envelope attached. Pure."""
 
 import secrets
 from datetime import datetime

@@ -133,8 +133,8 @@ class Feed:
                 namespace=team.namespace,
                 team=team.name,
                 seconds=COMPLETION_GRACE.total_seconds(),
-                advice="its status has a terminal phase and no completedAt: whoever writes the one writes the"
-                " other, else it is handed in after these seconds",
+                advice="its status has a terminal phase and no completedAt: the program that writes the phase"
+                " should write the time too; the team is submitted after these seconds",
             )
         times = self.agenda.observe(team, self.clock.now())
         if times:
@@ -144,8 +144,8 @@ class Feed:
                 namespace=team.namespace,
                 team=team.name,
                 times=times,
-                advice="somebody takes entries out of status.delivery, so that their targets are sent to"
-                " again; find out who writes the whole status",
+                advice="another program removes entries from status.delivery, so their targets are sent"
+                " again; find the program that writes the whole status",
             )
 
     def _end_watch(self, reason: str, lasted: float) -> None:

@@ -30,9 +30,9 @@ async def test_ports_that_do_not_answer_are_told_apart(bench: Bench) -> None:
 
     async with Receiver(respond=close) as closing:
         told = {
-            bench.service.url.replace("http", "https"): "this port speaks no TLS",
+            bench.service.url.replace("http", "https"): "no TLS connection to this port",
             "http://127.0.0.1:1": "no service answers at http://127.0.0.1:1; give its address with --url",
-            closing.url: "was closed before there was an answer; is a service behind it",
+            closing.url: "was closed without an answer; check that the service runs",
         }
         for url, says in told.items():
             assert says in str(await trouble(url))
@@ -56,18 +56,18 @@ def test_a_name_that_nobody_knows_is_told() -> None:
             "unauthenticated",
             "send `Authorization: Bearer …`",
             None,
-            "name an account with --service-acc",
+            "use --service-acc",
         ),
         (
             401,
             "unauthenticated",
-            "the token is not valid here",
+            "the token is not valid",
             "t",
             "--service-account NAME has kubectl make",
         ),
         (422, "malformed", "nothing was done: targets.0: is too long", None, "--target.0: is too long"),
-        (431, "head-too-large", "send fewer headers", "t", "the token is longer than the service reads"),
-        (413, "body-too-large", "the body is larger", None, "name fewer with --target"),
+        (431, "head-too-large", "send fewer headers", "t", "the token is too long"),
+        (413, "body-too-large", "the body is too large", None, "name fewer targets with --target"),
         (404, "no-such-path", "see /openapi.json", None, "check --url"),
         (405, "method-not-allowed", "see /openapi.json", None, "check --url"),
     ],

@@ -2,7 +2,8 @@
 
 Nine tenths of a start are imports, and the suite starts the program many hundred times. What runs is the
 same: the command line, in a process of its own, with the environment and the arguments that it was given.
-Where coverage is counted, it is counted in there too, from the fork on.
+Where coverage is counted, it is counted in there too, from the fork on, and in no other process that a test
+starts.
 """
 
 import asyncio
@@ -13,10 +14,22 @@ from asyncio import StreamReader, StreamReaderProtocol
 from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
+import coverage
+import uvloop  # noqa: F401  # this and the two rooms below are for the forking process, which imports what this does
+
+import app.serving
+import app.watcher.process  # noqa: F401
+from app.cli import main
+
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["__main__", __name__, "uvloop", "app.cli", "app.serving", "app.watcher.process"]
-)
+_CONTEXT.set_forkserver_preload(["__main__", __name__])
+_counting: dict[str, str] = {}
+
+
+def count_here_alone() -> None:
+    """Keep what starts coverage for the forked alone: it doubles what any process costs that finds it."""
+    for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS_")]:
+        _counting[name] = os.environ.pop(name)
 
 
 class Forked:
@@ -44,7 +57,9 @@ class Forked:
             readers.append(reader)
             ends.append(end)
         process = _CONTEXT.Process(
-            target=_run, args=(arguments, environment, [DupFd(end) for end in ends]), daemon=True
+            target=_run,
+            args=(arguments, environment | _counting, [DupFd(end) for end in ends]),
+            daemon=True,
         )
         try:
             process.start()
@@ -98,6 +113,5 @@ def _run(arguments: list[str], environment: dict[str, str], outputs: list[Any]) 
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = arguments
-    from app.cli import main  # noqa: PLC0415  # the forking process has it; whoever asks it to fork has no need
-
+    coverage.process_startup()  # does nothing where nobody counts
     main()

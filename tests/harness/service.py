@@ -101,6 +101,12 @@ class Program:
             *arguments, env=self.environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
         )
 
+    async def refused(self) -> tuple[int, str]:
+        """Start it where it is to end by itself; return its exit code and what it said."""
+        process = await Forked.start(self.arguments(), self.environment())
+        said, code = await asyncio.wait_for(asyncio.gather(process.stderr.read(), process.wait()), 60)
+        return code, said.decode()
+
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         assert self.process
@@ -157,8 +163,7 @@ class Program:
 
     def environment(self) -> dict[str, str]:
         """The machine's, without settings of its own, and what this process is given."""
-        dropped = ("DELIVERY_",) if self.covered else ("DELIVERY_", "COVERAGE_", "COV_")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
         kube = {"KUBECONFIG": str(self.kubeconfig)} if self.kubeconfig else {}
         given = {f"DELIVERY_{name.upper()}": str(value) for name, value in self.settings.items()}
         return {**kept, **kube, **LOOPBACK, **given}

@@ -22,7 +22,7 @@ from tests.harness.service import Service
 from tests.harness.waiting import until
 from tests.ledger.support import Front, Outcomes, ids, serve, watch
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 # With these a claim lives for 19 s: 6 s, 3 s, and a margin of 4 * 2 s + 2 s; and nobody's answer takes 5 s.
 SHORT: dict[str, object] = {"attempt_timeout": 5, "target_timeout": 6, "record_timeout": 3, "api_timeout": 2}

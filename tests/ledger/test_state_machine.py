@@ -34,7 +34,7 @@ from app.kube.cluster import Snapshot
 from app.senders.envelopes import Verdict
 from app.settings import ServiceSettings
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 EPOCH = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = ServiceSettings(
