@@ -44,6 +44,13 @@ PathText = Annotated[Text, AfterValidator(bounds.PATTERN.check)]
 Recipient = Annotated[str, AfterValidator(bounds.RECIPIENT.check)]
 
 
+def _endings(value: Any) -> Any:
+    """Judge how many there are first: each that is wrong is work."""
+    if isinstance(value, list) and len(value) > bounds.ENDINGS.most:
+        raise ValueError(bounds.ENDINGS.words)
+    return value or None
+
+
 Endings = tuple[Literal["Completed", "Failed", "TimedOut", "BudgetExceeded"], ...]
 
 
@@ -59,7 +66,7 @@ class TargetSpec(BaseModel):
     ] = None
     artifact_path: Annotated[PathText, Field(alias="artifactPath")] = None
     message: Annotated[Text, AfterValidator(bounds.MESSAGE.check)] = None
-    on: Annotated[Endings | None, Field(strict=False), BeforeValidator(lambda value: value or None)] = None
+    on: Annotated[Endings | None, Field(strict=False), BeforeValidator(_endings)] = None
     """Of which endings it is told; None: of all that the installation delivers."""
 
     @classmethod
@@ -205,7 +212,9 @@ def is_place(name: str, kind: Any) -> bool:
 def told_of(entry: Any, phase: str) -> bool:
     """Whether an entry of the spec asks to be told of teams that end so; one that cannot be read does."""
     on = entry.get("on") if isinstance(entry, dict) else None
-    return not on or not isinstance(on, list) or phase in on or not set(map(str, on)) <= {*TERMINAL_PHASES}
+    if not isinstance(on, list) or len(on) > bounds.ENDINGS.most:
+        return True
+    return not on or phase in on or not set(map(str, on)) <= {*TERMINAL_PHASES}
 
 
 def labels_of(entry: Any) -> tuple[str, ...]:

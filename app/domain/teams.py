@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
+from app.domain.bounds import ENTRIES
 from app.domain.events import TERMINAL_PHASES
 from app.domain.receipts import Receipt
 from app.domain.record import Record
@@ -77,7 +79,12 @@ class AgentTeam:
             completed_at=parse_time(status.get("completedAt")),
             artifacts=[item for item in _sequence(status.get("artifacts")) if isinstance(item, Mapping)],
             status={key: status[key] for key in FACTS if key in status},
-            entries=[item for item in _sequence(status.get("delivery")) if isinstance(item, Mapping)],
+            # Those of targets stand first, and there is no room for so many.
+            entries=[
+                item
+                for item in islice(_sequence(status.get("delivery")), ENTRIES.most)
+                if isinstance(item, Mapping)
+            ],
         )
 
     @property

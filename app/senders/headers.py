@@ -17,6 +17,8 @@ class AddressList(str):
     """Addresses as the value of a header; they are judged, and the library would read each of them again."""
 
     __slots__ = ("addresses", "name")
+    name: str
+    addresses: Sequence[str]
 
     def __new__(cls, name: str, addresses: Sequence[str]) -> Self:
         """Return the value; what bears the header's name is taken by the library as it is."""

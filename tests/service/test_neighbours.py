@@ -241,5 +241,5 @@ async def test_two_thousand_that_hang_at_a_host_leave_room_for_another_s_there(t
 
 async def test_replicas_beside_a_hostile_namespace_lose_nothing_and_do_not_grow(tmp_path: Path) -> None:
     outcome = await run(80, tmp_path, cycles=1)
-    assert (outcome.lost, outcome.again) == (0, 0), outcome
+    assert (outcome.lost, outcome.twice) == (0, 0), outcome
     assert outcome.peak < 256 * MB, outcome
