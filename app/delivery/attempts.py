@@ -1,4 +1,4 @@
-"""The attempts at one target: its Secret read, its message put together, sent, and what came of it judged."""
+"""The attempts at one target: read its Secret, build its message, send it, judge the answer."""
 
 import asyncio
 from dataclasses import replace

@@ -32,6 +32,7 @@ REMEMBERED = 4500.0  # seconds for which it is known that a receiver is down: lo
 SUSPECTED = 30.0  # seconds for which one target's failure is remembered
 HOLD = 3.0  # seconds after an attempt for which it is left to the same target to find out more
 LEARNED = 1.0  # second between two messages, to a receiver that says that they are too many
+FASTER = 0.1  # messages a second that it is trusted with more, for each that it takes then
 MOST_LEARNED = 60.0
 DOWN = frozenset({408, 502, 503, 504})  # what says that a receiver is away, whatever the message
 
@@ -44,7 +45,8 @@ class Lane:
     booked: bool = True  # whether turns are booked ahead
     gap: float = field(init=False)  # the same, as it has been learned
     free_at: float = 0.0  # when the next may start
-    last: float = -MOST_LEARNED  # when one started
+    last: float = -MOST_LEARNED  # when one started, or where it has a pace, when one was through
+    takes: float = 0.0  # seconds that the last one took
     closed_until: float = 0.0  # as the receiver asked
     booked_until: float = 0.0  # the end of the turns of those who come back for theirs
     failed: Hashable = None  # whose attempt was the last that met nobody, with no better one since
@@ -62,6 +64,11 @@ class Lane:
         """Whether there is nothing to be remembered."""
         ends = (self.free_at, self.closed_until, self.booked_until, self.known_until, self.last + self.gap)
         return not self.inside and max(ends) <= now
+
+    @property
+    def step(self) -> float:
+        """Seconds from one message to the next, when many wait."""
+        return self.gap + self.takes
 
     def ready_at(self, now: float) -> float:
         """Return when it takes another message, as far as is known; where it has a pace, one at a time."""
@@ -116,7 +123,7 @@ class Pacer:
         ready = max(now, *(max(lane.free_at, lane.ready_at(now)) for lane in lanes))
         for lane in lanes:
             if lane.booked and lane.gap and ready <= ends:
-                lane.free_at = ready + lane.gap
+                lane.free_at = ready + lane.step
         while ready > now:
             if ready > latest:
                 return _later(lanes, ready, now)
@@ -155,7 +162,9 @@ class Pacer:
         finally:
             for lane in lanes:
                 lane.sending -= 1
-                lane.last = max(lane.last, self._clock()) if lane.own else lane.last
+                if lane.own:
+                    lane.takes = self._clock() - lane.last
+                    lane.last = self._clock()
                 if not asked and lane.finding_out == who:
                     lane.until = 0.0
         return verdict
@@ -174,7 +183,8 @@ class Pacer:
         else:
             _note_up(lane)
             if verdict.delivered:
-                lane.gap = lane.own if lane.gap <= LEARNED else max(lane.own, lane.gap / 2)
+                faster = 1 / (1 / lane.gap + FASTER) if lane.gap > LEARNED else 0.0
+                lane.gap = max(lane.own, faster)
 
     def _note_down(self, lane: Lane, who: Hashable, met: Verdict, *, alone: bool) -> None:
         """Note an attempt that met nobody; `alone`: one target's word is enough, for it is so for all."""
@@ -182,7 +192,8 @@ class Pacer:
             lane.failed, lane.known_until = who, self._clock() + SUSPECTED
             return
         lane.known_until = self._clock() + REMEMBERED
-        lane.down = Verdict(met.reason, met.message, met.http_status, retryable=True, attempted=False)
+        said = f"{met.message}, by another target's attempt"
+        lane.down = Verdict(met.reason, said, met.http_status, retryable=True, attempted=False)
         if lane.finding_out in {None, who} or lane.until <= self._clock():
             lane.finding_out, lane.until = who, self._clock() + HOLD
 
@@ -228,7 +239,8 @@ def _later(lanes: tuple[Lane, ...], start: float, now: float) -> Verdict:
     turn = max(start, *(lane.booked_until for lane in lanes))
     for lane in lanes:
         if lane.booked and lane.gap:
-            lane.booked_until = turn + lane.gap
+            # As if it were at its best by then: who comes too early waits, an idle lane would be lost.
+            lane.booked_until = turn + (lane.own or LEARNED) + lane.takes
     wait = turn - now
     return Verdict(
         Reason.RATE_LIMITED,

@@ -1,4 +1,4 @@
-"""What is on record of many teams, page by page, for whoever may read of their namespaces."""
+"""The records of many teams, page by page, limited to namespaces that the caller may read."""
 
 import asyncio
 import base64

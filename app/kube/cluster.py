@@ -1,4 +1,4 @@
-"""The only door to the Kubernetes API: read a team, write its record, read a Secret, ask about a caller.
+"""The service's access to the Kubernetes API: read a team, write its record, read a Secret, review a caller.
 
 What the API server answers is translated here into our own errors.
 """
@@ -57,7 +57,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who bears a token, as the API server knows them."""
+    """The caller that a token identifies, as the API server knows it."""
 
     name: str
     uid: str = ""
@@ -133,10 +133,10 @@ class Cluster:
         """
         patch = {
             "metadata": {"resourceVersion": team.resource_version},
-            "status": {"delivery": list(entries), "deliverySummary": summary_of(entries)},
+            "status": {"delivery": entries, "deliverySummary": summary_of(entries)},
         }
         path = self._path(team.namespace, team.name, "status", fieldManager=FIELD_MANAGER)
-        return await self._snapshot("PATCH", path, patch)
+        return await self._snapshot("PATCH", path, patch, written=entries)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
         """Write a Kubernetes Event about the team, or change the one that is there already.
@@ -192,7 +192,7 @@ class Cluster:
             raise Rejected("the API server's answer holds no data that can be read") from None
 
     async def review(self, token: str, audience: str) -> Caller | None:
-        """Ask who bears a token that was made for this audience; None: nobody that the API server knows.
+        """Return the caller that a token for this audience identifies; None: the token is not valid.
 
         https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
 
@@ -266,11 +266,17 @@ class Cluster:
     def _path(self, namespace: str, name: str, *rest: str, **query: str) -> str:
         return path_of("apis", self._group, VERSION, "namespaces", namespace, PLURAL, name, *rest, **query)
 
-    async def _snapshot(self, method: str, path: str, patch: Mapping[str, Any] | None = None) -> Snapshot:
+    async def _snapshot(
+        self,
+        method: str,
+        path: str,
+        patch: Mapping[str, Any] | None = None,
+        written: Sequence[Mapping[str, Any]] = (),
+    ) -> Snapshot:
         asked = steady()
         answer = await self._answer(method, path, patch)
         resource = answer.document
-        team = AgentTeam.from_resource(resource)
+        team = AgentTeam.from_resource(resource, written)
         if not (team.uid and team.resource_version):
             raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
         date = _server_date(answer.headers.get("Date", "")) or datetime.now(UTC)
@@ -289,7 +295,7 @@ class Cluster:
 
 @asynccontextmanager
 async def open_cluster(settings: ServiceSettings, count: CountRequest) -> AsyncIterator[Cluster]:
-    """Yield the door to the cluster that the environment names; `count` is told of each request.
+    """Yield the connection to the cluster that the environment names; `count` is called for each request.
 
     Raises:
         SettingsError: it names none.

@@ -161,7 +161,7 @@ class Connection:
             raise
 
     async def _trusted_pool(self) -> aiohttp.ClientSession:
-        """Return the pool, made anew if it met with distrust: the authority may have been renewed."""
+        """Return the pool, recreated after a TLS failure: the certificate authority may have been renewed."""
         if self._pool is self._distrusted:
             with suppress(OSError, ValueError):  # none to be read: the same again at the next request
                 self._pool = self._make_pool()
@@ -179,7 +179,7 @@ class Connection:
 async def connect(count: CountRequest) -> AsyncIterator[Connection]:
     """Yield a connection: in-cluster, else to what `KUBECONFIG` names.
 
-    `count` is told of each request.
+    `count` is called for each request.
 
     Raises:
         SettingsError: neither is there.

@@ -1,4 +1,4 @@
-"""Kubeconfig files: what stands in one is read here, and what has to be fetched is the library's to fetch.
+"""Kubeconfig files: this module reads them; the library fetches credentials.
 
 Importing kubernetes-asyncio imports all that was generated for every kind of resource: some 900 modules and
 40 MB. So it is imported only where a user's credentials come from a plugin or an identity provider.
@@ -32,7 +32,7 @@ PROVIDER_LIFE = 60.0  # seconds after which the library looks again whether a pr
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Section:
     """A cluster or a user, and the folder that its files are relative to."""
 
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -74,9 +74,9 @@ async def read_kubeconfig(paths: str) -> Access:
     )
 
 
-def _current(paths: str) -> tuple[Entry, Entry]:
+def _current(paths: str) -> tuple[Section, Section]:
     """Return the cluster and the user of the current context."""
-    entries: dict[tuple[str, str], Entry] = {}
+    entries: dict[tuple[str, str], Section] = {}
     current = ""
     for path in (Path(one).expanduser() for one in paths.split(":") if one):
         if not path.exists():
@@ -84,10 +84,10 @@ def _current(paths: str) -> tuple[Entry, Entry]:
         config = yaml.safe_load(path.read_text()) or {}  # a file that is still empty says nothing
         for kind in ("cluster", "context", "user"):
             for one in config.get(f"{kind}s") or []:
-                entries.setdefault((kind, one["name"]), Entry(one[kind] or {}, path.parent.absolute()))
+                entries.setdefault((kind, one["name"]), Section(one[kind] or {}, path.parent.absolute()))
         current = current or config.get("current-context") or ""
     context = entries["context", current].values
-    user = entries.get(("user", context.get("user") or ""), Entry())
+    user = entries.get(("user", context.get("user") or ""), Section())
     return entries["cluster", context["cluster"]], user
 
 
@@ -95,7 +95,7 @@ Proofs = tuple[Callable[[], Awaitable[str | None]], Callable[[], bool]]
 """What gives the header of a user, and what is told that it was refused."""
 
 
-def _authorization(user: Entry) -> Proofs:
+def _authorization(user: Section) -> Proofs:
     """Return both for a user whose credentials stand in the file, or in one that it names."""
     values = user.values
     token = values.get("token")
@@ -123,7 +123,7 @@ class Fetched:
     They are fetched again when they end, and when the API server refuses them.
     """
 
-    def __init__(self, user: Entry) -> None:
+    def __init__(self, user: Section) -> None:
         self._values = copy.deepcopy(dict(user.values))  # the library writes new tokens into it
         self._plugin = self._values.get("exec")
         if isinstance(self._plugin, dict) and "/" in (command := str(self._plugin.get("command") or "")):

@@ -1,4 +1,4 @@
-"""Email: a message to the target's recipients by SMTP (RFC 5321), over TLS unless the owner says other.
+"""Email: a message to the target's recipients by SMTP (RFC 5321), over TLS unless disabled.
 
 A relay answers for each recipient. Who has the message is never sent it again, who was refused for good is
 not asked about again, and who was refused for now is tried again; the outcome is one, and names them.
@@ -41,7 +41,7 @@ MEANINGS = {
     "451": "the relay cannot take it now",
     "452": "the relay has no room now",
     "454": "the relay cannot do it now",
-    "530": "the relay wants a user name and a password",
+    "530": "the relay requires a user name and a password",
     "550": "no such mailbox, or not for us",
     "551": "the mailbox is elsewhere",
     "552": "too large, or the mailbox is full",
@@ -206,7 +206,7 @@ class _Session(aiosmtplib.SMTP):
             cast("asyncio.WriteTransport", self.transport).write(b"QUIT\r\n")
 
 
-async def _session(  # noqa: PLR0913  # all that is said, and who is told of it
+async def _session(  # noqa: PLR0913  # the whole session, and who is informed
     client: _Session,
     relay: Relay,
     recipients: list[str],

@@ -1,4 +1,4 @@
-"""Headers of a mail whose text is for people, in lines that all read alike (RFC 5322, RFC 2047). Pure.
+"""Mail headers with text for people, encoded and folded portably (RFC 5322, RFC 2047). Pure.
 
 The library's own folding cuts encoded words so that a line is too long for them, or a space gets lost.
 """
@@ -13,15 +13,14 @@ LINE, ENCODED_LINE, WORD = 78, 76, 75  # characters: RFC 5322, section 2.1.1; RF
 _OPENED, _CLOSED = "=?utf-8?b?", "?="
 
 
-class AddressList(str):
-    """Addresses as the value of a header; they are judged, and the library would read each of them again."""
+class AddressList(str):  # noqa: SLOT000  # it has two attributes of its own
+    """Addresses that have been judged, as the value of a header: the library would read each again."""
 
-    __slots__ = ("addresses", "name")
     name: str
     addresses: Sequence[str]
 
     def __new__(cls, name: str, addresses: Sequence[str]) -> Self:
-        """Return the value; what bears the header's name is taken by the library as it is."""
+        """Return the value; the library does not parse a value with the header's name again."""
         value = super().__new__(cls, ", ".join(addresses))
         value.name, value.addresses = name, addresses
         return value

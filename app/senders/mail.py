@@ -1,4 +1,4 @@
-"""The mail that tells of a finished team: text and HTML, with the envelope attached. Pure."""
+"""The mail about a finished team: text and HTML, with the envelope attached. Pure."""
 
 import secrets
 from datetime import datetime
@@ -80,7 +80,7 @@ def _written(part: EmailMessage) -> str:
 
 
 def _encoding(text: str) -> str | None:
-    """Return how a text is encoded: a long one in base64, a short one as the library finds best."""
+    """Return how a text is encoded: a long one as base64; for a short one the library finds the best."""
     return "base64" if len(text) > LONG else None
 
 
