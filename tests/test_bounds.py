@@ -331,7 +331,7 @@ def test_what_a_team_picks_in_all_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_team_of_too_many_artifacts_is_told_so() -> None:
     listed = [{"path": "/a"}] * (bounds.ARTIFACTS.most + 1)
     with pytest.raises(
-        TargetError, match=r"^status\.artifacts: has more than 10,000 artifacts; have the team write"
+        TargetError, match=r"^status\.artifacts: has more than 10,000 artifacts; write fewer files"
     ):
         asyncio.run(all_composed(team([{"type": "webhook", "url": "https://h/"}], artifacts=listed)))
 

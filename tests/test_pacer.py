@@ -176,7 +176,9 @@ async def test_replicas_that_know_nothing_of_each_other_find_the_pace_that_a_rec
         verdict = busy(0.0)
         while not verdict.delivered:
             await world.rest(verdict.retry_after or 0.0)
-            verdict = await pacer.paced("slack", way(), take, who=who, room=PATIENCE, rest=world.rest)
+            verdict = await pacer.paced(
+                "slack", way(), take, owner="research", who=who, room=PATIENCE, rest=world.rest
+            )
         return verdict
 
     await world.all(*(one(pacers[team % replicas], f"team-{team}") for team in range(number)))
