@@ -232,7 +232,7 @@ async def test_a_plugin_is_told_of_the_cluster_where_it_asks_for_that(tmp_path: 
         '{"apiVersion": "client.authentication.k8s.io/v1", "status": {}}',
         '{"apiVersion": "client.authentication.k8s.io/v1", "status": {"clientCertificateData": "c"}}',
         '{"apiVersion": "client.authentication.k8s.io/v1beta1", "status": {"token": "t"}}',
-        '{"apiVersion": "client.authentication.k8s.io/v1", "status": {"token": "t", "expirationTimestamp": 1}}',
+        '{"apiVersion": "client.authentication.k8s.io/v1", "status": {"token": "t", "expirationTimestamp": 1}}',  # noqa: E501
     ],
 )
 async def test_what_a_plugin_prints_beside_credentials_is_refused(printed: str, tmp_path: Path) -> None:
