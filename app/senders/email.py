@@ -41,7 +41,7 @@ MEANINGS = {
     "451": "the relay cannot take it now",
     "452": "the relay has no room now",
     "454": "the relay cannot do it now",
-    "530": "the relay wants a user name and a password",
+    "530": "the relay requires a user name and a password",
     "550": "no such mailbox, or not for us",
     "551": "the mailbox is elsewhere",
     "552": "too large, or the mailbox is full",
