@@ -15,7 +15,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from app.domain.errors import ApiUnavailable
+from app.domain.errors import ApiUnavailable, SettingsError
 from app.kube.config import Access, in_cluster
 from app.kube.connection import Connection
 from app.kube.kubeconfig import read_kubeconfig
@@ -237,7 +237,7 @@ async def test_a_plugin_is_told_of_the_cluster_where_it_asks_for_that(tmp_path: 
 )
 async def test_what_a_plugin_prints_beside_credentials_is_refused(printed: str, tmp_path: Path) -> None:
     command = {"command": "printf", "args": ["%s", printed], "apiVersion": "client.authentication.k8s.io/v1"}
-    with pytest.raises((ValueError, KeyError)):
+    with pytest.raises((ValueError, KeyError, TypeError)):
         await read_kubeconfig(str(written(tmp_path / "config", {"exec": command})))
 
 
@@ -279,6 +279,27 @@ async def test_a_certificate_is_shown_and_an_authority_trusted(tmp_path: Path, *
         path = written(tmp_path / "config", user, **cluster | {"server": api.url})
         async with Connection(await read_kubeconfig(str(path))) as connection:
             assert (await connection.ask("GET", "/version", seconds=5)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"current-context": ""}, "names no current context; kubectl config use-context"),
+        ({"current-context": "other"}, "the kubeconfig has no context called 'other'"),
+        ({"clusters": []}, "the kubeconfig has no cluster called 'test'"),
+        ({"users": None}, "the kubeconfig has no user called 'test'"),
+    ],
+)
+async def test_what_a_kubeconfig_lacks_is_said(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "config", NOBODY)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(SettingsError, match=words):
+        await read_kubeconfig(str(path))
+
+
+async def test_a_kubeconfig_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"no Kubernetes API is configured.* no {tmp_path}/absent"):
+        await read_kubeconfig(f"{tmp_path}/absent")
 
 
 def issued(authority: trustme.CA, name: str) -> dict[str, str]:

@@ -189,10 +189,12 @@ async def connect(count: CountRequest) -> AsyncIterator[Connection]:
     `count` is told of each request.
 
     Raises:
-        SettingsError: neither is there.
+        SettingsError: neither is there, or it cannot be used.
     """
     try:
         connection = Connection(await _access(), count)
+    except SettingsError:
+        raise
     except Exception as error:  # noqa: BLE001  # a file that is no kubeconfig raises whatever its content leads to
         raise SettingsError(
             "no Kubernetes API is configured: run inside a cluster, or set KUBECONFIG to a readable file"

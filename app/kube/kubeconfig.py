@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from app.domain.errors import ApiUnavailable
+from app.domain.errors import ApiUnavailable, SettingsError
 from app.domain.times import steady
 from app.domain.tokens import bearer_token
 from app.kube.config import Access, Pem, TokenFile
@@ -81,20 +81,39 @@ async def read_kubeconfig(paths: str) -> Access:
 
 
 def _current(paths: str) -> tuple[Entry, Entry]:
-    """Return the cluster and the user of the current context."""
+    """Return the cluster and the user of the current context.
+
+    Raises:
+        SettingsError: no file is there, or what is named is in none; the sentence names it.
+        Exception: whatever else is wrong with a file.
+    """
     entries: dict[tuple[str, str], Entry] = {}
-    current = ""
+    current, there = "", False
     for path in (Path(one).expanduser() for one in paths.split(":") if one):
         if not path.exists():
             continue
+        there = True
         config = yaml.safe_load(path.read_text()) or {}  # a file that is still empty says nothing
         for kind in ("cluster", "context", "user"):
             for one in config.get(f"{kind}s") or []:
                 entries.setdefault((kind, one["name"]), Entry(one[kind] or {}, path.parent.absolute()))
         current = current or config.get("current-context") or ""
-    context = entries["context", current].values
-    user = entries.get(("user", context.get("user") or ""), Entry())
-    return entries["cluster", context["cluster"]], user
+    if not there:
+        where = f"set KUBECONFIG to a readable file: there is no {paths}"
+        raise SettingsError(f"no Kubernetes API is configured: run inside a cluster, or {where}")
+    if not current:
+        raise SettingsError(f"{paths} names no current context; kubectl config use-context NAME sets one")
+    context = _named(entries, "context", current)
+    user = context.values.get("user")
+    cluster = _named(entries, "cluster", str(context.values.get("cluster") or ""))
+    return cluster, _named(entries, "user", str(user)) if user else Entry()
+
+
+def _named(entries: Mapping[tuple[str, str], Entry], kind: str, name: str) -> Entry:
+    try:
+        return entries[kind, name]
+    except KeyError:
+        raise SettingsError(f"the kubeconfig has no {kind} called {name!r}, which it names itself") from None
 
 
 Proofs = tuple[Callable[[], Awaitable[str | None]], Callable[[], bool]]
