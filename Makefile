@@ -57,7 +57,7 @@ check: setup  ## lint, format, types, layers, Dockerfile, API description, the r
 	@$(BIN)/hadolint Dockerfile
 	@echo '== API description'
 	@$(BIN)/agentteam-delivery openapi | diff -u openapi/openapi.yaml - \
-		|| { echo 'openapi/openapi.yaml is not what the service says; to write it anew: make openapi'; exit 1; }
+		|| { echo 'openapi/openapi.yaml is not what the service says; to write it again: make openapi'; exit 1; }
 	@$(BIN)/python .ci/breaking openapi/released.yaml openapi/openapi.yaml
 	@echo '== reference pages'
 	@$(BIN)/python .ci/reference --check

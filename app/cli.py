@@ -19,12 +19,12 @@ from app.domain.text import shortened
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings, misspelt
 from app.telemetry import logs
 
-# Neither process bears the weight of the other, and a command for people that of none: each is loaded when
+# No process pays for the other, and a command for people pays for neither: each is loaded when
 # it is called. A command for people does without what the extra `service` installs.
 
 log = structlog.get_logger(__name__)
 cli = typer.Typer(
-    help="Delivers the outcome of finished AgentTeams, and records in their status what landed.",
+    help="Notifies the targets of finished AgentTeams, and records the outcomes in their status.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -51,7 +51,7 @@ def whole(
 
 @cli.command(cls=Serving)
 def serve() -> None:
-    """Run the service: take events over HTTP and deliver them."""
+    """Run the service: accept events over HTTP and deliver them."""
     with _parts():
         import uvloop  # noqa: PLC0415
 
@@ -65,7 +65,7 @@ def serve() -> None:
 
 @cli.command(cls=Watching)
 def watch() -> None:
-    """Run the watcher: hand finished teams to the service."""
+    """Run the watcher: submit finished teams to the service."""
     with _parts():
         import uvloop  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import structlog
 from fastapi import FastAPI
 
-from app.api import Service, docs, install
+from app.api import Service, install
 from app.api.callers import build_authorizer
 from app.delivery import Desk
 from app.domain.errors import ClusterError
@@ -54,7 +54,7 @@ def create_app(
             if settings.auth == "none":
                 log.warning(
                     "callers_not_authenticated",
-                    advice="DELIVERY_AUTH=none: whoever reaches the port can make every team's channels ring",
+                    advice="DELIVERY_AUTH=none: everyone who reaches the port can notify all channels",
                 )
             looking = asyncio.create_task(_look_for_teams(door, settings))
             yield
@@ -64,10 +64,10 @@ def create_app(
     app = FastAPI(
         title="agentteam-delivery",
         version=version("agentteam-delivery"),
-        summary="Delivers the outcome of finished AgentTeams, and records what landed.",
+        summary="Notifies the targets of finished AgentTeams, and records the outcomes.",
         description=(
-            "Each answer bears `X-Request-Id`, the caller's or one that is made, and so does the log; but not"
-            " one to a request that could not be read (400, 408, 431)."
+            "Each answer has an `X-Request-Id`, the caller's or a generated one, which the log contains too."
+            " Answers to requests that could not be parsed (400, 408, 431) have none."
         ),
         contact={"name": "The maintainers of agentteam-delivery"},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -76,13 +76,12 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.include_router(docs.router)
     install(app, max_body=settings.max_body, tracing=traced)
     return app
 
 
 async def _look_for_teams(cluster: Cluster, settings: ServiceSettings) -> None:
-    """Warn where the cluster knows no teams; that it is away is told of elsewhere."""
+    """Warn if the cluster has no AgentTeam CRD; other modules report that it is unavailable."""
     with suppress(ClusterError):
         if not await cluster.has_teams():
             log.warning("no_crd", advice=no_crd(settings.api_group))

@@ -1,4 +1,4 @@
-"""The service as a process: its metrics, its way to the cluster, its spans, its port."""
+"""The service as a process: its metrics, its connection to the cluster, its spans, its port."""
 
 import asyncio
 import gc

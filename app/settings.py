@@ -89,7 +89,7 @@ def _proxy(value: SecretStr) -> SecretStr:
     if not usable or not url.isprintable() or " " in url:
         # Not quoted: it may hold a password.
         raise ValueError(
-            "must be http://host:port, with user:password@ before the host where it asks for them"
+            "must be http://host:port, with user:password@ before the host if it requires a login"
         )
     return value
 
@@ -101,8 +101,8 @@ def _hosts_apart(items: tuple[str, ...]) -> tuple[str, ...]:
         everything, items = True, (str(error),)
     if everything:
         raise ValueError(
-            f"{', '.join(items)[:100]}: must be host names, such as svc.cluster.local, each of which stands"
-            " for those below it too, addresses or CIDRs"
+            f"{', '.join(items)[:100]}: must be host names, such as svc.cluster.local, which include their"
+            " subdomains, addresses or CIDRs"
         )
     return items
 
@@ -161,18 +161,18 @@ class CommonSettings(BaseSettings):
     )
 
     api_group: Annotated[str, Field(min_length=1)] = "kagents.dev"
-    """The AgentTeam's API group."""
+    """API group of the AgentTeam resource."""
     namespaces: Words = ()
-    """The namespaces that are served; empty: all."""
+    """Namespaces to serve; empty: all."""
     phases: Words = ("Completed",)
-    """Which endings are delivered: `Failed`, `TimedOut`, `BudgetExceeded` may be added."""
+    """Phases in which a finished team is delivered; you can add `Failed`, `TimedOut`, `BudgetExceeded`."""
     adopt: Literal["none", "failed"] = "none"
-    """`failed`: where the operator delivers by itself, what it failed to deliver is carried on here; set it
-    for the service and the watcher alike."""
+    """`failed`: the service retries targets that an operator failed to deliver; set it for the service and
+    the watcher."""
     api_timeout: Seconds = 10.0
-    """For one request to the Kubernetes API."""
+    """Timeout of one request to the Kubernetes API."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """How much is logged."""
+    """The lowest level that is logged."""
     log_format: Literal["json", "console"] = "json"
     """`console` is for people."""
 
@@ -180,10 +180,10 @@ class CommonSettings(BaseSettings):
     @classmethod
     def _known(cls, phases: tuple[str, ...]) -> tuple[str, ...]:
         if not phases:
-            raise ValueError(f"none, so nothing would be delivered: take of {', '.join(TERMINAL_PHASES)}")
+            raise ValueError(f"empty: choose from {', '.join(TERMINAL_PHASES)}")
         unknown = [phase for phase in phases if phase not in TERMINAL_PHASES]
         if unknown:
-            raise ValueError(f"{', '.join(unknown)}: not among {', '.join(TERMINAL_PHASES)}")
+            raise ValueError(f"{', '.join(unknown)}: not one of {', '.join(TERMINAL_PHASES)}")
         return phases
 
     @classmethod
@@ -207,93 +207,92 @@ class CallerSettings(CommonSettings):
     """The service and its callers."""
 
     host: Host = "127.0.0.1"
-    """Where the service listens."""
+    """Address on which the service listens."""
     port: Port = 8080
-    """On which port; 0: one that is free."""
+    """Port on which it listens; 0: any free port."""
     auth: Literal["kubernetes", "none"] = "kubernetes"
-    """`none`: everybody who reaches the port may; on loopback only, unless `ALLOW_ANYONE` is `true`."""
+    """`none` accepts everyone who reaches the port; only on loopback, unless `ALLOW_ANYONE` is `true`."""
     audience: Annotated[str, Field(min_length=1)] = "agentteam-delivery"
-    """Whom a caller's token must be made for."""
-    auth_cache: Annotated[Seconds, Field(le=45)] = 30.0  # the API server remembers a token for 10 s besides
-    """For how long what Kubernetes said of a caller holds; so short that a revoked right ends within a
-    minute."""
+    """Audience that a caller's token must have."""
+    auth_cache: Annotated[Seconds, Field(le=45)] = 30.0  # the API server caches a token for another 10 s
+    """How long authorization results are cached; a revoked permission therefore ends within a minute."""
     allow_anyone: bool = False
-    """`AUTH=none` beyond loopback, where the network lets nobody else in."""
+    """Allows `AUTH=none` beyond loopback. Use it only if the network restricts access to the port."""
     allow_plain_http: bool = False
-    """Tokens beyond loopback without TLS, where something else encrypts."""
+    """Allows tokens beyond loopback without TLS. Use it only if something else encrypts the traffic."""
     tls_cert_file: FileName = None
-    """PEM, the whole chain; read anew when it changes."""
+    """PEM file with the certificate and its chain; reloaded when it changes."""
     tls_key_file: FileName = None
-    """PEM; read anew when it changes."""
+    """PEM file with the private key; reloaded when it changes."""
     rate_limit: Count = 200
-    """Requests a second of one caller, and as many at once."""
+    """Requests per second from one caller, and the largest burst."""
     max_head: Annotated[int, Field(ge=1024)] = 16_384
-    """Bytes of a request's line and headers."""
+    """Maximum size of a request's first line and headers, in bytes."""
     max_body: Count = 1_048_576
-    """Bytes of a request's body."""
+    """Maximum size of a request's body, in bytes."""
     max_depth: Annotated[int, Field(ge=2)] = 16
-    """How deep lists and objects may be nested in a request's JSON; an event is two deep."""
+    """Maximum nesting of lists and objects in a request's JSON; an event has two levels."""
     read_timeout: Seconds = 10.0
-    """For a TLS handshake, for a request to be complete, for an answer to be read."""
+    """Timeout of a TLS handshake, of receiving a request, and of sending an answer."""
     max_callers: Count = 1000
-    """Connections that wait for their request to be complete."""
+    """Maximum number of connections whose request has not arrived completely."""
     tracing: bool = False
-    """Spans of [OpenTelemetry](../how-to/operate.md#traces), with the extra `tracing`; where they go, its own
-    variables say (`OTEL_…`)."""
+    """Exports [OpenTelemetry](../how-to/operate.md#traces) spans; requires the extra `tracing`.
+    OpenTelemetry's own variables (`OTEL_…`) set the destination."""
 
 
 class ReceiverSettings(CommonSettings):
     """The service and its receivers."""
 
     egress_allow: Networks = ()
-    """CIDRs that may be called beside public addresses, for receivers inside the cluster."""
+    """CIDRs that the service may connect to in addition to public addresses, for receivers in the cluster."""
     egress_deny: Networks = ()
-    """CIDRs that nothing opens."""
+    """CIDRs that are always denied, even if `EGRESS_ALLOW` covers them."""
     egress_http: bool = False
-    """`true` lifts https, for webhooks and Slack alike."""
+    """Allows `http://` URLs for webhook and Slack targets."""
     egress_ca_file: Authorities = None
-    """PEM; authorities trusted beside the public ones, read again when it changes."""
+    """PEM file of certificate authorities to trust beside the public ones; reloaded when it changes."""
     egress_proxy: Proxy = None
     """A forward proxy, `http://[user:password@]host:port`."""
     egress_no_proxy: Annotated[Words, AfterValidator(_hosts_apart)] = ()
-    """Host names that are called directly, with those below them; addresses, and CIDRs."""
+    """Host names (with their subdomains), addresses and CIDRs that are called without the proxy."""
     slack_hosts: Words = ("hooks.slack.com", "hooks.slack-gov.com")
-    """Hosts that a Slack URL may name, on any port."""
+    """Hosts that a Slack URL may have, on any port."""
     secret_label: SecretLabel = None
-    """`key` or `key=value`: Secrets without it are not used."""
+    """`key` or `key=value`: the service uses only Secrets with this label."""
     max_connections_per_host: Count = 100
-    """Connections to one receiver's host and port, shared by the namespaces: each may hold as many as it
-    leaves free, so that one alone has half of them at most."""
+    """Maximum number of connections to one host and port, shared fairly between namespaces: each may use at
+    most as many as are free, so a single namespace gets half of them."""
     max_response: Count = 8_192
-    """Bytes read of the content of a receiver's answer."""
+    """Maximum number of bytes to read of a receiver's answer."""
 
 
 class BackendSettings(CommonSettings):
     """Email and Google Drive."""
 
     email: Literal["none", "smtp"] = "none"
-    """`smtp` delivers [email](../how-to/email-and-google-drive.md#email), with the extra `email`."""
+    """`smtp` delivers [email](../how-to/email-and-google-drive.md#email); requires the extra `email`."""
     smtp_host: RelayName = None
-    """The relay for targets that bring none of their own."""
+    """Relay for email targets that do not name their own."""
     smtp_port: Annotated[Annotated[int, Field(ge=1, le=65_535)] | None, BeforeValidator(_blank_is_none)] = (
         None
     )
-    """By default 587, 465 with `tls`, 25 with `none`."""
+    """Port of the relay; by default 587, or 465 with `tls`, or 25 with `none`."""
     smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
-    """`tls` is from the first byte."""
+    """Encryption to the relay; `tls` encrypts from the first byte."""
     smtp_from: SenderAddress = None
-    """Who writes, such as `Agent Teams <teams@example.com>`."""
+    """Sender address, such as `Agent Teams <teams@example.com>`."""
     smtp_ehlo: RelayName = None
-    """The name that relays are greeted with; by default the address that they are called from."""
+    """Host name to greet relays with; by default, the address from which the service connects."""
     smtp_username: OptionalText = None
-    """As whom the relay knows us."""
+    """User name at the relay."""
     smtp_password_file: FileName = None
-    """A file with the password; read anew for each message."""
+    """File with the password; read for each message."""
     google_drive: Literal["none", "api"] = "none"
-    """`api` delivers to [Google Drive](../how-to/email-and-google-drive.md#google-drive), with the extra
+    """`api` delivers to [Google Drive](../how-to/email-and-google-drive.md#google-drive); requires the extra
     `google-drive`."""
     google_api_url: Annotated[str, AfterValidator(_base_url)] = "https://www.googleapis.com"
-    """Where Google's API is."""
+    """Base URL of Google's API."""
 
     @model_validator(mode="after")
     def _backends_are_whole(self) -> Self:
@@ -303,8 +302,8 @@ class BackendSettings(CommonSettings):
         ):
             if value != "none" and not _installed(module):
                 raise ValueError(
-                    f"DELIVERY_{setting}={value} wants the extra `{extra}`, which is not installed here;"
-                    f" install agentteam-delivery[{extra}], or the image that is built with it"
+                    f"DELIVERY_{setting}={value} requires the extra `{extra}`, which is not installed;"
+                    f" install agentteam-delivery[{extra}], or use an image that is built with it"
                 )
         if (self.smtp_host is None) != (self.smtp_from is None):
             raise ValueError("DELIVERY_SMTP_HOST and DELIVERY_SMTP_FROM go together; set both or neither")
@@ -315,7 +314,7 @@ class BackendSettings(CommonSettings):
         plain = self.smtp_tls == "none" and not is_loopback(self.smtp_host or "localhost")
         if self.smtp_username is not None and plain:
             raise ValueError(
-                f"the password of DELIVERY_SMTP_PASSWORD_FILE would cross the network in the clear to"
+                f"the password of DELIVERY_SMTP_PASSWORD_FILE would be sent unencrypted to"
                 f" {self.smtp_host}; set DELIVERY_SMTP_TLS to starttls or tls"
             )
         return self
@@ -325,68 +324,68 @@ class DeliverySettings(CommonSettings):
     """Deliveries."""
 
     attempts: Count = 4
-    """Tries a target: one, and three retries."""
+    """Attempts per target: one, and three retries."""
     attempt_timeout: Seconds = 10.0
-    """For one try."""
+    """Timeout of one attempt."""
     target_timeout: Seconds = 60.0
-    """For all tries at a target, and the waits between them."""
+    """Time for all attempts of a target and the waits between them."""
     backoff_initial: Seconds = 0.5
-    """The longest first wait; each next may be twice as long (0.5 s, 1 s, 2 s), with full jitter.
-    `Retry-After` is honoured where it fits."""
+    """Maximum wait before the second attempt; it doubles with each further attempt (0.5 s, 1 s, 2 s), with
+    full jitter. The service honours `Retry-After` if it fits into `TARGET_TIMEOUT`."""
     retry_for: Annotated[float, Field(ge=0, le=86_400 * 365, allow_inf_nan=False)] = 86_400.0
-    """For how long a target is tried again, from its event on, where all tries at once met something that
-    may pass; 0: it has failed then."""
+    """How long a target is retried after temporary errors, counted from its event; 0: it fails after its
+    first attempts."""
     retry_waits: Waits = (60.0, 300.0, 900.0, 1800.0, 3600.0)
-    """Between those later tries; the last repeats. Up to a fifth is added, and `Retry-After` makes it
-    longer."""
+    """Waits between these later retries; the last one repeats. Each is extended by up to a fifth, and further
+    by `Retry-After`."""
     slack_interval: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 1.1
-    """Between two messages to one Slack webhook, which takes about one a second; who cannot have a turn soon
-    is put off until it comes."""
+    """Minimum interval between two messages to one Slack webhook, because Slack accepts about one per second.
+    A target whose turn does not come soon is postponed until then."""
     record_timeout: Seconds = 60.0
-    """For how long an API server that is away is ridden out."""
+    """How long the service retries to record an outcome while the API server is unavailable."""
     wait_limit: OptionalSeconds = None
-    """How long a caller who says nothing waits for the report; by default `TARGET_TIMEOUT` + 15."""
+    """How long a caller without a `Prefer` header waits for the report; by default `TARGET_TIMEOUT` + 15."""
     drain_timeout: OptionalSeconds = None
-    """After SIGTERM, for what is in flight; by default `ATTEMPT_TIMEOUT` + `API_TIMEOUT` + 5. Keep the pod's
-    grace period above it."""
+    """Time to finish work in progress after SIGTERM; by default `ATTEMPT_TIMEOUT` + `API_TIMEOUT` + 5. The
+    pod's grace period must be longer."""
     max_in_flight: Count = 200
-    """Events at once, shared in the same way."""
+    """Maximum number of concurrent events, shared in the same way."""
     max_targets_in_flight: Count = 4000
-    """Targets at once, each with one connection at most, shared in the same way."""
+    """Maximum number of concurrent targets, each with at most one connection, shared in the same way."""
     max_bytes_in_flight: Annotated[int, Field(ge=1_048_576)] = 33_554_432
-    """Bytes of memory that messages take at once, from before they are put together until they are sent;
-    shared in the same way."""
+    """Memory for messages, in bytes, from before they are built until they are sent; shared in the same
+    way."""
     max_team_bytes_in_flight: Annotated[int, Field(ge=4_194_304)] = 16_777_216
-    """Bytes of JSON of the AgentTeams whose targets are in flight, each of up to 1.5 MB; shared in the same
+    """JSON of the AgentTeams with targets in progress, in bytes, each of up to 1.5 MB; shared in the same
     way."""
     max_read_bytes: Annotated[int, Field(ge=4_194_304)] = 8_388_608
-    """Bytes of JSON of the AgentTeams that are being read at once; shared in the same way."""
+    """JSON of the AgentTeams that are being read, in bytes; shared in the same way."""
     place_timeout: OptionalSeconds = None
-    """For how long a target waits for a connection at its host, or for memory, beside its own time; by
-    default half of `TARGET_TIMEOUT`. After that it is handed back, and handed in again."""
+    """How long a target waits for a connection to its host or for memory, in addition to its own time; by
+    default half of `TARGET_TIMEOUT`. After that the service releases it, and the watcher submits it again."""
     max_targets: Count = 1000
-    """Targets of one team."""
+    """Maximum number of targets per team."""
     max_message: Count = 40_000
-    """Characters of a notice's text."""
+    """Maximum length of a notification's text, in characters."""
     max_takeovers: Annotated[int, Field(ge=0)] = 10
-    """How often a claim may change hands before the target is given up."""
+    """How often a target is taken over from processes that died before it is given up."""
 
 
 class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, DeliverySettings):
-    """What `serve` is told."""
+    """The settings of `serve`."""
 
     @model_validator(mode="after")
     def _hold_together(self) -> Self:
         if self.attempt_timeout > self.target_timeout:
             raise ValueError(
                 "DELIVERY_ATTEMPT_TIMEOUT is longer than DELIVERY_TARGET_TIMEOUT, "
-                "so that no attempt could end in time; lower the one or raise the other"
+                "so no attempt could end in time; lower the former or raise the latter"
             )
         if self.auth == "none" and not self.allow_anyone and not is_loopback(self.host):
             raise ValueError(
-                f"DELIVERY_AUTH=none on DELIVERY_HOST={self.host} would let everybody who reaches the port"
-                " make every team's channels ring; use DELIVERY_AUTH=kubernetes, listen on 127.0.0.1, or set"
-                " DELIVERY_ALLOW_ANYONE=true where the network lets nobody else in"
+                f"DELIVERY_AUTH=none on DELIVERY_HOST={self.host} would let everyone who reaches the port"
+                " send notifications for every team; use DELIVERY_AUTH=kubernetes, listen on 127.0.0.1, or"
+                " set DELIVERY_ALLOW_ANYONE=true if the network restricts access to the port"
             )
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError(
@@ -395,37 +394,37 @@ class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, Deliver
         exposed = self.tls_cert_file is None and not is_loopback(self.host)
         if self.auth == "kubernetes" and exposed and not self.allow_plain_http:
             raise ValueError(
-                f"on DELIVERY_HOST={self.host} bearer tokens would cross the network in the clear; set"
-                " DELIVERY_TLS_CERT_FILE and DELIVERY_TLS_KEY_FILE, or DELIVERY_ALLOW_PLAIN_HTTP=true where"
-                " something else encrypts"
+                f"on DELIVERY_HOST={self.host} bearer tokens would be sent unencrypted; set"
+                " DELIVERY_TLS_CERT_FILE and DELIVERY_TLS_KEY_FILE, or DELIVERY_ALLOW_PLAIN_HTTP=true if"
+                " something else encrypts the traffic"
             )
         if self.max_targets_in_flight < 2 * self.max_targets:
             raise ValueError(
-                "DELIVERY_MAX_TARGETS_IN_FLIGHT is less than twice DELIVERY_MAX_TARGETS, so that a team of"
-                " many targets would never be begun, since a namespace gets half; raise the one or lower the"
-                " other"
+                "DELIVERY_MAX_TARGETS_IN_FLIGHT is less than twice DELIVERY_MAX_TARGETS, so a team with"
+                " many targets would never start, because a namespace gets half; raise the former or"
+                " lower the latter"
             )
         if self.backoff_initial >= self.target_timeout:
             raise ValueError(
                 "DELIVERY_BACKOFF_INITIAL is not shorter than DELIVERY_TARGET_TIMEOUT, "
-                "so that nothing would be tried again; lower the one or raise the other"
+                "so nothing would be retried; lower the former or raise the latter"
             )
         if self.claim_life > LONGEST_CLAIM:
             raise ValueError(
-                f"claims would last {self.claim_life.total_seconds():g} s, and at most"
-                f" {LONGEST_CLAIM.total_seconds():g} are believed; lower DELIVERY_TARGET_TIMEOUT,"
+                f"claims would last {self.claim_life.total_seconds():g} s, but at most"
+                f" {LONGEST_CLAIM.total_seconds():g} s are allowed; lower DELIVERY_TARGET_TIMEOUT,"
                 " DELIVERY_PLACE_TIMEOUT, DELIVERY_RECORD_TIMEOUT or DELIVERY_API_TIMEOUT"
             )
         if self.drains < self.attempt_timeout:
             raise ValueError(
                 "DELIVERY_DRAIN_TIMEOUT is shorter than DELIVERY_ATTEMPT_TIMEOUT, "
-                "so that attempts in flight would be cut off; raise it, and the pod's grace period with it"
+                "so attempts in progress would be cut off; raise it, and the pod's grace period with it"
             )
         return self
 
     @property
     def serves_one(self) -> bool:
-        """Whether there is but one namespace, so that there is nobody to share with."""
+        """Whether only one namespace is served, which then shares with no other."""
         return len(self.namespaces) == 1
 
     @property
@@ -435,7 +434,7 @@ class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, Deliver
 
     @property
     def waits(self) -> float:
-        """Seconds a caller who says nothing is kept waiting for the report."""
+        """Seconds for which a caller without a `Prefer` header waits for the report."""
         return self.wait_limit if self.wait_limit is not None else self.target_timeout + 15.0
 
     @property
@@ -463,31 +462,31 @@ class WatcherSettings(CommonSettings):
     """The watcher."""
 
     url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:8080")
-    """Where the service is."""
+    """Address of the service."""
     token_file: FileName = None
-    """A bearer token to send, read anew each time; none: none is sent."""
+    """File with the bearer token to send, read each time; by default no token is sent."""
     ca_file: Authorities = None
-    """PEM; whom the service's certificate is signed by, read anew when it changes; none: the public
-    authorities."""
+    """PEM file with the certificate authority of the service's certificate, reloaded when it changes; by
+    default the public certificate authorities."""
     allow_plain_http: bool = False
-    """The token beyond loopback without TLS, where something else encrypts."""
+    """Allows the token beyond loopback without TLS. Use it only if something else encrypts the traffic."""
     resync: Seconds = 300.0
-    """Between full lists."""
+    """Interval between full lists."""
     max_age: Seconds = 86_400.0
-    """Teams that finished longer ago are history, not news."""
+    """Teams that finished longer ago are not delivered."""
     host: Host = "127.0.0.1"
-    """Where its own `/healthz`, `/readyz` and `/metrics` are."""
+    """Address on which the watcher serves `/healthz`, `/readyz` and `/metrics`."""
     watch_port: Port = 8081
-    """On which port; 0: one that is free."""
+    """Port on which it listens; 0: any free port."""
 
     @model_validator(mode="after")
     def _hold_together(self) -> Self:
         plain = self.url.scheme == "http" and not is_loopback((self.url.host or "").strip("[]"))
         if self.token_file and plain and not self.allow_plain_http:
             raise ValueError(
-                f"the token of DELIVERY_TOKEN_FILE would cross the network in the clear to {self.url.host};"
-                " give DELIVERY_URL with https://, or set DELIVERY_ALLOW_PLAIN_HTTP=true where something else"
-                " encrypts"
+                f"the token of DELIVERY_TOKEN_FILE would be sent unencrypted to {self.url.host};"
+                " use https:// in DELIVERY_URL, or set DELIVERY_ALLOW_PLAIN_HTTP=true if something else"
+                " encrypts the traffic"
             )
         return self
 

@@ -1,4 +1,4 @@
-# Made from the code; to write it anew: make reference
+# Made from the code; to write it again: make reference
 """What a problem's `type` and a target's `reason` say; more may come, and no word changes its meaning."""
 
 from typing import Final
@@ -73,10 +73,10 @@ PROBLEM_UNKNOWN_TARGET: Final = "urn:agentteam-delivery:unknown-target"
 """No such target"""
 
 REASON_DELIVERED: Final = "Delivered"
-"""The receiver has it."""
+"""The receiver accepted the notification."""
 
 REASON_HTTP_STATUS: Final = "HTTPStatus"
-"""The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are tried again."""
+"""The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are retried."""
 
 REASON_REFUSED: Final = "Refused"
 """A mail relay refused the message, or some of its recipients."""
@@ -85,43 +85,43 @@ REASON_RATE_LIMITED: Final = "RateLimited"
 """The receiver answered 429, or asked to wait longer than the target's remaining time."""
 
 REASON_TIMEOUT: Final = "Timeout"
-"""No answer in time, in the last attempt or in all of them; tried again while there is time."""
+"""No answer in time, in the last attempt or in total; retried while there is time."""
 
 REASON_CONNECTION_FAILED: Final = "ConnectionFailed"
-"""No connection, or one that broke; a name that does not resolve counts too. Tried again."""
+"""No connection, a broken connection, or a name that does not resolve; retried."""
 
 REASON_TLS_FAILED: Final = "TLSFailed"
-"""The receiver's certificate is not trusted, or is another's."""
+"""The receiver's certificate is not trusted, or is for another host."""
 
 REASON_REDIRECTED: Final = "Redirected"
-"""The receiver answered 3xx; redirects are refused, since a 301 turns a POST into a GET."""
+"""The receiver answered 3xx; redirects are refused, because a 301 turns a POST into a GET."""
 
 REASON_INVALID_RESPONSE: Final = "InvalidResponse"
-"""The answer was not of the protocol, or its head was larger than is read."""
+"""The answer violated the protocol, or its headers were too large."""
 
 REASON_EGRESS_DENIED: Final = "EgressDenied"
-"""The address is not one that the installation lets the service call, or is not https."""
+"""The installation does not allow this address, or it is not https."""
 
 REASON_SECRET_NOT_FOUND: Final = "SecretNotFound"
-"""There is no such Secret in the team's namespace."""
+"""The Secret does not exist in the team's namespace."""
 
 REASON_SECRET_KEY_MISSING: Final = "SecretKeyMissing"
 """The Secret lacks the key that the target needs."""
 
 REASON_SECRET_INVALID: Final = "SecretInvalid"
-"""The key is there, but its value is empty, no text, or not what the sender needs."""
+"""The key exists, but its value is empty, not text, or not what the sender needs."""
 
 REASON_SECRET_FORBIDDEN: Final = "SecretForbidden"
-"""The service's account may not read it, or it lacks the label that `SECRET_LABEL` asks for."""
+"""The service's account may not read the Secret, or it lacks the label in `SECRET_LABEL`."""
 
 REASON_SECRET_UNAVAILABLE: Final = "SecretUnavailable"
-"""The API server could not be asked for the Secret; tried again."""
+"""The service could not read the Secret from the API server; retried."""
 
 REASON_INVALID_TARGET: Final = "InvalidTarget"
-"""The target's entry in the spec cannot be used."""
+"""The target's entry in the spec is invalid."""
 
 REASON_NOT_IMPLEMENTED: Final = "NotImplemented"
 """The installation has no backend for this type of target."""
 
 REASON_INTERRUPTED: Final = "Interrupted"
-"""Given up without an answer: its holder died too often, the target left the spec, or a bug."""
+"""Given up without an answer: its process died too often, it was removed from the spec, or a bug."""

@@ -98,7 +98,7 @@ async def _run(sample: Path) -> int:
         except (Trouble, AssertionError, aiohttp.ClientError, OSError) as error:
             display.trouble([str(error) or repr(error)], processes.programs)
             return 1
-        # Whoever could send is gone, so what is there now is all that they get.
+        # The senders have ended, so the receivers get nothing more.
         webhook, slack = (_receipts(processes, name) for name in RECEIVED)
         display.webhook(webhook)
         display.slack(slack)
@@ -107,7 +107,8 @@ async def _run(sample: Path) -> int:
             display.trouble(faults, processes.programs)
             return 1
         display.closing(
-            f"Done in {display.elapsed}: each notice arrived once, and what has no backend failed cleanly."
+            f"Done in {display.elapsed}: each notification arrived once, and targets without a backend failed"
+            " as they should."
         )
         return 0
 

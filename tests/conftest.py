@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness.cluster import Cluster, prepared
 from tests.harness.fake_cluster import FakeCluster
+from tests.harness.forked import count_here_alone
 from tests.harness.real_cluster import SCRIPT, RealCluster
 
 KUBECTL = Path(__file__).parent / "harness/kubectl"
@@ -22,13 +23,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     asked = set().union(*(getattr(item, "fixturenames", []) for item in session.items))
     needed = {
-        "newest": bool(asked & {"apiserver", "cluster"}),  # the latter asks for the former at its turn
+        "newest": bool(asked & {"apiserver", "cluster", "own"}),  # the others ask for the first at their turn
         "oldest": any(item.path.parent.name == "contract" for item in session.items),
     }
     for release, wanted in needed.items():
         if not wanted or (release == "oldest" and "KUBEBUILDER_ASSETS" in os.environ):
             continue
-        if _at_hand(release, "build"):
+        if at_hand(release, "build"):
             continue
         raise pytest.UsageError("CI runs no suite without a kube-apiserver; what is amiss stands above")
     if asked & {"any_helm", "newest_helm3"}:
@@ -37,7 +38,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             raise pytest.UsageError("CI runs no suite without the newest Helm 3; what is amiss stands above")
 
 
-def _at_hand(release: str, verb: str = "find") -> bool:
+def pytest_runtestloop() -> None:
+    """Count the coverage of the program alone, not of the other processes that tests start."""
+    count_here_alone()
+
+
+def at_hand(release: str, verb: str = "find") -> bool:
     """Tell whether there is an API server of a release, and build it where that is the verb."""
     environment = os.environ | {"KUBERNETES_RELEASE": release}
     stderr = None if verb == "build" else subprocess.DEVNULL
@@ -65,7 +71,7 @@ async def fake_cluster(tmp_path: Path) -> AsyncIterator[Cluster[FakeCluster]]:
 @pytest.fixture(scope="session")
 def apiserver() -> None:
     """Skip where no API server is found; whoever starts a real one asks for this first."""
-    if not _at_hand("newest"):
+    if not at_hand("newest"):
         pytest.skip("no kube-apiserver: set KUBEBUILDER_ASSETS or run tests/harness/apiserver build")
 
 
@@ -83,7 +89,7 @@ async def oldest_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
     """Start the oldest release that the chart is tested with."""
     if "KUBEBUILDER_ASSETS" in os.environ:
         pytest.skip("KUBEBUILDER_ASSETS names the one release that there is")
-    if not _at_hand("oldest"):
+    if not at_hand("oldest"):
         pytest.skip("no older kube-apiserver: KUBERNETES_RELEASE=oldest tests/harness/apiserver build")
     async with (
         RealCluster("oldest") as server,

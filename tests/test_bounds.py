@@ -1,6 +1,7 @@
 """Whatever is written: twice as much takes twice the work at most, and what is too much takes none."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -28,7 +29,7 @@ from app.senders.documents import as_html, as_text, title
 from app.senders.envelopes import Drafts, Envelope
 from app.senders.google_folders import names_of
 from app.senders.google_tokens import read_service_account
-from app.senders.mail import compose_mail, recipients_of
+from app.senders.mail import compose_mail, recipients_of, written
 from app.senders.messages import compose, slack_message
 from app.senders.relays import relay_of
 from app.senders.webhook import WebhookSender
@@ -39,6 +40,7 @@ MOST_GROWTH = 3.2
 """Of CPU time over a doubling: two for what is linear, four for what is quadratic."""
 FLOOR = 0.001  # seconds; what takes less is not compared
 LONG = 0.02  # seconds
+MOST_CALLS = 40_000  # which take less than that
 
 REPEATED = (
     " ", "a", "a.", "/", "/..", "[", "[a]*", "*a", "**/", "{team}", "{a", "<", "a@", "%", "é", "\u0301\u0315",
@@ -74,7 +76,7 @@ def a_target(**fields: Any) -> None:
         Guard().check(url)
     if isinstance(target, EmailTarget):
         recipients_of(target)
-        compose_mail(made, target, ("a@b.c",), Mailbox("a@b.c"), at=NOW).as_bytes()
+        written(compose_mail(made, target, ("a@b.c",), Mailbox("a@b.c"), at=NOW))
     if folder := getattr(target, "folder", None):
         names_of(folder)
 
@@ -247,7 +249,7 @@ def many_recipients(number: int) -> None:
     spec = {"type": "email", "to": [f"jane{n}@example.com" for n in range(number)]}
     (target,) = read_targets([spec])
     assert isinstance(target, EmailTarget)
-    compose_mail(envelope(), target, recipients_of(target), Mailbox("a@b.c"), at=NOW).as_bytes()
+    written(compose_mail(envelope(), target, recipients_of(target), Mailbox("a@b.c"), at=NOW))
 
 
 MANY = {
@@ -263,6 +265,39 @@ MANY = {
 def test_twice_as_many_take_twice_the_work_at_most(what: str) -> None:
     work, number = MANY[what]
     assert_linear(work, number // 2, number)
+
+
+def calls(work: Callable[[], Any]) -> int:
+    """Count the calls that are made, of Python and of C: what they cost does not hang on the machine."""
+    counted = 0
+
+    def count(_: Any, what: str, __: Any) -> None:
+        nonlocal counted
+        counted += what in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+@pytest.mark.parametrize("message", ["é" * 40_000, "a\n" * 20_000, "&" * 40_000])
+def test_the_largest_mail_is_written_in_few_steps_and_a_recipient_adds_next_to_none(message: str) -> None:
+    finished = team([{"type": "email", "to": ["a@b.c"], "message": message}])
+    (target,) = read_targets(finished.targets)
+    assert isinstance(target, EmailTarget)
+    made = asyncio.run(composed(finished, target))
+    assert len(made.body()) < bounds.ENVELOPE.most  # so that it is attached
+
+    def to(number: int) -> int:
+        recipients = tuple(f"{n}{'a' * 60}@{'b' * 60}.example.com" for n in range(number))
+        return calls(lambda: written(compose_mail(made, target, recipients, Mailbox("a@b.c"), at=NOW)))
+
+    one, all_of_them = to(1), to(bounds.RECIPIENTS.most)
+    assert one < MOST_CALLS
+    assert all_of_them - one < 10 * bounds.RECIPIENTS.most
 
 
 def test_what_a_team_picks_in_all_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,15 +103,12 @@ def assert_nothing_is_left(folder: Path) -> None:
     assert not list(folder.iterdir())
 
 
-@pytest.mark.alone
 def test_it_delivers_to_webhook_and_slack_and_shows_what_became_of_each_target(
     tmp_path: Path, assets: str
 ) -> None:
-    began = monotonic()
     with demo(tmp_path, assets=assets) as process:
         said = output(process)
     assert process.returncode == 0, said
-    assert monotonic() - began < (40 if assets else 20), "a real API alone takes seconds to start"
     for words in (
         "a real one" if assets else "a fake",
         "with the webhook's address replaced",
@@ -155,7 +152,7 @@ def test_it_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "to_all"),
-    [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True)],
+    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGHUP, True)],
 )
 def test_a_signal_ends_it_with_all_its_processes(
     tmp_path: Path, number: signal.Signals, to_all: bool

@@ -49,7 +49,7 @@ def test_the_same_code_gives_the_same_text(seed: str) -> None:
     command = (Path(sys.executable).parent / "agentteam-delivery", "openapi")
     environment = {**os.environ, "PYTHONHASHSEED": seed}
     made = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    assert made == TEXT, "to write it anew: make openapi"
+    assert made == TEXT, "to write it again: make openapi"
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

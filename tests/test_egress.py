@@ -610,14 +610,14 @@ async def test_a_trusted_receiver_is_posted_to_over_tls(authority: trustme.CA, n
 
 
 NOT_TRUSTED = (
-    "is signed by an authority that is not trusted here, or comes without those that stand between; "
-    "DELIVERY_EGRESS_CA_FILE adds authorities"
+    "is signed by an untrusted certificate authority, or lacks intermediate certificates; "
+    "DELIVERY_EGRESS_CA_FILE adds a certificate authority"
 )
 BAD_CERTIFICATES = [
     (expired, "has expired"),
     (not_valid_yet, "is not valid yet"),
     (of_another_name, "is for another host name"),
-    (self_signed, "is signed by itself; DELIVERY_EGRESS_CA_FILE adds authorities that are trusted"),
+    (self_signed, "is self-signed; DELIVERY_EGRESS_CA_FILE adds trusted certificates"),
     (of_an_unknown_authority, NOT_TRUSTED),
     (with_the_unknown_authority, NOT_TRUSTED),
     (without_a_link, NOT_TRUSTED),

@@ -53,7 +53,7 @@ def test_where_nobody_asks_there_is_nothing_to_deliver_and_nothing_to_hand_in() 
     judged = ALL.judge(EVENT, ended, TERMS)
     assert (judged.plan.claims, judged.skipped) == (
         (),
-        "no target asks to be told of teams that end as Completed",
+        "no target requests notification of teams with the phase Completed",
     )
     now: dict[str, Any] = {"finished_since": NOW, "now": NOW}
     asked = {"phases": TERMINAL_PHASES, "max_age": timedelta(days=1), **now}

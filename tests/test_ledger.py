@@ -125,7 +125,7 @@ def test_a_new_target_is_claimed() -> None:
             "target": "https://hooks.example.com/x",
             "id": ID,
             "claimedUntil": until,
-            "error": f"{error}{ID} holder={ME} until={until}]",
+            "error": f"{error}{ID} name=hook holder={ME} until={until}]",
             **common,
         },
         {
@@ -134,7 +134,7 @@ def test_a_new_target_is_claimed() -> None:
             "target": "secret/slack",
             "id": (chat := message_id("uid-1", "team.completed", "chat")),
             "claimedUntil": until,
-            "error": f"{error}{chat} holder={ME} until={until}]",
+            "error": f"{error}{chat} name=chat holder={ME} until={until}]",
             **common,
         },
     ]
@@ -500,6 +500,67 @@ def test_a_redelivery_touches_no_more_than_it_was_asked_to(
             assert json.dumps(after[name]) == json.dumps(found)
         elif _final(found):
             assert after[name]["redeliveries"] == 1
+
+
+ALIKE = {"type": "webhook", "url": "https://hooks.example.com/x"}
+_marks = st.sampled_from(
+    [
+        "",
+        "Post failed",
+        "Pending: soon [agentteam-delivery/1 id=]",
+        "Pending: soon [agentteam-delivery/2 id=msg_1]",
+        "Pending: soon [agentteam-delivery/1 id=msg_1]",
+        "Pending: soon [agentteam-delivery/1 id=msg_2 name=hook]",
+        f"Pending: soon [agentteam-delivery/1 id=msg_3 holder=you until={AFTER}]",
+        f"Pending: soon [agentteam-delivery/1 id=msg_3 holder=you until={BEFORE} takeovers=9999999999]",
+        "Pending: soon [agentteam-delivery/1 id=msg_4 retry=9999-12-31T23:59:59Z retries=3]",
+        "Timeout: x [agentteam-delivery/1 id=msg_5 name=webhook-1 attempts=3]",
+        "Nonsense: x [agentteam-delivery/1 id=msg_6]",
+    ]
+)
+_by_hand = st.fixed_dictionaries(
+    {"type": st.sampled_from(["webhook", "slack"]) | _values},
+    optional={
+        "success": st.booleans() | _values,
+        "deliveredAt": st.sampled_from([BEFORE, "9999-12-31T23:59:59Z", "noon"]) | _values,
+        "target": st.sampled_from([ALIKE["url"], "secret/slack"]) | _values,
+        "error": _marks | _values,
+        "name": st.sampled_from(["hook", "webhook-0", "webhook-1", "pager"]) | _values,
+        "id": st.just("msg_1") | _values,
+        "phase": st.sampled_from(["Pending", "Delivered", "?"]) | _values,
+    },
+)
+
+
+@unhurried
+@given(
+    spec=st.lists(st.sampled_from([HOOK, SLACK, BAD, ALIKE, ALIKE | {"on": ["Failed"]}]), max_size=3),
+    ledger=st.lists(_by_hand, max_size=4),
+    again=st.integers(0, 2),
+    asked=st.sampled_from(["none", "failed", "all"]),
+    adopt=st.booleans(),
+)
+def test_entries_by_hand_in_any_shape_are_neither_claimed_twice_nor_changed(
+    spec: list[Any], ledger: list[Any], again: int, asked: Redeliver, adopt: bool
+) -> None:
+    ledger = [*ledger, *ledger[:again]]
+    read = team(spec, entries=ledger)
+    try:
+        made = decide(read, event(redeliver=asked), terms(adopt=adopt), start=True)
+    except ClaimInFlight:
+        assert asked != "none"
+        return
+    assert len({one.target.name for one in made.claims}) == len(made.claims)
+    ids = {one.receipt.id for one in made.claims}
+    assert len(ids) == len(made.claims), "two targets would be sent to under one id"
+    for found in ledger:
+        receipt = Receipt.from_wire(found)
+        if receipt.theirs and not (adopt and receipt.adoptable):
+            assert made.entries.count(found) == ledger.count(found)
+    for entries in (made.entries, nameless(made.entries)):
+        if made.changes:
+            other = decide(team(spec, entries=entries), event(), terms(holder="other"), start=True)
+            assert not ids & {one.receipt.id for one in other.claims}, "claimed, and claimed again"
 
 
 # ---------------------------------------------------------------------------------------------------------

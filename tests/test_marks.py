@@ -28,6 +28,7 @@ _numbers = st.integers(0, 2**31)
 _marks = st.builds(
     Mark,
     id=_texts,
+    name=st.just("") | _texts,
     holder=st.just("") | _texts,
     until=_times,
     retry=_times,

@@ -1,12 +1,14 @@
 """The pacer: who waits for whom, what is learned of a receiver, and that nobody else hears of it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
-from app.delivery.pacer import HOLD, PATIENCE, REMEMBERED, Pacer
+from app.delivery.pacer import FASTER, HOLD, PATIENCE, REMEMBERED, Pacer
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.egress.guard import Guard
@@ -58,6 +60,7 @@ class World:
         *,
         kind: str = "slack",
         room: float = PATIENCE,
+        owner: str = "research",
     ) -> Verdict:
         async def attempt() -> Verdict:
             self.sent.append((self.now, who))
@@ -66,7 +69,9 @@ class World:
             return answer
 
         try:
-            return await self.pacer.paced(kind, way(url), attempt, who=who, room=room, rest=self.rest)
+            return await self.pacer.paced(
+                kind, way(url), attempt, owner=owner, who=who, room=room, rest=self.rest
+            )
         except TargetError as error:
             return Verdict(error.reason, error.message, retryable=error.retryable)
 
@@ -141,10 +146,43 @@ async def test_who_waits_when_a_refusal_comes_waits_on() -> None:
 async def test_who_says_too_many_and_not_when_is_sent_to_slower_and_then_faster_again() -> None:
     world = World()
     url = "https://hooks.example.com/a"
-    for answer in (busy(None), busy(None), busy(None), DELIVERED, DELIVERED, DELIVERED, DELIVERED, DELIVERED):
+    for answer in [*[busy(None)] * 3, *[DELIVERED] * 12]:
         await world.all(world.send("a", answer, url, kind="webhook"))
     gaps = [later - earlier for (earlier, _), (later, _) in zip(world.sent, world.sent[1:], strict=False)]
-    assert gaps == [1.0, 2.0, 4.0, 4.0, 2.0, 1.0, 0.0]
+    assert gaps[:3] == [1.0, 2.0, 4.0]
+    rates = [1 / gap for gap in gaps[3:] if gap]
+    assert rates == pytest.approx([0.25 + FASTER * number for number in range(len(rates))])
+    assert rates[-1] == pytest.approx(1.0, abs=FASTER)
+    assert gaps[-1] == 0.0, "what is trusted with one a second is not held back"
+
+
+@pytest.mark.parametrize(("replicas", "most"), [(2, 15), (4, 30)])
+async def test_replicas_that_know_nothing_of_each_other_find_the_pace_that_a_receiver_takes(
+    replicas: int, most: int
+) -> None:
+    """Each has a pacer of its own; the receiver takes one a second, and one that comes early."""
+    world, number, free, came = World(), 100, 0.0, Counter[bool]()
+    pacers = [Pacer(1.1, clock=lambda: world.now) for _ in range(replicas)]
+
+    async def take() -> Verdict:
+        nonlocal free
+        await world.rest(0.25)  # as long as it takes to answer
+        taken = world.now >= free - 1.0
+        came[taken] += 1
+        free = max(world.now, free) + taken
+        return DELIVERED if taken else busy(1.0)
+
+    async def one(pacer: Pacer, who: str) -> Verdict:
+        verdict = busy(0.0)
+        while not verdict.delivered:
+            await world.rest(verdict.retry_after or 0.0)
+            verdict = await pacer.paced("slack", way(), take, who=who, room=PATIENCE, rest=world.rest)
+        return verdict
+
+    await world.all(*(one(pacers[team % replicas], f"team-{team}") for team in range(number)))
+    assert came[True] == number
+    assert came[False] <= most
+    assert world.now - 1000.0 < 1.5 * number
 
 
 @pytest.mark.parametrize("path", ["same", "other"])
@@ -208,7 +246,9 @@ async def test_one_who_dies_while_it_finds_out_leaves_it_to_the_next() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await world.pacer.paced("webhook", way(url), cancelled, who="second", room=1.0, rest=world.rest)
+        await world.pacer.paced(
+            "webhook", way(url), cancelled, owner="research", who="second", room=1.0, rest=world.rest
+        )
     assert await world.send("third", url=url, kind="webhook") == DELIVERED
 
 
@@ -234,3 +274,28 @@ async def test_the_bound_holds_whatever_is_down(monkeypatch: pytest.MonkeyPatch)
     for number in range(300):
         await world.send("a", UNREACHED, f"https://down-{number}.example.com/a", kind="webhook")
     assert len(world.pacer) <= 50 + 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [AWAY, BROKEN, UNREACHED, busy(86_400.0), Verdict(Reason.TIMEOUT, "no answer", retryable=True)],
+)
+async def test_what_one_namespace_meets_keeps_no_other_waiting(answer: Verdict | TargetError) -> None:
+    world = World()
+    url = "https://hooks.example.com/a?team="
+    for number in range(200):
+        await world.send(f"bad-{number}", answer, f"{url}{number}", kind="webhook", owner="hostile")
+    for number in range(40):
+        good = f"good-{number}"
+        assert await world.send(good, url=f"{url}{good}", kind="webhook", owner="good") == DELIVERED
+    assert {at for at, who in world.sent if who.startswith("good")} == {1000.0}
+
+
+async def test_the_pace_of_a_webhook_of_slack_is_kept_by_all_and_booked_ahead_by_nobody_for_others() -> None:
+    world = World()
+    many = [world.send(f"bad-{number}", owner="hostile") for number in range(300)]
+    few = [world.send(f"good-{number}", owner="good") for number in range(2)]
+    await world.all(*many, *few)
+    times = [at for at, _ in world.sent]
+    assert all(later - earlier >= 1.0 for earlier, later in pairwise(times))
+    assert sum(who.startswith("good") for _, who in world.sent) == 2, "within some seconds"

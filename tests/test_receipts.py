@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.domain.reasons import Reason
 from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, message_id, overall_phase
+from app.domain.targets import is_place
 from tests.examples import NOW, unhurried
 
 CLAIMED = {
@@ -124,8 +125,9 @@ def test_the_operator_s_five_fields_lose_nothing_that_must_be_known(receipt: Rec
     assert read.essence == Receipt.from_wire(entry).essence, "our own fields say the same"
     assert five(read.to_wire()) == five(entry), "and what was read so is written as it was"
     if receipt.phase is not Phase.DELIVERED:
-        assert (read.id, read.timestamp, read.http_status) == (
+        assert (read.id, read.name, read.timestamp, read.http_status) == (
             receipt.id,
+            "" if is_place(receipt.name, receipt.type) else receipt.name,
             receipt.timestamp or NOW,
             receipt.http_status or None,
         )

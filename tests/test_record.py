@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.receipts import Receipt
+from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
 from app.domain.record import Record
 
 A = {"type": "webhook", "url": "https://a.example.com/x?token=1"}
@@ -21,6 +21,12 @@ def entry(kind: str, label: str | None, **fields: Any) -> dict[str, Any]:
     """An entry as the operator's CRD keeps it."""
     given = {"type": kind, "target": label, "success": True, "deliveredAt": "2026-03-01T12:00:00Z", **fields}
     return {key: value for key, value in given.items() if value is not None}
+
+
+def marked(name: str) -> dict[str, Any]:
+    """What is left in five fields of an entry of A that is pending under a name."""
+    wire = Receipt(name=name, type="webhook", target=ENTRY_A["target"], id="msg_1").to_wire()
+    return {key: value for key, value in wire.items() if key in OPERATORS_FIELDS}
 
 
 ENTRY_A = entry("webhook", "https://a.example.com/x")
@@ -61,7 +67,34 @@ CASES: list[tuple[str, list[Any], list[Any], list[str]]] = [
     ("a place's name of a target that is gone", [B], [ENTRY_A | {"name": "webhook-0"}], [""]),
     ("a twin that cannot be sent to stands in its place", TWINS, [ENTRY_B, ENTRY_A], ["", "a"]),
     ("the operator sent to both twins", TWINS, [ENTRY_A, entry("webhook", A["url"])], ["a", "a-2"]),
-    ("a name that is no target's", [A], [ENTRY_A | {"name": "pager"}], ["pager"]),
+    ("a name that is no target's", [A | {"name": "a"}], [ENTRY_A | {"name": "pager"}], ["pager"]),
+    ("a name that is no target's, of another label", [A], [ENTRY_B | {"name": "pager"}], ["pager"]),
+    ("a name that was taken out of the spec", [B, A], [ENTRY_A | {"name": "a"}], ["webhook-1"]),
+    (
+        "a name that was taken out of the spec, and one that goes by its place",
+        [A, A],
+        [ENTRY_A | {"name": "a"}, ENTRY_A | {"name": "webhook-0"}],
+        ["webhook-1", "webhook-0"],
+    ),
+    (
+        "names that were taken out of the spec, which left one of them",
+        [A, B | {"name": "b"}],
+        [ENTRY_A | {"name": "x"}, ENTRY_A | {"name": "y"}, ENTRY_B | {"name": "z"}],
+        ["webhook-0", "y", "z"],
+    ),
+    ("a name in the mark", [A | {"name": "a"}, A | {"name": "b"}], [marked("b"), ENTRY_A], ["b", "a"]),
+    (
+        "a name in the mark that the spec no longer has",
+        [A, A],
+        [ENTRY_A, marked("b")],
+        ["webhook-0", "webhook-1"],
+    ),
+    (
+        "a name that says another than its mark",
+        [A | {"name": "a"}],
+        [marked("a") | {"name": "pager"}],
+        ["pager"],
+    ),
     ("a name that is no text", [A], [ENTRY_A | {"name": 5}], [""]),
     ("a name that is null", [A], [ENTRY_A | {"name": None}], ["webhook-0"]),
     ("a channel", [SLACK], [entry("slack", "#x")], ["slack-0"]),
@@ -89,6 +122,67 @@ def test_whose_an_entry_is(spec: list[Any], entries: list[Any], names: list[str]
     assert [line.name for line in Record(spec, entries).lines] == names
 
 
+FOR_FAILURES, FOR_SUCCESS = A | {"on": ["Failed", "TimedOut"]}, A | {"on": ["Completed"]}
+ENDINGS: list[tuple[str, str, list[Any], list[Any], list[str]]] = [
+    ("the first is for failures", "Completed", [FOR_FAILURES, FOR_SUCCESS], [ENTRY_A], ["webhook-1"]),
+    ("the first is for success", "Completed", [FOR_SUCCESS, FOR_FAILURES], [ENTRY_A], ["webhook-0"]),
+    ("it failed", "Failed", [FOR_FAILURES, FOR_SUCCESS], [ENTRY_A], ["webhook-0"]),
+    ("one is for all", "TimedOut", [FOR_SUCCESS, A, FOR_FAILURES], [ENTRY_A] * 2, ["webhook-2", "webhook-1"]),
+    ("it has not ended", "", [FOR_FAILURES, FOR_SUCCESS], [ENTRY_A], ["webhook-0"]),
+    (
+        "more than are notified",
+        "Completed",
+        [FOR_FAILURES, FOR_SUCCESS],
+        [ENTRY_A] * 3,
+        ["webhook-0", "webhook-1", ""],
+    ),
+    (
+        "it says its place",
+        "Completed",
+        [FOR_FAILURES, FOR_SUCCESS],
+        [ENTRY_A | {"name": "webhook-0"}],
+        ["webhook-0"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("ending", "spec", "entries", "names"), [row[1:] for row in ENDINGS], ids=[row[0] for row in ENDINGS]
+)
+def test_of_targets_that_are_alike_those_that_are_notified_have_the_entries(
+    ending: str, spec: list[Any], entries: list[Any], names: list[str]
+) -> None:
+    assert [line.name for line in Record(spec, entries, ending=ending).lines] == names
+
+
+def test_a_copy_of_an_entry_of_ours_is_nobody_s_and_leaves_the_list() -> None:
+    pending = Receipt(name="webhook-0", type="webhook", target=ENTRY_A["target"], id="msg_1").to_wire()
+    five = {key: value for key, value in pending.items() if key in OPERATORS_FIELDS}
+    imitation = ENTRY_A | {"success": False, "error": "Timeout: x [agentteam-delivery/2 id=msg_1]"}
+    for entries in ([pending, pending], [pending, five], [five, five, ENTRY_B, five]):
+        record = Record([A, A], entries)
+        assert [line.name for line in record.lines][:1] == ["webhook-0"]
+        assert "webhook-1" not in record.by_key
+        new = Receipt(name="webhook-1", type="webhook", target=ENTRY_A["target"], id="msg_2")
+        assert record.written({"webhook-1": new}) == [entries[0], new.to_wire(), *entries[2:3]]
+    # What somebody else wrote is left, however often, and whatever it imitates.
+    assert [line.name for line in Record([A, A], [five, imitation, imitation]).lines] == [
+        "webhook-0",
+        "webhook-1",
+        "",
+    ]
+    assert len(Record([A], [ENTRY_A, ENTRY_A, {"id": 5}, {"id": 5}]).lines) == 4
+
+
+def test_of_entries_of_one_name_the_first_counts() -> None:
+    first = Receipt(name="a", type="webhook", target=ENTRY_A["target"], id="msg_1", phase=Phase.DELIVERED)
+    second = first.model_copy(update={"id": "msg_2", "phase": Phase.PENDING})
+    record = Record([A | {"name": "a"}], [first.to_wire(), second.to_wire()])
+    assert record.all_settled
+    assert [receipt.id for receipt in record.receipts] == ["msg_1"]
+    assert record.written({}) == [first.to_wire(), second.to_wire()]
+
+
 def test_the_list_has_one_entry_a_target_in_the_order_of_the_spec() -> None:
     record = Record([A, SLACK, B], [{"odd": 1}, ENTRY_B])
     new = Receipt(name="slack-1", type="slack", target="#x")
@@ -107,5 +201,7 @@ def test_only_twins_are_in_doubt() -> None:
     twins = Record([A, A], [])
     assert not reads_back(twins, new("webhook-1"))
     assert reads_back(twins, new("webhook-0", "webhook-1"))
-    moved = Record([B, A], [ENTRY_A | {"name": "gone"}])
-    assert not reads_back(moved, new("webhook-1")), "what is left of another may be taken for it"
+    moved = Record([B, A | {"name": "a"}], [ENTRY_A | {"name": "gone"}])
+    assert not reads_back(moved, new("a")), "what is left of another may be taken for it"
+    named = Record([A | {"name": "a"}, A | {"name": "b"}], [])
+    assert not reads_back(named, new("b")), "once it has landed, nothing says its name"

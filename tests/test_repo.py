@@ -297,3 +297,22 @@ def test_ci_can_be_run() -> None:
     subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text())
     assert {"run": ".ci/run"} in workflow["jobs"]["ci"]["steps"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("page.md", "It sends\na notice.\n", [2]),
+        ("page.md", "A `notice`, [a link](notice.md) and\n```\nits notice\n```\n", []),
+        ("page.md", "Only its certificate authority is trusted.\n", []),
+        ("page.md", "One write a team.\n", [1]),
+        ("values.yaml", "# It wants a token.\nname: x\n", [1]),
+        ("code.py", '"""Docstring.\n\nOf rights."""\nnotice = f"{notice} anew"  # It bears it.\n', [3, 4, 4]),
+    ],
+)
+def test_a_word_that_has_a_plainer_one_is_found(
+    tmp_path: Path, name: str, text: str, found: list[int]
+) -> None:
+    (tmp_path / name).write_text(text)
+    finds = runpy.run_path(str(ROOT / ".ci/words"))["finds"](tmp_path / name)
+    assert [int(line.split(":")[1]) for line in finds] == found

@@ -260,7 +260,9 @@ def test_an_attempt_that_outlasts_its_target_s_time_is_refused(env: Env, setting
 
 def test_fewer_targets_in_flight_than_two_full_teams_is_refused(env: Env) -> None:
     env(MAX_TARGETS="100", MAX_TARGETS_IN_FLIGHT="199")
-    with pytest.raises(SettingsError, match=r"IN_FLIGHT is less than twice .*MAX_TARGETS.*; raise the one"):
+    with pytest.raises(
+        SettingsError, match=r"IN_FLIGHT is less than twice .*MAX_TARGETS.*; raise the former"
+    ):
         ServiceSettings.load()
     env(MAX_TARGETS_IN_FLIGHT="200")
     assert ServiceSettings.load().max_targets_in_flight == 200
@@ -288,7 +290,7 @@ LOGIN = {"SMTP_USERNAME": "teams", "SMTP_PASSWORD_FILE": "/run/secrets/password"
             {**RELAY, "SMTP_USERNAME": "teams"},
             "DELIVERY_SMTP_USERNAME and DELIVERY_SMTP_PASSWORD_FILE go together",
         ),
-        ({**RELAY, **LOGIN, "SMTP_TLS": "none"}, "would cross the network in the clear to smtp.example.com"),
+        ({**RELAY, **LOGIN, "SMTP_TLS": "none"}, "would be sent unencrypted to smtp.example.com"),
         ({**RELAY, "SMTP_FROM": "Teams"}, "DELIVERY_SMTP_FROM: is no mail address"),
         ({**RELAY, "SMTP_FROM": "a\nBcc: b <a@b.c>"}, "DELIVERY_SMTP_FROM: must hold no control characters"),
         (
@@ -342,7 +344,7 @@ def test_beyond_loopback_the_service_starts_only_as_it_was_told_to(env: Env, hos
     assert ServiceSettings.load().auth == "none"
     env(AUTH="kubernetes")
     with pytest.raises(
-        SettingsError, match=r"in the clear; set .*TLS_CERT_FILE.* or DELIVERY_ALLOW_PLAIN_HTTP"
+        SettingsError, match=r"unencrypted; set .*TLS_CERT_FILE.* or DELIVERY_ALLOW_PLAIN_HTTP"
     ):
         ServiceSettings.load()
     env(ALLOW_PLAIN_HTTP="true")
@@ -387,7 +389,7 @@ def test_the_watcher_s_token_goes_nowhere_in_the_clear(env: Env, url: str, sent:
     env(TOKEN_FILE="token")
     if not sent:
         with pytest.raises(
-            SettingsError, match=r"would cross the network in the clear to .*; give DELIVERY_URL"
+            SettingsError, match=r"would be sent unencrypted to .*; use https:// in DELIVERY_URL"
         ):
             WatcherSettings.load()
         env(ALLOW_PLAIN_HTTP="true")
@@ -472,7 +474,7 @@ def test_a_drain_lasts_as_long_as_an_attempt_and_its_record(
 @pytest.mark.parametrize("name", ["TARGET_TIMEOUT", "RECORD_TIMEOUT", "API_TIMEOUT"])
 def test_a_claim_that_would_not_be_believed_is_refused(env: Env, name: str) -> None:
     env(**{name: "7200", "DRAIN_TIMEOUT": "60"})
-    with pytest.raises(SettingsError, match=r"claims would last .* s, and at most 7200 are believed; lower"):
+    with pytest.raises(SettingsError, match=r"claims would last .* s, but at most 7200 s are allowed; lower"):
         ServiceSettings.load()
 
 

@@ -22,8 +22,6 @@ from tests.harness.service import SCRIPT, Program, Service
 from tests.harness.tls import Mounted
 from tests.harness.waiting import until
 
-pytestmark = pytest.mark.alone
-
 HASTE = 1.0  # seconds, as DELIVERY_READ_TIMEOUT
 CALLERS = 10  # as DELIVERY_MAX_CALLERS
 
@@ -96,6 +94,7 @@ def test_older_versions_and_renegotiation_are_not_left_to_openssl_s_defaults(mou
     assert certificate.context.options & ssl.OP_NO_RENEGOTIATION
 
 
+@pytest.mark.alone
 async def test_a_handshake_and_its_request_take_one_place(
     tmp_path_factory: pytest.TempPathFactory, mounted: Mounted
 ) -> None:
@@ -128,6 +127,7 @@ async def test_a_request_that_is_too_large_is_told_so_over_tls_as_well(
     assert b"urn:agentteam-delivery:head-too-large" in answer
 
 
+@pytest.mark.alone
 async def test_a_handshake_that_never_ends_is_cut_and_delays_nobody(service: Service) -> None:
     started = monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -140,6 +140,7 @@ async def test_a_handshake_that_never_ends_is_cut_and_delays_nobody(service: Ser
     writer.close()
 
 
+@pytest.mark.alone
 async def test_handshakes_under_way_count_among_the_callers_that_wait(
     service: Service, mounted: Mounted
 ) -> None:

@@ -1,5 +1,6 @@
-"""The HTTP API: who may call, what is asked, what is answered."""
+"""The HTTP API: authentication, requests and answers."""
 
-from app.api.routes import Service, install
+from app.api.installing import install
+from app.api.service import Service
 
 __all__ = ["Service", "install"]

@@ -1,4 +1,4 @@
-"""The audit trail: one line for every call that may change something, and for every one that was refused.
+"""The audit log: one line per call that can change something, and per refused call.
 
 It says who called, by the name that Kubernetes knows, what was asked for of which team, and what was
 answered; `request_id` is bound to it as to every line of a request. It is written whatever
@@ -8,12 +8,10 @@ answered; `request_id` is bound to it as to every line of a request. It is writt
 from http import HTTPStatus
 
 import structlog
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from app.api.answers import problem_of
 from app.api.callers import ANYBODY
-from app.domain.errors import BodyTooLarge, Malformed, Problem
 from app.domain.events import CompletionEvent
 
 _log = structlog.wrap_logger(
@@ -56,14 +54,5 @@ def answered(request: Request, status: int, problem: str = "") -> None:
 
 def failed(request: Request, error: Exception) -> None:
     """Write the line of a call that ends with an error, as it will be answered."""
-    match error:
-        case Problem():
-            answered(request, error.status, error.slug)
-        case RequestValidationError():
-            answered(request, Malformed.status, Malformed.slug)
-        case HTTPException(status_code=BodyTooLarge.status):
-            answered(request, BodyTooLarge.status, BodyTooLarge.slug)
-        case HTTPException():  # a body that is no text
-            answered(request, Malformed.status, Malformed.slug)
-        case _:
-            answered(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal")
+    problem = problem_of(error)
+    answered(request, problem.status, problem.slug)

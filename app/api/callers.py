@@ -1,6 +1,6 @@
-"""Who may ask: Kubernetes is put the question, before anything is done for a caller.
+"""Authenticates and authorises callers through Kubernetes.
 
-TokenReview says who bears a token, SubjectAccessReview whether they have the right: `create`, or `get` for
+TokenReview identifies the caller, SubjectAccessReview checks the permission: `create`, or `get` for
 reading, on the virtual subresource `agentteams/delivery` of the team. Answers are remembered for a short
 time, by a hash of the token. Where the API server does not answer, nobody is let in.
 """
@@ -38,7 +38,7 @@ Verb = Literal["create", "get"]
 Told = TypeVar("Told")
 
 REMEMBERED = 10_000  # answers; the one that was needed longest ago is forgotten first
-REFUSAL_REMEMBERED = 2.0  # seconds: who is granted a right need not wait long for it
+REFUSAL_REMEMBERED = 2.0  # seconds: a newly granted permission takes effect soon
 REVIEWS = 32  # under way at once, so that a flood does not reach the API server
 REVIEWS_OF_STRANGERS = (
     24  # of these, for tokens that were not good lately; the rest stays for those that were
@@ -63,7 +63,7 @@ class Authorizer(Protocol):
         """Return when the caller may do this to the team's delivery, whether there is such a team or not.
 
         Raises:
-            Forbidden: the caller lacks the right.
+            Forbidden: the caller lacks the permission.
             ClusterUnavailable: it cannot be told now.
         """
         ...
@@ -86,7 +86,7 @@ class AllowAll:
 
 
 class KubernetesAuthorizer:
-    """`AUTH=kubernetes`: whom the API server knows and grants the right."""
+    """`AUTH=kubernetes`: callers that the API server authenticates and authorises."""
 
     def __init__(self, settings: ServiceSettings, cluster: Cluster, rate: RateLimit) -> None:
         self._cluster = cluster
@@ -94,7 +94,7 @@ class KubernetesAuthorizer:
         self._audience = settings.audience
         self._rate = rate
         self._key = secrets.token_bytes(32)
-        # Whose token was good lately: reviewed anew like any other, but no stranger's flood stands before it.
+        # Tokens that were valid recently: reviewed like others, but not delayed by a flood of unknown ones.
         self._acquainted: LRUCache[bytes, None] = LRUCache(REMEMBERED)
         self._callers: Recent[Caller | None] = Recent(settings.auth_cache)
         self._rights: Recent[bool] = Recent(settings.auth_cache)
@@ -157,7 +157,7 @@ class KubernetesAuthorizer:
         )
 
     def _grant(self, caller: Caller, verb: Verb, namespace: str) -> str:
-        """Return the commands that grant the right, on one line."""
+        """Return the commands that grant the permission, on one line."""
         role = f"agentteam-delivery-{'reader' if verb == 'get' else 'caller'}"
         where = f"-n {namespace}"
         what = f"--verb={verb} --resource={PLURAL}.{self._group}/delivery"
@@ -192,7 +192,7 @@ class Recent(Generic[Told]):
     async def answer(
         self, question: Hashable, ask: Callable[[], Coroutine[Any, Any, Told]], *, most: int = REVIEWS
     ) -> Told:
-        """Return the answer, as it is remembered, or asked for anew where fewer than `most` are under way."""
+        """Return the cached answer, or request it if fewer than `most` requests are in progress."""
         task = self._answers.get(question)
         if task is None:
             if len(self._asking) >= most:
@@ -210,7 +210,7 @@ class Recent(Generic[Told]):
         if task.cancelled() or task.exception():
             del self._answers[question]
         elif not task.result():
-            self._answers[question] = task  # its time is set anew
+            self._answers[question] = task  # its time starts again
 
     def _until(self, _: Hashable, task: asyncio.Task[Told], now: float) -> float:
         return now + (REFUSAL_REMEMBERED if task.done() and not task.result() else self._seconds)

@@ -1,4 +1,4 @@
-"""`/docs`: the API's description to read and to try out, with nothing that comes from elsewhere.
+"""`/docs`: the API's description to read and to try out, without foreign resources.
 
 Scripts and styles are Swagger UI's, as the package fastapi-swagger brings them; of that package only these
 files are used, since its page would want scripts inline.
@@ -26,7 +26,7 @@ HEADERS = {
     "content-security-policy": "; ".join(DIRECTIVES),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",  # asked for anew, by its ETag: another version may answer by then
+    "cache-control": "no-cache",  # revalidated by its ETag, because another version may answer by then
 }
 
 PAGE = """\

@@ -1,4 +1,4 @@
-"""Examples of the API's description: what is sent, what is answered, and each problem with words that it has.
+"""Examples for the API's description: requests, answers, and each problem.
 
 A mock server answers with them, and people read them at `/docs`.
 """
@@ -43,16 +43,16 @@ TEAM: dict[str, Any] = {
 
 EVENTS: Examples = {
     "deliver": {
-        "summary": "A team has finished: send its notices",
+        "summary": "A team has finished: send its notifications",
         "value": {"namespace": "research", "team": "report"},
     },
-    "only-this-team": {"summary": "The same, unless the team was made anew", "value": TEAM},
+    "only-this-team": {"summary": "The same, unless the team was recreated", "value": TEAM},
     "redeliver-failed": {
-        "summary": "Send again what failed",
+        "summary": "Send failed targets again",
         "value": {"namespace": "research", "team": "report", "redeliver": "failed"},
     },
     "test": {
-        "summary": "Try one target: the notice says that it is a test, and nothing is recorded",
+        "summary": "Test one target: the notification says that it is a test, and nothing is recorded",
         "value": {"namespace": "research", "team": "report", "targets": ["slack"], "test": True},
     },
 }
@@ -87,7 +87,7 @@ _REFUSED = {
     "success": False,
     "error": (
         "SecretNotFound: there is no Secret slack in namespace research"
-        " [agentteam-delivery/1 id=msg_0d2f9c7a4b1e53d8a6c0b7e95f3d2a18"
+        " [agentteam-delivery/1 id=msg_0d2f9c7a4b1e53d8a6c0b7e95f3d2a18 name=slack"
         " holder=agentteam-delivery-6c5d8f7b9-x2x7k]"
     ),
     "phase": "Failed",
@@ -103,7 +103,7 @@ _CLAIMED = {
     "deliveredAt": "2026-11-05T14:03:10Z",
     "error": (
         "Pending: it is being sent, until 2026-11-05T14:05:10Z at the latest"
-        " [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786"
+        " [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786 name=archive"
         " holder=agentteam-delivery-6c5d8f7b9-x2x7k until=2026-11-05T14:05:10Z]"
     ),
     "phase": "Pending",
@@ -118,8 +118,8 @@ _PUT_OFF = {
     **_CLAIMED,
     "error": (
         "Pending: next try at 2026-11-05T14:04:20Z; last attempt: answered 503 Service Unavailable, after 4"
-        " attempts [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786 retry=2026-11-05T14:04:20Z"
-        " reason=HTTPStatus status=503 attempts=4 retries=1]"
+        " attempts [agentteam-delivery/1 id=msg_51741cb3965c58f3b0964f7977df8786 name=archive"
+        " retry=2026-11-05T14:04:20Z reason=HTTPStatus status=503 attempts=4 retries=1]"
     ),
     "reason": "HTTPStatus",
     "message": "answered 503 Service Unavailable, after 4 attempts",
@@ -136,13 +136,13 @@ def _report(phase: str, *targets: dict[str, Any], **fields: object) -> dict[str,
     return {**TEAM, "phase": phase, "recorded": True, "reason": None, "targets": list(targets), **fields}
 
 
-_DELIVERED = {"summary": "Every target has it", "value": _report("Delivered", _ARCHIVED)}
+_DELIVERED = {"summary": "Every target was delivered", "value": _report("Delivered", _ARCHIVED)}
 _IN_PART = {
-    "summary": "One target has it, the other failed",
+    "summary": "One target was delivered, the other failed",
     "value": _report("PartiallyDelivered", _ARCHIVED, _REFUSED),
 }
-_UNDER_WAY = {"summary": "Claimed, and being sent", "value": _report("Pending", _CLAIMED)}
-_LATER = {"summary": "The receiver is away, and is tried again", "value": _report("Pending", _PUT_OFF)}
+_UNDER_WAY = {"summary": "Claimed, in progress", "value": _report("Pending", _CLAIMED)}
+_LATER = {"summary": "The receiver is down; the service retries", "value": _report("Pending", _PUT_OFF)}
 _PREVIEWED: dict[str, Any] = {
     **TEAM,
     "phase": "Completed",
@@ -183,7 +183,7 @@ ANSWERS: dict[tuple[str, str], Examples] = {
         "delivered": _DELIVERED,
         "failed-in-part": _IN_PART,
         "skipped": {
-            "summary": "The team asks for no delivery",
+            "summary": "The team requests no delivery",
             "value": _report("Skipped", reason=UNASKED),
         },
     },
@@ -217,16 +217,18 @@ ANSWERS: dict[tuple[str, str], Examples] = {
             ),
         },
     },
-    ("healthz", "200"): {"alive": {"summary": "It is", "value": {"status": "ok", "checks": {}}}},
+    ("healthz", "200"): {
+        "alive": {"summary": "The process is alive", "value": {"status": "ok", "checks": {}}}
+    },
     ("readyz", "200"): {
         "ready": {
-            "summary": "It takes events",
+            "summary": "The service accepts events",
             "value": {"status": "ok", "checks": {"kubernetes": "ok", "accepting": "ok"}},
         }
     },
     ("readyz", "503"): {
         "draining": {
-            "summary": "It is about to end",
+            "summary": "The service is shutting down",
             "value": {"status": "failing", "checks": {"kubernetes": "not asked", "accepting": "draining"}},
         }
     },
@@ -264,7 +266,7 @@ _PROBLEMS: tuple[Problem, ...] = (
         " --clusterrole=agentteam-delivery-caller --serviceaccount=ops:my-controller"
     ),
     TeamNotFound('there is no AgentTeam "report" in namespace "research"'),
-    UidChanged("the team of this name has another uid: it was deleted and made anew"),
+    UidChanged("the team of this name has another uid: it was deleted and recreated"),
     TeamNotFinished('the team is in phase "Running"; hand it in when it has finished'),
     ClaimInFlight('"archive" is being sent to, until 2026-11-05T14:05:10Z at the latest; ask again then'),
     BodyTooLarge("the body is larger than is read; send less"),

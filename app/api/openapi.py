@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.api.examples import ANSWERS, HEADERS, PROBLEMS
-from app.domain.errors import Problem
+from app.domain.errors import BadRequest, HeadTooLarge, Problem, ReadTimeout
 from app.domain.events import TERMINAL_PHASES
 from app.domain.problems import PROBLEM_JSON, ProblemDetails
 from app.domain.reasons import Reason
@@ -18,31 +18,37 @@ from app.domain.reasons import Reason
 Description = dict[str, Any]
 
 TAGS = [
-    {"name": "deliveries", "description": "Have a finished team's notices sent, and read what landed."},
-    {"name": "operations", "description": "For Kubernetes and Prometheus; these want no token."},
+    {
+        "name": "deliveries",
+        "description": "Deliver the notifications of finished teams, and read the outcomes.",
+    },
+    {"name": "operations", "description": "For Kubernetes and Prometheus; these require no token."},
 ]
 
 SERVERS: list[Description] = [
     {
         "url": "{scheme}://{host}:{port}",
-        "description": "The service, as pods of its cluster reach it.",
+        "description": "The service, from pods in its cluster.",
         "variables": {
             "scheme": {
                 "enum": ["https", "http"],
                 "default": "https",
-                "description": "`https`, wherever the port has a certificate.",
+                "description": "`https` if the port has a certificate.",
             },
             "host": {
                 "default": "agentteam-delivery.agentteam-delivery.svc",
-                "description": "`SERVICE.NAMESPACE.svc`, as it was installed.",
+                "description": "`SERVICE.NAMESPACE.svc` of the installation.",
             },
             "port": {"default": "8080", "description": "The Service's port."},
         },
     }
 ]
 
+UNREADABLE = (BadRequest, ReadTimeout, HeadTooLarge)
+"""Problems that the port answers before the application sees a request."""
+
 REQUEST = "CompletionEvent"
-"""The one schema that is sent. It names all that may be sent; whatever is answered may grow."""
+"""The only schema that clients send. It lists every allowed field; answers may get further fields."""
 
 _PROBLEM_HEADERS: dict[int, Description] = {
     401: {
@@ -61,17 +67,17 @@ _PROBLEM_HEADERS: dict[int, Description] = {
     },
 }
 _REQUEST_ID = {
-    "description": "The caller's id for this request, or one that was made; the log bears it too.",
+    "description": "The caller's id for this request, or a generated one; the log contains it too.",
     "required": True,
     "schema": {"type": "string"},
     "example": HEADERS["X-Request-Id"],
 }
 _BEFORE_THE_APPLICATION = {"400", "408", "431"}
-"""What the port itself answers, before it has read whose request it is."""
+"""Statuses that the port answers before it knows the caller."""
 
 
 def documented(*kinds: type[Problem]) -> dict[int | str, Description]:
-    """Return what the description is to say of an operation that has these problems: an example of each."""
+    """Return the documentation of an operation's problems, with an example of each."""
     answers: dict[int | str, Description] = {}
     for status in sorted({kind.status for kind in kinds}):
         here = [kind for kind in kinds if kind.status == status]
@@ -133,7 +139,7 @@ def describe(app: FastAPI) -> Description:
 
 
 def _complete(operation: Description) -> None:
-    """Say of an operation whether it wants a token, and of each answer what it may be, in order."""
+    """Add to an operation whether it requires a token, and to each answer its examples and headers."""
     operation.setdefault("security", [])
     operation["responses"] = dict(sorted(operation["responses"].items()))
     for status, response in operation["responses"].items():
@@ -154,7 +160,7 @@ def _reason() -> Description:
     No enum, and none beside text: generators refuse a word that an enum lacks, and make nothing of the two.
     """
     words = "\n".join(f"- `{word}`: {word.meaning}" for word in Reason)
-    told = "Why a target is where it is, in one word. More words may come; `phase` says whether it failed."
+    told = "Why a target is in its phase. Later versions may add words; `phase` says whether it failed."
     return {
         "type": "string",
         "description": f"{told}\n\n{words}",
@@ -166,7 +172,11 @@ def _ending(event: Description) -> Description:
     """Name the words that an event's `phase` may be; what else is sent has a problem of its own."""
     phase = event["properties"]["phase"]
     phase["anyOf"] = [{"$ref": "#/components/schemas/TerminalPhase"}, {"type": "null"}]
-    return {"type": "string", "enum": [*TERMINAL_PHASES], "description": "How a team ended."}
+    return {
+        "type": "string",
+        "enum": [*TERMINAL_PHASES],
+        "description": "The phase in which a team finished.",
+    }
 
 
 def _always(schema: Description) -> Description:
@@ -191,7 +201,7 @@ def _untitled(node: Any) -> Any:
         return node
     schema = {"type", "anyOf", "oneOf", "allOf", "$ref", "const", "enum"} & node.keys()
     return {
-        # Written out anew: YAML would refer from one example to the next where they share a part.
+        # Copied: YAML would use references between examples that share a part.
         key: json.loads(json.dumps(value)) if key in {"examples", "example", "default"} else _untitled(value)
         for key, value in node.items()
         if not (key == "title" and schema and isinstance(value, str))

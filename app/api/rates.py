@@ -1,4 +1,4 @@
-"""How often each caller may ask: so many requests a second, and as many at once after a pause."""
+"""Rate limit per caller: requests per second, and the same number as a burst."""
 
 from collections.abc import Callable
 

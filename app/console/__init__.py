@@ -1,1 +1,1 @@
-"""Commands for people, over the service's HTTP API: what landed, what would, and once more what did not."""
+"""Commands for people, over the service's HTTP API: read outcomes, preview, test and redeliver."""

@@ -1,4 +1,4 @@
-"""Many teams at once: what is on record of them, and once more what failed."""
+"""Many teams at once: read their records, and redeliver failed targets."""
 
 import re
 import time
@@ -19,7 +19,7 @@ Tell = Callable[[str], None]
 
 
 def since(text: str | None) -> str | None:
-    """Return the time so long ago, `6h` or `30m`, as the API wants it.
+    """Return the time `6h` or `30m` ago, in the API's format.
 
     Raises:
         Trouble: it is no span.
@@ -50,7 +50,7 @@ def redelivered(
 ) -> Iterator[Document]:
     """Ask for each team's targets again, so many teams a second, and yield each report once it is settled.
 
-    A report bears `note` where the team was refused, or goes on by itself.
+    A report has a `note` if the team was refused, or continues by itself.
     """
     asked: list[tuple[Document, list[str]]] = []
     began = time.monotonic()
@@ -61,7 +61,7 @@ def redelivered(
             asked.append((_post(client, team, names), names))
         except (Declined, Busy) as refused:
             yield {**team, "phase": "Failed", "note": f"not sent: {refused}"}
-        tell(f"{number + 1} of {len(teams)} teams handed in")
+        tell(f"{number + 1} of {len(teams)} teams submitted")
     ends = time.monotonic() + seconds
     for number, (report, names) in enumerate(asked):
         left = max(0.0, ends - time.monotonic())

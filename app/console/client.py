@@ -1,4 +1,4 @@
-"""The service's HTTP API as a command sees it."""
+"""Client of the service's HTTP API for the commands."""
 
 import asyncio
 import re

@@ -12,7 +12,7 @@ import typer
 from app.console.form import Form
 from app.domain.events import DNS_LABEL, DNS_SUBDOMAIN
 
-if TYPE_CHECKING:  # what a command needs is loaded when it is called: `serve` starts without it
+if TYPE_CHECKING:  # each command loads what it needs when it is called; `serve` starts without it
     from app.console.client import Client
 
 SETTLED = 120.0  # seconds: a target's own time, and the record's
@@ -21,19 +21,23 @@ people = typer.Typer()
 
 Team = Annotated[str, typer.Argument(help="The AgentTeam's name.", show_default=False)]
 AnyTeam = Annotated[
-    str | None, typer.Argument(help="The AgentTeam's name; none: see the options.", show_default=False)
+    str | None, typer.Argument(help="The AgentTeam's name; omit it with --all-teams.", show_default=False)
 ]
 Since = Annotated[
-    str | None, typer.Option(help="Of many teams: targets that failed since so long ago, such as 6h.")
+    str | None, typer.Option(help="With --all-teams: targets that changed within this time, such as 6h.")
 ]
-OfType = Annotated[str | None, typer.Option("--type", help="Of many teams: targets of this type.")]
-ForReason = Annotated[str | None, typer.Option("--reason", help="Of many teams: targets there for it.")]
-Output = Annotated[Form, typer.Option("--output", "-o", help="How the answer is printed.")]
+OfType = Annotated[str | None, typer.Option("--type", help="With --all-teams: targets of this type.")]
+ForReason = Annotated[
+    str | None, typer.Option("--reason", help="With --all-teams: targets with this reason.")
+]
+Output = Annotated[Form, typer.Option("--output", "-o", help="Output format.")]
 Timeout = Annotated[float, typer.Option(min=0.0, help="Seconds to wait until every target is settled.")]
-Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Only this one; may be repeated.")]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", "-t", help="Only this target; can be repeated.")
+]
 
 CALLING: dict[str, tuple[Any, Any]] = {
-    # By which options the service is reached, and their defaults.
+    # The options for reaching the service, and their defaults.
     "namespace": (
         Annotated[
             str | None,
@@ -41,17 +45,17 @@ CALLING: dict[str, tuple[Any, Any]] = {
                 "--namespace",
                 "-n",
                 envvar="DELIVERY_NAMESPACE",
-                help="The team's, by default `default`; of many teams, by default all.",
+                help="The team's namespace (default: `default`); with --all-teams, by default all.",
             ),
         ],
         None,
     ),
     "url": (
-        Annotated[str, typer.Option(envvar="DELIVERY_URL", help="The service's address.")],
+        Annotated[str, typer.Option(envvar="DELIVERY_URL", help="Address of the service.")],
         "http://127.0.0.1:8080",
     ),
     "token_file": (
-        Annotated[Path | None, typer.Option(help="File with a token; without it DELIVERY_TOKEN counts.")],
+        Annotated[Path | None, typer.Option(help="File with a token; by default, DELIVERY_TOKEN is used.")],
         None,
     ),
     "service_account": (
@@ -59,7 +63,8 @@ CALLING: dict[str, tuple[Any, Any]] = {
             str | None,
             typer.Option(
                 envvar="DELIVERY_SERVICE_ACCOUNT",
-                help="NAME in the team's namespace, or NAMESPACE/NAME: kubectl has a short token made.",
+                help="Service account for which kubectl creates a short-lived token: NAME in the team's"
+                " namespace, or NAMESPACE/NAME.",
             ),
         ],
         None,
@@ -69,19 +74,21 @@ CALLING: dict[str, tuple[Any, Any]] = {
             str | None,
             typer.Option(
                 envvar="DELIVERY_CONTEXT",
-                help="Of the kubeconfig: which cluster is asked for that token; by default its current one.",
+                help="Kubeconfig context of the cluster that creates that token; default: the current one.",
             ),
         ],
         None,
     ),
     "audience": (
-        Annotated[str, typer.Option(envvar="DELIVERY_AUDIENCE", help="Whom that token is made for.")],
+        Annotated[str, typer.Option(envvar="DELIVERY_AUDIENCE", help="Audience of that token.")],
         "agentteam-delivery",
     ),
     "ca_file": (
         Annotated[
             Path | None,
-            typer.Option(envvar="DELIVERY_CA_FILE", help="PEM; who signs the service's certificate."),
+            typer.Option(
+                envvar="DELIVERY_CA_FILE", help="PEM file with the certificate authority of the service."
+            ),
         ],
         None,
     ),
@@ -90,8 +97,8 @@ CALLING: dict[str, tuple[Any, Any]] = {
             str | None,
             typer.Option(
                 envvar="DELIVERY_SERVER_NAME",
-                help="Whom its certificate must name, where that is not the address's host: through a"
-                " port-forward, SERVICE.NAMESPACE.svc.",
+                help="Name that the service's certificate must have, if it differs from the host in --url;"
+                " with a port-forward, SERVICE.NAMESPACE.svc.",
             ),
         ],
         None,
@@ -100,7 +107,7 @@ CALLING: dict[str, tuple[Any, Any]] = {
 
 
 def calling(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options by which the service is reached; it takes `namespace` and a `client`."""
+    """Add the options for reaching the service to a command that takes `namespace` and a `client`."""
 
     @wraps(command)
     def called(ctx: typer.Context, **given: Any) -> None:
@@ -152,7 +159,7 @@ def deliver(  # noqa: PLR0913  # each an option
     output: Output = Form.TABLE,
     timeout: Timeout = SETTLED,
 ) -> None:
-    """Deliver a finished team's notices, and show what landed."""
+    """Deliver the notifications of a finished team, and show the outcome of each target."""
     _follow(client, _event(namespace, team, target), output, timeout)
 
 
@@ -164,24 +171,24 @@ def redeliver(  # noqa: PLR0913
     team: AnyTeam = None,
     *,
     target: Targets = None,
-    everything: Annotated[bool, typer.Option("--all", help="What was delivered too.")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="What failed, as it is without --all.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also send targets that were delivered.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Send failed targets (the default).")] = False,
     all_teams: Annotated[
-        bool, typer.Option("--all-teams", help="Of every team, or of all in --namespace; asks first.")
+        bool, typer.Option("--all-teams", help="All teams, or all in --namespace; asks first.")
     ] = False,
     since: Since = None,
     kind: OfType = None,
     reason: ForReason = None,
-    rate: Annotated[float, typer.Option(min=0.01, help="Of many teams: how many a second.")] = 5.0,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Of many teams: do not ask first.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of many teams: only show which.")] = False,
+    rate: Annotated[float, typer.Option(min=0.01, help="With --all-teams: teams per second.")] = 5.0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --all-teams: do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --all-teams: only show them.")] = False,
     output: Output = Form.TABLE,
     timeout: Timeout = SETTLED,
 ) -> None:
-    """Send again what failed: of one team, or of all teams at once."""
+    """Send failed targets again, of one team or of all teams."""
     _one_or_many(team, all_teams, "--all-teams")
     if everything and (failed or all_teams):
-        raise typer.BadParameter("--all is of one team, and without --failed")
+        raise typer.BadParameter("--all works for one team, and not together with --failed")
     if all_teams:
         found = {"phase": "Failed", "since": since, "type": kind, "reason": reason}
         _redeliver_many(client, namespace, found, output, timeout, rate=rate, yes=yes, dry_run=dry_run)
@@ -199,12 +206,12 @@ def status(  # noqa: PLR0913
     namespace: str | None,
     team: AnyTeam = None,
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Until every target is settled.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait until every target is settled.")] = False,
     all_teams: Annotated[
-        bool, typer.Option("--all-teams", "-A", help="Of every team, or of all in --namespace.")
+        bool, typer.Option("--all-teams", "-A", help="All teams, or all in --namespace.")
     ] = False,
     phase: Annotated[
-        str | None, typer.Option(help="Of many teams: targets in this phase, such as Failed or Pending.")
+        str | None, typer.Option(help="With --all-teams: targets in this phase, such as Failed or Pending.")
     ] = None,
     since: Since = None,
     kind: OfType = None,
@@ -212,7 +219,7 @@ def status(  # noqa: PLR0913
     output: Output = Form.TABLE,
     timeout: Timeout = SETTLED,
 ) -> None:
-    """Show what is on record of a team's delivery, or of all teams'."""
+    """Show the recorded outcomes of one team, or of all teams."""
     _one_or_many(team, all_teams, "--all-teams")
     if all_teams:
         from app.console import bulk  # noqa: PLC0415
@@ -235,10 +242,12 @@ def preview(  # noqa: PLR0913
     team: Team,
     *,
     target: Targets = None,
-    everything: Annotated[bool, typer.Option("--all", help="What is settled too, as a redelivery.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Include settled targets, as a redelivery would.")
+    ] = False,
     output: Output = Form.TABLE,
 ) -> None:
-    """Show what would be sent where; nothing is sent. The team need not have finished."""
+    """Show what would be sent, without sending it. The team does not have to be finished."""
     from app.console.printer import Printer  # noqa: PLC0415
 
     event = _event(namespace, team, target, redeliver="all" if everything else None)
@@ -254,10 +263,10 @@ def try_target(
     namespace: str,
     team: Team,
     *,
-    target: Annotated[list[str], typer.Argument(help="The target's name; several may be given.")],
+    target: Annotated[list[str], typer.Argument(help="Names of the targets.")],
     output: Output = Form.TABLE,
 ) -> None:
-    """Send a target a notice that says that it is a test; nothing is recorded."""
+    """Send a test notification to a target; nothing is recorded."""
     report = client.post(_event(namespace, team, target, test=True))
     _show(client, report, output, None)
 
@@ -266,23 +275,25 @@ def try_target(
 def validate(
     file: Annotated[
         list[Path],
-        typer.Argument(help="Manifests; documents of other kinds are passed over. A dash is standard input."),
+        typer.Argument(
+            help="Manifest files; documents of other kinds are skipped. `-` reads standard input."
+        ),
     ],
 ) -> None:
-    """Look at AgentTeam manifests without a cluster; say what is wrong at which line."""
+    """Check AgentTeam manifests without a cluster, and print each problem with its line."""
     from app.console.manifests import findings_of  # noqa: PLC0415
 
     findings = [finding for one in file for finding in findings_of(one)]
     for finding in findings:
         typer.echo(str(finding))
     if not findings:
-        typer.echo(f"{len(file)} file{'s' if len(file) > 1 else ''} looked at, nothing to change")
+        typer.echo(f"{len(file)} file{'s' if len(file) > 1 else ''} checked, nothing to change")
     raise typer.Exit(int(any(not finding.warning for finding in findings)))
 
 
 def _one_or_many(team: str | None, many: bool, option: str) -> None:  # noqa: FBT001
     if (team is None) != many:
-        raise typer.BadParameter(f"give a team's name, or {option}, and not both")
+        raise typer.BadParameter(f"give either a team's name or {option}")
 
 
 def _redeliver_many(  # noqa: PLR0913  # each an option
@@ -296,7 +307,7 @@ def _redeliver_many(  # noqa: PLR0913  # each an option
     yes: bool,
     dry_run: bool,
 ) -> None:
-    """Show what would be sent again, ask, send at a pace, and print what came of it."""
+    """Show what would be sent again, ask, send at the given rate, and print the outcomes."""
     from app.console import bulk  # noqa: PLC0415
     from app.console.printer import Printer  # noqa: PLC0415
     from app.console.trouble import Trouble  # noqa: PLC0415
@@ -311,7 +322,9 @@ def _redeliver_many(  # noqa: PLR0913  # each an option
         printer.teams({"items": teams}, aside=True)
         printer.tell(f"to be sent again: {bulk.described(teams)}")
         if not sys.stdin.isatty():
-            raise Trouble("nothing was sent: nobody is there to be asked; add --yes, or --dry-run to look")
+            raise Trouble(
+                "nothing was sent: without a terminal nobody can confirm; add --yes, or --dry-run to look"
+            )
         typer.confirm("Send them?", abort=True, err=True)
     with printer.counting() as tell:
         reports = list(bulk.redelivered(client, teams, rate=rate, seconds=timeout, tell=tell))
@@ -344,9 +357,9 @@ def _show(
     timeout: float | None,
     names: Collection[str] | None = None,
 ) -> None:
-    """Print a report, after it is settled where there is time for that; leave with what came of it.
+    """Print a report, after waiting until it is settled if there is a timeout; exit with the outcome.
 
-    Of a report that names others too, those of `names` say with which exit code.
+    If `names` is given, only these targets determine the exit code.
 
     Raises:
         Trouble: it is not settled within that time.
@@ -361,9 +374,11 @@ def _show(
             report = followed(client, report, seconds=timeout, show=show)
     printer.report(report)
     if timeout is not None and report["phase"] == "Pending" and (at := next_try(report)):
-        raise Trouble(f"put off: next try at {at}; the delivery goes on by itself, and `status` shows it")
+        raise Trouble(
+            f"postponed: the next attempt is at {at}; the delivery continues by itself, and `status` shows it"
+        )
     if timeout is not None and report["phase"] == "Pending":
-        goes_on = "the delivery goes on, and `status` shows it"
+        goes_on = "the delivery continues, and `status` shows it"
         raise Trouble(f"not settled within {timeout:g} s; {report.get('reason') or goes_on}")
     judged = [target for target in report["targets"] if not names or target["name"] in names]
     raise typer.Exit(int(any(target["phase"] == "Failed" for target in judged)))

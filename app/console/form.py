@@ -1,10 +1,10 @@
-"""How an answer is printed."""
+"""Output formats."""
 
 from enum import StrEnum
 
 
 class Form(StrEnum):
-    """A table for people, one with all that is on record, or a document for programs."""
+    """A table for people, a table with the whole record, or a document for programs."""
 
     TABLE = "table"
     WIDE = "wide"

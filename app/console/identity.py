@@ -1,4 +1,4 @@
-"""As whom the service is called: never with the kubeconfig's own credential."""
+"""The identity of the command line: never the kubeconfig's own credential."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ PATIENCE = 60  # seconds for all of it: a kubeconfig may run a program of its ow
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Where the token comes from: a file, the environment, or a service account; or there is none."""
+    """The source of the token: a file, the environment, a service account, or none."""
 
     token_file: Path | None = None
     service_account: str | None = None  # NAME, in the team's namespace, or NAMESPACE/NAME
@@ -30,7 +30,7 @@ class Identity:
             Trouble: the one that was named cannot be had.
         """
         if self.token_file is not None and self.service_account is not None:
-            raise Trouble("--token-file and --service-account both say who calls; leave one out")
+            raise Trouble("--token-file and --service-account exclude each other; use one")
         if self.token_file is not None:
             return _clean(_read(self.token_file), f"the file {self.token_file}")
         if self.service_account is not None:
@@ -39,12 +39,12 @@ class Identity:
         return _clean(token, "DELIVERY_TOKEN") if token else None
 
     def _asked(self, namespace: str) -> str:
-        """Have kubectl ask for a short token of the account, for the service's audience alone."""
+        """Request a short-lived token for the account from kubectl, only for the service's audience."""
         named = (self.service_account or "").split("/")
         if not all(named) or len(named) > 2:  # noqa: PLR2004
             raise Trouble("--service-account must be NAME, or NAMESPACE/NAME")
         place, name = named if len(named) > 1 else (namespace, named[0])
-        checked("--service-account", place, DNS_LABEL)  # so that neither is an option of kubectl's
+        checked("--service-account", place, DNS_LABEL)  # so kubectl takes neither for an option
         checked("--service-account", name, DNS_SUBDOMAIN)
         wanted = {"namespace": place, "audience": self.audience, "duration": f"{LIFETIME}s"}
         options = [f"--{option}={value}" for option, value in wanted.items()]
@@ -57,12 +57,12 @@ class Identity:
             )
         except subprocess.TimeoutExpired:
             raise Trouble(
-                f"no token for service account {place}/{name}: kubectl does not answer in time"
+                f"no token for service account {place}/{name}: kubectl did not answer in time"
             ) from None
         except OSError:
             raise Trouble(
-                "--service-account has kubectl ask for the token, and there is none here that runs; install"
-                " it, or give a token with --token-file or DELIVERY_TOKEN"
+                "--service-account requires kubectl, which was not found or does not run; install it, or"
+                " pass a token with --token-file or DELIVERY_TOKEN"
             ) from None
         if done.returncode:
             said = done.stderr.strip().removeprefix("error: ")

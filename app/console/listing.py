@@ -1,4 +1,4 @@
-"""The help of a process: below its options, the settings that it reads, out of their declarations."""
+"""The help of a process: its options, and the settings that it reads, from their declarations."""
 
 import re
 from typing import Any, ClassVar, get_args
@@ -14,12 +14,12 @@ _SETTING = re.compile(r"`([A-Z]+(?:_[A-Z]+)*)(?==|`)")
 
 
 class Process(TyperCommand):
-    """A command that takes no options, but the environment."""
+    """A command that takes no options and reads the environment."""
 
     settings: ClassVar[type[CommonSettings]]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer's own, of modules that are private
-        """Write the help, and every setting with its default and what it is."""
+        """Write the help, and every setting with its default and its description."""
         # Loaded when somebody asks for help: the processes start without what tables need.
         from rich.console import Console  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
@@ -30,7 +30,7 @@ class Process(TyperCommand):
         console = Console(markup=False, emoji=False, highlight=False)
         head = (
             "Settings are environment variables; durations are seconds, lists are comma-separated. The"
-            " cluster is the one the process runs in, else the one that KUBECONFIG names."
+            " process uses the cluster in which it runs, otherwise the one in KUBECONFIG."
         )
         for line in [*indented(Text(head), 1, console), Text()]:
             console.print(line, soft_wrap=True)
@@ -43,19 +43,19 @@ class Process(TyperCommand):
 
 
 class Serving(Process):
-    """What `serve` reads."""
+    """The settings of `serve`."""
 
     settings = ServiceSettings
 
 
 class Watching(Process):
-    """What `watch` reads."""
+    """The settings of `watch`."""
 
     settings = WatcherSettings
 
 
 def default_of(field: FieldInfo) -> str:
-    """Return a setting's default as it would be written; nothing where there is none."""
+    """Return a setting's default as a user writes it; empty if there is none."""
     value: Any = field.default
     if isinstance(value, tuple):
         value = ",".join(str(item) for item in value)
@@ -69,12 +69,12 @@ def default_of(field: FieldInfo) -> str:
 
 
 def choices_of(field: FieldInfo) -> list[str]:
-    """Return the words that a setting may be, where only some may."""
+    """Return the allowed values of a setting, if they are limited."""
     return [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
 
 
 def _told(field: FieldInfo) -> str:
-    """Return what is said of a setting, without the marks of a page, and with the whole names of others."""
+    """Return a setting's description without markup, and with the full names of other settings."""
     text = " ".join(_LINK.sub(r"\1", field.description or "").split())
     text = _SETTING.sub(rf"`{PREFIX}\1", text).replace("`", "")
     choices = choices_of(field)

@@ -1,4 +1,4 @@
-"""A MIME message as its readers see it: the headers that they see, the text, and what is attached."""
+"""A MIME message as its readers see it: the visible headers, the text, and the attachments."""
 
 from collections.abc import Iterator
 from email.message import MIMEPart

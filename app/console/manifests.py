@@ -1,4 +1,4 @@
-"""Manifests of teams, and of what makes teams, looked at offline: what would be refused, and where."""
+"""Offline validation of manifests of teams, templates and schedules: what is wrong, and where."""
 
 import math
 import re
@@ -33,7 +33,7 @@ MAKERS = ("AgentTeamTemplate", "AgentTeamRun", "AgentTeamSchedule", "AgentTeamTr
 """The operator's other kinds, of which teams are made; `spec.lifecycle` is the same in all."""
 NOT_KEPT = {
     "name": "called TYPE-POSITION, as in slack-1",
-    "on": "told of every ending that is delivered",
+    "on": "notified in every phase that is delivered",
 }
 """Fields of a target that those do not keep, and what is so instead."""
 JUDGED = (KIND, *MAKERS)

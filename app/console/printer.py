@@ -1,4 +1,4 @@
-"""What a command prints: tables for people, JSON and YAML for programs."""
+"""The output of commands: tables for people, JSON and YAML for programs."""
 
 import io
 import itertools

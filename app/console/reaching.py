@@ -1,4 +1,4 @@
-"""Why there was no answer: told apart, with what to change."""
+"""Why there was no answer, and what to change."""
 
 import socket
 import ssl
@@ -14,33 +14,33 @@ _NOT_YET, _ENDED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_E
 
 
 def unreached(address: httpx.URL, error: httpx.HTTPError) -> Trouble:
-    """Return what to tell of a request that was not answered."""
+    """Return the error for a request that was not answered."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Trouble(_refused(address, cause))
         if isinstance(cause, socket.gaierror):
-            return Away(f"no host is known by the name of {address.host}; check --url or DELIVERY_URL")
+            return Away(f"the host name {address.host} does not resolve; check --url or DELIVERY_URL")
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
         return Trouble(
-            f"{address}: this port speaks no TLS, or none that fits; where it speaks none, write http:// in"
-            " --url or DELIVERY_URL"
+            f"{address}: no TLS connection to this port; if it does not speak TLS, use http:// in --url"
+            " or DELIVERY_URL"
         )
     if isinstance(error, httpx.ConnectError):
         return Away(
-            f"no service answers at {address}; give its address with --url or DELIVERY_URL, or reach one in a"
-            " cluster with kubectl port-forward"
+            f"no service answers at {address}; set its address with --url or DELIVERY_URL; for a service in a"
+            " cluster, use kubectl port-forward"
         )
     if address.scheme == "http" and speaks_tls(address):
-        return Trouble(f"{address}: this port speaks TLS; write https:// in --url or DELIVERY_URL")
+        return Trouble(f"{address}: this port speaks TLS; use https:// in --url or DELIVERY_URL")
     return Away(
-        f"the connection to {address} was closed before there was an answer; is a service behind it, such as"
-        " at the other end of a port-forward?"
+        f"the connection to {address} was closed without an answer; check that the service runs at that"
+        " address, or at the other end of the port-forward"
     )
 
 
 def speaks_tls(address: httpx.URL) -> bool:
-    """Whether a handshake with the port succeeds, whoever it is; nothing else is sent."""
+    """Whether a TLS handshake with the port succeeds; nothing else is sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -56,14 +56,14 @@ def speaks_tls(address: httpx.URL) -> bool:
 def _refused(address: httpx.URL, error: ssl.SSLCertVerificationError) -> str:
     if error.verify_code in _OF_ANOTHER_NAME:
         return (
-            f"the certificate of {address} is for another name than {address.host}; through a port-forward,"
-            " say whom it names with --server-name, such as agentteam-delivery.agentteam-delivery.svc"
+            f"the certificate of {address} is for another name than {address.host}; with a port-forward,"
+            " set its name with --server-name, such as agentteam-delivery.agentteam-delivery.svc"
         )
     if error.verify_code in {_NOT_YET, _ENDED}:
-        return f"the certificate of {address} is not valid today: {error.verify_message}; it must be renewed"
+        return f"the certificate of {address} is not valid today: {error.verify_message}; renew it"
     return (
-        f"the certificate of {address} is not trusted ({error.verify_message}); name its authority with"
-        " --ca-file"
+        f"the certificate of {address} is not trusted ({error.verify_message}); set its certificate authority"
+        " with --ca-file"
     )
 
 

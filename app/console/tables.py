@@ -1,4 +1,4 @@
-"""Tables of targets, laid out so that no word is broken: not at 80 columns, not in a file."""
+"""Tables of targets, laid out so that no word is broken, at 80 columns or in a file."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +69,7 @@ def table(targets: Sequence[Document], console: Console, *, of_teams: bool = Fal
 
 
 def wide(targets: Sequence[Document], console: Console, *, of_teams: bool = False) -> list[Text]:
-    """Return one row a target with all that is on record, in a file as wide as it is."""
+    """Return one row per target with the whole record, as wide as necessary."""
     columns = (TEAM, *WIDE) if of_teams else WIDE
     rows = _rows(columns, targets)
     if console.is_terminal and _too_wide(rows, console):

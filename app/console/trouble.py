@@ -1,4 +1,4 @@
-"""What ends a command: one sentence that says what to do next."""
+"""Errors that end a command: one sentence that says what to do."""
 
 import re
 
@@ -11,11 +11,11 @@ class Trouble(DeliveryError):
 
 
 class Away(Trouble):
-    """The service gave no answer, or asks to come again: what is under way there may go on."""
+    """The service gave no answer, or asks to retry; deliveries that it has started continue."""
 
 
 class Busy(Away):
-    """The service asks to come again, after `wait` seconds at the earliest."""
+    """The service asks to retry after at least `wait` seconds."""
 
     def __init__(self, sentence: str, wait: float) -> None:
         super().__init__(sentence)
@@ -23,16 +23,16 @@ class Busy(Away):
 
 
 class Declined(Trouble):
-    """The service answers that it will not do what is asked."""
+    """The service refuses the request."""
 
 
 def checked(what: str, value: str, pattern: str) -> str:
-    """Return a name that Kubernetes would take.
+    """Return a name that is valid in Kubernetes.
 
     Raises:
         Trouble: it would not.
     """
     if not re.fullmatch(pattern, value):
         of = "letters, digits and dashes" if pattern == DNS_LABEL else "letters, digits, dashes and dots"
-        raise Trouble(f"{what} must be of lower-case {of}, as Kubernetes has it")
+        raise Trouble(f"{what} must consist of lower-case {of}, as Kubernetes requires")
     return value

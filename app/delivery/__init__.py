@@ -1,4 +1,4 @@
-"""One event, from accepted to recorded: claim, send, retry, record."""
+"""The delivery of one event: claim, send, retry, record."""
 
 from app.delivery.desk import Desk
 

@@ -1,4 +1,4 @@
-"""The attempts at one target: its Secret read, its message put together, sent, and what came of it judged."""
+"""The attempts at one target: read its Secret, build its message, send it, judge the answer."""
 
 import asyncio
 from dataclasses import replace
@@ -134,7 +134,10 @@ class Attempts:
             return await send()  # who cannot be put off is not made to wait
         room = max(0.0, min(PATIENCE, errand.policy.place_timeout - self._waited))
         who = self._receipt.id
-        return await errand.pacer.paced(target.type, way, send, who=who, room=room, rest=errand.rest)
+        owner = errand.team.namespace
+        return await errand.pacer.paced(
+            target.type, way, send, owner=owner, who=who, room=room, rest=errand.rest
+        )
 
     async def _placed(
         self, sender: Sender[Any], credentials: Credentials, way: Way, size: int, ends: float

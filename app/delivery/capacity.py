@@ -1,4 +1,4 @@
-"""How much may be under way at once, and that nobody takes it all: the rooms whose places namespaces share.
+"""The service's capacity, and how namespaces share it fairly.
 
 What an event needs before it is accepted (its own place, its targets', its team's bytes) is refused where
 there is no room, with when to ask again: nobody waits before the claim. What comes after it is waited for,

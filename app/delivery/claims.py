@@ -1,4 +1,4 @@
-"""The claims of this process: which targets it may send to, is sending to, and has lost sight of.
+"""The claims of this process: the targets it may send to, is sending to, and has lost.
 
 A claim stands in the team's status before anything is sent. Here is what no status can hold: which of the
 claims that bear this process's name are really under way in it.

@@ -1,4 +1,4 @@
-"""What may be asked of the service about a team: deliver, read, preview, test; and to come to an end."""
+"""The operations of the service on a team: deliver, read, preview, test; and shutting down."""
 
 import asyncio
 
@@ -108,7 +108,7 @@ class Desk:
         return await self._rehearsal.preview(event)
 
     async def test(self, event: CompletionEvent) -> Report:
-        """Send each target one notice that is marked as a test; record nothing.
+        """Send each target one test notification; record nothing.
 
         Raises:
             Problem: the event is not accepted, and nothing is sent for it.

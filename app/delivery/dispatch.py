@@ -1,4 +1,4 @@
-"""One event's delivery as its caller sees it: whether it is done, and the report so far."""
+"""The delivery of one event as its caller sees it: whether it is done, and the report so far."""
 
 import asyncio
 
@@ -36,11 +36,11 @@ class Dispatch:
         """Return what is on record, and the outcomes that could not be written.
 
         Raises:
-            UidChanged: the team was made anew under way.
+            UidChanged: the team was recreated during the delivery.
         """
         recorder, judgement = self._recorder, self._accepted.judgement
         if recorder.uid_changed:
-            raise UidChanged("the team was made anew while its targets were sent to; nothing more was sent")
+            raise UidChanged("the team was recreated during its delivery; nothing more was sent")
         report = reported(recorder.latest.team)
         targets = tuple(recorder.known(receipt) for receipt in report.targets)
         phase = "Skipped" if judgement.skipped else overall_phase(targets)

@@ -1,4 +1,4 @@
-"""One event's way through: claim its targets, send to all of them, record what landed, publish the sum."""
+"""Processes one event: claim its targets, send to all of them, record the outcomes, publish a summary."""
 
 import asyncio
 from contextlib import ExitStack
@@ -35,7 +35,7 @@ CLOCK_STEP = 1.0  # seconds: the API server's clock is read to the whole second
 class Dispatcher:
     """Sees each event through in a task of its own, so that a caller who goes away stops nothing."""
 
-    def __init__(  # noqa: PLR0913  # the stages, and what they are told of
+    def __init__(  # noqa: PLR0913  # the stages and their parameters
         self,
         settings: ServiceSettings,
         cluster: Cluster,

@@ -1,4 +1,4 @@
-"""What all sends of one event share: what is sent, by what means, and until when."""
+"""What all sends of one event share: the message, the means and the deadline."""
 
 import asyncio
 import random
@@ -48,7 +48,7 @@ class Errand:
     log: FilteringBoundLogger  # whose lines bear the team
     ends: float  # on the timing's clock; no attempt may last beyond it
     now: Callable[[], datetime]  # the API server's time, for stamps
-    max_message: int  # characters of a notice's text
+    max_message: int  # characters of a notification's text
     places: Places
     pacer: Pacer
     rest: Sleep  # while a place is waited for
@@ -159,7 +159,7 @@ class Errands:
         )
 
     def rehearse(self, read: Snapshot, event: str, phase: str, *, log: FilteringBoundLogger) -> Errand:
-        """Return an errand of one attempt a target."""
+        """Return an errand with one attempt per target."""
         ends = steady() + self._settings.target_timeout
         errand = self.deliver(read, event, phase, timing=Timing(sleep=_never), ends=ends, log=log)
         return replace(errand, policy=replace(self._policy, attempts=1), put_off=NEVER, rest=asleep)

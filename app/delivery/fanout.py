@@ -1,4 +1,4 @@
-"""Sends to all claimed targets at once, each under its own budget, and says of each as it settles."""
+"""Sends to all claimed targets concurrently, each with its own deadline, and reports each outcome."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -70,7 +70,7 @@ async def _tried(errand: Errand, claim: Claim) -> Receipt:
 
 
 def tell(log: FilteringBoundLogger, receipt: Receipt) -> None:
-    """Log what became of a target: one line an outcome."""
+    """Log the outcome of a target: one line per outcome."""
     if receipt.settled:
         event = "target_settled"
     else:

@@ -1,4 +1,4 @@
-"""A switch for tests alone: ends the process, as `kill -9` would, at a named step of an event's way.
+"""A switch for tests only: ends the process, like `kill -9`, at a named step of a delivery.
 
 `DELIVERY_CRASH_AT=claimed` ends it when that step is reached; without the variable every step is passed.
 """

@@ -1,4 +1,4 @@
-"""What is made of an event, given the team as it stands: whether it is taken, and what it asks for. Pure."""
+"""Decides what an event requests, given the team's state, and whether to accept it. Pure."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -16,7 +16,7 @@ UNASKED = "the team asks for no delivery: onComplete is not deliver, or it names
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What an event asks for, the ending it is told of, and why no target is begun, where none is.
+    """What an event requests, the phase to notify, and why no target is started, if none is.
 
     `idle` says why nothing is sent where every target that is asked for is settled.
     """
@@ -89,7 +89,7 @@ class Judge:
         return "Pending", "the team has finished, and nobody has handed it in yet"
 
     def rehearse(self, event: CompletionEvent, team: AgentTeam, nonce: str) -> Judgement:
-        """Judge a test: whatever the team is at, each target that is named is sent one notice.
+        """Judge a test: whatever the team's phase, each named target is sent one notification.
 
         Raises:
             Problem: the caller is to change something.
@@ -102,7 +102,7 @@ class Judge:
         return Judgement(trial(team, event, nonce), phase)
 
     def _phase(self, event: CompletionEvent, team: AgentTeam, *, unfinished: bool) -> str:
-        """Return the ending that is told of."""
+        """Return the phase to notify."""
         phase = event.phase or team.phase
         return self.phases[0] if unfinished and phase not in TERMINAL_PHASES else phase
 
@@ -118,7 +118,7 @@ class Judge:
             return self._undelivered(phase)
         self._check_number(team)
         if not told_targets(team):
-            return f"no target asks to be told of teams that end as {phase}"
+            return f"no target requests notification of teams with the phase {phase}"
         return None
 
     def _idle(self, event: CompletionEvent, team: AgentTeam) -> str:
@@ -137,7 +137,7 @@ class Judge:
 
     def _check_uid(self, event: CompletionEvent, team: AgentTeam) -> None:
         if event.uid is not None and event.uid != team.uid:
-            raise UidChanged("the team of this name has another uid: it was deleted and made anew")
+            raise UidChanged("the team of this name has another uid: it was deleted and recreated")
 
     def _check_number(self, team: AgentTeam) -> None:
         if len(team.targets) > self.max_targets:

@@ -5,6 +5,10 @@ whether it is back; the others are told what that one met. Lanes know nothing of
 URL without its query, known by a hash, and beside it its host and port, of which only one thing is learned:
 that nothing can be connected to, which is true of all that is there. What one path answers, or what one
 team's message makes it answer, holds nobody else up.
+
+Each namespace has lanes of its own, so that it waits for nothing that another has met or asked for: whoever
+can make a receiver hang, or say that it is too much, does so to themselves. What they have in common is the
+pace that Slack gives a URL, which is kept from one message to the next, and in which nobody books ahead.
 """
 
 import hashlib
@@ -28,6 +32,7 @@ REMEMBERED = 4500.0  # seconds for which it is known that a receiver is down: lo
 SUSPECTED = 30.0  # seconds for which one target's failure is remembered
 HOLD = 3.0  # seconds after an attempt for which it is left to the same target to find out more
 LEARNED = 1.0  # second between two messages, to a receiver that says that they are too many
+FASTER = 0.1  # messages a second that it is trusted with more, for each that it takes then
 MOST_LEARNED = 60.0
 DOWN = frozenset({408, 502, 503, 504})  # what says that a receiver is away, whatever the message
 
@@ -37,9 +42,11 @@ class Lane:
     """What is known of one receiver, while anything is."""
 
     own: float  # seconds between two messages that it takes at any time
+    booked: bool = True  # whether turns are booked ahead
     gap: float = field(init=False)  # the same, as it has been learned
     free_at: float = 0.0  # when the next may start
-    last: float = -MOST_LEARNED  # when one started
+    last: float = -MOST_LEARNED  # when one started, or where it has a pace, when one was through
+    takes: float = 0.0  # seconds that the last one took
     closed_until: float = 0.0  # as the receiver asked
     booked_until: float = 0.0  # the end of the turns of those who come back for theirs
     failed: Hashable = None  # whose attempt was the last that met nobody, with no better one since
@@ -57,6 +64,11 @@ class Lane:
         """Whether there is nothing to be remembered."""
         ends = (self.free_at, self.closed_until, self.booked_until, self.known_until, self.last + self.gap)
         return not self.inside and max(ends) <= now
+
+    @property
+    def step(self) -> float:
+        """Seconds from one message to the next, when many wait."""
+        return self.gap + self.takes
 
     def ready_at(self, now: float) -> float:
         """Return when it takes another message, as far as is known; where it has a pace, one at a time."""
@@ -81,16 +93,17 @@ class Pacer:
         return len(self._lanes)
 
     async def paced(  # noqa: PLR0913  # who sends what where, and for how long it may wait
-        self, kind: str, way: Way, send: Send, *, who: Hashable, room: float, rest: Sleep
+        self, kind: str, way: Way, send: Send, *, owner: str, who: Hashable, room: float, rest: Sleep
     ) -> Verdict:
         """Make the attempt when its turn comes; where that is not within `room` seconds, say when it is.
 
-        `who` is known by a word that holds nothing, since it is remembered while its receiver is down.
+        `owner` is whose lanes are meant, a namespace. `who` is known by a word that holds nothing, since it
+        is remembered while its receiver is down.
 
         Raises:
             TargetError: as the attempt does.
         """
-        lanes = self._lanes_of(kind, way)
+        lanes = self._lanes_of(kind, way, owner)
         for lane in lanes:
             lane.inside += 1
         try:
@@ -109,8 +122,8 @@ class Pacer:
             return met
         ready = max(now, *(max(lane.free_at, lane.ready_at(now)) for lane in lanes))
         for lane in lanes:
-            if lane.gap and ready <= ends:
-                lane.free_at = ready + lane.gap
+            if lane.booked and lane.gap and ready <= ends:
+                lane.free_at = ready + lane.step
         while ready > now:
             if ready > latest:
                 return _later(lanes, ready, now)
@@ -131,7 +144,7 @@ class Pacer:
         return None
 
     async def _sent(self, lanes: tuple[Lane, ...], who: Hashable, send: Send) -> Verdict:
-        host, *urls = lanes
+        host, urls = lanes[0], lanes[1:2]
         asked = False
         try:
             verdict = await send()
@@ -149,7 +162,9 @@ class Pacer:
         finally:
             for lane in lanes:
                 lane.sending -= 1
-                lane.last = max(lane.last, self._clock()) if lane.own else lane.last
+                if lane.own:
+                    lane.takes = self._clock() - lane.last
+                    lane.last = self._clock()
                 if not asked and lane.finding_out == who:
                     lane.until = 0.0
         return verdict
@@ -168,7 +183,8 @@ class Pacer:
         else:
             _note_up(lane)
             if verdict.delivered:
-                lane.gap = lane.own if lane.gap <= LEARNED else max(lane.own, lane.gap / 2)
+                faster = 1 / (1 / lane.gap + FASTER) if lane.gap > LEARNED else 0.0
+                lane.gap = max(lane.own, faster)
 
     def _note_down(self, lane: Lane, who: Hashable, met: Verdict, *, alone: bool) -> None:
         """Note an attempt that met nobody; `alone`: one target's word is enough, for it is so for all."""
@@ -176,21 +192,24 @@ class Pacer:
             lane.failed, lane.known_until = who, self._clock() + SUSPECTED
             return
         lane.known_until = self._clock() + REMEMBERED
-        lane.down = Verdict(met.reason, met.message, met.http_status, retryable=True, attempted=False)
+        said = f"{met.message}, by another target's attempt"
+        lane.down = Verdict(met.reason, said, met.http_status, retryable=True, attempted=False)
         if lane.finding_out in {None, who} or lane.until <= self._clock():
             lane.finding_out, lane.until = who, self._clock() + HOLD
 
-    def _lanes_of(self, kind: str, way: Way) -> tuple[Lane, ...]:
-        """Return the lanes that an attempt passes: its host's, and that of its URL."""
-        host = self._lane(way.to, 0.0)
+    def _lanes_of(self, kind: str, way: Way, owner: str) -> tuple[Lane, ...]:
+        """Return the lanes that an attempt passes: its host's, its URL's, and that of all at the URL."""
+        host = self._lane((owner, way.to), Lane(0.0))
         if way.url is None:
             return (host,)
         url = str(way.url.url.copy_with(query=None, fragment=None))
         digest = hashlib.blake2b(url.encode(), key=self._key, digest_size=16).digest()
-        return host, self._lane(digest, self._slack_interval if kind == "slack" else 0.0)
+        own = self._slack_interval if kind == "slack" else 0.0
+        lanes = host, self._lane((owner, digest), Lane(own))
+        return (*lanes, self._lane(digest, Lane(own, booked=False))) if own else lanes
 
-    def _lane(self, key: Hashable, own: float) -> Lane:
-        lane = self._lanes.pop(key, None) or Lane(own)
+    def _lane(self, key: Hashable, new: Lane) -> Lane:
+        lane = self._lanes.pop(key, new)
         self._lanes[key] = lane  # the last to be forgotten
         return lane
 
@@ -219,8 +238,9 @@ def _later(lanes: tuple[Lane, ...], start: float, now: float) -> Verdict:
     """Book a turn behind those that come back for theirs, and say when it is."""
     turn = max(start, *(lane.booked_until for lane in lanes))
     for lane in lanes:
-        if lane.gap:
-            lane.booked_until = turn + lane.gap
+        if lane.booked and lane.gap:
+            # As if it were at its best by then: who comes too early waits, an idle lane would be lost.
+            lane.booked_until = turn + (lane.own or LEARNED) + lane.takes
     wait = turn - now
     return Verdict(
         Reason.RATE_LIMITED,

@@ -1,4 +1,4 @@
-"""The places that a message needs before it is put together: a connection at its receiver's host, and memory.
+"""The capacity that a message needs before it is built: a connection to its host, and memory.
 
 Waiting for one is no attempt, and takes nothing of a target's time: it is waited for beside the budget, for
 `PLACE_TIMEOUT` in all, and then the target is handed back.

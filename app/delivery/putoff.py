@@ -1,4 +1,4 @@
-"""When a target is tried again whose attempts are used up: minutes and hours later, on record. Pure.
+"""When a postponed target is retried: minutes and hours later, on record. Pure.
 
 Nothing waits here: the time stands in the team's status, and the watcher hands the team in when it comes.
 """

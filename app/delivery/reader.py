@@ -1,4 +1,4 @@
-"""Reads a team for somebody who asked about it: what the API server says becomes what the caller is told.
+"""Reads a team for a caller, and translates the API server's errors into problems.
 
 How much is read at once is bounded in bytes and shared by namespaces. How large a team is is known once it is
 read; until then it is taken to be as large as those that its namespace had lately.
@@ -89,5 +89,5 @@ def _leave(turn: Turn, pause: float) -> None:
 
 
 def unavailable(error: ClusterError) -> ClusterUnavailable:
-    """Return what a caller is told of an error for which nothing was sent."""
+    """Return the problem for an error because of which nothing was sent."""
     return ClusterUnavailable(f"nothing was sent: {error}", retry_after=patience(error))

@@ -1,4 +1,4 @@
-"""Writes outcomes into the team's status as they settle: one write in flight a team, held on to for long."""
+"""Records outcomes in the team's status: one write in flight per team, retried until RECORD_TIMEOUT."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -108,7 +108,7 @@ class Recorder:
                 await asyncio.sleep(self._pause(tries, asked))
             except ObjectNotFound:
                 self.stopped.set()
-                self._lose(list(self._waiting), "team-gone", "the team was deleted, or made anew")
+                self._lose(list(self._waiting), "team-gone", "the team was deleted or recreated")
             except ClusterError as error:
                 if len(batch) == 1:
                     self._lose([batch[0].name], "rejected", str(error))
@@ -150,7 +150,7 @@ class Recorder:
             except ObjectNotFound:
                 self.stopped.set()
             except ClusterError:
-                pass  # it cannot be known now, and a notice too many is better than one too few
+                pass  # unknown now; a duplicate notification is better than a missing one
             self._verified_until = steady() + VERIFIED_FOR
 
     async def _fresh(self) -> Snapshot:

@@ -1,4 +1,4 @@
-"""What an event would do, without its record: a preview that sends nothing, a test notice that is marked."""
+"""What an event would do, without its record: a preview that sends nothing, and a test notification."""
 
 import asyncio
 import secrets
@@ -74,7 +74,7 @@ class Rehearsal:
                 type=target.type,
                 target=target.address,
                 would="Leave",
-                message=f"it does not ask to be told of teams that end as {judged.phase}",
+                message=f"it requests no notification of teams with the phase {judged.phase}",
             )
             for target in read_targets(team.targets)
             if target.name in untold - known - {*team.record.by_key} and not event.test
@@ -89,7 +89,7 @@ class Rehearsal:
         )
 
     async def test(self, event: CompletionEvent) -> Report:
-        """Send each target one notice that is marked as a test, whatever the team is at; record nothing.
+        """Send each target one test notification, whatever the team's phase; record nothing.
 
         Raises:
             Problem: the event is not accepted, and nothing is sent for it.

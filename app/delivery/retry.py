@@ -1,4 +1,4 @@
-"""When to try again, and when to stop: exponential backoff with full jitter under a target's own budget."""
+"""Retries: exponential backoff with full jitter until a target's deadline."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -82,7 +82,7 @@ async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until 
 ) -> Tried:
     """Attempt until the verdict is final, the attempts are used up or the time is.
 
-    `failed` is told of each attempt that did not deliver. `ends` is the time on that clock after which
+    `failed` is called for each attempt that did not deliver. `ends` is the time on that clock after which
     nothing may be under way, budget or not. The verdict is that of the last attempt that had its full time:
     running out of time does not hide what was wrong. Where the claim has ended before anything final was
     said, or no place was to be had for an attempt, the target is left to the next holder.
@@ -116,8 +116,8 @@ async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until 
             return Tried(verdict, attempts, settled=False)
     if timing.clock() >= ends:
         return Tried(verdict, attempts, settled=False)
-    if tries > 1:
-        verdict = replace(verdict, message=f"{verdict.message}, after {tries} attempts")
+    if attempts > 1:
+        verdict = replace(verdict, message=f"{verdict.message}, after {attempts} attempts")
     return Tried(verdict, attempts, passing=verdict if verdict.retryable else None)
 
 
@@ -125,7 +125,13 @@ async def _judged(attempt: Attempt, seconds: float) -> Verdict:
     try:
         return await attempt(seconds)
     except TargetError as error:
-        return Verdict(error.reason, error.message, retryable=error.retryable, attempted=error.attempted)
+        return Verdict(
+            error.reason,
+            error.message,
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+            attempted=error.attempted,
+        )
 
 
 def _rate_limited(verdict: Verdict, left: float) -> Verdict:

@@ -62,7 +62,7 @@ class SecretResolver:
             message = f"the service may not read {where}; grant its account get on secrets there"
             raise TargetError(Reason.SECRET_FORBIDDEN, message) from None
         except Rejected:
-            message = f"{where} holds no data that can be read; make it anew"
+            message = f"{where} holds no data that can be read; recreate it"
             raise TargetError(Reason.SECRET_INVALID, message) from None
         except ClusterError:
             message = f"{where} could not be read: the Kubernetes API is unavailable"

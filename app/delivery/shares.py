@@ -1,4 +1,4 @@
-"""Places at once, shared by owners so that who asks for little gets it, whatever others hold on to.
+"""Fair sharing of limited capacity: an owner that needs little gets it, whatever others hold.
 
 What is held cannot be taken back, so room is kept for whoever comes next: an owner may hold as much as it
 leaves free, and no more. One owner alone gets half, two get a third each, ten an eleventh each, and a share

@@ -1,4 +1,4 @@
-"""What is on record of many teams, page by page, for whoever may read of their namespaces."""
+"""The records of many teams, page by page, limited to namespaces that the caller may read."""
 
 import asyncio
 import base64
@@ -16,7 +16,8 @@ from app.domain.times import parse_time
 from app.kube.cluster import Cluster
 from app.settings import ServiceSettings
 
-PAGE = 20  # teams of one list: each may be of 1.5 MB
+PAGE = 20  # teams
+PAGE_BYTES = 1_500_000  # of teams as the API server has them, the last one not counted: one may be as large
 LONGEST_TOKEN = 1024  # characters: with the longest names 700 are needed, and escaped a URL holds few more
 
 May = Callable[[str], Awaitable[bool]]
@@ -69,12 +70,11 @@ class Survey:
             raise Malformed("after: there is no such page; begin again without it")
         async with self._one:
             try:
-                teams, more = await self._cluster.list_teams(places[place], PAGE, more)
+                items, more = await self._listed(places[place], more, asked)
             except ClusterError as error:
                 if after and isinstance(error, Rejected):  # mostly 410: it is no longer kept
                     raise Malformed("after: that page is no longer kept; begin again without it") from None
                 raise unavailable(error) from None
-            items = [report for team in teams if (report := _report(team, asked)) is not None]
         readable = {name: await may(name) for name in sorted({report.namespace for report in items})}
         if not more:
             place += 1
@@ -82,6 +82,18 @@ class Survey:
             items=tuple(report for report in items if readable[report.namespace]),
             next=_written(place, more) if place < len(places) else None,
         )
+
+    async def _listed(self, place: str | None, more: str, asked: Asked) -> tuple[list[Report], str]:
+        """List a page one team at a time, so that no more than one is held, however large they are."""
+        items: list[Report] = []
+        size = 0
+        for _ in range(PAGE):
+            listed = await self._cluster.list_teams(place, 1, more)
+            items += [report for team in listed.teams if (report := _report(team, asked)) is not None]
+            size, more = size + listed.size, listed.more
+            if not more or size > PAGE_BYTES:
+                break
+        return items, more
 
 
 def _report(team: AgentTeam, asked: Asked) -> Report | None:

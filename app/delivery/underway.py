@@ -1,4 +1,4 @@
-"""What this process has under way, and how it comes to its end: drained, or abandoned."""
+"""The deliveries in progress in this process, and its shutdown: drained, or abandoned."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator

@@ -1,1 +1,1 @@
-"""What both processes know: events, targets, teams, receipts, and how the ledger changes; no I/O."""
+"""The common model: events, targets, teams, receipts, and how the ledger changes; no I/O."""

@@ -1,4 +1,4 @@
-"""What Kubernetes Events say: of a delivery that has ended or is put off, and of who asked anew. Pure."""
+"""The texts of Kubernetes Events: a delivery ended or was postponed, or a redelivery was requested. Pure."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ LONGEST_NAME = 253  # https://kubernetes.io/docs/concepts/overview/working-with-
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """One Event a team and kind of completion, and one of its being put off; a redelivery changes them."""
+    """One Event per team and type of completion, and one for postponements; a redelivery updates them."""
 
     name: str
     type: Literal["Normal", "Warning"]

@@ -1,4 +1,4 @@
-"""How long to wait before the next try: waits that double, and the chance that parts who failed together.
+"""How long to wait before the next attempt: doubling waits with jitter.
 
 Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
 """

@@ -1,7 +1,7 @@
-"""How long what others write may be, and how much of it there may be: every bound, and what to do beyond it.
+"""Limits of what teams and Secrets contain: each limit, and what to do beyond it.
 
-Each is judged when the text is read, before anything else is done with it, so that no parser meets more than
-it can take in no time. What a receiver answers, and what a caller sends, is bounded by settings.
+Each is checked when the text is read, before any other processing, so parsers get only short input. Settings
+limit the answers of receivers and the requests of callers.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ MaybeText = TypeVar("MaybeText", str, str | None)
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So much of something at most, and what to do where it is more."""
+    """A maximum, and what to do if it is exceeded."""
 
     what: str  # as those write it who can change it
     most: int
@@ -39,44 +39,44 @@ class Limit:
 
 NAME = Limit("name", 253, "characters", "give a shorter name")
 URL = Limit("url", 8_000, "characters", "give a shorter address")
-HOST = Limit("host of a URL", 253, "characters", "no host's name is that long; correct it")
-CHANNEL = Limit("channel", 255, "characters", "give the channel's name or id alone")
+HOST = Limit("host of a URL", 253, "characters", "host names are shorter; correct it")
+CHANNEL = Limit("channel", 255, "characters", "give only the channel's name or id")
 FOLDER = Limit("folder", 4_096, "characters", "give the folder's id")
-MESSAGE = Limit("message", 100_000, "characters", "shorten it, or put the text into a file")
+MESSAGE = Limit("message", 100_000, "characters", "shorten it, or deliver the text as an artifact")
 PATTERN = Limit("artifactPath, attachmentPath", 1_024, "characters", "name a folder that holds the files")
 SUBJECT = Limit("subject", 1_000, "characters", "shorten it")
-RECIPIENT = Limit("each of to", 320, "characters", "no mail address is that long; correct it")
+RECIPIENT = Limit("each of to", 320, "characters", "mail addresses are shorter; correct it")
 RECIPIENTS = Limit("to", 100, "recipients", "use a mailing list")
-SECRET_NAME = Limit("credentialsSecret", 253, "characters", "no Secret's name is that long; correct it")
+SECRET_NAME = Limit("credentialsSecret", 253, "characters", "names of Secrets are shorter; correct it")
 
 TARGET = (
     NAME, URL, HOST, CHANNEL, FOLDER, MESSAGE, PATTERN, SUBJECT, RECIPIENTS, RECIPIENT, SECRET_NAME
 )  # fmt: skip
-"""What an entry of `spec.lifecycle.delivery[]` may hold; beyond it, that target alone is `InvalidTarget`."""
+"""Limits of an entry of `spec.lifecycle.delivery[]`; beyond them, only that target is `InvalidTarget`."""
 
-ARTIFACTS = Limit("status.artifacts", 10_000, "artifacts", "have the team write fewer files, or an archive")
-ARTIFACT_TEXT = Limit("each text of an artifact", 4_096, "characters", "it is cut there")
+ARTIFACTS = Limit("status.artifacts", 10_000, "artifacts", "write fewer files, or an archive")
+ARTIFACT_TEXT = Limit("each text of an artifact", 4_096, "characters", "it is truncated")
 PICKING = Limit("picking a team's artifacts", 5_000_000, "steps", "use fewer patterns, or name folders")
 
-ENVELOPE = Limit("JSON in a mail or a document", 262_144, "bytes", "it is left out, and the text says so")
+ENVELOPE = Limit("JSON in a mail or a document", 262_144, "bytes", "it is omitted, and the text says so")
 
 TEAM = (ARTIFACTS, ARTIFACT_TEXT, PICKING, ENVELOPE)
-"""What a team may hold as a whole; beyond it, targets that list artifacts are `InvalidTarget`."""
+"""Limits of a team as a whole; beyond them, targets that list artifacts are `InvalidTarget`."""
 
 _SECRET = (
     Limit("url", 8_000, "bytes", "give a shorter address"),
     Limit("signing-secret", 1_024, "bytes", "make a key of 24 to 64 bytes"),
-    Limit("authorization", 8_000, "bytes", "few receivers take a longer header; use a shorter token"),
-    Limit("slack-webhook-url", 8_000, "bytes", "copy the address alone, as Slack shows it"),
-    Limit("smtp-host", 253, "bytes", "no host's name is that long; correct it"),
+    Limit("authorization", 8_000, "bytes", "few receivers accept a longer header; use a shorter token"),
+    Limit("slack-webhook-url", 8_000, "bytes", "copy only the URL that Slack shows"),
+    Limit("smtp-host", 253, "bytes", "host names are shorter; correct it"),
     Limit("smtp-port", 16, "bytes", "give a number from 1 to 65535"),
     Limit("smtp-tls", 16, "bytes", "give starttls, tls or none"),
-    Limit("smtp-username", 1_024, "bytes", "give the user's name alone"),
-    Limit("smtp-password", 8_000, "bytes", "give the password alone"),
+    Limit("smtp-username", 1_024, "bytes", "give only the user name"),
+    Limit("smtp-password", 8_000, "bytes", "give only the password"),
     Limit("from", 1_000, "bytes", "give an address, or a short name and an address"),
-    Limit("service-account.json", 16_384, "bytes", "take the file as Google made it"),
+    Limit("service-account.json", 16_384, "bytes", "use the file as Google created it"),
 )
 SECRET = {bound.what: bound for bound in _SECRET}
-"""What a Secret's keys may hold; beyond it, the target is `SecretInvalid`. Other keys are not read."""
+"""Limits of a Secret's keys; beyond them, the target is `SecretInvalid`. Other keys are not read."""
 
-RSA_KEY = Limit("RSA key of a service account", 4_096, "bits", "take the file as Google made it")
+RSA_KEY = Limit("RSA key of a service account", 4_096, "bits", "use the file as Google created it")

@@ -1,4 +1,4 @@
-"""Which hosts are called directly, past a proxy: `NO_PROXY`, as Go's programs and curl read it. Pure."""
+"""Which hosts are called without the proxy: `NO_PROXY`, as Go's programs and curl read it. Pure."""
 
 import re
 from collections.abc import Iterable

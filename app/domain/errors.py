@@ -1,7 +1,7 @@
-"""Everything that this service raises.
+"""All exceptions of this service.
 
 DeliveryError
-├── Problem                     what a caller is told (RFC 9457)
+├── Problem                     an error answer to a caller (RFC 9457)
 │   ├── BadRequest              400
 │   ├── Unauthenticated         401
 │   ├── Forbidden               403
@@ -25,7 +25,7 @@ DeliveryError
 │   ├── RateLimited             503
 │   ├── Draining                503
 │   └── ClusterUnavailable      503
-├── ClusterError                what the Kubernetes API said
+├── ClusterError                an error from the Kubernetes API
 │   ├── ObjectNotFound
 │   │   └── NoSuchKind
 │   ├── Conflict
@@ -33,7 +33,7 @@ DeliveryError
 │   ├── Rejected
 │   └── ApiUnavailable
 ├── TargetError                 why one attempt at a target failed, with its Reason
-└── SettingsError               settings that cannot hold
+└── SettingsError               invalid or contradicting settings
 """
 
 from typing import ClassVar
@@ -42,7 +42,7 @@ from app.domain.reasons import Reason
 
 
 class DeliveryError(Exception):
-    """The root: `except DeliveryError` catches all that is ours and nothing else."""
+    """The root: `except DeliveryError` catches all exceptions of this service and no others."""
 
 
 class Problem(DeliveryError):
@@ -62,43 +62,43 @@ class Problem(DeliveryError):
 
 
 class BadRequest(Problem):
-    """Not HTTP/1.1, or HTTP that two readers could understand in two ways."""
+    """Not HTTP/1.1, or an ambiguous request."""
 
     slug, status, title = "bad-request", 400, "Bad request"
 
 
 class Unauthenticated(Problem):
-    """Nobody that Kubernetes knows."""
+    """Missing or invalid token."""
 
     slug, status, title = "unauthenticated", 401, "Unknown caller"
 
 
 class Forbidden(Problem):
-    """Somebody, but not with this right."""
+    """Authenticated, but not permitted."""
 
     slug, status, title = "forbidden", 403, "Caller not allowed"
 
 
 class NoSuchPath(Problem):
-    """Nothing is at this path."""
+    """This path does not exist."""
 
     slug, status, title = "no-such-path", 404, "No such path"
 
 
 class TeamNotFound(Problem):
-    """No AgentTeam of that name, or not in a namespace that is served."""
+    """The AgentTeam does not exist, or the service does not serve its namespace."""
 
     slug, status, title = "team-not-found", 404, "No such team"
 
 
 class MethodNotAllowed(Problem):
-    """Something is at this path, but does not take this method; `Allow` says which it takes."""
+    """This path exists, but not with this method; `Allow` lists its methods."""
 
     slug, status, title = "method-not-allowed", 405, "Method not allowed"
 
 
 class UidChanged(Problem):
-    """The team was deleted and made anew."""
+    """The team was deleted and recreated."""
 
     slug, status, title = "uid-changed", 409, "Another team of the same name"
 
@@ -110,19 +110,19 @@ class TeamNotFinished(Problem):
 
 
 class ClaimInFlight(Problem):
-    """Somebody is sending to a target that is asked for again."""
+    """A delivery of one of the targets is in progress."""
 
     slug, status, title = "claim-in-flight", 409, "Delivery in flight"
 
 
 class ReadTimeout(Problem):
-    """A request that began and was not complete in time."""
+    """The request did not arrive completely in time."""
 
     slug, status, title = "request-timeout", 408, "Request not complete in time"
 
 
 class BodyTooLarge(Problem):
-    """More bytes than `DELIVERY_MAX_BODY` allows."""
+    """The body is larger than `DELIVERY_MAX_BODY`."""
 
     slug, status, title = "body-too-large", 413, "Body too large"
 
@@ -134,31 +134,31 @@ class Malformed(Problem):
 
 
 class PhaseNotTerminal(Problem):
-    """The caller names a phase in which no team is finished."""
+    """The caller gave a phase that is not terminal."""
 
     slug, status, title = "phase-not-terminal", 422, "Phase not terminal"
 
 
 class UnknownTarget(Problem):
-    """The caller names a target that the team does not have."""
+    """The caller named a target that the team does not have."""
 
     slug, status, title = "unknown-target", 422, "No such target"
 
 
 class TooManyTargets(Problem):
-    """The team lists more targets than are served; none is sent."""
+    """The team has more targets than allowed; nothing is sent."""
 
     slug, status, title = "too-many-targets", 422, "Too many targets"
 
 
 class HeadTooLarge(Problem):
-    """More bytes of request line and headers, or of what surrounds a body's content, than are read."""
+    """The request line and headers, or the framing of the body, are too large."""
 
     slug, status, title = "head-too-large", 431, "Request head too large"
 
 
 class Internal(Problem):
-    """Something that nobody expected; the log has it."""
+    """An unexpected error; see the log."""
 
     slug, status, title = "internal", 500, "Internal error"
 
@@ -170,37 +170,37 @@ class LedgerNotKept(Problem):
 
 
 class LedgerRefused(Problem):
-    """The API server refuses the claims, and will again: they are too large, or a policy forbids them."""
+    """The API server rejects the claims permanently: they are too large, or a policy forbids them."""
 
     slug, status, title = "ledger-refused", 500, "Ledger refused"
 
 
 class TooBusy(Problem):
-    """As much under way as is allowed, in all or of the namespace."""
+    """The capacity of the service, or of the namespace, is in use."""
 
     slug, status, title = "too-busy", 503, "Too busy"
 
 
 class RateLimited(Problem):
-    """The caller asks more often than each may."""
+    """The caller exceeds its rate limit."""
 
     slug, status, title = "rate-limited", 503, "Too many requests"
 
 
 class Draining(Problem):
-    """The process is about to end."""
+    """The process is shutting down."""
 
     slug, status, title = "draining", 503, "Draining"
 
 
 class ClusterUnavailable(Problem):
-    """The Kubernetes API does not answer, or not to us."""
+    """The Kubernetes API is unavailable, or refuses the service."""
 
     slug, status, title = "cluster-unavailable", 503, "Kubernetes API unavailable"
 
 
 class ClusterError(DeliveryError):
-    """What the Kubernetes API answered, translated at its one door; the text holds no object's content."""
+    """An error from the Kubernetes API, translated in one place; the text contains no object's content."""
 
 
 class ObjectNotFound(ClusterError):
@@ -208,7 +208,7 @@ class ObjectNotFound(ClusterError):
 
 
 class NoSuchKind(ObjectNotFound):
-    """404, and not for want of one object: the cluster has no such resource at all."""
+    """404 because the cluster has no such resource type."""
 
 
 class Conflict(ClusterError):
@@ -216,15 +216,15 @@ class Conflict(ClusterError):
 
 
 class AccessDenied(ClusterError):
-    """401 or 403: the service's own account lacks a right."""
+    """401 or 403: the service's own account lacks a permission."""
 
 
 class Rejected(ClusterError):
-    """Any other 4xx: asking again will not help."""
+    """Any other 4xx: retrying will not help."""
 
 
 class ApiUnavailable(ClusterError):
-    """No answer, 429 or 5xx: asking again may help."""
+    """No answer, 429 or 5xx: retrying may help."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -232,11 +232,11 @@ class ApiUnavailable(ClusterError):
 
 
 RETRY_SOON = 1.0  # seconds
-RETRY_LATER = 30.0  # seconds: somebody has to grant the service a right first
+RETRY_LATER = 30.0  # seconds: an administrator must first grant the service a permission
 
 
 def patience(error: ClusterError) -> float:
-    """Return the seconds after which a caller may ask again for what an error stood in the way of."""
+    """Return the seconds after which a caller may retry what this error prevented."""
     if isinstance(error, ApiUnavailable) and error.retry_after:
         return error.retry_after
     return RETRY_LATER if isinstance(error, AccessDenied) else RETRY_SOON
@@ -245,10 +245,11 @@ def patience(error: ClusterError) -> float:
 class TargetError(DeliveryError):
     """One attempt at one target failed before the receiver answered; `message` holds no secret.
 
-    `attempted`: whether the network was reached for at all; `unreached`: no connection could be made.
+    `attempted`: whether the network was reached for at all; `unreached`: no connection could be made;
+    `retry_after`: seconds that whoever was asked first, such as an issuer of tokens, asked to wait.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each says something else of one attempt
         self,
         reason: Reason,
         message: str,
@@ -256,6 +257,7 @@ class TargetError(DeliveryError):
         retryable: bool = False,
         attempted: bool = False,
         unreached: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -263,6 +265,7 @@ class TargetError(DeliveryError):
         self.retryable = retryable
         self.attempted = attempted
         self.unreached = unreached
+        self.retry_after = retry_after
 
 
 class SettingsError(DeliveryError):

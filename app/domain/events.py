@@ -1,4 +1,4 @@
-"""The body of `POST /deliveries`: which team finished, and what is asked for it."""
+"""The body of `POST /deliveries`: which team finished, and what the caller requests."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,14 +18,14 @@ FIELDS_LIMIT = 32
 """Beyond it an event is refused whole: each unknown field would be an error of its own."""
 
 Namespace = Annotated[
-    str, Field(description="The team's.", pattern=DNS_LABEL, max_length=63, examples=["research"])
+    str, Field(description="Namespace of the team.", pattern=DNS_LABEL, max_length=63, examples=["research"])
 ]
 TeamName = Annotated[
-    str, Field(description="Its name.", pattern=DNS_SUBDOMAIN, max_length=253, examples=["report"])
+    str, Field(description="Name of the team.", pattern=DNS_SUBDOMAIN, max_length=253, examples=["report"])
 ]
 EventName = Literal["team.completed"]
 TEST = "team.test"
-"""What a notice of a test calls its event, so that no receiver takes it for a completion."""
+"""The event of a test notification, so that no receiver takes it for a completion."""
 Redeliver = Literal["none", "failed", "all"]
 
 
@@ -44,14 +44,15 @@ class CompletionEvent(BaseModel):
     namespace: Namespace
     team: TeamName
     uid: Annotated[
-        str | None, Field(max_length=128, description="Refused with 409 when the team's uid is another.")
+        str | None,
+        Field(max_length=128, description="The team's `metadata.uid`; if it differs, the answer is 409."),
     ] = None
-    event: Annotated[EventName, Field(description="What happened; there is one kind.")] = "team.completed"
+    event: Annotated[EventName, Field(description="Type of the event; there is only one.")] = "team.completed"
     phase: Annotated[
         str | None,
-        Field(max_length=64, description="The terminal phase, where the resource does not show it yet."),
+        Field(max_length=64, description="The terminal phase, if the resource does not have it yet."),
     ] = None
-    redeliver: Annotated[Redeliver, Field(description="Which settled targets to send to again.")] = "none"
+    redeliver: Annotated[Redeliver, Field(description="Which settled targets to send again.")] = "none"
     targets: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] | None,
         Field(
@@ -59,10 +60,10 @@ class CompletionEvent(BaseModel):
             max_length=1000,
             strict=False,
             fail_fast=True,  # else a hundred thousand wrong names are as many errors
-            description="Only these targets, by name; all of them when absent.",
+            description="Names of the targets; by default all.",
         ),
     ] = None
-    test: Annotated[bool, Field(description="Send a marked test notice and record nothing.")] = False
+    test: Annotated[bool, Field(description="Send a marked test notification and record nothing.")] = False
 
     @model_validator(mode="before")
     @classmethod

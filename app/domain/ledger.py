@@ -7,7 +7,7 @@
                                └─put off───▶ Pending until its next try ──claim, then──▶ …
 
 Every function takes the list as it was read and returns the list as it should stand, to be written under the
-resourceVersion of that read: one entry a target in the order of the spec, and behind them what belongs to
+resourceVersion of that read: one entry per target in the order of the spec, and behind them what belongs to
 none. Entries of others are carried along as they are, to the letter.
 """
 
@@ -60,7 +60,7 @@ class Terms:
     """Who claims, from when until when, and how often a claim may change hands.
 
     `ours` are the ids that this process is sending under at the moment, and does not claim again until it is
-    done. A claim that bears its name and is not among them is left from a write whose answer was lost, and
+    done. A claim with its name that is not among them is left from a write whose answer was lost, and
     may be used, unless its id is among those `lost`: then it was sent under, and is left to end. `adopt` says
     that what somebody else failed to deliver is carried on.
     """
@@ -139,7 +139,7 @@ def _due(team: AgentTeam, recorded: Mapping[str, Line], terms: Terms) -> dict[st
 def trial(team: AgentTeam, event: CompletionEvent, nonce: str) -> Plan:
     """Plan a test: every target that is named, whatever is on record of it, and nothing to write.
 
-    Each notice has an id of its own, so that no receiver takes it for one that it has seen.
+    Each notification has its own id, so that no receiver takes it for one that it has seen.
 
     Raises:
         UnknownTarget: the event names a target that the team does not have.
@@ -205,7 +205,7 @@ def _is_there(entry: Mapping[str, Any], wire: Mapping[str, Any]) -> bool:
 
 
 def _is_anywhere(record: Record, outcome: Receipt) -> bool:
-    """Whether an outcome is on record where names were taken away: what landed bears no id either.
+    """Whether an outcome is on record if the names were removed: a delivered entry has no id either.
 
     Since it was written the spec may have changed, and with it whose its entry is.
     """
@@ -253,7 +253,7 @@ def _asked_again(receipt: Receipt | None, event: CompletionEvent) -> bool:
 
 
 def _abandoned(receipt: Receipt | None, terms: Terms) -> bool:
-    """Whether the entry bears a claim of which nothing came: somebody else's, or one that was sent under."""
+    """Whether the entry has a claim without an outcome: another process's, or one that was sent under."""
     if receipt is None or receipt.settled or receipt.claimed_by is None:
         return False
     return receipt.claimed_by != terms.holder or receipt.id in terms.lost

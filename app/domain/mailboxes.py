@@ -1,4 +1,4 @@
-"""Mail addresses, as they are written by people: checked before they reach a header or an SMTP command."""
+"""Mail addresses: checked before they reach a header or an SMTP command."""
 
 import re
 from dataclasses import dataclass

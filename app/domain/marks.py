@@ -1,9 +1,9 @@
-"""The mark at the end of an entry's `error`: what the ledger must know of a target, for a machine.
+"""The mark at the end of an entry's `error`: the ledger's data about a target.
 
         HTTPStatus: answered 404 Not Found [agentteam-delivery/1 id=msg_74b1… attempts=1]
 
 An entry of the operator's has five fields, and a typed write of the operator's strips all others; what
-stands in `error` survives. The mark is strict: written anew it must be the same to the letter, else the text
+stands in `error` survives. The mark is strict: written again it must be identical, else the text
 is somebody else's. Its number changes when a reader of today could misread it. Pure.
 """
 
@@ -28,6 +28,7 @@ class Mark:
     """What is known of a target beside type, label and what people read; defaults are not written."""
 
     id: str = ""
+    name: str = ""  # of the target, where its author gave one
     holder: str = ""  # of the claim
     until: datetime | None = None  # when the claim ends
     retry: datetime | None = None  # nobody may claim it earlier
@@ -43,10 +44,10 @@ class Mark:
     def __str__(self) -> str:
         """Write it, with the blank before it."""
         said = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != field.default:
-                said.append(f"{field.name}={_KINDS[field.name].write(value)}")
+        for name, default, write in _FIELDS:
+            value = getattr(self, name)
+            if value != default:
+                said.append(f"{name}={write(value)}")
         return f"{_OPENING}{' '.join(said)}]"
 
 
@@ -73,11 +74,30 @@ _TEXTS = _Codec(
     lambda texts: ",".join(map(_written_text, texts)), lambda text: tuple(map(unquote, text.split(",")))
 )
 _KINDS = {
-    **dict.fromkeys(("id", "holder", "reason"), _TEXT),
+    **dict.fromkeys(("id", "name", "holder", "reason"), _TEXT),
     **dict.fromkeys(("until", "retry", "since"), _TIME),
     **dict.fromkeys(("status", "attempts", "takeovers", "redeliveries", "retries"), _NUMBER),
     "has": _TEXTS,
 }
+
+_FIELDS = tuple((field.name, field.default, _KINDS[field.name].write) for field in fields(Mark))
+
+
+def name_in(error: Any) -> str:
+    """Return the target's name that the mark of an `error` says; nothing where there is none."""
+    if not isinstance(error, str) or " name=" not in error:  # most say none, and are looked at no further
+        return ""
+    found = split(error)
+    return found[1].name if found else ""
+
+
+def id_hinted_at(error: Any) -> str:
+    """Return what may be the id in the mark of an `error`; whether it is one, `split` says."""
+    if not isinstance(error, str):
+        return ""
+    return (
+        error.rpartition(f"{_OPENING}id=")[2].partition(" ")[0].removesuffix("]") if _OPENING in error else ""
+    )
 
 
 def split(error: str) -> tuple[str, Mark] | None:

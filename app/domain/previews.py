@@ -1,4 +1,4 @@
-"""What an event would do, target by target, as it is shown to callers: `POST /previews`."""
+"""What an event would do to each target: the answer of `POST /previews`."""
 
 from typing import Annotated, Literal
 
@@ -13,42 +13,49 @@ class PreviewedRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    method: Annotated[str, Field(description="`POST`, or how the target's protocol calls it.")]
-    url: Annotated[str, Field(description="Without its query; `secret/NAME` where a Secret holds it.")]
-    headers: Annotated[dict[str, str], Field(description="`…` stands for what a Secret holds.")]
-    body: Annotated[str, Field(description="What would be sent.")]
+    method: Annotated[str, Field(description="`POST`, or the operation of the target's protocol.")]
+    url: Annotated[str, Field(description="The URL without its query; `secret/NAME` if it is in a Secret.")]
+    headers: Annotated[dict[str, str], Field(description="Headers; `…` replaces values from a Secret.")]
+    body: Annotated[str, Field(description="The body that would be sent.")]
 
 
 class PreviewedTarget(BaseModel):
-    """What would become of one target."""
+    """What would happen to one target."""
 
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
-    name: Annotated[str, Field(description="The target's, unique in its team.")]
+    name: Annotated[str, Field(description="Name of the target, unique in its team.")]
     type: Annotated[str, Field(description="`webhook`, `slack`, `email` or `google-drive`.")]
-    target: Annotated[str, Field(description="Where it goes, in words that hold no secret.")]
+    target: Annotated[str, Field(description="The destination, without secrets.")]
     would: Annotated[
         Literal["Send", "Fail", "Leave"],
-        Field(description="`Leave`: it is settled, put off or being sent to, and would not be sent to now."),
+        Field(
+            description="`Leave`: the target is settled, postponed or in progress, and would not be sent now."
+        ),
     ]
     reason: Annotated[Reason | None, Field(description="Why it would fail.")] = None
-    message: Annotated[str, Field(description="One line for a person.")] = ""
-    request: Annotated[PreviewedRequest | None, Field(description="What it would get.")] = None
+    message: Annotated[str, Field(description="Explanation for people, in one line.")] = ""
+    request: Annotated[
+        PreviewedRequest | None, Field(description="The request that the target would get.")
+    ] = None
 
 
 class Previewed(BaseModel):
-    """What would be sent where. Nothing was sent, and nothing written."""
+    """What would be sent. Nothing was sent and nothing was recorded."""
 
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
-    namespace: Annotated[str, Field(description="The team's.")]
-    team: Annotated[str, Field(description="Its name.")]
-    uid: Annotated[str, Field(description="Tells it from another of the same name, made before or after.")]
+    namespace: Annotated[str, Field(description="Namespace of the team.")]
+    team: Annotated[str, Field(description="Name of the team.")]
+    uid: Annotated[str, Field(description="The team's `metadata.uid`; a recreated team has another.")]
     phase: Annotated[
-        str, Field(description="The ending that the notices would tell of.", examples=list(TERMINAL_PHASES))
+        str,
+        Field(description="The phase that the notifications would contain.", examples=list(TERMINAL_PHASES)),
     ]
     reason: Annotated[str | None, Field(description="Why nothing would be sent.")] = None
     dry_run: Annotated[
-        Literal["All"], Field(alias="dryRun", description="Tells this answer from a report.")
+        Literal["All"], Field(alias="dryRun", description="Distinguishes this answer from a report.")
     ] = "All"
-    targets: Annotated[tuple[PreviewedTarget, ...], Field(description="What would become of each.")] = ()
+    targets: Annotated[
+        tuple[PreviewedTarget, ...], Field(description="What would happen to each target.")
+    ] = ()

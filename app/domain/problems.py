@@ -1,4 +1,4 @@
-"""Problems as callers get them, and as the API's description tells of them: RFC 9457."""
+"""Problems as callers receive them, and as the API's description documents them: RFC 9457."""
 
 from typing import Annotated, Self
 
@@ -14,29 +14,29 @@ KINDS = tuple(sorted(PROBLEM_TYPE + kind.slug for kind in Problem.__subclasses__
 
 
 class ProblemDetails(BaseModel):
-    """What went wrong, for programs (`type`) and for people (`detail`): RFC 9457."""
+    """An error, for programs (`type`) and for people (`detail`): RFC 9457."""
 
     type: Annotated[
         str,
         Field(
-            description="Stable; tells this kind of problem from others.",
+            description="Stable identifier of this type of problem.",
             json_schema_extra={"format": "uri", "examples": [*KINDS]},
         ),
     ]
-    title: Annotated[str, Field(description="The kind of problem, in words.")]
+    title: Annotated[str, Field(description="The type of problem, in words.")]
     status: Annotated[int, Field(description="The answer's HTTP status.")]
-    detail: Annotated[str, Field(description="What is wrong this time, and what to do.")]
+    detail: Annotated[str, Field(description="What is wrong, and what to do.")]
     recorded: Annotated[
-        bool | SkipJsonSchema[None], Field(description="False where an outcome is not on record.")
+        bool | SkipJsonSchema[None], Field(description="False if an outcome is not on record.")
     ] = None
     errors: Annotated[
         list[str] | SkipJsonSchema[None],
-        Field(description="Each field that is wrong, and what it should be."),
+        Field(description="Each invalid field, and what it should be."),
     ] = None
 
     @classmethod
     def of(cls, problem: Problem, errors: list[str] | None = None) -> Self:
-        """Tell of a problem."""
+        """Return the details of a problem."""
         return cls(
             type=PROBLEM_TYPE + problem.slug,
             title=problem.title,

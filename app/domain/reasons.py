@@ -1,6 +1,6 @@
-"""The closed list of reasons for what became of a target: one word for status, metric label and log.
+"""The closed list of reasons for a target's outcome: one word for status, metric label and log.
 
-Beside each stands what it means, and what to do about it; the reference page is made of that.
+Each has its meaning and its remedy; the reference page is generated from them.
 """
 
 from enum import StrEnum
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Reason(StrEnum):
-    """Why a target is where it is, in one word."""
+    """Why a target is in its phase, in one word."""
 
     # CamelCase, as Kubernetes' conditions have it:
     # https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
@@ -23,55 +23,55 @@ class Reason(StrEnum):
         member.meaning, member.remedy = meaning, remedy
         return member
 
-    DELIVERED = "Delivered", "The receiver has it.", "Nothing."
+    DELIVERED = "Delivered", "The receiver accepted the notification.", "Nothing."
     HTTP_STATUS = (
         "HTTPStatus",
-        "The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are tried again.",
-        "Look at the receiver: `httpStatus` and the message say what it answered.",
+        "The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are retried.",
+        "Check the receiver: `httpStatus` and the message show its answer.",
     )
     REFUSED = (
         "Refused",
         "A mail relay refused the message, or some of its recipients.",
-        "The message says what it refused, and whom.",
+        "The message says what the relay refused, and for which recipients.",
     )
     RATE_LIMITED = (
         "RateLimited",
         "The receiver answered 429, or asked to wait longer than the target's remaining time.",
-        "Redeliver later; send less to it.",
+        "Redeliver later; send fewer notifications to it.",
     )
     TIMEOUT = (
         "Timeout",
-        "No answer in time, in the last attempt or in all of them; tried again while there is time.",
-        "Have the receiver answer before it works, or raise `ATTEMPT_TIMEOUT`.",
+        "No answer in time, in the last attempt or in total; retried while there is time.",
+        "Make the receiver answer before it does its work, or raise `ATTEMPT_TIMEOUT`.",
     )
     CONNECTION_FAILED = (
         "ConnectionFailed",
-        "No connection, or one that broke; a name that does not resolve counts too. Tried again.",
-        "Look at the receiver's address; if all receivers say so, at NetworkPolicy, proxy and DNS.",
+        "No connection, a broken connection, or a name that does not resolve; retried.",
+        "Check the receiver's address; if it affects all receivers, check NetworkPolicy, proxy and DNS.",
     )
     TLS_FAILED = (
         "TLSFailed",
-        "The receiver's certificate is not trusted, or is another's.",
-        "Mend the certificate; an authority of your own goes into `EGRESS_CA_FILE`.",
+        "The receiver's certificate is not trusted, or is for another host.",
+        "Fix the certificate; add your own certificate authority to `EGRESS_CA_FILE`.",
     )
     REDIRECTED = (
         "Redirected",
-        "The receiver answered 3xx; redirects are refused, since a 301 turns a POST into a GET.",
-        "Give the final address.",
+        "The receiver answered 3xx; redirects are refused, because a 301 turns a POST into a GET.",
+        "Use the final address.",
     )
     INVALID_RESPONSE = (
         "InvalidResponse",
-        "The answer was not of the protocol, or its head was larger than is read.",
-        "See what answers at that address.",
+        "The answer violated the protocol, or its headers were too large.",
+        "Check what answers at that address.",
     )
     EGRESS_DENIED = (
         "EgressDenied",
-        "The address is not one that the installation lets the service call, or is not https.",
-        "Give a public https address, or have `EGRESS_ALLOW` and its like name this one.",
+        "The installation does not allow this address, or it is not https.",
+        "Use a public https address, or allow this one in `EGRESS_ALLOW` or a related setting.",
     )
     SECRET_NOT_FOUND = (
         "SecretNotFound",
-        "There is no such Secret in the team's namespace.",
+        "The Secret does not exist in the team's namespace.",
         "Create it.",
     )
     SECRET_KEY_MISSING = (
@@ -81,31 +81,31 @@ class Reason(StrEnum):
     )
     SECRET_INVALID = (
         "SecretInvalid",
-        "The key is there, but its value is empty, no text, or not what the sender needs.",
-        "Set the value to what the message asks for.",
+        "The key exists, but its value is empty, not text, or not what the sender needs.",
+        "Set the value as the message says.",
     )
     SECRET_FORBIDDEN = (
         "SecretForbidden",
-        "The service's account may not read it, or it lacks the label that `SECRET_LABEL` asks for.",
+        "The service's account may not read the Secret, or it lacks the label in `SECRET_LABEL`.",
         "Grant the account `get` on Secrets there, or label the Secret; the message says which.",
     )
     SECRET_UNAVAILABLE = (
         "SecretUnavailable",
-        "The API server could not be asked for the Secret; tried again.",
-        "Look at the Kubernetes API, then redeliver.",
+        "The service could not read the Secret from the API server; retried.",
+        "Check the Kubernetes API, then redeliver.",
     )
     INVALID_TARGET = (
         "InvalidTarget",
-        "The target's entry in the spec cannot be used.",
+        "The target's entry in the spec is invalid.",
         "Change the field that the message names.",
     )
     NOT_IMPLEMENTED = (
         "NotImplemented",
         "The installation has no backend for this type of target.",
-        "Have it switched on (`EMAIL`, `GOOGLE_DRIVE`), or take another type.",
+        "Enable it (`EMAIL`, `GOOGLE_DRIVE`), or use another type.",
     )
     INTERRUPTED = (
         "Interrupted",
-        "Given up without an answer: its holder died too often, the target left the spec, or a bug.",
-        "The message says which. Look at why replicas end, or at the log; then redeliver.",
+        "Given up without an answer: its process died too often, it was removed from the spec, or a bug.",
+        "The message says which. Check why replicas end, and the log; then redeliver.",
     )

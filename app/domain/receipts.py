@@ -1,4 +1,4 @@
-"""What became of one target (an entry of `status.delivery[]`), and the report over all of them.
+"""The outcome of one target (an entry of `status.delivery[]`), and the report over all of them.
 
 An entry is the operator's at every moment: `type`, `success`, `deliveredAt`, `target` and `error` are there
 for it, and say all that the ledger must know. Beside them stand our own fields, which say the same to whoever
@@ -81,56 +81,52 @@ class Receipt(BaseModel):
     )
 
     name: Annotated[
-        str, Field(description="The target's, unique in its team; empty: it belongs to no target.")
+        str, Field(description="Name of the target, unique in its team; empty: it belongs to no target.")
     ] = ""
     type: Annotated[str, Field(description="`webhook`, `slack`, `email` or `google-drive`.")] = ""
-    target: Annotated[str, Field(description="Where it went, in words that hold no secret.")] = ""
+    target: Annotated[str, Field(description="The destination, without secrets.")] = ""
     delivered_at: Annotated[
         Moment | None,
-        Field(description="When the sender finished, landed or not; pending: when it was claimed."),
+        Field(description="When the attempt ended, delivered or not; pending: when the target was claimed."),
     ] = None
-    phase: Annotated[Phase, Field(description="Whether it is settled.")] = Phase.PENDING
-    reason: Annotated[Reason | None, Field(description="Why, in one word.")] = None
-    message: Annotated[str, Field(description="One line for a person.")] = ""
-    http_status: Annotated[int | None, Field(description="Of the last attempt.")] = None
-    attempts: Annotated[int, Field(description="How many were made in all, as far as is on record.")] = 0
+    phase: Annotated[Phase, Field(description="Phase of the target.")] = Phase.PENDING
+    reason: Annotated[Reason | None, Field(description="Why the target is in this phase, in one word.")] = (
+        None
+    )
+    message: Annotated[str, Field(description="Explanation for people, in one line.")] = ""
+    http_status: Annotated[int | None, Field(description="HTTP status of the last attempt.")] = None
+    attempts: Annotated[int, Field(description="Number of attempts, as far as they are on record.")] = 0
     timestamp: Annotated[
         Moment | None,
         Field(description="When the entry last changed phase; pending: since its event was accepted."),
     ] = None
     id: Annotated[
         str | None,
-        Field(
-            description="Stable message id, sent as `webhook-id`; null where none is on record (any more)."
-        ),
+        Field(description="Stable id of the notification, sent as `webhook-id`; null if none is on record."),
     ] = None
-    claimed_by: Annotated[str | None, Field(description="Which replica is sending, or was the last to.")] = (
-        None
-    )
-    claimed_until: Annotated[Moment | None, Field(description="When another may take over.")] = None
-    retry_at: Annotated[Moment | None, Field(description="When it is tried again; nobody does before.")] = (
-        None
-    )
-    takeovers: Annotated[int, Field(description="How often another replica had to.")] = 0
+    claimed_by: Annotated[
+        str | None, Field(description="The replica that is sending, or was the last to send.")
+    ] = None
+    claimed_until: Annotated[Moment | None, Field(description="When another replica may take over.")] = None
+    retry_at: Annotated[Moment | None, Field(description="When the target is retried.")] = None
+    takeovers: Annotated[int, Field(description="How often another replica took over.")] = 0
     redeliveries: Annotated[int, Field(description="How often it was sent again on request.")] = 0
     retries: Annotated[
-        int, Field(description="How often it was put off, since what stood in its way may pass.")
+        int, Field(description="How often the target was postponed after temporary errors.")
     ] = 0
     accepted: Annotated[
         tuple[str, ...],
-        Field(
-            description="Recipients that have it already, where others have not; they are not sent it again."
-        ),
+        Field(description="Recipients that have received it, if others have not; they do not get it again."),
     ] = ()
 
-    @computed_field(description="Whether it landed.", json_schema_extra=_as_any_other)  # type: ignore[prop-decorator]  # as pydantic documents it
+    @computed_field(description="Whether it was delivered.", json_schema_extra=_as_any_other)  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def success(self) -> bool:
         """Whether the receiver has it."""
         return self.phase is Phase.DELIVERED
 
     @computed_field(  # type: ignore[prop-decorator]  # as above
-        description="Why it has not landed, or not yet; what stands in brackets at its end is ours to read.",
+        description="Why it was not delivered, or not yet; the brackets at its end are for the service.",
         json_schema_extra=_as_any_other,
     )
     @property
@@ -147,7 +143,7 @@ class Receipt(BaseModel):
 
     @field_serializer("timestamp", "claimed_until", "delivered_at", "retry_at")
     def _as_kubernetes_writes_it(self, time: datetime | None) -> WrittenMoment | None:
-        return None if time is None else format_time(time)
+        return _written(time)
 
     @classmethod
     def from_wire(cls, entry: Mapping[str, Any]) -> Self:
@@ -175,15 +171,36 @@ class Receipt(BaseModel):
                 by_name=False,
             )
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_wire(self) -> "Entry":
         """Return the entry as it is written: absent fields left out, but for those that must be there."""
-        wire = self.model_dump(mode="json", exclude_none=True)
-        for count in ("takeovers", "redeliveries", "retries"):
-            if not wire[count]:
-                del wire[count]
-        kept = {key: value for key, value in wire.items() if value not in ("", [])}
-        at = self.delivered_at or self.timestamp or _EPOCH
-        return {**kept, "type": self.type, "deliveredAt": format_time(at)}
+        wire = Entry(
+            type=self.type,
+            success=self.success,
+            deliveredAt=format_time(self.delivered_at or self.timestamp or _EPOCH),
+            phase=str(self.phase),
+            attempts=self.attempts,
+        )
+        wire.receipt = self
+        optional = (
+            ("name", self.name),
+            ("target", self.target),
+            ("error", self.error),
+            ("reason", self.reason and str(self.reason)),
+            ("message", self.message),
+            ("timestamp", _written(self.timestamp)),
+            ("id", self.id),
+            ("claimedBy", self.claimed_by),
+            ("claimedUntil", _written(self.claimed_until)),
+            ("retryAt", _written(self.retry_at)),
+            ("takeovers", self.takeovers),
+            ("redeliveries", self.redeliveries),
+            ("retries", self.retries),
+            ("accepted", list(self.accepted)),
+        )
+        wire.update(field for field in optional if field[1])
+        if self.http_status is not None:
+            wire["httpStatus"] = self.http_status
+        return wire
 
     @property
     def essence(self) -> tuple[Any, ...]:
@@ -198,7 +215,7 @@ class Receipt(BaseModel):
     def theirs(self) -> bool:
         """Whether somebody else wrote it, the operator or a hand.
 
-        What landed and bears no id may be ours: its five fields are the same, whoever wrote them.
+        A delivered entry without an id may be ours: its five fields are the same, whoever wrote them.
         """
         return not self.id and not (self.phase is Phase.DELIVERED and self.delivered_at)
 
@@ -228,6 +245,7 @@ class Receipt(BaseModel):
     def _mark(self) -> Mark:
         return Mark(
             id=self.id or "",
+            name="" if is_place(self.name, self.type) else self.name,
             holder=self.claimed_by or "",
             until=self.claimed_until,
             retry=self.retry_at,
@@ -245,6 +263,23 @@ class Receipt(BaseModel):
     def settled(self) -> bool:
         """Whether the target is Delivered or Failed, or was recorded by somebody else: then it is theirs."""
         return self.phase is not Phase.PENDING or not self.id
+
+
+class Entry(dict[str, Any]):
+    """A receipt as it is written, which has not to be read where it comes back the same."""
+
+    __slots__ = ("receipt",)
+
+    receipt: Receipt
+
+
+def read_entry(entry: Mapping[str, Any]) -> Receipt:
+    """Return what an entry says; of one that was written here it is known."""
+    return entry.receipt if isinstance(entry, Entry) else Receipt.from_wire(entry)
+
+
+def _written(moment: datetime | None) -> str | None:
+    return None if moment is None else format_time(moment)
 
 
 def _from_five(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -272,6 +307,7 @@ def _from_five(entry: Mapping[str, Any]) -> dict[str, Any]:
             return {**said, "reason": None, "message": ""}
     own = {
         "id": mark.id,
+        "name": mark.name,
         "claimedBy": mark.holder or None,
         "claimedUntil": mark.until,
         "retryAt": mark.retry,
@@ -299,35 +335,36 @@ class Report(BaseModel):
         json_schema_serialization_defaults_required=True,
     )
 
-    namespace: Annotated[str, Field(description="The team's.")]
-    team: Annotated[str, Field(description="Its name.")]
-    uid: Annotated[str, Field(description="Tells it from another of the same name, made before or after.")]
+    namespace: Annotated[str, Field(description="Namespace of the team.")]
+    team: Annotated[str, Field(description="Name of the team.")]
+    uid: Annotated[str, Field(description="The team's `metadata.uid`; a recreated team has another.")]
     phase: Annotated[
-        ReportPhase, Field(description="All targets together; `Skipped`: none is to be sent to.")
+        ReportPhase,
+        Field(description="The outcome of all targets together; `Skipped`: nothing has to be sent."),
     ]
     recorded: Annotated[
         bool,
-        Field(description="False when an outcome could not be written to the status; `reason` says why."),
+        Field(description="False if an outcome could not be recorded; `reason` says why."),
     ] = True
     reason: Annotated[
         str | None, Field(description="Why an outcome is not on record, or nothing was sent, or not yet.")
     ] = None
-    targets: Annotated[tuple[Receipt, ...], Field(description="What is on record of each.")] = ()
+    targets: Annotated[tuple[Receipt, ...], Field(description="The record of each target.")] = ()
 
 
 class Reports(BaseModel):
-    """Some teams, each with those of its targets that were asked for."""
+    """Teams with their targets that match the query."""
 
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
     items: Annotated[
         tuple[Report, ...],
         Field(
-            description="One a team; `phase` is of all its targets. A page may have none, and more follow."
+            description="One report per team; `phase` is for all targets. An empty page can have a next one."
         ),
     ]
     next: Annotated[
-        str | None, Field(description="What `after` is to be for the next page; null: this was the last.")
+        str | None, Field(description="Value of `after` for the next page; null: this is the last page.")
     ] = None
 
 

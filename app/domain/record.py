@@ -1,19 +1,25 @@
-"""Whose an entry of `status.delivery[]` is: the record of a team, line by line, each under its key. Pure.
+"""Matches the entries of `status.delivery[]` to their targets. Pure.
 
 An entry with a `name` is that target's; one that only says a place (`webhook-0`), as long as type and label
-agree, for another target may have come to stand there. An entry without, as the operator's CRD keeps them,
-belongs to the target in its place when type and label agree, else to the first target of that type and label
-that has none, else to nobody. A target that cannot be read has no label; the operator's, which may have sent
-to it, is its own where no other target is meant.
+agree, for another target may have come to stand there. Where a typed write took the field away, the name is
+read from the mark.
+
+An entry without, as the operator's CRD keeps them, belongs to the target in its place when type and label
+agree, else to the first target of that type and label that has none, else to nobody. Of targets that are
+alike, those that are notified of the team's ending come first: the others have no entry. A name that the spec
+no longer has counts as none where a target without a name is left, for a typed write may have taken it out of
+the spec. A target that cannot be read has no label; the operator's, which may have sent to it, is its own
+where no other target is meant.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from app.domain.receipts import Receipt
+from app.domain.marks import id_hinted_at, name_in
+from app.domain.receipts import Entry, Receipt, read_entry
 from app.domain.targets import (
     InvalidTarget,
     given_names,
@@ -21,11 +27,15 @@ from app.domain.targets import (
     labels_of,
     read_targets,
     target_names,
+    told_of,
     type_of,
 )
 from app.domain.text import readable
 
 Entries = list[Mapping[str, Any]]
+LANDED = ("type", "target")
+"""All that an entry says of its target once it has landed and a typed write has been at it."""
+
 Kinds = Mapping[str, Sequence[tuple[str, str]]]
 """Of targets by their names: the types and labels that their entries may have."""
 
@@ -41,7 +51,7 @@ class Line:
     @cached_property
     def receipt(self) -> Receipt:
         """What it says, under the name of its target."""
-        receipt = Receipt.from_wire(self.entry)
+        receipt = read_entry(self.entry)
         return receipt if receipt.name == self.name else receipt.model_copy(update={"name": self.name})
 
     @property
@@ -57,11 +67,17 @@ class Line:
 
 
 class Record:
-    """A team's record: its lines, and which of them is a target's."""
+    """A team's record: its lines, and which of them is a target's.
 
-    def __init__(self, spec: Sequence[Any], entries: Sequence[Mapping[str, Any]]) -> None:
+    `ending`: the phase in which the team ended; empty: it has not, and all targets are alike.
+    """
+
+    def __init__(
+        self, spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], *, ending: str = ""
+    ) -> None:
         self._spec = spec
-        self.lines = _lines(spec, entries)
+        self._ending = ending
+        self.lines = _lines(spec, _without_copies(entries), ending)
 
     @cached_property
     def by_key(self) -> dict[str, Line]:
@@ -79,13 +95,16 @@ class Record:
 
     @property
     def receipts(self) -> list[Receipt]:
-        """What all lines say, in their order."""
-        return [line.receipt for line in self.lines]
+        """What the lines say, in their order; of several of one key the first."""
+        return [line.receipt for line in self.lines if self._counts(line)]
 
     @property
     def all_settled(self) -> bool:
         """Whether nothing on record is still to be sent."""
-        return all(line.done or line.receipt.settled for line in self.lines)
+        return all(line.done or line.receipt.settled for line in self.lines if self._counts(line))
+
+    def _counts(self, line: Line) -> bool:
+        return self.by_key.get(line.key, line) is line
 
     def is_new(self, name: str, *, adopt: bool) -> bool:
         """Whether nobody has been at a target yet; with `adopt`: or somebody else has, in vain."""
@@ -95,7 +114,7 @@ class Record:
     def written(self, changes: Mapping[str, Receipt]) -> Entries:
         """Return the list with these receipts in the places of their keys.
 
-        One entry a target in the order of the spec; what belongs to none stays behind them, as it was.
+        One entry per target in the order of the spec; entries of no target stay behind them, unchanged.
         """
         first = self.by_key
         mine = [first[name] for name in self.names if name in first]
@@ -131,22 +150,41 @@ class Record:
             label for _, label in written
         ):
             return True
-        stripped = [{key: value for key, value in one.items() if key != "name"} for one in entries]
+        stripped = [{key: one.get(key) for key in LANDED if key in one} for one in entries]
         names = [name for name in self.names if name in changes or name in self.by_key]
-        return [one.name for one in _lines(self._spec, stripped)] == names + [""] * (
+        return [one.name for one in _lines(self._spec, stripped, self._ending)] == names + [""] * (
             len(entries) - len(names)
         )
 
 
-def _written(receipt: Receipt, name: str) -> dict[str, Any]:
+def _written(receipt: Receipt, name: str) -> Entry:
     return (receipt if receipt.name == name else receipt.model_copy(update={"name": name})).to_wire()
 
 
-def _lines(spec: Sequence[Any], entries: Sequence[Mapping[str, Any]]) -> list[Line]:
+def _without_copies(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Leave out the entries of ours whose id an earlier one has: a hand copied them.
+
+    A copy would be taken for the entry of the target's twin, and that be sent to under the same id.
+    """
+    hints = [entry.get("id") or id_hinted_at(entry.get("error")) for entry in entries]
+    said = [hint for hint in hints if hint and isinstance(hint, str)]
+    if len(set(said)) == len(said):
+        return entries
+    known: set[str] = set()
+    kept = []
+    for entry in entries:
+        identity = read_entry(entry).id
+        if identity is None or identity not in known:
+            kept.append(entry)
+        known.update(filter(None, [identity]))
+    return kept
+
+
+def _lines(spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], ending: str) -> list[Line]:
     given = given_names(spec)
     names = [_name(entry, given) for entry in entries]
-    if not all(names):
-        names = _matched(spec, entries, names)
+    if not given.issuperset(names):
+        names = _matched(spec, entries, names, ending)
     return [Line(entry, name or "") for entry, name in zip(entries, names, strict=True)]
 
 
@@ -157,7 +195,9 @@ def _name(entry: Mapping[str, Any], given: Container[str]) -> str | None:
     """
     name = entry.get("name")
     if name is None:
-        return ""
+        name = name_in(entry.get("error"))
+        if not name:
+            return ""
     if not (isinstance(name, str) and readable(name) and name):
         return None
     by_place = name not in given and is_place(name, entry.get("type")) and entry.get("target")
@@ -165,20 +205,25 @@ def _name(entry: Mapping[str, Any], given: Container[str]) -> str | None:
 
 
 def _matched(
-    spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], names: list[str | None]
+    spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], names: list[str | None], ending: str
 ) -> list[str | None]:
     """Match the entries that go by their places."""
     targets = target_names(spec)
     known = {name: _kinds(entry) for name, entry in zip(targets, spec, strict=True)}
     matching = _Matching(entries, names)
     matching.place_by_place([entry.get("name", "") for entry in entries], known)
+    told = {name for name, entry in zip(targets, spec, strict=True) if not ending or told_of(entry, ending)}
     if "" in matching.found:  # seldom where names are kept, so that no target has to be read
         invalid = [target for target in read_targets(spec) if isinstance(target, InvalidTarget)]
         ours = {**known, **{target.name: [(target.type, "")] for target in invalid}}
         operators = {target.name: known[target.name][-1:] for target in invalid}
         for labels in (ours, operators):
-            matching.place_by_place(targets, labels)
-            matching.first_free(labels)
+            matching.match(targets, labels, first=told)
+    if gone := matching.without(targets):
+        given = given_names(spec)
+        unnamed = {name: its for name, its in known.items() if name not in given}
+        matching.match(targets, unnamed, first=told)
+        matching.fill(gone)
     return matching.found
 
 
@@ -194,6 +239,26 @@ class _Matching:
         self.found = list(names)
         self._kinds = [(entry.get("type"), entry.get("target", "")) for entry in entries]
         self._taken = {name for name in names if name}
+
+    def match(self, targets: Sequence[str], kinds: Kinds, *, first: Container[str]) -> None:
+        """Match each open entry with the target in its place, else with the first that is free."""
+        before = {name: its for name, its in kinds.items() if name in first}
+        for some in (kinds,) if len(before) == len(kinds) else (before, kinds):
+            self.place_by_place(targets, some)
+            self.first_free(some)
+
+    def without(self, targets: Collection[str]) -> dict[int, str]:
+        """Open the entries whose name no target has; return these names by their places."""
+        known = {*targets}
+        gone = {place: name for place, name in enumerate(self.found) if name and name not in known}
+        for place in gone:
+            self.found[place] = ""
+        return gone
+
+    def fill(self, names: Mapping[int, str]) -> None:
+        """Give the entries that are still open these names."""
+        for place, name in names.items():
+            self.found[place] = self.found[place] or name
 
     def place_by_place(self, names: Iterable[Any], kinds: Kinds) -> None:
         """Match the entry in each place with the target of that name, when type and label agree."""

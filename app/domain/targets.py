@@ -8,6 +8,7 @@ import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from reprlib import Repr
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -73,7 +74,7 @@ class TargetSpec(BaseModel):
         """What it cannot do without and does not say; email and google-drive leave that to their senders."""
         return None
 
-    @property
+    @cached_property
     def address(self) -> str:
         """Where it goes, in words that hold no secret: the label under which it is recorded."""
         return labels_of(self.model_dump(by_alias=True))[0]
@@ -84,7 +85,7 @@ class TargetSpec(BaseModel):
 
     @property
     def attached(self) -> str | None:
-        """The file that its author wants attached."""
+        """The file to attach, according to its author."""
         return None
 
     @property
@@ -203,7 +204,7 @@ def is_place(name: str, kind: Any) -> bool:
 
 
 def told_of(entry: Any, phase: str) -> bool:
-    """Whether an entry of the spec asks to be told of teams that end so; one that cannot be read does."""
+    """Whether an entry of the spec requests notification in this phase; an unreadable one does."""
     on = entry.get("on") if isinstance(entry, dict) else None
     return not on or not isinstance(on, list) or phase in on or not set(map(str, on)) <= {*TERMINAL_PHASES}
 

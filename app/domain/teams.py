@@ -1,4 +1,4 @@
-"""The slice of an AgentTeam that is read, and when a team needs delivery; nothing here fails on odd input.
+"""The fields of an AgentTeam that are read, and when a team needs delivery; tolerates any input.
 
 Everything else in the resource is preserved by never being written.
 """
@@ -19,6 +19,9 @@ from app.domain.times import parse_time
 VERSION = "v1alpha1"
 KIND = "AgentTeam"
 PLURAL = "agentteams"
+
+FACTS = ("phase", "startedAt", "completedAt", "estimatedCost", "tasks", "totalTokensUsed")
+"""What is read of the status beside its lists; all else in it is let go at once, for it may be large."""
 
 LONGEST_CLAIM = timedelta(hours=2)
 """No claim lasts longer: settings that would make it do so are refused."""
@@ -57,11 +60,17 @@ class AgentTeam:
     entries: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
     @classmethod
-    def from_resource(cls, resource: Mapping[str, Any]) -> "AgentTeam":
-        """Read a resource; a field that is missing or of another type than expected counts as absent."""
+    def from_resource(
+        cls, resource: Mapping[str, Any], written: Sequence[Mapping[str, Any]] = ()
+    ) -> "AgentTeam":
+        """Read a resource; a field that is missing or of another type than expected counts as absent.
+
+        Where its record came back as it was `written`, that is what is kept.
+        """
         metadata = _mapping(resource.get("metadata"))
         lifecycle = _mapping(_mapping(resource.get("spec")).get("lifecycle"))
         status = _mapping(resource.get("status"))
+        entries = [item for item in _sequence(status.get("delivery")) if isinstance(item, Mapping)]
         return cls(
             namespace=_text(metadata.get("namespace")),
             name=_text(metadata.get("name")),
@@ -73,8 +82,8 @@ class AgentTeam:
             started_at=parse_time(status.get("startedAt")),
             completed_at=parse_time(status.get("completedAt")),
             artifacts=[item for item in _sequence(status.get("artifacts")) if isinstance(item, Mapping)],
-            status=status,
-            entries=[item for item in _sequence(status.get("delivery")) if isinstance(item, Mapping)],
+            status={key: status[key] for key in FACTS if key in status},
+            entries=written if entries == written else entries,
         )
 
     @property
@@ -85,7 +94,7 @@ class AgentTeam:
     @cached_property
     def record(self) -> Record:
         """The entries, and whose each is; read once, for an event asks for it often."""
-        return Record(self.targets, self.entries)
+        return Record(self.targets, self.entries, ending=self.phase if self.finished else "")
 
     @property
     def finished(self) -> bool:
@@ -123,7 +132,7 @@ def _claimable(receipt: Receipt, now: datetime) -> datetime:
 
 
 def told_targets(team: AgentTeam) -> list[str]:
-    """Return the names of the targets that ask to be told of how the team ended."""
+    """Return the names of the targets that request notification in the team's phase."""
     names = team.record.names
     return [name for name, entry in zip(names, team.targets, strict=True) if told_of(entry, team.phase)]
 
@@ -150,7 +159,7 @@ def needs_delivery(  # noqa: PLR0913  # what an installation is asked for, and t
     now: datetime,
     adopt: bool = False,
 ) -> datetime | None:
-    """Return when the team is to be handed in next (not after `now`: at once), or None: nothing to do.
+    """Return when the team is to be submitted next (not after `now`: at once), or None: nothing to do.
 
     `finished_since` is when the caller first saw the terminal phase; all times are the API server's.
     A pending entry is work whatever the team's age, since its event was accepted once.

@@ -1,4 +1,4 @@
-"""Text that comes from others: what of it can be shown, and the JSON that it may be."""
+"""Untrusted text: what of it can be shown, and parsing it as JSON."""
 
 import json
 from typing import Any

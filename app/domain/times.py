@@ -32,7 +32,8 @@ def parse_time(value: Any) -> datetime | None:
 
 def format_time(moment: datetime) -> str:
     """Write a time as Kubernetes does: RFC 3339, UTC, whole seconds."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
+    there = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return there.isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
 def parse_http_date(value: str) -> datetime | None:

@@ -1,4 +1,4 @@
-"""URLs that others write: the one place where one is taken apart, and judged before that. Pure."""
+"""Untrusted URLs: the only place where they are checked and parsed. Pure."""
 
 from urllib.parse import SplitResult, urlsplit
 

@@ -1,1 +1,1 @@
-"""The way out: which addresses may be called, and the clients that call them."""
+"""Outgoing connections: which addresses are allowed, and the clients that connect to them."""

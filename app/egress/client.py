@@ -1,4 +1,4 @@
-"""The one way out: the HTTP client that calls receivers, under the guard, and with bounds on all it reads.
+"""The only HTTP client for receivers: under the egress guard, with limits on everything it reads.
 
 No text from here holds a URL, a resolved address or anything that a receiver wrote.
 """
@@ -58,7 +58,7 @@ class Outgoing:
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """Its headers, with those that every request bears."""
+        """Its headers, with those that every request has."""
         return {**HEADERS, **self.headers}
 
 

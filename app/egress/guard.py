@@ -1,4 +1,4 @@
-"""The egress guard: which addresses the service may call, judged by what they mean, however they are written.
+"""The egress guard: which addresses the service may call, however they are written.
 
 An address is judged where its socket is made: whatever was written, resolved or cached before, the address
 that is judged is the one that is dialled. URLs are judged before that as well, so that a literal is refused
@@ -151,7 +151,7 @@ class AddressDenied(OSError):
 
 
 def _split(url: str) -> tuple[str, str]:
-    """Return scheme and host of a URL in whose authority there is nothing to read in two ways."""
+    """Return scheme and host of a URL whose `authority` part is unambiguous."""
     URL.check(url)
     # urlsplit drops tabs and newlines silently, and httpx's errors quote the URL: both are judged here first.
     if not url.isprintable() or " " in url:

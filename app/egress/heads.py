@@ -1,4 +1,4 @@
-"""The head of an answer (RFC 9112), taken out of what arrives, and made plain where it repeats itself. Pure.
+"""Parses the head of an answer (RFC 9112), and normalises repeated headers. Pure.
 
 A parser that is given a head together with what follows it refuses both where what follows is none of an
 answer, so that it depends on packets whether a receiver has said yes. What may be said in two ways is settled

@@ -1,4 +1,4 @@
-"""Names of receivers, looked up as glibc does, without threads: hosts file, search domains, `ndots`, dots.
+"""Name resolution as in glibc, without threads: hosts file, search domains, `ndots`, dots.
 
 c-ares knows search domains too, and gives a name up where one of them answers with a failure, or not at all:
 in a pod there are three or more, and the public name that was meant would never be asked for. So the names

@@ -1,4 +1,4 @@
-"""Connections for what is not HTTP: the same look-ups, and the same guard.
+"""Connections for protocols other than HTTP, with the same name resolution and egress guard.
 
 No text from here holds an address.
 """

@@ -1,4 +1,4 @@
-"""Whose certificates are trusted: the public authorities, and the owner's own, read again when renewed.
+"""The trusted certificate authorities: the public ones and the installation's own, reloaded when renewed.
 
 And what is wrong with one that is not, in words of ours: no text from here holds what a receiver wrote.
 """
@@ -28,7 +28,7 @@ class TrustAnchors:
             return self._context
         with suppress(OSError):  # of which ssl.SSLError is one; half a file is read again when it is whole
             if (state := self._seen()) != self._state:
-                # A new one, since no authority can be taken away from a context that is in use.
+                # A new one, because a certificate authority cannot be removed from a context in use.
                 self._context = self._made()
                 self._state = state
         return self._context
@@ -61,29 +61,29 @@ def broken(error: ssl.SSLError) -> str:
 
 
 # https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
-# Where the receiver leaves an authority in between out, OpenSSL says 20 too: it does not find who signed.
+# If the receiver omits an intermediate certificate, OpenSSL reports 20 too: it does not find the issuer.
 _UNTRUSTED = (
-    "is signed by an authority that is not trusted here, or comes without those that stand between; "
-    "DELIVERY_EGRESS_CA_FILE adds authorities"
+    "is signed by an untrusted certificate authority, or lacks intermediate certificates; "
+    "DELIVERY_EGRESS_CA_FILE adds a certificate authority"
 )
 _WEAK = "has a key or a signature that is too weak; have a new one made"
-_NO_AUTHORITY = "is signed by a certificate that is no authority's"
+_NO_AUTHORITY = "is signed by a certificate that does not belong to a certificate authority"
 _CERTIFICATES = {
-    7: "bears a signature that is not its authority's",
+    7: "has an invalid signature",
     9: "is not valid yet",
     10: "has expired",
-    18: "is signed by itself; DELIVERY_EGRESS_CA_FILE adds authorities that are trusted",
+    18: "is self-signed; DELIVERY_EGRESS_CA_FILE adds trusted certificates",
     19: _UNTRUSTED,
     20: _UNTRUSTED,
     21: _UNTRUSTED,
-    22: "has too many authorities above it",
+    22: "has too long a certificate chain",
     23: "was revoked",
     24: _NO_AUTHORITY,
-    25: "has more authorities above it than one of them allows",
+    25: "has a longer certificate chain than one of its issuers allows",
     26: "was not made for a server",
     34: "has a critical extension that is not known here",
-    47: "is for a name that its authority may not sign for",
-    48: "is for a name that its authority may not sign for",
+    47: "is for a name that its certificate authority may not certify",
+    48: "is for a name that its certificate authority may not certify",
     62: "is for another host name",
     64: "is for another address",
     66: _WEAK,

@@ -1,4 +1,4 @@
-"""The only door to the Kubernetes API: read a team, write its record, read a Secret, ask about a caller.
+"""The service's access to the Kubernetes API: read a team, write its record, read a Secret, review a caller.
 
 What the API server answers is translated here into our own errors.
 """
@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.domain.announcements import Announcement
 from app.domain.errors import ApiUnavailable, ClusterError, Conflict, NoSuchKind, ObjectNotFound, Rejected
@@ -57,12 +57,20 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who bears a token, as the API server knows them."""
+    """The caller that a token identifies, as the API server knows it."""
 
     name: str
     uid: str = ""
     groups: tuple[str, ...] = ()
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+class Listed(NamedTuple):
+    """A part of a list: teams, what asks for more where there are more, and the bytes that it came in."""
+
+    teams: list[AgentTeam]
+    more: str
+    size: int
 
 
 class Cluster:
@@ -98,22 +106,21 @@ class Cluster:
         names = [one.get("name") for one in resources if isinstance(one, Mapping)] if resources else []
         return PLURAL in names
 
-    async def list_teams(
-        self, namespace: str | None, limit: int, more: str = ""
-    ) -> tuple[list[AgentTeam], str]:
-        """List so many AgentTeams of one namespace or of all; return what asks for the next, or nothing.
+    async def list_teams(self, namespace: str | None, limit: int, more: str = "") -> Listed:
+        """List so many AgentTeams of one namespace or of all.
 
         Raises:
             ClusterError: any of its kinds; `Rejected` where what is asked for is no longer kept.
         """
         where = ("namespaces", namespace) if namespace else ()
         query = {"limit": limit, **({"continue": more} if more else {})}
-        document = await self._call("GET", path_of("apis", self._group, VERSION, *where, PLURAL, **query))
+        answer = await self._answer("GET", path_of("apis", self._group, VERSION, *where, PLURAL, **query))
+        document = answer.document
         items, metadata = document.get("items"), document.get("metadata")
         if not isinstance(items, list) or not isinstance(metadata, dict):
             raise ApiUnavailable("the Kubernetes API answered with something that is no list")
         teams = [AgentTeam.from_resource(item) for item in items if isinstance(item, dict)]
-        return teams, str(metadata.get("continue") or "")
+        return Listed(teams, str(metadata.get("continue") or ""), len(answer.body))
 
     async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
         """Replace `status.delivery` of the team as it was read, and return the team as it is then.
@@ -126,10 +133,10 @@ class Cluster:
         """
         patch = {
             "metadata": {"resourceVersion": team.resource_version},
-            "status": {"delivery": list(entries), "deliverySummary": summary_of(entries)},
+            "status": {"delivery": entries, "deliverySummary": summary_of(entries)},
         }
         path = self._path(team.namespace, team.name, "status", fieldManager=FIELD_MANAGER)
-        return await self._snapshot("PATCH", path, patch)
+        return await self._snapshot("PATCH", path, patch, written=entries)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
         """Write a Kubernetes Event about the team, or change the one that is there already.
@@ -185,7 +192,7 @@ class Cluster:
             raise Rejected("the API server's answer holds no data that can be read") from None
 
     async def review(self, token: str, audience: str) -> Caller | None:
-        """Ask who bears a token that was made for this audience; None: nobody that the API server knows.
+        """Return the caller that a token for this audience identifies; None: the token is not valid.
 
         https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
 
@@ -259,11 +266,17 @@ class Cluster:
     def _path(self, namespace: str, name: str, *rest: str, **query: str) -> str:
         return path_of("apis", self._group, VERSION, "namespaces", namespace, PLURAL, name, *rest, **query)
 
-    async def _snapshot(self, method: str, path: str, patch: Mapping[str, Any] | None = None) -> Snapshot:
+    async def _snapshot(
+        self,
+        method: str,
+        path: str,
+        patch: Mapping[str, Any] | None = None,
+        written: Sequence[Mapping[str, Any]] = (),
+    ) -> Snapshot:
         asked = steady()
         answer = await self._answer(method, path, patch)
         resource = answer.document
-        team = AgentTeam.from_resource(resource)
+        team = AgentTeam.from_resource(resource, written)
         if not (team.uid and team.resource_version):
             raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
         date = _server_date(answer.headers.get("Date", "")) or datetime.now(UTC)
@@ -282,7 +295,7 @@ class Cluster:
 
 @asynccontextmanager
 async def open_cluster(settings: ServiceSettings, count: CountRequest) -> AsyncIterator[Cluster]:
-    """Yield the door to the cluster that the environment names; `count` is told of each request.
+    """Yield the connection to the cluster that the environment names; `count` is called for each request.
 
     Raises:
         SettingsError: it names none.

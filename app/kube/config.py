@@ -1,4 +1,4 @@
-"""Where the Kubernetes API is, whom to trust there and as whom to come: a pod's own, or a kubeconfig's."""
+"""Address, trust and identity for the Kubernetes API: a pod's own, or a kubeconfig's."""
 
 import ssl
 import tempfile

@@ -186,7 +186,7 @@ class Connection:
 async def connect(count: CountRequest) -> AsyncIterator[Connection]:
     """Yield a connection: in-cluster, else to what `KUBECONFIG` names.
 
-    `count` is told of each request.
+    `count` is called for each request.
 
     Raises:
         SettingsError: neither is there, or it cannot be used.

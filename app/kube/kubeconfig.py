@@ -1,4 +1,4 @@
-"""Kubeconfig files: as whom they say to come to which API server.
+"""Kubeconfig files: they say as whom to come to which API server.
 
 Importing kubernetes-asyncio imports all that was generated for every kind of resource: some 900 modules and
 40 MB. So it is imported only where a user's credentials come from an identity provider (`auth-provider`).
@@ -33,7 +33,7 @@ PROVIDER_LIFE = 60.0  # seconds after which the library looks again whether a pr
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Section:
     """A cluster or a user, and the folder that its files are relative to."""
 
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -80,14 +80,14 @@ async def read_kubeconfig(paths: str) -> Access:
     )
 
 
-def _current(paths: str) -> tuple[Entry, Entry]:
+def _current(paths: str) -> tuple[Section, Section]:
     """Return the cluster and the user of the current context.
 
     Raises:
         SettingsError: no file is there, or what is named is in none; the sentence names it.
         Exception: whatever else is wrong with a file.
     """
-    entries: dict[tuple[str, str], Entry] = {}
+    entries: dict[tuple[str, str], Section] = {}
     current, there = "", False
     for path in (Path(one).expanduser() for one in paths.split(":") if one):
         if not path.exists():
@@ -96,7 +96,7 @@ def _current(paths: str) -> tuple[Entry, Entry]:
         config = yaml.safe_load(path.read_text()) or {}  # a file that is still empty says nothing
         for kind in ("cluster", "context", "user"):
             for one in config.get(f"{kind}s") or []:
-                entries.setdefault((kind, one["name"]), Entry(one[kind] or {}, path.parent.absolute()))
+                entries.setdefault((kind, one["name"]), Section(one[kind] or {}, path.parent.absolute()))
         current = current or config.get("current-context") or ""
     if not there:
         where = f"set KUBECONFIG to a readable file: there is no {paths}"
@@ -106,10 +106,10 @@ def _current(paths: str) -> tuple[Entry, Entry]:
     context = _named(entries, "context", current)
     user = context.values.get("user")
     cluster = _named(entries, "cluster", str(context.values.get("cluster") or ""))
-    return cluster, _named(entries, "user", str(user)) if user else Entry()
+    return cluster, _named(entries, "user", str(user)) if user else Section()
 
 
-def _named(entries: Mapping[tuple[str, str], Entry], kind: str, name: str) -> Entry:
+def _named(entries: Mapping[tuple[str, str], Section], kind: str, name: str) -> Section:
     try:
         return entries[kind, name]
     except KeyError:
@@ -120,7 +120,7 @@ Proofs = tuple[Callable[[], Awaitable[str | None]], Callable[[], bool]]
 """What gives the header of a user, and what is told that it was refused."""
 
 
-def _authorization(user: Entry) -> Proofs:
+def _authorization(user: Section) -> Proofs:
     """Return both for a user whose credentials stand in the file, or in one that it names."""
     values = user.values
     token = values.get("token")
@@ -148,7 +148,7 @@ class Fetched:
     They are fetched again when they end, and when the API server refuses them.
     """
 
-    def __init__(self, user: Entry, cluster: Mapping[str, Any]) -> None:
+    def __init__(self, user: Section, cluster: Mapping[str, Any]) -> None:
         self._values = copy.deepcopy(dict(user.values))  # the library writes new tokens into it
         self._folder, self._cluster = user.folder, cluster
         self.certificate: tuple[Pem, Pem] | None = None
@@ -219,7 +219,7 @@ class Fetched:
         return str(header).strip()
 
 
-def _told(cluster: Entry) -> Mapping[str, Any]:
+def _told(cluster: Section) -> Mapping[str, Any]:
     """Return what a plugin may be told of a cluster."""
     keys = "server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression"
     told = {key: cluster.values[key] for key in keys if key in cluster.values}

@@ -1,4 +1,4 @@
-"""The proxy on the way to the Kubernetes API of a kubeconfig, as kubectl finds it.
+"""The proxy for the Kubernetes API of a kubeconfig, as kubectl selects it.
 
 A pod's own API server is never called through one: what a pod's variables name is for the world outside.
 """

@@ -1,1 +1,1 @@
-"""What goes out: the notification, and one sender per type of target."""
+"""The notification, and one sender per type of target."""

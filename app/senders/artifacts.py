@@ -1,4 +1,4 @@
-"""The files that a team lists, and which of them the notice to a target lists."""
+"""The files that a team lists, and which of them the notification to a target lists."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ SLICE = 2_000  # steps before others get their turn: some 2 ms
 
 
 class Artifacts:
-    """What the notices of one event may list.
+    """What the notifications of one event may list.
 
     All that targets pick together is bounded, so that no team has the loop for longer than its share; and
     what several of them pick is there once.
@@ -36,7 +36,7 @@ class Artifacts:
         self._listings: dict[tuple[int, ...], Listing] = {}  # by the places of what is listed
 
     async def listed_for(self, target: Target) -> Listing:
-        """Return what a target's notice lists: what it picks, and the file that it wants attached.
+        """Return what a target's notification lists: what it selects, and the file to attach.
 
         Raises:
             TargetError: the team lists more, or its targets pick more, than is gone through for one team.

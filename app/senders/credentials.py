@@ -1,4 +1,4 @@
-"""The values of one Secret, held for one dispatch, shown by nothing."""
+"""The values of one Secret, held for one dispatch, and never printed."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field

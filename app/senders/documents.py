@@ -1,4 +1,4 @@
-"""A notice as a document for people: plain text, and HTML where nothing a team writes is markup. Pure."""
+"""A notification as a document for people: plain text, and HTML in which no team's text is markup. Pure."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from app.senders.messages import NOT_ATTACHED, fill, outcome, values_of
 
 TITLE_LIMIT = 200  # characters, of a subject or a file's name
 LISTED_ARTIFACTS, LISTED_CHARACTERS = 200, 40_000  # that a document lists
-TOO_LARGE = "The JSON of this notice is too large to be here; the team's status has all of it."
+TOO_LARGE = "The JSON of this notification is too large to be included; the team's status has all of it."
 DEFAULT_TITLE = "Team {team} in {namespace} finished: {phase}"
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -21,7 +21,7 @@ _CELL = 'style="padding:2px 16px 2px 0;text-align:left;vertical-align:top"'
 
 
 def title(envelope: Envelope, template: str | None = None) -> str:
-    """Return one line that names the notice; a template has the placeholders that messages have."""
+    """Return the notification's title in one line; a template has the placeholders of messages."""
     values = values_of(envelope)
     line = " ".join(shortened(fill(template or DEFAULT_TITLE, values, TITLE_LIMIT), TITLE_LIMIT).split())
     line = line or fill(DEFAULT_TITLE, values, TITLE_LIMIT)
@@ -29,7 +29,7 @@ def title(envelope: Envelope, template: str | None = None) -> str:
 
 
 def as_text(envelope: Envelope) -> str:
-    """Return the notice in plain text, fit for UTF-8."""
+    """Return the notification in plain text, valid as UTF-8."""
     rows = _rows(envelope)
     width = max(len(label) for label, _ in rows)
     parts = [envelope.message, "\n".join(f"{label:<{width}}  {value}" for label, value in rows)]
@@ -43,7 +43,7 @@ def as_text(envelope: Envelope) -> str:
 
 
 def as_html(envelope: Envelope, *, with_envelope: bool = False) -> str:
-    """Return the notice as a whole HTML document; `with_envelope` ends it with the JSON that webhooks get."""
+    """Return the notification as an HTML document; `with_envelope` appends the JSON that webhooks receive."""
     return _clean("\n".join(_html(envelope, with_envelope=with_envelope))) + "\n"
 
 
@@ -61,8 +61,7 @@ def _html(envelope: Envelope, *, with_envelope: bool) -> Iterator[str]:
     yield "<!DOCTYPE html>"
     yield f'<html><head><meta charset="utf-8"><title>{escape(title(envelope))}</title></head><body>'
     yield f"<h2>{escape(_headline(envelope))}</h2>"
-    for paragraph in envelope.message.split("\n"):
-        yield f"<p>{escape(paragraph)}</p>"
+    yield "<p>" + escape(envelope.message).replace("\n", "</p>\n<p>") + "</p>"
     yield "<table>"
     for label, value in _rows(envelope):
         yield f"<tr><th {_CELL}>{escape(label)}</th><td {_CELL}>{escape(value)}</td></tr>"
@@ -89,7 +88,7 @@ def _clean(text: str) -> str:
 
 def _headline(envelope: Envelope) -> str:
     if envelope.event == TEST:
-        return f"Test: a notice of team {envelope.team}"
+        return f"Test: a notification of team {envelope.team}"
     _, verb = outcome(envelope.phase)
     return f"Team {envelope.team} {verb}"
 

@@ -1,4 +1,4 @@
-"""Email: a message to the target's recipients by SMTP (RFC 5321), over TLS unless the owner says other.
+"""Email: a message to the target's recipients by SMTP (RFC 5321), over TLS unless disabled.
 
 A relay answers for each recipient. Who has the message is never sent it again, who was refused for good is
 not asked about again, and who was refused for now is tried again; the outcome is one, and names them.
@@ -23,7 +23,7 @@ from app.egress.client import HttpClient, translated
 from app.egress.sockets import Dialler
 from app.senders.credentials import Credentials
 from app.senders.envelopes import HIDDEN, Destination, Envelope, Preview, Progress, Verdict, Way
-from app.senders.mail import compose_mail, recipients_of
+from app.senders.mail import compose_mail, recipients_of, written
 from app.senders.relays import HOST, KEYS, PASSWORD, Relay, relay_of, where
 from app.settings import ServiceSettings
 
@@ -103,6 +103,7 @@ class EmailSender:
         self._settings = settings
         self._http = http
         self._dialler = Dialler(http)
+        self._composing = asyncio.Lock()  # one a turn of the loop: some 10 ms each, and there can be many
 
     def way(self, target: EmailTarget, credentials: Credentials) -> Way:
         """Return the way to the relay."""
@@ -123,7 +124,9 @@ class EmailSender:
         left = [one for one in recipients if one not in known.accepted and one not in known.refused]
         if not left:
             return _summed_up(recipients, known, {}, attempted=False)
-        message = compose_mail(envelope, target, recipients, relay.sender, at=datetime.now(UTC)).as_bytes()
+        async with self._composing:
+            await asyncio.sleep(0)
+            message = written(compose_mail(envelope, target, recipients, relay.sender, at=datetime.now(UTC)))
 
         def told(taken: Sequence[str], refused: Mapping[str, str]) -> None:
             nonlocal known
@@ -148,7 +151,7 @@ class EmailSender:
             await self._dialler.judge(relay.host, relay.port)
         mail = compose_mail(envelope, target, recipients, relay.sender, at=datetime.now(UTC))
         hidden = {} if relay.trusted else {"From": HIDDEN, "Message-ID": f"<{envelope.id}@{HIDDEN}>"}
-        body = mail.as_bytes().partition(b"\r\n\r\n")[2].decode("ascii")
+        body = written(mail).partition(b"\r\n\r\n")[2].decode("ascii")
         where = f"smtp://{relay.host}:{relay.port}" if relay.trusted else target.secret_address
         return Preview("SMTP", where, {name: str(value) for name, value in mail.items()} | hidden, body)
 
@@ -203,7 +206,7 @@ class _Session(aiosmtplib.SMTP):
             cast("asyncio.WriteTransport", self.transport).write(b"QUIT\r\n")
 
 
-async def _session(  # noqa: PLR0913  # all that is said, and who is told of it
+async def _session(  # noqa: PLR0913  # the whole session, and who is informed
     client: _Session,
     relay: Relay,
     recipients: list[str],

@@ -1,4 +1,4 @@
-"""What goes out to a target, what its sender says of one attempt, and the protocol every sender speaks."""
+"""The message to a target, the verdict on one attempt, and the protocol of all senders."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ class Artifact(TypedDict):
 
 
 class Listing(tuple[Artifact, ...]):  # noqa: SLOT001  # what is made of it is kept beside it
-    """Artifacts that notices list, and what is made of them, once for all of these."""
+    """Artifacts that notifications list, and texts derived from them, computed once."""
 
     @classmethod
     def of(cls, artifacts: Iterable[Artifact], encoded: Sequence[str]) -> Self:

@@ -1,7 +1,7 @@
 """Google Drive: a document in a folder of a shared drive, by a service account.
 
-One file holds the notice, the artifacts and the JSON that webhooks get, so that all is there or nothing is.
-It bears the delivery's id, and is looked up by that before it is made: a repeat finds it and makes no second.
+One file contains the notification, the artifacts and the JSON that webhooks receive: all or nothing.
+It has the delivery's id, by which the sender looks for it first: a retry finds it and creates no second.
 
 https://developers.google.com/workspace/drive/api/guides/manage-uploads
 """
@@ -34,14 +34,14 @@ from app.senders.google_tokens import (
 )
 
 PROPERTY = "agentteamDelivery"
-"""Where a file bears its delivery's id; private to the account's project."""
+"""The property with the delivery's id; private to the account's project."""
 
 API = "/drive/v3"
 FILES, UPLOAD = f"{API}/files", f"/upload{API}/files"
 DOCUMENT = "application/vnd.google-apps.document"  # HTML that is uploaded as one is converted
 
 RATE_REASONS = frozenset({"userRateLimitExceeded", "rateLimitExceeded", "sharingRateLimitExceeded"})
-"""What Google answers as 403 or 429, and wants to be asked again."""
+"""Reasons for which Google answers 403 or 429 and a retry helps."""
 
 REASONS = {
     # Google's own words, each with what to do; nothing else of its answer is ever shown.
@@ -169,7 +169,7 @@ class GoogleDriveSender:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Make one request; a token that is refused is bought anew, once: it may have been revoked."""
+        """Make one request; replace a refused token once: it may have been revoked."""
         token = await self._tokens.token(credentials)
         answer = await self._authorized(token, method, url, body, headers or {})
         if answer.status != HTTPStatus.UNAUTHORIZED:

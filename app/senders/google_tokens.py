@@ -1,4 +1,4 @@
-"""Access tokens of Google service accounts: bought with a signed assertion, kept in memory for their life.
+"""Access tokens of Google service accounts: requested with a signed assertion, cached until they expire.
 
 https://developers.google.com/identity/protocols/oauth2/service-account, RFC 7523
 """
@@ -91,7 +91,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """What is wrong with a key file, for each who asked to be told of their own Secret."""
+    """What is wrong with a key file; each caller gets the error for its own Secret."""
 
     why: str
     attempted: bool = False
@@ -250,7 +250,13 @@ class AccessTokens:
         if refused and isinstance(word, str) and word in REFUSALS:
             return Blame(f"is not taken by Google: {word}: {REFUSALS[word]}", attempted=True)
         message = f"Google's token endpoint {verdict.message}"
-        raise TargetError(verdict.reason, message, retryable=verdict.retryable, attempted=True)
+        raise TargetError(
+            verdict.reason,
+            message,
+            retryable=verdict.retryable,
+            attempted=True,
+            retry_after=verdict.retry_after,
+        )
 
 
 def _digest(written: bytes) -> bytes:

@@ -1,20 +1,33 @@
-"""Headers of a mail whose text is for people, in lines that all read alike (RFC 5322, RFC 2047). Pure.
+"""Mail headers with text for people, encoded and folded portably (RFC 5322, RFC 2047). Pure.
 
 The library's own folding cuts encoded words so that a line is too long for them, or a space gets lost.
 """
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.policy import EmailPolicy
-from typing import Any
+from typing import Any, Self
 
 LINE, ENCODED_LINE, WORD = 78, 76, 75  # characters: RFC 5322, section 2.1.1; RFC 2047, section 2
 _OPENED, _CLOSED = "=?utf-8?b?", "?="
 
 
+class AddressList(str):  # noqa: SLOT000  # it has two attributes of its own
+    """Addresses that have been judged, as the value of a header: the library would read each again."""
+
+    name: str
+    addresses: Sequence[str]
+
+    def __new__(cls, name: str, addresses: Sequence[str]) -> Self:
+        """Return the value; the library does not parse a value with the header's name again."""
+        value = super().__new__(cls, ", ".join(addresses))
+        value.name, value.addresses = name, addresses
+        return value
+
+
 class Mail(EmailPolicy):
-    """The library's policy, but for a subject and for who writes."""
+    """The library's policy, but for a subject, for who writes and for whom it is to reach."""
 
     def fold(self, name: str, value: Any) -> str:
         """Return the lines of a header."""
@@ -23,11 +36,13 @@ class Mail(EmailPolicy):
                 return _header(name, text_lines(str(value), len(name) + 2))
             case "from":
                 return _header(name, mailbox_lines(value.addresses[0], len(name) + 2))
+            case "to":
+                return _header(name, address_lines(value.addresses, len(name) + 2))
         return str(super().fold(name, value))
 
     def fold_binary(self, name: str, value: Any) -> bytes:
         """Return the lines of a header, which are ASCII."""
-        if name.lower() in {"subject", "from"}:
+        if name.lower() in {"subject", "from", "to"}:
             return self.fold(name, value).encode("ascii")
         return super().fold_binary(name, value)
 
@@ -97,3 +112,16 @@ def mailbox_lines(mailbox: Any, taken: int) -> Iterator[str]:
     else:
         yield last
         yield address
+
+
+def address_lines(addresses: Sequence[str], taken: int) -> Iterator[str]:
+    """Yield the lines of a list of bare addresses, each of which is whole on one line."""
+    line, room = "", LINE - taken
+    for address in addresses:
+        more = f"{line} {address}," if line else f"{address},"
+        if line and len(more) > room:
+            yield line
+            line, room = f"{address},", LINE - 1
+        else:
+            line = more
+    yield line.removesuffix(",")

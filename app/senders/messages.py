@@ -1,4 +1,4 @@
-"""From a finished team to what people read: the envelope's text and Slack's blocks. Pure."""
+"""The texts about a finished team: the envelope's text and Slack's blocks. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -124,7 +124,7 @@ def slack_message(envelope: Envelope) -> dict[str, Any]:
     icon, verb = outcome(envelope.phase)
     title = f"{icon} Team {envelope.team} {verb}"
     if envelope.event == TEST:
-        title = f":test_tube: Test: a notice of team {envelope.team}"
+        title = f":test_tube: Test: a notification of team {envelope.team}"
     fields = [("Team", envelope.team), ("Namespace", envelope.namespace), ("Outcome", envelope.phase)]
     fields += envelope.facts
     blocks: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Patterns for paths: which files an `artifactPath` picks. Pure, and linear in the path.
+"""Patterns for paths: which files an `artifactPath` selects. Pure, and linear in the path.
 
     *.md                  in any folder: a pattern without a leading slash is looked for at any depth
     data/part-?.csv       `*` and `?` stand for as many characters, or for one, but for no slash
@@ -6,7 +6,7 @@
     reports/**/final.md   `**` for any depth, none included
     reports/              the folder: all that is in it; a path without wildcards needs no slash for that
 
-Whoever tries one way after the other to understand a pattern can be given one that takes for ever. Here all
+A backtracking matcher can be given a pattern that takes forever. Here all
 ways are followed at once, as the bits of one number that each character of the path shifts (Baeza-Yates and
 Gonnet, "A New Approach to Text Searching", 1992).
 """

@@ -1,4 +1,4 @@
-"""Which mail relay a message goes to: the installation's, or the one that a target's Secret brings."""
+"""Selects the mail relay: the installation's, or the one in a target's Secret."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

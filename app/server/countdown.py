@@ -1,4 +1,4 @@
-"""A deadline whose clock can be stopped for a while."""
+"""A deadline whose clock can be paused."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class Countdown:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin anew."""
+        """Start again."""
         self.stop()
         self._left = self._seconds
         self.resume()

@@ -1,4 +1,4 @@
-"""The port: accepts connections, with a TLS handshake where there is a certificate."""
+"""The listener: accepts connections, with a TLS handshake if there is a certificate."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The service's own port: uvicorn behind a door of ours, from listening to the last answer."""
+"""The service's port: uvicorn behind our own listener, from listening to the last answer."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""HTTP/1.1 for callers who cannot be trusted: uvicorn's protocol, bounded in bytes and time, and strict.
+"""HTTP/1.1 for untrusted callers: uvicorn's protocol, strict, and limited in bytes and time.
 
 What uvicorn and llhttp (its parser) leave open is closed here; the rules are those of RFC 9112.
 """

@@ -1,4 +1,4 @@
-"""Warnings that callers can bring about at will: said seldom, with how often it happened."""
+"""Rate-limited warnings for events that callers can cause at will, with a count."""
 
 import structlog
 

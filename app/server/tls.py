@@ -1,4 +1,4 @@
-"""The service's certificate, read anew when it is rotated."""
+"""The service's certificate, reloaded when it is rotated."""
 
 import asyncio
 import math

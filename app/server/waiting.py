@@ -1,4 +1,4 @@
-"""Connections whose request is not complete yet: so many at most, and the oldest makes room."""
+"""Connections whose request is not complete yet: limited in number; the oldest is closed first."""
 
 from collections.abc import Callable, Hashable
 

@@ -1,1 +1,1 @@
-"""What the processes show of themselves: log lines, metrics, traces."""
+"""Observability of the processes: log lines, metrics, traces."""

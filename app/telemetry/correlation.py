@@ -1,4 +1,4 @@
-"""Which log lines belong to one request: its id, taken from the caller or made, and its caller's trace."""
+"""Correlates log lines of one request: its id, from the caller or generated, and the caller's trace."""
 
 import re
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Metrics in the format that a scraper asks for: the oldest that all read, unless it names another.
+"""Metrics in the format that the scraper requests; by default the oldest one.
 
 https://prometheus.io/docs/instrumenting/content_negotiation/
 """

@@ -1,4 +1,4 @@
-"""What both processes show of themselves: their build, what they use, what they ask the Kubernetes API."""
+"""Metrics of both processes: their build, resource use, and requests to the Kubernetes API."""
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
@@ -21,7 +21,7 @@ PREFIX = "agentteam_delivery"
 
 
 class Instrument(NamedTuple):
-    """What is told of a metric; `labels` are those it has, with the values that each is known to take."""
+    """The description of a metric; `labels` are its labels with their known values."""
 
     name: str
     kind: str

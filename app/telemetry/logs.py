@@ -1,4 +1,4 @@
-"""One form for every log line, the libraries' own included, and no line that could hold an address."""
+"""One format for all log lines, including those of libraries, without addresses."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, where they are switched on; elsewhere a span is next to nothing.
+"""OpenTelemetry spans, if enabled; otherwise a span costs almost nothing.
 
 Attributes say what a log line says: no URL, no secret, no text of an exception.
 """
@@ -125,7 +125,7 @@ def exported() -> Iterator[Tracing]:
         )
     except ImportError:
         raise SettingsError(
-            "DELIVERY_TRACING=true wants the extra `tracing`, which is not installed here; install"
+            "DELIVERY_TRACING=true requires the extra `tracing`, which is not installed; install"
             " agentteam-delivery[tracing], or the image that is built with it"
         ) from None
 

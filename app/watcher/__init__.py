@@ -1,4 +1,4 @@
-"""The sidecar: watches AgentTeams and hands those that need delivery to the service."""
+"""The sidecar: watches AgentTeams and submits those that need delivery to the service."""
 
 from app.watcher.pace import Pace
 from app.watcher.process import watch, watch_until

@@ -1,4 +1,4 @@
-"""What to do where the service refuses a hand-in; what passes by itself needs no advice."""
+"""What to do if the service refuses a submission; temporary refusals need no advice."""
 
 from http import HTTPStatus
 
@@ -34,4 +34,4 @@ def advice_on(status: int | None, problem: str) -> str:
     if problem == "team-not-found":  # gone since
         return ""
     known = _TO_DO.get((status, problem)) or _TO_DO.get((status, ""))
-    return known or "this is no answer to a hand-in: see that DELIVERY_URL leads to a service of this version"
+    return known or "this does not answer a submission: check that DELIVERY_URL is a service of this version"

@@ -1,4 +1,4 @@
-"""Which team is to be handed in when: pure bookkeeping, without I/O, and the clock passed in.
+"""Which team to submit when: pure bookkeeping, without I/O, and the clock passed in.
 
 Times are seconds since 1970 by the API server's clock. Of a team only a small record is kept; whoever calls
 `observe` drops the resource afterwards.
@@ -16,7 +16,7 @@ from app.watcher.pace import Pace
 
 
 class TeamKey(NamedTuple):
-    """What a team is called; made anew it has the same key and another uid."""
+    """The identity of a team; a recreated team has the same key and another uid."""
 
     namespace: str
     name: str
@@ -70,8 +70,8 @@ class _Memory:
 class Agenda:
     """The teams known, and for each the moment at which it is due.
 
-    Never two hand-ins of one team at a time, never more than `pace.at_once` in all, and between two of one
-    team a wait that grows: a team that changes with every hand-in, by the service's own writes or by an
+    Never two submissions of one team at a time, never more than `pace.at_once` in all, and between two of one
+    team a wait that grows: a team that changes with every submission, by the service's own writes or by an
     operator that undoes them, does not become a hot loop.
     """
 
@@ -92,11 +92,11 @@ class Agenda:
 
     @property
     def away(self) -> bool:
-        """Whether the service did not answer when last asked; then one hand-in at a time is tried."""
+        """Whether the service did not answer the last time; then only one submission at a time is tried."""
         return self._outage_steps > 0
 
     def due(self, now: float) -> int:
-        """Count the teams that could be handed in now."""
+        """Count the teams that could be submitted now."""
         return sum(record.due is not None and record.due <= now for record in self._records.values())
 
     def undelivered(self, now: float) -> list[float]:
@@ -182,7 +182,7 @@ class Agenda:
             self.forget(key)
 
     def take(self, now: float) -> HandIn | None:
-        """Give out the team that has been due longest; None: nothing may be handed in now."""
+        """Return the team that has been due longest; None: nothing may be submitted now."""
         moment = self.next_moment()
         if moment is None or moment > now:
             return None
@@ -194,7 +194,7 @@ class Agenda:
         return hand_in
 
     def next_moment(self) -> float | None:
-        """Return when `take` will have something, unless a team is observed or a hand-in settled before."""
+        """Return when `take` will have something, unless a team is observed or a submission ends before."""
         if len(self._under_way) >= self._pace.at_once or self._probing:
             return None
         while self._queue and not self._stands(*self._queue[0]):
@@ -204,7 +204,7 @@ class Agenda:
         return max(self._queue[0][0], self._resume_at)
 
     def note(self, hand_in: HandIn, answer: Outcome, now: float) -> None:
-        """Note what came of a hand-in, and when its team is due again."""
+        """Note the outcome of a submission, and when its team is due again."""
         del self._under_way[hand_in.team]
         if answer.status is not None:
             self._outage_steps, self._resume_at = 0, 0.0
@@ -218,7 +218,7 @@ class Agenda:
             again = self._again(record, answer, now)
             if record.resource_version == hand_in.resource_version:
                 record.due = again
-            elif record.due is not None:  # judged anew since: that stands
+            elif record.due is not None:  # judged again since then: that applies
                 record.due = max(record.due, record.not_before)
         self._enqueue(hand_in.team, record)
 

@@ -1,4 +1,4 @@
-"""The API server's clock, as far as its answers tell it."""
+"""The API server's clock, estimated from its answers."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ RESOLUTION = 1.0  # second: a `Date` header cuts off the rest
 
 
 class ServerClock:
-    """Seconds since 1970 by the API server, right to within a second and closer with each answer.
+    """Seconds since 1970 by the API server, accurate to within a second, and more with each answer.
 
     Between answers it goes by a steady clock, so a local clock that is set does not matter. Until the first
     answer it is the local clock.

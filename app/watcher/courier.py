@@ -1,4 +1,4 @@
-"""Hands in what is due: takes it from the agenda, posts it, and tells the agenda what came of it."""
+"""Submits due teams: takes them from the agenda, posts them, and reports the outcome to the agenda."""
 
 import asyncio
 from contextlib import suppress
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Courier:
-    """Carries hand-ins to the service, as many at once as the agenda gives out."""
+    """Sends submissions to the service, as many at once as the agenda gives out."""
 
     agenda: Agenda
     service: ServiceClient
@@ -41,7 +41,7 @@ class Courier:
         self.wake()
 
     async def run(self) -> None:
-        """Hand in until stopped."""
+        """Submit teams until stopped."""
         async with asyncio.TaskGroup() as posts:
             while not self._stopping:
                 self._news.clear()

@@ -133,8 +133,8 @@ class Feed:
                 namespace=team.namespace,
                 team=team.name,
                 seconds=COMPLETION_GRACE.total_seconds(),
-                advice="its status has a terminal phase and no completedAt: whoever writes the one writes the"
-                " other, else it is handed in after these seconds",
+                advice="its status has a terminal phase and no completedAt: the program that writes the phase"
+                " should write the time too; the team is submitted after these seconds",
             )
         times = self.agenda.observe(team, self.clock.now())
         if times:

@@ -1,4 +1,4 @@
-"""What the watcher counts and measures."""
+"""The metrics of the watcher."""
 
 from collections.abc import Callable
 
@@ -14,21 +14,22 @@ class WatchMetrics(Instruments):
         super().__init__()
         self.posts = self.counter(
             "watch_posts",
-            "Hand-ins by the service's answer: an HTTP status, `error` (none), `no_token` (not sent).",
+            "Submissions by the service's answer: an HTTP status, `error` (none), `no_token` (not sent).",
             answer=("200", "202", "error", "no_token"),
         )
         self.lag = self.histogram(
             "watch_lag_seconds",
-            "From completedAt, which has whole seconds, to the service's acceptance; once a completion.",
+            "Seconds from completedAt (whole seconds) to the service's acceptance, once per completion.",
             _SECONDS,
         )
         self.restarts = self.counter(
             "watch_restarts",
-            "Watches that ended: `closed` by the server in good order, `gone` (410), or with an `error`.",
+            "Watches that ended: `closed` normally by the server, `gone` (410), or with an `error`.",
             reason=("closed", "gone", "error"),
         )
         self.wipes = self.counter(
-            "watch_wipes", "Records that somebody took entries out of, so that targets are sent to again."
+            "watch_wipes",
+            "Records from which another program removed entries, so their targets are sent again.",
         )
         self.relists = self.counter("watch_relists", "Full lists after the first.")
 
@@ -43,37 +44,41 @@ class WatchMetrics(Instruments):
         oldest_put_off: Callable[[], float],
         silence: Callable[[], float],
     ) -> None:
-        """Show what the watcher knows and waits for, asked at every scrape; the last two are seconds."""
-        self.show("watch_teams", "AgentTeams known.", teams)
-        self.show("watch_due", "Teams that wait to be handed in now.", due)
+        """Export what the watcher knows and waits for, evaluated at every scrape."""
+        self.show("watch_teams", "AgentTeams that the watcher knows.", teams)
+        self.show("watch_due", "Teams that wait for their submission now.", due)
         self.show(
             "watch_undelivered",
-            "Finished teams whose targets are not all settled, but for those that are put off.",
+            "Finished teams with unsettled targets, except postponed ones.",
             undelivered,
         )
         self.show(
             "watch_oldest_undelivered_seconds",
-            "For how long the oldest of them has waited since it finished, or since it was to be tried again;"
-            " 0: there is none.",
+            "Seconds that the oldest of them has waited since it finished, or since its retry was due;"
+            " 0: none.",
             oldest_undelivered,
         )
-        self.show("watch_put_off", "Teams with a target that is put off, or was until this try.", put_off)
+        self.show(
+            "watch_put_off",
+            "Teams with a postponed target, or one that was postponed until the current attempt.",
+            put_off,
+        )
         self.show(
             "watch_oldest_put_off_seconds",
-            "For how long the oldest of them has waited for its receiver since its event; 0: there is none.",
+            "Seconds that the oldest of them has waited for its receiver since its event; 0: none.",
             oldest_put_off,
         )
         self.show(
             "watch_silence_seconds",
-            "Since the Kubernetes API was last heard; 0 while it is watched.",
+            "Seconds since the Kubernetes API last answered; 0 while a watch is open.",
             silence,
         )
 
     def show_token(self, expiry: Callable[[], float]) -> None:
-        """Show until when the token is good, asked at every scrape."""
+        """Export when the token expires, evaluated at every scrape."""
         self.show(
             "watch_token_expiry_timestamp_seconds",
-            "When the token that the service is called with ends, where one is sent; 0: none, NaN: it"
-            " does not say.",
+            "When the token for the service expires, if one is sent; 0: no token, NaN: the token does"
+            " not say.",
             expiry,
         )

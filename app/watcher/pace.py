@@ -1,4 +1,4 @@
-"""How fast the watcher goes: every wait and limit that is not a setting. Tests pass shorter ones in."""
+"""The watcher's waits and limits that are not settings. Tests pass shorter ones."""
 
 from dataclasses import dataclass
 from random import SystemRandom
@@ -25,7 +25,7 @@ class Pace:
     drain: float = 5.0  # that posts under way are given at the end
     outage: Backoff = Backoff(0.5, 15.0)  # while the service is away, for all teams together
     repeat: Backoff = Backoff(0.5, 30.0)  # between two posts of one team, whatever asks for the second
-    wiped: Backoff = Backoff(5.0, 3600.0)  # before a team is handed in whose record somebody took away again
+    wiped: Backoff = Backoff(5.0, 3600.0)  # before submitting a team whose record was wiped again
     conflict: Backoff = Backoff(0.5, 3600.0)  # after a 409
     failure: Backoff = Backoff(5.0, 3600.0)  # after any other refusal
     retry_after: tuple[float, float] = (0.2, 300.0)  # least and most of a Retry-After that is kept to

@@ -1,4 +1,4 @@
-"""A list of the Kubernetes API read as it comes in, so that no more than one of its items is held. Pure.
+"""Incremental parser for lists of the Kubernetes API that holds only one item in memory. Pure.
 
 The standard library reads JSON as a whole, and a page of large resources takes dozens of times its size then.
 """

@@ -1,4 +1,4 @@
-"""The sidecar: watches AgentTeams and hands those that need delivery to the service."""
+"""The sidecar: watches AgentTeams and submits those that need delivery to the service."""
 
 import asyncio
 import signal
@@ -48,7 +48,7 @@ async def watch_until(
 
     Raises:
         OSError: the port of the health server is taken.
-        ExceptionGroup: a task died of an error in this program; the process is better started anew.
+        ExceptionGroup: a task died of an error in this program; the process should be restarted.
     """
     clock = ServerClock()
     agenda = Agenda(

@@ -1,4 +1,4 @@
-"""The watcher's door to the service: one POST a hand-in; foreign errors end here."""
+"""The watcher's connection to the service: one POST per submission; it translates foreign errors."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ _OF_ANOTHER_HOST = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRE
 
 
 class ServiceAway(DeliveryError):
-    """The service gave no answer: nothing can be handed in for now."""
+    """The service gave no answer: nothing can be submitted for now."""
 
 
 class NoToken(ServiceAway):
@@ -93,7 +93,7 @@ class ServiceClient:
             return math.nan
 
     def _authorization(self) -> dict[str, str]:
-        """Read the token anew, since it is rotated in place."""
+        """Read the token each time, because it is rotated in place."""
         if self._token_file is None:
             return {}
         try:
@@ -108,7 +108,7 @@ class ServiceClient:
 
 
 class Trust:
-    """Who may sign the service's certificate: a file of authorities, read anew when it changes."""
+    """The certificate authorities of the service's certificate: a file, reloaded when it changes."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -123,7 +123,7 @@ class Trust:
         try:
             found = self._file.read_bytes()
             if found != self._read:
-                # A new context, since no authority can be taken away from one that is in use.
+                # A new context, because a certificate authority cannot be removed from one in use.
                 self._context = ssl.create_default_context(cafile=str(self._file))
                 trust_as_named(self._context)
                 self._read = found

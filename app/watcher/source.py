@@ -1,4 +1,4 @@
-"""The watcher's door to the Kubernetes API: AgentTeams in pages, their changes, one team.
+"""The watcher's access to the Kubernetes API: AgentTeams in pages, their changes, one team.
 
 What the API server answers is translated here, and no error's text holds an object's content.
 """

@@ -1,4 +1,4 @@
-// Made from the code; to write it anew: make reference
+// Made from the code; to write it again: make reference
 
 package main
 
@@ -50,39 +50,39 @@ const (
 
 	ProblemUnknownTarget = "urn:agentteam-delivery:unknown-target" // No such target
 
-	ReasonDelivered = "Delivered" // The receiver has it.
+	ReasonDelivered = "Delivered" // The receiver accepted the notification.
 
-	ReasonHttpStatus = "HTTPStatus" // The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are tried again.
+	ReasonHttpStatus = "HTTPStatus" // The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are retried.
 
 	ReasonRefused = "Refused" // A mail relay refused the message, or some of its recipients.
 
 	ReasonRateLimited = "RateLimited" // The receiver answered 429, or asked to wait longer than the target's remaining time.
 
-	ReasonTimeout = "Timeout" // No answer in time, in the last attempt or in all of them; tried again while there is time.
+	ReasonTimeout = "Timeout" // No answer in time, in the last attempt or in total; retried while there is time.
 
-	ReasonConnectionFailed = "ConnectionFailed" // No connection, or one that broke; a name that does not resolve counts too. Tried again.
+	ReasonConnectionFailed = "ConnectionFailed" // No connection, a broken connection, or a name that does not resolve; retried.
 
-	ReasonTlsFailed = "TLSFailed" // The receiver's certificate is not trusted, or is another's.
+	ReasonTlsFailed = "TLSFailed" // The receiver's certificate is not trusted, or is for another host.
 
-	ReasonRedirected = "Redirected" // The receiver answered 3xx; redirects are refused, since a 301 turns a POST into a GET.
+	ReasonRedirected = "Redirected" // The receiver answered 3xx; redirects are refused, because a 301 turns a POST into a GET.
 
-	ReasonInvalidResponse = "InvalidResponse" // The answer was not of the protocol, or its head was larger than is read.
+	ReasonInvalidResponse = "InvalidResponse" // The answer violated the protocol, or its headers were too large.
 
-	ReasonEgressDenied = "EgressDenied" // The address is not one that the installation lets the service call, or is not https.
+	ReasonEgressDenied = "EgressDenied" // The installation does not allow this address, or it is not https.
 
-	ReasonSecretNotFound = "SecretNotFound" // There is no such Secret in the team's namespace.
+	ReasonSecretNotFound = "SecretNotFound" // The Secret does not exist in the team's namespace.
 
 	ReasonSecretKeyMissing = "SecretKeyMissing" // The Secret lacks the key that the target needs.
 
-	ReasonSecretInvalid = "SecretInvalid" // The key is there, but its value is empty, no text, or not what the sender needs.
+	ReasonSecretInvalid = "SecretInvalid" // The key exists, but its value is empty, not text, or not what the sender needs.
 
-	ReasonSecretForbidden = "SecretForbidden" // The service's account may not read it, or it lacks the label that `SECRET_LABEL` asks for.
+	ReasonSecretForbidden = "SecretForbidden" // The service's account may not read the Secret, or it lacks the label in `SECRET_LABEL`.
 
-	ReasonSecretUnavailable = "SecretUnavailable" // The API server could not be asked for the Secret; tried again.
+	ReasonSecretUnavailable = "SecretUnavailable" // The service could not read the Secret from the API server; retried.
 
-	ReasonInvalidTarget = "InvalidTarget" // The target's entry in the spec cannot be used.
+	ReasonInvalidTarget = "InvalidTarget" // The target's entry in the spec is invalid.
 
 	ReasonNotImplemented = "NotImplemented" // The installation has no backend for this type of target.
 
-	ReasonInterrupted = "Interrupted" // Given up without an answer: its holder died too often, the target left the spec, or a bug.
+	ReasonInterrupted = "Interrupted" // Given up without an answer: its process died too often, it was removed from the spec, or a bug.
 )

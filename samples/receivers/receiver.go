@@ -1,11 +1,12 @@
-// A receiver of signed notices; it needs the standard library alone.
+// A receiver of signed notifications; it needs only the standard library.
 //
-// It keeps each notice as a file, named by its id, and answers at once: the work is done by whoever reads that folder.
-// Put it behind something that ends TLS. It is told by its environment:
+// It keeps each notification as a file, named by its id, and answers at once. Another program reads that folder and does
+// the work.
+// Put it behind something that terminates TLS. Its environment variables:
 //
-//	SIGNING_SECRETS  the keys that are good, whsec_…, with spaces between them
-//	AUTHORIZATION    what that header has to say; empty: it is not looked at
-//	NOTICES          the folder; default: notices
+//	SIGNING_SECRETS  the accepted keys, whsec_…, separated by spaces
+//	AUTHORIZATION    the required value of that header; empty: not checked
+//	NOTICES          where notifications are stored; default: notices
 //	HOST, PORT       where it listens; default: 127.0.0.1 and 9000
 package main
 
@@ -29,7 +30,7 @@ import (
 
 const (
 	tolerance = 5 * time.Minute  // that a timestamp may be off
-	most      = 1 << 21          // bytes of a notice
+	most      = 1 << 21          // bytes of a notification
 	patience  = 10 * time.Second // for a request to arrive
 )
 
@@ -39,7 +40,7 @@ var (
 	ascii       = regexp.MustCompile(`^[ -~]*$`)
 )
 
-// verify returns the notice's id; body is what came, byte by byte, before anybody parsed it.
+// verify returns the notification's id; body is what came, byte by byte, before any parsing.
 func verify(header http.Header, body []byte, keys [][]byte, now time.Time) (string, error) {
 	ids, times := header.Values("webhook-id"), header.Values("webhook-timestamp")
 	lists := header.Values("webhook-signature")
@@ -69,7 +70,7 @@ func verify(header http.Header, body []byte, keys [][]byte, now time.Time) (stri
 	return "", errors.New("no signature fits")
 }
 
-// keep writes a notice down, whole or not at all, and says whether it is new.
+// keep writes a notification to a file, completely or not at all, and says whether it is new.
 func keep(folder, id string, body []byte) (bool, error) {
 	draft, err := os.CreateTemp(folder, ".draft-")
 	if err != nil {
@@ -102,7 +103,7 @@ type receiver struct {
 	folder        string
 }
 
-// ServeHTTP answers one request: 204 when the notice is kept, or was before.
+// ServeHTTP answers one request: 204 when the notification is kept, or was before.
 func (r receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	status, what := r.take(request)
 	w.WriteHeader(status)

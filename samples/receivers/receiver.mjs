@@ -1,11 +1,12 @@
-// A receiver of signed notices; it needs Node's own modules alone.
+// A receiver of signed notifications; it needs only Node's own modules.
 //
-// It keeps each notice as a file, named by its id, and answers at once: the work is done by whoever reads that folder.
-// Put it behind something that ends TLS. It is told by its environment:
+// It keeps each notification as a file, named by its id, and answers at once. Another program reads that folder and does
+// the work.
+// Put it behind something that terminates TLS. Its environment variables:
 //
-//   SIGNING_SECRETS  the keys that are good, whsec_…, with spaces between them
-//   AUTHORIZATION    what that header has to say; empty: it is not looked at
-//   NOTICES          the folder; default: notices
+//   SIGNING_SECRETS  the accepted keys, whsec_…, separated by spaces
+//   AUTHORIZATION    the required value of that header; empty: not checked
+//   NOTICES          where notifications are stored; default: notices
 //   HOST, PORT       where it listens; default: 127.0.0.1 and 9000
 
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto'
@@ -14,7 +15,7 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 
 const TOLERANCE = 300 // seconds that a timestamp may be off
-const MOST = 2 ** 21 // bytes of a notice
+const MOST = 2 ** 21 // bytes of a notification
 const PATIENCE = 10_000 // ms for a request to arrive
 
 class Refused extends Error {}
@@ -25,7 +26,7 @@ function same(ours, theirs) {
   return one.length === other.length && timingSafeEqual(one, other)
 }
 
-// Returns the notice's id; `body` is a Buffer of what came, byte by byte, before anybody parsed it.
+// Returns the notification's id; `body` is a Buffer of what came, byte by byte, before any parsing.
 function verify(headers, body, keys, now) {
   const names = ['webhook-id', 'webhook-timestamp', 'webhook-signature']
   const given = names.map((name) => headers[name] ?? []) // of request.headersDistinct: a list for each name
@@ -45,7 +46,7 @@ function verify(headers, body, keys, now) {
   throw new Refused('no signature fits')
 }
 
-// Writes a notice down, whole or not at all, and says whether it is new.
+// Writes a notification to a file, completely or not at all, and says whether it is new.
 async function keep(folder, id, body) {
   const draft = join(folder, `.draft-${randomUUID()}`)
   const file = await open(draft, 'wx')
@@ -76,7 +77,7 @@ async function read(request) {
   return Buffer.concat(chunks)
 }
 
-// What to answer, and what to say of it: 204 when the notice is kept, or was before.
+// What to answer, and what to say of it: 204 when the notification is kept, or was before.
 async function take(request) {
   const { 'content-length': length, authorization: given = '' } = request.headers
   if (request.method !== 'POST') return [405, 'refused: not a POST']

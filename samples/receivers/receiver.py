@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A receiver of signed notices; it needs the standard library alone.
+"""A receiver of signed notifications; it needs only the standard library.
 
-It keeps each notice as a file, named by its id, and answers at once: the work is done by whoever reads that
-folder. Put it behind something that ends TLS. It is told by its environment:
+It keeps each notification as a file, named by its id, and answers at once. Another program reads that folder
+and does the work. Put it behind something that terminates TLS. Its environment variables:
 
-    SIGNING_SECRETS  the keys that are good, whsec_…, with spaces between them
-    AUTHORIZATION    what that header has to say; empty: it is not looked at
-    NOTICES          the folder; default: notices
+    SIGNING_SECRETS  the accepted keys, whsec_…, separated by spaces
+    AUTHORIZATION    the required value of that header; empty: not checked
+    NOTICES          where notifications are stored; default: notices
     HOST, PORT       where it listens; default: 127.0.0.1 and 9000
 """
 
@@ -30,13 +30,13 @@ from tempfile import NamedTemporaryFile
 from typing import Any, NoReturn
 
 TOLERANCE = 300  # seconds that a timestamp may be off
-MOST = 2**21  # bytes of a notice
+MOST = 2**21  # bytes of a notification
 PATIENCE = 10  # seconds for a request to arrive
 PORTS = 65535
 
 
 class Refused(Exception):
-    """A request is no notice of ours; the text says why."""
+    """A request is not a valid notification; the text says why."""
 
     def __init__(self, why: str, status: HTTPStatus = HTTPStatus.UNAUTHORIZED) -> None:
         """Take what is answered along."""
@@ -45,7 +45,7 @@ class Refused(Exception):
 
 
 def verify(headers: Message, body: bytes, keys: Iterable[bytes], now: float) -> str:
-    """Return the notice's id; `body` is what came, byte by byte, before anybody parsed it."""
+    """Return the notification's id; `body` is what came, byte by byte, before any parsing."""
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")
     given = [headers.get_all(name, []) for name in names]
     if any(len(values) != 1 for values in given):
@@ -65,7 +65,7 @@ def verify(headers: Message, body: bytes, keys: Iterable[bytes], now: float) -> 
 
 
 def keep(folder: Path, identifier: str, body: bytes) -> bool:
-    """Write a notice down, whole or not at all; say whether it is new."""
+    """Write a notification to a file, completely or not at all; say whether it is new."""
     with NamedTemporaryFile(dir=folder, prefix=".draft-") as draft:
         draft.write(body)
         draft.flush()
@@ -105,7 +105,7 @@ class Impatient(io.RawIOBase):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request: 204 when the notice is kept, or was before."""
+    """Answers one request: 204 when the notification is kept, or was before."""
 
     keys: tuple[bytes, ...]
     authorization: bytes
@@ -117,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(Impatient(self.connection))
 
     def do_POST(self) -> None:
-        """Take a notice."""
+        """Receive a notification."""
         try:
             body = self.read()
             identifier = verify(self.headers, body, self.keys, time.time())

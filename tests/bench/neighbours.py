@@ -1,9 +1,10 @@
 """Three replicas, fifty namespaces, one of them hostile in each way in turn: nothing is lost, memory is flat.
 
-    python -m tests.bench.neighbours [--events 20000]
+    python -m tests.bench.neighbours [--events 20000] [--minutes 20] [--cycles 4]
 
-Each event is a team of its own with one webhook. Meanwhile one namespace hangs on to connections, sends large
-messages, brings large Secrets, and reads a large team all the time.
+Each event is a team of its own with one webhook. Meanwhile one namespace does nothing, then hangs on to
+connections, sends large messages, brings large Secrets, reads a large team all the time; and then all over
+again, so that what a replica holds after the same harm can be compared.
 """
 
 import argparse
@@ -11,55 +12,87 @@ import asyncio
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import takewhile
 from pathlib import Path
-from statistics import quantiles
 from time import monotonic
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 from rich.console import Console
+from rich.table import Table
 
 from tests.harness.cluster import prepared
+from tests.harness.fake_api import EVENTS, SECRETS
 from tests.harness.fake_cluster import FakeCluster
-from tests.harness.kube import Kube
-from tests.harness.processes import Memory
+from tests.harness.kube import GROUP, TEAMS, Kube
+from tests.harness.processes import Memory, Processor
 from tests.harness.receiver import Receiver, ok
 from tests.harness.service import Service, lifecycle
 
 REPLICAS = 3
 NAMESPACES = 50
 AT_ONCE = 24  # good events that are under way
+CYCLES = 4
+MINUTES = 20.0
+EVERY = 1.0  # second between two rounds of harm: the far side, which is not measured, has to bear them too
 MB = 1_000_000
 ABOUT = {"producedBy": "writer", "producedAt": "2026-03-01T12:00:00Z"}
+
+
+@dataclass
+class Stretch:
+    """What came of the events that were delivered while one kind of harm was done."""
+
+    harm: str
+    cycle: int
+    seconds: list[float]  # an event
+    held: list[int]  # bytes, of each replica at the end
+    peak: list[int]  # bytes, of each replica at most
+    cpu: float  # seconds of all replicas
 
 
 @dataclass
 class Outcome:
     """What came of a run."""
 
-    events: int
-    lost: int
-    again: int  # notices that came more than once
-    refused: int  # requests that were told to come later
-    seconds: list[float] = field(default_factory=list)  # an event
-    memory: list[list[int]] = field(default_factory=list)  # bytes, of each replica at the end of each quarter
+    delivered: list[int] = field(default_factory=list)  # numbers of the events that were handed in
+    lost: int = 0
+    again: int = 0  # notices that came more than once
+    refused: int = 0  # requests that were told to come later
+    harm: Counter[str] = field(default_factory=Counter)  # rounds of each kind
+    stretches: list[Stretch] = field(default_factory=list)
 
     @property
-    def growth(self) -> float:
-        """How much larger a replica is at the end than after the first quarter, at most."""
-        return max(last / first for first, last in zip(self.memory[0], self.memory[-1], strict=True))
+    def peak(self) -> int:
+        """What a replica held at most, in bytes."""
+        return max(max(stretch.peak) for stretch in self.stretches)
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Yield for each kind of harm what an event took beside it, and what replicas held."""
+        for harm in dict.fromkeys(stretch.harm for stretch in self.stretches):
+            cycles = [stretch for stretch in self.stretches if stretch.harm == harm]
+            seconds = sorted(second for stretch in cycles for second in stretch.seconds)
+            held = " ".join(f"{max(stretch.held) / MB:.0f}" for stretch in cycles)
+            cpu = sum(stretch.cpu for stretch in cycles) / len(seconds)
+            yield (
+                harm,
+                str(self.harm[harm]),
+                f"{len(seconds):,}",
+                f"{seconds[len(seconds) // 2]:.2f}",
+                f"{seconds[len(seconds) * 99 // 100]:.2f}",
+                f"{cpu * 1e3:.0f}",
+                held,
+                f"{max(max(stretch.peak) for stretch in cycles) / MB:.0f}",
+            )
 
     def __str__(self) -> str:
-        cuts = quantiles(self.seconds, n=100)
-        held = "; ".join(", ".join(f"{one / MB:.0f}" for one in quarter) for quarter in self.memory)
         return (
-            f"{self.events} events, {self.lost} lost, {self.again} sent again, {self.refused} put off;"
-            f" {cuts[49]:.2f} s an event, 99 % in {cuts[98]:.2f} s; MB of the replicas by quarters: {held}"
+            f"{len(self.delivered):,} events: {self.lost} lost, {self.again} sent again,"
+            f" {self.refused} put off; {self.peak / MB:.0f} MB at most"
         )
 
 
@@ -68,6 +101,7 @@ class Field:
     """Replicas on one API, with one host at which all receivers are."""
 
     kube: Kube
+    server: FakeCluster
     hook: Receiver
     services: list[Service]
     http: aiohttp.ClientSession
@@ -102,11 +136,21 @@ class Field:
         ]
         await self.kube.finish(namespace, name, artifacts=artifacts)
 
+    def forget(self) -> None:
+        """Let the far side and the replicas' logs be as they were, so that nothing here grows."""
+        store = self.server.api.store
+        for kind in ((GROUP, TEAMS), EVENTS.key, SECRETS.key):
+            store.remove_all(kind=kind)
+        store.history.clear()
+        for service in self.services:
+            service.lines.clear()
+            service.raw.clear()
+
     def target(self, path: str, **more: Any) -> dict[str, Any]:
         return {"type": "webhook", "url": f"{self.hook.url}{path}", **more}
 
 
-Hostility = Callable[[Field, str, int], Awaitable[None]]
+Harm = Callable[[Field, str, int], Awaitable[None]]
 """One round of what a hostile namespace does."""
 
 
@@ -115,7 +159,6 @@ async def hang(field: Field, namespace: str, turn: int) -> None:
     name = f"hang-{turn}"
     await field.team(namespace, name, [field.target(f"/hang/{one}") for one in range(1000)])
     await field.deliver(namespace, name, prefer="respond-async")
-    await asyncio.sleep(5)
 
 
 async def swell(field: Field, namespace: str, turn: int) -> None:
@@ -123,7 +166,6 @@ async def swell(field: Field, namespace: str, turn: int) -> None:
     name = f"swell-{turn}"
     await field.team(namespace, name, [field.target(f"/swell/{one}") for one in range(50)], path=3000)
     await field.deliver(namespace, name, prefer="respond-async")
-    await asyncio.sleep(1)
 
 
 async def hoard(field: Field, namespace: str, turn: int) -> None:
@@ -135,7 +177,6 @@ async def hoard(field: Field, namespace: str, turn: int) -> None:
     targets = [{"type": "webhook", "credentialsSecret": f"{name}-{one}"} for one in range(30)]
     await field.team(namespace, name, targets)
     await field.deliver(namespace, name, prefer="respond-async")
-    await asyncio.sleep(1)
 
 
 async def stare(field: Field, namespace: str, turn: int) -> None:
@@ -148,7 +189,11 @@ async def stare(field: Field, namespace: str, turn: int) -> None:
             await answer.read()
 
 
-HOSTILE: tuple[Hostility, ...] = (hang, swell, hoard, stare)
+async def rest(field: Field, namespace: str, turn: int) -> None:
+    """Nothing: what the others are held against."""
+
+
+HARM: tuple[Harm, ...] = (rest, hang, swell, hoard, stare)
 
 
 @asynccontextmanager
@@ -173,55 +218,116 @@ async def set_up(folder: Path) -> AsyncIterator[Field]:
         services = [Service(cluster.kubeconfig) for _ in range(REPLICAS)]
         for service in services:
             service.covered = False
+            service.settings["retry_for"] = 86_400  # as installations have it
             await service.start()
             stack.push_async_callback(service.stop, signal.SIGKILL)
-        yield Field(cluster.kube, hook, services, http, came)
+        yield Field(cluster.kube, server, hook, services, http, came)
 
 
-async def run(events: int, folder: Path) -> Outcome:
-    """Deliver so many events while one namespace does its worst."""
+async def run(events: int, folder: Path, cycles: int = CYCLES, minutes: float = MINUTES) -> Outcome:
+    """Deliver so many events, or what can be in so many minutes, while one namespace does its worst."""
     async with set_up(folder) as field:
         homes = [await field.kube.fresh_namespace() for _ in range(NAMESPACES)]
         hostile = homes.pop()
-        outcome = Outcome(events, 0, 0, 0)
-
-        async def harm() -> None:
-            for turn, act in enumerate(cycle(HOSTILE)):
-                await act(field, hostile, turn)
-
-        harming = asyncio.create_task(harm())
-        try:
-            for quarter in range(4):
-                numbers = iter(range(quarter * events // 4, (quarter + 1) * events // 4))
-                await asyncio.gather(*(_work(field, homes, numbers, outcome) for _ in range(AT_ONCE)))
-                outcome.memory.append([Memory(service.pid).held for service in field.services])
-                if harming.done():
-                    await harming
-        finally:
-            harming.cancel()
-            await asyncio.gather(harming, return_exceptions=True)
-        counts = [field.came[f"/good/{number}"] for number in range(events)]
+        outcome = Outcome()
+        plan = [(cycle, harm) for cycle in range(cycles) for harm in HARM]
+        for place, (cycle, harm) in enumerate(plan):
+            share = range(place * events // len(plan), (place + 1) * events // len(plan))
+            numbers = _until(monotonic() + minutes * 60 / len(plan), share)
+            stretch = await _stretch(field, homes, hostile, numbers, harm, cycle, outcome)
+            outcome.stretches.append(stretch)
+            tell(stretch)
+        counts = [field.came[f"/good/{number}"] for number in outcome.delivered]
         outcome.lost, outcome.again = counts.count(0), sum(count > 1 for count in counts)
         outcome.refused = field.refused
         return outcome
 
 
-async def _work(field: Field, homes: list[str], numbers: Any, outcome: Outcome) -> None:
+def _until(ends: float, numbers: range) -> Iterator[int]:
+    return takewhile(lambda _: monotonic() < ends, numbers)
+
+
+async def _stretch(  # noqa: PLR0917  # where, who, what, beside which harm
+    field: Field,
+    homes: list[str],
+    hostile: str,
+    numbers: Iterator[int],
+    harm: Harm,
+    cycle: int,
+    outcome: Outcome,
+) -> Stretch:
+    """Deliver some events while one kind of harm is done."""
+    processes = [service.pid for service in field.services]
+    for pid in processes:
+        Memory(pid).forget_peak()
+    used = sum(Processor(pid).used for pid in processes)
+    seconds: list[float] = []
+
+    async def harming() -> None:
+        while True:
+            await harm(field, hostile, outcome.harm[harm.__name__])
+            outcome.harm[harm.__name__] += 1
+            await asyncio.sleep(EVERY)
+
+    task = asyncio.create_task(harming())
+    try:
+        await asyncio.gather(*(_work(field, homes, numbers, seconds, outcome) for _ in range(AT_ONCE)))
+        if task.done():
+            await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    stretch = Stretch(
+        harm.__name__,
+        cycle,
+        seconds,
+        held=[Memory(pid).held for pid in processes],
+        peak=[Memory(pid).peak for pid in processes],
+        cpu=sum(Processor(pid).used for pid in processes) - used,
+    )
+    field.forget()
+    return stretch
+
+
+async def _work(
+    field: Field, homes: list[str], numbers: Iterator[int], seconds: list[float], outcome: Outcome
+) -> None:
     for number in numbers:
+        outcome.delivered.append(number)
         namespace, name = homes[number % len(homes)], f"good-{number}"
         await field.team(namespace, name, [field.target(f"/good/{number}")])
-        outcome.seconds.append(await field.deliver(namespace, name))
-        await field.kube.delete("agentteams", namespace, name)  # so that the far side does not grow
+        seconds.append(await field.deliver(namespace, name))
+
+
+def tell(stretch: Stretch) -> None:
+    """Say how far it is."""
+    held = ", ".join(f"{one / MB:.0f}" for one in stretch.held)
+    line = f"cycle {stretch.cycle + 1}, {stretch.harm}: {len(stretch.seconds)} events; MB held: {held}"
+    Console(stderr=True).print(line, highlight=False)
+
+
+def table(outcome: Outcome) -> Table:
+    """Return the figures as a table."""
+    shown = Table()
+    for head in ("harm", "rounds", "events", "p50 s", "p99 s", "CPU ms an event", "MB held", "MB at most"):
+        shown.add_column(head, justify="left" if head == "harm" else "right")
+    for row in outcome.rows():
+        shown.add_row(*row)
+    return shown
 
 
 def main() -> None:
     """Run it and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="at most; what is left is left out")
+    parser.add_argument("--cycles", type=int, default=CYCLES, help="rounds through all kinds of harm")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="neighbours-") as folder:
-        outcome = asyncio.run(run(options.events, Path(folder)))
-    Console().print(str(outcome), highlight=False)
+        outcome = asyncio.run(run(options.events, Path(folder), options.cycles, options.minutes))
+    console = Console(width=110)
+    console.print(table(outcome))
+    console.print(str(outcome), highlight=False)
     if outcome.lost:
         raise SystemExit(1)
 

@@ -119,15 +119,23 @@ async def _life(kube: Kube, helm: Helm) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_it_is_as_it_was(kube: Kube, maker: Maker, any_helm: Helm, way: str) -> None:
+async def test_it_is_as_it_was(kube: Kube, maker: Maker, helm: Helm, way: str) -> None:
+    await _left_alone(kube, maker, helm, way)
+
+
+async def test_an_older_helm_leaves_it_so_too(kube: Kube, maker: Maker, oldest_helm3: Helm) -> None:
+    await _left_alone(kube, maker, oldest_helm3, "Helm 4, templates")
+
+
+async def _left_alone(kube: Kube, maker: Maker, helm: Helm, way: str) -> None:
     await asyncio.to_thread(WAYS[way], maker)
     before = await _settled(kube)
-    async for verb in _life(kube, any_helm):
+    async for verb in _life(kube, helm):
         assert await _crd(kube) == before, verb
 
 
-async def test_where_there_is_none_none_is_made(kube: Kube, maker: Maker, any_helm: Helm) -> None:
-    async for verb in _life(kube, any_helm):
+async def test_where_there_is_none_none_is_made(kube: Kube, maker: Maker, helm: Helm) -> None:
+    async for verb in _life(kube, helm):
         assert await _crd(kube) is None, verb
 
 

@@ -154,7 +154,7 @@ def test_the_processes_take_the_settings_they_are_given(
         ),
         (
             {"settings": {"smtpUsername": "a", "smtpPasswordFile": "/b", "smtpTls": "none"}},
-            "would cross the network in the clear; set it to starttls or tls",
+            "would be sent unencrypted; set it to starttls or tls",
         ),
         ({"settings": {"logLevel": "loud"}}, "WARNING"),
         ({"settings": {"attempts": 0}}, "attempts"),
@@ -173,19 +173,19 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"networkPolicy": {"extraIngress": [{}]}}, "set tls.secretName"),
         ({"networkPolicy": {"enabled": False}}, "set tls.secretName"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name must say"),
-        ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "take it out"),
+        ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "remove it"),
         ({"tls": None}, "tls"),
         ({"settings": {"apiGroup": None}}, "apiGroup"),
         ({"settings": {"auth": None}}, "auth"),
         ({"settings": {"recordTimeout": "soon"}}, "write seconds"),
-        ({"settings": {"attemptTimeout": 90}}, "lower the one"),
-        ({"settings": {"backoffInitial": 60}}, "lower the one"),
+        ({"settings": {"attemptTimeout": 90}}, "lower the former"),
+        ({"settings": {"backoffInitial": 60}}, "lower the former"),
         ({"settings": {"drainTimeout": 5}}, "raise it"),
-        ({"settings": {"maxTargets": 3000}}, "lower the other"),
-        ({"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}, "to aim at"),
+        ({"settings": {"maxTargets": 3000}}, "lower the latter"),
+        ({"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}, "needs targetCPU"),
         ({"nameOverride": "with.dots"}, "nameOverride"),
-        ({"podLabels": {"app.kubernetes.io/instance": "x"}}, "take it out"),
-        ({"commonLabels": {"helm.sh/chart": "x"}}, "take it out"),
+        ({"podLabels": {"app.kubernetes.io/instance": "x"}}, "remove it"),
+        ({"commonLabels": {"helm.sh/chart": "x"}}, "remove it"),
         ({"replicaCount": 10**12}, "replicaCount"),
         ({"settings": {"audience": "a b"}}, "audience"),
         ({"settings": {"audience": "a\n  b: c"}}, "audience"),
@@ -200,17 +200,17 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"settings": {"egressAllow": ["010.0.0.0/8"]}}, "such as 10.0.0.0/8"),
         ({"networkPolicy": {"apiServerCidrs": ["192.0.2.1/31"]}}, "apiServerCidrs"),
         ({"settings": {"egressProxy": "http://proxy:3128"}}, "networkPolicy.extraEgress"),
-        ({"podMonitor": {"enabled": True}}, "name it in networkPolicy.scrapers"),
-        ({"settings": {"tracing": True}}, "add one to networkPolicy.extraEgress"),
+        ({"podMonitor": {"enabled": True}}, "add Prometheus to networkPolicy.scrapers"),
+        ({"settings": {"tracing": True}}, "add a rule to networkPolicy.extraEgress"),
         ({"podMonitor": {"interval": "1h"}}, "interval"),
         ({"prometheusRule": {"selector": "namespace=ops"}}, "selector"),
         ({"prometheusRule": {"selector": 'a="b",'}}, "selector"),
         ({"prometheusRule": {"selector": 'a="b"} or vector(1) #'}}, "selector"),
-        ({"extraEnv": [{"name": "delivery_Auth", "value": "none"}]}, "set it by settings, tls or service"),
+        ({"extraEnv": [{"name": "delivery_Auth", "value": "none"}]}, "set it with settings, tls or service"),
         ({"service": {"port": 8081}}, "the same"),
         ({"podDisruptionBudget": {"maxUnavailable": "1"}}, "1 without quotes"),
         ({"podDisruptionBudget": {"maxUnavailable": "150%"}}, "maxUnavailable"),
-        ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}, "lower the other"),
+        ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}, "lower the former"),
         (
             {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}},
             "resources.requests.cpu",
@@ -230,10 +230,10 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"settings": {"egressNoProxy": ["*"]}}, "egressNoProxy"),
         ({"settings": {"egressNoProxy": ["a..b"]}}, "egressNoProxy"),
         ({"settings": {"secretLabel": "a/b/c=-"}}, "secretLabel"),
-        ({"extraEnv": [{"name": "DELIVERY_PORT", "value": "9"}]}, "set it by settings, tls or service"),
-        ({"extraEnv": [{"name": "DELIVERY_AUTH", "value": "none"}]}, "set it by settings, tls or service"),
-        ({"extraEnv": [{"name": "DELIVERY_CA_FILE", "value": "/x"}]}, "set it by settings, tls or service"),
-        ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "leave one out"),
+        ({"extraEnv": [{"name": "DELIVERY_PORT", "value": "9"}]}, "set it with settings, tls or service"),
+        ({"extraEnv": [{"name": "DELIVERY_AUTH", "value": "none"}]}, "set it with settings, tls or service"),
+        ({"extraEnv": [{"name": "DELIVERY_CA_FILE", "value": "/x"}]}, "set it with settings, tls or service"),
+        ({"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "remove one"),
         ({"networkPolicy": {"apiServerPorts": None}}, "apiServerPorts"),
         ({"networkPolicy": {"publicPorts": None}}, "publicPorts"),
         ({"service": {"port": None}}, "port"),
@@ -526,7 +526,7 @@ def test_the_notes_say_who_hands_teams_in_and_where_they_are(helm: Helm) -> None
     values = ("--set", "watcher.enabled=false", "--set", "settings.namespaces={research,sales}")
     said = run(helm.path, "install", RELEASE, CHART, "-n", NAMESPACE, "--dry-run=client", *values)
     notes = said.partition("NOTES:\n")[2]
-    assert "a controller of yours hands it in" in notes
+    assert "only after your controller submits it" in notes
     assert "agentteams.kagents.dev -n research" in notes
     assert "agentteams.kagents.dev -n sales" in notes
     assert " -A" not in notes
@@ -541,4 +541,4 @@ def test_the_rights_are_those_that_the_documentation_lists(helm: Helm) -> None:
 
 def test_the_readme_tells_of_every_value() -> None:
     told = run(sys.executable, ROOT / ".ci/chart-readme", CHART)
-    assert (CHART / "README.md").read_text() == told, "to write the table anew: make chart"
+    assert (CHART / "README.md").read_text() == told, "to write the table again: make chart"

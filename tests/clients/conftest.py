@@ -185,10 +185,10 @@ def typescript(callers: Path) -> Client:
 
     def make(folder: Path) -> None:
         (folder / "clients").symlink_to(callers.parent / "clients")
-        (folder / "hand-in.ts").write_text(blocks["Call"])
+        (folder / "submit.ts").write_text(blocks["Call"])
         done("bash", "-euo", "pipefail", "-c", blocks["Compile"], cwd=folder)
 
-    example = made("example-typescript", make, callers.parent.name, *blocks.values()) / "hand-in.js"
+    example = made("example-typescript", make, callers.parent.name, *blocks.values()) / "submit.js"
     return Client("typescript", ("node", str(callers / "dist/driver.js")), ("node", str(example)), {})
 
 

@@ -57,5 +57,5 @@ def test_a_constant_that_is_missing_fails_the_check(tmp_path: Path) -> None:
     go.write_text(go.read_text().replace("ReasonTimeout", "ReasonSlow"))
     assert check(tmp_path) == (
         1,
-        "clients/go/constants.go is not what the code says; to write it anew: make reference\n",
+        "clients/go/constants.go is not what the code says; to write it again: make reference\n",
     )

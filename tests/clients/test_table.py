@@ -21,7 +21,7 @@ from tests.harness.receiver import Receiver
 pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
 
 PAGE = ROOT / "docs/reference/clients.md"
-HEAD = """<!-- Made by tests/clients; to write it anew: make clients-table -->
+HEAD = """<!-- Made by tests/clients; to write it again: make clients-table -->
 
 # Clients
 
@@ -150,4 +150,4 @@ async def test_the_table_is_what_trying_each_generator_says(request: pytest.Fixt
     page = HEAD + "".join(f"| {' | '.join(line)} |\n" for line in lines) + FOOT
     if os.environ.get("WRITE"):
         PAGE.write_text(page)
-    assert PAGE.read_text() == page, "to write it anew: make clients-table"
+    assert PAGE.read_text() == page, "to write it again: make clients-table"

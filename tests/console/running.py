@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.harness.forked import Forked
 from tests.harness.service import SCRIPT
 
 
@@ -20,13 +21,8 @@ class Ran:
 async def run(*arguments: str | Path, **env: str) -> Ran:
     """Run the command line to its end, without a terminal."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
-    process = await asyncio.create_subprocess_exec(
-        SCRIPT,
-        *arguments,
-        env={**kept, "COLUMNS": "80", **env},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    process = await Forked.start(
+        [str(SCRIPT), *map(str, arguments)], {**kept, "COLUMNS": "80", **env}, with_stdout=True
     )
     out, err = await asyncio.wait_for(process.communicate(), 60)
     return Ran(process.returncode, out.decode(), err.decode())

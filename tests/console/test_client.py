@@ -30,9 +30,9 @@ async def test_ports_that_do_not_answer_are_told_apart(bench: Bench) -> None:
 
     async with Receiver(respond=close) as closing:
         told = {
-            bench.service.url.replace("http", "https"): "this port speaks no TLS",
+            bench.service.url.replace("http", "https"): "no TLS connection to this port",
             "http://127.0.0.1:1": "no service answers at http://127.0.0.1:1; give its address with --url",
-            closing.url: "was closed before there was an answer; is a service behind it",
+            closing.url: "was closed without an answer; check that the service runs",
         }
         for url, says in told.items():
             assert says in str(await trouble(url))

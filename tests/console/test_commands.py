@@ -314,7 +314,7 @@ async def test_the_token_comes_from_a_file_or_the_environment_or_there_is_none(
 )
 async def test_a_token_is_not_sent_in_the_clear_to_another_machine(url: str) -> None:
     ran = await run("status", "report", "--url", url, DELIVERY_TOKEN="t")
-    assert (ran.code, "in the clear" in ran.err) == (2, True)
+    assert (ran.code, "unencrypted" in ran.err) == (2, True)
 
 
 async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
@@ -346,7 +346,7 @@ async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
 @pytest.mark.parametrize(
     ("kubectl", "says"),
     [
-        ("", "there is none here that runs; install it, or give a token with --token-file"),
+        ("", "not found or does not run; install it, or pass a token with --token-file"),
         (
             "echo 'error: the server is down' >&2; exit 1",
             "service account default/editor: the server is down",
@@ -377,7 +377,7 @@ async def test_a_certificate_is_trusted_by_its_authority(
         namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
         asked = ("deliver", "report", "-n", namespace, "--url", service.url)
         stranger = await run(*asked)
-        assert (stranger.code, "name its authority with --ca-file" in stranger.err) == (2, True)
+        assert (stranger.code, "set its certificate authority with --ca-file" in stranger.err) == (2, True)
         assert (await run(*asked, "--ca-file", tmp_path / "ca.crt")).code == 0
         plain = await run(*asked[:-1], service.url.replace("https", "http"))
         assert (plain.code, "this port speaks TLS; write https://" in plain.err) == (2, True)

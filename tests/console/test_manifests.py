@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.console import manifests
 from app.console.manifests import findings_of
 
 GOOD = """\
@@ -272,9 +273,10 @@ def test_a_finding_is_one_line_that_commands_no_terminal(tmp_path: Path) -> None
 
 
 def test_what_is_too_large_is_not_half_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.console.manifests.MOST", 1000)
+    monkeypatch.setattr(manifests, "MOST", 1_000)  # what is refused in earnest takes long to parse
     target = "      - {type: webhook, url: https://hooks.example.com}\n"
     first = "      - name: archive"
+    assert findings_of(written(tmp_path, first, target * 100 + first)) == []
     [finding] = findings_of(written(tmp_path, first, target * 600 + first))
     assert "too large" in finding.text
 

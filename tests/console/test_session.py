@@ -57,7 +57,7 @@ async def test_the_session_is_what_is_printed(fake_cluster: Cluster[FakeCluster]
     if os.environ.get("WRITE_SESSION"):
         DOCUMENT.write_text(whole)
     assert text == whole, (
-        "to write it anew: WRITE_SESSION=1 .venv/bin/pytest --no-cov tests/console/test_session.py"
+        "to write it again: WRITE_SESSION=1 .venv/bin/pytest --no-cov tests/console/test_session.py"
     )
 
 

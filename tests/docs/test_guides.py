@@ -738,9 +738,7 @@ async def test_tenants_are_let_in_and_kept_out_as_the_guide_says(
                 path = f"/deliveries/{namespace}/report"
                 return (await service.request("GET", path, headers=headers)).status
 
-            refusals = {
-                (row[0], row[1].strip("`").rstrip("…")) for row in guide.rows("What the refusals say")
-            }
+            refusals = {(row[0], row[1].strip("`").rstrip("…")) for row in guide.rows("What refusals say")}
 
             def told(kind: str, detail: str) -> bool:
                 return any(kind == one and detail.startswith(says) for one, says in refusals)
@@ -782,12 +780,12 @@ class Controller:
     url: str
 
     def __post_init__(self) -> None:
-        (self.folder / "hand_in.py").write_text(Guide.read("from-a-controller").block("python"))
+        (self.folder / "submit.py").write_text(Guide.read("from-a-controller").block("python"))
 
-    async def hand_in(self, token: str, *event: str) -> Ran:
+    async def submit(self, token: str, *event: str) -> Ran:
         """Run it once."""
         (self.folder / "token").write_text(f"{token}\n")
-        command = f"{sys.executable} hand_in.py {' '.join(event)}"
+        command = f"{sys.executable} submit.py {' '.join(event)}"
         return await run(command, self.folder, DELIVERY_URL=self.url, MOUNTED=self.folder)
 
 
@@ -825,7 +823,7 @@ async def test_a_controller_does_what_each_answer_wants(fake_cluster: Fake, moun
             await kube.finish(namespace, name)
 
         async def said(team: str, *more: str, bearing: str = token) -> str:
-            ran = await controller.hand_in(bearing, namespace, team, *more)
+            ran = await controller.submit(bearing, namespace, team, *more)
             assert ran.code == (1 if ran.err else 0)
             return (ran.out or ran.err).strip()
 
@@ -889,11 +887,11 @@ async def test_a_controller_takes_no_other_s_answer_for_the_service_s(mounted: M
     async with Receiver(respond=stray) as gateway:
         controller = Controller(mounted.folder.parent, gateway.url)
         for team, (status, _, _) in strays.items():
-            ran = await controller.hand_in("any", "research", team)
+            ran = await controller.submit("any", "research", team)
             said = f"{status}, and not from agentteam-delivery: is the address right?\n"
             assert ran == Ran(1, "", said), team
         gateway.respond = busy
-        assert await controller.hand_in("any", "research", "report") == Ran(0, "again in 7 s\n", "")
+        assert await controller.submit("any", "research", "report") == Ran(0, "again in 7 s\n", "")
 
 
 def test_the_guide_for_controllers_says_what_to_do_on_each_answer() -> None:
@@ -950,7 +948,7 @@ async def test_a_controller_is_let_in_by_what_the_guide_makes(
         token = await kube.account_token(ops, pod["serviceAccountName"], asked["audience"])
         assert f"{pod['containers'][0]['volumeMounts'][0]['mountPath']}/{asked['path']}" == f"{mount}/token"
 
-        ran = await controller.hand_in(token, research, "report")
+        ran = await controller.submit(token, research, "report")
         assert (ran.code, ran.out) == (0, "done\n")
         await until(lambda: hook.requests)
         assert own in call
@@ -960,7 +958,7 @@ async def test_a_controller_is_let_in_by_what_the_guide_makes(
         assert (report["team"], report["targets"][0]["type"]) == ("report", "webhook")
         assert len(hook.requests) == 1
         elsewhere = await finished(kube, {"type": "webhook", "url": hook.url})
-        assert "forbidden" in (await controller.hand_in(token, elsewhere, "report")).err
+        assert "forbidden" in (await controller.submit(token, elsewhere, "report")).err
 
 
 # From notify

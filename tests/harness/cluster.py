@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import yaml
 
@@ -28,22 +28,28 @@ class Cluster(Generic[Server]):
     server: Server
     kubeconfig: Path
     kube: Kube
+    whole: bool = True  # whether the service's own fields of targets and entries are kept
 
     @property
     def url(self) -> str:
         return self.server.url
 
 
-@asynccontextmanager
-async def operated(cluster: Cluster[Server], folder: Path) -> AsyncIterator[Cluster[Server]]:
-    """Serve the operator's CRD beside the other, with nothing patched, and speak of its teams."""
-    crd = yaml.safe_load(OPERATORS_CRD.read_text())
+def operators_crd() -> dict[str, Any]:
+    """Read the operator's CRD, with nothing patched but the group under which it is served."""
+    crd: dict[str, Any] = yaml.safe_load(OPERATORS_CRD.read_text())
     crd["metadata"]["name"] = f"agentteams.{OPERATORS_GROUP}"
     crd["spec"]["group"] = OPERATORS_GROUP
-    await cluster.kube.install_crd(crd)
+    return crd
+
+
+@asynccontextmanager
+async def operated(cluster: Cluster[Server], folder: Path) -> AsyncIterator[Cluster[Server]]:
+    """Serve the operator's CRD beside the other, and speak of its teams."""
+    await cluster.kube.install_crd(operators_crd())
     kubeconfig = cluster.server.kubeconfig(folder / "kubeconfig")
     async with Kube(kubeconfig, group=OPERATORS_GROUP) as kube:
-        yield Cluster(cluster.server, kubeconfig, kube)
+        yield Cluster(cluster.server, kubeconfig, kube, whole=False)
 
 
 @asynccontextmanager

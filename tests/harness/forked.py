@@ -2,6 +2,8 @@
 
 Nine tenths of a start are imports, and the suite starts the program many hundred times. What runs is the
 same: the command line, in a process of its own, with the environment and the arguments that it was given.
+Where coverage is counted, it is counted in there too, from the fork on, and in no other process that a test
+starts.
 """
 
 import asyncio
@@ -12,36 +14,59 @@ from asyncio import StreamReader, StreamReaderProtocol
 from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
+import coverage
+import uvloop  # noqa: F401  # this and the two rooms below are for the forking process, which imports what this does
+
+import app.serving
+import app.watcher.process  # noqa: F401
+from app.cli import main
+
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["__main__", __name__, "uvloop", "app.cli", "app.serving", "app.watcher.process"]
-)
+_CONTEXT.set_forkserver_preload(["__main__", __name__])
+_counting: dict[str, str] = {}
+
+
+def count_here_alone() -> None:
+    """Keep what starts coverage for the forked alone: it doubles what any process costs that finds it."""
+    for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS_")]:
+        _counting[name] = os.environ.pop(name)
 
 
 class Forked:
     """A running program, with what its users take of `asyncio.subprocess.Process`."""
 
-    def __init__(self, process: Any, stderr: StreamReader) -> None:
+    def __init__(self, process: Any, stderr: StreamReader, stdout: StreamReader | None) -> None:
         self.stderr = stderr
+        self.stdout = stdout
         self.returncode: int | None = None
         self._process = process
         self._ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(process.sentinel, self._reap)
 
     @classmethod
-    async def start(cls, arguments: list[str], environment: dict[str, str]) -> Self:
-        """Run the command line with these arguments, its own name first, and this environment alone."""
-        ours, its = os.pipe()
-        stderr = StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: StreamReaderProtocol(stderr), os.fdopen(ours, "rb", 0)
+    async def start(
+        cls, arguments: list[str], environment: dict[str, str], *, with_stdout: bool = False
+    ) -> Self:
+        """Run the command line with these arguments, its own name first, and this environment alone.
+
+        Its standard output is the caller's, unless the caller reads it.
+        """
+        readers, ends = [], []
+        for _ in range(1 + with_stdout):
+            reader, end = await _pipe()
+            readers.append(reader)
+            ends.append(end)
+        process = _CONTEXT.Process(
+            target=_run,
+            args=(arguments, environment | _counting, [DupFd(end) for end in ends]),
+            daemon=True,
         )
-        process = _CONTEXT.Process(target=_run, args=(arguments, environment, DupFd(its)), daemon=True)
         try:
             process.start()
         finally:
-            os.close(its)
-        return cls(process, stderr)
+            for end in ends:
+                os.close(end)
+        return cls(process, *readers, *[None] * (not with_stdout))
 
     @property
     def pid(self) -> int:
@@ -56,17 +81,37 @@ class Forked:
         assert self.returncode is not None
         return self.returncode
 
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """Read what it writes to its end: standard output, standard error."""
+        assert self.stdout
+        out, err, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
+        return out, err
+
     def _reap(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
         self.returncode = self._process.exitcode
         self._ended.set()
 
 
-def _run(arguments: list[str], environment: dict[str, str], stderr: Any) -> None:
-    os.dup2(stderr.detach(), 2)
+async def _pipe() -> tuple[StreamReader, int]:
+    """Make a pipe: its reading end, and the descriptor of the other."""
+    ours, its = os.pipe()
+    reader = StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: StreamReaderProtocol(reader), os.fdopen(ours, "rb", 0)
+    )
+    return reader, its
+
+
+def _run(arguments: list[str], environment: dict[str, str], outputs: list[Any]) -> None:
+    for number, output in zip((2, 1), outputs, strict=False):
+        descriptor = output.detach()
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    if len(outputs) > 1:  # as in a new process: what was opened on a file would look for its place in a pipe
+        sys.stdout = os.fdopen(1, "w", closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = arguments
-    from app.cli import main  # noqa: PLC0415  # the forking process has it; whoever asks it to fork has no need
-
+    coverage.process_startup()  # does nothing where nobody counts
     main()

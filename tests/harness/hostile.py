@@ -34,10 +34,6 @@ class Fault(StrEnum):
     TRUNCATED = "passed on, and half an answer"
 
 
-EVENLY = dict.fromkeys(Fault, 0.03)
-"""Of 100 requests 3 meet each of the faults, and 76 none."""
-
-
 def _refusal(code: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
     status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason}
     return web.json_response({**status, "message": message, "code": code}, status=code, headers=headers)

@@ -21,9 +21,6 @@ from tests.harness.forked import Forked
 from tests.harness.kube import Kube
 from tests.harness.waiting import until
 
-COVERAGE = any(name.startswith("COVERAGE_PROCESS_") for name in os.environ)
-"""Whether the processes that tests start write down which lines ran."""
-
 SCRIPT = Path(sys.executable).parent / "agentteam-delivery"
 
 FORBIDDEN = "127.0.0.66"
@@ -96,9 +93,9 @@ class Program:
         assert self.port, "".join(self.raw)
 
     async def _launched(self) -> Process | Forked:
-        """Start it the short way, but where it is measured, or followed line by line, or not this program."""
+        """Start it the short way, but where it is measured, or not this program."""
         arguments = self.arguments()
-        if self.covered and not COVERAGE and arguments[0] == str(SCRIPT):
+        if self.covered and arguments[0] == str(SCRIPT):
             return await Forked.start(arguments, self.environment())
         return await asyncio.create_subprocess_exec(
             *arguments, env=self.environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
@@ -160,8 +157,7 @@ class Program:
 
     def environment(self) -> dict[str, str]:
         """The machine's, without settings of its own, and what this process is given."""
-        dropped = ("DELIVERY_",) if self.covered else ("DELIVERY_", "COVERAGE_", "COV_")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
         kube = {"KUBECONFIG": str(self.kubeconfig)} if self.kubeconfig else {}
         given = {f"DELIVERY_{name.upper()}": str(value) for name, value in self.settings.items()}
         return {**kept, **kube, **LOOPBACK, **given}

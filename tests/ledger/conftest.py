@@ -1,4 +1,8 @@
-"""One fake API for all of these suites, beside the real one; and three replicas on either."""
+"""One API for all of these suites, with the project's CRD and with the operator's; three replicas on either.
+
+It is a real one where there is one: CI has it. Else the fake one stands in, which `tests/contract` holds
+against the real one.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -6,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.harness.cluster import Cluster, prepared
+from tests.conftest import at_hand
+from tests.harness.cluster import Cluster, operated, prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.service import Service
+from tests.ledger.support import serve
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +24,24 @@ async def one_fake_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
         yield cluster
 
 
-@pytest.fixture(scope="session", params=["fake", "real"])
+@pytest.fixture(scope="session")
+def own(request: pytest.FixtureRequest) -> Cluster[Any]:
+    """Take the project's own CRD."""
+    found: Cluster[Any] = request.getfixturevalue("real_cluster" if at_hand("newest") else "one_fake_cluster")
+    return found
+
+
+@pytest.fixture(scope="session")
+async def theirs(own: Cluster[Any], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster[Any]]:
+    """Take the operator's CRD, which the same API serves, with nothing patched."""
+    async with operated(own, tmp_path_factory.mktemp("operated")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session", params=["own", "theirs"], ids=["own", "operator's"])
 def cluster(request: pytest.FixtureRequest) -> Cluster[Any]:
-    """Run a test twice: against the fake API and against a real one, each shared by all tests."""
-    name = {"fake": "one_fake_cluster", "real": "real_cluster"}[request.param]
-    found: Cluster[Any] = request.getfixturevalue(name)
+    """Run a test twice: on the project's CRD and on the operator's."""
+    found: Cluster[Any] = request.getfixturevalue(request.param)
     return found
 
 
@@ -30,7 +49,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster[Any]:
 async def replicas(cluster: Cluster[Any]) -> AsyncIterator[list[Service]]:
     """Start three replicas, for tests that leave them running."""
     async with AsyncExitStack() as stack:
-        services = [Service(cluster.kubeconfig, attempt_timeout=5, target_timeout=10) for _ in range(3)]
+        services = [serve(cluster, attempt_timeout=5, target_timeout=10) for _ in range(3)]
         for service in services:
             await stack.enter_async_context(service)
         yield services

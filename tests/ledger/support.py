@@ -1,4 +1,4 @@
-"""What the ledger's suites stand on: a receiver that counts by path, one address before several replicas."""
+"""What the ledger's suites stand on: the programs on either CRD, a receiver that counts by path."""
 
 import asyncio
 import itertools
@@ -10,12 +10,24 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from app.domain.teams import AgentTeam
+from tests.harness.cluster import Cluster
 from tests.harness.kube import TEAMS, Kube
 from tests.harness.receiver import Received, Receiver
-from tests.harness.service import Service
+from tests.harness.service import Service, Watcher
 
 Entries = dict[str, dict[str, Any]]
-"""A team's ledger by the names of its targets."""
+"""A team's ledger by the words that say what its targets come to; where names are kept, they are these."""
+
+
+def serve(on: Cluster[Any], **settings: object) -> Service:
+    """Make a service for the AgentTeams of a CRD."""
+    return Service(on.kubeconfig, api_group=on.kube.group, **settings)
+
+
+def watch(on: Cluster[Any], url: str, **settings: object) -> Watcher:
+    """Make a watcher of the AgentTeams of a CRD."""
+    return Watcher(on.kubeconfig, url, api_group=on.kube.group, **settings)
 
 
 class Outcomes(Receiver):
@@ -120,14 +132,28 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-def by_name(team: dict[str, Any]) -> Entries:
-    """Pick the ledger out of a team."""
-    return {entry["name"]: entry for entry in team.get("status", {}).get("delivery", [])}
+def word(target: dict[str, Any]) -> str:
+    """Return what tells a target of these suites from the others of its team, with a name or without."""
+    match target["type"]:
+        case "webhook":
+            return str(target["url"]).rpartition("/")[2]
+        case "slack":
+            return str(target["credentialsSecret"]).partition("-")[0]
+        case kind:
+            return str(kind)
+
+
+def by_word(team: dict[str, Any]) -> Entries:
+    """Pick the ledger out of a team: what stands there, and what the service reads from it."""
+    read = AgentTeam.from_resource(team)
+    words = dict(zip(read.record.names, map(word, read.targets), strict=True))
+    lines = [line for line in read.record.lines if line.name in words]
+    return {words[line.name]: line.receipt.to_wire() | dict(line.entry) for line in lines}
 
 
 async def ledger(kube: Kube, namespace: str, team: str) -> Entries:
     """Read a team's ledger."""
-    return {entry["name"]: entry for entry in await kube.delivery(namespace, team)}
+    return by_word((await kube.get(TEAMS, namespace, team)).body)
 
 
 def settled(entries: Entries, targets: int) -> bool:
@@ -138,7 +164,7 @@ def settled(entries: Entries, targets: int) -> bool:
 async def history(kube: Kube, namespace: str, since: str) -> list[Entries]:
     """Tell how the ledgers of a namespace changed after a resourceVersion."""
     return [
-        by_name(event["object"])
+        by_word(event["object"])
         async for event in kube.watch(TEAMS, namespace, resourceVersion=since, timeoutSeconds=1)
     ]
 
@@ -148,6 +174,12 @@ async def metric(service: Service, sample: str) -> float:
     text = (await service.request("GET", "/metrics")).content.decode()
     found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
+
+
+def bear_one_id(sends: list[Received], entry: dict[str, Any]) -> bool:
+    """Whether requests bear one id: the entry's, where that still says one."""
+    found = ids(sends)
+    return len(found) == 1 and found == {entry.get("id", *found)}
 
 
 def ids(sends: list[Received]) -> set[str]:

@@ -17,15 +17,16 @@ from aiohttp import web
 
 from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
 from app.domain.teams import AgentTeam
-from tests.harness.cluster import OPERATORS_GROUP, Cluster, operated
+from tests.conftest import at_hand as at_hand_here
+from tests.harness.cluster import OPERATORS_GROUP, Cluster
 from tests.harness.kube import TEAMS
 from tests.harness.operator import operate
 from tests.harness.receiver import Receiver
-from tests.harness.service import SCRIPT, Service, Watcher
+from tests.harness.service import SCRIPT, Service
 from tests.harness.waiting import until
-from tests.ledger.support import Front, Outcomes, ids
+from tests.ledger.support import Front, Outcomes, ids, serve, watch
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 # With these a claim lives for 19 s: 6 s, 3 s, and a margin of 4 * 2 s + 2 s; and nobody's answer takes 5 s.
 SHORT: dict[str, object] = {"attempt_timeout": 5, "target_timeout": 6, "record_timeout": 3, "api_timeout": 2}
@@ -37,19 +38,10 @@ SOON = 90.0  # seconds from the last death to the last outcome
 
 
 @pytest.fixture(scope="module")
-async def theirs(
-    cluster: Cluster[Any], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Cluster[Any]]:
-    """Serve the operator's CRD beside the project's own."""
-    async with operated(cluster, tmp_path_factory.mktemp("operated")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-async def services(theirs: Cluster[Any], cluster: Cluster[Any]) -> AsyncIterator[dict[str, Service]]:
+async def services(theirs: Cluster[Any], own: Cluster[Any]) -> AsyncIterator[dict[str, Service]]:
     """Start a service for each API group, for the tests that leave it as it was."""
-    async with service(theirs) as one, service(cluster) as other:
-        yield {theirs.kube.group: one, cluster.kube.group: other}
+    async with serve(theirs) as one, serve(own) as other:
+        yield {theirs.kube.group: one, own.kube.group: other}
 
 
 @pytest.fixture
@@ -58,18 +50,10 @@ def at_hand(theirs: Cluster[Any], services: dict[str, Service]) -> Service:
     return services[theirs.kube.group]
 
 
-@pytest.fixture(params=["theirs", "cluster"], ids=["operator's", "own"])
-def either(request: pytest.FixtureRequest, cluster: Cluster[Any], theirs: Cluster[Any]) -> Cluster[Any]:
+@pytest.fixture(params=["theirs", "own"], ids=["operator's", "own"])
+def either(request: pytest.FixtureRequest, own: Cluster[Any], theirs: Cluster[Any]) -> Cluster[Any]:
     """Take the operator's CRD, and the project's own."""
-    return theirs if request.param == "theirs" else cluster
-
-
-def service(on: Cluster[Any], **settings: object) -> Service:
-    return Service(on.kubeconfig, api_group=on.kube.group, **settings)
-
-
-def watcher(on: Cluster[Any], url: str, namespace: str, **settings: object) -> Watcher:
-    return Watcher(on.kubeconfig, url, api_group=on.kube.group, namespaces=namespace, **settings)
+    return theirs if request.param == "theirs" else own
 
 
 async def finish(
@@ -161,7 +145,7 @@ async def test_the_sample_team_is_delivered_and_never_twice(theirs: Cluster[Any]
         assert len(ids(receiver.sends["digest/ok"])) == 3, "each redelivery has an id of its own"
 
 
-@pytest.mark.parametrize("cluster", ["real"], indirect=True, scope="session")
+@pytest.mark.skipif(not at_hand_here("newest"), reason="kubectl waits on a real API server")
 async def test_the_runbook_s_ways_to_wait_end_under_both_crds(
     either: Cluster[Any], services: dict[str, Service], kubectl: Path, tmp_path: Path
 ) -> None:
@@ -198,7 +182,7 @@ async def test_the_runbook_s_ways_to_wait_end_under_both_crds(
 
 async def test_the_watcher_alone_delivers(theirs: Cluster[Any], at_hand: Service) -> None:
     namespace = await theirs.kube.fresh_namespace()
-    async with Outcomes() as receiver, watcher(theirs, at_hand.url, namespace):
+    async with Outcomes() as receiver, watch(theirs, at_hand.url, namespaces=namespace):
         await finish(theirs, namespace, "team", hook(receiver, "team/ok"), hook(receiver, "team/flaky"))
         found = await until(lambda: settled(theirs, namespace, "team", 2), SOON)
         assert [receipt.phase for receipt in found] == [Phase.DELIVERED] * 2
@@ -248,7 +232,7 @@ async def test_a_team_that_a_run_made_is_delivered_though_the_run_writes_its_spe
 
 async def test_two_replicas_and_forty_targets_are_forty_posts(theirs: Cluster[Any], at_hand: Service) -> None:
     one, namespace = at_hand, await theirs.kube.fresh_namespace()
-    async with Outcomes(delay=0.1) as receiver, service(theirs) as other:
+    async with Outcomes(delay=0.1) as receiver, serve(theirs) as other:
         await finish(theirs, namespace, "team", *(hook(receiver, f"{number}/ok") for number in range(40)))
         answers = await asyncio.gather(*(each.deliver(namespace, "team") for each in (one, other) * 3))
         assert {answer.status for answer in answers} <= {200, 202}
@@ -279,7 +263,7 @@ async def test_an_operator_that_writes_at_ten_moments_of_a_dispatch_undoes_nothi
 
 async def test_an_operator_that_writes_right_before_a_kill_loses_nothing(either: Cluster[Any]) -> None:
     namespace = await either.kube.fresh_namespace()
-    dying = service(either, **SHORT)
+    dying = serve(either, **SHORT)
 
     async def respond(_: web.Request) -> web.StreamResponse:
         if not dying.ended and len(receiver.requests) == 4:
@@ -292,9 +276,9 @@ async def test_an_operator_that_writes_right_before_a_kill_loses_nothing(either:
         await stack.enter_async_context(dying)
         await finish(either, namespace, "team", *(hook(receiver, str(number)) for number in range(4)))
         front = await stack.enter_async_context(Front(dying))
-        await stack.enter_async_context(watcher(either, front.url, namespace))
+        await stack.enter_async_context(watch(either, front.url, namespaces=namespace))
         await until(lambda: dying.ended, SOON)
-        front.replicas = [await stack.enter_async_context(service(either, **SHORT))]
+        front.replicas = [await stack.enter_async_context(serve(either, **SHORT))]
         found = await until(lambda: settled(either, namespace, "team", 4), SOON)
         assert [receipt.phase for receipt in found] == [Phase.DELIVERED] * 4
         for number in range(4):
@@ -306,9 +290,8 @@ async def test_an_operator_that_writes_right_before_a_kill_loses_nothing(either:
 WORDS = ("a", "b", "c", "flaky", "slack", "email")
 
 
-@pytest.mark.parametrize("cluster", ["real"], indirect=True, scope="session")
 async def test_twelve_kills_lose_none_of_144_targets(theirs: Cluster[Any]) -> None:
-    """On a real API server; the same on the project's own CRD is among the crash points."""
+    """The same on the project's own CRD is among the crash points."""
     kube = theirs.kube
     namespace = await kube.fresh_namespace()
     chance = random.Random(12)  # noqa: S311  # the same moments in every run
@@ -326,10 +309,10 @@ async def test_twelve_kills_lose_none_of_144_targets(theirs: Cluster[Any]) -> No
     async with (
         Outcomes(delay=0.05) as receiver,
         Front() as front,
-        watcher(theirs, front.url, namespace),
+        watch(theirs, front.url, namespaces=namespace),
     ):
         for life in range(12):
-            async with service(theirs, **PATIENT) as dying:
+            async with serve(theirs, **PATIENT) as dying:
                 front.replicas = [dying]
                 for team in teams[2 * life : 2 * life + 2]:
                     await receiver.slack_secret(kube, namespace, team)
@@ -339,7 +322,7 @@ async def test_twelve_kills_lose_none_of_144_targets(theirs: Cluster[Any]) -> No
                 await asyncio.sleep(chance.uniform(0.0, 0.3))  # the moment, not a wait for anything
                 assert await dying.stop(signal.SIGKILL) == -signal.SIGKILL
                 front.replicas = []
-        async with service(theirs, **PATIENT) as one:
+        async with serve(theirs, **PATIENT) as one:
             front.replicas = [one]
             ledgers = await until(all_settled, SOON)
 
@@ -369,7 +352,7 @@ async def test_what_the_operator_failed_to_deliver_is_adopted_once_where_asked_f
     namespace = await kube.fresh_namespace()
     async with (
         Outcomes() as receiver,
-        service(either, adopt=adopt) as one,
+        serve(either, adopt=adopt) as one,
     ):
         targets = [hook(receiver, f"team/{word}") for word in ("ok", "other", "gone")]
         lifecycle = {"onComplete": "deliver", "delivery": targets}
@@ -387,7 +370,7 @@ async def test_what_the_operator_failed_to_deliver_is_adopted_once_where_asked_f
         ]
         await kube.patch(TEAMS, namespace, "team", {"status": {"delivery": theirs}}, subresource="status")
         assert await operate(kube, namespace, "team", phase="Completed") == 200
-        async with watcher(either, one.url, namespace, adopt=adopt) as watching:
+        async with watch(either, one.url, namespaces=namespace, adopt=adopt) as watching:
             if adopt == "none":
                 answer = await one.deliver(namespace, "team")
                 assert answer.body["phase"] == "PartiallyDelivered"

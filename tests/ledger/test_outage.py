@@ -21,7 +21,7 @@ from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver, Respond, ok
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
-from tests.ledger.support import Front, by_name, ledger, settled
+from tests.ledger.support import Front, by_word, ledger, serve, settled, watch
 
 SOON = {"retry_for": 600, "retry_waits": "1,1,2", "backoff_initial": 0.01}
 """Seconds instead of minutes; the four attempts of one try take 70 ms of waiting at most."""
@@ -167,34 +167,33 @@ async def test_an_outage_and_three_deaths_lose_nothing(cluster: Cluster[Any]) ->
     where = {"type": "webhook", "name": "hook", "url": f"http://127.0.0.1:{port}/hook"}
     namespaces = [await finished(kube, where) for _ in range(number)]
     served = ",".join(namespaces)
-    config = cluster.kubeconfig
-    service = Service(config, namespaces=served, **SHORT)
+    service = serve(cluster, namespaces=served, **SHORT)
     await service.start()
     async with Front(service) as front:
-        watcher = Watcher(config, front.url, namespaces=served)
+        watcher = watch(cluster, front.url, namespaces=served)
         await watcher.start()
         try:
             least = 0
 
             async def put_off_again() -> bool:
-                entries = [await kube.delivery(namespace, "report") for namespace in namespaces]
-                return all(entry and entry[0].get("retries", 0) >= least for entry in entries)
+                entries = [await ledger(kube, namespace, "report") for namespace in namespaces]
+                return all(entry and entry["hook"].get("retries", 0) >= least for entry in entries)
 
             for death in range(3):
                 least = death + 1
                 await until(put_off_again, 240)
                 if death == 1:
                     await watcher.stop(signal.SIGKILL)
-                    watcher = Watcher(config, front.url, namespaces=served)
+                    watcher = watch(cluster, front.url, namespaces=served)
                     await watcher.start()
                     continue
                 await service.stop(signal.SIGKILL)
-                service = Service(config, namespaces=served, **SHORT)
+                service = serve(cluster, namespaces=served, **SHORT)
                 await service.start()
                 front.replicas = [service]
             away = monotonic() - began
             assert away > 100 * BUDGET
-            waiting = [entry for one in namespaces for entry in await kube.delivery(one, "report")]
+            waiting = [(await ledger(kube, one, "report"))["hook"] for one in namespaces]
             next_tries = [parse_time(entry["retryAt"]) for entry in waiting if entry.get("retryAt")]
             async with Receiver(port=port) as receiver:
                 back = datetime.now(UTC)
@@ -255,7 +254,7 @@ async def test_a_burst_at_one_slack_webhook_is_refused_nowhere_and_delays_nobody
 
         async def on_record() -> list[dict[str, Any]]:
             teams = (await kube.list("agentteams", namespace)).body["items"]
-            return [by_name(team) for team in teams]
+            return [by_word(team) for team in teams]
 
         async def hooks_on_record() -> bool:
             return all(one.get("hook", {}).get("success") for one in await on_record())

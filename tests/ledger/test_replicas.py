@@ -15,13 +15,24 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from app.domain.times import format_time
+from app.domain.receipts import Receipt
 from tests.harness.cluster import Cluster
 from tests.harness.kube import TEAMS, Kube
 from tests.harness.receiver import Receiver, Respond, ok
-from tests.harness.service import Service, Watcher, lifecycle
+from tests.harness.service import Service, lifecycle
 from tests.harness.waiting import until
-from tests.ledger.support import Entries, Outcomes, history, ids, ledger, metric, settled
+from tests.ledger.support import (
+    Entries,
+    Outcomes,
+    bear_one_id,
+    history,
+    ids,
+    ledger,
+    metric,
+    serve,
+    settled,
+    watch,
+)
 
 pytestmark = pytest.mark.alone
 
@@ -105,7 +116,7 @@ def settling(kube: Kube, namespace: str, targets: int) -> Callable[[], Awaitable
 @asynccontextmanager
 async def watched(cluster: Cluster[Any], service: Service, namespace: str) -> AsyncIterator[None]:
     """Run a watcher that leads to a service, and see that it is up to date."""
-    async with Watcher(cluster.kubeconfig, service.url, namespaces=namespace) as watcher:
+    async with watch(cluster, service.url, namespaces=namespace) as watcher:
         async with aiohttp.ClientSession() as session:
 
             async def ready() -> bool:
@@ -116,12 +127,12 @@ async def watched(cluster: Cluster[Any], service: Service, namespace: str) -> As
         yield
 
 
-async def test_a_hundred_events_each_posted_to_three_replicas_at_once_are_sent_once(
+async def test_fifty_events_each_posted_to_three_replicas_at_once_are_sent_once(
     cluster: Cluster[Any], replicas: list[Service]
 ) -> None:
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
-    teams = [f"team-{number}" for number in range(100)]
+    teams = [f"team-{number}" for number in range(50)]
     async with Outcomes() as receiver:
 
         async def finish(team: str) -> None:
@@ -143,7 +154,9 @@ async def test_a_hundred_events_each_posted_to_three_replicas_at_once_are_sent_o
             for name in "ab":
                 [sent] = receiver.sends[f"{team}/{name}"]
                 entry = entries[name]
-                assert (entry["phase"], entry["attempts"], entry["id"]) == ("Delivered", 1, *ids([sent]))
+                assert entry["phase"] == "Delivered"
+                if cluster.whole:
+                    assert (entry["attempts"], entry["id"]) == (1, *ids([sent]))
                 assert "takeovers" not in entry
 
 
@@ -153,7 +166,7 @@ async def test_a_redelivery_posted_to_three_replicas_at_once_is_sent_once_under_
     gate = Gate()
     async with Receiver() as receiver:
         namespace = await finished(cluster, hook(receiver, "a"), hook(receiver, "b"))
-        first = (await replicas[0].deliver(namespace, "report")).body["targets"]
+        assert (await replicas[0].deliver(namespace, "report")).body["phase"] == "Delivered"
         receiver.respond = gate.respond
         answers = await asyncio.gather(
             *(service.deliver(namespace, "report", "respond-async", redeliver="all") for service in replicas)
@@ -162,11 +175,11 @@ async def test_a_redelivery_posted_to_three_replicas_at_once_is_sent_once_under_
         assert {answer.problem for answer in answers if answer.status == 409} == {"claim-in-flight"}
         gate.opened.set()
         entries = await until(settling(cluster.kube, namespace, 2))
-        for old, name in zip(first, "ab", strict=True):
-            assert [*ids(sends(receiver, name)[:1])] == [old["id"]]
-            assert [*ids(sends(receiver, name)[1:])] == [entries[name]["id"]] != [old["id"]]
-            assert len(sends(receiver, name)) == 2
-            assert entries[name]["redeliveries"] == 1
+        for name in "ab":
+            old, new = sends(receiver, name)
+            assert ids([old]) != ids([new])
+            assert bear_one_id([new], entries[name])
+            assert entries[name].get("redeliveries") == (1 if cluster.whole else None)
 
 
 @pytest.mark.parametrize("reached", [False, True], ids=["at-once", "while-sending"])
@@ -199,7 +212,7 @@ async def test_a_replica_that_drains_hands_back_what_waits_and_finishes_what_is_
     settings = {"attempt_timeout": 10, "target_timeout": 60, "drain_timeout": 15}
     async with (
         Receiver(respond=by_path(waits=later(50), hangs=gate.respond)) as receiver,
-        Service(cluster.kubeconfig, **settings) as drained,
+        serve(cluster, **settings) as drained,
     ):
         namespace = await finished(cluster, hook(receiver, "waits"), hook(receiver, "hangs"))
         assert (await drained.deliver(namespace, "report", "respond-async")).status == 202
@@ -230,18 +243,19 @@ async def test_a_replica_that_drains_hands_back_what_waits_and_finishes_what_is_
         assert handed_back
         assert handed_back[0]["attempts"] == 1
         assert "claimedUntil" not in handed_back[0]
-        outcomes = {name: (entry["phase"], entry["attempts"]) for name, entry in entries.items()}
-        assert outcomes == {"waits": ("Delivered", 2), "hangs": ("Delivered", 1)}
+        assert {entry["phase"] for entry in entries.values()} == {"Delivered"}
+        if cluster.whole:
+            assert {name: entry["attempts"] for name, entry in entries.items()} == {"waits": 2, "hangs": 1}
         assert "takeovers" not in entries["waits"], "what is handed back was not abandoned"
         for name, times in (("waits", 2), ("hangs", 1)):
             assert len(sends(receiver, name)) == times
-            assert ids(sends(receiver, name)) == {entries[name]["id"]}
+            assert bear_one_id(sends(receiver, name), entries[name])
         assert drained.logged("stopped")
         assert not drained.logged("drain_cut_short")
 
 
 async def test_a_caller_that_never_ends_its_request_does_not_hold_up_a_drain(cluster: Cluster[Any]) -> None:
-    async with Service(cluster.kubeconfig, attempt_timeout=1, target_timeout=2, drain_timeout=3) as drained:
+    async with serve(cluster, attempt_timeout=1, target_timeout=2, drain_timeout=3) as drained:
         _, writer = await asyncio.open_connection("127.0.0.1", drained.port)
         writer.write(head(length=9) + b"{")
         await writer.drain()
@@ -263,7 +277,7 @@ async def test_a_process_that_sleeps_through_its_claim_sends_and_records_nothing
     settings = {"attempt_timeout": 2, "target_timeout": 2.5, "record_timeout": 1, "api_timeout": 0.5}
     async with (
         Receiver(respond=by_path(waits=later(1), hangs=gate.respond)) as receiver,
-        Service(cluster.kubeconfig, **settings) as sleeper,
+        serve(cluster, **settings) as sleeper,
     ):
         namespace = await finished(cluster, hook(receiver, "waits"), hook(receiver, "hangs"))
         assert (await sleeper.deliver(namespace, "report", "respond-async")).status == 202
@@ -285,9 +299,11 @@ async def test_a_process_that_sleeps_through_its_claim_sends_and_records_nothing
         assert await ledger(kube, namespace, "report") == entries
         for name in ("waits", "hangs"):
             entry = entries[name]
-            assert (entry["phase"], entry["attempts"], entry["takeovers"]) == ("Delivered", 1, 1)
+            assert entry["phase"] == "Delivered"
+            if cluster.whole:
+                assert (entry["attempts"], entry["takeovers"]) == (1, 1)
             assert len(sends(receiver, name)) == 2, "once by either"
-            assert ids(sends(receiver, name)) == {entry["id"]}
+            assert bear_one_id(sends(receiver, name), entry)
 
 
 async def test_a_target_that_has_lost_too_many_holders_is_given_up(
@@ -296,20 +312,31 @@ async def test_a_target_that_has_lost_too_many_holders_is_given_up(
     kube = cluster.kube
     async with Receiver() as receiver:
         namespace = await finished(cluster, hook(receiver, "last"), hook(receiver, "over"))
-        ended = format_time(datetime.now(UTC) - timedelta(minutes=1))
-        claim = {"claimedBy": "gone", "claimedUntil": ended, "success": False, "deliveredAt": ended}
+        ended = datetime.now(UTC) - timedelta(minutes=1)
         abandoned = [
-            {"name": name, "type": "webhook", "phase": "Pending", "id": "msg_0", "attempts": 2, **claim}
-            | {"takeovers": takeovers}
+            Receipt(
+                name=name,
+                type="webhook",
+                target=f"{receiver.url}/{name}",
+                id=f"msg_{takeovers}",
+                attempts=2,
+                claimed_by="gone",
+                claimed_until=ended,
+                delivered_at=ended,
+                takeovers=takeovers,
+            ).to_wire()
             for name, takeovers in (("last", 9), ("over", 10))
         ]
         await kube.finish(namespace, "report", delivery=abandoned)
         answer = await replicas[0].deliver(namespace, "report")
         assert (answer.status, answer.body["phase"]) == (200, "PartiallyDelivered")
         entries = await ledger(kube, namespace, "report")
-        outcomes = {name: (entry["reason"], entry["takeovers"]) for name, entry in entries.items()}
-        assert outcomes == {"last": ("Delivered", 10), "over": ("Interrupted", 11)}
-        assert entries["over"]["phase"] == "Failed"
+        assert {name: entry["reason"] for name, entry in entries.items()} == {
+            "last": "Delivered",
+            "over": "Interrupted",
+        }
+        assert entries["last"].get("takeovers") == (10 if cluster.whole else None)
+        assert (entries["over"]["phase"], entries["over"]["takeovers"]) == ("Failed", 11)
         assert [request.path for request in receiver.requests] == ["/last"]
 
 
@@ -364,12 +391,14 @@ async def test_claims_that_an_operator_wipes_are_noticed_and_their_targets_settl
 
             await until(done)
             assert await ledger(kube, namespace, "report") == entries
-            assert (entries["a"]["phase"], entries["a"]["httpStatus"]) == ("Delivered", 204)
+            assert entries["a"]["phase"] == "Delivered"
+            assert entries["a"].get("httpStatus") == (204 if cluster.whole else None)
             assert len(receiver.requests) == 2, "whoever finds no claim cannot know"
-            assert ids(receiver.requests) == {entries["a"]["id"]}
+            assert bear_one_id(receiver.requests, entries["a"])
             assert await metric(holder, CLAIM_LOST) == lost + 1
             told = [line for line in holder.logged("outcome_unrecorded") if line["namespace"] == namespace]
-            assert [(line["target"], line["cause"]) for line in told] == [("a", "claim-lost")]
+            name = "a" if cluster.whole else "webhook-0"
+            assert [(line["target"], line["cause"]) for line in told] == [(name, "claim-lost")]
 
 
 async def wipe(kube: Kube, namespace: str) -> None:

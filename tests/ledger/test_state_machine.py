@@ -6,8 +6,8 @@ The pure ledger over a model of the API server, and three holders that act as di
 
 import itertools
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,12 +29,12 @@ from app.domain.reasons import Reason
 from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
 from app.domain.record import Entries, Record
 from app.domain.targets import InvalidTarget, read_targets, target_names
-from app.domain.teams import AgentTeam, needs_delivery, open_targets
+from app.domain.teams import AgentTeam, needs_delivery, open_targets, told_targets
 from app.kube.cluster import Snapshot
 from app.senders.envelopes import Verdict
 from app.settings import ServiceSettings
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 EPOCH = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = ServiceSettings(
@@ -128,7 +128,7 @@ class Api:
         """Change the resource, as anybody may."""
         for name, value in changes.items():
             if self.crd == "operator" and name == "spec":
-                value = [{key: said for key, said in one.items() if key != "name"} for one in value]  # noqa: PLW2901
+                value = [without(one, "name", "on") for one in value]  # noqa: PLW2901
             elif self.crd == "operator" and name == "delivery":
                 value = stripped(value)  # noqa: PLW2901  # as the line above
             if getattr(self, name) != value:
@@ -195,13 +195,23 @@ class LedgerMachine(RuleBasedStateMachine):
         self.names: set[tuple[str, str]] = set()  # of targets that can be sent to, with their labels
         self.owed: Counter[str] = Counter()  # how many targets of a label there were at once, at most
         self.wiped = False
+        # What was sent of whose text, where the spec has names; not of labels whose record no longer tells.
+        self.messages: defaultdict[str, set[str | None]] = defaultdict(set)
+        self.landed: set[str] = set()
+        self.doubtful: set[str] = set()
 
-    @initialize(crd=st.sampled_from(["chart", "operator"]), named=st.booleans())
-    def install(self, crd: str, named: bool) -> None:
-        """Take this CRD or that; whoever writes the spec gives names, or none."""
+    @initialize(
+        crd=st.sampled_from(["chart", "operator"]),
+        named=st.booleans(),
+        quiet=st.sampled_from(["", "first", "last"]),
+        letters=st.sampled_from(["ab", "aab", "aa"]),
+    )
+    def install(self, crd: str, named: bool, quiet: str, letters: str) -> None:
+        """Take this CRD or that; the spec has names or none; of twins the first or last is for failures."""
         self.api.crd = crd
         self.named = named and crd == "chart"
-        self.change_spec([_webhook(name) for name in NAMES[:2]])
+        self.quiet = quiet
+        self.change_spec(self.spec(letters))
 
     # What the holders do
 
@@ -282,21 +292,33 @@ class LedgerMachine(RuleBasedStateMachine):
         clash=st.booleans(),
         broken=st.sets(st.sampled_from(NAMES), max_size=1),
         word=st.sampled_from(["deliver", "deliver", "deliver", "deliver", "notify"]),
+        typed=st.sampled_from([False, False, False, True]),
     )
-    def edit(self, letters: list[str], clash: bool, broken: set[str], word: str) -> None:
-        """Add, remove, move, break targets, some of one address or name; ask for delivery no more."""
-        seen: Counter[str] = Counter()
-        spec = []
-        for letter in letters:
-            name = letter + ("" if clash else "'" * seen[letter])
-            seen[letter] += 1
-            spec.append(_webhook(letter, name, broken=letter in broken))
+    def edit(self, letters: list[str], clash: bool, broken: set[str], word: str, *, typed: bool) -> None:
+        """Add, remove, move, break targets, some of one address or name; ask for delivery no more.
+
+        Where a typed write takes the names out of the spec, nothing tells twins apart but their places.
+        """
+        spec = self.spec(letters, clash=clash, broken=broken)
         self.api.change(on_complete=word)
+        if typed and self.named:
+            self.doubtful.update(_webhook(letter)["url"] for letter in NAMES)
+            spec = [without(one, "name") for one in spec]
         self.change_spec(spec)
+
+    @precondition(lambda self: self.named or not self.quiet)
+    @rule()
+    def swap(self) -> None:
+        """All targets change places, and with them twins: those without names swap their texts."""
+        self.change_spec(self.api.spec[::-1])
 
     @rule()
     def operate(self) -> None:
         """The operator writes the status whole, from types that know five fields of an entry."""
+        twins = self.twins()
+        said = Counter((one.get("target", ""), one["name"]) for one in self.api.delivery if "name" in one)
+        if said and set(said) != twins:
+            self.doubtful.update(label for label, _ in set(said) ^ twins)
         self.api.change(delivery=stripped(self.api.delivery))
 
     @rule(
@@ -324,6 +346,7 @@ class LedgerMachine(RuleBasedStateMachine):
         }
         lines = self.api.record.lines
         label = theirs["target"]
+        self.doubtful.add(label)
         mine = [line for line in lines if name == line.name or label == line.entry.get("target")]
         if all(line.receipt.theirs for line in mine):
             kept = [line.entry for line in lines if line not in mine]
@@ -335,6 +358,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def no_target_is_begun_twice(self) -> None:
         """Unless the record was wiped: each target is sent one message, and twins are as many as they are."""
         assert self.wiped or self.begun <= self.owed
+
+    @invariant()
+    def no_text_is_sent_twice(self) -> None:
+        """Nor is one sent in the place of its twin, where that can be known."""
+        if self.named and not self.wiped:
+            for name, ids in self.messages.items():
+                assert len(ids) <= 1 or _webhook(name[0])["url"] in self.doubtful, (name, ids)
 
     @invariant()
     def one_holder_at_a_time(self) -> None:
@@ -378,7 +408,11 @@ class LedgerMachine(RuleBasedStateMachine):
         team = self.api.team
         assert team.record.all_settled
         if team.wants_delivery:
-            assert set(team.record.by_key) >= set(target_names(team.targets))
+            assert set(team.record.by_key) >= set(told_targets(team))
+        for label, name in self.twins() if self.named and not self.wiped else ():
+            line = team.record.by_key.get(name)
+            if line and line.receipt.success and label not in self.doubtful:
+                assert name in self.landed, f"{name} is on record as delivered, and nobody has it"
         for holder in self.holders:
             holder.asleep = False
             holder.event = holder.read = None
@@ -427,6 +461,9 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         team = self.api.team
         assert holds(team, [*(claim.receipt for claim in planned.claims), *planned.closed])
+        for claim in planned.claims:
+            if not claim.receipt.redeliveries:
+                self.messages[claim.target.message or ""].add(claim.receipt.id)
         if planned.claims:
             ends = read.asked + LIMITS.claim_life.total_seconds() - CLOCK_STEP
             sends = {claim.target.name: self.begin(claim, ends) for claim in planned.claims}
@@ -445,6 +482,8 @@ class LedgerMachine(RuleBasedStateMachine):
         send.until = 0
         if luck.status != 503:
             delivered = luck.status == 200
+            if delivered:
+                self.landed.add(send.claim.target.message or "")
             reason = Reason.DELIVERED if delivered else Reason.HTTP_STATUS
             self.outcome(dispatch, send, Phase.DELIVERED if delivered else Phase.FAILED, reason)
         elif send.attempts >= MOST_ATTEMPTS:
@@ -584,17 +623,37 @@ class LedgerMachine(RuleBasedStateMachine):
             assert new.id == old.id
             assert new.settled or sooner or (new.timestamp, new.retries) == (old.timestamp, old.retries)
 
+    def spec(
+        self, letters: Iterable[str], *, clash: bool = False, broken: Container[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Return targets by the letters of their addresses; twins have names of their own, or clash."""
+        seen: Counter[str] = Counter()
+        spec = []
+        for letter in letters:
+            name = letter + ("" if clash else "'" * seen[letter])
+            seen[letter] += 1
+            spec.append(_webhook(letter, name, broken=letter in broken, quiet=bool(self.quiet)))
+        return spec[::-1] if self.quiet == "first" else spec
+
     def change_spec(self, spec: list[dict[str, Any]]) -> None:
         """Write the spec, and note how many targets of each label can be sent to; a name makes another."""
+        before = self.twins()
         if not self.named:
-            spec = [{key: said for key, said in one.items() if key != "name"} for one in spec]
+            spec = [without(one, "name") for one in spec]
         self.api.change(spec=spec)
-        targets = [one for one in read_targets(spec) if not isinstance(one, InvalidTarget)]
-        if self.named:
-            self.names.update((one.address, one.name) for one in targets)
-            self.owed = Counter(label for label, _ in self.names)
-        else:
-            self.owed |= Counter(one.address for one in targets)
+        after = self.twins()
+        nameless = {one.get("target", "") for one in self.api.delivery if "name" not in one}
+        self.doubtful.update(label for label, _ in before ^ after if label in nameless)
+        given = {one.get("name") for one in spec}
+        self.names |= {(label, name) for label, name in after if name in given}
+        self.owed |= Counter(label for label, _ in self.names) | Counter(label for label, _ in after)
+
+    def twins(self) -> set[tuple[str, str]]:
+        """Return the labels and names of the targets that are to be sent to."""
+        team = self.api.team
+        told = told_targets(team)
+        targets = [one for one in read_targets(team.targets) if not isinstance(one, InvalidTarget)]
+        return {(one.address, one.name) for one in targets if one.name in told}
 
     def begin(self, claim: Claim, ends: float) -> Send:
         """Begin to send; unlike others, sends whose record was wiped know nothing of those that follow."""
@@ -673,6 +732,11 @@ def stripped(entries: Entries) -> Entries:
     return [{key: said for key, said in one.items() if key in OPERATORS_FIELDS} for one in entries]
 
 
+def without(one: Mapping[str, Any], *fields: str) -> dict[str, Any]:
+    """Return a target of the spec as types have it that do not know these fields."""
+    return {key: said for key, said in one.items() if key not in fields}
+
+
 def assert_valid(entry: Mapping[str, Any]) -> None:
     """See that the operator's CRD takes an entry."""
     assert isinstance(entry["type"], str)
@@ -686,9 +750,18 @@ def _ms(moment: datetime) -> int:
     return int((moment - EPOCH).total_seconds() * 1000)
 
 
-def _webhook(letter: str, name: str = "", *, broken: bool = False) -> dict[str, Any]:
-    target = {"type": "webhook", "name": name or letter, "url": f"https://hooks.example.com/{letter}"}
-    return {key: value for key, value in target.items() if not (broken and key == "url")}
+def _webhook(letter: str, name: str = "", *, broken: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """A target whose text is its own; twins share their address, and the second is told of failures alone."""
+    name = name or letter
+    target: dict[str, Any] = {
+        "type": "webhook",
+        "name": name,
+        "url": f"https://hooks.example.com/{letter}",
+        "message": name,
+    }
+    if quiet and name != letter:
+        target["on"] = ["Failed"]
+    return without(target, "url") if broken else target
 
 
 def _pick(options: list[Any], which: int) -> Any:

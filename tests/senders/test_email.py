@@ -122,7 +122,7 @@ async def test_a_test_says_so_in_its_subject(relay: Relay) -> None:
     await attempt(TO, made=envelope(event="team.test"), settings=settings_for(relay))
     (mail,) = relay.mails
     assert mail.parsed["Subject"] == "Test: Team report in research finished: Completed"
-    assert "Test: a notice of team report" in mail.text("text/html")
+    assert "Test: a notification of team report" in mail.text("text/html")
 
 
 INJECTIONS = [

@@ -258,11 +258,11 @@ async def test_a_failed_request_for_a_token_is_not_remembered(
     for _ in range(3):
         with pytest.raises(TargetError) as caught:
             await sender.send(envelope(), TARGET, keys(drive))
-        said.append((caught.value.reason, caught.value.retryable))
+        said.append((caught.value.reason, caught.value.retryable, caught.value.retry_after))
     assert said == [
-        (Reason.HTTP_STATUS, True),
-        (Reason.CONNECTION_FAILED, True),
-        (Reason.INVALID_RESPONSE, False),
+        (Reason.HTTP_STATUS, True, 1.0),
+        (Reason.CONNECTION_FAILED, True, None),
+        (Reason.INVALID_RESPONSE, False, None),
     ]
     assert (await sender.send(envelope(), TARGET, keys(drive))).delivered
 

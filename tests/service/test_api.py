@@ -144,7 +144,7 @@ async def test_who_probes_does_not_wait_for_a_kubernetes_api_that_hangs(
         pytest.param({"egress_allow": "10.0.0.0/40"}, "DELIVERY_EGRESS_ALLOW", id="cidr"),
         pytest.param({"log_level": "loud"}, "DELIVERY_LOG_LEVEL", id="level"),
         pytest.param({"auth": "none", "host": "::"}, "DELIVERY_AUTH=none on DELIVERY_HOST=::", id="anybody"),
-        pytest.param({"host": "::"}, "bearer tokens would cross the network in the clear", id="plain"),
+        pytest.param({"host": "::"}, "bearer tokens would be sent unencrypted", id="plain"),
     ],
 )
 async def test_settings_that_cannot_hold_end_the_process_with_a_sentence(

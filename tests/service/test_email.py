@@ -206,5 +206,5 @@ async def test_what_is_switched_on_without_its_extra_does_not_start_and_says_why
     )  # fmt: skip
     _, said = await process.communicate()
     assert process.returncode not in {0, None}
-    assert f"DELIVERY_{setting} wants the extra `{extra}`, which is not installed here".encode() in said
+    assert f"DELIVERY_{setting} requires the extra `{extra}`, which is not installed".encode() in said
     assert b"Traceback" not in said

@@ -31,7 +31,7 @@ from tests.harness.waiting import until
 
 pytestmark = pytest.mark.alone
 
-MOST_LATER = 1.5  # seconds that a neighbour, or `/healthz`, may wait: one, and what a busy machine adds
+MOST_LATER = 1.0  # second that a neighbour, or `/healthz`, may wait, but for what the processor is others'
 LONG_HOST = "é" * (bounds.HOST.most + 10)
 
 

@@ -190,7 +190,7 @@ async def test_a_test_is_marked_and_nothing_is_recorded(bench: Bench) -> None:
     }
     assert len({request.headers["webhook-id"] for request in hooks}) == 2
     [slack, _] = [json.loads(request.body) for request in bench.hook.requests if request.path == "/services"]
-    assert slack["blocks"][0]["text"]["text"] == ":test_tube: Test: a notice of team report"
+    assert slack["blocks"][0]["text"]["text"] == ":test_tube: Test: a notification of team report"
     assert slack["text"].startswith("This is a test;")
     lines = [line for line in bench.service.logged("target_settled") if line["namespace"] == namespace]
     assert len(lines) == 6

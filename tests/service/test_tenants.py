@@ -12,8 +12,6 @@ from tests.harness.receiver import Gate, Receiver
 from tests.harness.service import Service, finished, lifecycle
 from tests.harness.waiting import until
 
-pytestmark = pytest.mark.alone
-
 Fake = Cluster[FakeCluster]
 
 SLACK: dict[str, Any] = {"type": "slack", "name": "slack", "credentialsSecret": "keys"}
@@ -97,6 +95,7 @@ async def test_a_label_s_key_alone_may_be_asked_for(fake_cluster: Fake) -> None:
         assert [target["reason"] for target in targets] == ["Delivered", "SecretForbidden"]
 
 
+@pytest.mark.alone
 async def test_what_hangs_in_one_namespace_leaves_room_for_another_s_teams(fake_cluster: Fake) -> None:
     gate = Gate()
     bounds = {"max_targets": 10, "max_targets_in_flight": 20, "max_connections_per_host": 20}

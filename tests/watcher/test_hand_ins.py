@@ -195,7 +195,7 @@ class TestAnswers:
             (422, "too-many-targets", "DELIVERY_MAX_TARGETS"),
             (500, "ledger-not-kept", "apply the patch"),
             (500, "internal", "the service's log says"),
-            (302, "", "see that DELIVERY_URL leads to a service"),
+            (302, "", "check that DELIVERY_URL is a service"),
             (404, "team-not-found", ""),
             (409, "claim-in-flight", ""),
             (503, "too-busy", ""),

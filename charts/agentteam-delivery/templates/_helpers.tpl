@@ -2,14 +2,14 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 58 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* Without dots, since a Service bears it, and cut to 52 characters, so that what is added to it still is a name. */}}
+{{- /* A Service has this name, so it contains no dots. It is cut to 52 characters, so that suffixes fit. */}}
 {{- define "agentteam-delivery.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
 {{- default $full .Values.fullnameOverride | replace "." "-" | trunc 52 | trimAll "-" }}
 {{- end }}
 
-{{- /* Several installations may live in one cluster, so what belongs to no namespace bears one in its name, behind a colon: neither has one. */}}
+{{- /* Several installations can share a cluster, so the name of a cluster-wide object contains the namespace, after a colon, which neither part can contain. */}}
 {{- define "agentteam-delivery.clusterName" -}}
 {{- printf "%s:%s" (include "agentteam-delivery.fullname" .) .Release.Namespace }}
 {{- end }}
@@ -70,7 +70,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{- /* Seconds from SIGTERM to SIGKILL: the drain, and room to end after it. */}}
+{{- /* Seconds from SIGTERM to SIGKILL: the drain, and time to exit after it. */}}
 {{- define "agentteam-delivery.gracePeriod" -}}
 {{- with .Values.settings }}
 {{- $attempt := default 10 .attemptTimeout }}
@@ -79,12 +79,12 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{- /* Seconds that an ending pod still takes callers: until every node knows that it ends. */}}
+{{- /* Seconds for which a pod that shuts down still accepts callers: until every node knows that it shuts down. */}}
 {{- define "agentteam-delivery.preStop" -}}
 5
 {{- end }}
 
-{{- /* Where the watcher finds the service beside it. */}}
+{{- /* Address at which the watcher reaches the service in the same pod. */}}
 {{- define "agentteam-delivery.loopback" -}}
 {{- ternary "::1" "127.0.0.1" (contains ":" (default "" .Values.settings.host)) }}
 {{- end }}
@@ -97,21 +97,21 @@ annotations:
 {{- ternary "https" "http" (not (empty .Values.tls.secretName)) }}
 {{- end }}
 
-{{- /* Fails where a CIDR is none. Takes a list: where it stands, the CIDR. What is amiss in IPv6 the processes say. */}}
+{{- /* Fails if a CIDR is invalid. Takes a list: the value's name, the CIDR. The processes check IPv6. */}}
 {{- define "agentteam-delivery.checkCidr" -}}
 {{- $where := first . }}
 {{- $cidr := last . }}
 {{- $four := "(0|[1-9][0-9]{0,2})([.](0|[1-9][0-9]{0,2})){3}/([0-9]|[12][0-9]|3[0-2])" }}
 {{- $six := "[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/([0-9]|[1-9][0-9]|1[01][0-9]|12[0-8])" }}
 {{- if not (regexMatch (printf "^(%s|%s)$" $four $six) $cidr) }}
-{{- fail (printf "%s has %q, which is no network; write an address and the length of its prefix, such as 10.0.0.0/8 or fd00::/8" $where $cidr) }}
+{{- fail (printf "%s has %q, which is not a network; write an address and the length of its prefix, such as 10.0.0.0/8 or fd00::/8" $where $cidr) }}
 {{- end }}
 {{- if not (contains ":" $cidr) }}
 {{- $parts := splitList "/" $cidr }}
 {{- $number := 0 }}
 {{- range splitList "." (first $parts) }}
 {{- if gt (int .) 255 }}
-{{- fail (printf "%s has %q, and no part of an address is more than 255; correct it" $where $cidr) }}
+{{- fail (printf "%s has %q, but no part of an address can be more than 255; correct it" $where $cidr) }}
 {{- end }}
 {{- $number = add (mul $number 256) (int .) }}
 {{- end }}
@@ -125,20 +125,20 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{- /* Fails where values that are well formed each for itself would leave a door open. */}}
+{{- /* Fails if valid values together would be insecure or contradict each other. */}}
 {{- define "agentteam-delivery.check" -}}
 {{- range $label, $_ := merge (dict) (default dict .Values.commonLabels) (default dict .Values.podLabels) (default dict .Values.podMonitor.labels) (default dict .Values.prometheusRule.labels) (default dict .Values.dashboard.labels) }}
 {{- if regexMatch "^(app\\.kubernetes\\.io/(name|instance|version|managed-by)|helm\\.sh/chart)$" $label }}
-{{- fail (printf "%s is a label that the chart itself gives; take it out" $label) }}
+{{- fail (printf "%s is a label that the chart sets itself; remove it" $label) }}
 {{- end }}
 {{- end }}
 {{- if not (regexMatch "^[a-z]" (include "agentteam-delivery.fullname" .)) }}
-{{- fail (printf "a Service's name begins with a letter, and %s does not; set fullnameOverride" (include "agentteam-delivery.fullname" .)) }}
+{{- fail (printf "a Service's name must begin with a letter, but %s does not; set fullnameOverride" (include "agentteam-delivery.fullname" .)) }}
 {{- end }}
 {{- $names := list }}
 {{- range .Values.extraEnv }}
 {{- if has .name $names }}
-{{- fail (printf "extraEnv names %s twice; leave one out" .name) }}
+{{- fail (printf "extraEnv contains %s twice; remove one" .name) }}
 {{- end }}
 {{- $names = append $names .name }}
 {{- $ours := list "DELIVERY_EGRESS_PROXY" }}
@@ -146,43 +146,43 @@ annotations:
 {{- $ours = append $ours "DELIVERY_CA_FILE" }}
 {{- end }}
 {{- if and (hasPrefix "DELIVERY_" (upper .name)) (not (has .name $ours)) }}
-{{- fail (printf "extraEnv sets %s, which the chart would not know of; set it by settings, tls or service instead" .name) }}
+{{- fail (printf "extraEnv sets %s, which the chart must know; set it with settings, tls or service instead" .name) }}
 {{- end }}
 {{- end }}
 {{- $settings := .Values.settings }}
 {{- if and (eq $settings.auth "none") (not $settings.allowAnyone) }}
-{{- fail "settings.auth=none would let whoever reaches the port make every team's channels ring; leave it at kubernetes, or set settings.allowAnyone=true where the network lets nobody else in" }}
+{{- fail "settings.auth=none accepts everyone who reaches the port; use kubernetes, or set settings.allowAnyone=true if the network restricts access" }}
 {{- end }}
 {{- $reached := or .Values.networkPolicy.callers .Values.networkPolicy.extraIngress (not .Values.networkPolicy.enabled) }}
 {{- if and $reached (eq $settings.auth "kubernetes") (not .Values.tls.secretName) (not $settings.allowPlainHttp) }}
-{{- fail "callers may reach the port, and their tokens would cross the network in the clear; set tls.secretName, or settings.allowPlainHttp=true where something else encrypts" }}
+{{- fail "callers may reach the port, and their tokens would be sent unencrypted; set tls.secretName, or settings.allowPlainHttp=true if something else encrypts" }}
 {{- end }}
-{{- /* What the processes would refuse to start with. */}}
+{{- /* Values with which the processes would refuse to start. */}}
 {{- range $name := list "apiTimeout" "authCache" "readTimeout" "attemptTimeout" "targetTimeout" "backoffInitial" "recordTimeout" "waitLimit" "drainTimeout" "resync" "maxAge" }}
 {{- $value := dig $name nil $settings }}
 {{- if and (kindIs "string" $value) (not (regexMatch "^([0-9]+([.][0-9]*)?|[.][0-9]+)$" $value)) }}
-{{- fail (printf "settings.%s is %q, which is no number; write seconds, such as 30 or 0.5" $name $value) }}
+{{- fail (printf "settings.%s is %q, which is not a number; write seconds, such as 30 or 0.5" $name $value) }}
 {{- end }}
 {{- if and (not (kindIs "invalid" $value)) (le (float64 $value) 0.0) }}
 {{- fail (printf "settings.%s is %v; it must be more than 0 seconds" $name $value) }}
 {{- end }}
 {{- end }}
 {{- if gt (float64 (default 30 $settings.authCache)) 45.0 }}
-{{- fail "settings.authCache is more than 45 seconds, so that a right that was taken away would count for too long; lower it" }}
+{{- fail "settings.authCache is more than 45 seconds, so a revoked permission would stay valid for too long; lower it" }}
 {{- end }}
 {{- $attempt := float64 (default 10 $settings.attemptTimeout) }}
 {{- $target := float64 (default 60 $settings.targetTimeout) }}
 {{- if gt $attempt $target }}
-{{- fail "settings.attemptTimeout is longer than settings.targetTimeout, so that no attempt could end in time; lower the one or raise the other" }}
+{{- fail "settings.attemptTimeout is longer than settings.targetTimeout, so no attempt could end in time; lower the former or raise the latter" }}
 {{- end }}
 {{- if ge (float64 (default 0.5 $settings.backoffInitial)) $target }}
-{{- fail "settings.backoffInitial is not shorter than settings.targetTimeout, so that nothing would be tried again; lower the one or raise the other" }}
+{{- fail "settings.backoffInitial is not shorter than settings.targetTimeout, so nothing would be retried; lower the former or raise the latter" }}
 {{- end }}
 {{- if and $settings.drainTimeout (lt (float64 $settings.drainTimeout) $attempt) }}
-{{- fail "settings.drainTimeout is shorter than settings.attemptTimeout, so that attempts in flight would be cut off; raise it" }}
+{{- fail "settings.drainTimeout is shorter than settings.attemptTimeout, so attempts in progress would be cut off; raise it" }}
 {{- end }}
 {{- if lt (float64 (default 4000 $settings.maxTargetsInFlight)) (mulf 2 (default 1000 $settings.maxTargets)) }}
-{{- fail "settings.maxTargetsInFlight is less than twice settings.maxTargets, so that a team of many targets would never be begun; raise the one or lower the other" }}
+{{- fail "settings.maxTargetsInFlight is less than twice settings.maxTargets, so a team with many targets would never start; raise the former or lower the latter" }}
 {{- end }}
 {{- if ne (empty $settings.smtpHost) (empty $settings.smtpFrom) }}
 {{- fail "settings.smtpHost and settings.smtpFrom go together; set both or neither" }}
@@ -191,17 +191,17 @@ annotations:
 {{- fail "settings.smtpUsername and settings.smtpPasswordFile go together; set both or neither" }}
 {{- end }}
 {{- if and $settings.smtpUsername (eq (default "starttls" $settings.smtpTls) "none") }}
-{{- fail "settings.smtpTls is none, so that the password of settings.smtpPasswordFile would cross the network in the clear; set it to starttls or tls" }}
+{{- fail "settings.smtpTls is none, so the password of settings.smtpPasswordFile would be sent unencrypted; set it to starttls or tls" }}
 {{- end }}
 {{- if and $settings.egressProxy .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) (not $settings.egressAllow) }}
-{{- fail "settings.egressProxy is set, and the NetworkPolicy opens no way to it; add one to networkPolicy.extraEgress" }}
+{{- fail "settings.egressProxy is set, but the NetworkPolicy does not allow it; add a rule to networkPolicy.extraEgress" }}
 {{- end }}
 {{- $policy := .Values.networkPolicy }}
 {{- if and $policy.enabled .Values.podMonitor.enabled (not $policy.scrapers) (not $policy.extraIngress) }}
-{{- fail "podMonitor.enabled has Prometheus scrape the pods, and the NetworkPolicy lets it in nowhere; name it in networkPolicy.scrapers" }}
+{{- fail "podMonitor.enabled makes Prometheus scrape the pods, but the NetworkPolicy does not allow it; add Prometheus to networkPolicy.scrapers" }}
 {{- end }}
 {{- if and $policy.enabled $settings.tracing (not $policy.extraEgress) (not $settings.egressAllow) }}
-{{- fail "settings.tracing sends spans to a collector, and the NetworkPolicy opens no way to it; add one to networkPolicy.extraEgress" }}
+{{- fail "settings.tracing sends spans to a collector, but the NetworkPolicy does not allow it; add a rule to networkPolicy.extraEgress" }}
 {{- end }}
 {{- $cidrs := dict "settings.egressAllow" $settings.egressAllow "settings.egressDeny" $settings.egressDeny "networkPolicy.apiServerCidrs" .Values.networkPolicy.apiServerCidrs }}
 {{- range $where, $listed := $cidrs }}
@@ -220,7 +220,7 @@ annotations:
 {{- fail "service.port and service.watchPort are the same; a Service needs two" }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
-{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas; raise the one or lower the other" }}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas; lower the former or raise the latter" }}
 {{- end }}
 {{- if .Values.autoscaling.enabled }}
 {{- $shares := dict "cpu" .Values.autoscaling.targetCPUUtilizationPercentage "memory" .Values.autoscaling.targetMemoryUtilizationPercentage }}
@@ -232,12 +232,12 @@ annotations:
 {{- range $where, $resources := $containers }}
 {{- $resources := default dict $resources }}
 {{- if and $share (not (dig "requests" $kind "" $resources)) (not (dig "limits" $kind "" $resources)) }}
-{{- fail (printf "autoscaling aims at a share of %s.requests.%s, which is not set; set it" $where $kind) }}
+{{- fail (printf "autoscaling targets a percentage of %s.requests.%s, which is not set; set it" $where $kind) }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (not .Values.autoscaling.targetCPUUtilizationPercentage) (not .Values.autoscaling.targetMemoryUtilizationPercentage) }}
-{{- fail "autoscaling.enabled needs targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage to aim at" }}
+{{- fail "autoscaling.enabled needs targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage" }}
 {{- end }}
 {{- end }}

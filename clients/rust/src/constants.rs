@@ -1,4 +1,4 @@
-// Made from the code; to write it anew: make reference
+// Made from the code; to write it again: make reference
 
 //! What a problem's `type` and a target's `reason` say; more may come, and no word changes its meaning.
 
@@ -76,10 +76,10 @@ pub mod problems {
 }
 
 pub mod reasons {
-    /// The receiver has it.
+    /// The receiver accepted the notification.
     pub const DELIVERED: &str = "Delivered";
 
-    /// The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are tried again.
+    /// The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are retried.
     pub const HTTP_STATUS: &str = "HTTPStatus";
 
     /// A mail relay refused the message, or some of its recipients.
@@ -88,45 +88,45 @@ pub mod reasons {
     /// The receiver answered 429, or asked to wait longer than the target's remaining time.
     pub const RATE_LIMITED: &str = "RateLimited";
 
-    /// No answer in time, in the last attempt or in all of them; tried again while there is time.
+    /// No answer in time, in the last attempt or in total; retried while there is time.
     pub const TIMEOUT: &str = "Timeout";
 
-    /// No connection, or one that broke; a name that does not resolve counts too. Tried again.
+    /// No connection, a broken connection, or a name that does not resolve; retried.
     pub const CONNECTION_FAILED: &str = "ConnectionFailed";
 
-    /// The receiver's certificate is not trusted, or is another's.
+    /// The receiver's certificate is not trusted, or is for another host.
     pub const TLS_FAILED: &str = "TLSFailed";
 
-    /// The receiver answered 3xx; redirects are refused, since a 301 turns a POST into a GET.
+    /// The receiver answered 3xx; redirects are refused, because a 301 turns a POST into a GET.
     pub const REDIRECTED: &str = "Redirected";
 
-    /// The answer was not of the protocol, or its head was larger than is read.
+    /// The answer violated the protocol, or its headers were too large.
     pub const INVALID_RESPONSE: &str = "InvalidResponse";
 
-    /// The address is not one that the installation lets the service call, or is not https.
+    /// The installation does not allow this address, or it is not https.
     pub const EGRESS_DENIED: &str = "EgressDenied";
 
-    /// There is no such Secret in the team's namespace.
+    /// The Secret does not exist in the team's namespace.
     pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
 
     /// The Secret lacks the key that the target needs.
     pub const SECRET_KEY_MISSING: &str = "SecretKeyMissing";
 
-    /// The key is there, but its value is empty, no text, or not what the sender needs.
+    /// The key exists, but its value is empty, not text, or not what the sender needs.
     pub const SECRET_INVALID: &str = "SecretInvalid";
 
-    /// The service's account may not read it, or it lacks the label that `SECRET_LABEL` asks for.
+    /// The service's account may not read the Secret, or it lacks the label in `SECRET_LABEL`.
     pub const SECRET_FORBIDDEN: &str = "SecretForbidden";
 
-    /// The API server could not be asked for the Secret; tried again.
+    /// The service could not read the Secret from the API server; retried.
     pub const SECRET_UNAVAILABLE: &str = "SecretUnavailable";
 
-    /// The target's entry in the spec cannot be used.
+    /// The target's entry in the spec is invalid.
     pub const INVALID_TARGET: &str = "InvalidTarget";
 
     /// The installation has no backend for this type of target.
     pub const NOT_IMPLEMENTED: &str = "NotImplemented";
 
-    /// Given up without an answer: its holder died too often, the target left the spec, or a bug.
+    /// Given up without an answer: its process died too often, it was removed from the spec, or a bug.
     pub const INTERRUPTED: &str = "Interrupted";
 }

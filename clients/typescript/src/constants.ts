@@ -1,4 +1,4 @@
-// Made from the code; to write it anew: make reference
+// Made from the code; to write it again: make reference
 
 /** What a problem's `type` says after the prefix; more may come. */
 export const PROBLEM_KINDS = [
@@ -29,22 +29,22 @@ export const PROBLEM_KINDS = [
 
 /** What a target's `reason` says; more may come. */
 export const REASONS = [
-  "Delivered", // The receiver has it.
-  "HTTPStatus", // The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are tried again.
+  "Delivered", // The receiver accepted the notification.
+  "HTTPStatus", // The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are retried.
   "Refused", // A mail relay refused the message, or some of its recipients.
   "RateLimited", // The receiver answered 429, or asked to wait longer than the target's remaining time.
-  "Timeout", // No answer in time, in the last attempt or in all of them; tried again while there is time.
-  "ConnectionFailed", // No connection, or one that broke; a name that does not resolve counts too. Tried again.
-  "TLSFailed", // The receiver's certificate is not trusted, or is another's.
-  "Redirected", // The receiver answered 3xx; redirects are refused, since a 301 turns a POST into a GET.
-  "InvalidResponse", // The answer was not of the protocol, or its head was larger than is read.
-  "EgressDenied", // The address is not one that the installation lets the service call, or is not https.
-  "SecretNotFound", // There is no such Secret in the team's namespace.
+  "Timeout", // No answer in time, in the last attempt or in total; retried while there is time.
+  "ConnectionFailed", // No connection, a broken connection, or a name that does not resolve; retried.
+  "TLSFailed", // The receiver's certificate is not trusted, or is for another host.
+  "Redirected", // The receiver answered 3xx; redirects are refused, because a 301 turns a POST into a GET.
+  "InvalidResponse", // The answer violated the protocol, or its headers were too large.
+  "EgressDenied", // The installation does not allow this address, or it is not https.
+  "SecretNotFound", // The Secret does not exist in the team's namespace.
   "SecretKeyMissing", // The Secret lacks the key that the target needs.
-  "SecretInvalid", // The key is there, but its value is empty, no text, or not what the sender needs.
-  "SecretForbidden", // The service's account may not read it, or it lacks the label that `SECRET_LABEL` asks for.
-  "SecretUnavailable", // The API server could not be asked for the Secret; tried again.
-  "InvalidTarget", // The target's entry in the spec cannot be used.
+  "SecretInvalid", // The key exists, but its value is empty, not text, or not what the sender needs.
+  "SecretForbidden", // The service's account may not read the Secret, or it lacks the label in `SECRET_LABEL`.
+  "SecretUnavailable", // The service could not read the Secret from the API server; retried.
+  "InvalidTarget", // The target's entry in the spec is invalid.
   "NotImplemented", // The installation has no backend for this type of target.
-  "Interrupted", // Given up without an answer: its holder died too often, the target left the spec, or a bug.
+  "Interrupted", // Given up without an answer: its process died too often, it was removed from the spec, or a bug.
 ] as const;

@@ -24,25 +24,25 @@ OUTPUTS: dict[tuple[str, str], Made] = {
     ("docs/how-to/email-and-google-drive.md", "Several recipients, one outcome"): Made(
         "tests/service/test_email.py::test_a_redelivery_reaches_those_alone_who_do_not_have_it"
     ),
-    ("docs/how-to/from-notify.md", "See that it works"): Made(
+    ("docs/how-to/from-notify.md", "Check the outcome"): Made(
         "tests/docs/test_guides.py::test_a_team_is_moved_from_notify_and_back_as_the_guide_says"
     ),
-    ("docs/how-to/multi-tenant.md", "See that it holds"): Made(
+    ("docs/how-to/multi-tenant.md", "Check the permissions"): Made(
         "tests/docs/test_guides.py::test_tenants_are_let_in_and_kept_out_as_the_guide_says"
     ),
-    ("docs/how-to/slack.md", "Try it before the night"): Made(
+    ("docs/how-to/slack.md", "Send a test"): Made(
         "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
     ),
     ("docs/how-to/slack.md", "What arrives"): Made(
         "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
     ),
-    ("docs/reference/commands.md", "A night's work"): Made(
+    ("docs/reference/commands.md", "Example session"): Made(
         "tests/console/test_session.py::test_the_session_is_what_is_printed"
     ),
     ("docs/reference/commands.md", "Manifests"): Made(
         "tests/docs/test_outputs.py::test_the_findings_shown_are_what_validate_prints"
     ),
-    ("docs/tutorial.md", "5. See it fail, and mend it"): Made(
+    ("docs/tutorial.md", "5. Repair a failed delivery"): Made(
         "tests/docs/test_walks.py::test_the_tutorial_is_what_happens", blocks=2
     ),
 }

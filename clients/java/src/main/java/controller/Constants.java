@@ -1,4 +1,4 @@
-// Made from the code; to write it anew: make reference
+// Made from the code; to write it again: make reference
 
 package controller;
 
@@ -75,10 +75,10 @@ public final class Constants {
   /** No such target */
   public static final String PROBLEM_UNKNOWN_TARGET = "urn:agentteam-delivery:unknown-target";
 
-  /** The receiver has it. */
+  /** The receiver accepted the notification. */
   public static final String REASON_DELIVERED = "Delivered";
 
-  /** The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are tried again. */
+  /** The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are retried. */
   public static final String REASON_HTTP_STATUS = "HTTPStatus";
 
   /** A mail relay refused the message, or some of its recipients. */
@@ -87,45 +87,45 @@ public final class Constants {
   /** The receiver answered 429, or asked to wait longer than the target's remaining time. */
   public static final String REASON_RATE_LIMITED = "RateLimited";
 
-  /** No answer in time, in the last attempt or in all of them; tried again while there is time. */
+  /** No answer in time, in the last attempt or in total; retried while there is time. */
   public static final String REASON_TIMEOUT = "Timeout";
 
-  /** No connection, or one that broke; a name that does not resolve counts too. Tried again. */
+  /** No connection, a broken connection, or a name that does not resolve; retried. */
   public static final String REASON_CONNECTION_FAILED = "ConnectionFailed";
 
-  /** The receiver's certificate is not trusted, or is another's. */
+  /** The receiver's certificate is not trusted, or is for another host. */
   public static final String REASON_TLS_FAILED = "TLSFailed";
 
-  /** The receiver answered 3xx; redirects are refused, since a 301 turns a POST into a GET. */
+  /** The receiver answered 3xx; redirects are refused, because a 301 turns a POST into a GET. */
   public static final String REASON_REDIRECTED = "Redirected";
 
-  /** The answer was not of the protocol, or its head was larger than is read. */
+  /** The answer violated the protocol, or its headers were too large. */
   public static final String REASON_INVALID_RESPONSE = "InvalidResponse";
 
-  /** The address is not one that the installation lets the service call, or is not https. */
+  /** The installation does not allow this address, or it is not https. */
   public static final String REASON_EGRESS_DENIED = "EgressDenied";
 
-  /** There is no such Secret in the team's namespace. */
+  /** The Secret does not exist in the team's namespace. */
   public static final String REASON_SECRET_NOT_FOUND = "SecretNotFound";
 
   /** The Secret lacks the key that the target needs. */
   public static final String REASON_SECRET_KEY_MISSING = "SecretKeyMissing";
 
-  /** The key is there, but its value is empty, no text, or not what the sender needs. */
+  /** The key exists, but its value is empty, not text, or not what the sender needs. */
   public static final String REASON_SECRET_INVALID = "SecretInvalid";
 
-  /** The service's account may not read it, or it lacks the label that `SECRET_LABEL` asks for. */
+  /** The service's account may not read the Secret, or it lacks the label in `SECRET_LABEL`. */
   public static final String REASON_SECRET_FORBIDDEN = "SecretForbidden";
 
-  /** The API server could not be asked for the Secret; tried again. */
+  /** The service could not read the Secret from the API server; retried. */
   public static final String REASON_SECRET_UNAVAILABLE = "SecretUnavailable";
 
-  /** The target's entry in the spec cannot be used. */
+  /** The target's entry in the spec is invalid. */
   public static final String REASON_INVALID_TARGET = "InvalidTarget";
 
   /** The installation has no backend for this type of target. */
   public static final String REASON_NOT_IMPLEMENTED = "NotImplemented";
 
-  /** Given up without an answer: its holder died too often, the target left the spec, or a bug. */
+  /** Given up without an answer: its process died too often, it was removed from the spec, or a bug. */
   public static final String REASON_INTERRUPTED = "Interrupted";
 }

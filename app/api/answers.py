@@ -1,0 +1,105 @@
+"""Error answers: every error becomes a problem document (RFC 9457)."""
+
+import math
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
+
+from app.domain.errors import (
+    BodyTooLarge,
+    Internal,
+    Malformed,
+    MethodNotAllowed,
+    NoSuchPath,
+    Problem,
+    Unauthenticated,
+)
+from app.domain.problems import PROBLEM_JSON, ProblemDetails
+from app.telemetry.correlation import HEADER, request_id
+
+MOST_FIELDS = 20  # that are named of a request in which more are wrong
+
+HINTS = {
+    "tuple_type": "must be a list",
+    "too_short": "must hold one at least; leave it out to mean all",
+    "string_pattern_mismatch": "must be a lower-case DNS name, as Kubernetes names are",
+    "extra_forbidden": "is not a field of this request; remove it",
+    "missing": "is required",
+}
+"""What is said of a field in place of pydantic's own words, by its type of error."""
+
+
+def install(app: FastAPI, routes: list[BaseRoute]) -> None:
+    """Make every error of an application a problem document; `routes` are all that it has."""
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        problem = problem_of(error)
+        fields = _fields(error) if isinstance(error, RequestValidationError) else None
+        response = _answer(ProblemDetails.of(problem, fields), problem.retry_after)
+        if isinstance(problem, MethodNotAllowed):
+            response.headers["allow"] = ", ".join(sorted(_methods(routes, request)))
+        if isinstance(problem, Internal):
+            response.headers[HEADER] = request_id()  # Starlette answers from outside of what adds it else
+        return response
+
+    for kind in (Problem, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the problem that an error is answered with."""
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():
+            return Malformed(f"nothing was done: {_fields(error)[0]}")
+        case HTTPException(status_code=BodyTooLarge.status):
+            return BodyTooLarge("the body is larger than is read; send less")
+        case HTTPException(status_code=NoSuchPath.status | MethodNotAllowed.status):
+            kind = NoSuchPath if error.status_code == NoSuchPath.status else MethodNotAllowed
+            return kind(f"{kind.title.lower()}: the API's paths and methods stand in /openapi.json")
+        case HTTPException():  # FastAPI's answer to a body that is not UTF-8
+            return Malformed("nothing was done: the body is not valid JSON")
+        case _:
+            return Internal(f"an unexpected {type(error).__name__}; the service's log says where")
+
+
+def _answer(details: ProblemDetails, retry_after: float | None) -> JSONResponse:
+    headers = {} if retry_after is None else {"retry-after": str(max(1, math.ceil(retry_after)))}
+    if details.status == Unauthenticated.status:
+        headers["www-authenticate"] = "Bearer"  # RFC 6750, section 3
+    return JSONResponse(
+        details.model_dump(exclude_none=True), details.status, headers, media_type=PROBLEM_JSON
+    )
+
+
+def _fields(error: RequestValidationError) -> list[str]:
+    return [_sentence(item) for item in error.errors()[:MOST_FIELDS]]
+
+
+def _sentence(item: dict[str, Any]) -> str:
+    """Name the field and what it should be; never the value that was given."""
+    if item["type"] == "json_invalid":
+        return f"the body is not valid JSON: {item['ctx']['error']}"[:300]
+    where, *path = item["loc"]
+    # Of a value that may be left out, pydantic says which alternative it tried too.
+    field = ".".join(str(part) for part in path if not str(part).startswith("literal[")) or str(where)
+    if item["type"] == "model_attributes_type":
+        return "the body must be a JSON object, sent with the header content-type: application/json"
+    hints = HINTS | {"value_error": str(item.get("ctx", {}).get("error", ""))}
+    message = hints.get(item["type"]) or f"{item['msg'][0].lower()}{item['msg'][1:]}"
+    return f"{field}: {message}"[:300]
+
+
+def _methods(routes: list[BaseRoute], request: Request) -> set[str]:
+    """Return the methods of all routes that have this path; Starlette names those of the first alone."""
+    return {
+        method
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }

@@ -1,0 +1,92 @@
+"""Reading a request's body: limited in bytes and structure, and unambiguous JSON."""
+
+import json
+import re
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.service import Service
+from app.domain.errors import BodyTooLarge
+
+STRUCTURES = 10_000  # lists and objects of a body that are looked at
+_BRACKET = re.compile(r"[][{}]")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+
+
+class BodyLimit:
+    """Reads no more of a request's body than `limit` bytes; FastAPI's own limit answers in plain text."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; past the limit its body cannot be read any further."""
+        declared = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        left = self._limit
+        too_large = declared.isdigit() and int(declared) > left
+
+        async def receive_within_limit() -> Message:
+            nonlocal left
+            if too_large:
+                raise HTTPException(BodyTooLarge.status)
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise HTTPException(BodyTooLarge.status)
+            return message
+
+        await self._app(scope, receive_within_limit, send)
+
+
+class StrictRequest(Request):
+    """A request whose JSON must be of one meaning, and of bounded structure."""
+
+    async def json(self) -> Any:
+        """Parse the body.
+
+        Raises:
+            JSONDecodeError: it is no JSON, or nested too deeply, or holds a key twice, NaN or Infinity.
+        """
+        service: Service = self.app.state.service
+        body = (await self.body()).decode()
+        _check_depth(body, service.settings.max_depth)
+        try:
+            return json.loads(body, object_pairs_hook=_unique, parse_constant=_refused)
+        except json.JSONDecodeError:
+            raise
+        except ValueError as error:  # ours, and a number of thousands of digits
+            raise json.JSONDecodeError(str(error).partition(":")[0], "", 0) from None
+
+
+def _check_depth(body: str, most: int) -> None:
+    """Refuse before parsing what would take long: an event is one object that holds one list at most."""
+    if _opened(body) <= most:  # it cannot be deeper, whatever stands in its strings
+        return
+    bare = _STRING.sub("", body)
+    if _opened(bare) > STRUCTURES:
+        raise json.JSONDecodeError(f"it holds more than {STRUCTURES} lists and objects", "", 0)
+    depth = 0
+    for bracket in _BRACKET.findall(bare):
+        depth += 1 if bracket in "[{" else -1
+        if depth > most:
+            raise json.JSONDecodeError(f"it is nested more than {most} deep", "", 0)
+
+
+def _opened(text: str) -> int:
+    return text.count("[") + text.count("{")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("an object names a key twice")
+    return document
+
+
+def _refused(_: str) -> None:
+    raise ValueError("NaN and Infinity are no numbers of JSON")

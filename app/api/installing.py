@@ -1,0 +1,22 @@
+"""Installs the API on an application: its routes, request limits and error answers."""
+
+from fastapi import FastAPI
+
+from app.api import answers, docs, probes, routes
+from app.api.bodies import BodyLimit
+from app.api.counting import Counting
+from app.api.openapi import describe
+from app.telemetry.correlation import Correlation
+from app.telemetry.tracing import Tracing
+
+
+def install(app: FastAPI, *, max_body: int, tracing: Tracing) -> None:
+    """Add the routes, bound what is read, give requests an id, and make every error a problem document."""
+    routers = (docs.router, routes.router, probes.router)
+    for router in routers:
+        app.include_router(router)
+    app.add_middleware(BodyLimit, limit=max_body)
+    app.add_middleware(Correlation, tracing=tracing)
+    app.add_middleware(Counting)
+    answers.install(app, [route for router in routers for route in router.routes])
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
