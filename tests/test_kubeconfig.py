@@ -212,7 +212,7 @@ async def test_a_plugin_is_told_of_the_cluster_where_it_asks_for_that(tmp_path: 
         }
     }
     extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}
-    cluster = {"certificate-authority-data": "YQ==", "extensions": [extension]}
+    cluster: dict[str, Any] = {"certificate-authority-data": "YQ==", "extensions": [extension]}
     access = await read_kubeconfig(str(written(tmp_path / "config", user, **cluster)))
     said = await access.authorization()
     spec, added = json.loads(str(said).removeprefix("Bearer "))

@@ -109,15 +109,15 @@ class _Loader(yaml.SafeLoader):
         """Read a yes or a no."""
         return str(self.construct_scalar(node)).lower() in {"y", "yes", "true", "on"}
 
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float | str:
+    def construct_number(self, node: yaml.ScalarNode) -> float | str:
         """Read a number; one that is too large for one stays the text that it is."""
-        number = super().construct_yaml_float(node)
+        number = self.construct_yaml_float(node)
         text = str(self.construct_scalar(node))
         return text if math.isinf(number) and "inf" not in text.lower() else number
 
-    def construct_yaml_binary(self, node: yaml.ScalarNode) -> str:
+    def construct_decoded(self, node: yaml.ScalarNode) -> str:
         """Read what is written in base64: a text, as the API server gets it."""
-        return super().construct_yaml_binary(node).decode(errors="replace")
+        return self.construct_yaml_binary(node).decode(errors="replace")
 
 
 _SPELT = "|".join(
@@ -138,9 +138,14 @@ for _tag, _pattern, _first in (
     ),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
-for _tag in ("int", "bool", "float", "binary"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", getattr(_Loader, f"construct_yaml_{_tag}"))
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_yaml_str)
+for _tag, _constructor in (
+    ("int", "construct_yaml_int"),
+    ("bool", "construct_yaml_bool"),
+    ("float", "construct_number"),
+    ("binary", "construct_decoded"),
+    ("timestamp", "construct_yaml_str"),
+):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", getattr(_Loader, _constructor))
 
 
 class Manifest:

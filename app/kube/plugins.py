@@ -75,6 +75,6 @@ def _read(status: Mapping[str, Any]) -> Credentials:
     ends = status.get("expirationTimestamp")
     return Credentials(
         token,
-        (certificate.encode(), key.encode()) if certificate else None,
+        (certificate.encode(), key.encode()) if certificate and key else None,
         datetime.fromisoformat(ends) if ends else None,
     )
