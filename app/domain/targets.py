@@ -297,7 +297,7 @@ def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
     if not isinstance(entry, dict):
         return InvalidTarget(name, kind, "a target must be an object with at least `type`")
     declared = entry.get("name")
-    if declared and declared != name:
+    if declared not in (None, "") and declared != name:
         problem = f"name: must be text of 1 to {NAME_LIMIT} printable characters"
         return InvalidTarget(name, kind, problem)
     if kind not in TYPES:
