@@ -137,6 +137,16 @@ async def test_what_a_receiver_asks_of_one_holds_for_all_behind_that_address_and
     assert [who for _, who in world.sent] == ["first", "third", "second"]
 
 
+async def test_who_asks_for_a_year_is_asked_again_by_others_when_the_longest_wait_is_over() -> None:
+    world = World()
+    url = "https://hooks.example.com/a"
+    year = 365 * 86_400.0
+    assert await world.send("first", busy(year), url, kind="webhook") == busy(year)
+    assert (await world.send("second", url=url, kind="webhook")).retry_after == REMEMBERED
+    world.now += REMEMBERED
+    assert await world.send("second", url=url, kind="webhook") == DELIVERED
+
+
 async def test_who_waits_when_a_refusal_comes_waits_on() -> None:
     world = World()
     await world.all(world.send("a"), world.send("b", busy(2.0)), world.send("c"))
@@ -176,7 +186,9 @@ async def test_replicas_that_know_nothing_of_each_other_find_the_pace_that_a_rec
         verdict = busy(0.0)
         while not verdict.delivered:
             await world.rest(verdict.retry_after or 0.0)
-            verdict = await pacer.paced("slack", way(), take, who=who, room=PATIENCE, rest=world.rest)
+            verdict = await pacer.paced(
+                "slack", way(), take, owner="research", who=who, room=PATIENCE, rest=world.rest
+            )
         return verdict
 
     await world.all(*(one(pacers[team % replicas], f"team-{team}") for team in range(number)))

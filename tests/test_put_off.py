@@ -49,7 +49,6 @@ def test_what_is_final_is_not_put_off() -> None:
 
 def test_it_can_be_switched_off() -> None:
     assert PutOff(USUAL.waits, 0.0).until(receipt(), AWAY, NOW) is None
-    assert PutOff(USUAL.waits, 0.0).given_up(receipt(), NOW) == ""
 
 
 @pytest.mark.parametrize(("asked", "wait"), [(5.0, 60.0), (60.0, 60.0), (3600.0, 3600.0), (80_000, 80_000)])
@@ -68,9 +67,12 @@ def test_who_asks_to_wait_for_longer_than_that_is_not_asked_again() -> None:
     assert USUAL.until(receipt(), busy(1800.0), after(USUAL.during - 1799)) is None
 
 
-def test_what_is_given_up_says_after_how_long() -> None:
-    assert USUAL.given_up(receipt(27), after(86_460)) == "; given up after 28 tries in 1 day, 0:01:00"
-    assert USUAL.given_up(receipt(), after(3)) == "", "it was never put off"
+def test_what_is_given_up_says_after_how_long_and_what_was_asked_for() -> None:
+    given_up = f"{AWAY.message}; given up after 28 tries in 1 day, 0:01:00"
+    assert USUAL.given_up(receipt(27), AWAY, after(86_460)) == given_up
+    assert USUAL.given_up(receipt(), AWAY, after(3)) == AWAY.message, "it was never put off"
+    asked = "answered 429; could be tried again in 2 days, 0:00:00, when its time is over"
+    assert USUAL.given_up(receipt(), busy(2 * 86_400), NOW) == asked
 
 
 _policies = st.builds(

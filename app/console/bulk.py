@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.console.client import Client, Document
 from app.console.following import followed, next_try
-from app.console.trouble import Busy, Declined, Trouble
+from app.console.trouble import Away, Busy, Declined, Trouble
 
 SPAN = re.compile(r"(\d{1,6})(s|m|h|d)")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -61,18 +61,24 @@ def redelivered(
             asked.append((_post(client, team, names), names))
         except (Declined, Busy) as refused:
             yield {**team, "phase": "Failed", "note": f"not sent: {refused}"}
+        except Away as away:
+            yield {**team, "phase": "Pending", "note": f"not known whether it is sent: {away}"}
         tell(f"{number + 1} of {len(teams)} teams submitted")
     ends = time.monotonic() + seconds
     for number, (report, names) in enumerate(asked):
         left = max(0.0, ends - time.monotonic())
-        latest = followed(client, report, seconds=left, show=lambda _: None)
+        try:
+            latest = followed(client, _latest(client, report), seconds=left, show=lambda _: None)
+            note = _note(latest)
+        except (Declined, Away) as error:  # the team is gone since, or the service is
+            latest, note = report, f"not known what came of it: {error}"
         chosen = [target for target in latest["targets"] if target["name"] in names]
         tell(f"{number + 1} of {len(asked)} teams settled")
-        yield {**latest, "targets": chosen, "note": _note(latest)}
+        yield {**latest, "targets": chosen, "note": note}
 
 
 def _post(client: Client, team: Document, names: list[str]) -> Document:
-    """Hand a team in; a service that is busy is asked again when it says."""
+    """Submit a team; ask a service that is busy again when it says."""
     event = {
         "namespace": team["namespace"],
         "team": team["team"],
@@ -86,6 +92,16 @@ def _post(client: Client, team: Document, names: list[str]) -> Document:
         except Busy as busy:
             time.sleep(max(busy.wait, LEAST_WAIT))
     return client.post(event, prefer="respond-async")
+
+
+def _latest(client: Client, report: Document) -> Document:
+    """Read again a record that was under way: most targets settle while other teams are submitted."""
+    if report["phase"] != "Pending" or next_try(report) is not None:
+        return report
+    try:
+        return client.read(report["namespace"], report["team"])
+    except Away:
+        return report  # it is waited for, as long as there is time
 
 
 def _note(report: Document) -> str:

@@ -99,8 +99,8 @@ class Attempts:
             update["phase"] = Phase.DELIVERED if verdict.delivered else Phase.FAILED
             update["reason"] = verdict.reason
             update |= {"timestamp": now, "delivered_at": max(filter(None, (now, receipt.delivered_at)))}
-            if tried.passing:
-                message += self._errand.put_off.given_up(receipt, now)
+            if tried.passing and self._errand.put_off.during:
+                message = self._errand.put_off.given_up(receipt, tried.passing, now)
         return receipt.model_copy(update={**update, "message": message, "http_status": verdict.http_status})
 
     def waited(self) -> float:

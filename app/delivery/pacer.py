@@ -28,7 +28,7 @@ Send = Callable[[], Awaitable[Verdict]]
 
 LANES = 20_000  # that are remembered at once, of half a kilobyte each
 PATIENCE = 5.0  # seconds that a turn is waited for here; who has to wait longer comes back for it
-REMEMBERED = 4500.0  # seconds for which it is known that a receiver is down: longer than the longest wait
+REMEMBERED = 4500.0  # seconds for which it is known what a receiver is like: longer than the longest wait
 SUSPECTED = 30.0  # seconds for which one target's failure is remembered
 HOLD = 3.0  # seconds after an attempt for which it is left to the same target to find out more
 LEARNED = 1.0  # second between two messages, to a receiver that says that they are too many
@@ -175,6 +175,7 @@ class Pacer:
         if verdict.retryable and (verdict.reason is Reason.RATE_LIMITED or verdict.retry_after is not None):
             lane.gap = min(max(LEARNED, lane.own, 2 * lane.gap), MOST_LEARNED)
             asked = verdict.retry_after if verdict.retry_after is not None else lane.gap
+            asked = min(asked, REMEMBERED)  # whom it was said to keeps to all of it, on record
             lane.closed_until = max(lane.closed_until, now + asked)
             lane.free_at = max(lane.free_at, lane.closed_until)
             lane.until = min(lane.until, now)

@@ -41,12 +41,16 @@ class PutOff:
             return None
         return _next_second(max(own, asked) + timedelta(seconds=CLOCK_STEP))
 
-    def given_up(self, receipt: Receipt, now: datetime) -> str:
-        """Say of a target that was put off before that it is not any more."""
-        if not receipt.retries or receipt.timestamp is None:
-            return ""
-        since = timedelta(seconds=round((now - receipt.timestamp).total_seconds()))
-        return f"; given up after {receipt.retries + 1} tries in {since}"
+    def given_up(self, receipt: Receipt, verdict: Verdict, now: datetime) -> str:
+        """Return what is said of a target that is not put off any more: what it met, and for how long."""
+        said = verdict.message
+        if verdict.retry_after and not verdict.queued:
+            wait = timedelta(seconds=round(verdict.retry_after))
+            said += f"; could be tried again in {wait}, when its time is over"
+        if receipt.retries and receipt.timestamp is not None:
+            since = timedelta(seconds=round((now - receipt.timestamp).total_seconds()))
+            said += f"; given up after {receipt.retries + 1} tries in {since}"
+        return said
 
 
 def _next_second(moment: datetime) -> datetime:

@@ -24,5 +24,5 @@ async def run(*arguments: str | Path, **env: str) -> Ran:
     process = await Forked.start(
         [str(SCRIPT), *map(str, arguments)], {**kept, "COLUMNS": "80", **env}, with_stdout=True
     )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), 100)
     return Ran(process.returncode, out.decode(), err.decode())

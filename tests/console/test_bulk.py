@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.console.running import run
 from tests.harness.callers import Callers
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
+from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
 from tests.harness.service import Service, lifecycle
 from tests.harness.waiting import until
@@ -153,3 +155,44 @@ async def test_all_that_failed_is_sent_again_by_one_command(fake_cluster: Cluste
         assert listed.code == 1
         assert sorted(team["team"] for team in json.loads(listed.out)["items"]) == ["old", "other"]
         assert (await run("redeliver", "--url", service.url)).code == 2
+
+
+async def test_a_redelivery_of_many_is_of_what_its_caller_may(
+    real_cluster: Cluster[RealCluster], tmp_path: Path
+) -> None:
+    kube, callers = real_cluster.kube, Callers(real_cluster)
+    mine, seen, theirs = [await kube.fresh_namespace() for _ in range(3)]
+    account, token = await callers.account(mine), tmp_path / "token"
+    token.write_text(await callers.token(account))
+    for verb, namespace in (("get", mine), ("create", mine), ("get", seen)):
+        await callers.grant(account, verb, namespace)
+    async with Receiver() as hook, Service(real_cluster.kubeconfig, auth="kubernetes") as service:
+        for number in range(NUMBER):
+            await finished(real_cluster, mine, f"report-{number}", hook, failed(hook, number))
+        await finished(real_cluster, seen, "seen", hook, failed(hook, 1000))
+        await finished(real_cluster, theirs, "secret", hook, failed(hook, 1001))
+        asked = ("redeliver", "--failed", "--all-teams", "--url", service.url, "--token-file", token)
+
+        async def shown() -> bool:
+            listed = await run(*asked, "--dry-run")
+            assert "secret" not in listed.out + listed.err
+            return f"{NUMBER + 1} targets of {NUMBER + 1} teams" in listed.err
+
+        await until(shown, 30)
+        none = await run(*asked, "-n", theirs, "--yes")
+        assert (none.code, none.out, "secret" in none.err) == (2, "", False), none
+        assert "may not get agentteams/delivery" in none.err, none
+
+        # Less than half a second a team, which a look at each in turn would take.
+        sent = await run(*asked, "--yes", "--rate", "100", "--timeout", str(0.4 * NUMBER))
+        assert Counter(request.path for request in hook.requests) == Counter(
+            f"/{one}" for one in range(NUMBER)
+        )
+        assert f"Delivered {NUMBER}" in sent.err
+        assert f"10 of {NUMBER + 1} teams submitted" in sent.err
+        rows = [line for line in sent.out.splitlines() if "report-" in line]
+        assert len(rows) == NUMBER
+        assert all("Delivered" in row for row in rows)
+        assert "not sent" in sent.out
+        assert "secret" not in sent.out + sent.err
+        assert sent.code == 1, "one was refused"

@@ -21,7 +21,7 @@ from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver, Respond, ok
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
-from tests.ledger.support import Front, by_word, ledger, serve, settled, watch
+from tests.ledger.support import Front, by_word, ledger, metric, serve, settled, watch
 
 SOON = {"retry_for": 600, "retry_waits": "1,1,2", "backoff_initial": 0.01}
 """Seconds instead of minutes; the four attempts of one try take 70 ms of waiting at most."""
@@ -73,9 +73,16 @@ async def test_what_may_pass_is_put_off_and_told_of(api: Cluster[FakeCluster], s
         read = await service.read(namespace, "report")
         assert read.body == answer.body
 
+        put_off = 'agentteam_delivery_put_off_total{reason="HTTPStatus",type="webhook"}'
+        assert await metric(service, put_off) == 1
         receiver.respond = ok
         sooner = await service.deliver(namespace, "report", redeliver="failed")
         assert (sooner.status, sooner.body["phase"]) == (200, "Delivered")
+        told = await events(api, namespace, "DeliveryPutOff", "Delivered")
+        said = (
+            f"1 of 1 targets put off: hook (HTTPStatus); next try at {target['retryAt']}; see status.delivery"
+        )
+        assert told["DeliveryPutOff"] == ("Warning", said)
         assert {request.headers["webhook-id"] for request in receiver.requests} == {target["id"]}
 
 
@@ -131,6 +138,37 @@ async def test_the_watcher_brings_it_back_until_the_time_is_over(api: Cluster[Fa
         assert entry["retries"] >= 1
         assert f"; given up after {entry['retries'] + 1} tries in 0:00:" in entry["message"]
         assert entry["attempts"] == len(receiver.requests) == 4 * (entry["retries"] + 1)
+        told = await events(api, namespace, "DeliveryPutOff", "DeliveryFailed")
+        assert told["DeliveryFailed"] == (
+            "Warning",
+            "1 of 1 targets failed: hook (HTTPStatus); see status.delivery",
+        )
+        assert {what: await metric(service, f"agentteam_delivery_{what}") for what in METRICS} == {
+            METRICS[0]: entry["retries"],
+            METRICS[1]: 1,
+            METRICS[2]: entry["retries"] + 1,
+        }
+
+
+METRICS = (
+    'put_off_total{reason="HTTPStatus",type="webhook"}',
+    'given_up_total{reason="HTTPStatus",type="webhook"}',
+    'tries_sum{type="webhook"}',
+)
+
+
+async def events(api: Cluster[Any], namespace: str, *reasons: str) -> dict[str, tuple[str, str]]:
+    """Return type and message of a namespace's Events by reason, once there are those, each a single one."""
+    found: list[dict[str, Any]] = []
+
+    async def there() -> bool:
+        found[:] = (await api.kube.list("events", namespace)).body["items"]
+        found[:] = [one for one in found if one["reason"] != "RedeliveryRequested"]
+        return {one["reason"] for one in found} >= {*reasons}
+
+    await until(there)
+    assert sorted(one["reason"] for one in found) == sorted(reasons)
+    return {one["reason"]: (one["type"], one["message"]) for one in found}
 
 
 async def _settled(api: Cluster[Any], namespace: str) -> bool:

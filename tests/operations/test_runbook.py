@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 import yaml
 from aiohttp import web
 
+from app.domain.reasons import Reason
+from app.domain.receipts import Phase, Receipt
 from tests.harness.cluster import CRD, Cluster
 from tests.harness.helm import run
 from tests.harness.hostile import Fault, Hostile
@@ -192,6 +195,40 @@ async def test_who_holds_a_pending_target_is_found(operator: Operator) -> None:
         said = await operator.runs("A target stays Pending")
         assert re.fullmatch(r"hook agentteam-delivery-[0-9a-f]{16} \d{4}-\d\d-\d\dT[\d:]+Z\n", said)
         gate.open()
+
+
+async def test_whose_receivers_are_away_and_what_was_given_up_is_found(operator: Operator) -> None:
+    now = datetime.now(UTC)
+    away = Receipt(
+        name="hook",
+        type="webhook",
+        target="https://hooks.example.com/away",
+        id="msg_1",
+        reason=Reason.HTTP_STATUS,
+        message="answered 503 Service Unavailable, after 4 attempts",
+        delivered_at=now,
+        timestamp=now,
+        attempts=4,
+        retries=1,
+        retry_at=now + timedelta(minutes=5),
+    )
+    over: dict[str, Any] = {
+        "target": "https://hooks.example.com/gone",
+        "phase": Phase.FAILED,
+        "retry_at": None,
+        "message": f"{away.message}; given up after 28 tries in 1 day, 0:01:00",
+    }
+    for name, receipt in (("waits", away), ("waits-too", away), ("over", away.model_copy(update=over))):
+        spec = lifecycle({"type": "webhook", "name": "hook", "url": receipt.target})
+        await operator.kube.team(operator.namespace, name, spec)
+        await operator.kube.finish(operator.namespace, name, delivery=[receipt.to_wire()])
+    found = (await operator.runs("AgentTeamDeliveryReceiverAway")).splitlines()
+    said = f"{away.target}: HTTPStatus: {away.message}"
+    assert [line.split(maxsplit=2)[::2] for line in found if away.target in line] == [["2", said]]
+    assert not any("hooks.example.com/gone" in line for line in found)
+    found = (await operator.runs("AgentTeamDeliveryGivenUp")).splitlines()
+    assert f"webhook https://hooks.example.com/gone HTTPStatus: {over['message']}" in found
+    assert not any(away.target in line for line in found)
 
 
 DENIED = "Every Slack target says EgressDenied"

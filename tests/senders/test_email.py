@@ -331,7 +331,7 @@ async def test_a_wrong_password_is_tried_once_an_attempt(relay: Relay, tmp_path:
     (tmp_path / "password").write_text("wrong")
     login = {"smtp_username": "teams", "smtp_password_file": str(tmp_path / "password")}
     error = error_of(await attempt(TO, settings=settings_for(relay, **login)))
-    assert "is not let in" in error.message
+    assert "was rejected" in error.message
     assert relay.tried == ["PLAIN"]
     (tmp_path / "password").write_text("right")
     assert verdict_of(await attempt(TO, settings=settings_for(relay, **login))).delivered
@@ -498,7 +498,7 @@ async def test_the_installation_s_relay_is_told_a_password_under_tls_alone(
         (tmp_path / "password").write_text("wrong")
         error = error_of(await attempt(TO, settings=settings_for(relay, smtp_tls=way, **login, **trusting)))
         assert (error.reason, error.retryable) == (Reason.CONNECTION_FAILED, False)
-        assert "DELIVERY_SMTP_USERNAME is not let in: the relay refuses: 535" in error.message
+        assert "DELIVERY_SMTP_USERNAME was rejected: the relay refuses: 535" in error.message
         (tmp_path / "password").unlink()
         error = error_of(await attempt(TO, settings=settings_for(relay, smtp_tls=way, **login, **trusting)))
         assert (error.retryable, error.attempted) == (True, False)

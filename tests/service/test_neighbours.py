@@ -144,7 +144,8 @@ async def test_messages_of_a_large_team_are_put_together_where_there_is_room(tow
 @pytest.mark.parametrize("kind", ["slack", "email", "google-drive"])
 async def test_notices_with_long_lists_are_put_together_where_there_is_room(town: Town, kind: str) -> None:
     to = [f"ann{one}@example.com" for one in range(100)]
-    about = {"email": {"to": to}, "google-drive": {"folder": "1AbC-d_E"}}.get(kind, {})
+    more: dict[str, dict[str, Any]] = {"email": {"to": to}, "google-drive": {"folder": "1AbC-d_E"}}
+    about = more.get(kind, {})
     secret = {"slack-webhook-url": town.hook.url, "service-account.json": town.drive.key_file()}
     own = {} if kind == "email" else {"credentialsSecret": "keys"}
     # A character beyond the first 65,536 makes Python hold each of a text's characters in four bytes.
