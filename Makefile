@@ -39,7 +39,7 @@ test: setup  ## run all tests, and check their branch coverage
 	@# follow every line doubles what a process costs, and what the other tests run is covered by then.
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED:%=--ignore=%) $(SIDE_BY_SIDE) --cov
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE)
-	@$(BIN)/pytest -m alone
+	@$(BIN)/pytest -m alone $$(grep -rl --include='test_*.py' 'pytest.mark.alone' tests)
 
 test-pods: setup  ## run the chart in real pods on its own node; requires root
 	@tests/harness/machine $(BIN)/pytest tests/pods

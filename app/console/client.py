@@ -161,8 +161,10 @@ class Client:
         """Whom a command trusts, read once: of hundreds of requests that would be most of the work."""
         try:
             context = ssl.create_default_context(cafile=str(self.ca_file or certifi.where()))
-        except (OSError, ssl.SSLError):
+        except ssl.SSLError:
             raise Trouble(f"--ca-file: {self.ca_file} holds no certificates in PEM form") from None
+        except OSError as error:
+            raise Trouble(f"--ca-file: {self.ca_file} cannot be read: {error.strerror}") from None
         if self.ca_file:
             trust_as_named(context)
         return context

@@ -17,7 +17,9 @@ from app.domain.events import CompletionEvent
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase
 from app.domain.times import steady
+from app.senders.credentials import Credentials
 from app.senders.envelopes import Progress, Verdict
+from app.senders.relays import where
 from app.settings import ServiceSettings
 from tests.canaries import STEM
 from tests.examples import artifact, envelope, loopback_settings
@@ -40,6 +42,14 @@ def settings_for(relay: Relay, **changes: Any) -> ServiceSettings:
 async def running_relay() -> AsyncIterator[Relay]:
     async with Relay() as relay:
         yield relay
+
+
+@pytest.mark.parametrize("host", ["smtp.example.com", "SMTP.Example.COM", "smtp.example.com."])
+@pytest.mark.parametrize("brought", [False, True], ids=["installation's", "team's own"])
+def test_a_relay_is_one_place_however_its_host_is_written(host: str, *, brought: bool) -> None:
+    settings = ServiceSettings.load(email="smtp", smtp_host=host, smtp_from="teams@example.com")
+    own = Credentials("own", {"smtp-host": host.encode(), "from": b"a@example.com"})
+    assert where(settings, "own" if brought else None, own) == ("smtp.example.com", 587)
 
 
 def verdict_of(outcome: Verdict | TargetError) -> Verdict:
