@@ -17,7 +17,7 @@ from tests.service.conftest import Bench
 Fake = Cluster[FakeCluster]
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-EXAMPLES = {"all": 60, "none": 15, "no token": 15}
+EXAMPLES = {"all": 40, "none": 15, "no token": 15}
 """Requests per operation and phase; who has no permission comes no further than to 401 and 403."""
 
 
