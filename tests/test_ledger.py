@@ -368,7 +368,7 @@ def test_a_redelivery_takes_along_what_is_open_anyway() -> None:
 @pytest.mark.parametrize("mine", [True, False], ids=["ours", "somebody else's"])
 def test_a_redelivery_that_meets_a_live_claim_is_refused_whole(kind: Redeliver, mine: bool) -> None:
     held = {**claimed(by=ME if mine else OTHER, until=AFTER), "name": "chat"}
-    with pytest.raises(ClaimInFlight, match=f'"chat" is being sent to, until {AFTER}'):
+    with pytest.raises(ClaimInFlight, match=f'"chat" is in progress, until {AFTER}'):
         planned(FAILED_ONE, held, delivery=[HOOK, SLACK], redeliver=kind, ours={ID} if mine else ())
 
 
