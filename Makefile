@@ -25,26 +25,26 @@ help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: $(READY)  ## make .venv, with the service and every tool in it
+setup: $(READY)  ## create .venv, with the service and all tools
 
 demo: setup  ## deliver to two local receivers through a local Kubernetes API
 	@$(BIN)/python -m samples.demo
 
-run: setup  ## run the service against your kubeconfig; it trusts its callers unless DELIVERY_AUTH says other
+run: setup  ## run the service against your kubeconfig; it trusts all callers unless you set DELIVERY_AUTH
 	@export DELIVERY_AUTH="$${DELIVERY_AUTH:-none}"; exec $(BIN)/agentteam-delivery serve
 
-test: setup  ## run all tests, and hold their branch coverage to its floor
+test: setup  ## run all tests, and check their branch coverage
 	@# Most tests wait for processes, so three at a time take hardly longer than one; in their order, since the long
 	@# ones come early. What measures time has the machine to itself afterwards. Coverage is counted where it grows: to
 	@# follow every line doubles what a process costs, and what the other tests run is covered by then.
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED:%=--ignore=%) $(SIDE_BY_SIDE) --cov
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE)
-	@$(BIN)/pytest -m alone
+	@$(BIN)/pytest -m alone $$(grep -rl --include='test_*.py' 'pytest.mark.alone' tests)
 
-test-pods: setup  ## the chart in real pods, on a node in namespaces of its own; takes root
+test-pods: setup  ## run the chart in real pods on its own node; requires root
 	@tests/harness/machine $(BIN)/pytest tests/pods
 
-check: setup  ## lint, format, types, layers, Dockerfile, API description, the repo's own rules
+check: setup  ## lint, format, types, layers, Dockerfile, API description, words, the repo's own rules
 	@echo '== lint'
 	@$(BIN)/ruff check --quiet
 	@echo '== format'
@@ -65,10 +65,10 @@ check: setup  ## lint, format, types, layers, Dockerfile, API description, the r
 	@echo '== pins, names, links'
 	@$(BIN)/pytest --quiet tests/test_repo.py
 
-bench: setup  ## what a delivery costs, beside the floor and the peers (two minutes)
+bench: setup  ## measure what a delivery costs, compared with the minimum and other tools (two minutes)
 	@$(BIN)/python -m tests.bench --json .artifacts/bench.json
 
-bench-scale: setup  ## what a delivery costs as work grows, and the pictures in docs/ (four minutes)
+bench-scale: setup  ## measure how the cost grows, and draw the pictures in docs/ (four minutes)
 	@$(BIN)/python -m tests.bench.scale --json .artifacts/bench-scale.json --pictures docs/pictures
 
 bench-shares: setup  ## 20,000 events at three replicas beside a hostile namespace (ten minutes)
@@ -77,43 +77,43 @@ bench-shares: setup  ## 20,000 events at three replicas beside a hostile namespa
 bench-outage: setup  ## 500 teams whose receiver is away, and 300 at once at one Slack webhook (ten minutes)
 	@$(BIN)/python -m tests.bench.outage
 
-audit: setup  ## look the pinned dependencies up among known vulnerabilities
+audit: setup  ## check the pinned dependencies for known vulnerabilities
 	@$(BIN)/python .ci/audit requirements.txt requirements-extras.txt requirements-dev.txt
 
 openapi: setup  ## write openapi/openapi.yaml from the code
 	@mkdir -p openapi
 	@$(BIN)/agentteam-delivery openapi > $(VENV)/openapi.yaml && mv $(VENV)/openapi.yaml openapi/
 
-reference: setup  ## write what is made from the code: pages of docs/reference, constants of clients
+reference: setup  ## generate docs/reference and the clients' constants from the code
 	@$(BIN)/python .ci/reference
 	@$(BIN)/python .ci/constants
 
-docs: setup  ## make the site of all documents in build/docs, without the network; a dead link fails
+docs: setup  ## build the website in build/docs, without the network; a dead link fails
 	@# Always the whole: a page that has not changed may lead to one that has.
 	@rm -rf build/docs
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs . build/docs
 	@echo 'Ready: build/docs/index.html'
 
-clients: setup  ## generate the clients in Python, TypeScript, Go, Java and Rust; wants Node.js, Java and Maven
+clients: setup  ## generate the clients in Python, TypeScript, Go, Java and Rust; requires Node.js, Java and Maven
 	@PATH="$$PWD/$(BIN):$$PATH" clients/generate
 
-clients-table: setup  ## try each generator of clients, and write docs/reference/clients.md
+clients-table: setup  ## try each client generator, and write docs/reference/clients.md
 	@WRITE=1 $(BIN)/pytest --quiet tests/clients/test_table.py
 
 chart: setup  ## write the table of values in the chart's README
 	@$(BIN)/python .ci/chart-readme $(CHART) > $(VENV)/chart-readme && mv $(VENV)/chart-readme $(CHART)/README.md
 
-lock: setup  ## pin every dependency with hashes; LOCKFLAGS=--upgrade takes the newest
+lock: setup  ## pin all dependencies with hashes; LOCKFLAGS=--upgrade updates them
 	@$(COMPILE) --all-extras pyproject.toml -o requirements-dev.txt
 	@$(COMPILE) --constraints requirements-dev.txt --extra service pyproject.toml -o requirements.txt
 	@$(COMPILE) --constraints requirements-dev.txt --extra email --extra google-drive --extra tracing pyproject.toml -o requirements-extras.txt
 	@echo 'hatchling' | $(COMPILE) --python-version 3.11 --constraints requirements-dev.txt - -o requirements-build.txt
 
-release: setup  ## make all of a release in dist/; TAG=v0.1.0 REPOSITORY=registry.example.com/owner PUSH=yes publishes it
+release: setup  ## build a release in dist/; TAG=v0.1.0 REPOSITORY=registry.example.com/owner PUSH=yes publishes it
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python .ci/release --tag '$(TAG)' --repository '$(REPOSITORY)' \
 		--platforms '$(PLATFORMS)' --engine '$(ENGINE)' $(if $(PUSH),--push)
 
-clean:  ## remove all that can be made again, .venv too
+clean:  ## remove everything that can be built again, including .venv
 	@rm -rf $(VENV) build dist .artifacts .coverage* .hypothesis .*_cache
 	@cd clients && rm -rf .beside.* python csharp kotlin php */delivery java/target rust/target rust/Cargo.lock
 	@cd clients/typescript && rm -rf dist node_modules src/api.ts

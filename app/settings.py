@@ -43,9 +43,9 @@ LABEL = (
 https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
 """
 
-HOST_SUFFIX = re.compile(
+RELAY_HOST = re.compile(
     r"\d{1,3}(\.\d{1,3}){3}"  # an IPv4 address
-    r"|(\*?\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?\.?",  # a name
+    r"|([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?\.?",  # a name
     re.ASCII | re.IGNORECASE,
 )
 
@@ -131,7 +131,7 @@ def _mailbox(text: str) -> str:
 
 
 def _relay(name: str) -> str:
-    if not HOST_SUFFIX.fullmatch(name) or name.startswith("*"):
+    if not RELAY_HOST.fullmatch(name):
         raise ValueError(f"{name[:100]}: must be a host's name or an IPv4 address, such as smtp.example.com")
     return name
 

@@ -29,6 +29,7 @@ def named(patch: pytest.MonkeyPatch) -> Lookups:
     async def lookup(
         _: aiohttp.AsyncResolver, host: str, port: int = 0, family: int = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
+        host = host.removesuffix(".")
         if host not in table:
             raise OSError(None, "Domain name not found")
         return [

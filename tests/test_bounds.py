@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from app.delivery.dispatch import reported
 from app.domain import bounds
 from app.domain.errors import TargetError
 from app.domain.events import CompletionEvent
 from app.domain.ledger import Terms, decide
 from app.domain.mailboxes import Mailbox
-from app.domain.targets import EmailTarget, InvalidTarget, labels_of, read_targets, target_names
+from app.domain.targets import EmailTarget, InvalidTarget, labels_of, read_targets, target_names, told_of
 from app.domain.teams import AgentTeam
 from app.egress.client import HttpClient
 from app.egress.guard import Guard
@@ -252,7 +253,22 @@ def many_recipients(number: int) -> None:
     written(compose_mail(envelope(), target, recipients_of(target), Mailbox("a@b.c"), at=NOW))
 
 
+def endings(number: int) -> None:
+    (target,) = read_targets([{"type": "webhook", "url": "https://h/", "on": ["x"] * number}])
+    assert isinstance(target, InvalidTarget)
+    told_of({"on": ["x"] * number}, "Completed")
+
+
+def stray_entries(number: int) -> None:
+    finished = team([{"type": "webhook", "url": "https://h/"}], entries=[ENTRY] * number)
+    reported(finished).model_dump_json()
+    terms = Terms("us", NOW, timedelta(minutes=3), 10)
+    decide(finished, CompletionEvent(namespace="research", team="report"), terms, start=True)
+
+
 MANY = {
+    "endings": (endings, bounds.ENDINGS.most),
+    "entries that belong to nobody": (stray_entries, bounds.ENTRIES.most),
     "long names that differ at their ends": (long_names, 2_000),
     "artifacts": (many_artifacts, 1_000),
     "patterns": (many_patterns, 200),
@@ -315,7 +331,7 @@ def test_what_a_team_picks_in_all_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_team_of_too_many_artifacts_is_told_so() -> None:
     listed = [{"path": "/a"}] * (bounds.ARTIFACTS.most + 1)
     with pytest.raises(
-        TargetError, match=r"^status\.artifacts: has more than 10,000 artifacts; have the team write"
+        TargetError, match=r"^status\.artifacts: has more than 10,000 artifacts; write fewer files"
     ):
         asyncio.run(all_composed(team([{"type": "webhook", "url": "https://h/"}], artifacts=listed)))
 
@@ -336,6 +352,23 @@ def test_others_get_their_turn_while_artifacts_are_picked() -> None:
         return turns
 
     assert asyncio.run(turns()) > 50
+
+
+def test_a_target_of_too_many_endings_is_told_so() -> None:
+    on = ["Completed"] * (bounds.ENDINGS.most + 1)
+    (refused,) = read_targets([{"type": "webhook", "url": "https://h/", "on": on}])
+    assert isinstance(refused, InvalidTarget)
+    assert refused.problem == f"on: {bounds.ENDINGS.words}"
+    assert told_of({"on": on}, "Failed"), "so that its author hears of it"
+
+
+def test_of_a_record_that_is_too_long_what_is_beyond_belongs_to_nobody_and_is_not_read() -> None:
+    spec = [{"type": "webhook", "url": "https://h/"}]
+    finished = team(spec, entries=[ENTRY, *[{**ENTRY, "target": "x"}] * (2 * bounds.ENTRIES.most)])
+    assert len(finished.entries) == bounds.ENTRIES.most
+    terms = Terms("us", NOW, timedelta(minutes=3), 10)
+    plan = decide(finished, CompletionEvent(namespace="research", team="report"), terms, start=True)
+    assert not plan.claims, "the target's own entry is among those that are read"
 
 
 HOOK = {"type": "webhook", "url": "https://h/"}

@@ -449,27 +449,29 @@ async def test_a_caller_who_goes_away_is_not_held_up() -> None:
 # Where it leads
 
 
+UNREADABLE, NO_CONTEXT = "set KUBECONFIG to a readable file", "names no current context"
+ABSENT_CONTEXT = "current-context: x\ncontexts: []\nclusters: []\nusers: []\n"
 KUBECONFIGS = {
-    "missing": None,
-    "empty": "",
-    "no YAML": "a: [",
-    "no config": "5",
-    "a list": "[]",
-    "without a context": "apiVersion: v1\nkind: Config\n",
-    "a context that is not there": "current-context: x\ncontexts: []\nclusters: []\nusers: []\n",
-    "binary": "\x00\x01",
+    "missing": (None, UNREADABLE),
+    "empty": ("", NO_CONTEXT),
+    "no YAML": ("a: [", UNREADABLE),
+    "no config": ("5", UNREADABLE),
+    "a list": ("[]", NO_CONTEXT),
+    "without a context": ("apiVersion: v1\nkind: Config\n", NO_CONTEXT),
+    "a context that is not there": (ABSENT_CONTEXT, "no context called 'x'"),
+    "binary": ("\x00\x01", UNREADABLE),
 }
 
 
-@pytest.mark.parametrize("content", KUBECONFIGS.values(), ids=KUBECONFIGS)
+@pytest.mark.parametrize(("content", "words"), KUBECONFIGS.values(), ids=KUBECONFIGS)
 async def test_an_environment_that_names_no_cluster_is_told_so(
-    content: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    content: str | None, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "kubeconfig"
     if content is not None:
         path.write_text(content)
     name_kubeconfig(monkeypatch, path)
-    with pytest.raises(SettingsError, match="set KUBECONFIG to a readable file"):
+    with pytest.raises(SettingsError, match=words):
         async with connect(lambda *_: None):
             pass
 

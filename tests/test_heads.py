@@ -31,6 +31,7 @@ ANSWERS: dict[str, tuple[bytes, int, bytes]] = {
     "many headers": (OK + MANY + b"Content-Length: 2\r\n\r\nok", 200, b"ok"),
     "a long reason": (b"HTTP/1.1 503 " + b"y" * 9_000 + b"\r\nContent-Length: 0\r\n\r\n", 503, b""),
     "one length twice": (OK + b"Content-Length: 2\r\ncontent-length:2\r\n\r\nok", 200, b"ok"),
+    "one length in two ways": (OK + b"Content-Length: 2\r\nContent-Length: 02\r\n\r\nok", 200, b"ok"),
     "one length in a list": (OK + b"Content-Length: 2, 2\r\n\r\nok", 200, b"ok"),
     "chunks and a length": (OK + b"Content-Length: 7\r\n" + CHUNKED + b"\r\n" + CHUNKS, 200, b"ok"),
     "a length and chunks": (OK + CHUNKED + b"Content-Length: 2\r\n\r\n" + CHUNKS, 200, b"ok"),

@@ -15,7 +15,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from app.domain.errors import ApiUnavailable
+from app.domain.errors import ApiUnavailable, SettingsError
 from app.kube.config import Access, in_cluster
 from app.kube.connection import Connection
 from app.kube.kubeconfig import read_kubeconfig
@@ -195,6 +195,52 @@ async def test_a_plugin_that_fails_later_is_told_of_in_words(tmp_path: Path) -> 
         await access.authorization()
 
 
+async def test_a_plugin_is_told_of_the_cluster_where_it_asks_for_that(tmp_path: Path) -> None:
+    script = (
+        "import json, os\n"
+        "asked = json.loads(os.environ['KUBERNETES_EXEC_INFO'])\n"
+        "token = json.dumps([asked['spec'], os.environ['ADDED']])\n"
+        "print(json.dumps({'apiVersion': asked['apiVersion'], 'status': {'token': token.replace(' ', '')}}))"
+    )
+    user = {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1beta1",
+            "command": sys.executable,
+            "args": ["-c", script],
+            "env": [{"name": "ADDED", "value": "yes"}],
+            "provideClusterInfo": True,
+        }
+    }
+    extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}
+    cluster: dict[str, Any] = {"certificate-authority-data": "YQ==", "extensions": [extension]}
+    access = await read_kubeconfig(str(written(tmp_path / "config", user, **cluster)))
+    said = await access.authorization()
+    spec, added = json.loads(str(said).removeprefix("Bearer "))
+    assert added == "yes"
+    assert spec["cluster"] == {
+        "server": "https://api.test/",
+        "certificate-authority-data": "YQ==",
+        "config": {"audience": "a"},
+    }
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "",
+        "no JSON",
+        '{"apiVersion": "client.authentication.k8s.io/v1", "status": {}}',
+        '{"apiVersion": "client.authentication.k8s.io/v1", "status": {"clientCertificateData": "c"}}',
+        '{"apiVersion": "client.authentication.k8s.io/v1beta1", "status": {"token": "t"}}',
+        '{"apiVersion": "client.authentication.k8s.io/v1", "status": {"token": "t", "expirationTimestamp": 1}}',  # noqa: E501
+    ],
+)
+async def test_what_a_plugin_prints_beside_credentials_is_refused(printed: str, tmp_path: Path) -> None:
+    command = {"command": "printf", "args": ["%s", printed], "apiVersion": "client.authentication.k8s.io/v1"}
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        await read_kubeconfig(str(written(tmp_path / "config", {"exec": command})))
+
+
 async def test_what_else_a_kubeconfig_says_of_its_cluster(tmp_path: Path) -> None:
     said: dict[str, Any] = {
         "insecure-skip-tls-verify": True,
@@ -233,6 +279,84 @@ async def test_a_certificate_is_shown_and_an_authority_trusted(tmp_path: Path, *
         path = written(tmp_path / "config", user, **cluster | {"server": api.url})
         async with Connection(await read_kubeconfig(str(path))) as connection:
             assert (await connection.ask("GET", "/version", seconds=5)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"current-context": ""}, "names no current context; kubectl config use-context"),
+        ({"current-context": "other"}, "the kubeconfig has no context called 'other'"),
+        ({"clusters": []}, "the kubeconfig has no cluster called 'test'"),
+        ({"users": None}, "the kubeconfig has no user called 'test'"),
+    ],
+)
+async def test_what_a_kubeconfig_lacks_is_said(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "config", NOBODY)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(SettingsError, match=words):
+        await read_kubeconfig(str(path))
+
+
+async def test_a_kubeconfig_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"no Kubernetes API is configured.* no {tmp_path}/absent"):
+        await read_kubeconfig(f"{tmp_path}/absent")
+
+
+def issued(authority: trustme.CA, name: str) -> dict[str, str]:
+    """Return a client's certificate and its key, as a plugin names them."""
+    one = authority.issue_cert(f"{name}@example.com")
+    chain = "".join(pem.bytes().decode() for pem in one.cert_chain_pems)
+    return {"clientCertificateData": chain, "clientKeyData": one.private_key_pem.bytes().decode()}
+
+
+@pytest.mark.parametrize("way", ["ended", "refused", "file"])
+async def test_a_certificate_of_ours_is_renewed(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("app.kube.kubeconfig.steady", lambda: now[0])
+    authority = trustme.CA()
+    certificates = [issued(authority, name) for name in ("ann", "ben")]
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(server)
+    server.verify_mode = ssl.CERT_REQUIRED
+    came: list[str] = []
+
+    async def known(request: web.Request) -> web.Response:
+        shown = request.transport.get_extra_info("peercert")  # type: ignore[union-attr]  # it is there
+        came.append(dict(shown["subjectAltName"])["email"].partition("@")[0])
+        return web.json_response({}, status=401 if way != "ended" and came[-1] == "ann" else 200)
+
+    user: dict[str, Any]
+    if way == "file":
+        user = {"client-certificate": "pair", "client-key": "pair"}
+        (tmp_path / "pair").write_text("".join(certificates[0].values()))
+    else:
+        user = plugin(tmp_path)
+        statuses = certificates
+        if way == "ended":
+            ends = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            statuses = [status | {"expirationTimestamp": ends} for status in statuses]
+        script = (
+            (tmp_path / "plugin")
+            .read_text()
+            .replace("{'token': token, **{}}", "STATUSES[len(runs.read_text()) - 1]")
+        )
+        (tmp_path / "plugin").write_text(
+            script.replace("import json", f"STATUSES = {statuses!r}\nimport json")
+        )
+    cluster = {"certificate-authority-data": base64.b64encode(authority.cert_pem.bytes()).decode()}
+    async with Receiver(tls=server, respond=known) as api:
+        path = written(tmp_path / "config", user, **cluster, server=api.url)
+        async with Connection(await read_kubeconfig(str(path))) as connection:
+            first = await connection.ask("GET", "/version", seconds=5)
+            assert first.status == (401 if way == "file" else 200)
+            now[0] += 3600.0
+            if way == "file":
+                (tmp_path / "pair").write_text("".join(certificates[1].values()))
+            assert (await connection.ask("GET", "/version", seconds=5)).status == 200
+    assert came == (["ann", "ben", "ben"] if way == "refused" else ["ann", "ben"])
 
 
 async def test_a_pod_s_token_is_read_anew_when_it_was_rotated(

@@ -8,17 +8,17 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import pycares
 import pytest
 from aiohttp import AsyncResolver
 
 from app.egress import names as looked_up
-from app.egress.names import Names, Search
+from app.egress.names import Names, Search, unresolved
 from tests.harness.dns import answer
 
 SERVFAIL, REFUSED = 2, 5
-Resolvers = tuple[AsyncResolver, AsyncResolver]
 POD = ("research.svc.cluster.test", "svc.cluster.test", "cluster.test")
 IN_A_POD = f"nameserver 127.0.0.1\nsearch {' '.join(POD)} corp.test\noptions ndots:5\n"
 
@@ -62,27 +62,23 @@ Asking = tuple[Server, Callable[..., Names]]
 
 
 @pytest.fixture(scope="module")
-async def channel(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Server, Resolvers]]:
-    """Serve names on a port of its own, and ask by channels of c-ares that stay open."""
+async def channel() -> AsyncIterator[tuple[Server, AsyncResolver, int]]:
+    """Serve names on a port of its own, and ask by a channel of c-ares that stays open."""
     server, loop = Server(), asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: server, local_addr=("127.0.0.1", 0))
-    path = tmp_path_factory.mktemp("names") / "resolv.conf"
-    path.write_text("nameserver 127.0.0.1\n")
     port = transport.get_extra_info("sockname")[1]
-    servers = AsyncResolver(lookups="b", timeout=2.0, tries=2, resolvconf_path=str(path), udp_port=port)
-    files = AsyncResolver(lookups="f")
-    yield server, (servers, files)
-    await servers.close()
-    await files.close()
+    resolver = AsyncResolver(nameservers=[f"127.0.0.1:{port}"], timeout=2, tries=2)
+    yield server, resolver, port
+    await resolver.close()
     transport.close()
 
 
 @pytest.fixture
-def asking(channel: tuple[Server, Resolvers], conf: Path) -> Asking:
+def asking(channel: tuple[Server, AsyncResolver, int], conf: Path) -> Asking:
     """Return the name server, which knows nothing, and what makes a resolver of these settings."""
-    server, resolvers = channel
+    server, resolver, _ = channel
     server.known, server.unwell, server.questions = {}, {}, []
-    return server, lambda text=IN_A_POD: (conf.write_text(text), Names(*resolvers, conf))[1]
+    return server, lambda text=IN_A_POD: (conf.write_text(text), Names(resolver, resolv_conf=conf))[1]
 
 
 @pytest.fixture
@@ -93,13 +89,7 @@ def conf(tmp_path: Path) -> Path:
 
 async def found(names: Names, host: str) -> list[str]:
     """Return the addresses of a host."""
-    for _ in range(5):  # a channel that another test has closed takes a socket of this one with it
-        try:
-            return [one["host"] for one in await names.resolve(host, 443, socket.AF_UNSPEC)]
-        except OSError as error:
-            if "Could not contact" not in str(error):
-                raise
-    raise AssertionError("c-ares cannot ask")
+    return [one["host"] for one in await names.resolve(host, 443, socket.AF_UNSPEC)]
 
 
 @pytest.mark.parametrize("code", [SERVFAIL, REFUSED, None], ids=["SERVFAIL", "REFUSED", "silence"])
@@ -175,6 +165,52 @@ async def test_a_name_that_nobody_knows_does_not_resolve(asking: Asking) -> None
     assert far.asked("h7")[-1] == "h7.example.test"
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (SERVFAIL, "the name server failed to look the host name up (SERVFAIL)"),
+        (REFUSED, "the name server refuses to look the host name up (REFUSED)"),
+        (3, "the host name does not resolve"),
+        (0, "the host name does not resolve"),  # there is such a name, without an address
+    ],
+)
+async def test_a_look_up_that_fails_says_how(code: int, words: str, asking: Asking) -> None:
+    far, made = asking
+    far.unwell["example.test"] = code
+    with pytest.raises(OSError) as raised:  # noqa: PT011  # its words are what is looked at
+        await found(made("search corp.test\n"), f"failing-{code}.example.test")
+    assert unresolved(raised.value) == words
+
+
+async def test_a_server_that_is_silent_or_away_is_not_a_name_that_is_absent(tmp_path: Path) -> None:
+    quick = tmp_path / "resolv.conf"
+    quick.write_text("search .\noptions timeout:1 attempts:1\n")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind(("127.0.0.1", 0))
+        silent = f"127.0.0.1:{bound.getsockname()[1]}"
+        names = Names(nameservers=[silent], resolv_conf=quick)
+        with pytest.raises(OSError) as raised:  # noqa: PT011  # its words are what is looked at
+            await found(names, "silent.example.test")
+        assert unresolved(raised.value) == "no name server answered for the host name in time"
+        await names.close()
+
+
+async def test_no_text_is_among_the_options_of_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    # pycares lets go of a text (`lookups`, `resolvconf_path`) before c-ares reads it: of a hundred channels
+    # one or more looked nothing up, for as long as their process lived.
+    given: list[object] = []
+
+    class Channel(pycares.Channel):
+        def __init__(self, **options: Any) -> None:
+            given.extend(options.values())
+            super().__init__(**options)
+
+    monkeypatch.setattr(pycares, "Channel", Channel)
+    await Names(nameservers=["127.0.0.1"]).close()
+    assert given
+    assert not [value for value in given if isinstance(value, str | bytes)]
+
+
 async def test_a_file_that_changes_is_read_again(asking: Asking) -> None:
     far, made = asking
     far.known |= {"a.one.test": ["192.0.2.1"], "a.second.test": ["192.0.2.2"]}
@@ -187,7 +223,14 @@ async def test_a_file_that_changes_is_read_again(asking: Asking) -> None:
 @pytest.mark.parametrize(
     ("text", "environment", "search"),
     [
-        ("search a.test. B.test\noptions ndots:3 timeout:1\n", {}, Search(("a.test", "b.test"), 3)),
+        (
+            "search a.test. B.test\noptions ndots:3 timeout:1 attempts:3 rotate\n",
+            {},
+            Search(("a.test", "b.test"), 3, timeout=1, attempts=3),
+        ),
+        ("options timeout:0 attempts:0\nsearch a.test\n", {}, Search(("a.test",), timeout=1, attempts=1)),
+        ("options timeout:99 attempts:99\nsearch a.test\n", {}, Search(("a.test",), timeout=30, attempts=5)),
+        ("search a.test # b.test\noptions ndots:2 ; ndots:9\n", {}, Search(("a.test",), 2)),
         ("search a.test\ndomain b.test c.test\n", {}, Search(("b.test",))),
         ("# search a.test\n; options ndots:9\nsearch b.test\n", {}, Search(("b.test",))),
         ("options ndots:99\nsearch a.test\n", {}, Search(("a.test",), 15)),

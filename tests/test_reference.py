@@ -145,7 +145,7 @@ UNTOLD = {
     ),
     "a reason": (
         "app/domain/reasons.py",
-        '"The message says what it refused, and whom."',
+        '"The message says what the relay refused, and for which recipients."',
         '" "',
         "the remedy for Refused",
     ),

@@ -298,6 +298,7 @@ LOGIN = {"SMTP_USERNAME": "teams", "SMTP_PASSWORD_FILE": "/run/secrets/password"
             "DELIVERY_SMTP_HOST: smtp.example.com:25: must be a host",
         ),
         ({**RELAY, "SMTP_HOST": "*.example.com"}, "DELIVERY_SMTP_HOST: *.example.com: must be a host"),
+        ({**RELAY, "SMTP_HOST": ".example.com"}, "DELIVERY_SMTP_HOST: .example.com: must be a host"),
         ({**RELAY, "SMTP_PORT": "0"}, "DELIVERY_SMTP_PORT: "),
         ({**RELAY, "SMTP_TLS": "ssl"}, "DELIVERY_SMTP_TLS: "),
         ({"EMAIL": "sendgrid"}, "DELIVERY_EMAIL: "),

@@ -167,6 +167,8 @@ PROBLEMS = [
     ("type of another case", {"type": "Slack"}, "type: 'Slack' is not one of"),
     ("type no text", {"type": ["slack"]}, "type: ['slack'] is not one of"),
     ("name no text", {**HOOK, "name": {CANARY: 1}}, "name: must be text of 1 to 253 printable characters"),
+    ("name false", {**HOOK, "name": False}, "name: must be text of 1 to 253 printable characters"),
+    ("name zero", {**HOOK, "name": 0}, "name: must be text of 1 to 253 printable characters"),
     ("name too long", {**HOOK, "name": LONG + CANARY}, "name: must be text of 1 to 253"),
     ("name in control", {**HOOK, "name": f"a\x1b{CANARY}"}, "name: must be text of 1 to 253"),
     (

@@ -18,7 +18,7 @@ from app.server.tls import Certificate
 from app.settings import ServiceSettings
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
-from tests.harness.service import SCRIPT, Program, Service
+from tests.harness.service import Program, Service
 from tests.harness.tls import Mounted
 from tests.harness.waiting import until
 
@@ -241,18 +241,10 @@ async def test_a_pair_that_cannot_be_used_ends_the_process_with_a_sentence_that_
         (tmp_path / name).write_bytes(content)
     async with FakeCluster() as fake, prepared(fake, tmp_path) as cluster:
 
-        async def refused(cert: str, key: str) -> tuple[int | None, str]:
+        async def refused(cert: str, key: str) -> tuple[int, str]:
             settings = {"tls_cert_file": tmp_path / cert, "tls_key_file": tmp_path / key}
             program = Program("serve", cluster.kubeconfig, {"auth": "none", "port": 0, **settings})
-            process = await asyncio.create_subprocess_exec(
-                SCRIPT,
-                "serve",
-                env=program.environment(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            _, said = await asyncio.wait_for(process.communicate(), 60)
-            return process.returncode, said.decode()
+            return await program.refused()
 
         cases = {
             ("absent", "key"): "DELIVERY_TLS_CERT_FILE",

@@ -25,7 +25,7 @@ MOST_FIELDS = 20  # that are named of a request in which more are wrong
 
 HINTS = {
     "tuple_type": "must be a list",
-    "too_short": "must hold one at least; leave it out to mean all",
+    "too_short": "must contain at least one; omit it to mean all",
     "string_pattern_mismatch": "must be a lower-case DNS name, as Kubernetes names are",
     "extra_forbidden": "is not a field of this request; remove it",
     "missing": "is required",
@@ -58,10 +58,10 @@ def problem_of(error: Exception) -> Problem:
         case RequestValidationError():
             return Malformed(f"nothing was done: {_fields(error)[0]}")
         case HTTPException(status_code=BodyTooLarge.status):
-            return BodyTooLarge("the body is larger than is read; send less")
+            return BodyTooLarge("the body is too large; send less")
         case HTTPException(status_code=NoSuchPath.status | MethodNotAllowed.status):
             kind = NoSuchPath if error.status_code == NoSuchPath.status else MethodNotAllowed
-            return kind(f"{kind.title.lower()}: the API's paths and methods stand in /openapi.json")
+            return kind(f"{kind.title.lower()}: /openapi.json lists the API's paths and methods")
         case HTTPException():  # FastAPI's answer to a body that is not UTF-8
             return Malformed("nothing was done: the body is not valid JSON")
         case _:

@@ -114,7 +114,7 @@ class KubernetesAuthorizer:
         )
         if caller is None:
             self._acquainted.pop(digest, None)
-            raise Unauthenticated(f"the token is not valid here, or no longer; send one {self._hint}")
+            raise Unauthenticated(f"the token is not valid or has expired; send one {self._hint}")
         self._acquainted[digest] = None
         self._rate.admit(f"caller {caller.name}")
         return caller
@@ -125,7 +125,7 @@ class KubernetesAuthorizer:
         if not await self._asked(self._rights, question, lambda: self._cluster.allows(*question), known=True):
             raise Forbidden(
                 f"{caller.name} may not {verb} {PLURAL}/delivery of {self._group} in namespace {namespace};"
-                f" who may grant it types: {self._grant(caller, verb, namespace)}"
+                f" to grant it, run: {self._grant(caller, verb, namespace)}"
             )
 
     async def _asked(
@@ -141,13 +141,13 @@ class KubernetesAuthorizer:
         except AccessDenied:
             log.warning("reviews_forbidden", advice="grant create on tokenreviews and subjectaccessreviews")
             raise ClusterUnavailable(
-                "the service may not ask the Kubernetes API who its callers are and what they may; grant its"
-                " account create on tokenreviews and subjectaccessreviews, as system:auth-delegator does",
+                "the service has no permission to authenticate and authorise callers; grant its account"
+                " create on tokenreviews and subjectaccessreviews, as system:auth-delegator does",
                 retry_after=RETRY_LATER,
             ) from None
         except ClusterError as error:
             raise ClusterUnavailable(
-                f"callers cannot be told now: {error}", retry_after=patience(error)
+                f"callers cannot be authenticated now: {error}", retry_after=patience(error)
             ) from None
 
     @property

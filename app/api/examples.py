@@ -259,17 +259,17 @@ _PROBLEMS: tuple[Problem, ...] = (
     BadRequest("this port speaks HTTP/1.1 and HTTP/1.0; send one of these"),
     ReadTimeout("the request was not complete within 10 s; send it at once"),
     HeadTooLarge("the headers are larger than 65536 bytes; send less of them"),
-    Unauthenticated(f"the token is not valid here, or no longer; send one {_HOW}"),
+    Unauthenticated(f"the token is not valid or has expired; send one {_HOW}"),
     Forbidden(
         "system:serviceaccount:ops:my-controller may not create agentteams/delivery of agentteams.example.com"
-        " in namespace research; who may grant it types: kubectl create rolebinding my-controller -n research"
+        " in namespace research; to grant it, run: kubectl create rolebinding my-controller -n research"
         " --clusterrole=agentteam-delivery-caller --serviceaccount=ops:my-controller"
     ),
     TeamNotFound('there is no AgentTeam "report" in namespace "research"'),
     UidChanged("the team of this name has another uid: it was deleted and recreated"),
-    TeamNotFinished('the team is in phase "Running"; hand it in when it has finished'),
-    ClaimInFlight('"archive" is being sent to, until 2026-11-05T14:05:10Z at the latest; ask again then'),
-    BodyTooLarge("the body is larger than is read; send less"),
+    TeamNotFinished('the team is in phase "Running"; submit it when it has finished'),
+    ClaimInFlight('"archive" is in progress, until 2026-11-05T14:05:10Z at the latest; retry then'),
+    BodyTooLarge("the body is too large; send less"),
     Malformed(f"nothing was done: {_WRONG}"),
     PhaseNotTerminal("phase must be one of Completed, Failed, TimedOut, BudgetExceeded, or left out"),
     UnknownTarget('the team has no target "slakc"; it has: archive, slack'),
@@ -289,8 +289,8 @@ _PROBLEMS: tuple[Problem, ...] = (
         '100 events are in flight, 100 of them of namespace "research", of 200 at most, and room is kept for'
         " others; ask again"
     ),
-    RateLimited("more than 20 requests a second; ask again later"),
-    Draining("this replica is about to end; ask again"),
+    RateLimited("more than 20 requests a second; retry later"),
+    Draining("this replica is shutting down; retry"),
     ClusterUnavailable("nothing was sent: the Kubernetes API answered 503"),
 )
 

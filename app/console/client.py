@@ -23,7 +23,7 @@ from app.settings import is_loopback
 
 Document = dict[str, Any]
 
-NO_ADDRESS = "--url or DELIVERY_URL is no address of a service; give it as http://host:port, and no more"
+NO_ADDRESS = "--url or DELIVERY_URL is not the address of a service; use http://host:port"
 PATIENCE = 30.0  # seconds for an answer to begin, and to go on
 WHOLE = 60.0  # seconds for all of it
 MOST = 16 * 1024 * 1024  # bytes of an answer: a preview of many targets has 2 million characters
@@ -32,13 +32,12 @@ SHOWN = 1_000  # characters of what is said in it
 
 IN_OPTIONS = {
     "unauthenticated": (
-        "the service asks who you are: name an account with --service-account, or give a token with"
-        " --token-file or DELIVERY_TOKEN"
+        "the service requires a token: use --service-account, --token-file or DELIVERY_TOKEN"
     ),
-    "head-too-large": "the token is longer than the service reads; see --token-file, or DELIVERY_TOKEN",
-    "body-too-large": "that is more than the service reads at once; name fewer with --target",
-    "no-such-path": "the service is of another version, or it is no such service; check --url",
-    "method-not-allowed": "the service is of another version, or it is no such service; check --url",
+    "head-too-large": "the token is too long; see --token-file, or DELIVERY_TOKEN",
+    "body-too-large": "the request is too large; name fewer targets with --target",
+    "no-such-path": "the service has another version, or it is not this service; check --url",
+    "method-not-allowed": "the service has another version, or it is not this service; check --url",
 }
 """What a caller without headers and fields is told instead, by the kind of problem."""
 OPTIONS = {"targets": "--target", "namespace": "--namespace", "team": "the team's name"}
@@ -93,7 +92,7 @@ class Client:
         if self.token:
             if address.scheme == "http" and not is_loopback(address.host):
                 raise Trouble(
-                    f"the token would cross the network in the clear to {address}; use https://, or a"
+                    f"the token would be sent unencrypted to {address}; use https://, or a"
                     " port-forward on this machine"
                 )
             headers["authorization"] = f"Bearer {self.token}"
@@ -121,7 +120,7 @@ class Client:
             async for chunk in answer.aiter_raw():
                 body += chunk
                 if len(body) > MOST:
-                    raise Trouble(f"{self.url} answers without end; check --url")
+                    raise Trouble(f"{self.url} sends an endless answer; check --url")
         return answer, bytes(body)
 
     def _judged(self, answer: httpx.Response, body: bytes, *, page: bool) -> Document:
@@ -131,7 +130,7 @@ class Client:
             if answer.url.scheme == "http" and speaks_tls(answer.url):
                 raise Trouble(f"{url}: this port speaks TLS; write https:// in --url or DELIVERY_URL")
             raise Trouble(
-                f"{url} answered {answer.status_code} with something that is no report; check --url"
+                f"{url} answered {answer.status_code} with something that is not a report; check --url"
             )
         if answer.status_code in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
             if page:
@@ -139,7 +138,7 @@ class Client:
             else:
                 whole = isinstance(document.get("phase"), str) and isinstance(document.get("targets"), list)
             if not whole:
-                raise Trouble(f"{url} answered with something that is no report; check --url")
+                raise Trouble(f"{url} answered with something that is not a report; check --url")
             return document
         said = shortened(self._said(document, answer.status_code), SHOWN)
         if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
@@ -162,8 +161,10 @@ class Client:
         """Whom a command trusts, read once: of hundreds of requests that would be most of the work."""
         try:
             context = ssl.create_default_context(cafile=str(self.ca_file or certifi.where()))
-        except (OSError, ssl.SSLError):
+        except ssl.SSLError:
             raise Trouble(f"--ca-file: {self.ca_file} holds no certificates in PEM form") from None
+        except OSError as error:
+            raise Trouble(f"--ca-file: {self.ca_file} cannot be read: {error.strerror}") from None
         if self.ca_file:
             trust_as_named(context)
         return context

@@ -1,5 +1,6 @@
 """Offline validation of manifests of teams, templates and schedules: what is wrong, and where."""
 
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -108,6 +109,16 @@ class _Loader(yaml.SafeLoader):
         """Read a yes or a no."""
         return str(self.construct_scalar(node)).lower() in {"y", "yes", "true", "on"}
 
+    def construct_number(self, node: yaml.ScalarNode) -> float | str:
+        """Read a number; one that is too large for one stays the text that it is."""
+        number = self.construct_yaml_float(node)
+        text = str(self.construct_scalar(node))
+        return text if math.isinf(number) and "inf" not in text.lower() else number
+
+    def construct_decoded(self, node: yaml.ScalarNode) -> str:
+        """Read what is written in base64: a text, as the API server gets it."""
+        return self.construct_yaml_binary(node).decode(errors="replace")
+
 
 _SPELT = "|".join(
     spelling
@@ -127,8 +138,14 @@ for _tag, _pattern, _first in (
     ),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
-for _tag in ("int", "bool"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", getattr(_Loader, f"construct_yaml_{_tag}"))
+for _tag, _constructor in (
+    ("int", "construct_yaml_int"),
+    ("bool", "construct_yaml_bool"),
+    ("float", "construct_number"),
+    ("binary", "construct_decoded"),
+    ("timestamp", "construct_yaml_str"),
+):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", getattr(_Loader, _constructor))
 
 
 class Manifest:

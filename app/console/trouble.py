@@ -3,6 +3,7 @@
 import re
 
 from app.domain.errors import DeliveryError
+from app.domain.events import DNS_LABEL
 
 
 class Trouble(DeliveryError):
@@ -32,5 +33,6 @@ def checked(what: str, value: str, pattern: str) -> str:
         Trouble: it would not.
     """
     if not re.fullmatch(pattern, value):
-        raise Trouble(f"{what} must consist of lower-case letters, digits and dashes, as Kubernetes requires")
+        of = "letters, digits and dashes" if pattern == DNS_LABEL else "letters, digits, dashes and dots"
+        raise Trouble(f"{what} must consist of lower-case {of}, as Kubernetes requires")
     return value

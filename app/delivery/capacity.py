@@ -35,8 +35,8 @@ class Bound:
         if not shares.take(namespace, number):
             own = shares.held.get(namespace, 0)
             raise TooBusy(
-                f"{shares.taken} {self.what} are in flight, {own} of them of namespace"
-                f' "{namespace}", of {shares.most} at most, and room is kept for others; ask again',
+                f"{shares.taken} {self.what} are in progress (at most {shares.most}), {own} of"
+                f' them of namespace "{namespace}", and capacity is kept for others; retry',
                 retry_after=RETRY_SOON,
             )
         try:

@@ -99,7 +99,7 @@ class Dispatcher:
         try:
             accepted = await self._claims.take(event, room)
         except asyncio.CancelledError:
-            answer.set_exception(Draining("this replica ends; ask again", retry_after=RETRY_SOON))
+            answer.set_exception(Draining("this replica is shutting down; retry", retry_after=RETRY_SOON))
             answer.exception()
             raise
         except Exception as error:  # noqa: BLE001  # handed on to the caller

@@ -86,7 +86,7 @@ class Judge:
             return "Pending", f"the team {phase}; it is delivered when it has finished"
         if team.phase not in self.phases:
             return "Skipped", self._undelivered(team.phase)
-        return "Pending", "the team has finished, and nobody has handed it in yet"
+        return "Pending", "the team has finished, and has not been submitted yet"
 
     def rehearse(self, event: CompletionEvent, team: AgentTeam, nonce: str) -> Judgement:
         """Judge a test: whatever the team's phase, each named target is sent one notification.
@@ -112,7 +112,7 @@ class Judge:
             return UNASKED
         if phase not in TERMINAL_PHASES:
             raise TeamNotFinished(
-                f'the team is in phase "{shortened(phase, 60)}"; hand it in when it has finished'
+                f'the team is in phase "{shortened(phase, 60)}"; submit it when it has finished'
             )
         if phase not in self.phases:
             return self._undelivered(phase)

@@ -70,7 +70,7 @@ class SecretResolver:
         finally:
             turn.leave()
         if self._label is not None and not _bears(secret.labels, self._label):
-            message = f"{where} is not labelled {self._label}, as those must be that are used here; label it"
+            message = f"{where} has no label {self._label}, which this installation requires; label it"
             raise TargetError(Reason.SECRET_FORBIDDEN, message)
         return Credentials.kept(name, secret.values, self._keys)
 

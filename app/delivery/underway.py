@@ -26,7 +26,7 @@ class UnderWay:
             Draining: no more are taken.
         """
         if self.draining:
-            raise Draining("this replica is about to end; ask again", retry_after=RETRY_SOON)
+            raise Draining("this replica is shutting down; retry", retry_after=RETRY_SOON)
 
     def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         """Start a task of its own, so that a caller who goes away does not stop it."""

@@ -7,7 +7,7 @@ limit the answers of receivers and the requests of callers.
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-Unit = Literal["characters", "bytes", "bits", "recipients", "artifacts", "steps"]
+Unit = Literal["characters", "bytes", "bits", "recipients", "endings", "artifacts", "entries", "steps"]
 MaybeText = TypeVar("MaybeText", str, str | None)
 
 
@@ -47,20 +47,22 @@ PATTERN = Limit("artifactPath, attachmentPath", 1_024, "characters", "name a fol
 SUBJECT = Limit("subject", 1_000, "characters", "shorten it")
 RECIPIENT = Limit("each of to", 320, "characters", "mail addresses are shorter; correct it")
 RECIPIENTS = Limit("to", 100, "recipients", "use a mailing list")
+ENDINGS = Limit("on", 16, "endings", "name each once")
 SECRET_NAME = Limit("credentialsSecret", 253, "characters", "names of Secrets are shorter; correct it")
 
 TARGET = (
-    NAME, URL, HOST, CHANNEL, FOLDER, MESSAGE, PATTERN, SUBJECT, RECIPIENTS, RECIPIENT, SECRET_NAME
+    NAME, URL, HOST, CHANNEL, FOLDER, MESSAGE, PATTERN, SUBJECT, RECIPIENTS, RECIPIENT, ENDINGS, SECRET_NAME
 )  # fmt: skip
 """Limits of an entry of `spec.lifecycle.delivery[]`; beyond them, only that target is `InvalidTarget`."""
 
 ARTIFACTS = Limit("status.artifacts", 10_000, "artifacts", "write fewer files, or an archive")
+ENTRIES = Limit("status.delivery", 4_000, "entries", "those beyond are neither read nor kept")
 ARTIFACT_TEXT = Limit("each text of an artifact", 4_096, "characters", "it is truncated")
 PICKING = Limit("picking a team's artifacts", 5_000_000, "steps", "use fewer patterns, or name folders")
 
 ENVELOPE = Limit("JSON in a mail or a document", 262_144, "bytes", "it is omitted, and the text says so")
 
-TEAM = (ARTIFACTS, ARTIFACT_TEXT, PICKING, ENVELOPE)
+TEAM = (ARTIFACTS, ARTIFACT_TEXT, PICKING, ENVELOPE, ENTRIES)
 """Limits of a team as a whole; beyond them, targets that list artifacts are `InvalidTarget`."""
 
 _SECRET = (

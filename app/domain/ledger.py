@@ -99,7 +99,7 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
                 continue
             if receipt and (receipt.claimed_by or receipt.id in terms.ours):
                 until = format_time(due[key])
-                raise ClaimInFlight(f'"{key}" is being sent to, until {until} at the latest; ask again then')
+                raise ClaimInFlight(f'"{key}" is in progress, until {until} at the latest; retry then')
         elif key not in due and not (start and _asked_again(receipt, event)):
             continue
         takeovers += _abandoned(receipt, terms)

@@ -164,19 +164,22 @@ def _written(receipt: Receipt, name: str) -> Entry:
 def _without_copies(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """Leave out the entries of ours whose id an earlier one has: a hand copied them.
 
-    A copy would be taken for the entry of the target's twin, and that be sent to under the same id.
+    A copy would be taken for the entry of the target's twin, and that be sent to under the same id. What has
+    settled under another name is left: the target of that name would be sent to again.
     """
     hints = [entry.get("id") or id_hinted_at(entry.get("error")) for entry in entries]
     said = [hint for hint in hints if hint and isinstance(hint, str)]
     if len(set(said)) == len(said):
         return entries
-    known: set[str] = set()
+    names: dict[str, str] = {}
     kept = []
     for entry in entries:
-        identity = read_entry(entry).id
-        if identity is None or identity not in known:
+        receipt = read_entry(entry)
+        first = names.get(receipt.id or "")
+        if first is None or (receipt.settled and receipt.name not in {"", first}):
             kept.append(entry)
-        known.update(filter(None, [identity]))
+        if receipt.id:
+            names.setdefault(receipt.id, receipt.name)
     return kept
 
 

@@ -45,6 +45,13 @@ PathText = Annotated[Text, AfterValidator(bounds.PATTERN.check)]
 Recipient = Annotated[str, AfterValidator(bounds.RECIPIENT.check)]
 
 
+def _endings(value: Any) -> Any:
+    """Judge how many there are first: each that is wrong is work."""
+    if isinstance(value, list) and len(value) > bounds.ENDINGS.most:
+        raise ValueError(bounds.ENDINGS.words)
+    return value or None
+
+
 Endings = tuple[Literal["Completed", "Failed", "TimedOut", "BudgetExceeded"], ...]
 
 
@@ -60,7 +67,7 @@ class TargetSpec(BaseModel):
     ] = None
     artifact_path: Annotated[PathText, Field(alias="artifactPath")] = None
     message: Annotated[Text, AfterValidator(bounds.MESSAGE.check)] = None
-    on: Annotated[Endings | None, Field(strict=False), BeforeValidator(lambda value: value or None)] = None
+    on: Annotated[Endings | None, Field(strict=False), BeforeValidator(_endings)] = None
     """Of which endings it is told; None: of all that the installation delivers."""
 
     @classmethod
@@ -206,7 +213,9 @@ def is_place(name: str, kind: Any) -> bool:
 def told_of(entry: Any, phase: str) -> bool:
     """Whether an entry of the spec requests notification in this phase; an unreadable one does."""
     on = entry.get("on") if isinstance(entry, dict) else None
-    return not on or not isinstance(on, list) or phase in on or not set(map(str, on)) <= {*TERMINAL_PHASES}
+    if not isinstance(on, list) or len(on) > bounds.ENDINGS.most:
+        return True
+    return not on or phase in on or not set(map(str, on)) <= {*TERMINAL_PHASES}
 
 
 def labels_of(entry: Any) -> tuple[str, ...]:
@@ -288,7 +297,7 @@ def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
     if not isinstance(entry, dict):
         return InvalidTarget(name, kind, "a target must be an object with at least `type`")
     declared = entry.get("name")
-    if declared and declared != name:
+    if declared not in (None, "") and declared != name:
         problem = f"name: must be text of 1 to {NAME_LIMIT} printable characters"
         return InvalidTarget(name, kind, problem)
     if kind not in TYPES:

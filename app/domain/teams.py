@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
+from app.domain.bounds import ENTRIES
 from app.domain.events import TERMINAL_PHASES
 from app.domain.receipts import Receipt
 from app.domain.record import Record
@@ -70,7 +72,9 @@ class AgentTeam:
         metadata = _mapping(resource.get("metadata"))
         lifecycle = _mapping(_mapping(resource.get("spec")).get("lifecycle"))
         status = _mapping(resource.get("status"))
-        entries = [item for item in _sequence(status.get("delivery")) if isinstance(item, Mapping)]
+        # Those of targets stand first, and there is no room for so many.
+        listed = islice(_sequence(status.get("delivery")), ENTRIES.most)
+        entries = [item for item in listed if isinstance(item, Mapping)]
         return cls(
             namespace=_text(metadata.get("namespace")),
             name=_text(metadata.get("name")),

@@ -29,7 +29,7 @@ from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
 from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
 from app.egress.heads import Heads
-from app.egress.names import Names
+from app.egress.names import Names, unresolved
 from app.egress.trust import TrustAnchors, broken, refused
 from app.settings import ServiceSettings
 
@@ -40,7 +40,6 @@ HEADERS = {
 }
 ENCODING = "latin-1"  # of a header, whatever is in it: RFC 9110, section 5.5
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
-NOT_RESOLVED = "the host name does not resolve"
 CHECKED = "checked"  # the extension of a request that holds its URL as the guard has judged it
 NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
@@ -110,8 +109,8 @@ class HttpClient:
             return
         try:
             found = await self.resolver.resolve(url.sought, url.port, socket.AF_UNSPEC)
-        except OSError:
-            raise TargetError(Reason.CONNECTION_FAILED, NOT_RESOLVED, retryable=True) from None
+        except OSError as error:
+            raise TargetError(Reason.CONNECTION_FAILED, unresolved(error), retryable=True) from None
         if not any(self.guard.permits(ip_address(one["host"].partition("%")[0])) for one in found):
             raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
 
@@ -391,9 +390,13 @@ def translated(error: BaseException, proxy_host: str | None = None, *, other: st
     for cause in causes:
         if isinstance(cause, aiohttp.ClientHttpProxyError):
             return _refused_by_proxy(cause.status)
-        # aiohttp does not say whose name it is that does not resolve.
-        if isinstance(cause, aiohttp.ClientConnectorDNSError) and cause.host == proxy_host:
-            return TargetError(Reason.CONNECTION_FAILED, PROXY_AWAY, retryable=True, attempted=True)
+        if isinstance(cause, aiohttp.ClientConnectorDNSError):
+            # aiohttp does not say whose name it is that does not resolve.
+            said = PROXY_AWAY if cause.host == proxy_host else unresolved(cause.os_error)
+            unreached = cause.host != proxy_host
+            return TargetError(
+                Reason.CONNECTION_FAILED, said, retryable=True, attempted=True, unreached=unreached
+            )
         # aiohttp's own error is one of these too, and has no code.
         if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_code"):
             return TargetError(Reason.TLS_FAILED, refused(cause), attempted=True)
@@ -402,7 +405,7 @@ def translated(error: BaseException, proxy_host: str | None = None, *, other: st
     for kinds, reason, message, retryable in _TRANSLATIONS:
         if any(isinstance(cause, kinds) for cause in causes):
             attempted = reason is not Reason.EGRESS_DENIED
-            unreached = message in {NOT_RESOLVED, NOT_CONNECTED}
+            unreached = message == NOT_CONNECTED
             return TargetError(reason, message, retryable=retryable, attempted=attempted, unreached=unreached)
     return TargetError(Reason.INVALID_RESPONSE, other, attempted=True)
 
@@ -430,7 +433,6 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], 
     ((ssl.CertificateError,), Reason.TLS_FAILED, "the receiver's certificate is not valid", False),
     ((ssl.SSLError, aiohttp.ClientSSLError), Reason.TLS_FAILED, "the TLS handshake failed", False),
     ((aiohttp.ClientProxyConnectionError,), Reason.CONNECTION_FAILED, PROXY_AWAY, True),
-    ((aiohttp.ClientConnectorDNSError,), Reason.CONNECTION_FAILED, NOT_RESOLVED, True),
     (
         (aiohttp.ServerTimeoutError, TimeoutError),
         Reason.TIMEOUT,

@@ -75,7 +75,7 @@ def plain(head: bytes, *, tunnel: bool = False) -> bytes:
     first, *lines = _LINE.split(head)[:-2]
     said = [(line.partition(b":")[0].lower(), line) for line in lines]
     lengths = [line.partition(b":")[2].split(b",") for name, line in said if name == ONCE]
-    different = {one.strip(b" \t") for length in lengths for one in length}
+    different = {re.sub(rb"^0+(?=\d+$)", b"", one.strip(b" \t")) for length in lengths for one in length}
     coded = any(name == CODED for name, _ in said)
     opened = tunnel and status[1].startswith(b"2")
     if opened:

@@ -3,34 +3,64 @@
 c-ares knows search domains too, and gives a name up where one of them answers with a failure, or not at all:
 in a pod there are three or more, and the public name that was meant would never be asked for. So the names
 that are asked for, and their order, are made here (resolv.conf(5)).
+
+`lookups` and `resolvconf_path` are not passed to pycares: it gives c-ares the address of a text that is freed
+by then, so that one channel in a hundred or so looked up nothing at all, for as long as its process lived.
 """
 
 import asyncio
 import os
+import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
+import aiodns.error
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from app.domain.times import steady
+from app.egress.hosts import HOSTS, listed, read_hosts
 
-LOOKUP_TIMEOUT = 2.0  # seconds for a name server to answer, the first time; then another is asked
+LOOKUP_TIMEOUT = 2  # seconds for a name server to answer, the first time; then another is asked
 TRIES = 2
+MOST_SECONDS, MOST_TRIES = 30, 5  # that `timeout` and `attempts` may ask for: RES_MAXRETRANS, RES_MAXRETRY
 SEARCH_PATIENCE = 1.5  # seconds for a name in a search domain, while there are others to ask for
 SILENCE = 60.0  # seconds for which a search domain that was silent is passed over
 MOST_DOTS = 15  # that `ndots` may ask for: RES_MAXNDOTS
 RESOLV_CONF = Path("/etc/resolv.conf")
 
+Said = TypeVar("Said")
+
+NOT_RESOLVED = "the host name does not resolve"
+_FAILURES = {
+    aiodns.error.ARES_ESERVFAIL: "the name server failed to look the host name up (SERVFAIL)",
+    aiodns.error.ARES_EREFUSED: "the name server refuses to look the host name up (REFUSED)",
+    aiodns.error.ARES_ECONNREFUSED: "no name server could be asked for the host name",
+    aiodns.error.ARES_ETIMEOUT: "no name server answered for the host name in time",
+    aiodns.error.ARES_EBADRESP: "the name server's answer for the host name cannot be read",
+}
+_ABSENT = {aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA, aiodns.error.ARES_EBADNAME}
+
+
+def unresolved(error: OSError) -> str:
+    """Say why a look-up came to nothing: there is no such name, or what c-ares says of the servers."""
+    cause = error.__cause__
+    if not isinstance(cause, aiodns.error.DNSError) or cause.args[0] in _ABSENT:
+        return NOT_RESOLVED
+    return _FAILURES.get(cause.args[0], f"the look-up of the host name failed: c-ares error {cause.args[0]}")
+
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Where names are searched for, and from how many dots on a name is first asked for as it is."""
+    """Where names are searched for, from how many dots on they are first asked for as they are, how long."""
 
     domains: tuple[str, ...] = ()
     ndots: int = 1
+    timeout: int = LOOKUP_TIMEOUT
+    attempts: int = TRIES
 
     @classmethod
     def read(cls, path: Path) -> "Search":
@@ -42,21 +72,27 @@ class Search:
         domains: Sequence[str] | None = None
         options: list[str] = []
         for line in text.splitlines():
-            match line.split():
+            match re.sub(r"(^|\s)[#;].*", "", line).split():
                 case ["domain" | "search", *listed]:  # the last of them counts
                     domains = listed[:1] if line.split()[0] == "domain" else listed
                 case ["options", *listed]:
                     options += listed
-        if said := os.environ.get("LOCALDOMAIN"):
-            domains = said.split()
+        if local := os.environ.get("LOCALDOMAIN"):
+            domains = local.split()
         options += os.environ.get("RES_OPTIONS", "").split()
         if domains is None:
             domains = [socket.gethostname().partition(".")[2]]
-        ndots = 1
-        for name, _, value in (option.partition(":") for option in options):
-            if name == "ndots" and value.isascii() and value.isdecimal():
-                ndots = min(int(value[:3]), MOST_DOTS)
-        return cls(tuple(domain.strip(".").lower() for domain in domains if domain), ndots)
+        said = {
+            name: int(value[:3])
+            for name, _, value in (option.partition(":") for option in options)
+            if value.isascii() and value.isdecimal()
+        }
+        return cls(
+            tuple(domain.strip(".").lower() for domain in domains if domain),
+            min(said.get("ndots", 1), MOST_DOTS),
+            max(1, min(said.get("timeout", LOOKUP_TIMEOUT), MOST_SECONDS)),
+            max(1, min(said.get("attempts", TRIES), MOST_TRIES)),
+        )
 
     def names(self, host: str) -> Iterator[tuple[str, str]]:
         """Yield the whole names that a host may stand for, in their order, each with its search domain.
@@ -79,21 +115,45 @@ class Search:
             yield f"{host}.", ""
 
 
+class Reread(Generic[Said]):
+    """What a file says, read again when the file is another one."""
+
+    def __init__(self, path: Path, read: Callable[[Path], Said]) -> None:
+        self._path, self._read = path, read
+        self._state = self._seen()
+        self._said = read(path)
+
+    def __call__(self) -> Said:
+        """Return what it says by now."""
+        if (state := self._seen()) != self._state:
+            self._said, self._state = self._read(self._path), state
+        return self._said
+
+    def _seen(self) -> tuple[int, int, int]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return (0, 0, 0)
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 class Names(AbstractResolver):
     """Looks names up without threads: the system's resolver would block one for each name."""
 
     def __init__(
         self,
         servers: AbstractResolver | None = None,
-        files: AbstractResolver | None = None,
+        *,
+        nameservers: Sequence[str] | None = None,
         resolv_conf: Path = RESOLV_CONF,
+        hosts: Path = HOSTS,
     ) -> None:
-        """`servers` are asked for whole names, `files` first; by default the machine's own."""
-        self._path = resolv_conf
-        self._files = files or aiohttp.AsyncResolver(lookups="f")
-        self._servers = servers or aiohttp.AsyncResolver(lookups="b", timeout=LOOKUP_TIMEOUT, tries=TRIES)
-        self._written: tuple[int, int] | None = None
-        self._search = Search()
+        """`servers` are asked for whole names; by default `nameservers`, or else the machine's own."""
+        self._searched, self._hosts = Reread(resolv_conf, Search.read), Reread(hosts, read_hosts)
+        search = self._searched()
+        self._servers = servers or aiohttp.AsyncResolver(
+            nameservers=nameservers, timeout=search.timeout, tries=search.attempts
+        )
         self._silent: dict[str, float] = {}  # search domains, and until when they are passed over
 
     async def resolve(
@@ -102,35 +162,29 @@ class Names(AbstractResolver):
         """Return the addresses of a host.
 
         Raises:
-            OSError: it has none that anybody tells.
+            OSError: it has none that anybody tells; `unresolved` says why.
         """
-        try:
-            return await self._files.resolve(host.removesuffix("."), port, family)
-        except OSError:
-            pass
+        if found := listed(self._hosts(), host, family):
+            return [
+                ResolveResult(
+                    hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST
+                )
+                for kind, address in found
+            ]
         names = [one for one in self._searched().names(host) if self._silent.get(one[1], 0.0) <= steady()]
-        for name, domain in names[:-1]:
+        failed: OSError | None = None  # the first that says more than that there is no such name
+        for name, domain in names:
+            patience = SEARCH_PATIENCE if domain and name != names[-1][0] else None
             try:
-                async with asyncio.timeout(SEARCH_PATIENCE if domain else None):
+                async with asyncio.timeout(patience):
                     return await self._servers.resolve(name, port, family)
             except TimeoutError:
                 self._silent[domain] = steady() + SILENCE
-            except OSError:
-                pass
-        return await self._servers.resolve(names[-1][0], port, family)
+            except OSError as error:
+                if failed is None or unresolved(failed) == NOT_RESOLVED:
+                    failed = error
+        raise failed or OSError(NOT_RESOLVED)
 
     async def close(self) -> None:
         """Ask nothing any more."""
-        await self._files.close()
         await self._servers.close()
-
-    def _searched(self) -> Search:
-        """Return where names are searched for by now: a node's file may change."""
-        try:
-            state = self._path.stat()
-            written = (state.st_mtime_ns, state.st_ino)
-        except OSError:
-            written = (0, 0)
-        if written != self._written:
-            self._search, self._written = Search.read(self._path), written
-        return self._search

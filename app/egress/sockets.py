@@ -10,8 +10,9 @@ from aiohappyeyeballs import start_connection
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.egress.client import NOT_RESOLVED, HttpClient
+from app.egress.client import HttpClient
 from app.egress.guard import NOT_PERMITTED, Address, Checked
+from app.egress.names import unresolved
 
 HAPPY_EYEBALLS = 0.25  # seconds before the next address is tried beside the first: RFC 8305, section 8
 
@@ -89,7 +90,7 @@ class Dialler:
             pass
         try:
             found = await self._http.resolver.resolve(name, port, socket.AF_UNSPEC)
-        except OSError:
-            error = TargetError(Reason.CONNECTION_FAILED, NOT_RESOLVED, retryable=True, attempted=True)
-            raise error from None
+        except OSError as error:
+            message = unresolved(error)
+            raise TargetError(Reason.CONNECTION_FAILED, message, retryable=True, attempted=True) from None
         return [ip_address(one["host"].partition("%")[0]) for one in found]

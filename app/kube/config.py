@@ -39,21 +39,26 @@ def _nothing() -> bool:
     return False
 
 
+def _no_certificate() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """How an API server is reached.
 
-    `authorization` gives the header of that name, and is asked at every request; `renew` is told that the API
-    server refused it, and says whether the next may be another.
+    `authorization` gives the header of that name, and is asked at every request; `certificate` is ours, with
+    its key, as both are by then; `renew` hears that the API server refused us, and says whether either may be
+    another next time.
     """
 
     host: str
     authority: Pem | None = None  # None: whom the system trusts
-    certificate: tuple[Pem, Pem] | None = None  # ours, and its key
     verify: bool = True
     server_name: str | None = None
     proxy: str | None = None
     authorization: Callable[[], Awaitable[str | None]] = field(default=_nobody, repr=False)
+    certificate: Callable[[], tuple[Pem, Pem] | None] = field(default=_no_certificate, repr=False)
     renew: Callable[[], bool] = field(default=_nothing, repr=False)
 
     def trust(self) -> ssl.SSLContext:
@@ -65,8 +70,8 @@ class Access:
         authority = self.authority.read().decode("ascii", "ignore") if self.authority else None
         context = ssl.create_default_context(cadata=authority)
         trust_as_named(context)
-        if self.certificate:
-            certificate, key = (pem.read() for pem in self.certificate)
+        if ours := self.certificate():
+            certificate, key = (pem.read() for pem in ours)
             # OpenSSL takes them from a file alone; this one is nobody else's, and gone a moment later.
             with tempfile.NamedTemporaryFile() as file:
                 file.write(certificate + b"\n" + key)

@@ -6,6 +6,7 @@ What goes wrong on the way becomes an error of our own; what the API server answ
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -75,8 +76,12 @@ class Connection:
         """Raises OSError, ValueError: a certificate cannot be read, or is none."""
         self._access = access
         self._count = count
-        self._pool = self._make_pool()
-        self._distrusted: aiohttp.ClientSession | None = None
+        self._tls, self._shown = access.trust(), access.certificate()
+        self._refused: ssl.SSLContext | None = None  # what no connection, or no request, came through with
+        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
+        self._pool = aiohttp.ClientSession(
+            connector=connector, read_bufsize=READ_BUFFER, timeout=aiohttp.ClientTimeout(total=None)
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,7 +132,11 @@ class Connection:
     ) -> aiohttp.ClientResponse:
         """Make a request; one that is refused for its credentials is made again where there may be newer."""
         response = await self._requested(method, path, body, limits)
-        if response.status != HTTPStatus.UNAUTHORIZED or not self._access.renew():
+        if response.status != HTTPStatus.UNAUTHORIZED:
+            return response
+        if self._shown:  # there may be another in its file
+            self._refused = self._tls
+        if not self._access.renew():
             return response
         response.release()
         return await self._requested(method, path, body, limits)
@@ -144,35 +153,33 @@ class Connection:
         }
         if authorization := await access.authorization():
             headers["authorization"] = authorization
-        pool = await self._trusted_pool()
+        tls = self._trusted()
         try:
-            return await pool.request(
+            return await self._pool.request(
                 method,
                 URL(f"{access.host}{path}", encoded=True),
                 data=None if body is None else json.dumps(body).encode(),
                 headers=headers,
                 timeout=limits,
                 proxy=access.proxy,
+                ssl=tls,
                 server_hostname=access.server_name,
                 allow_redirects=False,
             )
         except aiohttp.ClientSSLError:
-            self._distrusted = pool
+            self._refused = tls
             raise
 
-    async def _trusted_pool(self) -> aiohttp.ClientSession:
-        """Return the pool, recreated after a TLS failure: the certificate authority may have been renewed."""
-        if self._pool is self._distrusted:
-            with suppress(OSError, ValueError):  # none to be read: the same again at the next request
-                self._pool = self._make_pool()
-                await self._distrusted.close()
-        return self._pool
+    def _trusted(self) -> ssl.SSLContext:
+        """Return whom to trust and what to show, read again where either may have been renewed.
 
-    def _make_pool(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, ssl=self._access.trust())
-        return aiohttp.ClientSession(
-            connector=connector, read_bufsize=READ_BUFFER, timeout=aiohttp.ClientTimeout(total=None)
-        )
+        What is under way goes on with what it began with: connections are told apart by their context.
+        """
+        shown = self._access.certificate()
+        if self._tls is self._refused or shown != self._shown:
+            with suppress(OSError, ValueError):  # none to be read: the same again at the next request
+                self._tls, self._shown = self._access.trust(), shown
+        return self._tls
 
 
 @asynccontextmanager
@@ -182,10 +189,12 @@ async def connect(count: CountRequest) -> AsyncIterator[Connection]:
     `count` is called for each request.
 
     Raises:
-        SettingsError: neither is there.
+        SettingsError: neither is there, or it cannot be used.
     """
     try:
         connection = Connection(await _access(), count)
+    except SettingsError:
+        raise
     except Exception as error:  # noqa: BLE001  # a file that is no kubeconfig raises whatever its content leads to
         raise SettingsError(
             "no Kubernetes API is configured: run inside a cluster, or set KUBECONFIG to a readable file"

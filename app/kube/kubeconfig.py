@@ -1,7 +1,7 @@
-"""Kubeconfig files: this module reads them; the library fetches credentials.
+"""Kubeconfig files: they say as whom to come to which API server.
 
 Importing kubernetes-asyncio imports all that was generated for every kind of resource: some 900 modules and
-40 MB. So it is imported only where a user's credentials come from a plugin or an identity provider.
+40 MB. So it is imported only where a user's credentials come from an identity provider (`auth-provider`).
 
 https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
 """
@@ -18,10 +18,11 @@ from typing import Any
 
 import yaml
 
-from app.domain.errors import ApiUnavailable
+from app.domain.errors import ApiUnavailable, SettingsError
 from app.domain.times import steady
 from app.domain.tokens import bearer_token
 from app.kube.config import Access, Pem, TokenFile
+from app.kube.plugins import run_plugin
 from app.kube.proxies import proxy_for
 
 FETCHED = ("exec", "auth-provider")
@@ -55,17 +56,22 @@ async def read_kubeconfig(paths: str) -> Access:
     """
     cluster, user = _current(paths)
     server = str(cluster.values["server"]).rstrip("/")
-    certificate, key = user.pem("client-certificate"), user.pem("client-key")
+    written = user.pem("client-certificate"), user.pem("client-key")
     authorization, renew = _authorization(user)
+    fetched: Fetched | None = None
     if any(user.values.get(way) for way in FETCHED):
-        fetched = Fetched(user)
+        fetched = Fetched(user, _told(cluster))
         await fetched.fetch()
         authorization, renew = fetched, fetched.renew
-        certificate, key = fetched.certificate or (certificate, key)
+
+    def certificate() -> tuple[Pem, Pem] | None:
+        certificate, key = (fetched and fetched.certificate) or written
+        return (certificate, key) if certificate and key else None
+
     return Access(
         server,
         authority=cluster.pem("certificate-authority"),
-        certificate=(certificate, key) if certificate and key else None,
+        certificate=certificate,
         verify=not cluster.values.get("insecure-skip-tls-verify"),
         server_name=cluster.values.get("tls-server-name"),
         proxy=proxy_for(server, cluster.values.get("proxy-url")),
@@ -75,20 +81,39 @@ async def read_kubeconfig(paths: str) -> Access:
 
 
 def _current(paths: str) -> tuple[Section, Section]:
-    """Return the cluster and the user of the current context."""
+    """Return the cluster and the user of the current context.
+
+    Raises:
+        SettingsError: no file is there, or what is named is in none; the sentence names it.
+        Exception: whatever else is wrong with a file.
+    """
     entries: dict[tuple[str, str], Section] = {}
-    current = ""
+    current, there = "", False
     for path in (Path(one).expanduser() for one in paths.split(":") if one):
         if not path.exists():
             continue
+        there = True
         config = yaml.safe_load(path.read_text()) or {}  # a file that is still empty says nothing
         for kind in ("cluster", "context", "user"):
             for one in config.get(f"{kind}s") or []:
                 entries.setdefault((kind, one["name"]), Section(one[kind] or {}, path.parent.absolute()))
         current = current or config.get("current-context") or ""
-    context = entries["context", current].values
-    user = entries.get(("user", context.get("user") or ""), Section())
-    return entries["cluster", context["cluster"]], user
+    if not there:
+        where = f"set KUBECONFIG to a readable file: there is no {paths}"
+        raise SettingsError(f"no Kubernetes API is configured: run inside a cluster, or {where}")
+    if not current:
+        raise SettingsError(f"{paths} names no current context; kubectl config use-context NAME sets one")
+    context = _named(entries, "context", current)
+    user = context.values.get("user")
+    cluster = _named(entries, "cluster", str(context.values.get("cluster") or ""))
+    return cluster, _named(entries, "user", str(user)) if user else Section()
+
+
+def _named(entries: Mapping[tuple[str, str], Section], kind: str, name: str) -> Section:
+    try:
+        return entries[kind, name]
+    except KeyError:
+        raise SettingsError(f"the kubeconfig has no {kind} called {name!r}, which it names itself") from None
 
 
 Proofs = tuple[Callable[[], Awaitable[str | None]], Callable[[], bool]]
@@ -118,16 +143,14 @@ def _authorization(user: Section) -> Proofs:
 
 
 class Fetched:
-    """Credentials that the library fetches: it runs the plugin, or asks the identity provider.
+    """Credentials that a plugin prints, or that the library gets of an identity provider.
 
     They are fetched again when they end, and when the API server refuses them.
     """
 
-    def __init__(self, user: Section) -> None:
+    def __init__(self, user: Section, cluster: Mapping[str, Any]) -> None:
         self._values = copy.deepcopy(dict(user.values))  # the library writes new tokens into it
-        self._plugin = self._values.get("exec")
-        if isinstance(self._plugin, dict) and "/" in (command := str(self._plugin.get("command") or "")):
-            self._plugin["command"] = str(user.folder / command)  # beside the file that names it
+        self._folder, self._cluster = user.folder, cluster
         self.certificate: tuple[Pem, Pem] | None = None
         self._header: str | None = None
         self._until = 0.0  # on the steady clock
@@ -166,28 +189,43 @@ class Fetched:
         Raises:
             Exception: whatever is wrong with a plugin or a provider.
         """
+        if plugin := self._values.get("exec"):
+            found = await run_plugin(plugin, self._folder, self._cluster)
+            self._header = f"Bearer {found.token}" if found.token else None
+            if found.certificate:
+                certificate, key = found.certificate
+                self.certificate = Pem(certificate), Pem(key)
+            left = (found.ends - datetime.now(UTC)).total_seconds() - SKEW if found.ends else math.inf
+            self._until = steady() + left
+        else:
+            self._header = await self._provided()
+            self._until = steady() + PROVIDER_LIFE  # the library knows when a token has ended
+
+    async def _provided(self) -> str:
         from kubernetes_asyncio.client import Configuration  # noqa: PLC0415  # as above
         from kubernetes_asyncio.config import load_kube_config_from_dict  # noqa: PLC0415
 
-        # Over https, since the library reads certificates then alone; nobody is called there.
         config = {
-            "clusters": [{"name": "it", "cluster": {"server": "https://localhost"}}],
+            "clusters": [{"name": "it", "cluster": {"server": "https://localhost"}}],  # which nobody calls
             "users": [{"name": "it", "user": self._values}],
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
             "current-context": "it",
         }
         found = Configuration()
-        loader = await load_kube_config_from_dict(config, client_configuration=found)
+        await load_kube_config_from_dict(config, client_configuration=found)
         header = await found.get_api_key_with_prefix("BearerToken")
-        files = found.cert_file, found.key_file
-        if files[0] and files[1]:
-            self.certificate = Pem(Path(files[0])), Pem(Path(files[1]))
-        elif not header:  # the library has logged why
+        if not header:  # the library has logged why
             raise ValueError("nothing was fetched")
-        self._header = header and header.strip()
-        ends = getattr(loader, "exec_plugin_expiry", None)
-        self._until = math.inf
-        if ends is not None:
-            self._until = steady() + (ends - datetime.now(UTC)).total_seconds() - SKEW
-        elif self._plugin is None:
-            self._until = steady() + PROVIDER_LIFE  # the library knows when a token has ended
+        return str(header).strip()
+
+
+def _told(cluster: Section) -> Mapping[str, Any]:
+    """Return what a plugin may be told of a cluster."""
+    keys = "server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression"
+    told = {key: cluster.values[key] for key in keys if key in cluster.values}
+    if authority := cluster.pem("certificate-authority"):
+        told["certificate-authority-data"] = base64.b64encode(authority.read()).decode()
+    for one in cluster.values.get("extensions") or []:
+        if one.get("name") == "client.authentication.k8s.io/exec":
+            told["config"] = one.get("extension")
+    return told

@@ -299,9 +299,9 @@ async def _log_in(client: aiosmtplib.SMTP, relay: Relay, credentials: Credential
 
 def _not_let_in(relay: Relay, credentials: Credentials, why: str) -> TargetError:
     if relay.trusted:
-        message = f"the installation's DELIVERY_SMTP_USERNAME is not let in: {why}"
+        message = f"the installation's DELIVERY_SMTP_USERNAME was rejected: {why}"
         return TargetError(Reason.CONNECTION_FAILED, message, attempted=True)
-    error = credentials.invalid(PASSWORD, f"does not let us in: {why}")
+    error = credentials.invalid(PASSWORD, f"was rejected: {why}")
     return TargetError(error.reason, error.message, attempted=True)
 
 

@@ -61,15 +61,17 @@ def relay_of(settings: ServiceSettings, secret: str | None, credentials: Credent
 
 
 def where(settings: ServiceSettings, secret: str | None, credentials: Credentials) -> tuple[str, int]:
-    """Return the host and port of that relay, without its password.
+    """Return the host and port of that relay, without its password, however the host is written.
 
     Raises:
         TargetError: there is none, or it cannot be used as it stands.
     """
     if secret is None and settings.smtp_host is not None:
-        return settings.smtp_host, settings.smtp_port or PORTS[settings.smtp_tls]
-    relay = relay_of(settings, secret, credentials)
-    return relay.host.lower().removesuffix("."), relay.port
+        host, port = settings.smtp_host, settings.smtp_port or PORTS[settings.smtp_tls]
+    else:
+        relay = relay_of(settings, secret, credentials)
+        host, port = relay.host, relay.port
+    return host.lower().removesuffix("."), port
 
 
 def _login(settings: ServiceSettings) -> Login | None:

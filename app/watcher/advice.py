@@ -13,7 +13,7 @@ _TO_DO: dict[tuple[int, str], str] = {
     (HTTPStatus.FORBIDDEN, ""): (
         "grant this watcher's account create on agentteams/delivery in the team's namespace"
     ),
-    (HTTPStatus.NOT_FOUND, ""): "nobody takes deliveries at this address: see DELIVERY_URL",
+    (HTTPStatus.NOT_FOUND, ""): "no service accepts deliveries at this address: check DELIVERY_URL",
     (HTTPStatus.UNPROCESSABLE_ENTITY, "too-many-targets"): (
         "give the team fewer targets, or raise the service's DELIVERY_MAX_TARGETS"
     ),

@@ -144,8 +144,8 @@ class Feed:
                 namespace=team.namespace,
                 team=team.name,
                 times=times,
-                advice="somebody takes entries out of status.delivery, so that their targets are sent to"
-                " again; find out who writes the whole status",
+                advice="another program removes entries from status.delivery, so their targets are sent"
+                " again; find the program that writes the whole status",
             )
 
     def _end_watch(self, reason: str, lasted: float) -> None:

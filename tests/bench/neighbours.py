@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import signal
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -61,7 +61,8 @@ class Outcome:
 
     delivered: list[int] = field(default_factory=list)  # numbers of the events that were handed in
     lost: int = 0
-    again: int = 0  # notices that came more than once
+    again: int = 0  # notices that came more than once: after an attempt that was answered too late
+    twice: int = 0  # of these, with another id
     refused: int = 0  # requests that were told to come later
     harm: Counter[str] = field(default_factory=Counter)  # rounds of each kind
     stretches: list[Stretch] = field(default_factory=list)
@@ -91,7 +92,8 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"{len(self.delivered):,} events: {self.lost} lost, {self.again} sent again,"
+            f"{len(self.delivered):,} events: {self.lost} lost, {self.again} sent again"
+            f" ({self.twice} with another id),"
             f" {self.refused} put off; {self.peak / MB:.0f} MB at most"
         )
 
@@ -105,7 +107,7 @@ class Field:
     hook: Receiver
     services: list[Service]
     http: aiohttp.ClientSession
-    came: Counter[str]
+    came: defaultdict[str, list[str]]  # the ids of what came, by where
     refused: int = 0
     _turn: int = 0
 
@@ -183,10 +185,15 @@ async def stare(field: Field, namespace: str, turn: int) -> None:
     """A large team, read as often as it is answered."""
     name = f"stare-{turn}"
     await field.team(namespace, name, [field.target(f"/stare/{one}") for one in range(200)], path=2000)
-    for one in range(100):
-        service = field.services[one % len(field.services)]
-        async with field.http.get(f"{service.url}/deliveries/{namespace}/{name}") as answer:
+
+    async def read(url: str) -> None:
+        async with field.http.get(f"{url}/deliveries/{namespace}/{name}") as answer:
             await answer.read()
+
+    async with asyncio.TaskGroup() as reads:
+        for one in range(100):
+            reads.create_task(read(field.services[one % len(field.services)].url))
+            await asyncio.sleep(0.01)
 
 
 async def rest(field: Field, namespace: str, turn: int) -> None:
@@ -199,7 +206,7 @@ HARM: tuple[Harm, ...] = (rest, hang, swell, hoard, stare)
 @asynccontextmanager
 async def set_up(folder: Path) -> AsyncIterator[Field]:
     """Start everything; at the end what hangs is not waited for."""
-    came: Counter[str] = Counter()
+    came: defaultdict[str, list[str]] = defaultdict(list)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(FakeCluster())
         cluster = await stack.enter_async_context(prepared(server, folder))
@@ -211,7 +218,8 @@ async def set_up(folder: Path) -> AsyncIterator[Field]:
             server.requests.clear()
             if request.path.startswith("/hang"):
                 await asyncio.Event().wait()
-            came[request.path] += 1
+            if request.path.startswith("/good"):
+                came[request.path].append(request.headers["webhook-id"])
             return await ok(request)
 
         hook.respond = respond
@@ -237,8 +245,10 @@ async def run(events: int, folder: Path, cycles: int = CYCLES, minutes: float = 
             stretch = await _stretch(field, homes, hostile, numbers, harm, cycle, outcome)
             outcome.stretches.append(stretch)
             tell(stretch)
-        counts = [field.came[f"/good/{number}"] for number in outcome.delivered]
-        outcome.lost, outcome.again = counts.count(0), sum(count > 1 for count in counts)
+        came = [field.came[f"/good/{number}"] for number in outcome.delivered]
+        outcome.lost = came.count([])
+        outcome.again = sum(len(ids) > 1 for ids in came)
+        outcome.twice = sum(len(set(ids)) > 1 for ids in came)
         outcome.refused = field.refused
         return outcome
 

@@ -86,7 +86,7 @@ def commands(title: str) -> str:
 
 
 async def test_the_readme_s_commands_apply_without_a_warning(empty: Empty) -> None:
-    script = commands("Without `helm install`")
+    script = commands("Install without `helm install`")
     assert script.count("helm template") == 1
     if not empty.new_enough:
         script = script.replace("helm template", "helm template --set podDisruptionBudget.enabled=false")

@@ -68,8 +68,8 @@ async def answering(answer: Answer) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (endless, "answers without end; check --url"),
-        (deep, "with something that is no report; check --url"),
+        (endless, "sends an endless answer; check --url"),
+        (deep, "with something that is not a report; check --url"),
         (talkative, "aaa…"),
     ],
 )

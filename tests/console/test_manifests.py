@@ -240,7 +240,13 @@ def test_keys_are_merged_as_kubectl_merges_them(tmp_path: Path) -> None:
     assert [finding.text.partition(";")[2] for finding in findings_of(file)] == [" did you mean slack?"] * 3
 
 
-@pytest.mark.parametrize("text", ["12:30", "2026-01-02", "1.2.3", "0b", "~x", "none", "1_a"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("12:30", "2026-01-02", "1.2.3", "0b", "~x", "none", "1_a"),
+        *("<<", "=", "1e400", "!!binary aGk=", "!!timestamp 2026-01-02", "!!str 12", "!own x"),
+    ],
+)
 def test_what_go_reads_as_text_is_text(tmp_path: Path, text: str) -> None:
     assert findings_of(written(tmp_path, '"{team} is ready"', text)) == []
 

@@ -101,6 +101,12 @@ class Program:
             *arguments, env=self.environment(), stderr=PIPE, stdin=asyncio.subprocess.DEVNULL
         )
 
+    async def refused(self) -> tuple[int, str]:
+        """Start it where it is to end by itself; return its exit code and what it said."""
+        process = await Forked.start(self.arguments(), self.environment())
+        said, code = await asyncio.wait_for(asyncio.gather(process.stderr.read(), process.wait()), 60)
+        return code, said.decode()
+
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         assert self.process

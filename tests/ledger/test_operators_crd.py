@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import os
 import random
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +17,12 @@ from aiohttp import web
 
 from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
 from app.domain.teams import AgentTeam
-from tests.harness.cluster import Cluster
+from tests.conftest import at_hand as at_hand_here
+from tests.harness.cluster import OPERATORS_GROUP, Cluster
 from tests.harness.kube import TEAMS
 from tests.harness.operator import operate
 from tests.harness.receiver import Receiver
-from tests.harness.service import Service
+from tests.harness.service import SCRIPT, Service
 from tests.harness.waiting import until
 from tests.ledger.support import Front, Outcomes, ids, serve, watch
 
@@ -29,6 +33,7 @@ SHORT: dict[str, object] = {"attempt_timeout": 5, "target_timeout": 6, "record_t
 PATIENT = SHORT | {"attempt_timeout": 15, "target_timeout": 15}
 """No receiver is given up on, and so Failed, because this machine is busy; a claim lives for 28 s."""
 
+RUNBOOK = Path(__file__).parents[2] / "docs/how-to/operate.md"
 SOON = 90.0  # seconds from the last death to the last outcome
 
 
@@ -138,6 +143,41 @@ async def test_the_sample_team_is_delivered_and_never_twice(theirs: Cluster[Any]
         assert (await one.deliver(namespace, "digest", redeliver="all", targets=["webhook-0"])).status == 200
         assert len(receiver.sends["digest/ok"]) == 3
         assert len(ids(receiver.sends["digest/ok"])) == 3, "each redelivery has an id of its own"
+
+
+@pytest.mark.skipif(not at_hand_here("newest"), reason="kubectl waits on a real API server")
+async def test_the_runbook_s_ways_to_wait_end_under_both_crds(
+    either: Cluster[Any], services: dict[str, Service], kubectl: Path, tmp_path: Path
+) -> None:
+    told = re.search(r"## Wait for a delivery\n(.*?)\n## ", RUNBOOK.read_text(), re.DOTALL)
+    assert told
+    command, each, summary = re.findall(r"```console\n(.*?)\n```", told[1])
+    kube, serving = either.kube, services[either.kube.group]
+    namespace = await kube.fresh_namespace()
+    (tmp_path / "agentteam-delivery").symlink_to(SCRIPT)
+    (tmp_path / "kubectl").symlink_to(kubectl)
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "KUBECONFIG": str(either.kubeconfig),
+        "DELIVERY_URL": serving.url,
+    }
+
+    async def ended(text: str) -> int:
+        text = text.replace("research", namespace).replace("agentteam/", f"agentteams.{kube.group}/")
+        process = await asyncio.create_subprocess_shell(text, env=environment)
+        return await process.wait()
+
+    async with Outcomes() as receiver:
+        for team, second in (("report", "ok"), ("broken", "gone")):
+            await finish(either, namespace, team, hook(receiver, "w/ok"), hook(receiver, f"w/{second}"))
+        waiting = asyncio.create_task(ended(command))
+        await serving.deliver(namespace, "report")
+        await serving.deliver(namespace, "broken")
+        assert await waiting == 0
+        assert await ended(command.replace("report", "broken")) == 1
+        assert await ended(each) == 0
+        own = either.kube.group != OPERATORS_GROUP
+        assert await ended(summary.replace("5m", "5m" if own else "0.1s")) == (0 if own else 1)
 
 
 async def test_the_watcher_alone_delivers(theirs: Cluster[Any], at_hand: Service) -> None:

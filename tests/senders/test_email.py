@@ -17,7 +17,9 @@ from app.domain.events import CompletionEvent
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase
 from app.domain.times import steady
+from app.senders.credentials import Credentials
 from app.senders.envelopes import Progress, Verdict
+from app.senders.relays import where
 from app.settings import ServiceSettings
 from tests.canaries import STEM
 from tests.examples import artifact, envelope, loopback_settings
@@ -40,6 +42,14 @@ def settings_for(relay: Relay, **changes: Any) -> ServiceSettings:
 async def running_relay() -> AsyncIterator[Relay]:
     async with Relay() as relay:
         yield relay
+
+
+@pytest.mark.parametrize("host", ["smtp.example.com", "SMTP.Example.COM", "smtp.example.com."])
+@pytest.mark.parametrize("brought", [False, True], ids=["installation's", "team's own"])
+def test_a_relay_is_one_place_however_its_host_is_written(host: str, *, brought: bool) -> None:
+    settings = ServiceSettings.load(email="smtp", smtp_host=host, smtp_from="teams@example.com")
+    own = Credentials("own", {"smtp-host": host.encode(), "from": b"a@example.com"})
+    assert where(settings, "own" if brought else None, own) == ("smtp.example.com", 587)
 
 
 def verdict_of(outcome: Verdict | TargetError) -> Verdict:
@@ -321,7 +331,7 @@ async def test_a_wrong_password_is_tried_once_an_attempt(relay: Relay, tmp_path:
     (tmp_path / "password").write_text("wrong")
     login = {"smtp_username": "teams", "smtp_password_file": str(tmp_path / "password")}
     error = error_of(await attempt(TO, settings=settings_for(relay, **login)))
-    assert "is not let in" in error.message
+    assert "was rejected" in error.message
     assert relay.tried == ["PLAIN"]
     (tmp_path / "password").write_text("right")
     assert verdict_of(await attempt(TO, settings=settings_for(relay, **login))).delivered
@@ -488,7 +498,7 @@ async def test_the_installation_s_relay_is_told_a_password_under_tls_alone(
         (tmp_path / "password").write_text("wrong")
         error = error_of(await attempt(TO, settings=settings_for(relay, smtp_tls=way, **login, **trusting)))
         assert (error.reason, error.retryable) == (Reason.CONNECTION_FAILED, False)
-        assert "DELIVERY_SMTP_USERNAME is not let in: the relay refuses: 535" in error.message
+        assert "DELIVERY_SMTP_USERNAME was rejected: the relay refuses: 535" in error.message
         (tmp_path / "password").unlink()
         error = error_of(await attempt(TO, settings=settings_for(relay, smtp_tls=way, **login, **trusting)))
         assert (error.retryable, error.attempted) == (True, False)

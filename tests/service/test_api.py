@@ -15,7 +15,7 @@ from aiohttp import web
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.service import SCRIPT, Program, Service, finished, lifecycle
+from tests.harness.service import Program, Service, finished, lifecycle
 from tests.harness.waiting import until
 from tests.service.conftest import Bench
 
@@ -165,13 +165,7 @@ async def test_without_a_cluster_the_process_ends_with_a_sentence(tmp_path: Path
 
 async def refused(kubeconfig: Path, **settings: str) -> tuple[int, str]:
     """Start a service that must not start; return its exit code and what it said."""
-    program = Program("serve", kubeconfig, {"port": 0, **settings}, started="serving")
-    process = await asyncio.create_subprocess_exec(
-        SCRIPT, "serve", env=program.environment(), stderr=asyncio.subprocess.PIPE
-    )
-    _, said = await asyncio.wait_for(process.communicate(), 20)
-    assert process.returncode is not None
-    return process.returncode, said.decode()
+    return await Program("serve", kubeconfig, {"port": 0, **settings}).refused()
 
 
 async def test_sigterm_lets_what_is_in_flight_finish_refuses_what_comes_and_exits_0(

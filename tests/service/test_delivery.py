@@ -258,7 +258,7 @@ async def test_what_asks_for_no_delivery_is_skipped_and_nothing_is_written(
             **dict.fromkeys(specs, unasked),
             "failed": ("Skipped", "teams that end as Failed are not delivered in this installation"),
             "running": ("Pending", 'the team is in phase "Running"; it is delivered when it has finished'),
-            "new": ("Pending", "the team has finished, and nobody has handed it in yet"),
+            "new": ("Pending", "the team has finished, and has not been submitted yet"),
         }.items():
             report = (await service.read(namespace, name)).body
             assert (report["phase"], report["reason"], report["targets"]) == (*told, [])

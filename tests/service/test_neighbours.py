@@ -144,12 +144,13 @@ async def test_messages_of_a_large_team_are_put_together_where_there_is_room(tow
 @pytest.mark.parametrize("kind", ["slack", "email", "google-drive"])
 async def test_notices_with_long_lists_are_put_together_where_there_is_room(town: Town, kind: str) -> None:
     to = [f"ann{one}@example.com" for one in range(100)]
-    about = {"email": {"to": to}, "google-drive": {"folder": "1AbC-d_E"}}.get(kind, {})
+    fields: dict[str, Any] = {"email": {"to": to}, "google-drive": {"folder": "1AbC-d_E"}}
     secret = {"slack-webhook-url": town.hook.url, "service-account.json": town.drive.key_file()}
     own = {} if kind == "email" else {"credentialsSecret": "keys"}
     # A character beyond the first 65,536 makes Python hold each of a text's characters in four bytes.
     targets = [
-        {"type": kind, "message": f"{one} 🎉" + "{artifacts}" * 100, **about, **own} for one in range(20)
+        {"type": kind, "message": f"{one} 🎉" + "{artifacts}" * 100, **fields.get(kind, {}), **own}
+        for one in range(20)
     ]
     namespace = await town.large(*targets, path=600, keys=secret)
     town.memory.forget_peak()
@@ -241,5 +242,5 @@ async def test_two_thousand_that_hang_at_a_host_leave_room_for_another_s_there(t
 
 async def test_replicas_beside_a_hostile_namespace_lose_nothing_and_do_not_grow(tmp_path: Path) -> None:
     outcome = await run(80, tmp_path, cycles=1)
-    assert (outcome.lost, outcome.again) == (0, 0), outcome
+    assert (outcome.lost, outcome.twice) == (0, 0), outcome
     assert outcome.peak < 256 * MB, outcome

@@ -1,0 +1,48 @@
+"""The hosts file, read as glibc does (hosts(5)): each line speaks for its own names alone.
+
+c-ares puts lines together that have a name in common, so that `10.0.0.1 a b` and `10.0.0.2 b` make 10.0.0.2
+an address of `a`: a pod's `hostAliases` may be such.
+"""
+
+import socket
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+
+HOSTS = Path("/etc/hosts")
+
+Hosts = Mapping[str, tuple[str, ...]]
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+def read_hosts(path: Path) -> Hosts:
+    """Return the addresses of each name, in the order of the file; one that cannot be read holds none."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        try:
+            ip_address(address)
+        except ValueError:
+            continue
+        for name in dict.fromkeys(name.lower() for name in names):
+            listed = found.setdefault(name, [])
+            if address not in listed:
+                listed.append(address)
+    return {name: tuple(addresses) for name, addresses in found.items()}
+
+
+def listed(hosts: Hosts, host: str, family: int) -> list[tuple[int, str]]:
+    """Return the addresses that a file gives a host, each behind its family.
+
+    `localhost`, and what is below it, is this machine, whether the file says so or not (RFC 6761, 6.3).
+    """
+    name = host.removesuffix(".").lower()
+    addresses = hosts.get(name, ())
+    if not addresses and f".{name}".endswith(".localhost"):
+        addresses = _LOOPBACK
+    both = [(socket.AF_INET6 if ":" in address else socket.AF_INET, address) for address in addresses]
+    return [one for one in both if family in {socket.AF_UNSPEC, one[0]}]

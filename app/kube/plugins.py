@@ -1,0 +1,80 @@
+"""Plugins of a kubeconfig's user: programs that print a token or a certificate, and when it ends.
+
+Run here and not by the library, which takes no end of a certificate from them, tells them nothing of the
+cluster, and needs some 40 MB to be imported.
+
+https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
+"""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a plugin printed; `ends`: None where it names no end."""
+
+    token: str | None = field(repr=False)
+    certificate: tuple[bytes, bytes] | None = field(repr=False)  # and its key
+    ends: datetime | None
+
+
+async def run_plugin(exec_: Mapping[str, Any], folder: Path, cluster: Mapping[str, Any]) -> Credentials:
+    """Run what `exec` of a user says, with what is known of the cluster where it asks for that.
+
+    A command with a slash is relative to the folder of its kubeconfig.
+
+    Raises:
+        Exception: it cannot be run, fails, or prints something else.
+    """
+    command, version = str(exec_["command"]), exec_["apiVersion"]
+    # It may ask a person where one is there; what else it says may hold anything, so that nobody logs it.
+    person = exec_.get("interactiveMode") != "Never" and sys.stdin is not None and sys.stdin.isatty()
+    spec: dict[str, Any] = {"interactive": person}
+    if exec_.get("provideClusterInfo"):
+        spec["cluster"] = cluster
+    asked = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
+    added = {one["name"]: str(one["value"]) for one in exec_.get("env") or []}
+    process = await asyncio.create_subprocess_exec(
+        str(folder / command) if "/" in command else command,
+        *(str(one) for one in exec_.get("args") or []),
+        env={**os.environ, **added, "KUBERNETES_EXEC_INFO": json.dumps(asked)},
+        stdin=None if person else DEVNULL,
+        stdout=PIPE,
+        stderr=None if person else DEVNULL,
+    )
+    try:
+        printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise ValueError(f"the plugin ended with {process.returncode}")
+    said = json.loads(printed)
+    if said["apiVersion"] != version:
+        raise ValueError("the plugin speaks another version than its kubeconfig says")
+    return _read(said["status"])
+
+
+def _read(status: Mapping[str, Any]) -> Credentials:
+    token = str(status.get("token") or "").strip() or None
+    certificate, key = status.get("clientCertificateData"), status.get("clientKeyData")
+    if not token and not certificate:
+        raise ValueError("the plugin gave neither a token nor a certificate")
+    if bool(certificate) != bool(key):
+        raise ValueError("the plugin gave a certificate without its key, or a key alone")
+    ends = status.get("expirationTimestamp")
+    return Credentials(
+        token,
+        (certificate.encode(), key.encode()) if certificate and key else None,
+        datetime.fromisoformat(ends) if ends else None,
+    )
