@@ -220,7 +220,7 @@ class Fetched:
 
 
 def _told(cluster: Section) -> Mapping[str, Any]:
-    """Return what a plugin may be told of a cluster."""
+    """Return the data about a cluster that a plugin gets."""
     keys = "server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression"
     told = {key: cluster.values[key] for key in keys if key in cluster.values}
     if authority := cluster.pem("certificate-authority"):
