@@ -223,7 +223,7 @@ async def test_whose_receivers_are_away_and_what_was_given_up_is_found(operator:
         await operator.kube.team(operator.namespace, name, spec)
         await operator.kube.finish(operator.namespace, name, delivery=[receipt.to_wire()])
     found = (await operator.runs("AgentTeamDeliveryReceiverAway")).splitlines()
-    said = f"{away.target}: HTTPStatus: {away.message}"
+    said = f"{away.target}: {away.message}"
     assert [line.split(maxsplit=2)[::2] for line in found if away.target in line] == [["2", said]]
     assert not any("hooks.example.com/gone" in line for line in found)
     found = (await operator.runs("AgentTeamDeliveryGivenUp")).splitlines()
