@@ -32,7 +32,7 @@ SILENCE = 60.0  # seconds for which a search domain that was silent is passed ov
 MOST_DOTS = 15  # that `ndots` may ask for: RES_MAXNDOTS
 RESOLV_CONF = Path("/etc/resolv.conf")
 
-Said = TypeVar("Said")
+Content = TypeVar("Content")
 
 NOT_RESOLVED = "the host name does not resolve"
 _FAILURES = {
@@ -115,15 +115,15 @@ class Search:
             yield f"{host}.", ""
 
 
-class Reread(Generic[Said]):
+class Reread(Generic[Content]):
     """What a file says, read again when the file is another one."""
 
-    def __init__(self, path: Path, read: Callable[[Path], Said]) -> None:
+    def __init__(self, path: Path, read: Callable[[Path], Content]) -> None:
         self._path, self._read = path, read
         self._state = self._seen()
         self._said = read(path)
 
-    def __call__(self) -> Said:
+    def __call__(self) -> Content:
         """Return what it says by now."""
         if (state := self._seen()) != self._state:
             self._said, self._state = self._read(self._path), state

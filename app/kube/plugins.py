@@ -19,7 +19,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class Issued:
     """What a plugin printed; `ends`: None where it names no end."""
 
     token: str | None = field(repr=False)
@@ -27,7 +27,7 @@ class Credentials:
     ends: datetime | None
 
 
-async def run_plugin(exec_: Mapping[str, Any], folder: Path, cluster: Mapping[str, Any]) -> Credentials:
+async def run_plugin(exec_: Mapping[str, Any], folder: Path, cluster: Mapping[str, Any]) -> Issued:
     """Run what `exec` of a user says, with what is known of the cluster where it asks for that.
 
     A command with a slash is relative to the folder of its kubeconfig.
@@ -65,7 +65,7 @@ async def run_plugin(exec_: Mapping[str, Any], folder: Path, cluster: Mapping[st
     return _read(said["status"])
 
 
-def _read(status: Mapping[str, Any]) -> Credentials:
+def _read(status: Mapping[str, Any]) -> Issued:
     token = str(status.get("token") or "").strip() or None
     certificate, key = status.get("clientCertificateData"), status.get("clientKeyData")
     if not token and not certificate:
@@ -73,7 +73,7 @@ def _read(status: Mapping[str, Any]) -> Credentials:
     if bool(certificate) != bool(key):
         raise ValueError("the plugin gave a certificate without its key, or a key alone")
     ends = status.get("expirationTimestamp")
-    return Credentials(
+    return Issued(
         token,
         (certificate.encode(), key.encode()) if certificate and key else None,
         datetime.fromisoformat(ends) if ends else None,
