@@ -164,8 +164,8 @@ def _written(receipt: Receipt, name: str) -> Entry:
 def _without_copies(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """Leave out the entries of ours whose id an earlier one has: a hand copied them.
 
-    A copy would be taken for the entry of the target's twin, and that be sent to under the same id. What has
-    settled under another name is left: the target of that name would be sent to again.
+    A copy would be taken for the entry of the target's twin, and that be sent to under the same id. One under
+    another name is left: it is the entry of the target of that name.
     """
     hints = [entry.get("id") or id_hinted_at(entry.get("error")) for entry in entries]
     said = [hint for hint in hints if hint and isinstance(hint, str)]
@@ -176,7 +176,7 @@ def _without_copies(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[st
     for entry in entries:
         receipt = read_entry(entry)
         first = names.get(receipt.id or "")
-        if first is None or (receipt.settled and receipt.name not in {"", first}):
+        if first is None or receipt.name not in {"", first}:
             kept.append(entry)
         if receipt.id:
             names.setdefault(receipt.id, receipt.name)
