@@ -199,9 +199,12 @@ def read(document: Any) -> AgentTeam:
 
 
 def assert_can_be_told(team: AgentTeam) -> None:
-    """See that the record can be answered with."""
-    answer = json.loads(reported(team).model_dump_json())
-    assert len(answer["targets"]) == len(team.entries)
+    """See that the record can be answered with: each target once, however often a hand wrote it down."""
+    told = json.loads(reported(team).model_dump_json())["targets"]
+    keys = [target["name"] or target.get("id") for target in told]
+    assert len(told) <= len(team.entries)
+    assert len({key for key in keys if key}) == len([key for key in keys if key])
+    assert {name for entry in team.entries if isinstance(name := entry.get("name"), str)} <= set(keys) | {""}
 
 
 def assert_sendable(team: AgentTeam, planned: Plan) -> None:
