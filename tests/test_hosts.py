@@ -37,6 +37,8 @@ lonely.test
         ("indented.test", ["10.0.0.3"]),
         ("localhost", ["127.0.0.1", "::1"]),
         ("a.localhost", ["127.0.0.1", "::1"]),
+        ("10.0.0.9", ["10.0.0.9"]),
+        ("2001:db8::9", ["2001:db8::9"]),
         ("localhost.test", []),
         ("wrong.test", []),
         ("lonely.test", []),

@@ -24,9 +24,7 @@ def read_hosts(path: Path) -> Hosts:
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         address, *names = line.partition("#")[0].split() or [""]
-        try:
-            ip_address(address)
-        except ValueError:
+        if not _is_address(address):
             continue
         for name in dict.fromkeys(name.lower() for name in names):
             listed = found.setdefault(name, [])
@@ -36,13 +34,21 @@ def read_hosts(path: Path) -> Hosts:
 
 
 def listed(hosts: Hosts, host: str, family: int) -> list[tuple[int, str]]:
-    """Return the addresses that a file gives a host, each behind its family.
+    """Return the addresses that a file gives a host, each behind its family; an address stands for itself.
 
     `localhost`, and what is below it, is this machine, whether the file says so or not (RFC 6761, 6.3).
     """
     name = host.removesuffix(".").lower()
-    addresses = hosts.get(name, ())
+    addresses = (host,) if _is_address(host) else hosts.get(name, ())
     if not addresses and f".{name}".endswith(".localhost"):
         addresses = _LOOPBACK
     both = [(socket.AF_INET6 if ":" in address else socket.AF_INET, address) for address in addresses]
     return [one for one in both if family in {socket.AF_UNSPEC, one[0]}]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
