@@ -389,7 +389,7 @@ BROKEN: list[tuple[str, str]] = [
     ("", "is not the JSON key file"),
     (STEM, "is not the JSON key file"),
     ("[" * 10_000, "is not the JSON key file"),
-    ("[" * 100_000, "is longer than 16,384 bytes; take the file as Google made it"),
+    ("[" * 100_000, "is longer than 16,384 bytes; use the file as Google created it"),
     ("[]", "is not the JSON key file"),
     (service_account(type=STEM), "is not the JSON key file"),
     (service_account(client_email=None), "has no client_email"),
