@@ -90,14 +90,14 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Lookups:
 
 
 async def test_a_final_dot_is_looked_up_with_it_and_asked_for_without(names: Lookups) -> None:
-    names["hooks.test."] = ["127.0.0.1"]
+    names["hooks.test"] = ["127.0.0.1"]
     async with listening(answering(OK)) as bare:
         await post(f"http://Hooks.test.:{bare.port}/")
     assert f"Host: hooks.test:{bare.port}\r\n".encode() in bare.heads[0]
 
 
 async def test_a_host_with_a_final_dot_is_apart_like_the_one_without(names: Lookups) -> None:
-    names["hooks.test."] = ["127.0.0.1"]
+    names["hooks.test"] = ["127.0.0.1"]
     async with listening(answering(OK)) as bare, listening(answering(OK)) as proxy:
         changes: dict[str, Any] = {
             "egress_proxy": f"http://{proxy.authority}",

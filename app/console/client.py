@@ -35,7 +35,7 @@ IN_OPTIONS = {
         "the service requires a token: use --service-account, --token-file or DELIVERY_TOKEN"
     ),
     "head-too-large": "the token is too long; see --token-file, or DELIVERY_TOKEN",
-    "body-too-large": "the request is too large; name fewer targets with --target",
+    "body-too-large": "the request is too large; select fewer with --target",
     "no-such-path": "the service has another version, or it is not this service; check --url",
     "method-not-allowed": "the service has another version, or it is not this service; check --url",
 }
@@ -128,7 +128,7 @@ class Client:
         document = json_object(body)
         if document is None:
             if answer.url.scheme == "http" and speaks_tls(answer.url):
-                raise Trouble(f"{url}: this port speaks TLS; write https:// in --url or DELIVERY_URL")
+                raise Trouble(f"{url}: this port speaks TLS; use https:// in --url or DELIVERY_URL")
             raise Trouble(
                 f"{url} answered {answer.status_code} with something that is not a report; check --url"
             )

@@ -141,8 +141,8 @@ def _blame(error: Exception) -> str:
         setting = "DELIVERY_URL" if cause.verify_code in _OF_ANOTHER_HOST else "DELIVERY_CA_FILE"
         return f"the service's certificate is refused: {cause.verify_message}; see {setting}"
     if isinstance(error, aiohttp.ClientSSLError):
-        return f"the service speaks no TLS there, or none that fits: {cause}; see DELIVERY_URL"
-    return f"{str(error) or type(error).__name__}; see DELIVERY_URL"
+        return f"the service speaks no TLS there, or none that fits: {cause}; check DELIVERY_URL"
+    return f"{str(error) or type(error).__name__}; check DELIVERY_URL"
 
 
 def _problem(body: bytes) -> str:

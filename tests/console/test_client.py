@@ -31,7 +31,7 @@ async def test_ports_that_do_not_answer_are_told_apart(bench: Bench) -> None:
     async with Receiver(respond=close) as closing:
         told = {
             bench.service.url.replace("http", "https"): "no TLS connection to this port",
-            "http://127.0.0.1:1": "no service answers at http://127.0.0.1:1; give its address with --url",
+            "http://127.0.0.1:1": "no service answers at http://127.0.0.1:1; set its address with --url",
             closing.url: "was closed without an answer; check that the service runs",
         }
         for url, says in told.items():
@@ -44,7 +44,7 @@ def test_a_name_that_nobody_knows_is_told() -> None:
     found = unreached(httpx.URL("http://absent.invalid:8080"), error)
     assert (type(found), str(found)) == (
         Away,
-        "no host is known by the name of absent.invalid; check --url or DELIVERY_URL",
+        "the host name absent.invalid does not resolve; check --url or DELIVERY_URL",
     )
 
 
@@ -67,7 +67,7 @@ def test_a_name_that_nobody_knows_is_told() -> None:
         ),
         (422, "malformed", "nothing was done: targets.0: is too long", None, "--target.0: is too long"),
         (431, "head-too-large", "send fewer headers", "t", "the token is too long"),
-        (413, "body-too-large", "the body is too large", None, "name fewer targets with --target"),
+        (413, "body-too-large", "the body is too large", None, "select fewer with --target"),
         (404, "no-such-path", "see /openapi.json", None, "check --url"),
         (405, "method-not-allowed", "see /openapi.json", None, "check --url"),
     ],

@@ -118,7 +118,7 @@ async def test_status_watches_until_all_is_settled_and_says_when_it_is_not(
         asked = ("report", "-n", namespace, "--url", service.url)
         late = await run("deliver", *asked, "--timeout", "0.5")
         assert late.code == 2
-        assert "not settled within 0.5 s; the delivery goes on" in late.err
+        assert "not settled within 0.5 s; the delivery continues" in late.err
         assert "Pending" in (await run("status", *asked)).out
         watching = asyncio.create_task(run("status", *asked, "--watch"))
         gate.open()
@@ -211,16 +211,19 @@ async def test_on_a_terminal_there_is_colour(bench: Bench) -> None:
         (("status", "report", "--url", "http://127.0.0.1:1"), "no service answers at http://127.0.0.1:1"),
         (("status", "report", "--url", "nonsense"), "is not the address of a service"),
         (("status", "report", "--url", "ftp://127.0.0.1"), "is not the address of a service"),
-        (("status", "Report"), "the team's name must be of lower-case letters"),
-        (("status", "report", "-n", ".."), "--namespace must be of lower-case letters"),
+        (("status", "Report"), "the team's name must consist of lower-case letters"),
+        (("status", "report", "-n", ".."), "--namespace must consist of lower-case letters"),
         (("status", "report", "--url", "http://u:canary@127.0.0.1:1"), "is not the address of a service"),
         (("status", "report", "--url", "http://127.0.0.1:1/?x=1"), "is not the address of a service"),
         (("status", "report", "--service-account", "a/b/c"), "NAME, or NAMESPACE/NAME"),
-        (("status", "report", "--service-account=--help"), "--service-account must be of lower-case letters"),
+        (
+            ("status", "report", "--service-account=--help"),
+            "--service-account must consist of lower-case letters",
+        ),
         (("status", "report", "--token-file", "/absent"), "/absent cannot be read"),
-        (("status", "report", "--ca-file", "/absent"), "holds no certificates"),
-        (("status", "report", "--token-file", "x", "--service-account", "y"), "leave one out"),
-        (("status",), "give a team's name, or --all-teams"),
+        (("status", "report", "--ca-file", "/absent"), "/absent cannot be read"),
+        (("status", "report", "--token-file", "x", "--service-account", "y"), "exclude each other; use one"),
+        (("status",), "give either a team's name or --all-teams"),
         (("status", "report", "-o", "xml"), "xml"),
         (("deliver", "report", "--timeout", "-1"), "timeout"),
         (("deliver", "report", "--target"), "requires an argument"),
@@ -380,7 +383,7 @@ async def test_a_certificate_is_trusted_by_its_authority(
         assert (stranger.code, "set its certificate authority with --ca-file" in stranger.err) == (2, True)
         assert (await run(*asked, "--ca-file", tmp_path / "ca.crt")).code == 0
         plain = await run(*asked[:-1], service.url.replace("https", "http"))
-        assert (plain.code, "this port speaks TLS; write https://" in plain.err) == (2, True)
+        assert (plain.code, "this port speaks TLS; use https://" in plain.err) == (2, True)
 
 
 IN_CLUSTER = "agentteam-delivery.agentteam-delivery.svc"
@@ -399,7 +402,7 @@ async def test_through_a_port_forward_the_certificate_names_the_service(tmp_path
         asked = ("status", "report", "--url", service.url, "--ca-file", tmp_path / "ca.crt")
         other = await run(*asked)
         assert (other.code, other.err.count("\n")) == (2, 1)
-        assert "is for another name than 127.0.0.1; through a port-forward, say whom" in other.err
+        assert "is for another name than 127.0.0.1; with a port-forward, set its name" in other.err
         assert f"--server-name, such as {IN_CLUSTER}" in other.err
         assert (await run(*asked, "--server-name", IN_CLUSTER)).code == 0
         assert (await run(*asked, DELIVERY_SERVER_NAME=IN_CLUSTER)).code == 0

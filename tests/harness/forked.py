@@ -108,7 +108,9 @@ def _run(arguments: list[str], environment: dict[str, str], outputs: list[Any]) 
         descriptor = output.detach()
         os.dup2(descriptor, number)
         os.close(descriptor)
-    if len(outputs) > 1:  # as in a new process: what was opened on a file would look for its place in a pipe
+    # As in a new process: what was opened on a file would look for its place in a pipe.
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    if len(outputs) > 1:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     os.environ.clear()
     os.environ.update(environment)

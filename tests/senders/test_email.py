@@ -530,7 +530,9 @@ async def test_a_target_s_secret_brings_a_relay_of_its_own(
         assert (mail.encrypted, mail.login, mail.sender) == (True, "team", "report@team.example")
         error = error_of(await attempt(OWN, own_secret(own, smtp_password="wrong"), settings=settings))
         assert error.reason is Reason.SECRET_INVALID
-        assert error.message.startswith('key "smtp-password" of Secret "keys" does not let us in')
+        assert error.message.startswith(
+            'key "smtp-password" of Secret "keys" was rejected: the relay refuses: 535 5.7.8'
+        )
         assert error.attempted
     assert relay.connections == 0
 

@@ -118,7 +118,7 @@ async def test_the_refusal_says_which_command_grants_the_right(
         for ask in (call, read):
             refused = await ask(service, namespace, token)
             assert refused.status == 403
-            _, _, commands = refused.body["detail"].partition("types: ")
+            _, _, commands = refused.body["detail"].partition("run: ")
             for command in commands.split("; "):
                 program, *arguments = shlex.split(command)
                 assert program == "kubectl"
@@ -137,7 +137,7 @@ async def test_a_user_s_name_is_quoted_in_the_command(fake_cluster: Fake) -> Non
     token = fake_cluster.server.reviews.token("o'neill; rm -rf $HOME")
     async with Service(fake_cluster.kubeconfig, **QUICK) as service:
         detail = (await call(service, "research", token)).body["detail"]
-    [flag] = [word for word in shlex.split(detail.partition("types: ")[2]) if word.startswith("--user=")]
+    [flag] = [word for word in shlex.split(detail.partition("run: ")[2]) if word.startswith("--user=")]
     assert flag == "--user=o'neill; rm -rf $HOME"
 
 

@@ -79,7 +79,7 @@ async def test_a_label_may_be_asked_of_every_secret(
         assert target["reason"] == reason
         assert len(slack.requests) == (reason == "Delivered")
         if reason == "SecretForbidden":
-            assert f'Secret "keys" in namespace "{namespace}" is not labelled {label}' in target["message"]
+            assert f'Secret "keys" in namespace "{namespace}" has no label {label}' in target["message"]
             assert target["attempts"] == 0
 
 
@@ -114,7 +114,7 @@ async def test_what_hangs_in_one_namespace_leaves_room_for_another_s_teams(fake_
         refused = await service.deliver(greedy, "second")
         assert (refused.status, refused.problem) == (503, "too-busy")
         assert refused.headers["retry-after"] == "1"
-        said = f'10 targets are in flight, 10 of them of namespace "{greedy}", of 20 at most'
+        said = f'10 targets are in progress (at most 20), 10 of them of namespace "{greedy}"'
         assert said in refused.body["detail"]
         assert await fake_cluster.kube.delivery(greedy, "second") == []
 

@@ -191,7 +191,7 @@ class TestAnswers:
         [
             (401, "unauthenticated", "DELIVERY_TOKEN_FILE must name a file with a token"),
             (403, "forbidden", "grant this watcher's account create on agentteams/delivery"),
-            (404, "no-such-path", "see DELIVERY_URL"),
+            (404, "no-such-path", "check DELIVERY_URL"),
             (422, "too-many-targets", "DELIVERY_MAX_TARGETS"),
             (500, "ledger-not-kept", "apply the patch"),
             (500, "internal", "the service's log says"),
