@@ -286,8 +286,8 @@ _PROBLEMS: tuple[Problem, ...] = (
         recorded=False,
     ),
     TooBusy(
-        '100 events are in flight, 100 of them of namespace "research", of 200 at most, and room is kept for'
-        " others; ask again"
+        '100 events are in progress (at most 200), 100 of them of namespace "research", and capacity is kept'
+        " for others; retry"
     ),
     RateLimited("more than 20 requests a second; retry later"),
     Draining("this replica is shutting down; retry"),
