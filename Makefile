@@ -12,8 +12,8 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < 
 PLATFORMS ?= linux/amd64,linux/arm64
 ENGINE ?=
 
-# The tests that run without counting coverage, and how tests run side by side.
-UNCOUNTED := $(addprefix tests/,browser chart clients contract docs ledger operations release)
+# The tests that run without counting coverage, the longest files first, and how tests run side by side.
+UNCOUNTED := $(addprefix tests/,ledger browser chart clients contract docs operations release)
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
