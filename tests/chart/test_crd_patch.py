@@ -297,7 +297,7 @@ async def test_the_notes_of_an_installation_tell_of_a_crd_that_keeps_no_record(
         return said.partition("NOTES:\n")[2]
 
     assert "this cluster has no CRD agentteams.teams.example.com" in notes("teams.example.com")
-    assert "does not know status.delivery" in notes()
+    assert "does not have status.delivery" in notes()
     assert f"kubectl patch crd {OLD.name}" in notes()
     assert OLD.add.name in notes()
     operators.patch(OLD.add)
@@ -306,7 +306,7 @@ async def test_the_notes_of_an_installation_tell_of_a_crd_that_keeps_no_record(
     keeps_all = OLD.crd
     schema(keeps_all["spec"])["status"]["x-kubernetes-preserve-unknown-fields"] = True
     await operators.put(keeps_all)
-    assert "refuses onComplete: deliver" in notes()
+    assert "rejects onComplete: deliver" in notes()
     del ending(keeps_all["spec"])["onComplete"]["enum"]
     await operators.put(keeps_all)
     assert "NOTHING WILL BE" not in notes()

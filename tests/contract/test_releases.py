@@ -134,7 +134,7 @@ async def streamed_lists(cluster: Cluster[Any]) -> bool:
 ROWS: dict[str, Callable[[Cluster[Any]], Awaitable[bool]]] = {
     "`policy/v1` PodDisruptionBudget": disruption_budgets,
     "`autoscaling/v2` HorizontalPodAutoscaler": autoscalers,
-    "unknown fields are refused where a client asks for it (`fieldValidation=Strict`)": strict_fields,
+    "unknown fields are rejected if a client requests it (`fieldValidation=Strict`)": strict_fields,
     "rules in a CRD's schema (`x-kubernetes-validations`)": rules_in_schemas,
     "a value that a stricter schema forbids survives a change of another field (ratcheting)": ratcheting,
     "a token's own id in reviews and audit logs": named_tokens,

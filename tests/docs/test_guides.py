@@ -78,7 +78,7 @@ async def misbehave(request: web.Request) -> web.Response:
     if word == "moved":
         return web.Response(status=301, headers={"Location": "/elsewhere"})
     if word == "busy":
-        return web.Response(status=429, headers={"Retry-After": "3600"})
+        return web.Response(status=429, headers={"Retry-After": "172800"})
     if word in {"no-service", "channel-is-archived"}:
         return web.Response(status=404 if word == "no-service" else 410, text=word.replace("-", "_"))
     return web.Response(status=int(word))
@@ -137,15 +137,17 @@ def _words(text: str) -> list[list[str]]:
 
 async def test_slack_fails_as_the_guide_says(fake_cluster: Fake) -> None:
     guide = Guide.read("slack")
-    words = ("no-service", "channel-is-archived", "busy")
+    words = ("no-service", "channel-is-archived")
     slack = {"type": "slack", "credentialsSecret": "slack-credentials"}
     targets = [slack, {"type": "slack"}, *({"type": "slack", "credentialsSecret": word} for word in words)]
     async with Receiver(respond=misbehave) as far:
         others: Secrets = {word: {"slack-webhook-url": f"{far.url}/{word}"} for word in words}
         told = await outcomes(fake_cluster, targets, others)
         good: Secrets = {"slack-credentials": {"slack-webhook-url": f"{far.url}/200"}}
+        busy: Secrets = {"slack-credentials": {"slack-webhook-url": f"{far.url}/busy"}}
         cases: list[tuple[Secrets, dict[str, str]]] = [
             ({"slack-credentials": {"url": far.url}}, {}),
+            (busy, {"retry_for": "86400"}),
             (good, {"slack_hosts": "hooks.slack.com"}),
             (good, {"secret_label": "kagents.dev/delivery=allowed"}),
         ]
@@ -563,7 +565,7 @@ def _said(command: str, folder: Path) -> str:
 
 def test_the_numbers_of_the_guide_for_webhooks_are_the_defaults() -> None:
     text, given = " ".join(Guide.read("webhook").text.split()), ServiceSettings.load()
-    assert f"A try lasts {given.attempt_timeout:g} s" in text
+    assert f"An attempt times out after {given.attempt_timeout:g} s" in text
     assert f"{given.attempts} times within {given.target_timeout:g} s" in text
 
 
@@ -888,7 +890,7 @@ async def test_a_controller_takes_no_other_s_answer_for_the_service_s(mounted: M
         controller = Controller(mounted.folder.parent, gateway.url)
         for team, (status, _, _) in strays.items():
             ran = await controller.submit("any", "research", team)
-            said = f"{status}, and not from agentteam-delivery: is the address right?\n"
+            said = f"{status}, and not from agentteam-delivery: check the address\n"
             assert ran == Ran(1, "", said), team
         gateway.respond = busy
         assert await controller.submit("any", "research", "report") == Ran(0, "again in 7 s\n", "")

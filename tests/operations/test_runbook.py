@@ -343,7 +343,7 @@ async def test_a_caller_is_granted_what_it_lacks_and_redelivers(operator: Operat
         assert await operator.runs("A caller is answered 401 or 403") == "no\n"
         refused = json.loads(await operator.runs("AgentTeamDeliveryFailing", 2))
         assert refused["status"] == 403
-        for command in refused["detail"].partition("types: ")[2].split("; "):
+        for command in refused["detail"].partition("run: ")[2].split("; "):
             run(kubectl, "--kubeconfig", kube.kubeconfig, *shlex.split(command)[1:])
 
         async def granted() -> bool:
