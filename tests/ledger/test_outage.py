@@ -280,8 +280,8 @@ async def test_a_burst_at_one_slack_webhook_is_refused_nowhere_and_delays_nobody
         Service(api.kubeconfig, namespaces=namespace, slack_interval=1.1 * takes, retry_for=600) as service,
         Watcher(api.kubeconfig, service.url, namespaces=namespace),
     ):
-        await kube.secret(namespace, "slack", {"slack-webhook-url": f"{slack.url}/services/x"})
-        targets = ({"type": "slack", "name": "chat", "credentialsSecret": "slack"}, hook(hooks))
+        await kube.secret(namespace, "chat", {"slack-webhook-url": f"{slack.url}/services/x"})
+        targets = ({"type": "slack", "name": "chat", "credentialsSecret": "chat"}, hook(hooks))
         for number in range(BURST):
             await kube.team(namespace, f"team-{number}", lifecycle(*targets))
         began = monotonic()
