@@ -1,6 +1,7 @@
 """Whatever Helm installs the chart, and however the CRD came to be: none changes, no installation fails."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,19 +119,23 @@ async def _life(kube: Kube, helm: Helm) -> AsyncIterator[str]:
         yield verb
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_it_is_as_it_was(kube: Kube, maker: Maker, helm: Helm, way: str) -> None:
-    await _left_alone(kube, maker, helm, way)
+OLDEST_AND_MOST_OWNERS = ("oldest_helm3", "Helm 4, templates")
+PAIRS = [
+    (program, way)
+    for program in ("helm", "newest_helm3", "oldest_helm3")
+    for way in WAYS
+    if os.environ.get("HELM_MATRIX") or program == "helm" or (program, way) == OLDEST_AND_MOST_OWNERS
+]
+"""Every way with the current Helm and one with the oldest; with HELM_MATRIX set, every way with each Helm."""
 
 
-async def test_an_older_helm_leaves_it_so_too(kube: Kube, maker: Maker, oldest_helm3: Helm) -> None:
-    await _left_alone(kube, maker, oldest_helm3, "Helm 4, templates")
-
-
-async def _left_alone(kube: Kube, maker: Maker, helm: Helm, way: str) -> None:
+@pytest.mark.parametrize(("program", "way"), PAIRS)
+async def test_it_is_as_it_was(
+    kube: Kube, maker: Maker, program: str, way: str, request: pytest.FixtureRequest
+) -> None:
     await asyncio.to_thread(WAYS[way], maker)
     before = await _settled(kube)
-    async for verb in _life(kube, helm):
+    async for verb in _life(kube, request.getfixturevalue(program)):
         assert await _crd(kube) == before, verb
 
 
