@@ -85,10 +85,6 @@ class Dialler:
 
     async def _look_up(self, name: str, port: int) -> list[Address]:
         try:
-            return [ip_address(name)]
-        except ValueError:
-            pass
-        try:
             found = await self._http.resolver.resolve(name, port, socket.AF_UNSPEC)
         except OSError as error:
             message = unresolved(error)
