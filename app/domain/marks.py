@@ -93,11 +93,9 @@ def name_in(error: Any) -> str:
 
 def id_hinted_at(error: Any) -> str:
     """Return what may be the id in the mark of an `error`; whether it is one, `split` says."""
-    if not isinstance(error, str):
+    if not isinstance(error, str) or _OPENING not in error:
         return ""
-    return (
-        error.rpartition(f"{_OPENING}id=")[2].partition(" ")[0].removesuffix("]") if _OPENING in error else ""
-    )
+    return error.rpartition(f"{_OPENING}id=")[2].partition(" ")[0].removesuffix("]")
 
 
 def split(error: str) -> tuple[str, Mark] | None:

@@ -127,13 +127,18 @@ class Api:
     def change(self, **changes: Any) -> None:
         """Change the resource, as anybody may."""
         for name, value in changes.items():
-            if self.crd == "operator" and name == "spec":
-                value = [without(one, "name", "on") for one in value]  # noqa: PLW2901
-            elif self.crd == "operator" and name == "delivery":
-                value = stripped(value)  # noqa: PLW2901  # as the line above
-            if getattr(self, name) != value:
-                setattr(self, name, value)
+            kept = self._kept(name, value)
+            if getattr(self, name) != kept:
+                setattr(self, name, kept)
                 self.version += 1
+
+    def _kept(self, name: str, value: Any) -> Any:
+        """Return what the CRD keeps of a value: the operator's knows no fields of ours."""
+        if self.crd == "operator" and name == "spec":
+            return [without(one, "name", "on") for one in value]
+        if self.crd == "operator" and name == "delivery":
+            return stripped(value)
+        return value
 
 
 @dataclass(eq=False)
