@@ -12,7 +12,7 @@ the spec. A target that cannot be read has no label; the operator's, which may h
 where no other target is meant.
 """
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,8 +134,13 @@ class Record:
 
     def like(self, kind: str, label: str) -> int:
         """How many lines there are of a type and label, whosever they are."""
-        return sum(
-            line.entry.get("type") == kind and line.entry.get("target", "") == label for line in self.lines
+        return self._alike[kind, label]
+
+    @cached_property
+    def _alike(self) -> Counter[tuple[str, str]]:
+        said = ((line.entry.get("type"), line.entry.get("target", "")) for line in self.lines)
+        return Counter(
+            (kind, label) for kind, label in said if isinstance(kind, str) and isinstance(label, str)
         )
 
     def reads_back(self, changes: Mapping[str, Receipt], entries: Entries) -> bool:
