@@ -28,11 +28,11 @@ from app.domain.teams import AgentTeam, told_targets
 from app.domain.times import format_time
 
 log = structlog.get_logger(__name__)
-BODIES = 2_000_000  # characters that the bodies of one preview may take, all together
+BODIES = 2_000_000  # characters for all bodies of one preview together
 
 
 class Rehearsal:
-    """Previews and tests: judged as a delivery is, and nothing of them is on record."""
+    """Previews and tests: judged like a delivery, never recorded."""
 
     def __init__(
         self, reader: Reader, judge: Judge, claims: Claims, capacity: Capacity, errands: Errands
@@ -44,9 +44,9 @@ class Rehearsal:
         self._errands = errands
 
     async def preview(self, event: CompletionEvent) -> Previewed:
-        """Show what the event would send where; nothing is sent, and nothing written.
+        """Show what the event would send to which target; send and write nothing.
 
-        A team that is still at work is shown as if it had completed.
+        A team that is still running is shown as if it had completed.
 
         Raises:
             Problem: the event would not be accepted.
@@ -121,12 +121,12 @@ class Rehearsal:
 
 @dataclass(slots=True)
 class Budget:
-    """Characters that are left for the bodies of one preview."""
+    """The characters left for the bodies of one preview."""
 
     left: int = BODIES
 
     def cut(self, body: str) -> str:
-        """Return the body, or its beginning where there is no room for it."""
+        """Return the body, or its beginning if it does not fit."""
         if len(body) > self.left:
             return f"{body[:200]}… ({len(body)} characters; preview this target alone to see them)"
         self.left -= len(body)
@@ -134,13 +134,13 @@ class Budget:
 
 
 async def show(errand: Errand, claims: Iterable[Claim]) -> list[PreviewedTarget]:
-    """Show what every target would be sent: Secrets are read and addresses judged, and that is all."""
+    """Show what each target would receive: read Secrets and check addresses, and no more."""
     budget = Budget()
     return await asyncio.gather(*(_shown(errand, claim, budget) for claim in claims))
 
 
 async def _shown(errand: Errand, claim: Claim, budget: Budget) -> PreviewedTarget:
-    """Show the request that would be made first."""
+    """Show the request that the first attempt would send."""
     attempts = Attempts(errand, claim)
     seconds = errand.policy.attempt_timeout
 
@@ -184,7 +184,7 @@ def _failing(receipt: Receipt, message: str, reason: Reason | None = None) -> Pr
 
 
 def _left(receipt: Receipt) -> PreviewedTarget:
-    """Say of a target that is on record why it would be left alone."""
+    """Say why a target that is on record would be left alone."""
     if receipt.theirs:
         message = "somebody else recorded it, so it is left to them"
     elif receipt.settled:
@@ -201,7 +201,7 @@ Named = TypeVar("Named", Receipt, PreviewedTarget)
 
 
 def _in_order(team: AgentTeam, targets: Iterable[Named]) -> tuple[Named, ...]:
-    """Return targets as the team lists them; those that it lists no more come last."""
+    """Return targets in the team's order; those that the team no longer lists come last."""
     order = {name: number for number, name in enumerate(target_names(team.targets))}
     return tuple(sorted(targets, key=lambda target: order.get(target.name, len(order))))
 

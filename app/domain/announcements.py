@@ -26,7 +26,7 @@ class Announcement:
 
 
 def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announcement | None:
-    """Sum up what we have on record of a team; None while a target is not settled, or where there is none."""
+    """Summarise the record of a team; None while a target is not settled, or without a record."""
     receipts = [receipt for receipt in receipts if not receipt.theirs]
     if not receipts or not all(receipt.settled for receipt in receipts):
         return None
@@ -43,7 +43,7 @@ def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announ
 def announce_redelivery(
     team: AgentTeam, which: Literal["none", "failed", "all"], asked_by: str, request_id: str
 ) -> Announcement:
-    """Say who asked for a redelivery: an Event of its own for each request."""
+    """Say who requested a redelivery: one Event per request."""
     what = "all targets" if which == "all" else "what failed"
     return Announcement(
         name=_name(team, f"redelivery\n{request_id}"),
@@ -57,9 +57,9 @@ def announce_redelivery(
 def announce_put_off(
     team: AgentTeam, event: str, receipts: Iterable[Receipt], written: Iterable[Receipt]
 ) -> Announcement | None:
-    """Say which of a team's targets are tried again, and when; None unless one is put off for the first time.
+    """Say which of a team's targets are retried, and when; None unless one is postponed for the first time.
 
-    `written` is what a dispatch has just put on record.
+    `written` holds the receipts that a dispatch has just recorded.
     """
     if not any(receipt.put_off and receipt.retries == 1 for receipt in written):
         return None
@@ -80,7 +80,7 @@ def announce_put_off(
 
 
 def _name(team: AgentTeam, what: str) -> str:
-    """Return a name that is the same for every replica, so that the API server holds one Event."""
+    """Return a name that every replica computes alike, so that the API server stores one Event."""
     digest = hashlib.sha256(f"{team.uid}\n{what}".encode()).hexdigest()[:16]
     return f"{team.name[: LONGEST_NAME - len(digest) - 1].rstrip('.-')}.{digest}"
 
