@@ -303,4 +303,4 @@ def _shown(problem: Problem) -> dict[str, Any]:
 PROBLEMS: dict[type[Problem], dict[str, Any]] = {
     type(problem): {"summary": problem.title, "value": _shown(problem)} for problem in _PROBLEMS
 }
-"""An example of each kind that an operation may answer with."""
+"""One example for each problem that an operation can answer with."""
