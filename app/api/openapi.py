@@ -182,7 +182,7 @@ def _ending(event: Description) -> Description:
 
 
 def _always(schema: Description) -> Description:
-    """Remove the defaults of fields that are always present, and of null; generators read them as optional."""
+    """Remove defaults of fields that are always present, and of null; generators take them as optional."""
     required = schema.get("required", [])
     fields = {
         name: {

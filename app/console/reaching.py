@@ -8,13 +8,13 @@ import httpx
 
 from app.console.trouble import Away, Trouble
 
-PROBE = 3.0  # seconds for a handshake, by which a port is asked whether it speaks TLS
+PROBE = 3.0  # seconds for a handshake that tests whether a port uses TLS
 _OF_ANOTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _NOT_YET, _ENDED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
 def unreached(address: httpx.URL, error: httpx.HTTPError) -> Trouble:
-    """Return the error for a request that was not answered."""
+    """Return the error for a request without an answer."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
