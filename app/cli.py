@@ -114,7 +114,7 @@ def main() -> None:
             sys.exit(1)
         if isinstance(error, OSError):
             _end(f"the answer cannot be written: {error.strerror or type(error).__name__}")
-        _end(f"an unexpected {type(error).__name__}; it is a mistake of this program, please report it")
+        _end(f"an unexpected {type(error).__name__}; this is a bug of this program, please report it")
 
 
 def _end(sentence: str) -> NoReturn:
@@ -132,8 +132,8 @@ def _parts() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise Trouble(
-            f"this command runs the service, whose part {error.name} is not installed;"
-            " install all of them with: pip install 'agentteam-delivery[service]'"
+            f"this command runs the service, which requires {error.name}, and that is not installed;"
+            " to install everything: pip install 'agentteam-delivery[service]'"
         ) from None
 
 

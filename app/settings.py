@@ -62,7 +62,7 @@ def _authorities(path: str) -> str:
     try:
         ssl.create_default_context().load_verify_locations(cafile=path)
     except ssl.SSLError:
-        raise ValueError(f"{path} holds no certificates in PEM form") from None
+        raise ValueError(f"{path} contains no certificates in PEM form") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     return path

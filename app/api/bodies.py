@@ -70,7 +70,7 @@ def _check_depth(body: str, most: int) -> None:
         return
     bare = _STRING.sub("", body)
     if _opened(bare) > STRUCTURES:
-        raise json.JSONDecodeError(f"it holds more than {STRUCTURES} lists and objects", "", 0)
+        raise json.JSONDecodeError(f"it contains more than {STRUCTURES} lists and objects", "", 0)
     depth = 0
     for bracket in _BRACKET.findall(bare):
         depth += 1 if bracket in "[{" else -1
@@ -85,9 +85,9 @@ def _opened(text: str) -> int:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
-        raise ValueError("an object names a key twice")
+        raise ValueError("an object has a duplicate key")
     return document
 
 
 def _refused(_: str) -> None:
-    raise ValueError("NaN and Infinity are no numbers of JSON")
+    raise ValueError("NaN and Infinity are not JSON numbers")

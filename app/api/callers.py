@@ -196,7 +196,7 @@ class Recent(Generic[Told]):
         task = self._answers.get(question)
         if task is None:
             if len(self._asking) >= most:
-                raise ApiUnavailable("too many callers are being looked up", retry_after=RETRY_SOON)
+                raise ApiUnavailable("too many callers are being authenticated", retry_after=RETRY_SOON)
             task = self._answers[question] = asyncio.create_task(ask())
             self._asking.add(task)
             task.add_done_callback(lambda done: self._answered(question, done))

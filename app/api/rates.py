@@ -34,6 +34,6 @@ class RateLimit:
         too_early = full - now - BUCKET
         if too_early > ROUNDING:
             raise RateLimited(
-                f"more than {self._per_second} requests a second; retry later", retry_after=too_early
+                f"more than {self._per_second} requests per second; retry later", retry_after=too_early
             )
         self._full[caller] = full

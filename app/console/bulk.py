@@ -62,7 +62,7 @@ def redelivered(
         except (Declined, Busy) as refused:
             yield {**team, "phase": "Failed", "note": f"not sent: {refused}"}
         except Away as away:
-            yield {**team, "phase": "Pending", "note": f"not known whether it is sent: {away}"}
+            yield {**team, "phase": "Pending", "note": f"unknown whether it was sent: {away}"}
         tell(f"{number + 1} of {len(teams)} teams submitted")
     ends = time.monotonic() + seconds
     for number, (report, names) in enumerate(asked):
@@ -71,7 +71,7 @@ def redelivered(
             latest = followed(client, _latest(client, report), seconds=left, show=lambda _: None)
             note = _note(latest)
         except (Declined, Away) as error:  # the team or the service is gone by now
-            latest, note = report, f"not known what came of it: {error}"
+            latest, note = report, f"outcome unknown: {error}"
         chosen = [target for target in latest["targets"] if target["name"] in names]
         tell(f"{number + 1} of {len(asked)} teams settled")
         yield {**latest, "targets": chosen, "note": note}
@@ -108,4 +108,4 @@ def _note(report: Document) -> str:
     if report["phase"] != "Pending":
         return ""
     at = next_try(report)
-    return f"put off: next try at {at}" if at else "not settled yet; it goes on by itself"
+    return f"postponed: next try at {at}" if at else "not settled yet; the delivery continues"

@@ -128,7 +128,7 @@ class Client:
         document = json_object(body)
         if document is None:
             if answer.url.scheme == "http" and speaks_tls(answer.url):
-                raise Trouble(f"{url}: this port speaks TLS; use https:// in --url or DELIVERY_URL")
+                raise Trouble(f"{url}: this port uses TLS; use https:// in --url or DELIVERY_URL")
             raise Trouble(
                 f"{url} answered {answer.status_code} with something that is not a report; check --url"
             )
@@ -162,7 +162,7 @@ class Client:
         try:
             context = ssl.create_default_context(cafile=str(self.ca_file or certifi.where()))
         except ssl.SSLError:
-            raise Trouble(f"--ca-file: {self.ca_file} holds no certificates in PEM form") from None
+            raise Trouble(f"--ca-file: {self.ca_file} contains no certificates in PEM form") from None
         except OSError as error:
             raise Trouble(f"--ca-file: {self.ca_file} cannot be read: {error.strerror}") from None
         if self.ca_file:

@@ -82,5 +82,5 @@ def _read(path: Path) -> str:
 def _clean(token: str, where: str) -> str:
     cleaned = bearer_token(token)
     if cleaned is None:
-        raise Trouble(f"{where} holds no token")
+        raise Trouble(f"{where} contains no token")
     return cleaned

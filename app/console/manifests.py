@@ -76,11 +76,11 @@ def findings_of(file: Path) -> list[Finding]:
     except OSError as error:
         return [Finding(str(file), 0, f"cannot be read: {error.strerror}")]
     except UnicodeDecodeError:
-        return [Finding(str(file), 0, "is no UTF-8 text")]
+        return [Finding(str(file), 0, "is not UTF-8 text")]
     try:
         nodes = [node for node in yaml.compose_all(text, Loader=_Loader) if node is not None]
     except RecursionError:
-        return [Finding(str(file), 1, "is nested too deeply to be looked at")]
+        return [Finding(str(file), 1, "is nested too deeply to be checked")]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "it cannot be read"
@@ -90,7 +90,7 @@ def findings_of(file: Path) -> list[Finding]:
     found = [finding for document in documents for finding in document.findings()]
     if not found and not any(document.kind in JUDGED for document in documents):
         others = any(document.kind for document in documents)
-        text = f"nothing in it is looked at; the kinds that are: {', '.join(JUDGED)}"
+        text = f"nothing in it is checked; the checked kinds are: {', '.join(JUDGED)}"
         found.append(Finding(str(file), 1, text, warning=others))
     return sorted(found)
 
@@ -172,12 +172,12 @@ class Manifest:
             yield from self._misspelt(team)
             return
         if self._cut:
-            yield self._at((), "is too large, or too deep, to be looked at")
+            yield self._at((), "is too large, or too deep, to be checked")
             return
         for line, key in self._twice:
-            yield Finding(self._file, line, f"{key}: stands here a second time; leave one out")
+            yield Finding(self._file, line, f"{key}: is a duplicate; remove one")
         for line in self._bare:
-            text = 'on: without quotes YAML takes it for a truth value; write "on":'
+            text = 'on: without quotes YAML reads it as a boolean; write "on":'
             yield Finding(self._file, line, text)
         yield from self._head(team)
         spec = team.get("spec")
@@ -199,7 +199,7 @@ class Manifest:
         if group in GROUPS:
             meant = get_close_matches(self.kind, JUDGED, 1)
             hint = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(JUDGED)}"
-            text = f'kind: "{self.kind}" is no kind of {group}; {hint}'
+            text = f'kind: "{self.kind}" is not a kind of {group}; {hint}'
             yield self._at(("kind",), text)
 
     def _head(self, team: dict[str, Any]) -> Iterator[Finding]:
@@ -295,7 +295,7 @@ class Manifest:
                 meant = get_close_matches(word, PLACEHOLDERS, 1)
                 known = f"did you mean {{{meant[0]}}}?" if meant else f"known are {', '.join(PLACEHOLDERS)}"
                 yield self._at(
-                    at, f"message: {{{word}}} is no placeholder and stays as it is; {known}", warning=True
+                    at, f"message: {{{word}}} is not a placeholder and stays as it is; {known}", warning=True
                 )
             else:
                 yield self._at(at, f'message: a stray "{match[0]}" stays as it is', warning=True)

@@ -23,7 +23,7 @@ def unreached(address: httpx.URL, error: httpx.HTTPError) -> Trouble:
             return Away(f"the host name {address.host} does not resolve; check --url or DELIVERY_URL")
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
         return Trouble(
-            f"{address}: no TLS connection to this port; if it does not speak TLS, use http:// in --url"
+            f"{address}: no TLS connection to this port; if it does not use TLS, use http:// in --url"
             " or DELIVERY_URL"
         )
     if isinstance(error, httpx.ConnectError):
@@ -32,7 +32,7 @@ def unreached(address: httpx.URL, error: httpx.HTTPError) -> Trouble:
             " cluster, use kubectl port-forward"
         )
     if address.scheme == "http" and speaks_tls(address):
-        return Trouble(f"{address}: this port speaks TLS; use https:// in --url or DELIVERY_URL")
+        return Trouble(f"{address}: this port uses TLS; use https:// in --url or DELIVERY_URL")
     return Away(
         f"the connection to {address} was closed without an answer; check that the service runs at that"
         " address, or at the other end of the port-forward"

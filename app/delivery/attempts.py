@@ -16,8 +16,8 @@ from app.domain.receipts import Phase, Receipt
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Envelope, Preview, Progress, Sender, Verdict, Way, sender_for
 
-PICKS_NOTHING = "artifactPath picks none of the team's artifacts, so none is listed"
-ENDED = Verdict(Reason.INTERRUPTED, "the claim ended before it was sent", retryable=True, attempted=False)
+PICKS_NOTHING = "artifactPath selects none of the team's artifacts, so none is listed"
+ENDED = Verdict(Reason.INTERRUPTED, "the claim expired before it was sent", retryable=True, attempted=False)
 
 
 class Attempts:
@@ -186,9 +186,7 @@ class Attempts:
         self._waited += waited
         if not lacking:
             return ""
-        return (
-            f"it waited {waited:.3g} s for {lacking}, which its namespace has a share of; no attempt was made"
-        )
+        return f"waited {waited:.3g} s for {lacking}, shared between namespaces; no attempt was made"
 
     def _noted(self, verdict: Verdict) -> Verdict:
         """Add to the outcome what the team's author must know: their pattern matched no artifact."""

@@ -71,5 +71,5 @@ def _told(receipt: Receipt) -> Receipt:
     """Replace the detail of an entry that another program recorded: it may contain confidential text."""
     if not receipt.theirs:
         return receipt
-    how = "tried, and failed" if receipt.adoptable else "was at it"
-    return receipt.model_copy(update={"message": f"somebody else {how}; it is left to them"})
+    how = "tried and failed" if receipt.adoptable else "is responsible"
+    return receipt.model_copy(update={"message": f"another program {how}, so it is left alone"})

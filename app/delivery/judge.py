@@ -11,7 +11,7 @@ from app.domain.teams import AgentTeam, told_targets
 from app.domain.text import shortened
 from app.settings import ServiceSettings
 
-UNASKED = "the team asks for no delivery: onComplete is not deliver, or it names no targets"
+UNASKED = "the team requests no delivery: onComplete is not deliver, or it names no targets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +130,11 @@ class Judge:
             receipt for receipt in team.record.receipts if receipt.name in (event.targets or {receipt.name})
         ]
         if any(receipt.theirs and (event.redeliver == "all" or not receipt.success) for receipt in asked):
-            return "nothing was sent again: what is on record is somebody else's, and is left to them"
-        return "nothing was sent again: no target that is asked for has failed"
+            return "nothing was sent again: another program recorded it, so it is left alone"
+        return "nothing was sent again: no requested target has failed"
 
     def _undelivered(self, phase: str) -> str:
-        return f"teams that end as {phase} are not delivered in this installation"
+        return f"this installation does not deliver teams with the phase {phase}"
 
     def _check_uid(self, event: CompletionEvent, team: AgentTeam) -> None:
         if event.uid is not None and event.uid != team.uid:

@@ -130,7 +130,11 @@ class Pacer:
                 return _later(lanes, ready, now)
             if not await rest(ready - now):
                 return Verdict(
-                    Reason.INTERRUPTED, "it waited for its turn", retryable=True, attempted=False, queued=True
+                    Reason.INTERRUPTED,
+                    "the service was waiting for its turn",
+                    retryable=True,
+                    attempted=False,
+                    queued=True,
                 )
             latest = ends + room  # a target that has a turn is not turned away for a short wait
             now = self._clock()
@@ -194,7 +198,7 @@ class Pacer:
             lane.failed, lane.known_until = who, self._clock() + SUSPECTED
             return
         lane.known_until = self._clock() + REMEMBERED
-        said = f"{met.message}, by another target's attempt"
+        said = f"{met.message}, found by another target's attempt"
         lane.down = Verdict(met.reason, said, met.http_status, retryable=True, attempted=False)
         if lane.finding_out in {None, who} or lane.until <= self._clock():
             lane.finding_out, lane.until = who, self._clock() + HOLD
@@ -246,7 +250,7 @@ def _later(lanes: tuple[Lane, ...], start: float, now: float) -> Verdict:
     wait = turn - now
     return Verdict(
         Reason.RATE_LIMITED,
-        f"its receiver is sent to no faster than it takes; its turn comes in"
+        f"waiting, because its receiver limits the rate; its turn comes in"
         f" {timedelta(seconds=round(wait))}, and no attempt was made",
         retryable=True,
         retry_after=wait,

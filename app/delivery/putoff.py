@@ -48,7 +48,7 @@ class PutOff:
         said = verdict.message
         if verdict.retry_after and not verdict.queued:
             wait = timedelta(seconds=round(verdict.retry_after))
-            said += f"; could be tried again in {wait}, when its time is over"
+            said += f"; a retry is possible in {wait}, after its time is over"
         if receipt.retries and receipt.timestamp is not None:
             since = timedelta(seconds=round((now - receipt.timestamp).total_seconds()))
             said += f"; given up after {receipt.retries + 1} tries in {since}"

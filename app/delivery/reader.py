@@ -56,7 +56,7 @@ class Reader:
         if not turn.take() and (turn.behind >= LONGEST_LINE or await turn.wait(self._settings.api_timeout)):
             turn.leave()
             raise TooBusy(
-                f'as many teams of namespace "{namespace}" are being read as its share is; ask again',
+                f'namespace "{namespace}" already reads as many teams as its share allows; retry',
                 retry_after=RETRY_SOON,
             )
         pause = 0.0

@@ -186,11 +186,11 @@ def _failing(receipt: Receipt, message: str, reason: Reason | None = None) -> Pr
 def _left(receipt: Receipt) -> PreviewedTarget:
     """Say why a target that is on record would be left alone."""
     if receipt.theirs:
-        message = "somebody else recorded it, so it is left to them"
+        message = "another program recorded it, so it is left alone"
     elif receipt.settled:
         message = f"it is settled ({receipt.phase}); redeliver sends again"
     elif receipt.put_off and receipt.retry_at:
-        message = f"it is put off: next try at {format_time(receipt.retry_at)}; redeliver sends sooner"
+        message = f"it is postponed: next try at {format_time(receipt.retry_at)}; redeliver sends sooner"
     else:
         message = "it is being sent to"
     about = {"name": receipt.name, "type": receipt.type, "target": receipt.target}

@@ -91,7 +91,7 @@ async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until 
     `waited` returns the seconds spent waiting for places; they do not count against the budget.
     """
     time = _TimeLeft(timing.clock, ends, timing.clock() + policy.target_timeout, waited)
-    verdict = Verdict(Reason.INTERRUPTED, "the claim ended before the first attempt", attempted=False)
+    verdict = Verdict(Reason.INTERRUPTED, "the claim expired before the first attempt", attempted=False)
     attempts = tries = 0
     while (left := time.left()) > 0:
         latest = await _judged(attempt, min(policy.attempt_timeout, left))
@@ -137,5 +137,5 @@ async def _judged(attempt: Attempt, seconds: float) -> Verdict:
 
 def _rate_limited(verdict: Verdict, left: float) -> Verdict:
     wait = timedelta(seconds=round(verdict.retry_after or 0))
-    message = f"{verdict.message}; could be tried again in {wait}, but only {max(left, 0):.0f} s are left"
+    message = f"{verdict.message}; a retry is possible in {wait}, but only {max(left, 0):.0f} s are left"
     return replace(verdict, reason=Reason.RATE_LIMITED, message=message, retryable=False)

@@ -67,13 +67,13 @@ class Survey:
             places = (asked.namespace,)
         place, more = _read(after) if after else (0, "")
         if place >= len(places):
-            raise Malformed("after: there is no such page; begin again without it")
+            raise Malformed("after: this page does not exist; start again without it")
         async with self._one:
             try:
                 items, more = await self._listed(places[place], more, asked)
             except ClusterError as error:
                 if after and isinstance(error, Rejected):  # mostly 410: the page has expired
-                    raise Malformed("after: that page is no longer kept; begin again without it") from None
+                    raise Malformed("after: this page has expired; start again without it") from None
                 raise unavailable(error) from None
         readable = {name: await may(name) for name in sorted({report.namespace for report in items})}
         if not more:
@@ -114,7 +114,7 @@ def _read(token: str) -> tuple[int, str]:
     except (ValueError, TypeError, RecursionError):
         place, more = None, None
     if type(place) is not int or place < 0 or not isinstance(more, str):
-        raise Malformed("after: is none of the values that `next` had; begin again without it")
+        raise Malformed("after: is not a value of `next`; start again without it")
     return place, more
 
 
@@ -128,5 +128,5 @@ def read_since(text: str | None) -> datetime | None:
         return None
     moment = parse_time(text)
     if moment is None or len(text) < len("2026-03-01T12:00:00Z"):
-        raise Malformed("since: must be a time as 2026-03-01T12:00:00Z")
+        raise Malformed("since: must be a time such as 2026-03-01T12:00:00Z")
     return moment

@@ -44,12 +44,12 @@ def announce_redelivery(
     team: AgentTeam, which: Literal["none", "failed", "all"], asked_by: str, request_id: str
 ) -> Announcement:
     """Say who requested a redelivery: one Event per request."""
-    what = "all targets" if which == "all" else "what failed"
+    what = "all targets" if which == "all" else "failed targets"
     return Announcement(
         name=_name(team, f"redelivery\n{request_id}"),
         type="Normal",
         reason="RedeliveryRequested",
-        message=f"{shortened(asked_by, 300)} asked for {what} to be sent again, by request {request_id}",
+        message=f"{shortened(asked_by, 300)} requested redelivery of {what} (request {request_id})",
         count=1,
     )
 
@@ -73,7 +73,7 @@ def announce_put_off(
         name=_name(team, f"{event}\nput off"),
         type="Warning",
         reason="DeliveryPutOff",
-        message=f"{len(waiting)} of {len(receipts)} targets put off: {names};"
+        message=f"{len(waiting)} of {len(receipts)} targets postponed: {names};"
         f" next try at {format_time(next_try)}; see status.delivery",
         count=1 + max(receipt.redeliveries for receipt in waiting),
     )

@@ -56,7 +56,7 @@ TARGET = (
 """Limits of an entry of `spec.lifecycle.delivery[]`; beyond them, only that target is `InvalidTarget`."""
 
 ARTIFACTS = Limit("status.artifacts", 10_000, "artifacts", "write fewer files, or an archive")
-ENTRIES = Limit("status.delivery", 4_000, "entries", "those beyond are neither read nor kept")
+ENTRIES = Limit("status.delivery", 4_000, "entries", "further ones are neither read nor kept")
 ARTIFACT_TEXT = Limit("each text of an artifact", 4_096, "characters", "it is truncated")
 PICKING = Limit("picking a team's artifacts", 5_000_000, "steps", "use fewer patterns, or name folders")
 

@@ -13,7 +13,7 @@ _DOMAIN = re.compile(
     r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE
 )
 MAILBOX = SECRET["from"]
-NO_ADDRESS = "is no mail address; write a bare one in ASCII, such as jane@example.com"
+NO_ADDRESS = "is not a mail address; write a plain one in ASCII, such as jane@example.com"
 LOCAL_LIMIT, ADDRESS_LIMIT = 64, 254  # characters: RFC 5321, section 4.5.3.1
 
 
@@ -61,7 +61,7 @@ def read_mailbox(text: str) -> Mailbox:
     """
     MAILBOX.check(text)
     if not printable(text):
-        raise ValueError("must hold no control characters")
+        raise ValueError("must not contain control characters")
     name, opening, address = text.strip().partition("<")
     if not opening:
         return Mailbox(read_address(name))

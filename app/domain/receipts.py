@@ -55,7 +55,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("no time that can be written") from None
+        raise ValueError("not a valid time") from None
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
@@ -240,7 +240,7 @@ class Receipt(BaseModel):
             return f"it is being sent{end}"
         if self.retry_at:
             return f"next try at {format_time(self.retry_at)}"
-        return "it waits for a replica that sends it"
+        return "waiting for a replica to send it"
 
     def _mark(self) -> Mark:
         return Mark(

@@ -37,7 +37,7 @@ COMPLETION_GRACE = timedelta(seconds=30)
 def no_crd(group: str) -> str:
     """Say that the cluster has no AgentTeams of an API group, and what to do."""
     return (
-        f"this cluster has no CRD {PLURAL}.{group}: install the operator that brings it, or set"
+        f"this cluster has no CRD {PLURAL}.{group}: install the operator that provides it, or set"
         " DELIVERY_API_GROUP to the group of the one that is there"
     )
 

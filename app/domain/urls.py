@@ -6,7 +6,7 @@ from app.domain.bounds import HOST, URL
 from app.domain.text import shortened
 
 _PORT = 6  # characters: a colon and five digits
-USER_INFO = "must hold no user info; use the Secret's key authorization instead"
+USER_INFO = "must not contain user info; use the Secret's key authorization instead"
 
 
 def split(url: str) -> SplitResult:
@@ -25,7 +25,7 @@ def split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
-        raise ValueError("is no valid URL") from None  # the library's text quotes the URL
+        raise ValueError("is not a valid URL") from None  # the library's text quotes the URL
 
 
 def redacted(url: str) -> str:

@@ -148,7 +148,7 @@ class HttpClient:
         try:
             response = await self._way(checked).handle_async_request(request)
         except aiohttp.InvalidURL:
-            raise ValueError("is no valid URL") from None
+            raise ValueError("is not a valid URL") from None
         except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than it documents
             raise translated(error, self._proxy_host) from None
         try:
@@ -375,7 +375,7 @@ class _Reading(ResponseHandler):
         super().connection_lost(exc)
 
 
-NOT_HTTP = "the answer was not HTTP as it is read here"
+NOT_HTTP = "the answer was not valid HTTP"
 
 
 def translated(error: BaseException, proxy_host: str | None = None, *, other: str = NOT_HTTP) -> TargetError:
@@ -416,7 +416,7 @@ def _refused_by_proxy(status: int) -> TargetError:
     if status == HTTPStatus.FORBIDDEN:
         return TargetError(Reason.EGRESS_DENIED, "the forward proxy refuses this address", attempted=True)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        message = "the forward proxy does not take the credentials of DELIVERY_EGRESS_PROXY"
+        message = "the forward proxy rejects the credentials of DELIVERY_EGRESS_PROXY"
         return TargetError(Reason.CONNECTION_FAILED, message, attempted=True)
     message = f"the forward proxy answered {status}"
     return TargetError(Reason.CONNECTION_FAILED, message, retryable=True, attempted=True)
@@ -427,7 +427,7 @@ _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], 
     (
         (Unbounded,),
         Reason.CONNECTION_FAILED,
-        "refused here: the aiohttp that is installed reads answers without a bound; install the pinned one",
+        "refused: the installed aiohttp reads answers without a limit; install the pinned version",
         False,
     ),
     ((AddressDenied,), Reason.EGRESS_DENIED, NOT_PERMITTED, False),

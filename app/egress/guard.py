@@ -155,20 +155,20 @@ def _split(url: str) -> tuple[str, str]:
     URL.check(url)
     # urlsplit silently drops tabs and newlines, and httpx's errors quote the URL, so check both first.
     if not url.isprintable() or " " in url:
-        raise ValueError("must hold no white space or control characters")
+        raise ValueError("must not contain white space or control characters")
     if "\\" in url:  # some parsers read it as a slash, and so find another host
-        raise ValueError("must hold no backslash")
+        raise ValueError("must not contain backslash")
     parts = split(url)
     if parts.scheme not in {"http", "https"}:
         raise ValueError("must start with https://")
     if not parts.hostname:
-        raise ValueError("names no host")
+        raise ValueError("has no host")
     try:
         port = parts.port
     except ValueError:
         port = 0
     if port == 0:
-        raise ValueError("has a port that is no number from 1 to 65535")
+        raise ValueError("has a port that is not a number from 1 to 65535")
     if parts.username is not None or parts.password is not None:
         raise ValueError(USER_INFO)
     return parts.scheme, parts.hostname
@@ -180,9 +180,9 @@ def _parsed(url: str) -> httpx.URL:
         host = parsed.raw_host.decode("ascii")
         host.encode("idna")  # as the resolver will: no label is empty or too long
     except (httpx.InvalidURL, ValueError):
-        raise ValueError("is no valid URL") from None
+        raise ValueError("is not a valid URL") from None
     if ":" not in host and not _NAME.fullmatch(host):
-        raise ValueError("is no valid URL")
+        raise ValueError("is not a valid URL")
     return parsed
 
 
@@ -215,7 +215,7 @@ def _literal(host: str) -> Address | None:
     except (OSError, ValueError):
         pass
     if _NUMBER.fullmatch(host.rpartition(".")[2]):
-        raise ValueError("is no valid URL")
+        raise ValueError("is not a valid URL")
     return None
 
 

@@ -31,7 +31,7 @@ class Dialler:
             TargetError: `EgressDenied`.
         """
         if any(character in host for character in "/?#@[]"):
-            raise ValueError("is no name of a host")
+            raise ValueError("is not a host name")
         return self._http.guard.check(f"https://{f'[{host}]' if ':' in host else host}:{port}/")
 
     async def judge(self, host: str, port: int) -> None:

@@ -71,7 +71,7 @@ _UNTRUSTED = (
     "is signed by an untrusted certificate authority, or lacks intermediate certificates; "
     "DELIVERY_EGRESS_CA_FILE adds a certificate authority"
 )
-_WEAK = "has a key or a signature that is too weak; have a new one made"
+_WEAK = "has a key or a signature that is too weak; request a new one"
 _NO_AUTHORITY = "is signed by a certificate that does not belong to a certificate authority"
 _CERTIFICATES = {
     7: "has an invalid signature",
@@ -86,7 +86,7 @@ _CERTIFICATES = {
     24: _NO_AUTHORITY,
     25: "has a longer certificate chain than one of its issuers allows",
     26: "was not made for a server",
-    34: "has a critical extension that is not known here",
+    34: "has an unknown critical extension",
     47: "is for a name that its certificate authority may not certify",
     48: "is for a name that its certificate authority may not certify",
     62: "is for another host name",
@@ -97,10 +97,10 @@ _CERTIFICATES = {
     79: _NO_AUTHORITY,
 }
 
-_NO_TLS = "the receiver speaks no TLS on this port"
-_NO_VERSION = "the receiver has no version of TLS that is taken here: 1.2 or 1.3"
-_NO_CIPHER = "the receiver takes none of the ciphers that are offered, or asks for a certificate of ours"
-_OUR_CERTIFICATE = "the receiver asks for a certificate of ours, and there is none"
+_NO_TLS = "the receiver does not use TLS on this port"
+_NO_VERSION = "the receiver supports neither TLS 1.2 nor 1.3"
+_NO_CIPHER = "the receiver accepts none of the offered ciphers, or requires a client certificate"
+_OUR_CERTIFICATE = "the receiver requires a client certificate, and this service has none"
 _HANDSHAKES = {
     "WRONG_VERSION_NUMBER": _NO_TLS,
     "HTTP_REQUEST": _NO_TLS,

@@ -118,7 +118,7 @@ class Cluster:
         document = answer.document
         items, metadata = document.get("items"), document.get("metadata")
         if not isinstance(items, list) or not isinstance(metadata, dict):
-            raise ApiUnavailable("the Kubernetes API answered with something that is no list")
+            raise ApiUnavailable("the Kubernetes API answered with something that is not a list")
         teams = [AgentTeam.from_resource(item) for item in items if isinstance(item, dict)]
         return Listed(teams, str(metadata.get("continue") or ""), len(answer.body))
 
@@ -278,7 +278,7 @@ class Cluster:
         resource = answer.document
         team = AgentTeam.from_resource(resource, written)
         if not (team.uid and team.resource_version):
-            raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
+            raise ApiUnavailable("the Kubernetes API answered with something that is not an AgentTeam")
         date = _server_date(answer.headers.get("Date", "")) or datetime.now(UTC)
         return Snapshot(team, date, asked, len(answer.body))
 
@@ -312,7 +312,7 @@ def _translated(answer: Answer) -> ClusterError:
     document = json_object(answer.body)
     if document is None and answer.status == HTTPStatus.NOT_FOUND:
         # If an object is missing, the API server says so in JSON.
-        return NoSuchKind("the Kubernetes API knows no such resource")
+        return NoSuchKind("the Kubernetes API does not know this resource")
     said = (document or {}).get("message")
     quoted = f": {shortened(said)}" if isinstance(said, str) else ""
     return refusal(

@@ -123,7 +123,7 @@ class TokenFile:
         if token is not None:
             self._token, self._until = token, steady() + TOKEN_LIFE
         elif self._token is None:
-            raise ValueError("the file holds no token")
+            raise ValueError("the file contains no token")
 
     def renew(self) -> bool:
         """Return whether the file contains another token now."""

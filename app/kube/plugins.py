@@ -61,7 +61,7 @@ async def run_plugin(exec_: Mapping[str, Any], folder: Path, cluster: Mapping[st
         raise ValueError(f"the plugin ended with {process.returncode}")
     said = json.loads(printed)
     if said["apiVersion"] != version:
-        raise ValueError("the plugin speaks another version than its kubeconfig says")
+        raise ValueError("the plugin uses another version than its kubeconfig")
     return _read(said["status"])
 
 

@@ -40,7 +40,7 @@ class Credentials:
         try:
             value = self.document(key).decode().strip()
         except UnicodeDecodeError:
-            raise self.invalid(key, "is no UTF-8 text") from None
+            raise self.invalid(key, "is not UTF-8 text") from None
         if not value:
             raise self.invalid(key, "is empty")
         if not value.isprintable():

@@ -31,7 +31,7 @@ from app.settings import ServiceSettings
 CLOSING = 421  # the relay ends the session, whatever the command: RFC 5321, section 3.8
 TOO_MANY = frozenset({452, 552})  # recipients; 552 by RFC 821
 WAY_REFUSED = frozenset({500, 502, 503, 504, 534, 538})  # not this login method: RFC 4954
-NOT_SMTP = "the answer was not SMTP as it is read here"
+NOT_SMTP = "the answer was not valid SMTP"
 NAMED = 5  # recipients that an outcome names
 
 MEANINGS = {
@@ -39,20 +39,20 @@ MEANINGS = {
     # 4.2.3). The relay's own text is never shown: it may quote what the service sent.
     "421": "the relay is not available now",
     "450": "mailbox not available now",
-    "451": "the relay cannot take it now",
-    "452": "the relay has no room now",
+    "451": "the relay cannot accept it now",
+    "452": "the relay has no storage now",
     "454": "the relay cannot do it now",
     "530": "the relay requires a user name and a password",
     "550": "no such mailbox, or not for us",
-    "551": "the mailbox is elsewhere",
+    "551": "the mailbox is on another server",
     "552": "too large, or the mailbox is full",
-    "553": "the relay does not take this address",
-    "554": "the relay does not take it",
+    "553": "the relay does not accept this address",
+    "554": "the relay does not accept it",
     "4.2.2": "the mailbox is full",
-    "4.7.1": "not now; it may be greylisted",
+    "4.7.1": "not now; the message may be greylisted",
     "5.1.1": "no such mailbox",
     "5.1.2": "no such domain",
-    "5.1.10": "the domain takes no mail",
+    "5.1.10": "the domain accepts no mail",
     "5.2.1": "the mailbox is disabled",
     "5.2.2": "the mailbox is full",
     "5.3.4": "the message is too large",
@@ -296,7 +296,7 @@ async def _log_in(client: aiosmtplib.SMTP, relay: Relay, credentials: Credential
         if reply.transient:
             raise
         raise _not_let_in(relay, credentials, f"the relay refuses: {reply}") from None
-    raise _not_let_in(relay, credentials, "the relay offers no log-in that is known here")
+    raise _not_let_in(relay, credentials, "the relay offers no supported login method")
 
 
 def _not_let_in(relay: Relay, credentials: Credentials, why: str) -> TargetError:
@@ -357,7 +357,7 @@ def _summed_up(
     if has == total:
         message = f"accepted for {total} recipient{'s' if total > 1 else ''}"
         return Verdict(Reason.DELIVERED, message, attempted=attempted, progress=progress)
-    parts = [_so_far(recipients, progress), f"not yet taken: {_named(waiting)}" if waiting else ""]
+    parts = [_so_far(recipients, progress), f"not yet accepted: {_named(waiting)}" if waiting else ""]
     message = shortened("; ".join(part for part in parts if part))
     return Verdict(Reason.REFUSED, message, retryable=bool(waiting), attempted=attempted, progress=progress)
 

@@ -57,15 +57,15 @@ REASONS = {
     "insufficientFilePermissions": "the account may not add to this folder; make it a contributor",
     "insufficientParentPermissions": "the account may not add to this folder; make it a contributor",
     "insufficientPermissions": "the account may not add to this folder; make it a contributor",
-    "teamDriveMembershipRequired": "the account is no member of the shared drive; add it",
-    "cannotAddParent": "folder names something that is no folder",
-    "parentNotAFolder": "folder names something that is no folder",
+    "teamDriveMembershipRequired": "the account is not a member of the shared drive; add it",
+    "cannotAddParent": "folder names something that is not a folder",
+    "parentNotAFolder": "folder names something that is not a folder",
     "accessNotConfigured": "the Drive API is off in the account's project; enable it",
     "domainPolicy": "the domain's administrators forbid this; ask them",
     "forbidden": "the account may not add to this folder; make it a contributor",
     "notFound": "there is no such folder, or it is not shared with the account; share it",
-    "authError": "the access token is not taken",
-    "backendError": "Google is not well",
+    "authError": "the access token was rejected",
+    "backendError": "Google has a temporary problem",
 }
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
@@ -157,7 +157,7 @@ class GoogleDriveSender:
             if not isinstance(files, list) or not isinstance(page, str):
                 return _unreadable()
             if files:
-                return _named(files[0], answer.status, "file {} was there already")
+                return _named(files[0], answer.status, "file {} already existed")
             if not page:
                 return None
         return _unreadable()  # better than a second file

@@ -50,7 +50,7 @@ def names_of(folder: str) -> list[str]:
     """
     names = folder.strip("/").split("/")
     if len(names) > LEVELS or any(not name.strip() or len(name) > NAME_LIMIT for name in names):
-        message = f"folder: give an id, or up to {LEVELS} names parted by /, such as Shared Reports/Q3"
+        message = f"folder: give an id, or up to {LEVELS} names separated by /, such as Shared Reports/Q3"
         raise TargetError(Reason.INVALID_TARGET, message)
     return names
 

@@ -37,10 +37,7 @@ LIFE = 3600  # seconds that an assertion is valid; Google accepts no more
 MARGIN = 60.0  # seconds before its expiry from which a token is no longer used
 KEPT = 1000  # tokens
 _OPENINGS = re.compile(r"\s{0,8}-----BEGIN (RSA )?PRIVATE KEY-----")
-NO_KEY = (
-    f"has no private_key that can be used, which is RSA of {RSA_KEY.most:,} bits at most; take the file as"
-    " Google made it"
-)
+NO_KEY = f"has no usable private_key (RSA, at most {RSA_KEY.most:,} bits); use the file as Google created it"
 
 ANSWER_LIMIT = 16_384  # bytes of an answer that are read
 PATIENCE = 5.0  # seconds to read them
@@ -54,10 +51,10 @@ REFUSALS = {
     "admin_policy_enforced": "an administrator forbids it; ask them",
     "deleted_client": "the account is gone; make another",
     "disabled_client": "the account is disabled; enable it",
-    "invalid_client": "the account is not known; make a new key",
+    "invalid_client": "the account is unknown; create a new key",
     "invalid_grant": "the key or the account is gone or disabled, or the clock here is wrong; make a new key",
-    "invalid_scope": "the account may not ask for Drive; enable its API in the account's project",
-    "unauthorized_client": "the account may not ask for Drive; enable its API in the account's project",
+    "invalid_scope": "the account may not use Drive; enable its API in the account's project",
+    "unauthorized_client": "the account may not use Drive; enable its API in the account's project",
 }
 
 
@@ -115,9 +112,9 @@ def _read(written: bytes) -> ServiceAccount:
         raise ValueError("is not the JSON key file of a service account")
     email, url = info.get("client_email"), info.get("token_uri", TOKEN_URL)
     if not _printable(email):
-        raise ValueError("has no client_email; take the file as Google made it")
+        raise ValueError("has no client_email; use the file as Google created it")
     if not isinstance(url, str):  # the guard decides which URLs are allowed
-        message = "has no token_uri that can be used; take the file as Google made it"
+        message = "has no token_uri that can be used; use the file as Google created it"
         raise ValueError(message)  # noqa: TRY004  # what is wrong is the file
     try:
         key = _key(info["private_key"])
@@ -248,7 +245,7 @@ class AccessTokens:
         word = said.get("error")
         refused = answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
         if refused and isinstance(word, str) and word in REFUSALS:
-            return Blame(f"is not taken by Google: {word}: {REFUSALS[word]}", attempted=True)
+            return Blame(f"was rejected by Google: {word}: {REFUSALS[word]}", attempted=True)
         message = f"Google's token endpoint {verdict.message}"
         raise TargetError(
             verdict.reason,

@@ -29,7 +29,10 @@ def recipients_of(target: EmailTarget) -> tuple[str, ...]:
     if not target.to:
         raise TargetError(Reason.INVALID_TARGET, "to: name at least one recipient")
     if len(target.to) > RECIPIENTS_LIMIT:
-        message = f"to: has {len(target.to)} recipients, and at most {RECIPIENTS_LIMIT} are taken; use a list"
+        message = (
+            f"to: has {len(target.to)} recipients, and at most {RECIPIENTS_LIMIT} are allowed;"
+            " use a mailing list"
+        )
         raise TargetError(Reason.INVALID_TARGET, message)
     addresses = []
     for position, text in enumerate(target.to):

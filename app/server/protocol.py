@@ -146,15 +146,15 @@ class Protocol(HttpToolsProtocol):
     def _check_head(self) -> None:
         version = self.parser.get_http_version()
         if version not in {"1.0", "1.1"}:
-            raise BadRequest("this port speaks HTTP/1.1 and HTTP/1.0; send one of these")
+            raise BadRequest("this port supports HTTP/1.1 and HTTP/1.0; use one of these")
         if self.parser.get_method() == b"CONNECT":
-            raise BadRequest("this is no proxy; send the request without CONNECT")
+            raise BadRequest("this is not a proxy; send the request without CONNECT")
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (version == "1.1" and not hosts) or not all(map(_HOST.fullmatch, hosts)):
-            raise BadRequest("send one Host header, with a host's name in it")  # RFC 9112, section 3.2
+            raise BadRequest("send one Host header with a host name")  # RFC 9112, section 3.2
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings and (version == "1.0" or codings != [b"chunked"]):  # RFC 9112, sections 6.1 and 7
-            raise BadRequest("a body may be sent chunked with HTTP/1.1, and with no other transfer coding")
+            raise BadRequest("send a body chunked with HTTP/1.1, or without a transfer coding")
         if version == "1.0":
             self.expect_100_continue = False  # RFC 9110, section 10.1.1
 

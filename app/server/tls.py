@@ -101,12 +101,12 @@ class Certificate:
                 f" {self._cert_file}; DELIVERY_TLS_CERT_FILE begins with the service's own certificate"
             )
         if b"-----BEGIN CERTIFICATE-----" not in cert:
-            return f"DELIVERY_TLS_CERT_FILE: {self._cert_file} holds no certificate in PEM form"
+            return f"DELIVERY_TLS_CERT_FILE: {self._cert_file} contains no certificate in PEM form"
         if b"PRIVATE KEY-----" not in key:
-            return f"DELIVERY_TLS_KEY_FILE: {self._key_file} holds no private key in PEM form"
+            return f"DELIVERY_TLS_KEY_FILE: {self._key_file} contains no private key in PEM form"
         return (
             f"DELIVERY_TLS_CERT_FILE, DELIVERY_TLS_KEY_FILE: {self._cert_file} or {self._key_file} is"
-            " damaged, or the key has a password; give it without one"
+            " damaged, or the key has a password; remove the password"
         )
 
 

@@ -138,7 +138,7 @@ def exported() -> Iterator[Tracing]:
             result = super().export(spans)
             well = result is SpanExportResult.SUCCESS
             if self.well and not well:
-                log.warning("spans_not_exported", advice="see OTEL_EXPORTER_OTLP_ENDPOINT and its kin")
+                log.warning("spans_not_exported", advice="check the OTEL_EXPORTER_OTLP_… variables")
             self.well = well
             return result
 

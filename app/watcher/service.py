@@ -103,7 +103,7 @@ class ServiceClient:
         except ValueError:
             token = None
         if token is None:
-            raise NoToken(f"the token file {self._token_file} holds no token")
+            raise NoToken(f"the token file {self._token_file} contains no token")
         return {"Authorization": f"Bearer {token}"}
 
 
@@ -128,7 +128,9 @@ class Trust:
                 trust_as_named(self._context)
                 self._read = found
         except ssl.SSLError:
-            raise ServiceAway(f"DELIVERY_CA_FILE: {self._file} holds no certificates in PEM form") from None
+            raise ServiceAway(
+                f"DELIVERY_CA_FILE: {self._file} contains no certificates in PEM form"
+            ) from None
         except OSError as error:
             raise ServiceAway(f"DELIVERY_CA_FILE: {self._file} cannot be read: {error.strerror}") from None
         return self._context
@@ -141,7 +143,7 @@ def _blame(error: Exception) -> str:
         setting = "DELIVERY_URL" if cause.verify_code in _OF_ANOTHER_HOST else "DELIVERY_CA_FILE"
         return f"the service's certificate is refused: {cause.verify_message}; see {setting}"
     if isinstance(error, aiohttp.ClientSSLError):
-        return f"the service speaks no TLS there, or none that fits: {cause}; check DELIVERY_URL"
+        return f"the service uses no TLS there, or an incompatible version: {cause}; check DELIVERY_URL"
     return f"{str(error) or type(error).__name__}; check DELIVERY_URL"
 
 

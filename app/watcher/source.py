@@ -17,7 +17,7 @@ from app.watcher.clock import ServerClock
 from app.watcher.pace import Pace
 from app.watcher.pieces import NoList, Pieces
 
-NO_LIST = "the Kubernetes API answered with something that is no list"
+NO_LIST = "the Kubernetes API answered with something that is not a list"
 FIRST = 50  # teams of the first page, until their size is known
 
 
@@ -155,7 +155,7 @@ def _change(event: Mapping[str, Any]) -> Change:
         code = document.get("code")
         raise _refusal(code if isinstance(code, int) else HTTPStatus.INTERNAL_SERVER_ERROR)
     if kind not in {"ADDED", "MODIFIED", "DELETED", "BOOKMARK"} or not document:
-        raise ApiUnavailable("the Kubernetes API sent something that is no watch event")
+        raise ApiUnavailable("the Kubernetes API sent something that is not a watch event")
     return Change(kind, AgentTeam.from_resource(document))
 
 

@@ -375,7 +375,7 @@ async def test_what_the_operator_failed_to_deliver_is_adopted_once_where_asked_f
                 answer = await one.deliver(namespace, "team")
                 assert answer.body["phase"] == "PartiallyDelivered"
                 assert [target["message"] for target in answer.body["targets"]][1:] == [
-                    "somebody else tried, and failed; it is left to them"
+                    "another program tried and failed, so it is left alone"
                 ] * 2
                 assert FAILED_BY_OPERATOR not in answer.content.decode()
                 await until(lambda: watching.port)

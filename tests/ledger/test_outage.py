@@ -80,7 +80,8 @@ async def test_what_may_pass_is_put_off_and_told_of(api: Cluster[FakeCluster], s
         assert (sooner.status, sooner.body["phase"]) == (200, "Delivered")
         told = await events(api, namespace, "DeliveryPutOff", "Delivered")
         said = (
-            f"1 of 1 targets put off: hook (HTTPStatus); next try at {target['retryAt']}; see status.delivery"
+            f"1 of 1 targets postponed: hook (HTTPStatus); next try at {target['retryAt']};"
+            " see status.delivery"
         )
         assert told["DeliveryPutOff"] == ("Warning", said)
         assert {request.headers["webhook-id"] for request in receiver.requests} == {target["id"]}
@@ -121,7 +122,7 @@ async def test_without_it_what_fails_has_failed(api: Cluster[FakeCluster]) -> No
         receiver.respond = answering(429, **{"Retry-After": "3600"})
         answer = await service.deliver(namespace, "report", redeliver="failed")
         assert answer.body["targets"][0]["message"].endswith(
-            "could be tried again in 1:00:00, but only 60 s are left"
+            "a retry is possible in 1:00:00, but only 60 s are left"
         )
 
 

@@ -90,7 +90,7 @@ async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
 
         await until(told)
         [event] = asked
-        assert event["message"] == f"{ME} asked for all targets to be sent again, by request request-1"
+        assert event["message"] == f"{ME} requested redelivery of all targets (request request-1)"
         assert (event["type"], event["involvedObject"]["name"]) == ("Normal", "report")
 
         await _counted(service)

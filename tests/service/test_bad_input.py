@@ -241,7 +241,7 @@ async def test_an_unknown_path_and_method_are_problems_too(bench: Bench) -> None
     [
         ('{"a":' * 17 + "1" + "}" * 17, "it is nested more than 16 deep"),
         ("[" * 500, "it is nested more than 16 deep"),
-        ("[" + ",".join(["[]"] * 10_001) + "]", "it holds more than 10000 lists and objects"),
+        ("[" + ",".join(["[]"] * 10_001) + "]", "it contains more than 10000 lists and objects"),
         # What is not deep is read, however much of it there is, and brackets in a text are none.
         ('{"namespace": "x", "team": "y", "targets": [' + ",".join(["[]"] * 100) + "]}", "targets.0: "),
         ('{"namespace": "x", "team": "y", "more": "' + "[" * 100 + '"}', "more: is not a field"),

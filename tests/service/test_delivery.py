@@ -252,11 +252,11 @@ async def test_what_asks_for_no_delivery_is_skipped_and_nothing_is_written(
             await kube.finish(namespace, name, phase=phase)
         unasked = (
             "Skipped",
-            "the team asks for no delivery: onComplete is not deliver, or it names no targets",
+            "the team requests no delivery: onComplete is not deliver, or it names no targets",
         )
         for name, told in {
             **dict.fromkeys(specs, unasked),
-            "failed": ("Skipped", "teams that end as Failed are not delivered in this installation"),
+            "failed": ("Skipped", "this installation does not deliver teams with the phase Failed"),
             "running": ("Pending", 'the team is in phase "Running"; it is delivered when it has finished'),
             "new": ("Pending", "the team has finished, and has not been submitted yet"),
         }.items():
@@ -369,6 +369,6 @@ async def test_a_pattern_that_picks_nothing_is_told_in_the_outcome(bench: Bench)
     )
     answer = await bench.service.deliver(namespace, "report")
     assert [target["message"] for target in answer.body["targets"]] == [
-        "answered 200; artifactPath picks none of the team's artifacts, so none is listed",
+        "answered 200; artifactPath selects none of the team's artifacts, so none is listed",
         "answered 200",
     ]

@@ -71,8 +71,8 @@ JSON = {"Content-Type": "application/json"}
 EVENT = b'"namespace": "research", "team": "report"'
 
 TRICKS = [
-    ("a key twice", b'{%s, "team": "other"}' % EVENT, "an object names a key twice"),
-    ("a key twice, one escaped", b'{%s, "te\\u0061m": "other"}' % EVENT, "an object names a key twice"),
+    ("a key twice", b'{%s, "team": "other"}' % EVENT, "an object has a duplicate key"),
+    ("a key twice, one escaped", b'{%s, "te\\u0061m": "other"}' % EVENT, "an object has a duplicate key"),
     ("NaN", b'{%s, "uid": NaN}' % EVENT, "NaN and Infinity are no numbers"),
     ("Infinity", b'{%s, "uid": -Infinity}' % EVENT, "NaN and Infinity are no numbers"),
     ("a huge number", b'{%s, "uid": %s}' % (EVENT, b"9" * 100_000), "not valid JSON"),

@@ -174,7 +174,7 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "a slow key": (
         {"type": "google-drive", "folder": "Reports", "credentialsSecret": "keys"},
         {"service-account.json": slow_key()},
-        'key "service-account.json" of Secret "keys" has no private_key that can be used, which is RSA of',
+        'key "service-account.json" of Secret "keys" has no usable private_key (RSA, at most',
     ),
 }
 
@@ -226,7 +226,7 @@ async def test_a_neighbour_does_not_feel_that_many_patterns_pick_of_many_artifac
     entries = await stand.kube.delivery(bad, "report")
     assert {entry["message"] for entry in entries} <= {
         "answered 200",
-        "answered 200; artifactPath picks none of the team's artifacts, so none is listed",
+        "answered 200; artifactPath selects none of the team's artifacts, so none is listed",
         f"artifactPath: {bounds.PICKING.what} {bounds.PICKING.words}",
     }
 

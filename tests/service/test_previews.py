@@ -271,7 +271,7 @@ async def test_what_somebody_else_recorded_is_left_to_them(bench: Bench) -> None
     )
     await bench.kube.finish(namespace, "report", delivery=[THEIRS])
     shown = await previewed(bench.service, namespace, redeliver="all")
-    assert (shown["hook"]["would"], "somebody else" in shown["hook"]["message"]) == ("Leave", True)
+    assert (shown["hook"]["would"], "another program" in shown["hook"]["message"]) == ("Leave", True)
 
 
 async def test_a_preview_of_very_much_is_cut_and_one_target_s_is_whole(
