@@ -121,7 +121,7 @@ def _end(sentence: str) -> NoReturn:
     with suppress(OSError):
         typer.echo(f"agentteam-delivery: {shortened(sentence, 2000)}", err=True)
     with suppress(OSError):
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  # what cannot be written is not tried again
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  # a failed write is not retried
     sys.exit(2)
 
 

@@ -240,7 +240,7 @@ def _written(answer: BaseModel) -> Response:
         **documented(*OF_ANY_CALLER, TeamNotFound),
     },
 )
-async def list_deliveries(  # noqa: PLR0913  # one a parameter
+async def list_deliveries(  # noqa: PLR0913  # one per query parameter
     service: Using,
     caller: Calling,
     *,
@@ -264,7 +264,7 @@ async def list_deliveries(  # noqa: PLR0913  # one a parameter
             examples=["2026-11-05T08:00:00Z"],
         ),
     ] = None,
-    type: Annotated[  # noqa: A002  # what the field is called
+    type: Annotated[  # noqa: A002  # the name of the field
         str | SkipJsonSchema[None], Query(description="Targets of this type.", max_length=63)
     ] = None,
     reason: Annotated[

@@ -194,7 +194,7 @@ def redeliver(  # noqa: PLR0913
         _redeliver_many(client, namespace, found, output, timeout, rate=rate, yes=yes, dry_run=dry_run)
         return
     assert team is not None  # noqa: S101  # one or many
-    assert namespace is not None  # noqa: S101  # which one team has
+    assert namespace is not None  # noqa: S101  # one team has a name
     which = "all" if everything else "failed"
     _follow(client, _event(namespace, team, target, redeliver=which), output, timeout)
 
@@ -230,7 +230,7 @@ def status(  # noqa: PLR0913
         Printer(output).teams({"items": teams})
         raise typer.Exit(int(any(one["phase"] == "Failed" for team in teams for one in team["targets"])))
     assert team is not None  # noqa: S101  # one or many
-    assert namespace is not None  # noqa: S101  # which one team has
+    assert namespace is not None  # noqa: S101  # one team has a name
     _show(client, client.read(namespace, team), output, timeout if watch else None)
 
 

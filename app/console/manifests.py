@@ -331,7 +331,7 @@ class Manifest:
             return [self._read(item, (*path, position)) for position, item in enumerate(node.value)]
         try:
             return self._scalars.construct_object(node, deep=True)
-        except Exception:  # noqa: BLE001  # of a type that is none of Kubernetes', or no value of its type
+        except Exception:  # noqa: BLE001  # a type unknown to Kubernetes, or an invalid value
             return node.value
 
     def _key(self, key: yaml.Node) -> str:

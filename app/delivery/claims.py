@@ -60,7 +60,7 @@ class Accepted:
 class Claims:
     """Writes claims, and distinguishes targets that are being sent to from those whose outcome was lost."""
 
-    def __init__(  # noqa: PLR0913  # all that a claim hangs on
+    def __init__(  # noqa: PLR0913  # everything that a claim depends on
         self,
         settings: ServiceSettings,
         cluster: Cluster,

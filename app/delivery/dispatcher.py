@@ -83,7 +83,7 @@ class Dispatcher:
                     return
                 recorder = self._recorder(accepted, about)
                 task = asyncio.current_task()
-                assert task is not None  # noqa: S101  # always, inside a coroutine that runs
+                assert task is not None  # noqa: S101  # a running coroutine has a task
                 answer.set_result(Dispatch(accepted, recorder, task))
                 faults.reach("claimed")
                 await self._send(accepted, event, recorder, about)
@@ -102,7 +102,7 @@ class Dispatcher:
             answer.set_exception(Draining("this replica is shutting down; retry", retry_after=RETRY_SOON))
             answer.exception()
             raise
-        except Exception as error:  # noqa: BLE001  # handed on to the caller
+        except Exception as error:  # noqa: BLE001  # passed on to the caller
             say(failed=True, refused=error.slug if isinstance(error, Problem) else type(error).__name__)
             answer.set_exception(error)
             answer.exception()  # marked as read: a caller who has disconnected never reads it

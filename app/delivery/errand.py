@@ -96,7 +96,7 @@ class Errand:
 class Errands:
     """Creates the errands of one process; they share its settings, senders, metrics and places."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # the means, each used
+    def __init__(  # noqa: PLR0913, PLR0917  # shared resources, each used
         self,
         settings: ServiceSettings,
         cluster: Cluster,
@@ -122,7 +122,7 @@ class Errands:
         self._pacer = Pacer(settings.slack_interval)
         self._put_off = PutOff(settings.retry_waits, settings.retry_for)
 
-    def deliver(  # noqa: PLR0913  # all that one differs in from another
+    def deliver(  # noqa: PLR0913  # the differences between errands
         self,
         claimed: Snapshot,
         event: str,
@@ -144,7 +144,7 @@ class Errands:
             senders=self._senders,
             resolve=secrets.resolve,
             policy=self._policy,
-            put_off=replace(self._put_off, chance=random.random()),  # noqa: S311  # no secret hangs on it
+            put_off=replace(self._put_off, chance=random.random()),  # noqa: S311  # not used for a secret
             timing=timing,
             metrics=self._metrics,
             tracing=self._tracing,

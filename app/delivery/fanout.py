@@ -47,7 +47,7 @@ async def _tried(errand: Errand, claim: Claim) -> Receipt:
             failed=attempts.note_failure,
             waited=attempts.waited,
         )
-    except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
+    except Exception as error:  # noqa: BLE001  # one target's unexpected error must not affect others
         # The text of an unknown exception may contain a secret; its type and place do not.
         errand.log.error(  # noqa: TRY400
             "target_crashed", target=claim.target.name, id=claim.receipt.id, error=place(error)

@@ -155,7 +155,7 @@ async def _shown(errand: Errand, claim: Claim, budget: Budget) -> PreviewedTarge
     except TimeoutError:
         message = f"its Secret or its host's name could not be read within {seconds:g} s"
         return _failing(about(), message, Reason.TIMEOUT)
-    except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
+    except Exception as error:  # noqa: BLE001  # one target's unexpected error must not affect others
         errand.log.error("preview_crashed", target=claim.target.name, error=place(error))  # noqa: TRY400
         return _failing(about(), f"internal error ({type(error).__name__}); see the log")
     return PreviewedTarget(

@@ -72,7 +72,7 @@ class _TimeLeft:
         return min(self.ends, self.own + self.waited()) - self.clock()
 
 
-async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until when
+async def retrying(  # noqa: PLR0913  # what to try, by which rules, and until when
     attempt: Attempt,
     policy: RetryPolicy,
     timing: Timing,

@@ -35,4 +35,4 @@ class Backoff:
 
 def full_jitter(longest: float) -> float:
     """Return a random wait of at most `longest`, so that simultaneous failures do not retry together."""
-    return random.uniform(0.0, longest)  # noqa: S311  # no secret hangs on it
+    return random.uniform(0.0, longest)  # noqa: S311  # not used for a secret

@@ -249,7 +249,7 @@ class TargetError(DeliveryError):
     seconds to wait, as requested by the server that was asked first, such as a token issuer.
     """
 
-    def __init__(  # noqa: PLR0913  # each says something else of one attempt
+    def __init__(  # noqa: PLR0913  # independent facts about one attempt
         self,
         reason: Reason,
         message: str,

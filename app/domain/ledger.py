@@ -276,7 +276,7 @@ def _first(team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target
     )
 
 
-def _opened(  # noqa: PLR0913  # all that an entry is made of
+def _opened(  # noqa: PLR0913  # the parts of an entry
     team: AgentTeam,
     event: CompletionEvent,
     terms: Terms,
@@ -287,7 +287,7 @@ def _opened(  # noqa: PLR0913  # all that an entry is made of
 ) -> Claim | Receipt:
     """Return the claim on a target, or its receipt if it settles without a send."""
     if receipt is None:
-        assert target is not None  # noqa: S101  # what is new is in the spec
+        assert target is not None  # noqa: S101  # a new target is in the spec
         base = _first(team, event, terms, target)
     elif receipt.settled:
         base = _again(team, event, terms, receipt)

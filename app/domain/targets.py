@@ -86,7 +86,7 @@ class TargetSpec(BaseModel):
         """The destination without secrets: the label under which it is recorded."""
         return labels_of(self.model_dump(by_alias=True))[0]
 
-    def address_with(self, keys: Container[str]) -> str:  # noqa: ARG002  # for those whose Secret may say
+    def address_with(self, keys: Container[str]) -> str:  # noqa: ARG002  # for types whose Secret may contain the address
         """Return the label if the Secret has these keys."""
         return self.address
 

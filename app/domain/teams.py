@@ -152,7 +152,7 @@ def retried_targets(team: AgentTeam) -> tuple[list[Receipt], bool]:
     return retried, alone
 
 
-def needs_delivery(  # noqa: PLR0913  # what an installation is asked for, and two times
+def needs_delivery(  # noqa: PLR0913  # settings of an installation, and two times
     team: AgentTeam,
     *,
     phases: Collection[str],

@@ -121,7 +121,7 @@ class HttpClient:
             "POST", url, content, headers, most=self._settings.max_response, patience=BODY_PATIENCE
         )
 
-    async def request(  # noqa: PLR0913  # all that a request is made of, and how much of the answer is wanted
+    async def request(  # noqa: PLR0913  # the parts of a request, and limits for its answer
         self,
         method: str,
         url: str | Checked,
@@ -215,7 +215,7 @@ async def _head_of_body(response: httpx.Response, most: int, patience: float) ->
                 body += chunk
                 if len(body) >= most:
                     break
-    except Exception:  # noqa: BLE001, S110  # the head alone decides, whatever befalls the body
+    except Exception:  # noqa: BLE001, S110  # the head alone decides, even if the body breaks off
         pass
     return bytes(body[:most])
 

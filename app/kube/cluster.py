@@ -288,7 +288,7 @@ class Cluster:
 
     async def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         answer = await self._connection.ask(method, path, body, seconds=self._timeout)
-        if answer.status >= 300:  # noqa: PLR2004  # HTTP's first status that is no success
+        if answer.status >= 300:  # noqa: PLR2004  # the first unsuccessful HTTP status
             raise _translated(answer)
         return answer
 

@@ -200,7 +200,7 @@ async def connect(count: CountRequest) -> AsyncIterator[Connection]:
         connection = Connection(await _access(), count)
     except SettingsError:
         raise
-    except Exception as error:  # noqa: BLE001  # a file that is no kubeconfig raises whatever its content leads to
+    except Exception as error:  # noqa: BLE001  # an invalid kubeconfig can raise anything
         raise SettingsError(
             "no Kubernetes API is configured: run inside a cluster, or set KUBECONFIG to a readable file"
             f" ({type(error).__name__})"

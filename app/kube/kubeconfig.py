@@ -179,7 +179,7 @@ class Fetched:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 await self.fetch()
-        except Exception as error:  # noqa: BLE001  # a plugin fails as it likes
+        except Exception as error:  # noqa: BLE001  # a plugin can raise anything
             text = f"the credentials for the Kubernetes API cannot be fetched ({type(error).__name__})"
             raise ApiUnavailable(text) from None
 

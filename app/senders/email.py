@@ -116,7 +116,7 @@ class EmailSender:
         envelope: Envelope,
         target: EmailTarget,
         credentials: Credentials,
-        way: Way | None = None,  # noqa: ARG002  # its name is not all that is to be known of a relay
+        way: Way | None = None,  # noqa: ARG002  # a relay is more than its host
     ) -> Verdict:
         """Send the message to the relay once, for the recipients without a final result."""
         recipients = recipients_of(target)
@@ -207,7 +207,7 @@ class _Session(aiosmtplib.SMTP):
             cast("asyncio.WriteTransport", self.transport).write(b"QUIT\r\n")
 
 
-async def _session(  # noqa: PLR0913  # the whole session, and who is informed
+async def _session(  # noqa: PLR0913  # the whole session, and whom to inform
     client: _Session,
     relay: Relay,
     recipients: list[str],
@@ -272,7 +272,7 @@ def _by_first_digit(kind: type[aiosmtplib.SMTPResponseException]) -> Iterator[No
 
 
 async def _log_in(client: aiosmtplib.SMTP, relay: Relay, credentials: Credentials) -> None:
-    assert relay.login is not None  # noqa: S101  # asked before
+    assert relay.login is not None  # noqa: S101  # checked before
     if client.is_ehlo_or_helo_needed:
         with suppress(aiosmtplib.SMTPHeloError):  # then it offers no login
             await client.ehlo()
@@ -329,7 +329,7 @@ _REFUSED = {
 
 def _refused(what: str, reply: Reply) -> Verdict:
     """Turn a reply that concerns all recipients into a verdict."""
-    if not 400 <= reply.code < 600:  # noqa: PLR2004  # neither a refusal for now nor one for good
+    if not 400 <= reply.code < 600:  # noqa: PLR2004  # neither a temporary nor a permanent refusal
         return Verdict(Reason.INVALID_RESPONSE, NOT_SMTP)
     return Verdict(Reason.REFUSED, f"the relay refused {what}: {reply}", retryable=reply.transient)
 

@@ -24,7 +24,7 @@ class Artifact(TypedDict):
     producedAt: str | None
 
 
-class Listing(tuple[Artifact, ...]):  # noqa: SLOT001  # what is made of it is kept beside it
+class Listing(tuple[Artifact, ...]):  # noqa: SLOT001  # derived texts are cached in it
     """Artifacts that notifications list, and texts derived from them, each computed once."""
 
     @classmethod

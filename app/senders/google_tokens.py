@@ -28,7 +28,7 @@ from app.senders.credentials import Credentials
 from app.senders.envelopes import judge
 
 KEY = "service-account.json"
-TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address, where the key file names none
+TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105  # a default URL, not a password
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPE = "https://www.googleapis.com/auth/drive"
 """The smallest scope that can add to another account's folder: `drive.file` sees only the app's own files."""
@@ -115,11 +115,11 @@ def _read(written: bytes) -> ServiceAccount:
         raise ValueError("has no client_email; use the file as Google created it")
     if not isinstance(url, str):  # the guard decides which URLs are allowed
         message = "has no token_uri that can be used; use the file as Google created it"
-        raise ValueError(message)  # noqa: TRY004  # what is wrong is the file
+        raise ValueError(message)  # noqa: TRY004  # the file is wrong, not a type
     try:
         key = _key(info["private_key"])
         signer = crypt.RSASigner(key, info.get("private_key_id"))  # type: ignore[no-untyped-call]
-    except Exception:  # noqa: BLE001  # several libraries read the key, each with errors that quote it
+    except Exception:  # noqa: BLE001  # several libraries read the key, and their errors quote it
         raise ValueError(NO_KEY) from None
     return ServiceAccount(email, url, signer)
 

@@ -37,7 +37,7 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _ESCAPED = str.maketrans(_ESCAPES)
 
 
-def compose(  # noqa: PLR0913  # all that a message is made of
+def compose(  # noqa: PLR0913  # the parts of a message
     team: AgentTeam,
     target: Target,
     artifacts: Listing,

@@ -43,7 +43,7 @@ class WebhookSender:
     async def send(
         self,
         envelope: Envelope,
-        target: WebhookTarget,  # noqa: ARG002  # the way has all of it
+        target: WebhookTarget,  # noqa: ARG002  # the route contains everything
         credentials: Credentials,
         way: Way,
     ) -> Verdict:

@@ -76,7 +76,7 @@ class Door:
     async def _greet(self, connection: socket.socket) -> None:
         """Pass a connection to its protocol; close one whose handshake fails or takes too long."""
         task = asyncio.current_task()
-        assert task  # noqa: S101  # for the type checker: a coroutine that runs is in a task
+        assert task  # noqa: S101  # for the type checker: a running coroutine has a task
         protocol = self._protocol()
         with contextlib.suppress(OSError):
             if self._certificate is None:

@@ -112,7 +112,7 @@ class Certificate:
 
 def _end(path: Path) -> float:
     """Return when a file's first certificate expires, in seconds since 1970; NaN if unknown."""
-    from cryptography import x509  # noqa: PLC0415  # many a port has no certificate, and needs none of it
+    from cryptography import x509  # noqa: PLC0415  # a port without a certificate does not need it
 
     try:
         return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()

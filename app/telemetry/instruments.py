@@ -36,7 +36,7 @@ class Instruments:
     """
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # when a series began is of no use here
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the creation time of a series is not used
         self.registry = registry = CollectorRegistry()
         self.made: list[Instrument] = []
         ProcessCollector(registry=registry)

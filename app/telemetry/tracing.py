@@ -30,7 +30,7 @@ class Tracing:
 
     def span(
         self,
-        name: str,  # noqa: ARG002  # for those that are on
+        name: str,  # noqa: ARG002  # used if tracing is enabled
         kind: Kind = "INTERNAL",  # noqa: ARG002
         **attributes: Any,  # noqa: ARG002
     ) -> AbstractContextManager[Say]:

@@ -57,7 +57,7 @@ class HealthServer:
 
     def _visit(self) -> "Visit":
         handler = self._runner.server
-        assert handler is not None  # noqa: S101  # since it was set up
+        assert handler is not None  # noqa: S101  # created by setup
         return Visit(handler(), self._visits)
 
     async def __aexit__(

@@ -14,7 +14,7 @@ from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
 import coverage
-import uvloop  # noqa: F401  # this and the two rooms below are for the forking process, which imports what this does
+import uvloop  # noqa: F401  # this and the two below are preloaded for the forked processes
 
 import app.serving
 import app.watcher.process  # noqa: F401

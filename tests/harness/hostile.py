@@ -61,7 +61,7 @@ class Hostile:
         self.injected: Counter[Fault] = Counter()
         self.silence = silence  # seconds; longer than any client waits
         self.longest_watch: float | None = None  # seconds at most; None: as long as requested
-        self._random = random.Random(seed)  # noqa: S311  # chance that can be had again, no secret
+        self._random = random.Random(seed)  # noqa: S311  # reproducible randomness, not for a secret
         self._config: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
 
     @property

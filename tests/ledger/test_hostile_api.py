@@ -284,7 +284,7 @@ async def test_an_api_that_is_away_for_too_long_costs_the_record_and_nothing_els
 async def test_what_settles_during_a_write_rides_in_the_next(fake_cluster: Cluster[FakeCluster]) -> None:
     kube, server = fake_cluster.kube, fake_cluster.server
     namespace = await kube.fresh_namespace()
-    chance = random.Random(6)  # noqa: S311  # no secret hangs on it
+    chance = random.Random(6)  # noqa: S311  # not used for a secret
     writes: list[int] = []  # how many were under way, at each write's begin
     under_way = 0
 
