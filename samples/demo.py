@@ -138,7 +138,7 @@ async def _deliver(sample: Path, processes: Processes, display: Display) -> Docu
     Processes start in parallel: first start them all, then wait for each.
     """
     team = _read(sample)
-    display.title(f"A team completes, and its {len(_targets(team))} targets get word of it")
+    display.title(f"A team completes, and its {len(_targets(team))} targets are notified")
     with display.busy():
         kind, kubeconfig = _start_kubernetes(processes)
         ports = [_start_receiver(processes, name) for name in RECEIVED]

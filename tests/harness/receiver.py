@@ -98,7 +98,7 @@ class Receiver:
 
 async def main() -> None:
     """Receive until a signal, and write each request as a line of JSON."""
-    parser = argparse.ArgumentParser(description="A receiver of notices on loopback.")
+    parser = argparse.ArgumentParser(description="A receiver of notifications on loopback.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--port-file", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
