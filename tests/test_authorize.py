@@ -1,4 +1,4 @@
-"""What is remembered of callers: for how long, of how many, and how many are looked up at a time."""
+"""The cache of callers: for how long, how many, and how many reviews run at once."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A Secret's values: each is judged when it is read, and none is ever shown."""
+"""A Secret's values: each is validated when it is read, and none is ever shown."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The one HTTP client: what it dials under the guard, what it makes of answers and of TLS, what it logs."""
+"""The only HTTP client: what it dials, how it handles answers and TLS, what it logs."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Which endings are told: those that an installation delivers, and of these those that a target asks for."""
+"""Which phases are notified: those that an installation delivers, limited to those of a target."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The egress guard, judged without a network: which addresses may be called, however they are written."""
+"""The egress guard without a network: which addresses may be called, in any spelling."""
 
 from ipaddress import IPv4Address, ip_address, ip_network
 

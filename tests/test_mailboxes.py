@@ -1,4 +1,4 @@
-"""Mail addresses: which are taken, and that nothing else reaches a header or a command."""
+"""Mail addresses: which are accepted, and that nothing else reaches a header or a command."""
 
 import pytest
 from hypothesis import given

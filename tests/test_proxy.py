@@ -1,4 +1,4 @@
-"""The forward proxy: what goes through it, what goes past it, and what it is never told or asked."""
+"""The forward proxy: what goes through it, what goes past it, and what it never receives."""
 
 import asyncio
 import base64

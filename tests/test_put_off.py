@@ -1,4 +1,4 @@
-"""Put off: how long until a target is tried again, and when no more. The clock is passed in."""
+"""Postponed targets: when a target is retried, and when no longer. The clock is passed in."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The rate of a caller: as many at once as a second has, then evenly, and nobody pays for another."""
+"""A caller's rate limit: a burst of one second's requests, then evenly, and independent of others."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Trying again: how often, how long, when not, and what is said in the end. Time and chance stand still."""
+"""Retries: how often, how long, when not, and with which result. Clock and randomness are passed in."""
 
 import random
 from collections.abc import Callable

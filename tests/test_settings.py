@@ -1,4 +1,4 @@
-"""Settings: what holds when nothing is said, what each variable does, and which values are refused."""
+"""Settings: the defaults, the effect of each variable, and which values are rejected."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Whom the owner names is trusted: authorities of older clusters, those in between, those that are renewed.
+"""The owner's certificate authorities are trusted: older ones, intermediate ones, renewed ones.
 
 And what is wrong with a certificate is said in words.
 """

@@ -1,4 +1,4 @@
-"""The table of generators in the reference is what trying them says; WRITE=1 writes it anew."""
+"""The table of generators in the reference matches the tests' results; WRITE=1 writes it."""
 
 import importlib.metadata
 import json

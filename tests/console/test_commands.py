@@ -1,4 +1,4 @@
-"""The commands for people, run as processes against a service that is one too."""
+"""The commands for people, run as processes against a running service."""
 
 import asyncio
 import json

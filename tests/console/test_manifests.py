@@ -1,4 +1,4 @@
-"""Manifests looked at offline: each mistake at its line, with what to change."""
+"""Offline validation of manifests: each mistake with its line, and what to change."""
 
 from io import BytesIO, TextIOWrapper
 from pathlib import Path

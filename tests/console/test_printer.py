@@ -1,4 +1,4 @@
-"""What is printed: tables whose words are whole at any width, mails as they are read, and no sign lost."""
+"""Output: tables with whole words at any width, mails as readers see them, and no character lost."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""One API for all of these suites, with the project's CRD and with the operator's; three replicas on either.
+"""One API for these suites, with the project's CRD and the operator's; three replicas on each.
 
 It is a real one where there is one: CI has it. Else the fake one stands in, which `tests/contract` holds
 against the real one.

@@ -1,4 +1,4 @@
-"""What the ledger's suites stand on: the programs on either CRD, a receiver that counts by path."""
+"""Helpers of the ledger's suites: the programs on either CRD, a receiver that counts by path."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""A process dies at each step of an event's way, or at any moment: nothing is lost, or doubled in vain."""
+"""A process dies at each step of a delivery, or at any moment: nothing is lost or needlessly repeated."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Behind a Kubernetes API that loses, delays and refuses, each target is sent to once and put on record."""
+"""With an API that loses, delays and rejects requests, each target is sent once and recorded."""
 
 import asyncio
 import itertools

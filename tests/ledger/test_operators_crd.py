@@ -1,4 +1,4 @@
-"""On the operator's CRD with nothing patched, beside an operator that writes: every target is delivered."""
+"""With the operator's unpatched CRD, next to a writing operator, every target is delivered."""
 
 import asyncio
 import json

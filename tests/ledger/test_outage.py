@@ -1,4 +1,4 @@
-"""A receiver that is away for long: put off on record, tried again for as long as was promised, then told.
+"""A long outage of a receiver: a target is postponed on record, retried as promised, then settled.
 
 Minutes are seconds here: `retry_waits` and `retry_for` are settings, and all else is as it runs.
 """

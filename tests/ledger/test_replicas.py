@@ -1,4 +1,4 @@
-"""Several replicas on one ledger: they race, drain and sleep, and still each message goes out once."""
+"""Several replicas with one ledger race, drain and sleep, and each message is still sent once."""
 
 import asyncio
 import json

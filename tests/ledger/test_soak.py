@@ -1,4 +1,4 @@
-"""A thousand events on either CRD, over two replicas that are killed again and again: nothing is lost."""
+"""A thousand events on either CRD, with two replicas that are killed repeatedly: nothing is lost."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: one holder at a time, settled is settled, and everything settles.
+"""In any order of events: one holder at a time, settled stays settled, and everything settles.
 
 The pure ledger over a model of the API server, and three holders that act as dispatcher and recorder do.
 `LEDGER_EXAMPLES=20000` lets it roam instead of taking the same way each time.

@@ -1,4 +1,4 @@
-"""The email sender, by a real SMTP server: what arrives, for whom, how, and what is made of refusals."""
+"""The email sender with a real SMTP server: which mail arrives, for whom, and how refusals are handled."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Google Drive, by a strict fake of its endpoints: one document a delivery, whatever breaks in between."""
+"""Google Drive with a strict fake: one document per delivery, whatever fails in between."""
 
 import asyncio
 import json

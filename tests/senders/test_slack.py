@@ -1,4 +1,4 @@
-"""The Slack sender: where it posts, and what it makes of Slack's own words."""
+"""The Slack sender: where it posts, and how it interprets Slack's answers."""
 
 import json
 

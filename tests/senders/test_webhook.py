@@ -1,4 +1,4 @@
-"""The webhook sender: what it posts, how it signs, and what it makes of the answer."""
+"""The webhook sender: what it posts, how it signs, and how it interprets the answer."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""One service on one fake API with one receiver, shared by the tests that leave nothing behind."""
+"""One service on one fake API with one receiver, shared by tests that leave nothing behind."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

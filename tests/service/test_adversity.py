@@ -1,4 +1,4 @@
-"""What the team, its operator and the API server do meanwhile, and what becomes of the delivery."""
+"""Changes by the team's author, the operator and the API server during a delivery, and its outcome."""
 
 import asyncio
 import json

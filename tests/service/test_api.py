@@ -1,4 +1,4 @@
-"""The HTTP contract beside the main job: waiting, health, limits, how the process begins and ends."""
+"""The HTTP contract besides deliveries: waiting, health, limits, start and end of the process."""
 
 import asyncio
 import json

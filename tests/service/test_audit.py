@@ -1,4 +1,4 @@
-"""Who did what: a line for every call that may change something or was refused, an Event of a redelivery."""
+"""The audit log: a line per call that can change something or was refused, an Event per redelivery."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Bad input: each gets a problem or a `Failed` entry that says what to change, and no neighbour suffers."""
+"""Bad input: a problem or a `Failed` entry says what to change, and no other target is affected."""
 
 import json
 from collections.abc import AsyncIterator

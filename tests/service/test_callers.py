@@ -1,4 +1,4 @@
-"""Callers: only those are let in whom Kubernetes knows and grants the right; also by a real API with RBAC."""
+"""Only callers with a valid token and permission get access; also with RBAC of a real API."""
 
 import asyncio
 import itertools

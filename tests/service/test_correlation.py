@@ -1,4 +1,4 @@
-"""Which lines belong together: request ids and traces, taken from callers, logged, and returned."""
+"""Request ids and traces: taken from callers, logged, and returned."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an event costs in requests and connections: counted, since seconds differ from machine to machine."""
+"""The requests and connections of an event: counted, because times differ between machines."""
 
 import asyncio
 from collections import Counter

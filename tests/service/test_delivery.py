@@ -1,4 +1,4 @@
-"""The main job, end to end: what lands where, and what the status says of it."""
+"""Deliveries end to end: what arrives where, and what the status says."""
 
 import asyncio
 import json

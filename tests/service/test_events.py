@@ -1,4 +1,4 @@
-"""The Kubernetes Event on a team whose delivery has ended: what it says, how often, and whom it hurts."""
+"""The Kubernetes Event about an ended delivery: its text, how often, and that its failure is harmless."""
 
 import asyncio
 from typing import Any

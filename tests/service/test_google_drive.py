@@ -1,4 +1,4 @@
-"""Google Drive by a whole service: one document, whenever the process dies."""
+"""Google Drive with a whole service: one document, whenever the process dies."""
 
 from typing import Any
 

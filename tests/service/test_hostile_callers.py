@@ -1,4 +1,4 @@
-"""Hostile callers: what the API description promises holds for whatever is sent, with rights and without."""
+"""Hostile callers: the API's description holds for any input, with and without permissions."""
 
 import asyncio
 import sys

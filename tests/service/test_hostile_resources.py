@@ -1,4 +1,4 @@
-"""AgentTeams past any schema, over real HTTP: no request fails, and a healthy target is always delivered."""
+"""AgentTeams outside any schema: no request fails, and a healthy target is always delivered."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Teams written to cost much, on running processes: no neighbour feels it, and their entries say why.
+"""Teams that are written to be costly: other teams are not affected, and the record says why.
 
 All that they hold is just beyond its bound, and harmless.
 """

@@ -1,4 +1,4 @@
-"""Neighbours: whatever one namespace's teams hang on, another's are delivered as if they were alone.
+"""Whatever a namespace's teams wait for, other namespaces get deliveries as if they were alone.
 
 On a running process: what it says to probes meanwhile, and what memory it takes.
 """

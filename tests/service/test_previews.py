@@ -1,4 +1,4 @@
-"""A preview shows what would be sent where, and sends and writes nothing; a test is marked as one."""
+"""A preview shows what would be sent, and sends and writes nothing; a test notification is marked."""
 
 import base64
 import json

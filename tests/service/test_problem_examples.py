@@ -1,4 +1,4 @@
-"""What the service answers to what it refuses is what the description's example of it shows."""
+"""The service's problems match the examples in the API's description."""
 
 import asyncio
 import json

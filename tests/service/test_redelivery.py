@@ -1,4 +1,4 @@
-"""Sending again on request: what, to whom, under which id, and when it is refused."""
+"""Redelivery on request: what, to whom, under which id, and when it is refused."""
 
 import asyncio
 from typing import Any

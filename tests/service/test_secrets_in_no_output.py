@@ -1,4 +1,4 @@
-"""No secret in any output of whole processes: the service and the watcher at work, and all that they say."""
+"""No output of running processes, service and watcher, contains a secret."""
 
 import asyncio
 import io

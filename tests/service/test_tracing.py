@@ -1,4 +1,4 @@
-"""Spans: which there are, what they say and do not say, and how they leave the process."""
+"""Spans: which exist, what they contain, and how they are exported."""
 
 import asyncio
 from collections.abc import AsyncIterator
