@@ -64,7 +64,7 @@ async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
         line(422, caller=ME, action="deliver", problem="unknown-target", **of_team)
         assert await ask("POST", "/deliveries", bearer, nonsense=1) == 422
         line(422, caller=ME, action="post", problem="malformed")
-        # What only looks, and may, leaves no line.
+        # A permitted read leaves no line.
         assert await ask("GET", record, bearer) == 200
         assert await ask("POST", "/previews", bearer) == 200
 
@@ -97,7 +97,7 @@ async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
 
 
 async def _counted(service: Service) -> None:
-    """See what the requests above, and some more, were counted as."""
+    """Check how the requests above, and some more, were counted."""
     for path in ("/healthz", "/readyz", "/metrics"):
         head = await Program.request(service, "HEAD", path)
         assert (head.status, head.content) == (200, b"")

@@ -24,7 +24,7 @@ KEYS: dict[str, str | bytes] = {"signing-secret": SIGNING, "authorization": f"Be
 
 
 async def previewed(service: Service, namespace: str, **fields: Any) -> dict[str, Any]:
-    """Ask what would be sent, and return it by target."""
+    """Request a preview, and return it by target."""
     answer = await service.deliver(namespace, "report", path=PREVIEW, **fields)
     assert answer.status == 200, answer
     return {target["name"]: target for target in answer.body["targets"]}
