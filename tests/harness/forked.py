@@ -57,7 +57,7 @@ class Forked:
             ends.append(end)
         process = _CONTEXT.Process(
             target=_run,
-            args=(arguments, environment | _counting, [DupFd(end) for end in ends]),
+            args=(arguments, environment | _counting, [_Passed(end) for end in ends]),
             daemon=True,
         )
         try:
@@ -102,9 +102,26 @@ async def _pipe() -> tuple[StreamReader, int]:
     return reader, its
 
 
-def _run(arguments: list[str], environment: dict[str, str], outputs: list[Any]) -> None:
-    for number, output in zip((2, 1), outputs, strict=False):
-        descriptor = output.detach()
+class _Passed:
+    """A descriptor that the fork passes on, as a number there.
+
+    Outside of pickling, a thread keeps the descriptor of `DupFd` open until the process requests it. A process
+    that is killed at once never does, so a reader of its output would wait forever.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _detached, (DupFd(self._descriptor),)
+
+
+def _detached(passed: Any) -> int:
+    return int(passed.detach())
+
+
+def _run(arguments: list[str], environment: dict[str, str], outputs: list[int]) -> None:
+    for number, descriptor in zip((2, 1), outputs, strict=False):
         os.dup2(descriptor, number)
         os.close(descriptor)
     # As in a new process: a stream opened on a file would try to seek in a pipe.

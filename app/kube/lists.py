@@ -1,22 +1,82 @@
-"""Incremental parser for lists of the Kubernetes API that keeps only one item in memory. Pure.
+"""Reads lists of the Kubernetes API, keeping only one item in memory.
 
 The standard library parses JSON as a whole, which takes dozens of times the size of a page of large
 resources.
 """
 
+import asyncio
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
+from app.domain.errors import ApiUnavailable
+from app.domain.teams import AgentTeam
+
+NO_LIST = "the Kubernetes API answered with something that is not a list"
 ITEM_LIMIT = 8 << 20  # characters: several times the limit of etcd for one object
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _STEPS = {"{": 1, "[": 1, "}": -1, "]": -1}
 _DECODER = json.JSONDecoder()
+
+
+class Page(NamedTuple):
+    """One page of a list, whose teams were passed on.
+
+    `number` items were read, in `size` bytes; `unread` of them were not teams. `more` requests the next page,
+    and is empty on the last one. A page is not `whole` if reading stopped early; `resource_version` and
+    `more` are then unknown.
+    """
+
+    number: int
+    size: int
+    unread: int
+    whole: bool = False
+    resource_version: str = ""
+    more: str = ""
+
+
+async def read_page(
+    pieces: AsyncIterator[bytes], take: Callable[[AgentTeam], None], enough: Callable[[int, int], bool]
+) -> Page:
+    """Read a list as it arrives: pass each team to `take`, and keep none.
+
+    `enough` is called between pieces with the number and the size read so far; it returns whether to stop.
+
+    Raises:
+        ApiUnavailable: it is not a list, or is incomplete.
+    """
+    parser = Pieces()
+    number = size = unread = 0
+
+    def hand_on(items: Iterator[Any]) -> None:
+        nonlocal number, unread
+        for item in items:
+            number += 1
+            if isinstance(item, Mapping):
+                take(AgentTeam.from_resource(item))
+            else:
+                unread += 1
+
+    try:
+        async for piece in pieces:
+            size += len(piece)
+            hand_on(parser.feed(piece))
+            if enough(number, size):
+                return Page(number, size, unread)
+            await asyncio.sleep(0)  # so that other tasks run, however fast data arrives
+        hand_on(parser.end())
+    except NoList:
+        raise ApiUnavailable(NO_LIST) from None
+    metadata = parser.around.get("metadata")
+    if not isinstance(metadata, Mapping) or not metadata.get("resourceVersion"):
+        raise ApiUnavailable(NO_LIST)
+    version, more = str(metadata["resourceVersion"]), str(metadata.get("continue") or "")
+    return Page(number, size, unread, whole=True, resource_version=version, more=more)
 
 
 class NoList(ValueError):
