@@ -105,8 +105,8 @@ async def _pipe() -> tuple[StreamReader, int]:
 class _Passed:
     """A descriptor that the fork passes on, as a number there.
 
-    Outside of pickling, a thread keeps the descriptor of `DupFd` open until the process requests it. A process
-    that is killed at once never does, so a reader of its output would wait forever.
+    Outside of pickling, a thread keeps the descriptor of `DupFd` open until the process requests it. A
+    process that is killed at once never does, so a reader of its output would wait forever.
     """
 
     def __init__(self, descriptor: int) -> None:
