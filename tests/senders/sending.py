@@ -1,4 +1,4 @@
-"""What the senders' tests share: a client, one attempt, and one delivery with all that comes of it."""
+"""Helpers of the senders' tests: a client, one attempt, and one delivery with all its effects."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
