@@ -68,7 +68,7 @@ async def read_page(
             pass_on(parser.feed(piece))
             if enough(number, size):
                 return Page(number, size, unread)
-            await asyncio.sleep(0)  # so that others have their turn, however fast it comes
+            await asyncio.sleep(0)  # so that other tasks run, however fast it arrives
         pass_on(parser.end())
     except NoList:
         raise ApiUnavailable(NO_LIST) from None

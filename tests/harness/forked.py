@@ -106,7 +106,7 @@ class _Passed:
     """A descriptor that goes with the fork itself, and is a number there.
 
     `DupFd` outside of pickling would have a thread hold it until the process asks. One that is killed at once
-    never does, and whoever reads its output would wait for ever.
+    never does, and whoever reads its output would wait forever.
     """
 
     def __init__(self, descriptor: int) -> None:
