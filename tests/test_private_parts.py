@@ -123,6 +123,6 @@ async def test_where_aiohttp_makes_its_connections_in_another_way_nothing_is_sen
     async with listening(flood) as far:
         error = await refused(f"http://{far.authority}/")
     assert (error.reason, error.retryable) == (Reason.CONNECTION_FAILED, False)
-    assert "without a bound" in error.message
+    assert "without a limit" in error.message
     assert far.heads == []
     assert far.sent == 0

@@ -127,7 +127,7 @@ async def test_status_watches_until_all_is_settled_and_says_when_it_is_not(
 
 
 async def test_watching_ends_where_nothing_will_come_and_says_what_a_team_waits_for() -> None:
-    told = {"phase": "Skipped", "reason": "this installation does not deliver teams with the phase Failed"}
+    told = {"phase": "Skipped", "reason": "failed teams are not delivered"}
 
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.json_response({"namespace": "default", "team": "report", "targets": [], **told})
@@ -136,7 +136,7 @@ async def test_watching_ends_where_nothing_will_come_and_says_what_a_team_waits_
         ran = await run("status", "report", "--url", service.url, "--watch")
         assert (ran.code, ran.out) == (
             0,
-            "default/report  Skipped  this installation does not deliver teams with the phase Failed\n",
+            "default/report  Skipped  failed teams are not delivered\n",
         )
         told |= {"phase": "Pending", "reason": "the team is at work"}
         ran = await run("status", "report", "--url", service.url, "--watch", "--timeout", "0.1")

@@ -165,16 +165,16 @@ async def test_nothing_that_a_team_writes_adds_a_header_or_a_recipient(relay: Re
 
 BAD_RECIPIENTS: list[tuple[Any, str]] = [
     ([], "to: name at least one recipient"),
-    (["ann"], "to.0: is no mail address"),
-    (["ann@example.com", "b b@example.com"], "to.1: is no mail address"),
-    (["ann@example.com>\r\nRCPT TO:<eve@example.com"], "to.0: is no mail address"),
-    (["Ann <ann@example.com>"], "to.0: is no mail address"),
-    (["ann@example.com,bob@example.com"], "to.0: is no mail address"),
-    (["jürgen@example.com"], "to.0: is no mail address"),
-    (['"ann\\" x"@example.com'], "to.0: is no mail address"),
-    ([f"{'a' * 65}@example.com"], "to.0: is no mail address"),
-    (["ann@-example.com"], "to.0: is no mail address"),
-    (["ann@[127.0.0.1]"], "to.0: is no mail address"),
+    (["ann"], "to.0: is not a mail address"),
+    (["ann@example.com", "b b@example.com"], "to.1: is not a mail address"),
+    (["ann@example.com>\r\nRCPT TO:<eve@example.com"], "to.0: is not a mail address"),
+    (["Ann <ann@example.com>"], "to.0: is not a mail address"),
+    (["ann@example.com,bob@example.com"], "to.0: is not a mail address"),
+    (["jürgen@example.com"], "to.0: is not a mail address"),
+    (['"ann\\" x"@example.com'], "to.0: is not a mail address"),
+    ([f"{'a' * 65}@example.com"], "to.0: is not a mail address"),
+    (["ann@-example.com"], "to.0: is not a mail address"),
+    (["ann@[127.0.0.1]"], "to.0: is not a mail address"),
     ([f"a{number}@example.com" for number in range(101)], "to: has 101 recipients, and at most 100"),
 ]
 
@@ -582,7 +582,7 @@ BAD_SECRETS: list[tuple[dict[str, str], Reason, str]] = [
         'key "smtp-tls" of Secret "keys" must be starttls, tls or none',
     ),
     ({"smtp_tls": "none"}, Reason.EGRESS_DENIED, 'key "smtp-tls" of Secret "keys" is none, and only TLS'),
-    ({"from": STEM}, Reason.SECRET_INVALID, 'key "from" of Secret "keys" is no mail address'),
+    ({"from": STEM}, Reason.SECRET_INVALID, 'key "from" of Secret "keys" is not a mail address'),
     ({"from": f"a\nBcc: {STEM}@x.y"}, Reason.SECRET_INVALID, 'key "from" of Secret "keys" must be one line'),
     (
         {"smtp_username": "a\rb"},

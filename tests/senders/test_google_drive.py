@@ -187,7 +187,7 @@ async def test_each_who_shares_a_refused_request_is_told_of_their_own_secret(
     assert drive.asked == ["token"]
     for owner, error in zip(owners, told, strict=True):
         assert isinstance(error, TargetError)
-        assert error.message.startswith(f'key "service-account.json" of Secret "{owner}" is not taken')
+        assert error.message.startswith(f'key "service-account.json" of Secret "{owner}" was rejected')
         assert error.attempted
 
 
@@ -394,12 +394,12 @@ BROKEN: list[tuple[str, str]] = [
     (service_account(type=STEM), "is not the JSON key file"),
     (service_account(client_email=None), "has no client_email"),
     (service_account(client_email=f"a b{STEM}"), "has no client_email"),
-    (service_account(private_key=None), "has no private_key"),
-    (service_account(private_key=STEM), "has no private_key"),
-    (service_account(private_key=7), "has no private_key"),
-    (service_account(private_key=PEM), "has no private_key"),
-    (service_account(private_key=EC), "has no private_key"),
-    (service_account(private_key=service_account() * 3), "has no private_key"),
+    (service_account(private_key=None), "has no usable private_key"),
+    (service_account(private_key=STEM), "has no usable private_key"),
+    (service_account(private_key=7), "has no usable private_key"),
+    (service_account(private_key=PEM), "has no usable private_key"),
+    (service_account(private_key=EC), "has no usable private_key"),
+    (service_account(private_key=service_account() * 3), "has no usable private_key"),
     (service_account(token_uri=7), "has no token_uri"),
     (service_account(token_uri=f"ftp://{STEM}/"), "has a token_uri that must start with https://"),
     (service_account(token_uri=f"https://a:{STEM}@b.c/"), "has a token_uri that must not contain user info"),

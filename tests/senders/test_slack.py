@@ -97,7 +97,7 @@ BAD_URLS: list[tuple[str, str | bytes, str]] = [
     ("another scheme", f"ftp://hooks.slack.com/{CANARY}", "must start with https://"),
     ("no host", f"https:///services/{CANARY}", "has no host"),
     ("user info", f"https://{CANARY}@hooks.slack.com/", "must not contain user info"),
-    ("a bad port", f"https://hooks.slack.com:{CANARY}/", "has a port that is no number"),
+    ("a bad port", f"https://hooks.slack.com:{CANARY}/", "has a port that is not a number"),
     ("no URL", f"https://[{CANARY}]/", "is not a valid URL"),
 ]
 

@@ -138,7 +138,12 @@ BAD_VALUES: list[tuple[str, str, str | bytes, str]] = [
     ("a url without a host", "url", f"https:///{CANARY}", "has no host"),
     ("a url with user info", "url", f"https://a:{CANARY}@hooks.example.com/", "must not contain user info"),
     ("a url with white space", "url", f"https://hooks.example.com/ {CANARY}", "must not contain white space"),
-    ("a url with a bad port", "url", f"https://hooks.example.com:{CANARY}/", "has a port that is no number"),
+    (
+        "a url with a bad port",
+        "url",
+        f"https://hooks.example.com:{CANARY}/",
+        "has a port that is not a number",
+    ),
     ("a url with a bad host", "url", f"https://a..{CANARY}/", "is not a valid URL"),
 ]
 
