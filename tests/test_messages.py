@@ -207,7 +207,7 @@ FACTS: list[tuple[str, dict[str, Any], tuple[tuple[str, str], ...]]] = [
     (
         "days",
         {"startedAt": "2026-03-01T10:00:00Z", "completedAt": "2026-03-03T11:00:00Z"},
-        (("Duration", "49 h 0 min"),),
+        (("Duration", "2 d 1 h"),),
     ),
     ("no cost", {"estimatedCost": ""}, ()),
     ("a cost that is a number", {"estimatedCost": 4.5}, ()),

@@ -5,6 +5,7 @@ answered; `request_id` is bound to it as to every line of a request. It is writt
 `DELIVERY_LOG_LEVEL` is.
 """
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import structlog
@@ -12,6 +13,7 @@ from starlette.requests import Request
 
 from app.api.answers import problem_of
 from app.api.callers import ANYBODY
+from app.domain.announcements import listed
 from app.domain.events import CompletionEvent
 
 _log = structlog.wrap_logger(
@@ -22,9 +24,12 @@ READ, PREVIEW = "read", "preview"
 CHANGING = frozenset({"deliver", "redeliver-failed", "redeliver-all", "test"})
 
 
-def asks(request: Request, action: str, namespace: str, team: str) -> None:
-    """Note what a request turns out to ask for."""
-    request.state.asked = {"action": action, "namespace": namespace, "team": team}
+def asks(
+    request: Request, action: str, namespace: str, team: str, targets: Sequence[str] | None = None
+) -> None:
+    """Note what a request turns out to ask for; without `targets`, it is about all of the team's."""
+    named = {} if targets is None else {"targets": listed(targets)}
+    request.state.asked = {"action": action, "namespace": namespace, "team": team, **named}
 
 
 def action_of(event: CompletionEvent) -> str:

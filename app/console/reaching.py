@@ -10,6 +10,7 @@ from app.console.trouble import Away, Trouble
 
 PROBE = 3.0  # seconds for a handshake, by which a port is asked whether it speaks TLS
 _OF_ANOTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_CLOSED = (ssl.SSLEOFError, ConnectionResetError)  # as a port-forward does whose pod is gone
 _NOT_YET, _ENDED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -21,6 +22,8 @@ def unreached(address: httpx.URL, error: httpx.HTTPError) -> Trouble:
             return Trouble(_refused(address, cause))
         if isinstance(cause, socket.gaierror):
             return Away(f"the host name {address.host} does not resolve; check --url or DELIVERY_URL")
+    if any(isinstance(cause, _CLOSED) for cause in causes):
+        return _closed(address)
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
         return Trouble(
             f"{address}: no TLS connection to this port; if it does not speak TLS, use http:// in --url"
@@ -33,10 +36,7 @@ def unreached(address: httpx.URL, error: httpx.HTTPError) -> Trouble:
         )
     if address.scheme == "http" and speaks_tls(address):
         return Trouble(f"{address}: this port speaks TLS; use https:// in --url or DELIVERY_URL")
-    return Away(
-        f"the connection to {address} was closed without an answer; check that the service runs at that"
-        " address, or at the other end of the port-forward"
-    )
+    return _closed(address)
 
 
 def speaks_tls(address: httpx.URL) -> bool:
@@ -51,6 +51,13 @@ def speaks_tls(address: httpx.URL) -> bool:
             return True
     except (OSError, ValueError):
         return False
+
+
+def _closed(address: httpx.URL) -> Away:
+    return Away(
+        f"the connection to {address} was closed without an answer; check that the service runs at that"
+        " address, or at the other end of the port-forward"
+    )
 
 
 def _refused(address: httpx.URL, error: ssl.SSLCertVerificationError) -> str:

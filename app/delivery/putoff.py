@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.domain.receipts import Receipt
-from app.domain.times import LONGEST_WAIT
+from app.domain.times import LONGEST_WAIT, spoken
 from app.senders.envelopes import Verdict
 
 JITTER = 0.2  # of a wait is added at most
@@ -45,10 +45,10 @@ class PutOff:
         """Return what is said of a target that is not put off any more: what it met, and for how long."""
         said = verdict.message
         if verdict.retry_after and not verdict.queued:
-            wait = timedelta(seconds=round(verdict.retry_after))
+            wait = spoken(round(verdict.retry_after))
             said += f"; could be tried again in {wait}, when its time is over"
         if receipt.retries and receipt.timestamp is not None:
-            since = timedelta(seconds=round((now - receipt.timestamp).total_seconds()))
+            since = spoken(round((now - receipt.timestamp).total_seconds()))
             said += f"; given up after {receipt.retries + 1} tries in {since}"
         return said
 

@@ -36,8 +36,8 @@ class Bypass:
                 everything = True
             elif (network := _network(host)) is not None:
                 networks.append((network, port))
-            elif NAME.fullmatch(host):
-                names.append((host.lstrip("*.").removesuffix(".").lower(), port))
+            elif NAME.fullmatch(name := _in_ascii(host)):
+                names.append((name.lstrip("*.").removesuffix(".").lower(), port))
             else:
                 raise ValueError(item)
         return cls(tuple(names), tuple(networks), everything)
@@ -46,13 +46,26 @@ class Bypass:
         """Whether a host is called directly."""
         if self.everything:
             return True
-        host = host.removesuffix(".").lower()
+        host = _in_ascii(host).removesuffix(".").lower()
         address = _address(host)
         if address is not None:
             return any(address in network for network, only in self.networks if only in {None, port})
         return any(
             host == name or host.endswith(f".{name}") for name, only in self.names if only in {None, port}
         )
+
+
+def _in_ascii(host: str) -> str:
+    """Return a name as DNS has it: `xn--bcher-kva.example` for `bücher.example`. Others are left as they are."""
+    if host.isascii():
+        return host
+    import httpx  # noqa: PLC0415  # few names need it, and it must read them as URLs of targets are read
+
+    name = host.lstrip("*.")
+    try:
+        return host.removesuffix(name) + httpx.URL(scheme="https", host=name).raw_host.decode("ascii")
+    except httpx.InvalidURL:
+        return host
 
 
 def _network(text: str) -> IPv4Network | IPv6Network | None:
