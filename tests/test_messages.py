@@ -162,7 +162,7 @@ def test_slack_s_limits_are_counted_as_slack_counts(sign: str) -> None:
     assert max(units(field["text"]) for field in fields["fields"]) <= 2000
 
 
-@pytest.mark.parametrize("message", ["{artifacts}", " ", "\n\t", "{artifacts}\n{artifacts}"])
+@pytest.mark.parametrize("message", ["{artifacts}", " ", "\n\t", "{artifacts}\n{artifacts}", "\u200b\ufeff"])
 def test_a_text_that_comes_out_blank_is_the_default(message: str) -> None:
     made = composed(message=message)
     assert made.message == "Team report in research finished: Completed."

@@ -22,21 +22,23 @@ def unreached(address: httpx.URL, error: httpx.HTTPError) -> Trouble:
             return Trouble(_refused(address, cause))
         if isinstance(cause, socket.gaierror):
             return Away(f"the host name {address.host} does not resolve; check --url or DELIVERY_URL")
-    if any(isinstance(cause, _CLOSED) for cause in causes):
-        return _closed(address)
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+    closed = any(isinstance(cause, _CLOSED) for cause in causes)
+    if not closed and any(isinstance(cause, ssl.SSLError) for cause in causes):
         return Trouble(
             f"{address}: no TLS connection to this port; if it does not speak TLS, use http:// in --url"
             " or DELIVERY_URL"
         )
-    if isinstance(error, httpx.ConnectError):
+    if not closed and isinstance(error, httpx.ConnectError):
         return Away(
             f"no service answers at {address}; set its address with --url or DELIVERY_URL; for a service in a"
             " cluster, use kubectl port-forward"
         )
     if address.scheme == "http" and speaks_tls(address):
         return Trouble(f"{address}: this port speaks TLS; use https:// in --url or DELIVERY_URL")
-    return _closed(address)
+    return Away(
+        f"the connection to {address} was closed without an answer; check that the service runs at that"
+        " address, or at the other end of the port-forward"
+    )
 
 
 def speaks_tls(address: httpx.URL) -> bool:
@@ -51,13 +53,6 @@ def speaks_tls(address: httpx.URL) -> bool:
             return True
     except (OSError, ValueError):
         return False
-
-
-def _closed(address: httpx.URL) -> Away:
-    return Away(
-        f"the connection to {address} was closed without an answer; check that the service runs at that"
-        " address, or at the other end of the port-forward"
-    )
 
 
 def _refused(address: httpx.URL, error: ssl.SSLCertVerificationError) -> str:

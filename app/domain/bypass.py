@@ -56,16 +56,18 @@ class Bypass:
 
 
 def _in_ascii(host: str) -> str:
-    """Return a name as DNS has it: `xn--bcher-kva.example` for `bücher.example`. Others are left as they are."""
+    """Return a name as DNS has it, `xn--bcher-kva.example` for `bücher.example`; others as they are."""
     if host.isascii():
         return host
     import httpx  # noqa: PLC0415  # few names need it, and it must read them as URLs of targets are read
 
     name = host.lstrip("*.")
     try:
-        return host.removesuffix(name) + httpx.URL(scheme="https", host=name).raw_host.decode("ascii")
+        encoded = httpx.URL(scheme="https", host=name).raw_host.decode("ascii")
     except httpx.InvalidURL:
         return host
+    # Else its signs only look like those of ASCII, such as the kelvin sign, and no one means that.
+    return host.removesuffix(name) + encoded if "xn--" in encoded else host
 
 
 def _network(text: str) -> IPv4Network | IPv6Network | None:
