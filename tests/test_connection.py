@@ -1,4 +1,4 @@
-"""The connection to the Kubernetes API: by whom it is trusted, and which way it takes."""
+"""The connection to the Kubernetes API: which certificates it trusts, and which route it takes."""
 
 import ssl
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What people read: the text of a notice, the artifacts it lists, Slack's blocks within Slack's limits."""
+"""Texts for people: a notification's text, its artifacts, Slack's blocks within Slack's limits."""
 
 import json
 import re

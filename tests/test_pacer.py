@@ -1,4 +1,4 @@
-"""The pacer: who waits for whom, what is learned of a receiver, and that nobody else hears of it."""
+"""The pacer: which target waits for which, what is learned of a receiver, and that it stays separate."""
 
 import asyncio
 from collections import Counter

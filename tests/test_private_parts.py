@@ -1,4 +1,4 @@
-"""What is relied on of libraries beyond their documented interfaces: each name, and what happens without it.
+"""Undocumented names of libraries that are used: each one, and the effect of its absence.
 
 A release that drops one of them fails here by its name, before anything fails by its absence. Upper bounds in
 `pyproject.toml` keep such a release away until somebody has looked.

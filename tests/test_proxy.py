@@ -1,4 +1,4 @@
-"""The forward proxy: what goes through it, what goes past it, and what it is never told or asked."""
+"""The forward proxy: what goes through it, what goes past it, and what it never receives."""
 
 import asyncio
 import base64
@@ -333,7 +333,7 @@ REFUSALS = [
         407,
         Reason.CONNECTION_FAILED,
         False,
-        "the forward proxy does not take the credentials of DELIVERY_EGRESS_PROXY",
+        "the forward proxy rejects the credentials of DELIVERY_EGRESS_PROXY",
     ),
     (302, Reason.CONNECTION_FAILED, True, "the forward proxy answered 302"),
     (500, Reason.CONNECTION_FAILED, True, "the forward proxy answered 500"),

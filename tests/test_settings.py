@@ -1,4 +1,4 @@
-"""Settings: what holds when nothing is said, what each variable does, and which values are refused."""
+"""Settings: the defaults, the effect of each variable, and which values are rejected."""
 
 import os
 from collections.abc import Callable
@@ -292,7 +292,10 @@ LOGIN = {"SMTP_USERNAME": "teams", "SMTP_PASSWORD_FILE": "/run/secrets/password"
         ),
         ({**RELAY, **LOGIN, "SMTP_TLS": "none"}, "would be sent unencrypted to smtp.example.com"),
         ({**RELAY, "SMTP_FROM": "Teams"}, "DELIVERY_SMTP_FROM: is no mail address"),
-        ({**RELAY, "SMTP_FROM": "a\nBcc: b <a@b.c>"}, "DELIVERY_SMTP_FROM: must hold no control characters"),
+        (
+            {**RELAY, "SMTP_FROM": "a\nBcc: b <a@b.c>"},
+            "DELIVERY_SMTP_FROM: must not contain control characters",
+        ),
         (
             {**RELAY, "SMTP_HOST": "smtp.example.com:25"},
             "DELIVERY_SMTP_HOST: smtp.example.com:25: must be a host",
@@ -432,7 +435,7 @@ def test_authorities_are_read_when_the_settings_are(env: Env, tmp_path: Path) ->
     for content in ("", "no certificate\n", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         file.write_text(content)
         with pytest.raises(
-            SettingsError, match=r"EGRESS_CA_FILE: .*ca\.pem holds no certificates in PEM form"
+            SettingsError, match=r"EGRESS_CA_FILE: .*ca\.pem contains no certificates in PEM form"
         ):
             ServiceSettings.load()
     trustme.CA().cert_pem.write_to_path(str(file))

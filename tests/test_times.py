@@ -1,4 +1,4 @@
-"""Times: RFC 3339 as Kubernetes writes it, HTTP dates, and the wait that a `Retry-After` asks for."""
+"""Times: RFC 3339 as Kubernetes writes it, HTTP dates, and `Retry-After`."""
 
 import time
 from collections.abc import Iterator

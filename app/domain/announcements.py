@@ -27,7 +27,7 @@ class Announcement:
 
 
 def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announcement | None:
-    """Sum up what we have on record of a team; None while a target is not settled, or where there is none."""
+    """Summarise the record of a team; None while a target is not settled, or without a record."""
     receipts = [receipt for receipt in receipts if not receipt.theirs]
     if not receipts or not all(receipt.settled for receipt in receipts):
         return None
@@ -44,16 +44,16 @@ def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announ
 def announce_redelivery(
     team: AgentTeam, asked: CompletionEvent, asked_by: str, request_id: str
 ) -> Announcement:
-    """Say who asked for a redelivery, and of which targets: an Event of its own for each request."""
+    """Say who requested a redelivery, and of which targets: one Event per request."""
     if asked.targets is None:
-        what = "all targets" if asked.redeliver == "all" else "what failed"
+        what = "all targets" if asked.redeliver == "all" else "failed targets"
     else:
-        what = f"{'' if asked.redeliver == 'all' else 'what failed of '}{listed(asked.targets, 40)}"
+        what = f"{'' if asked.redeliver == 'all' else 'failed targets among '}{listed(asked.targets, 40)}"
     return Announcement(
         name=_name(team, f"redelivery\n{request_id}"),
         type="Normal",
         reason="RedeliveryRequested",
-        message=f"{shortened(asked_by, 300)} asked for {what} to be sent again, by request {request_id}",
+        message=f"{shortened(asked_by, 300)} requested redelivery of {what} (request {request_id})",
         count=1,
     )
 
@@ -61,9 +61,9 @@ def announce_redelivery(
 def announce_put_off(
     team: AgentTeam, event: str, receipts: Iterable[Receipt], written: Iterable[Receipt]
 ) -> Announcement | None:
-    """Say which of a team's targets are tried again, and when; None unless one is put off for the first time.
+    """Say which of a team's targets are retried, and when; None unless one is postponed for the first time.
 
-    `written` is what a dispatch has just put on record.
+    `written` holds the receipts that a dispatch has just recorded.
     """
     if not any(receipt.put_off and receipt.retries == 1 for receipt in written):
         return None
@@ -77,14 +77,14 @@ def announce_put_off(
         name=_name(team, f"{event}\nput off"),
         type="Warning",
         reason="DeliveryPutOff",
-        message=f"{len(waiting)} of {len(receipts)} targets put off: {names};"
+        message=f"{len(waiting)} of {len(receipts)} targets postponed: {names};"
         f" next try at {format_time(next_try)}; see status.delivery",
         count=1 + max(receipt.redeliveries for receipt in waiting),
     )
 
 
 def _name(team: AgentTeam, what: str) -> str:
-    """Return a name that is the same for every replica, so that the API server holds one Event."""
+    """Return a name that every replica computes alike, so that the API server stores one Event."""
     digest = hashlib.sha256(f"{team.uid}\n{what}".encode()).hexdigest()[:16]
     return f"{team.name[: LONGEST_NAME - len(digest) - 1].rstrip('.-')}.{digest}"
 

@@ -1,4 +1,4 @@
-"""Which hosts are called without the proxy: `NO_PROXY`, as Go's programs and curl read it. Pure."""
+"""Decides which hosts are called without the proxy: `NO_PROXY`, as Go programs and curl read it. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _PORT = re.compile(r"(?P<host>[^:]+|\[[^\]]+\]):(?P<port>\d{1,5})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """Names that stand for those below them too, and networks; each may be of one port alone."""
+    """Domain names, including their subdomains, and networks; each may be limited to one port."""
 
     names: tuple[tuple[str, int | None], ...] = ()
     networks: tuple[tuple[IPv4Network | IPv6Network, int | None], ...] = ()
@@ -24,7 +24,7 @@ class Bypass:
         """Read `svc.cluster.local`, `.svc`, `*.svc`, `10.0.0.0/8`, `fd00::1`, `proxied.example:8443`, `*`.
 
         Raises:
-            ValueError: one is none of these; its text is the item.
+            ValueError: an item is none of these; its text is the item.
         """
         names, networks, everything = [], [], False
         for item in items:
@@ -43,7 +43,7 @@ class Bypass:
         return cls(tuple(names), tuple(networks), everything)
 
     def covers(self, host: str, port: int) -> bool:
-        """Whether a host is called directly."""
+        """Whether a host is called without the proxy."""
         if self.everything:
             return True
         host = _in_ascii(host).removesuffix(".").lower()

@@ -1,4 +1,4 @@
-"""Helm, new and old, and the values that the chart is rendered with."""
+"""Helm, new and old, and the values for rendering the chart."""
 
 import os
 import subprocess

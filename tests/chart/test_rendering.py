@@ -1,4 +1,4 @@
-"""What the chart renders, over a matrix of values: valid, as restricted as promised, true to the settings."""
+"""The rendered chart for many values: valid, as restricted as documented, consistent with the settings."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Many teams at once: found by what became of their targets, by who may read of them, and sent again."""
+"""Many teams at once: found by outcome, limited to what the caller may read, and redelivered."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a command says where the service gives no answer, or refuses: each case apart, with what to change."""
+"""The errors of commands if the service does not answer or refuses: each case, and what to change."""
 
 import asyncio
 import socket

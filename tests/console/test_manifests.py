@@ -1,4 +1,4 @@
-"""Manifests looked at offline: each mistake at its line, with what to change."""
+"""Offline validation of manifests: each mistake with its line, and what to change."""
 
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -34,7 +34,7 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "a tab": ("  name: report", "\tname: report", 4, "no YAML"),
     "a kind misspelt": ("kind: AgentTeam", "kind: AgentTeams", 2, "did you mean AgentTeam?"),
     "a kind unknown": ("kind: AgentTeam", "kind: Zebra", 2, "known are AgentTeam, AgentTeamTemplate"),
-    "a kind that is no text": ("kind: AgentTeam", "kind: [AgentTeam]", 2, "is no kind of kagents.dev"),
+    "a kind that is no text": ("kind: AgentTeam", "kind: [AgentTeam]", 2, "is not a kind of kagents.dev"),
     "a bare on": ("        type: slack", "        type: slack\n        on: [Failed]", 17, 'write "on":'),
     "an ending that nobody is told of": (
         "        type: slack",

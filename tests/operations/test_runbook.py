@@ -1,4 +1,4 @@
-"""The runbook's symptoms, each produced on purpose, and found by the runbook's own commands."""
+"""The runbook's symptoms, each produced and then found with the runbook's own commands."""
 
 import asyncio
 import json
