@@ -291,7 +291,7 @@ LOGIN = {"SMTP_USERNAME": "teams", "SMTP_PASSWORD_FILE": "/run/secrets/password"
             "DELIVERY_SMTP_USERNAME and DELIVERY_SMTP_PASSWORD_FILE go together",
         ),
         ({**RELAY, **LOGIN, "SMTP_TLS": "none"}, "would be sent unencrypted to smtp.example.com"),
-        ({**RELAY, "SMTP_FROM": "Teams"}, "DELIVERY_SMTP_FROM: is no mail address"),
+        ({**RELAY, "SMTP_FROM": "Teams"}, "DELIVERY_SMTP_FROM: is not a mail address"),
         (
             {**RELAY, "SMTP_FROM": "a\nBcc: b <a@b.c>"},
             "DELIVERY_SMTP_FROM: must not contain control characters",

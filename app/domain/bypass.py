@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+import idna
+
 NAME = re.compile(
     r"(\*?\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?\.?", re.ASCII | re.IGNORECASE
 )
@@ -59,12 +61,10 @@ def _in_ascii(host: str) -> str:
     """Return a name as DNS has it, `xn--bcher-kva.example` for `bücher.example`; others as they are."""
     if host.isascii():
         return host
-    import httpx  # noqa: PLC0415  # few names need it, and it must read them as URLs of targets are read
-
     name = host.lstrip("*.")
     try:
-        encoded = httpx.URL(scheme="https", host=name).raw_host.decode("ascii")
-    except httpx.InvalidURL:
+        encoded = idna.encode(name.lower()).decode("ascii")  # as httpx reads the URLs of targets
+    except idna.IDNAError:
         return host
     # Else its signs only look like those of ASCII, such as the kelvin sign, and no one means that.
     return host.removesuffix(name) + encoded if "xn--" in encoded else host
