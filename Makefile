@@ -13,7 +13,8 @@ PLATFORMS ?= linux/amd64,linux/arm64
 ENGINE ?=
 
 # The tests that run without coverage, the longest files first, and how tests run in parallel.
-UNCOUNTED := $(addprefix tests/,ledger browser chart clients contract docs operations release)
+UNCOUNTED := $(addprefix tests/,ledger browser test_demo.py chart service/test_hostile_callers.py clients contract docs \
+  senders/test_every_sender.py operations release service/test_adversity.py test_bounds.py)
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check

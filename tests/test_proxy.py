@@ -266,6 +266,7 @@ async def test_a_denied_literal_is_refused_before_the_proxy_is_asked() -> None:
         ("127.0.0.0/8", "127.0.0.1"),
         ("10.0.0.0/8,.svc,127.0.0.0/16", "127.0.0.1"),
         ("in.test.", "in.test"),
+        ("straße.test", "xn--strae-oqa.test"),
     ],
 )
 async def test_a_host_apart_is_called_directly_and_without_the_proxy_s_credentials(

@@ -189,7 +189,7 @@ async def test_a_wait_that_does_not_fit_fails_now_and_says_when(wait: float) -> 
 
 async def test_when_it_could_be_tried_again_is_said_for_a_person() -> None:
     tried = await World([busy(120.0)]).run()
-    assert "in 0:02:00, but" in tried.verdict.message
+    assert "in 2 min, but" in tried.verdict.message
 
 
 async def test_a_wait_is_measured_against_what_is_left() -> None:

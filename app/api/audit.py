@@ -4,6 +4,7 @@ A line contains the caller's name in Kubernetes, the requested action, the team,
 line of a request, it has a `request_id`. It is written at every `DELIVERY_LOG_LEVEL`.
 """
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import structlog
@@ -11,6 +12,7 @@ from starlette.requests import Request
 
 from app.api.answers import problem_of
 from app.api.callers import ANYBODY
+from app.domain.announcements import listed
 from app.domain.events import CompletionEvent
 
 _log = structlog.wrap_logger(
@@ -21,9 +23,12 @@ READ, PREVIEW = "read", "preview"
 CHANGING = frozenset({"deliver", "redeliver-failed", "redeliver-all", "test"})
 
 
-def asks(request: Request, action: str, namespace: str, team: str) -> None:
-    """Remember what a request turns out to ask for."""
-    request.state.asked = {"action": action, "namespace": namespace, "team": team}
+def asks(
+    request: Request, action: str, namespace: str, team: str, targets: Sequence[str] | None = None
+) -> None:
+    """Remember what a request turns out to ask for; without `targets`, all targets of the team."""
+    named = {} if targets is None else {"targets": listed(targets)}
+    request.state.asked = {"action": action, "namespace": namespace, "team": team, **named}
 
 
 def action_of(event: CompletionEvent) -> str:

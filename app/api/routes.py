@@ -173,7 +173,7 @@ async def deliver(  # noqa: PLR0913  # what FastAPI injects
         response = await preview(request, event, service, caller)
         response.headers["deprecation"] = DRY_RUN_DEPRECATED
         return response
-    audit.asks(request, audit.action_of(event), event.namespace, event.team)
+    audit.asks(request, audit.action_of(event), event.namespace, event.team, event.targets)
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     if event.test:
         return _written(await service.desk.test(event))
@@ -219,7 +219,7 @@ async def preview(
     caller: Calling,
 ) -> Response:
     """Nothing is sent or recorded. A team that is still running is shown as if it had completed."""
-    audit.asks(request, audit.PREVIEW, event.namespace, event.team)
+    audit.asks(request, audit.PREVIEW, event.namespace, event.team, event.targets)
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     return _written(await service.desk.preview(event))
 

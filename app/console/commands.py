@@ -1,6 +1,7 @@
 """The commands for people."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Collection
 from functools import wraps
@@ -113,7 +114,7 @@ def calling(command: Callable[..., None]) -> Callable[..., None]:
     def called(ctx: typer.Context, **given: Any) -> None:
         from app.console.client import Client  # noqa: PLC0415
         from app.console.identity import Identity  # noqa: PLC0415
-        from app.console.trouble import checked  # noqa: PLC0415
+        from app.console.trouble import Trouble, checked  # noqa: PLC0415
 
         reached = {name: given.pop(name) for name in CALLING}
         many = given["team"] is None  # most commands report this before they get here
@@ -123,7 +124,13 @@ def calling(command: Callable[..., None]) -> Callable[..., None]:
         if not many:
             checked("the team's name", given["team"], DNS_SUBDOMAIN)
         if server_name := reached["server_name"]:
-            checked("--server-name", server_name.lower(), DNS_SUBDOMAIN)
+            # As in a URL, a final dot says that the name is complete; no certificate has it.
+            server_name = server_name.lower().removesuffix(".")
+            if not re.fullmatch(DNS_SUBDOMAIN, server_name):
+                raise Trouble(
+                    "--server-name must be a host name without scheme and port, such as"
+                    " agentteam-delivery.agentteam-delivery.svc"
+                )
         account = reached["service_account"]
         source = ctx.get_parameter_source("service_account")
         if reached["token_file"] and source and source.name == "ENVIRONMENT":

@@ -10,6 +10,7 @@ from app.console.trouble import Away, Trouble
 
 PROBE = 3.0  # seconds for a handshake that tests whether a port uses TLS
 _OF_ANOTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_CLOSED = (ssl.SSLEOFError, ConnectionResetError)  # as a port-forward does whose pod is gone
 _NOT_YET, _ENDED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -21,12 +22,13 @@ def unreached(address: httpx.URL, error: httpx.HTTPError) -> Trouble:
             return Trouble(_refused(address, cause))
         if isinstance(cause, socket.gaierror):
             return Away(f"the host name {address.host} does not resolve; check --url or DELIVERY_URL")
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+    closed = any(isinstance(cause, _CLOSED) for cause in causes)
+    if not closed and any(isinstance(cause, ssl.SSLError) for cause in causes):
         return Trouble(
             f"{address}: no TLS connection to this port; if it does not use TLS, use http:// in --url"
             " or DELIVERY_URL"
         )
-    if isinstance(error, httpx.ConnectError):
+    if not closed and isinstance(error, httpx.ConnectError):
         return Away(
             f"no service answers at {address}; set its address with --url or DELIVERY_URL; for a service in a"
             " cluster, use kubectl port-forward"

@@ -73,7 +73,7 @@ class Desk:
         self._admit(event)
         dispatch = await self._dispatcher.dispatch(event)
         if event.redeliver != "none":
-            said = announce_redelivery(dispatch.team, event.redeliver, asked_by, request_id())
+            said = announce_redelivery(dispatch.team, event, asked_by, request_id())
             self._under_way.start(self._dispatcher.publish(dispatch.team, said))
         return dispatch
 

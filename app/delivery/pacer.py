@@ -16,12 +16,11 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from app.delivery.places import Sleep
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.domain.times import steady
+from app.domain.times import spoken, steady
 from app.senders.envelopes import Verdict, Way
 
 Send = Callable[[], Awaitable[Verdict]]
@@ -251,7 +250,7 @@ def _later(lanes: tuple[Lane, ...], start: float, now: float) -> Verdict:
     return Verdict(
         Reason.RATE_LIMITED,
         f"waiting, because its receiver limits the rate; its turn comes in"
-        f" {timedelta(seconds=round(wait))}, and no attempt was made",
+        f" {spoken(round(wait))}, and no attempt was made",
         retryable=True,
         retry_after=wait,
         attempted=False,

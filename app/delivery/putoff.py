@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.domain.receipts import Receipt
-from app.domain.times import LONGEST_WAIT
+from app.domain.times import LONGEST_WAIT, spoken
 from app.senders.envelopes import Verdict
 
 JITTER = 0.2  # share of a wait that is added at most
@@ -47,10 +47,10 @@ class PutOff:
         """Return the message for a target that is not postponed again: its last error, and the time spent."""
         said = verdict.message
         if verdict.retry_after and not verdict.queued:
-            wait = timedelta(seconds=round(verdict.retry_after))
+            wait = spoken(round(verdict.retry_after))
             said += f"; a retry is possible in {wait}, after its time is over"
         if receipt.retries and receipt.timestamp is not None:
-            since = timedelta(seconds=round((now - receipt.timestamp).total_seconds()))
+            since = spoken(round((now - receipt.timestamp).total_seconds()))
             said += f"; given up after {receipt.retries + 1} tries in {since}"
         return said
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from app.domain.backoff import Backoff, full_jitter
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.domain.times import steady
+from app.domain.times import spoken, steady
 from app.senders.envelopes import Verdict
 
 Attempt = Callable[[float], Awaitable[Verdict]]
@@ -136,6 +135,6 @@ async def _judged(attempt: Attempt, seconds: float) -> Verdict:
 
 
 def _rate_limited(verdict: Verdict, left: float) -> Verdict:
-    wait = timedelta(seconds=round(verdict.retry_after or 0))
+    wait = spoken(round(verdict.retry_after or 0))
     message = f"{verdict.message}; a retry is possible in {wait}, but only {max(left, 0):.0f} s are left"
     return replace(verdict, reason=Reason.RATE_LIMITED, message=message, retryable=False)

@@ -84,7 +84,7 @@ class Survey:
         )
 
     async def _listed(self, place: str | None, more: str, asked: Asked) -> tuple[list[Report], str]:
-        """List a page of as many teams as fit; if they are larger than expected, request fewer."""
+        """List a page of as many teams as fit; if they turn out to be larger, ask for fewer again."""
         limit = PAGE
         while True:
             items: list[Report] = []

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from app.domain.events import CompletionEvent
 from app.domain.receipts import Phase, Receipt
 from app.domain.teams import AgentTeam
 from app.domain.text import shortened
@@ -41,10 +42,13 @@ def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announ
 
 
 def announce_redelivery(
-    team: AgentTeam, which: Literal["none", "failed", "all"], asked_by: str, request_id: str
+    team: AgentTeam, asked: CompletionEvent, asked_by: str, request_id: str
 ) -> Announcement:
-    """Say who requested a redelivery: one Event per request."""
-    what = "all targets" if which == "all" else "failed targets"
+    """Say who requested a redelivery, and of which targets: one Event per request."""
+    if asked.targets is None:
+        what = "all targets" if asked.redeliver == "all" else "failed targets"
+    else:
+        what = f"{'' if asked.redeliver == 'all' else 'failed targets among '}{listed(asked.targets, 40)}"
     return Announcement(
         name=_name(team, f"redelivery\n{request_id}"),
         type="Normal",
@@ -87,9 +91,14 @@ def _name(team: AgentTeam, what: str) -> str:
 
 def _said(receipts: Sequence[Receipt], failed: Sequence[Receipt]) -> str:
     if not failed:
-        return f"delivered to {_listed(shortened(receipt.name, 90) for receipt in receipts)}"
+        return f"delivered to {listed(receipt.name for receipt in receipts)}"
     names = _listed(f"{shortened(receipt.name, 60)} ({receipt.reason})" for receipt in failed)
     return f"{len(failed)} of {len(receipts)} targets failed: {names}; see status.delivery"
+
+
+def listed(names: Iterable[str], longest: int = 90) -> str:
+    """Return the first names of targets, of at most so many characters each, and how many more there are."""
+    return _listed(shortened(name, longest) for name in names)
 
 
 def _listed(texts: Iterable[str]) -> str:

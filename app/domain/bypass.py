@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+import idna
+
 NAME = re.compile(
     r"(\*?\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?\.?", re.ASCII | re.IGNORECASE
 )
@@ -36,8 +38,8 @@ class Bypass:
                 everything = True
             elif (network := _network(host)) is not None:
                 networks.append((network, port))
-            elif NAME.fullmatch(host):
-                names.append((host.lstrip("*.").removesuffix(".").lower(), port))
+            elif NAME.fullmatch(name := _in_ascii(host)):
+                names.append((name.lstrip("*.").removesuffix(".").lower(), port))
             else:
                 raise ValueError(item)
         return cls(tuple(names), tuple(networks), everything)
@@ -46,13 +48,26 @@ class Bypass:
         """Whether a host is called without the proxy."""
         if self.everything:
             return True
-        host = host.removesuffix(".").lower()
+        host = _in_ascii(host).removesuffix(".").lower()
         address = _address(host)
         if address is not None:
             return any(address in network for network, only in self.networks if only in {None, port})
         return any(
             host == name or host.endswith(f".{name}") for name, only in self.names if only in {None, port}
         )
+
+
+def _in_ascii(host: str) -> str:
+    """Return a name as DNS has it, `xn--bcher-kva.example` for `bücher.example`; others as they are."""
+    if host.isascii():
+        return host
+    name = host.lstrip("*.")
+    try:
+        encoded = idna.encode(name.lower()).decode("ascii")  # as httpx reads the URLs of targets
+    except idna.IDNAError:
+        return host
+    # Else its signs only look like those of ASCII, such as the kelvin sign, and no one means that.
+    return host.removesuffix(name) + encoded if "xn--" in encoded else host
 
 
 def _network(text: str) -> IPv4Network | IPv6Network | None:

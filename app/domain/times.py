@@ -11,6 +11,7 @@ UNSET = datetime(1, 1, 1, tzinfo=UTC)
 """How a Go program writes a time that was never set."""
 UNSET_DATE = "0001-01-01"
 LONGEST_WAIT = 365 * 86_400.0  # seconds
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def steady() -> float:
@@ -34,6 +35,17 @@ def format_time(moment: datetime) -> str:
     """Write a time as Kubernetes does: RFC 3339, UTC, whole seconds."""
     there = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     return there.isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
+
+
+def spoken(seconds: float) -> str:
+    """Write a span of time for people, in at most two units: `2 d 3 h`, `2 h 5 min`, `3 min 20 s`, `8 s`."""
+    rest, units = int(seconds), []
+    for unit, size in _UNITS:
+        number, rest = divmod(rest, size)
+        units.append((number, unit))
+    first = next((place for place, (number, _) in enumerate(units) if number), len(units) - 1)
+    head, *tail = units[first : first + 2]
+    return " ".join(f"{number} {unit}" for number, unit in (head, *(one for one in tail if one[0])))
 
 
 def parse_http_date(value: str) -> datetime | None:

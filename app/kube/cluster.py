@@ -110,7 +110,7 @@ class Cluster:
     ) -> Page:
         """List at most `limit` AgentTeams of one namespace or of all; pass each to `take`, and keep none.
 
-        There is no time limit while data arrives. `enough` is as in `read_page`.
+        There is no time limit while data arrives. `enough` may stop it early, see `read_page`.
 
         Raises:
             ClusterError: of any kind; `Rejected` if the requested page has expired.

@@ -1,4 +1,4 @@
-"""Reads lists of the Kubernetes API, keeping only one item in memory.
+"""Reads lists of the Kubernetes API, and keeps only one item in memory.
 
 The standard library parses JSON as a whole, which takes dozens of times the size of a page of large
 resources.
@@ -27,9 +27,9 @@ _DECODER = json.JSONDecoder()
 class Page(NamedTuple):
     """One page of a list, whose teams were passed on.
 
-    `number` items were read, in `size` bytes; `unread` of them were not teams. `more` requests the next page,
-    and is empty on the last one. A page is not `whole` if reading stopped early; `resource_version` and
-    `more` are then unknown.
+    The page had `number` items in `size` bytes; `unread` of them could not be parsed. `more` requests the
+    next page, and is empty on the last one. If reading stopped early, the page is not `whole`, and its
+    `resource_version` and `more` are unknown.
     """
 
     number: int
@@ -43,17 +43,17 @@ class Page(NamedTuple):
 async def read_page(
     pieces: AsyncIterator[bytes], take: Callable[[AgentTeam], None], enough: Callable[[int, int], bool]
 ) -> Page:
-    """Read a list as it arrives: pass each team to `take`, and keep none.
+    """Read a page as it arrives; pass each team to `take` as soon as it is parsed, and keep none.
 
-    `enough` is called between pieces with the number and the size read so far; it returns whether to stop.
+    `enough` is called between pieces, with the items and the bytes so far; if it returns True, reading stops.
 
     Raises:
-        ApiUnavailable: it is not a list, or is incomplete.
+        ApiUnavailable: the answer is not a list, or breaks off.
     """
     parser = Pieces()
     number = size = unread = 0
 
-    def hand_on(items: Iterator[Any]) -> None:
+    def pass_on(items: Iterator[Any]) -> None:
         nonlocal number, unread
         for item in items:
             number += 1
@@ -65,11 +65,11 @@ async def read_page(
     try:
         async for piece in pieces:
             size += len(piece)
-            hand_on(parser.feed(piece))
+            pass_on(parser.feed(piece))
             if enough(number, size):
                 return Page(number, size, unread)
-            await asyncio.sleep(0)  # so that other tasks run, however fast data arrives
-        hand_on(parser.end())
+            await asyncio.sleep(0)  # so that other tasks run, however fast it arrives
+        pass_on(parser.end())
     except NoList:
         raise ApiUnavailable(NO_LIST) from None
     metadata = parser.around.get("metadata")

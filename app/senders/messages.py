@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +10,7 @@ from app.domain.events import TEST
 from app.domain.targets import PLACEHOLDERS, Target
 from app.domain.teams import AgentTeam
 from app.domain.text import shortened
+from app.domain.times import spoken
 from app.senders.envelopes import Artifact, Drafts, Envelope, Listing
 
 TEST_MARK = "This is a test; no team has finished."
@@ -73,7 +73,9 @@ def _message(bare: Envelope, target: Target, most: int) -> str:
     if bare.event == TEST:
         template = f"{TEST_MARK} {target.message or ''}".strip()
     message = fill(template, values, most)
-    return message if message.strip() else fill(DEFAULT_MESSAGE, values, most)  # Slack rejects a blank text
+    if any(sign.isprintable() and sign != " " for sign in message):
+        return message
+    return fill(DEFAULT_MESSAGE, values, most)  # Slack rejects a blank text
 
 
 def most_bytes(target: Target, listing: Listing, most: int) -> int:
@@ -205,7 +207,7 @@ def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
 def _facts(team: AgentTeam) -> Iterator[tuple[str, str]]:
     """Yield what the status says about the run."""
     if team.started_at and team.completed_at and team.completed_at >= team.started_at:
-        yield "Duration", _duration(team.completed_at - team.started_at)
+        yield "Duration", spoken((team.completed_at - team.started_at).total_seconds())
     cost = team.status.get("estimatedCost")
     if isinstance(cost, str) and cost:
         yield "Cost", f"${shortened(cost, 40)}"
@@ -215,12 +217,3 @@ def _facts(team: AgentTeam) -> Iterator[tuple[str, str]]:
     tokens = team.status.get("totalTokensUsed")
     if isinstance(tokens, int):
         yield "Tokens", f"{tokens:,}"
-
-
-def _duration(time: timedelta) -> str:
-    """Return at most two units: `2 h 5 min`, `3 min 20 s`, `8 s`."""
-    seconds = int(time.total_seconds())
-    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

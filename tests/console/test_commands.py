@@ -405,8 +405,10 @@ async def test_through_a_port_forward_the_certificate_names_the_service(tmp_path
         assert "is for another name than 127.0.0.1; with a port-forward, set its name" in other.err
         assert f"--server-name, such as {IN_CLUSTER}" in other.err
         assert (await run(*asked, "--server-name", IN_CLUSTER)).code == 0
-        assert (await run(*asked, DELIVERY_SERVER_NAME=IN_CLUSTER)).code == 0
+        assert (await run(*asked, DELIVERY_SERVER_NAME=f"{IN_CLUSTER}.")).code == 0
         assert (await run(*asked, "--server-name", "other.example.com")).code == 2
+        url = await run(*asked, "--server-name", f"https://{IN_CLUSTER}")
+        assert (url.code, "must be a host name without scheme and port" in url.err) == (2, True)
 
 
 async def test_the_environment_says_what_is_not_typed(tmp_path: Path) -> None:

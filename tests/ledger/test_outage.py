@@ -122,7 +122,7 @@ async def test_without_it_what_fails_has_failed(api: Cluster[FakeCluster]) -> No
         receiver.respond = answering(429, **{"Retry-After": "3600"})
         answer = await service.deliver(namespace, "report", redeliver="failed")
         assert answer.body["targets"][0]["message"].endswith(
-            "a retry is possible in 1:00:00, but only 60 s are left"
+            "a retry is possible in 1 h, but only 60 s are left"
         )
 
 
@@ -137,7 +137,7 @@ async def test_the_watcher_brings_it_back_until_the_time_is_over(api: Cluster[Fa
         (entry,) = await api.kube.delivery(namespace, "report")
         assert (entry["phase"], entry["reason"]) == ("Failed", "HTTPStatus")
         assert entry["retries"] >= 1
-        assert f"; given up after {entry['retries'] + 1} tries in 0:00:" in entry["message"]
+        assert f"; given up after {entry['retries'] + 1} tries in " in entry["message"]
         assert entry["attempts"] == len(receiver.requests) == 4 * (entry["retries"] + 1)
         told = await events(api, namespace, "DeliveryPutOff", "DeliveryFailed")
         assert told["DeliveryFailed"] == (

@@ -141,8 +141,13 @@ class Delivered:
 
     told: list[Verdict | BaseException]
     receipt: Receipt
-    metrics: str
+    counted: Metrics
     shown: dict[str, Any]  # all that took part in it
+
+    @property
+    def metrics(self) -> str:
+        """What would be scraped."""
+        return self.counted.render()[0].decode()
 
 
 async def deliver(
@@ -196,4 +201,4 @@ async def deliver(
     (receipt,) = receipts
     told = [one for sender in watched.values() for one in sender.told]
     shown = {"team": finished, "plan": planned, "credentials": credentials, "previews": previews}
-    return Delivered(told, receipt, metrics.render()[0].decode(), shown)
+    return Delivered(told, receipt, metrics, shown)

@@ -48,8 +48,8 @@ async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
         record = f"/deliveries/{namespace}/report"
         assert await ask("POST", "/deliveries", bearer) == 200
         line(200, caller=ME, action="deliver", **of_team)
-        assert await ask("POST", "/deliveries", bearer, redeliver="all") == 200
-        line(200, caller=ME, action="redeliver-all", **of_team)
+        assert await ask("POST", "/deliveries", bearer, redeliver="all", targets=["hook"]) == 200
+        line(200, caller=ME, action="redeliver-all", targets="hook", **of_team)
         assert await ask("POST", "/deliveries", bearer, test=True) == 200
         line(200, caller=ME, action="test", **of_team)
         assert await ask("POST", "/deliveries", nobody, redeliver="failed") == 403
@@ -61,7 +61,7 @@ async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
         assert await ask("POST", "/deliveries", {}) == 401
         line(401, caller=None, address="127.0.0.1", action="post", problem="unauthenticated")
         assert await ask("POST", "/deliveries", bearer, targets=["absent"]) == 422
-        line(422, caller=ME, action="deliver", problem="unknown-target", **of_team)
+        line(422, caller=ME, action="deliver", targets="absent", problem="unknown-target", **of_team)
         assert await ask("POST", "/deliveries", bearer, nonsense=1) == 422
         line(422, caller=ME, action="post", problem="malformed")
         # A permitted read leaves no line.
@@ -90,7 +90,7 @@ async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
 
         await until(told)
         [event] = asked
-        assert event["message"] == f"{ME} requested redelivery of all targets (request request-1)"
+        assert event["message"] == f"{ME} requested redelivery of hook (request request-1)"
         assert (event["type"], event["involvedObject"]["name"]) == ("Normal", "report")
 
         await _counted(service)
