@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
-import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
@@ -38,9 +37,7 @@ HEADERS = {
     "accept-encoding": "identity",  # nothing is unpacked, so nothing can explode
     "user-agent": USER_AGENT,
 }
-ENCODING = "latin-1"  # of a header, whatever is in it: RFC 9110, section 5.5
 BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
-CHECKED = "checked"  # the extension of a request that holds its URL as the guard has judged it
 NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
@@ -80,8 +77,6 @@ class HttpClient:
         proxy = settings.egress_proxy
         self._proxy_host = urlsplit(proxy.get_secret_value()).hostname if proxy else None
         self._authorities = TrustAnchors(settings.egress_ca_file)
-        # Transports without an `httpx.AsyncClient`: there are no redirects, cookies and retries here, and
-        # what it does to see to them costs more than sending does.
         self._direct = Transport(lambda: self._session(self.guard.socket), self._authorities)
         # The proxy alone is dialled, and the cluster's owner named it: its address is not judged.
         url = proxy.get_secret_value() if proxy else None
@@ -139,23 +134,14 @@ class HttpClient:
             TargetError: the guard said no, or there was no answer.
         """
         checked = self.guard.check(url) if isinstance(url, str) else url
-        # As a stream, since httpx would add headers to content; aiohttp adds `Host` and `Content-Length`.
-        body = httpx.ByteStream(content)
-        request = httpx.Request(
-            method, checked.url, stream=body, headers={**HEADERS, **headers}, extensions={CHECKED: checked}
-        )
         try:
-            response = await self._way(checked).handle_async_request(request)
+            return await self._way(checked).request(
+                method, checked, content, {**HEADERS, **headers}, most=most, patience=patience
+            )
         except aiohttp.InvalidURL:
             raise ValueError("is no valid URL") from None
         except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than it documents
             raise translated(error, self._proxy_host) from None
-        try:
-            said = await _head_of_body(response, most, patience)
-        finally:
-            await response.aclose()
-        response.headers.encoding = ENCODING  # httpx would find out what fits
-        return Response(response.status_code, asked_to_wait(response.headers), said)
 
     async def __aenter__(self) -> Self:
         return self
@@ -205,12 +191,12 @@ def endpoint(url: Checked) -> tuple[str, int]:
     return url.host, url.port
 
 
-async def _head_of_body(response: httpx.Response, most: int, patience: float) -> bytes:
+async def _head_of_body(content: StreamReader, most: int, patience: float) -> bytes:
     """Read so many bytes for so many seconds at most; a body may break off anywhere."""
     body = bytearray()
     try:
         async with asyncio.timeout(patience):
-            async for chunk in cast("httpx.AsyncByteStream", response.stream):
+            async for chunk in content.iter_any():
                 body += chunk
                 if len(body) >= most:
                     break
@@ -219,8 +205,20 @@ async def _head_of_body(response: httpx.Response, most: int, patience: float) ->
     return bytes(body[:most])
 
 
-class Transport(httpx.AsyncBaseTransport):
-    """Carries httpx's requests over an aiohttp session, which is made for the first of them."""
+def _asked_to_wait(answer: aiohttp.ClientResponse) -> float | None:
+    """Return the seconds that an answer asks to wait; one that says it twice says nothing."""
+    headers = answer.headers
+    if "Retry-After" not in headers:
+        return None
+    return asked_to_wait({name: ", ".join(headers.getall(name, ())) for name in ("Retry-After", "Date")})
+
+
+class Transport:
+    """Makes requests over an aiohttp session, which is made for the first of them.
+
+    No `httpx.AsyncClient`: there are no redirects, cookies and retries here, and what it does to see to them
+    costs more than sending does.
+    """
 
     def __init__(
         self,
@@ -234,23 +232,29 @@ class Transport(httpx.AsyncBaseTransport):
         self._by_proxy = by_proxy
         self._session: aiohttp.ClientSession | None = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and return its answer, of whose body nothing has been read.
+    async def request(  # noqa: PLR0913  # all that a request is made of, and how much of the answer is read
+        self,
+        method: str,
+        url: Checked,
+        body: bytes,
+        headers: dict[str, str],
+        *,
+        most: int,
+        patience: float,
+    ) -> Response:
+        """Make a request, and read the beginning of its answer.
 
         Raises:
             Exception: aiohttp's own; no text of it is fit to be shown.
         """
         if self._session is None:
             self._session = self._make_session()
-        body = request.read()
-        headers = [(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw]
         if len(body) > SLICE:
-            headers.append(("Content-Length", str(len(body))))
-        url: Checked = request.extensions[CHECKED]
+            headers["content-length"] = str(len(body))
         # A proxy looks names up by itself, and is told no final dot; SNI and `Host` are without it always.
         authority = url.authority(url.host if self._by_proxy else url.sought)
         answer = await self._session.request(
-            request.method,
+            method,
             # As a path alone: yarl leaves an empty query out.
             URL.build(scheme=url.scheme, authority=authority, path=url.target, encoded=True),
             data=body if len(body) <= SLICE else _slices(body),
@@ -258,7 +262,13 @@ class Transport(httpx.AsyncBaseTransport):
             allow_redirects=False,
             ssl=self._authorities.context,
         )
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+        try:
+            said = await _head_of_body(answer.content, most, patience)
+            return Response(answer.status, _asked_to_wait(answer), said)
+        finally:
+            # Who answers before the request was read to its end is sent no more of it, and a connection whose
+            # answer is not at its end is not used again.
+            answer.close()
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -270,21 +280,6 @@ async def _slices(body: bytes) -> AsyncIterator[bytes]:
     """Yield a body as the receiver takes it: in one piece all of it would be copied for its connection."""
     for start in range(0, len(body), SLICE):
         yield body[start : start + SLICE]
-
-
-class _Body(httpx.AsyncByteStream):
-    """What an answer holds, as it comes; closed before its end, its connection is not used again."""
-
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._answer.content.iter_any():
-            yield chunk
-
-    async def aclose(self) -> None:
-        """Be done with it: who answers before the request was read to its end is sent no more of it."""
-        self._answer.close()
 
 
 class Unbounded(aiohttp.ClientError):
