@@ -84,7 +84,7 @@ class TargetSpec(BaseModel):
     @cached_property
     def address(self) -> str:
         """Where it goes, in words that hold no secret: the label under which it is recorded."""
-        return labels_of(self.model_dump(by_alias=True))[0]
+        return labels_of({**self.__dict__, "credentialsSecret": self.credentials_secret})[0]
 
     def address_with(self, keys: Container[str]) -> str:  # noqa: ARG002  # for those whose Secret may say
         """The same, where the Secret has these keys."""
