@@ -9,6 +9,8 @@ from app.domain.reasons import Reason
 from app.kube.cluster import Cluster
 from app.senders.credentials import Credentials
 
+NONE = Credentials()
+
 
 class SecretResolver:
     """The Secrets of one team's namespace, for one dispatch; targets that name the same share one read."""
@@ -36,11 +38,13 @@ class SecretResolver:
             TargetError: there is no such Secret, or it cannot be read; the latter may be tried again.
         """
         if name is None:
-            return Credentials()
+            return NONE
         read = self._reads.get(name)
         if read is None:
             read = self._reads[name] = asyncio.create_task(self._read(name))
             read.add_done_callback(self._forget_what_may_change)
+        if read.done():
+            return read.result()
         # Shielded: one target's time limit must not end the read that its neighbours wait for.
         return await asyncio.shield(read)
 

@@ -191,7 +191,7 @@ def endpoint(url: Checked) -> tuple[str, int]:
     return url.host, url.port
 
 
-async def _head_of_body(content: StreamReader, most: int, patience: float) -> bytes:
+async def head_of_body(content: StreamReader, most: int, patience: float) -> bytes:
     """Read so many bytes for so many seconds at most; a body may break off anywhere."""
     body = bytearray()
     try:
@@ -263,7 +263,7 @@ class Transport:
             ssl=self._authorities.context,
         )
         try:
-            said = await _head_of_body(answer.content, most, patience)
+            said = await head_of_body(answer.content, most, patience)
             return Response(answer.status, _asked_to_wait(answer), said)
         finally:
             # Who answers before the request was read to its end is sent no more of it, and a connection whose

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import httpx
 import respx
 import structlog
+from aiohttp.streams import StreamReader
 
 from app.delivery.errand import NEVER, Errand
 from app.delivery.fanout import fan_out
@@ -22,7 +23,7 @@ from app.domain.ledger import Terms, decide
 from app.domain.receipts import Receipt
 from app.domain.targets import InvalidTarget, Target, read_targets
 from app.domain.times import asked_to_wait, steady
-from app.egress.client import HttpClient, Response, Transport
+from app.egress.client import HttpClient, Response, Transport, head_of_body
 from app.egress.guard import Checked
 from app.senders.artifacts import Artifacts
 from app.senders.credentials import Credentials
@@ -46,11 +47,24 @@ def faked() -> Iterator[respx.Router]:
     ) -> Response:
         request = httpx.Request(method, str(url), stream=httpx.ByteStream(body), headers=headers)
         answered = await router.async_handler(request)
-        said = (await answered.aread())[: int(limits["most"])]
+        said = await head_of_body(_Coming(answered), int(limits["most"]), limits["patience"])
         return Response(answered.status_code, asked_to_wait(answered.headers), said)
 
     with mock.patch.object(Transport, "request", answer):
         yield router
+
+
+class _Coming(StreamReader):
+    """What a faked answer holds, as aiohttp hands it on."""
+
+    def __init__(self, answered: httpx.Response) -> None:
+        self._answered = answered
+
+    def is_eof(self) -> bool:
+        return False
+
+    def iter_any(self) -> Any:
+        return cast("httpx.AsyncByteStream", self._answered.stream).__aiter__()
 
 
 class Body(httpx.AsyncByteStream):
