@@ -19,6 +19,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
+from cachetools import LRUCache
 from yarl import URL
 
 from app import USER_AGENT
@@ -26,6 +27,7 @@ from app.domain.bypass import Bypass
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
+from app.egress.exchange import Exchange, Origin
 from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
 from app.egress.heads import Heads
 from app.egress.names import Names, unresolved
@@ -41,6 +43,8 @@ BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a 
 NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
+READING = {"auto_decompress": False}
+ORIGINS = 1_000  # receivers of which is remembered how they are dialled
 SLICE = 65_536  # bytes of a body that are handed to a connection at once
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
 
@@ -195,6 +199,8 @@ async def head_of_body(content: StreamReader, most: int, patience: float) -> byt
     """Read so many bytes for so many seconds at most; a body may break off anywhere."""
     body = bytearray()
     try:
+        if content.is_eof():  # it came with its head, as short ones do: nothing is waited for
+            return content.read_nowait()[:most]
         async with asyncio.timeout(patience):
             async for chunk in content.iter_any():
                 body += chunk
@@ -205,7 +211,7 @@ async def head_of_body(content: StreamReader, most: int, patience: float) -> byt
     return bytes(body[:most])
 
 
-def _asked_to_wait(answer: aiohttp.ClientResponse) -> float | None:
+def _asked_to_wait(answer: aiohttp.ClientResponse | RawResponseMessage) -> float | None:
     """Return the seconds that an answer asks to wait; one that says it twice says nothing."""
     headers = answer.headers
     if "Retry-After" not in headers:
@@ -231,6 +237,7 @@ class Transport:
         self._authorities = authorities
         self._by_proxy = by_proxy
         self._session: aiohttp.ClientSession | None = None
+        self._origins: LRUCache[tuple[str, str, ssl.SSLContext], Origin] = LRUCache(ORIGINS)
 
     async def request(  # noqa: PLR0913  # all that a request is made of, and how much of the answer is read
         self,
@@ -249,11 +256,40 @@ class Transport:
         """
         if self._session is None:
             self._session = self._make_session()
+        if self._by_proxy or len(body) > SLICE:
+            return await self._by_session(self._session, method, url, body, headers, most, patience)
+        assert self._session.connector is not None  # noqa: S101  # it is not closed
+        origin = self._origin(url)
+        asked = origin.asked(method, url.target, headers, body)
+        async with Exchange(self._session.connector, origin, asked, READING) as answer:
+            said = await head_of_body(answer.content, most, patience)
+            return Response(answer.head.code, _asked_to_wait(answer.head), said)
+
+    def _origin(self, url: Checked) -> Origin:
+        trusting = self._authorities.context
+        key = url.scheme, url.authority(url.sought), trusting
+        origin = self._origins.get(key)
+        if origin is None:
+            at = URL.build(scheme=key[0], authority=key[1], encoded=True)
+            origin = self._origins[key] = Origin(at, ssl=trusting)
+        return origin
+
+    async def _by_session(  # noqa: PLR0913, PLR0917  # as above
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: Checked,
+        body: bytes,
+        headers: dict[str, str],
+        most: int,
+        patience: float,
+    ) -> Response:
+        """Make a request to a proxy, or one that goes out in slices: aiohttp's session knows how."""
         if len(body) > SLICE:
             headers["content-length"] = str(len(body))
         # A proxy looks names up by itself, and is told no final dot; SNI and `Host` are without it always.
         authority = url.authority(url.host if self._by_proxy else url.sought)
-        answer = await self._session.request(
+        answer = await session.request(
             method,
             # As a path alone: yarl leaves an empty query out.
             URL.build(scheme=url.scheme, authority=authority, path=url.target, encoded=True),
