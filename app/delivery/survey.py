@@ -84,16 +84,22 @@ class Survey:
         )
 
     async def _listed(self, place: str | None, more: str, asked: Asked) -> tuple[list[Report], str]:
-        """List a page one team at a time, so that no more than one is held, however large they are."""
-        items: list[Report] = []
-        size = 0
-        for _ in range(PAGE):
-            listed = await self._cluster.list_teams(place, 1, more)
-            items += [report for team in listed.teams if (report := _report(team, asked)) is not None]
-            size, more = size + listed.size, listed.more
-            if not more or size > PAGE_BYTES:
-                break
-        return items, more
+        """List a page of as many teams as fit; if they turn out to be larger, ask for fewer again."""
+        limit = PAGE
+        while True:
+            items: list[Report] = []
+
+            def take(team: AgentTeam, items: list[Report] = items) -> None:
+                if (report := _report(team, asked)) is not None:
+                    items.append(report)
+
+            def enough(number: int, size: int, limit: int = limit) -> bool:
+                return 0 < number < limit and size > PAGE_BYTES
+
+            page = await self._cluster.list_teams(place, take, enough, limit=limit, more=more)
+            if page.whole:
+                return items, page.more
+            limit = page.number
 
 
 def _report(team: AgentTeam, asked: Asked) -> Report | None:

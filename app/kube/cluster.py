@@ -6,12 +6,12 @@ What the API server answers is translated here into our own errors.
 import base64
 import functools
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 from app.domain.announcements import Announcement
 from app.domain.errors import ApiUnavailable, ClusterError, Conflict, NoSuchKind, ObjectNotFound, Rejected
@@ -20,6 +20,7 @@ from app.domain.teams import KIND, PLURAL, VERSION, AgentTeam
 from app.domain.text import json_object, shortened
 from app.domain.times import asked_to_wait, format_time, parse_http_date, steady
 from app.kube.connection import Answer, Connection, CountRequest, connect, path_of, refusal
+from app.kube.lists import Page, read_page
 from app.settings import ServiceSettings
 
 FIELD_MANAGER = "agentteam-delivery"
@@ -65,14 +66,6 @@ class Caller:
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-class Listed(NamedTuple):
-    """A part of a list: teams, what asks for more where there are more, and the bytes that it came in."""
-
-    teams: list[AgentTeam]
-    more: str
-    size: int
-
-
 class Cluster:
     """The calls that the service makes, each bounded in time."""
 
@@ -106,21 +99,30 @@ class Cluster:
         names = [one.get("name") for one in resources if isinstance(one, Mapping)] if resources else []
         return PLURAL in names
 
-    async def list_teams(self, namespace: str | None, limit: int, more: str = "") -> Listed:
-        """List so many AgentTeams of one namespace or of all.
+    async def list_teams(
+        self,
+        namespace: str | None,
+        take: Callable[[AgentTeam], None],
+        enough: Callable[[int, int], bool],
+        *,
+        limit: int,
+        more: str = "",
+    ) -> Page:
+        """List so many AgentTeams of one namespace or of all: each is handed on as it is read, and not kept.
+
+        It may take as long as it makes progress. `enough`: as `read_page` has it.
 
         Raises:
             ClusterError: any of its kinds; `Rejected` where what is asked for is no longer kept.
         """
         where = ("namespaces", namespace) if namespace else ()
         query = {"limit": limit, **({"continue": more} if more else {})}
-        answer = await self._answer("GET", path_of("apis", self._group, VERSION, *where, PLURAL, **query))
-        document = answer.document
-        items, metadata = document.get("items"), document.get("metadata")
-        if not isinstance(items, list) or not isinstance(metadata, dict):
-            raise ApiUnavailable("the Kubernetes API answered with something that is no list")
-        teams = [AgentTeam.from_resource(item) for item in items if isinstance(item, dict)]
-        return Listed(teams, str(metadata.get("continue") or ""), len(answer.body))
+        path = path_of("apis", self._group, VERSION, *where, PLURAL, **query)
+        async with self._connection.follow(path, silence=self._timeout, verb="GET") as stream:
+            if stream.status != HTTPStatus.OK:
+                said = b"".join([piece async for piece in stream.pieces])
+                raise _translated(Answer(stream.status, stream.headers, said))
+            return await read_page(stream.pieces, take, enough)
 
     async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
         """Replace `status.delivery` of the team as it was read, and return the team as it is then.

@@ -3,8 +3,7 @@
 What the API server answers is translated here, and no error's text holds an object's content.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -13,27 +12,15 @@ from app.domain.errors import ApiUnavailable, ClusterError, NoSuchKind
 from app.domain.teams import PLURAL, VERSION, AgentTeam, no_crd
 from app.domain.text import json_object
 from app.kube.connection import Answer, Connection, Stream, path_of, read_object, refusal
+from app.kube.lists import Page, read_page
 from app.watcher.clock import ServerClock
 from app.watcher.pace import Pace
-from app.watcher.pieces import NoList, Pieces
 
-NO_LIST = "the Kubernetes API answered with something that is no list"
 FIRST = 50  # teams of the first page, until it is known how large they are
 
 
 class Gone(ClusterError):
     """The past from which a watch or a list was to go on is no longer kept; the answer is to list again."""
-
-
-class Page(NamedTuple):
-    """A part of a list, whose teams were handed on; `more` asks for the next, and is empty on the last.
-
-    `unread` of its teams could not be read.
-    """
-
-    resource_version: str
-    more: str
-    unread: int
 
 
 class Change(NamedTuple):
@@ -66,34 +53,13 @@ class TeamSource:
             ClusterError: no answer that can be used.
         """
         path = self._path(namespace, limit=self._limit, **({"continue": more} if more else {}))
-        pieces, size, number, unread = Pieces(), 0, 0, 0
-
-        def hand_on(items: Iterator[Any]) -> None:
-            nonlocal number, unread
-            for item in items:
-                number += 1
-                if isinstance(item, Mapping):
-                    seen(AgentTeam.from_resource(item))
-                else:
-                    unread += 1
-
         async with self._connection.follow(path, silence=self._timeout, verb="GET") as stream:
             self._judge(stream, of_all=True)
-            try:
-                async for piece in stream.pieces:
-                    size += len(piece)
-                    hand_on(pieces.feed(piece))
-                    await asyncio.sleep(0)  # so that others have their turn, however fast it comes
-                hand_on(pieces.end())
-            except NoList:
-                raise ApiUnavailable(NO_LIST) from None
-        metadata = _mapping(pieces.around.get("metadata"))
-        if not metadata.get("resourceVersion"):
-            raise ApiUnavailable(NO_LIST)
-        if number:
-            fitting = self._pace.page_bytes * number // max(1, size)
+            page = await read_page(stream.pieces, seen, lambda *_: False)
+        if page.number:
+            fitting = self._pace.page_bytes * page.number // max(1, page.size)
             self._limit = max(1, min(self._pace.page, 2 * self._limit, fitting))
-        return Page(str(metadata["resourceVersion"]), str(metadata.get("continue") or ""), unread)
+        return page
 
     async def team(self, namespace: str, name: str) -> AgentTeam:
         """Read one team.

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Page, ViewportSize
 
-from tests.docs.site import build
+from tests.docs.site import build_once
 from tests.harness.browser import ARTIFACTS, browsing, inside
 from tests.test_no_way_out import default_routes, put_up_loopback
 
@@ -44,7 +44,8 @@ LOOK = """() => ({
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Build it, and walk through it in there, once."""
     folder = tmp_path_factory.mktemp("walk")
-    build(folder / "site")
+    site, _ = build_once(tmp_path_factory)
+    (folder / "site").symlink_to(site)
     return inside(__spec__.name, folder, seconds=250)
 
 

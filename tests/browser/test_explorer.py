@@ -102,6 +102,9 @@ async def test_what_a_browser_has_already_is_not_sent_again(path: str, bench: Be
     assert (head.status, head.content) == (200, b"")
 
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for the whole walk
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Look at it in there, once."""

@@ -1,11 +1,16 @@
 """The site, built as `make docs` builds it, and what its pages hold."""
 
+import fcntl
+import os
+import pickle
 import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,11 +30,25 @@ LOADED = {
 }
 
 
-def build(out: Path, source: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Build all of it anew, and return how that went."""
+def build(out: Path, source: Path = ROOT, builder: str = "html") -> subprocess.CompletedProcess[str]:
+    """Build all of it from scratch, and return how that went; the builder `dummy` only checks it."""
     sphinx = Path(sys.executable).parent / "sphinx-build"
-    command = [str(sphinx), "-W", "--keep-going", "-q", "-E", "-c", "docs", ".", str(out)]
+    command = [str(sphinx), "-W", "--keep-going", "-q", "-E", "-b", builder, "-c", "docs", ".", str(out)]
     return subprocess.run(command, cwd=source, check=False, capture_output=True, text=True)
+
+
+def build_once(factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Build it once for all workers of this run, and return where it is and how that went."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    site, result = shared / "site", shared / "site.result"
+    with (shared / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not result.exists():
+            result.write_bytes(pickle.dumps(build(site)))
+    done: subprocess.CompletedProcess[str] = pickle.loads(result.read_bytes())  # noqa: S301  # our own
+    return site, done
 
 
 @dataclass

@@ -8,25 +8,31 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.docs.site import ROOT, Page, build, pages
+from tests.docs.site import ROOT, Page, build, build_once, pages
 
 ELSEWHERE = re.compile(r"(?:url\(\s*|@import\s+)['\"]?(?!data:)(?:\w+:)?//[^)\s]*")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where it will be."""
-    return tmp_path_factory.mktemp("site")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def building(site: Path) -> subprocess.CompletedProcess[str]:
+def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """Build it once."""
-    return build(site)
+    return build_once(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def built(building: subprocess.CompletedProcess[str], site: Path) -> list[Page]:
+def site(once: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
+    """Return where it is."""
+    return once[0]
+
+
+@pytest.fixture(scope="module")
+def building(once: tuple[Path, subprocess.CompletedProcess[str]]) -> subprocess.CompletedProcess[str]:
+    """Return how that went."""
+    return once[1]
+
+
+@pytest.fixture(scope="module")
+def built(site: Path) -> list[Page]:
     """Read it once."""
     return pages(site)
 
@@ -133,7 +139,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProces
     with (copy / "SECURITY.md").open("a") as page:
         page.write("".join(f"\n{text}\n" for text in PLANTED))
     (copy / "docs/forgotten.md").write_text("# Forgotten\n")
-    return build(copy / "build/docs", copy)
+    return build(copy / "build/docs", copy, builder="dummy")
 
 
 @pytest.mark.parametrize("text", PLANTED)

@@ -58,7 +58,7 @@ class Forked:
             ends.append(end)
         process = _CONTEXT.Process(
             target=_run,
-            args=(arguments, environment | _counting, [DupFd(end) for end in ends]),
+            args=(arguments, environment | _counting, [_Passed(end) for end in ends]),
             daemon=True,
         )
         try:
@@ -103,9 +103,26 @@ async def _pipe() -> tuple[StreamReader, int]:
     return reader, its
 
 
-def _run(arguments: list[str], environment: dict[str, str], outputs: list[Any]) -> None:
-    for number, output in zip((2, 1), outputs, strict=False):
-        descriptor = output.detach()
+class _Passed:
+    """A descriptor that goes with the fork itself, and is a number there.
+
+    `DupFd` outside of pickling would have a thread hold it until the process asks. One that is killed at once
+    never does, and whoever reads its output would wait for ever.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _detached, (DupFd(self._descriptor),)
+
+
+def _detached(passed: Any) -> int:
+    return int(passed.detach())
+
+
+def _run(arguments: list[str], environment: dict[str, str], outputs: list[int]) -> None:
+    for number, descriptor in zip((2, 1), outputs, strict=False):
         os.dup2(descriptor, number)
         os.close(descriptor)
     # As in a new process: what was opened on a file would look for its place in a pipe.

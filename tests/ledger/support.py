@@ -94,6 +94,7 @@ class Front:
         link = asyncio.create_task(self._link(reader, writer))
         self._links.add(link)
         link.add_done_callback(self._links.discard)
+        link.add_done_callback(lambda _: writer.close())  # also if it was cancelled before it began
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass bytes to and fro until either side ends; a caller whom nobody takes is hung up on."""

@@ -128,7 +128,7 @@ async def busy_operator(kube: Kube, namespace: str, names: list[str]) -> AsyncIt
             await kube.patch(TEAMS, namespace, name, {"status": status}, subresource="status")
             tokens[name] = number
             with suppress(TimeoutError):
-                async with asyncio.timeout(0.02):
+                async with asyncio.timeout(0.1):
                     await done.wait()
                 return
 
@@ -140,9 +140,9 @@ async def busy_operator(kube: Kube, namespace: str, names: list[str]) -> AsyncIt
             done.set()
 
 
-@pytest.mark.parametrize("hands_in", ["a caller", "a watcher", "a watcher that meets the same"])
+@pytest.mark.parametrize("submits", ["a caller", "a watcher that meets the same"])
 async def test_every_target_is_sent_to_once_and_put_on_record(
-    cluster: Cluster[Any], tmp_path: Path, hands_in: str
+    cluster: Cluster[Any], tmp_path: Path, submits: str
 ) -> None:
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
@@ -157,12 +157,12 @@ async def test_every_target_is_sent_to_once_and_put_on_record(
         hostile.rates = OFTEN
         hostile.longest_watch = 2.0
         async with busy_operator(kube, namespace, names) as tokens:
-            if hands_in == "a caller":
+            if submits == "a caller":
                 await asyncio.gather(*(accepted(service, namespace, name) for name in names))
             else:
-                way = cluster.kubeconfig if hands_in == "a watcher" else tmp_path / "hostile"
                 settings = {"namespaces": namespace, "api_timeout": 1}
-                await stack.enter_async_context(Watcher(way, service.url, api_group=kube.group, **settings))
+                watcher = Watcher(tmp_path / "hostile", service.url, api_group=kube.group, **settings)
+                await stack.enter_async_context(watcher)
 
             async def all_on_record() -> bool:
                 teams = (await read_teams(kube, namespace)).values()

@@ -1,21 +1,81 @@
-"""Incremental parser for lists of the Kubernetes API that holds only one item in memory. Pure.
+"""Reads lists of the Kubernetes API, and holds only one item in memory.
 
 The standard library reads JSON as a whole, and a page of large resources takes dozens of times its size then.
 """
 
+import asyncio
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
+from app.domain.errors import ApiUnavailable
+from app.domain.teams import AgentTeam
+
+NO_LIST = "the Kubernetes API answered with something that is no list"
 ITEM_LIMIT = 8 << 20  # characters: several times what etcd holds of one object
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _STEPS = {"{": 1, "[": 1, "}": -1, "]": -1}
 _DECODER = json.JSONDecoder()
+
+
+class Page(NamedTuple):
+    """A part of a list, whose teams were handed on.
+
+    `number` items were read, in `size` bytes; `unread` of them were no teams. `more` asks for the next
+    part, and is empty at the end. A page is not `whole` if reading stopped midway; the last two are
+    unknown then.
+    """
+
+    number: int
+    size: int
+    unread: int
+    whole: bool = False
+    resource_version: str = ""
+    more: str = ""
+
+
+async def read_page(
+    pieces: AsyncIterator[bytes], take: Callable[[AgentTeam], None], enough: Callable[[int, int], bool]
+) -> Page:
+    """Read a list as it comes: each team is handed on, and not kept.
+
+    `enough`: asked between pieces, with the number and the size read so far, whether the rest is not needed.
+
+    Raises:
+        ApiUnavailable: it is no list, or breaks off.
+    """
+    parser = Pieces()
+    number = size = unread = 0
+
+    def hand_on(items: Iterator[Any]) -> None:
+        nonlocal number, unread
+        for item in items:
+            number += 1
+            if isinstance(item, Mapping):
+                take(AgentTeam.from_resource(item))
+            else:
+                unread += 1
+
+    try:
+        async for piece in pieces:
+            size += len(piece)
+            hand_on(parser.feed(piece))
+            if enough(number, size):
+                return Page(number, size, unread)
+            await asyncio.sleep(0)  # so that others have their turn, however fast it comes
+        hand_on(parser.end())
+    except NoList:
+        raise ApiUnavailable(NO_LIST) from None
+    metadata = parser.around.get("metadata")
+    if not isinstance(metadata, Mapping) or not metadata.get("resourceVersion"):
+        raise ApiUnavailable(NO_LIST)
+    version, more = str(metadata["resourceVersion"]), str(metadata.get("continue") or "")
+    return Page(number, size, unread, whole=True, resource_version=version, more=more)
 
 
 class NoList(ValueError):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.watcher.pieces import NoList, Pieces
+from app.kube.lists import NoList, Pieces
 from tests.examples import unhurried
 
 JSON = st.recursive(
