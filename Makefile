@@ -4,16 +4,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CHART := charts/agentteam-delivery
 
-# The first of these that fits is taken.
+# The first one that fits is used.
 PYTHON ?= python3.11 python3 python3.12 python3.13 python3.14
 FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
-# What a release's image is made for, and by: a buildah or a docker; the first at hand that answers.
+# The platforms of a release's image, and the engine: by default the first of buildah and docker that answers.
 PLATFORMS ?= linux/amd64,linux/arm64
 ENGINE ?=
 
-# The tests that run without counting coverage, the longest files first, and how tests run side by side.
-UNCOUNTED := $(addprefix tests/,ledger browser chart clients contract docs operations release)
+# The tests that run without coverage, the longest files first, and how tests run in parallel.
+UNCOUNTED := $(addprefix tests/,ledger browser test_demo.py chart service/test_hostile_callers.py clients contract docs \
+  senders/test_every_sender.py operations release service/test_adversity.py test_bounds.py)
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
@@ -34,9 +35,9 @@ run: setup  ## run the service against your kubeconfig; it trusts all callers un
 	@export DELIVERY_AUTH="$${DELIVERY_AUTH:-none}"; exec $(BIN)/agentteam-delivery serve
 
 test: setup  ## run all tests, and check their branch coverage
-	@# Most tests wait for processes, so three at a time take hardly longer than one; in their order, since the long
-	@# ones come early. What measures time has the machine to itself afterwards. Coverage is counted where it grows: to
-	@# follow every line doubles what a process costs, and what the other tests run is covered by then.
+	@# Most tests wait for processes, so three at a time take hardly longer than one. They run in order, because the long
+	@# ones come first. Tests that measure time run alone afterwards. Coverage is measured only in the first run: tracing
+	@# lines doubles the cost of a process, and the other tests cover the same lines.
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED:%=--ignore=%) $(SIDE_BY_SIDE) --cov
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE)
 	@$(BIN)/pytest -m alone $$(grep -rl --include='test_*.py' 'pytest.mark.alone' tests)
@@ -121,8 +122,8 @@ clean:  ## remove everything that can be built again, including .venv
 
 $(READY): requirements-dev.txt pyproject.toml | $(BIN)/python
 	@echo 'Installing what requirements-dev.txt pins; a minute or two the first time'
-	@# The lock is whole, so nothing is resolved: newer versions would be asked for where an extra is named. uv, itself
-	@# out of the lock, takes seconds where pip takes minutes; pip goes on where only pip knows the way to the packages.
+	@# The lock is complete, so --no-deps: otherwise an extra would request newer versions. uv, also from the lock, takes
+	@# seconds where pip takes minutes; pip takes over if only pip is configured to reach the packages.
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt > $(VENV)/uv.txt
 	@$(PIP) install --no-deps --require-hashes -r $(VENV)/uv.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps --require-hashes -r requirements-dev.txt \

@@ -4,8 +4,8 @@ import ssl
 
 
 def trust_as_named(context: ssl.SSLContext) -> None:
-    """Trust the certificate authorities that are loaded into a context, as their owner intends."""
-    # Those of older clusters lack key identifiers, which Python 3.13 asks for.
+    """Trust the certificate authorities in a context as their owner intends."""
+    # Those of older clusters lack key identifiers, which Python 3.13 requires.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    # Who names one in between trusts that, without the one above it; so does Python 3.13.
+    # An intermediate certificate authority is trusted without the one above it, as in Python 3.13.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

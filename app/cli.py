@@ -19,8 +19,8 @@ from app.domain.text import shortened
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings, misspelt
 from app.telemetry import logs
 
-# No process pays for the other, and a command for people pays for neither: each is loaded when
-# it is called. A command for people does without what the extra `service` installs.
+# Each is imported only when it is called: a process does not load the other, and a command for people loads
+# neither. Commands for people work without the extra `service`.
 
 log = structlog.get_logger(__name__)
 cli = typer.Typer(
@@ -46,7 +46,7 @@ def whole(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Deliver the outcome of finished AgentTeams; record in their status what landed."""
+    """Deliver the outcome of finished AgentTeams, and record in their status what was delivered."""
 
 
 @cli.command(cls=Serving)
@@ -99,7 +99,7 @@ def openapi() -> None:
 
 
 def main() -> None:
-    """Run the command line; what cannot be done ends it with a sentence."""
+    """Run the command line; print an error as one sentence."""
     try:
         try:
             cli()
@@ -108,32 +108,32 @@ def main() -> None:
     except (SettingsError, Trouble) as error:
         _end(str(error))
     except Exception as error:
-        # Python's own traceback would quote what the exception and the variables hold.
-        if structlog.is_configured():  # which the processes do
+        # Python's own traceback would print the content of the exception and of variables.
+        if structlog.is_configured():  # true in both processes
             log.exception("crashed")
             sys.exit(1)
         if isinstance(error, OSError):
             _end(f"the answer cannot be written: {error.strerror or type(error).__name__}")
-        _end(f"an unexpected {type(error).__name__}; it is a mistake of this program, please report it")
+        _end(f"an unexpected {type(error).__name__}; this is a bug of this program, please report it")
 
 
 def _end(sentence: str) -> NoReturn:
     with suppress(OSError):
         typer.echo(f"agentteam-delivery: {shortened(sentence, 2000)}", err=True)
     with suppress(OSError):
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  # what cannot be written is not tried again
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  # a failed write is not retried
     sys.exit(2)
 
 
 @contextmanager
 def _parts() -> Iterator[None]:
-    """Say what to install where a part of the service is missing."""
+    """Say what to install if a part of the service is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise Trouble(
-            f"this command runs the service, whose part {error.name} is not installed;"
-            " install all of them with: pip install 'agentteam-delivery[service]'"
+            f"this command runs the service, which requires {error.name}, and that is not installed;"
+            " to install everything: pip install 'agentteam-delivery[service]'"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The composition root: puts the service together. Importing it does nothing."""
+"""The composition root: assembles the service. Importing it has no side effects."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ def create_app(
     metrics: Metrics | None = None,
     tracing: Tracing | None = None,
 ) -> FastAPI:
-    """Return the service as an ASGI application; what is not passed in is made from the settings.
+    """Return the service as an ASGI application; create what is not passed in from the settings.
 
     Raises:
         SettingsError: the settings cannot be used.
@@ -81,7 +81,7 @@ def create_app(
 
 
 async def _look_for_teams(cluster: Cluster, settings: ServiceSettings) -> None:
-    """Warn if the cluster has no AgentTeam CRD; other modules report that it is unavailable."""
+    """Warn if the cluster has no AgentTeam CRD; other code reports that the API is unavailable."""
     with suppress(ClusterError):
         if not await cluster.has_teams():
             log.warning("no_crd", advice=no_crd(settings.api_group))

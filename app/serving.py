@@ -12,20 +12,20 @@ from app.telemetry import logs
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing, exported
 
-GARBAGE_THRESHOLD = 20_000  # objects made and not freed between two looks for cycles; by default 700
+GARBAGE_THRESHOLD = 20_000  # created and not yet freed objects between two searches for cycles
 
 
 async def serve(settings: ServiceSettings) -> bool:
-    """Serve until told to stop.
+    """Serve until a signal.
 
     Returns:
-        Whether it ever served: an application may fail to start.
+        Whether it ever served; the application may fail to start.
 
     Raises:
         SettingsError: a setting cannot be used: the certificate, the port, the cluster, the extra `tracing`.
     """
-    # What is loaded by now stays, and what a delivery makes is mostly freed by counting: to look for cycles
-    # seldom costs little memory, and often it costs a tenth of all the time.
+    # Objects loaded by now stay, and reference counting frees most objects of a delivery. Rare searches for
+    # cycles cost little memory; frequent ones cost a tenth of the CPU time.
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     asyncio.get_running_loop().set_exception_handler(logs.note_loop_error)

@@ -62,14 +62,14 @@ def _authorities(path: str) -> str:
     try:
         ssl.create_default_context().load_verify_locations(cafile=path)
     except ssl.SSLError:
-        raise ValueError(f"{path} holds no certificates in PEM form") from None
+        raise ValueError(f"{path} contains no certificates in PEM form") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     return path
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what goes to a host stays on this machine."""
+    """Whether traffic to a host stays on this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -87,7 +87,7 @@ def _proxy(value: SecretStr) -> SecretStr:
     except ValueError:
         usable = False
     if not usable or not url.isprintable() or " " in url:
-        # Not quoted: it may hold a password.
+        # Without the value, which may contain a password.
         raise ValueError(
             "must be http://host:port, with user:password@ before the host if it requires a login"
         )
@@ -191,7 +191,7 @@ class CommonSettings(BaseSettings):
         """Read the environment.
 
         Raises:
-            SettingsError: a setting has a value that cannot be used; the sentence names it.
+            SettingsError: a setting has an invalid value; the text names it.
         """
         try:
             return cls(**overrides)
@@ -199,7 +199,7 @@ class CommonSettings(BaseSettings):
             raise SettingsError("; ".join(_sentence(dict(item)) for item in error.errors())) from None
 
     def serves(self, namespace: str) -> bool:
-        """Whether teams of this namespace are served."""
+        """Whether this installation serves teams of a namespace."""
         return not self.namespaces or namespace in self.namespaces
 
 
@@ -442,16 +442,16 @@ class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, Deliver
         """Seconds that a draining process has: 25 by default, within Kubernetes' grace period of 30."""
         if self.drain_timeout is not None:
             return self.drain_timeout
-        return self.attempt_timeout + self.api_timeout + 5.0  # the last attempt, its record, some room
+        return self.attempt_timeout + self.api_timeout + 5.0  # the last attempt, its record, and a margin
 
     @property
     def claim_life(self) -> timedelta:
-        """How long a claim lives: longer, by construction, than the longest dispatch can last.
+        """How long a claim lasts, which is always longer than the longest dispatch.
 
-        The margin covers four requests, each of which may take `API_TIMEOUT`: the read that the claim is
-        stamped by, its write, and the read and write that end the record; and the whole second that the
-        API server's clock is read to. It is in whole seconds, as the end of a claim is on record: others
-        would not see a fraction.
+        The margin covers four requests of up to `API_TIMEOUT` each (the read that dates the claim, its write,
+        and the read and write at the end of the record), and the truncation of the API server's clock to the
+        second. It is in whole seconds, because a claim's recorded expiry is, and other processes would not
+        see a fraction.
         """
         margin = 4 * self.api_timeout + 2.0
         sending = self.patience + self.target_timeout
@@ -509,11 +509,11 @@ FOR_PEOPLE = frozenset(
 _OF_A_SERVICE = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"
 )
-"""What Kubernetes sets in pods for a Service whose name begins with `delivery`."""
+"""Variables that Kubernetes sets in pods for a Service whose name begins with `delivery`."""
 
 
 def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of our prefix that no process reads, each with what is said of it."""
+    """Return the variables with our prefix that no process reads, each with advice."""
     known = {
         f"{PREFIX}{name.upper()}" for one in (ServiceSettings, WatcherSettings) for name in one.model_fields
     }
@@ -533,7 +533,7 @@ def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
 def _installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except (ImportError, ValueError):  # a package around it is missing, or it was taken away
+    except (ImportError, ValueError):  # a parent package is missing, or was removed
         return False
 
 

@@ -6,7 +6,7 @@
 # Surprise:   RFC 9110, section 9.3.6: "Any 2xx (Successful) response indicates that the sender (and all inbound
 #             proxies) will switch to tunnel mode".
 # Seen:       200: TLS begins in the tunnel; 201: ClientHttpProxyError 201
-# Ends with:  0 while this is so, 1 once it is otherwise.
+# Exit code:  0 while the library behaves like this, 1 once it does not.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

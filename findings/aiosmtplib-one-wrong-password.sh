@@ -6,7 +6,7 @@
 #             authentication credentials invalid", which says that the password is wrong, not the mechanism.
 # Surprise:   a relay that locks an account after three failures locks it at the second call.
 # Seen:       calls of login: 1, failed log-ins at the relay: ['LOGIN', 'PLAIN']
-# Ends with:  0 while this is so, 1 once it is otherwise.
+# Exit code:  0 while the library behaves like this, 1 once it does not.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

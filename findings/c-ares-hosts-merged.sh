@@ -8,7 +8,7 @@
 #             c.test is 10.0.0.1 too: a request goes to a host that nobody named so. Kubernetes writes such lines
 #             for two `hostAliases` with one name in common.
 # Seen:       a.test: 10.0.0.1 10.0.0.2; b.test: 10.0.0.1 10.0.0.2; c.test: 10.0.0.1 10.0.0.2
-# Ends with:  0 while this is so, 1 once it is otherwise.
+# Exit code:  0 while the library behaves like this, 1 once it does not.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -5,9 +5,9 @@
 # Behaviour:  load_kube_config() runs the plugin of a kubeconfig and keeps its token in the Configuration. Neither
 #             the end that the plugin names (expirationTimestamp) nor a 401 makes it run again.
 # Surprise:   kubectl and client-go run it again at both; a process that lives for longer than a token (15 minutes
-#             with some clouds) gets 401 for ever after.
+#             with some clouds) then gets only 401.
 # Seen:       runs of the plugin: 1; answers: [401, 401, 401]
-# Ends with:  0 while this is so, 1 once it is otherwise.
+# Exit code:  0 while the library behaves like this, 1 once it does not.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

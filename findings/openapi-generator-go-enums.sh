@@ -3,7 +3,7 @@
 #
 # Each word becomes a package-level constant named after the word alone, so that `Failed` in two schemas is declared twice.
 # The option `enumClassPrefix=true` puts the schema's name before it, and compiles. Seen: "FAILED redeclared in this block".
-# Needs Go, a Java runtime and Maven. Ends with 1 where it is no longer so.
+# Needs Go, a Java runtime and Maven. Exits with 1 once this is no longer so.
 set -euo pipefail
 version=7.25.0
 folder=$(mktemp -d)

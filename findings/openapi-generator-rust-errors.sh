@@ -4,7 +4,7 @@
 # The error of an operation is an enum with a variant for each status (`Status400`, `Status503`, ...), made with
 # `#[serde(untagged)]`: serde takes the first variant that fits the body, and nothing compares the status. Where errors
 # share a schema, as problem details (RFC 9457) do, each of them is `Status400`. Seen: a body of 503 is `Status400`.
-# The status beside it (`ResponseContent::status`) is right. Needs cargo, a Java runtime and Maven. Ends with 1 where it
+# The status beside it (`ResponseContent::status`) is right. Needs cargo, a Java runtime and Maven. Exits with 1 once this
 # is no longer so.
 set -euo pipefail
 version=7.25.0

@@ -8,7 +8,7 @@
 #             for, mostly none at all: every name "Could not contact DNS servers", for as long as the channel lives.
 #             In a process that opens one channel at its start, that is the process.
 # Seen:       5000 channels, each asked for "f": some have "", " ", "@" and the like; without the option all have "fb"
-# Ends with:  0 while this is so, 1 once it is otherwise.
+# Exit code:  0 while the library behaves like this, 1 once it does not.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,1 +1,1 @@
-"""What to try first: a team to apply, and a demo of the main job (`python -m samples.demo`)."""
+"""A team to try first, and a demo of a complete delivery (`python -m samples.demo`)."""

@@ -1,7 +1,7 @@
-"""The main job at work, with real processes on loopback: a team completes, and its targets get word of it.
+"""A complete delivery with real processes on loopback: a team completes, and its targets are notified.
 
-The Kubernetes API is a fake, or a real one where KUBEBUILDER_ASSETS names a folder with kube-apiserver and
-etcd. The webhook and Slack are local receivers. `serve` and `watch` are what runs in a cluster.
+The Kubernetes API is a fake, or a real one if KUBEBUILDER_ASSETS names a folder with kube-apiserver and etcd.
+The webhook and Slack are local receivers. `serve` and `watch` are the programs that run in a cluster.
 """
 
 import argparse
@@ -33,11 +33,11 @@ APISERVER = ROOT / "tests/harness/apiserver"
 SERVICE = Path(sys.executable).with_name("agentteam-delivery")
 
 SETTINGS = {
-    "DELIVERY_AUTH": "none",  # the watcher beside it is the only caller
+    "DELIVERY_AUTH": "none",  # the watcher next to it is the only caller
     "DELIVERY_EGRESS_ALLOW": "127.0.0.0/8",  # the receivers are local,
-    "DELIVERY_EGRESS_HTTP": "true",  # speak no TLS,
-    "DELIVERY_SLACK_HOSTS": "127.0.0.1",  # and one of them stands in for Slack
-    "DELIVERY_PORT": "0",  # any that is free
+    "DELIVERY_EGRESS_HTTP": "true",  # do not use TLS,
+    "DELIVERY_SLACK_HOSTS": "127.0.0.1",  # and one of them replaces Slack
+    "DELIVERY_PORT": "0",  # any free port
     "DELIVERY_WATCH_PORT": "0",
 }
 RECEIVED = ("webhook", "slack")
@@ -45,7 +45,7 @@ EXPECTED = {
     **dict.fromkeys(RECEIVED, "Delivered"),
     **dict.fromkeys(("email", "google-drive"), "NotImplemented"),
 }
-"""The reason that each type of target ends with, where nothing is amiss."""
+"""The expected reason for each type of target."""
 
 WORK = {
     "estimatedCost": "4.50",
@@ -55,7 +55,7 @@ WORK = {
 """What the team has done, as its operator reports it."""
 
 MADE = {"report.md": "writer", "figures.csv": "analyst"}
-"""The files that it wrote, and who made each."""
+"""The files that it wrote, and their authors."""
 
 UP_AND_DOWN = """
 trap '"$0" down "$1"' EXIT
@@ -63,15 +63,15 @@ trap exit TERM
 "$0" up "$1" || exit
 sleep infinity & wait
 """
-"""Makes `apiserver up` and `apiserver down` one process, which ends when both its servers have."""
+"""Combines `apiserver up` and `apiserver down` in one process, which ends after both its servers."""
 
 
 class Interrupted(Exception):
-    """A signal asked for the end."""
+    """A signal requested the end."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(f"Stopped by {number.name}; nothing is left running.")
-        self.exit_code = 128 + number  # as shells count
+        self.exit_code = 128 + number  # as shells report it
 
 
 def main() -> int:
@@ -81,7 +81,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         return asyncio.run(_run(options.sample))
-    except KeyboardInterrupt:  # so early that nothing had been started
+    except KeyboardInterrupt:  # before anything was started
         return Interrupted(signal.SIGINT).exit_code
 
 
@@ -98,7 +98,7 @@ async def _run(sample: Path) -> int:
         except (Trouble, AssertionError, aiohttp.ClientError, OSError) as error:
             display.trouble([str(error) or repr(error)], processes.programs)
             return 1
-        # The senders have ended, so the receivers get nothing more.
+        # The senders have ended, so the receivers get no more requests.
         webhook, slack = (_receipts(processes, name) for name in RECEIVED)
         display.webhook(webhook)
         display.slack(slack)
@@ -114,7 +114,7 @@ async def _run(sample: Path) -> int:
 
 
 async def _interruptible(story: Coroutine[Any, Any, Document]) -> Document:
-    """Let a signal end the story, and only the story: what cleans up after it is not disturbed."""
+    """Let a signal end the story, but not the cleanup after it."""
     task = asyncio.create_task(story)
     caught: list[signal.Signals] = []
 
@@ -135,10 +135,10 @@ async def _interruptible(story: Coroutine[Any, Any, Document]) -> Document:
 async def _deliver(sample: Path, processes: Processes, display: Display) -> Document:
     """Start everything, complete a team as its operator would, and return it when its targets are settled.
 
-    What can start beside something else does: processes are started first, and waited for later.
+    Processes start in parallel: first start them all, then wait for each.
     """
     team = _read(sample)
-    display.title(f"A team completes, and its {len(_targets(team))} targets get word of it")
+    display.title(f"A team completes, and its {len(_targets(team))} targets are notified")
     with display.busy():
         kind, kubeconfig = _start_kubernetes(processes)
         ports = [_start_receiver(processes, name) for name in RECEIVED]
@@ -213,18 +213,18 @@ def _targets(team: Document) -> Documents:
 
 
 def _redirect(team: Document, receiver: str) -> None:
-    """Have its webhooks call the receiver."""
+    """Point the team's webhooks to the receiver."""
     for target in _targets(team):
         if target["type"] == "webhook":
             target["url"] = receiver + urlsplit(target.get("url", "")).path
 
 
 async def _prepare(kube: Kube, team: Document, slack: str) -> None:
-    """Create what the team needs before it is there."""
+    """Create what the team needs, before the team."""
     await kube.install_crd(CRD)
     namespace = team["metadata"]["namespace"]
     answer = await kube.create("namespaces", None, {"metadata": {"name": namespace}})
-    if answer.status != HTTPStatus.CONFLICT:  # it may be one that is always there
+    if answer.status != HTTPStatus.CONFLICT:  # the namespace may always exist
         _done(answer)
     for target in _targets(team):
         if target["type"] == "slack" and "credentialsSecret" in target:
@@ -233,14 +233,14 @@ async def _prepare(kube: Kube, team: Document, slack: str) -> None:
 
 
 async def _report(kube: Kube, team: Document, **status: Any) -> Document:
-    """Write a team's status as its operator does: the whole of it, over the version that was read last."""
+    """Write a team's whole status as its operator does, over the version that it read last."""
     body = team | {"status": team.get("status", {}) | status}
     where = team["metadata"]["namespace"], team["metadata"]["name"]
     return _done(await kube.put(TEAMS, *where, body, subresource="status"))
 
 
 async def _settled(kube: Kube, team: Document) -> Document | None:
-    """Return the team as it is now, if the outcome of every target stands in its status."""
+    """Return the team as it is now, if its status has the outcome of every target."""
     team = _done(await kube.get(TEAMS, team["metadata"]["namespace"], team["metadata"]["name"]))
     ledger = team["status"].get("delivery", [])
     settled = [entry for entry in ledger if entry["phase"] != "Pending"]
@@ -248,7 +248,7 @@ async def _settled(kube: Kube, team: Document) -> Document | None:
 
 
 def _faults(team: Document, **received: int) -> Iterator[str]:
-    """Say what is not as it should be."""
+    """Say what differs from the expectation."""
     for entry in team["status"]["delivery"]:
         expected = EXPECTED.get(entry["type"])
         if entry["reason"] != expected:

@@ -1,4 +1,4 @@
-"""What the demo shows: its steps, what the receivers got, and what the team's status says in the end."""
+"""The demo's output: its steps, what the receivers got, and the team's final status."""
 
 import html
 import io
@@ -23,7 +23,7 @@ from samples.processes import Program
 
 Document = dict[str, Any]
 
-WIDTH = 100  # columns of a file, and the most that is used of a terminal
+WIDTH = 100  # columns of a file, and the maximum on a terminal
 TAIL = 15  # lines of a log
 TELLING = ("content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature")
 MARKS = {"Delivered": ("✔", "green"), "Failed": ("✘", "red")}
@@ -35,7 +35,8 @@ class Display:
 
     def __init__(self) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a sign that the terminal lacks must not end the demo
+            # a character that the terminal lacks must not end the demo
+            sys.stdout.reconfigure(errors="replace")
         self._started = monotonic()
         self._console = Console(markup=False, emoji=False, highlight=False)
         self._console.width = min(WIDTH, self._console.width if self._console.is_terminal else WIDTH)
@@ -46,11 +47,11 @@ class Display:
         return f"{monotonic() - self._started:.1f} s"
 
     def busy(self) -> Status:
-        """Show, on a terminal and while the context lasts, that something is going on."""
+        """Show on a terminal, while the context lasts, that work is in progress."""
         return self._console.status("")
 
     def title(self, text: str) -> None:
-        """Say what this is."""
+        """Print the title."""
         self._print(Text(text, "bold"))
         self._print()
 
@@ -65,7 +66,7 @@ class Display:
         self._print(line)
 
     def webhook(self, receipts: Iterable[Document]) -> None:
-        """Show what the webhook received, as it came."""
+        """Show what the webhook received, unchanged."""
         parts = [part for receipt in receipts for part in _request(receipt)]
         self._section("What the webhook received", *parts)
 
@@ -76,7 +77,7 @@ class Display:
         self._section("What Slack received", *parts)
 
     def ledger(self, team: Document) -> None:
-        """Show what the team's status says of its delivery."""
+        """Show the team's `status.delivery`."""
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), leading=1)
         table.add_column(_pair("Target", "type"))
         table.add_column()
@@ -98,16 +99,16 @@ class Display:
         self._section(f"What status.delivery[] of {name} says; the team's phase is {phase}", table)
 
     def closing(self, sentence: str) -> None:
-        """Say how it ended."""
+        """Print how it ended."""
         self._print()
         self._print(Text(sentence, "bold"))
 
     def trouble(self, sentences: Iterable[str], programs: Iterable[Program]) -> None:
-        """Show the ends of the logs, and below them, where the eye is, what went wrong."""
+        """Show the ends of the logs, and below them, where people look first, what went wrong."""
         for program in programs:
             if program.lines:
                 self._heading(f"The end of what “{program.name}” logged")
-                # A line of JSON stays one.
+                # A line of JSON stays one line.
                 self._console.print("\n".join(program.lines[-TAIL:]), style="dim", soft_wrap=True)
         self._print()
         for sentence in sentences:
@@ -129,7 +130,7 @@ class Display:
             return
         with self._console.capture() as plain:
             self._console.print(what)
-        # A file needs no blanks up to its margin.
+        # A file needs no spaces up to its margin.
         self._console.print("\n".join(line.rstrip() for line in plain.get().splitlines()), soft_wrap=True)
 
 
@@ -164,7 +165,7 @@ def _block(block: Document) -> RenderableType:
 
 
 def _mrkdwn(element: Document, style: str = "") -> Text:
-    """Render Slack's mark-up: *bold*, `code`, and three escapes."""
+    """Render Slack's markup: *bold*, `code`, and three escapes."""
     source, text, end = element["text"], Text(style=style), 0
     for match in MRKDWN.finditer(source):
         text.append(html.unescape(source[end : match.start()]))

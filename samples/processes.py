@@ -1,4 +1,4 @@
-"""The demo's processes: started side by side, watched while they run, and stopped whatever happens."""
+"""The demo's processes: started in parallel, watched while they run, and always stopped."""
 
 import asyncio
 import json
@@ -14,19 +14,19 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 30.0  # seconds for anything to come about
+PATIENCE = 30.0  # seconds to wait for anything
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
 T = TypeVar("T")
 
 
 class Trouble(Exception):
-    """What went wrong, in a sentence."""
+    """What went wrong, in one sentence."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A process in a session of its own, and the file that it logs to."""
+    """A process in a session of its own, and its log file."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -34,7 +34,7 @@ class Program:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it still runs."""
         return self.process.poll() is None
 
     @property
@@ -43,22 +43,22 @@ class Program:
         return self.log.read_text(errors="replace").splitlines()
 
     def logged(self, event: str) -> dict[str, Any] | None:
-        """Return the first line that tells of an event."""
+        """Return the first line about an event."""
         for line in self.lines:
-            with suppress(ValueError):  # not JSON, or still in the writing
+            with suppress(ValueError):  # not JSON, or incomplete
                 document: dict[str, Any] = json.loads(line)
                 if document["event"] == event:
                     return document
         return None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to it and to whatever it has started itself."""
+        """Send a signal to it and to all processes that it has started."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
 
 class Processes:
-    """All that was started, with its files in one folder; what still runs at the end is stopped."""
+    """All started processes, with their files in one folder; those that still run at the end are stopped."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -82,7 +82,7 @@ class Processes:
                 program.process.wait()
 
     def start(self, name: str, *command: str | Path, **environment: str) -> Program:
-        """Start a process, and do not wait for it."""
+        """Start a process, without waiting for it."""
         log = self.folder / f"{name}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
@@ -92,7 +92,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C reaches all of a terminal's session: the demo alone hears it, and stops the rest.
+                # Ctrl-C reaches a terminal's whole session: only the demo gets it, and stops the others.
                 start_new_session=True,
             )
         program = Program(name, process, log)
@@ -100,7 +100,7 @@ class Processes:
         return program
 
     async def until(self, what: str, look: Callable[[], Awaitable[T | None]]) -> T:
-        """Look again and again, and return what is found at last.
+        """Call `look` until it returns something, and return that.
 
         Raises:
             Trouble: it takes too long, or one of the processes has ended.
@@ -124,7 +124,7 @@ class Processes:
         return await self.until(f"“{event}” from “{program.name}”", look)
 
     async def text(self, path: Path) -> str:
-        """Wait until a file has been written, and return what it holds."""
+        """Wait until a file has been written, and return its content."""
 
         async def look() -> str | None:
             return _text(path) or None
@@ -137,7 +137,7 @@ def _text(path: Path) -> str:
 
 
 def _inherited() -> dict[str, str]:
-    """Return the environment without what would lead a process elsewhere: settings, clusters, proxies."""
+    """Return the environment without settings, clusters and proxies, which could misdirect a process."""
     return {
         name: value
         for name, value in os.environ.items()

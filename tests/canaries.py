@@ -1,4 +1,4 @@
-"""Secrets planted where nothing may repeat them, and the search for each, in whatever form it is written."""
+"""Secrets planted where no output may repeat them, and the search for each in every encoding."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""What receivers show for themselves over TLS: certificates that are good, and each kind that is not."""
+"""Certificates for receivers: valid ones, and each kind of invalid one."""
 
 import ssl
 from datetime import UTC, datetime, timedelta

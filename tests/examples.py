@@ -1,4 +1,4 @@
-"""Examples that several tests start from, each detail of them open to change."""
+"""Examples that several tests use and vary."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Everything that is logged, by whomever, while the service's own configuration holds."""
+"""Everything that is logged, by any library, under the service's own configuration."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the tests of the HTTP client share: posting once, names that stand in a table, and whom TLS trusts."""
+"""Helpers of the HTTP client's tests: one POST, names from a table, and trusted certificates."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Far sides that speak no proper HTTP, or no HTTP at all: servers of bare sockets on loopback."""
+"""Servers on loopback that speak invalid HTTP, or none."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What notices list: read once, made once for all that have it in common, and cut where it is too long."""
+"""The artifact list of a notification: read once, built once per selection, and cut if it is too long."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What is remembered of callers: for how long, of how many, and how many are looked up at a time."""
+"""The cache of callers: for how long, how many, and how many reviews run at once."""
 
 import asyncio
 
@@ -95,7 +95,7 @@ async def test_only_so_many_are_looked_up_at_a_time() -> None:
     recent: Recent[str] = Recent(30.0, Clock())
     waiting = [asyncio.create_task(recent.answer(number, asked)) for number in range(REVIEWS)]
     await asyncio.sleep(0)
-    with pytest.raises(ApiUnavailable, match="too many callers are being looked up"):
+    with pytest.raises(ApiUnavailable, match="too many callers are being authenticated"):
         await recent.answer("one more", asked)
     asked.held.set()
     assert await asyncio.gather(*waiting) == ["yes"] * REVIEWS

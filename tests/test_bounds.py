@@ -1,4 +1,4 @@
-"""Whatever is written: twice as much takes twice the work at most, and what is too much takes none."""
+"""Twice the input takes at most twice the work, and input over a limit takes none."""
 
 import asyncio
 import sys

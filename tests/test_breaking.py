@@ -1,4 +1,4 @@
-"""What would break clients generated from the last release's description is found, and nothing else."""
+"""The check finds what would break clients of the last release's description, and nothing else."""
 
 import copy
 import datetime as dt

@@ -1,4 +1,4 @@
-"""The search for secrets in outputs: it finds each of them in each form, and nothing where there is none."""
+"""The search for secrets in outputs finds each in each encoding, and nothing in clean output."""
 
 import base64
 import json

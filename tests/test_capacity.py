@@ -1,4 +1,4 @@
-"""Capacity: what fits is held for as long as it is under way, what does not is refused at once."""
+"""Capacity: what fits is held while in progress, what does not fit is refused immediately."""
 
 import re
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""The door to the Kubernetes API: what it reads and writes, and that only our own errors come out of it."""
+"""Access to the Kubernetes API: its reads and writes, and that it raises only our own errors."""
 
 import asyncio
 import base64

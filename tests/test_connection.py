@@ -1,4 +1,4 @@
-"""The connection to the Kubernetes API: by whom it is trusted, and which way it takes."""
+"""The connection to the Kubernetes API: which certificates it trusts, and which route it takes."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -104,6 +104,9 @@ async def test_the_proxy_that_a_kubeconfig_names_comes_first(
         ("https://api.example.com.", "API.example.com", True),
         ("https://api.example.com", "not:a:thing,api.example.com", True),
         ("https://api.example.com", "*", True),
+        ("https://api.xn--bcher-kva.example", "bücher.example", True),
+        ("https://api.bücher.example", "*.BÜCHER.example", True),
+        ("https://straße.example", "strasse.example", False),
         ("https://127.0.0.1:6443", "", True),
         ("https://[::1]:6443", "", True),
         ("https://localhost:6443", "", True),

@@ -1,4 +1,4 @@
-"""A Secret's values: each is judged when it is read, and none is ever shown."""
+"""A Secret's values: each is validated when it is read, and none is ever shown."""
 
 import pytest
 
@@ -26,8 +26,8 @@ def test_a_value_is_text_without_the_white_space_around_it(value: bytes, text: s
 BAD = [
     ("empty", b"", "is empty"),
     ("white space only", b" \n\t ", "is empty"),
-    ("not UTF-8", b"\xff\xfe" + CANARY.encode(), "is no UTF-8 text"),
-    ("UTF-16", CANARY.encode("utf-16"), "is no UTF-8 text"),
+    ("not UTF-8", b"\xff\xfe" + CANARY.encode(), "is not UTF-8 text"),
+    ("UTF-16", CANARY.encode("utf-16"), "is not UTF-8 text"),
     ("several lines", f"a\n{CANARY}".encode(), "must be one line without control characters"),
     ("a control character", f"{CANARY}\x00a".encode(), "must be one line without control characters"),
     ("a line separator", f"{CANARY}\u2028a".encode(), "must be one line without control characters"),

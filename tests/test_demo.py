@@ -1,4 +1,4 @@
-"""The demo shows the main job, says by its exit code whether it was done, and leaves nothing behind."""
+"""The demo shows a delivery, returns the right exit code, and leaves nothing behind."""
 
 import os
 import pty

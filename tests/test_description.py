@@ -1,4 +1,4 @@
-"""The API's description is made for generating clients: complete, in order, and true to its own examples."""
+"""The API's description suits generators: complete, sorted, and consistent with its examples."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A notice as text and as HTML: what it says, and that nothing a team writes is markup."""
+"""A notification as text and HTML: its content, and that no team's text becomes markup."""
 
 from html.parser import HTMLParser
 

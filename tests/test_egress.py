@@ -1,4 +1,4 @@
-"""The one HTTP client: what it dials under the guard, what it makes of answers and of TLS, what it logs."""
+"""The only HTTP client: what it dials, how it handles answers and TLS, what it logs."""
 
 import asyncio
 import contextlib
@@ -234,7 +234,7 @@ async def test_a_name_that_does_not_resolve_is_a_failed_connection() -> None:
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".test", "a..test", ".test"])
 async def test_a_name_that_no_resolver_takes_is_no_valid_url(host: str) -> None:
-    with pytest.raises(ValueError, match="is no valid URL"):
+    with pytest.raises(ValueError, match="is not a valid URL"):
         await post(f"https://{host}/")
 
 
@@ -690,7 +690,7 @@ async def test_a_receiver_that_speaks_only_outdated_tls_gets_nothing(
 ) -> None:
     with one_handshake(up_to(version, authority)) as port:
         error = await refused(f"https://127.0.0.1:{port}/{CANARY}")
-    said = "the TLS handshake failed: the receiver has no version of TLS that is taken here: 1.2 or 1.3"
+    said = "the TLS handshake failed: the receiver supports neither TLS 1.2 nor 1.3"
     assert (error.reason, error.message) == (Reason.TLS_FAILED, said)
     assert (error.retryable, error.attempted) == (False, True)
 

@@ -1,4 +1,4 @@
-"""Which endings are told: those that an installation delivers, and of these those that a target asks for."""
+"""Which phases are notified: those that an installation delivers, limited to those of a target."""
 
 from datetime import timedelta
 from typing import Any
@@ -63,7 +63,7 @@ def test_where_nobody_asks_there_is_nothing_to_deliver_and_nothing_to_hand_in() 
 
 def test_the_installation_has_the_first_word() -> None:
     judged = Judge(("Completed",), 100).judge(EVENT, team(TARGETS, phase="Failed"), TERMS)
-    assert judged.skipped == "teams that end as Failed are not delivered in this installation"
+    assert judged.skipped == "this installation does not deliver teams with the phase Failed"
 
 
 @pytest.mark.parametrize("on", [["Lost"], ["completed"], [1], [None], "Failed", {"a": 1}, [["Failed"]]])

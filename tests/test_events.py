@@ -1,4 +1,4 @@
-"""The body of an event: what is accepted, and what is refused before anything is done for it."""
+"""The body of an event: what is accepted, and what is rejected before any work."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Metrics come in the format that was asked for, and in the oldest to whoever asks for none."""
+"""Metrics come in the requested format, and by default in the oldest."""
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics

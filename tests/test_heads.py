@@ -1,4 +1,4 @@
-"""The head of an answer decides, however its packets fall, and it may have any form that is allowed."""
+"""The head of an answer decides, whatever its packet boundaries, in every legal form."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Receivers that mean harm, against the service as it runs: each costs its own target, and nobody else's."""
+"""Hostile receivers against the running service: each affects its own target only."""
 
 import gzip
 from collections import Counter

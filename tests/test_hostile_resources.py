@@ -1,4 +1,4 @@
-"""AgentTeams as no CRD would let them in: whatever stands in them, nothing fails and no neighbour suffers."""
+"""AgentTeams that no CRD would accept: nothing fails, and no other target is affected."""
 
 import json
 from collections.abc import Callable

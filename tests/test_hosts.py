@@ -1,4 +1,4 @@
-"""The hosts file is read as glibc reads it, and before any name server is asked."""
+"""The hosts file is read as glibc reads it, before any name server is queried."""
 
 import os
 import socket

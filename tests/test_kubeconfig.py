@@ -1,4 +1,4 @@
-"""Where the Kubernetes API is and as whom to come, as pods and kubeconfigs say it."""
+"""The Kubernetes API's address and credentials, from pods and kubeconfigs."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""The ledger's moves: what an event claims, what settles, and that nobody else's entry is touched."""
+"""The ledger's transitions: what an event claims, what settles, and that other entries stay unchanged."""
 
 import copy
 import json

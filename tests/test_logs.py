@@ -1,4 +1,4 @@
-"""Logs: one form for every line, and no word from those who would say too much."""
+"""Logs: one format for every line, and no line of libraries that log secrets."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""The machine that the pods' tests run on leaves nothing behind, whatever its end."""
+"""The isolated machine for the pods' tests leaves nothing behind, however it ends."""
 
 import asyncio
 import os

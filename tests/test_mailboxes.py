@@ -1,4 +1,4 @@
-"""Mail addresses: which are taken, and that nothing else reaches a header or a command."""
+"""Mail addresses: which are accepted, and that nothing else reaches a header or a command."""
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ def test_an_address_is_taken_as_smtp_takes_it(text: str, address: str) -> None:
 )  # fmt: skip
 def test_what_is_no_address_is_refused_without_being_repeated(text: str) -> None:
     with pytest.raises(
-        ValueError, match=r"^is no mail address; write a bare one in ASCII, such as jane@example\.com$"
+        ValueError, match=r"^is not a mail address; write a plain one in ASCII, such as jane@example\.com$"
     ):
         read_address(text)
 

@@ -1,4 +1,4 @@
-"""The mark at the end of an entry's `error`: written and read back, and never found where there is none."""
+"""The mark at the end of an entry's `error`: written and read back, and never found in other text."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Names are looked up as glibc does: search domains that fail are passed over, `ndots` and final dots count.
+"""Names resolve as in glibc: failing search domains are skipped, `ndots` and final dots count.
 
 The name server is on loopback, and c-ares asks it.
 """

@@ -1,4 +1,4 @@
-"""The service on a machine of its own, where inner addresses answer: it calls none of them, by whatever name.
+"""The service in a network namespace where internal addresses answer: it calls none, by any name.
 
 The machine is a network namespace: loopback and no way out. On its loopback lie the addresses that clouds and
 clusters keep their secrets at, each with somebody who answers, and its name server leads to all of them.

@@ -1,4 +1,4 @@
-"""The pacer: who waits for whom, what is learned of a receiver, and that nobody else hears of it."""
+"""The pacer: which target waits for which, what is learned of a receiver, and that it stays separate."""
 
 import asyncio
 from collections import Counter
@@ -97,7 +97,7 @@ async def test_one_webhook_of_slack_gets_one_a_second_and_who_cannot_wait_comes_
     later = verdicts[len(times) :]
     assert [one.retry_after for one in later] == [float(second) for second in range(len(times), 300)]
     assert all(one.queued and not one.attempted and one.retryable for one in later)
-    assert later[-1].message.endswith("its turn comes in 0:04:59, and no attempt was made")
+    assert later[-1].message.endswith("its turn comes in 4 min 59 s, and no attempt was made")
 
     for number, one in enumerate(later, len(times)):  # each when it was told to
         world.now = 1000.0 + (one.retry_after or 0)

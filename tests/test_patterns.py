@@ -1,4 +1,4 @@
-"""Patterns for paths: what each picks, held against one that tries all ways one after the other."""
+"""Patterns for paths: what each selects, compared with a matcher that tries all alternatives."""
 
 import re
 from fnmatch import translate

@@ -1,4 +1,4 @@
-"""Places: whoever waits for one is in its namespace's line, and is told for what."""
+"""Places: each namespace has its own queue, and a message says what it waited for."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What is relied on of libraries beyond their documented interfaces: each name, and what happens without it.
+"""Undocumented names of libraries that are used: each one, and the effect of its absence.
 
 A release that drops one of them fails here by its name, before anything fails by its absence. Upper bounds in
 `pyproject.toml` keep such a release away until somebody has looked.
@@ -132,6 +132,6 @@ async def test_where_aiohttp_makes_its_connections_in_another_way_nothing_is_sen
     async with listening(flood) as far:
         error = await refused(f"http://{far.authority}/")
     assert (error.reason, error.retryable) == (Reason.CONNECTION_FAILED, False)
-    assert "without a bound" in error.message
+    assert "without a limit" in error.message
     assert far.heads == []
     assert far.sent == 0

@@ -1,4 +1,4 @@
-"""The forward proxy: what goes through it, what goes past it, and what it is never told or asked."""
+"""The forward proxy: what goes through it, what goes past it, and what it never receives."""
 
 import asyncio
 import base64
@@ -266,6 +266,7 @@ async def test_a_denied_literal_is_refused_before_the_proxy_is_asked() -> None:
         ("127.0.0.0/8", "127.0.0.1"),
         ("10.0.0.0/8,.svc,127.0.0.0/16", "127.0.0.1"),
         ("in.test.", "in.test"),
+        ("straße.test", "xn--strae-oqa.test"),
     ],
 )
 async def test_a_host_apart_is_called_directly_and_without_the_proxy_s_credentials(
@@ -332,7 +333,7 @@ REFUSALS = [
         407,
         Reason.CONNECTION_FAILED,
         False,
-        "the forward proxy does not take the credentials of DELIVERY_EGRESS_PROXY",
+        "the forward proxy rejects the credentials of DELIVERY_EGRESS_PROXY",
     ),
     (302, Reason.CONNECTION_FAILED, True, "the forward proxy answered 302"),
     (500, Reason.CONNECTION_FAILED, True, "the forward proxy answered 500"),

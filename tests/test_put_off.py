@@ -1,4 +1,4 @@
-"""Put off: how long until a target is tried again, and when no more. The clock is passed in."""
+"""Postponed targets: when a target is retried, and when no longer. The clock is passed in."""
 
 from datetime import datetime, timedelta
 
@@ -68,10 +68,10 @@ def test_who_asks_to_wait_for_longer_than_that_is_not_asked_again() -> None:
 
 
 def test_what_is_given_up_says_after_how_long_and_what_was_asked_for() -> None:
-    given_up = f"{AWAY.message}; given up after 28 tries in 1 day, 0:01:00"
+    given_up = f"{AWAY.message}; given up after 28 tries in 1 d"
     assert USUAL.given_up(receipt(27), AWAY, after(86_460)) == given_up
     assert USUAL.given_up(receipt(), AWAY, after(3)) == AWAY.message, "it was never put off"
-    asked = "answered 429; could be tried again in 2 days, 0:00:00, when its time is over"
+    asked = "answered 429; a retry is possible in 2 d, after its time is over"
     assert USUAL.given_up(receipt(), busy(2 * 86_400), NOW) == asked
 
 

@@ -1,4 +1,4 @@
-"""The rate of a caller: as many at once as a second has, then evenly, and nobody pays for another."""
+"""A caller's rate limit: a burst of one second's requests, then evenly, and independent of others."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_the_wait_that_is_told_is_the_one_that_helps() -> None:
     clock = Clock()
     rate = RateLimit(4, clock)
     assert admitted(rate, "a", 4) == 4
-    with pytest.raises(RateLimited, match="more than 4 requests a second; retry later") as refused:
+    with pytest.raises(RateLimited, match="more than 4 requests per second; retry later") as refused:
         rate.admit("a")
     assert refused.value.retry_after == pytest.approx(0.25)
     clock.now += 0.24

@@ -1,4 +1,4 @@
-"""Receipts: what is on record of a target, read from and written to `status.delivery[]`."""
+"""Receipts: the record of a target, read from and written to `status.delivery[]`."""
 
 import itertools
 import json

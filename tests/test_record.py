@@ -1,4 +1,4 @@
-"""Whose an entry is: by its name, else by place, type and label; and in which order the list is written."""
+"""The target of an entry: by name, else by position, type and label; and the order of the list."""
 
 from typing import Any
 

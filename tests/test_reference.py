@@ -1,4 +1,4 @@
-"""The reference is made from the code: what the code has and no page tells of fails the check."""
+"""The reference is generated from the code: code without a description fails the check."""
 
 import os
 import shutil

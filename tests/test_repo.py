@@ -1,4 +1,4 @@
-"""The repository keeps its word: what its files say of one another is so."""
+"""The repository is consistent: its files agree with each other."""
 
 import ast
 import importlib.metadata

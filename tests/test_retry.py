@@ -1,4 +1,4 @@
-"""Trying again: how often, how long, when not, and what is said in the end. Time and chance stand still."""
+"""Retries: how often, how long, when not, and with which result. Clock and randomness are passed in."""
 
 import random
 from collections.abc import Callable
@@ -183,13 +183,13 @@ async def test_a_wait_that_does_not_fit_fails_now_and_says_when(wait: float) -> 
     assert world.slept == []
     assert (tried.verdict.reason, tried.verdict.http_status) == (Reason.RATE_LIMITED, 429)
     assert (tried.attempts, tried.settled, tried.verdict.retryable) == (1, True, False)
-    assert tried.verdict.message.startswith("answered 429; could be tried again in ")
+    assert tried.verdict.message.startswith("answered 429; a retry is possible in ")
     assert tried.verdict.message.endswith(", but only 60 s are left")
 
 
 async def test_when_it_could_be_tried_again_is_said_for_a_person() -> None:
     tried = await World([busy(120.0)]).run()
-    assert "in 0:02:00, but" in tried.verdict.message
+    assert "in 2 min, but" in tried.verdict.message
 
 
 async def test_a_wait_is_measured_against_what_is_left() -> None:
@@ -268,7 +268,7 @@ async def test_no_attempt_begins_after_the_claim_has_ended_and_the_target_is_lef
     tried = await world.run(ends=world.start)
     assert world.begun == []
     assert (tried.verdict.reason, tried.attempts, tried.settled) == (Reason.INTERRUPTED, 0, False)
-    assert tried.verdict.message == "the claim ended before the first attempt"
+    assert tried.verdict.message == "the claim expired before the first attempt"
 
 
 async def test_a_process_that_slept_through_its_claim_sends_nothing_more() -> None:

@@ -1,4 +1,4 @@
-"""Every sample is right, is taken by the API, and can be previewed; nobody is called for that."""
+"""Every sample is valid, is accepted by the API, and can be previewed without a request to a receiver."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

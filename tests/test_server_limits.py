@@ -1,4 +1,4 @@
-"""The service's port under slow, greedy and malicious clients, seen through raw sockets."""
+"""The service's port under slow, greedy and malicious clients, over raw sockets."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Shares: nobody takes all the room, who asks for little gets it, and whoever waits is served in turn."""
+"""Shares: nobody takes all places, small requests are served, and waiting requests get their turn."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Names whose server never answers cost their own targets, and nobody else's.
+"""Names whose name server never answers affect their own targets only.
 
 Runs in a network and mount namespace of its own, with a name server on loopback that is silent.
 """

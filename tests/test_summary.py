@@ -1,4 +1,4 @@
-"""The line for people sums up every target, whoever wrote its entry and whatever fields a CRD has kept."""
+"""The summary for people counts every target, whoever wrote its entry, whatever fields the CRD keeps."""
 
 import pytest
 

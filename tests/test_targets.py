@@ -1,4 +1,4 @@
-"""Targets as they stand in a spec: their names, their types, and what is said of those that are malformed."""
+"""Targets of a spec: their names, their types, and the errors for malformed ones."""
 
 from typing import Any
 

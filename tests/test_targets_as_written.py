@@ -1,4 +1,4 @@
-"""URLs go out as they were written, octet for octet: whoever signs one signs what stands there."""
+"""URLs are sent octet for octet as written, because a signature covers exactly that."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Times: RFC 3339 as Kubernetes writes it, HTTP dates, and the wait that a `Retry-After` asks for."""
+"""Times: RFC 3339 as Kubernetes writes it, HTTP dates, and `Retry-After`."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.times import LONGEST_WAIT, format_time, parse_http_date, parse_retry_after, parse_time, steady
+from app.domain.times import (
+    LONGEST_WAIT,
+    format_time,
+    parse_http_date,
+    parse_retry_after,
+    parse_time,
+    spoken,
+    steady,
+)
 from tests.examples import unhurried
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -143,3 +151,19 @@ def test_the_steady_clock_goes_forward() -> None:
 def test_a_time_that_go_never_set_is_none(unset: str) -> None:
     assert parse_time(unset) is None
     assert parse_time("0001-01-01T00:00:01Z") is not None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min 59 s"),
+        (3605, "1 h"),
+        (86_460, "1 d"),
+        (31_536_000, "365 d"),
+    ],
+)
+def test_a_span_is_written_in_two_units_at_most(seconds: float, text: str) -> None:
+    assert spoken(seconds) == text

@@ -1,4 +1,4 @@
-"""Whom the owner names is trusted: authorities of older clusters, those in between, those that are renewed.
+"""The owner's certificate authorities are trusted: older ones, intermediate ones, renewed ones.
 
 And what is wrong with a certificate is said in words.
 """
@@ -192,13 +192,13 @@ async def test_a_port_without_tls_is_told() -> None:
     async with listening(lambda _: plain) as bare:
         error = await refused(f"https://{bare.authority}/")
     assert error.reason is Reason.TLS_FAILED
-    assert error.message == "the TLS handshake failed: the receiver speaks no TLS on this port"
+    assert error.message == "the TLS handshake failed: the receiver does not use TLS on this port"
 
 
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("WRONG_VERSION_NUMBER", "the TLS handshake failed: the receiver speaks no TLS on this port"),
+        ("WRONG_VERSION_NUMBER", "the TLS handshake failed: the receiver does not use TLS on this port"),
         ("TLSV1_ALERT_INTERNAL_ERROR", "the TLS handshake failed: tlsv1 alert internal error"),
         (None, "the TLS handshake failed"),
     ],

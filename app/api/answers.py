@@ -21,7 +21,7 @@ from app.domain.errors import (
 from app.domain.problems import PROBLEM_JSON, ProblemDetails
 from app.telemetry.correlation import HEADER, request_id
 
-MOST_FIELDS = 20  # that are named of a request in which more are wrong
+MOST_FIELDS = 20  # invalid fields that an answer names
 
 HINTS = {
     "tuple_type": "must be a list",
@@ -30,11 +30,11 @@ HINTS = {
     "extra_forbidden": "is not a field of this request; remove it",
     "missing": "is required",
 }
-"""What is said of a field in place of pydantic's own words, by its type of error."""
+"""Our texts by pydantic's type of error, in place of its own."""
 
 
 def install(app: FastAPI, routes: list[BaseRoute]) -> None:
-    """Make every error of an application a problem document; `routes` are all that it has."""
+    """Turn every error of an application into a problem document; `routes` are all its routes."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         problem = problem_of(error)
@@ -43,7 +43,7 @@ def install(app: FastAPI, routes: list[BaseRoute]) -> None:
         if isinstance(problem, MethodNotAllowed):
             response.headers["allow"] = ", ".join(sorted(_methods(routes, request)))
         if isinstance(problem, Internal):
-            response.headers[HEADER] = request_id()  # Starlette answers from outside of what adds it else
+            response.headers[HEADER] = request_id()  # for answers that Starlette sends itself
         return response
 
     for kind in (Problem, RequestValidationError, HTTPException, Exception):
@@ -51,7 +51,7 @@ def install(app: FastAPI, routes: list[BaseRoute]) -> None:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem that an error is answered with."""
+    """Return the problem that answers an error."""
     match error:
         case Problem():
             return error
@@ -82,11 +82,11 @@ def _fields(error: RequestValidationError) -> list[str]:
 
 
 def _sentence(item: dict[str, Any]) -> str:
-    """Name the field and what it should be; never the value that was given."""
+    """Name the field and what it should be, without the value."""
     if item["type"] == "json_invalid":
         return f"the body is not valid JSON: {item['ctx']['error']}"[:300]
     where, *path = item["loc"]
-    # Of a value that may be left out, pydantic says which alternative it tried too.
+    # For an optional value, pydantic also names the alternative that it tried.
     field = ".".join(str(part) for part in path if not str(part).startswith("literal[")) or str(where)
     if item["type"] == "model_attributes_type":
         return "the body must be a JSON object, sent with the header content-type: application/json"
@@ -96,7 +96,7 @@ def _sentence(item: dict[str, Any]) -> str:
 
 
 def _methods(routes: list[BaseRoute], request: Request) -> set[str]:
-    """Return the methods of all routes that have this path; Starlette names those of the first alone."""
+    """Return the methods of all routes with this path; Starlette names only those of the first."""
     return {
         method
         for route in routes

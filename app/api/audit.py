@@ -1,10 +1,10 @@
 """The audit log: one line per call that can change something, and per refused call.
 
-It says who called, by the name that Kubernetes knows, what was asked for of which team, and what was
-answered; `request_id` is bound to it as to every line of a request. It is written whatever
-`DELIVERY_LOG_LEVEL` is.
+A line contains the caller's name in Kubernetes, the requested action, the team, and the answer; like every
+line of a request, it has a `request_id`. It is written at every `DELIVERY_LOG_LEVEL`.
 """
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import structlog
@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from app.api.answers import problem_of
 from app.api.callers import ANYBODY
+from app.domain.announcements import listed
 from app.domain.events import CompletionEvent
 
 _log = structlog.wrap_logger(
@@ -22,20 +23,23 @@ READ, PREVIEW = "read", "preview"
 CHANGING = frozenset({"deliver", "redeliver-failed", "redeliver-all", "test"})
 
 
-def asks(request: Request, action: str, namespace: str, team: str) -> None:
-    """Note what a request turns out to ask for."""
-    request.state.asked = {"action": action, "namespace": namespace, "team": team}
+def asks(
+    request: Request, action: str, namespace: str, team: str, targets: Sequence[str] | None = None
+) -> None:
+    """Remember what a request turns out to ask for; without `targets`, all targets of the team."""
+    named = {} if targets is None else {"targets": listed(targets)}
+    request.state.asked = {"action": action, "namespace": namespace, "team": team, **named}
 
 
 def action_of(event: CompletionEvent) -> str:
-    """Return what an event asks for, in one word."""
+    """Return what an event requests, in one word."""
     if event.test:
         return "test"
     return "deliver" if event.redeliver == "none" else f"redeliver-{event.redeliver}"
 
 
 def answered(request: Request, status: int, problem: str = "") -> None:
-    """Write the line, where the call is one of those that bear one."""
+    """Write the line if the call requires one."""
     asked = getattr(request.state, "asked", {})
     if status < HTTPStatus.BAD_REQUEST and asked.get("action") not in CHANGING:
         return
@@ -53,6 +57,6 @@ def answered(request: Request, status: int, problem: str = "") -> None:
 
 
 def failed(request: Request, error: Exception) -> None:
-    """Write the line of a call that ends with an error, as it will be answered."""
+    """Write the line of a call that ends with an error."""
     problem = problem_of(error)
     answered(request, problem.status, problem.slug)

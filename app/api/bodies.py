@@ -12,20 +12,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.service import Service
 from app.domain.errors import BodyTooLarge
 
-STRUCTURES = 10_000  # lists and objects of a body that are looked at
+STRUCTURES = 10_000  # lists and objects of a body that are checked
 _BRACKET = re.compile(r"[][{}]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
 
 class BodyLimit:
-    """Reads no more of a request's body than `limit` bytes; FastAPI's own limit answers in plain text."""
+    """Reads at most `limit` bytes of a request's body; FastAPI's own limit would answer in plain text."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; past the limit its body cannot be read any further."""
+        """Pass the request on; reading its body beyond the limit fails."""
         declared = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
         left = self._limit
         too_large = declared.isdigit() and int(declared) > left
@@ -44,13 +44,14 @@ class BodyLimit:
 
 
 class StrictRequest(Request):
-    """A request whose JSON must be of one meaning, and of bounded structure."""
+    """A request whose JSON must be unambiguous and of limited structure."""
 
     async def json(self) -> Any:
         """Parse the body.
 
         Raises:
-            JSONDecodeError: it is no JSON, or nested too deeply, or holds a key twice, NaN or Infinity.
+            JSONDecodeError: it is not JSON, is nested too deeply, or contains a duplicate key, NaN or
+            Infinity.
         """
         service: Service = self.app.state.service
         body = (await self.body()).decode()
@@ -59,17 +60,17 @@ class StrictRequest(Request):
             return json.loads(body, object_pairs_hook=_unique, parse_constant=_refused)
         except json.JSONDecodeError:
             raise
-        except ValueError as error:  # ours, and a number of thousands of digits
+        except ValueError as error:  # our own errors, and a number with thousands of digits
             raise json.JSONDecodeError(str(error).partition(":")[0], "", 0) from None
 
 
 def _check_depth(body: str, most: int) -> None:
-    """Refuse before parsing what would take long: an event is one object that holds one list at most."""
-    if _opened(body) <= most:  # it cannot be deeper, whatever stands in its strings
+    """Before parsing, reject what would take long: an event is one object with at most one list."""
+    if _opened(body) <= most:  # it cannot be deeper, whatever its strings contain
         return
     bare = _STRING.sub("", body)
     if _opened(bare) > STRUCTURES:
-        raise json.JSONDecodeError(f"it holds more than {STRUCTURES} lists and objects", "", 0)
+        raise json.JSONDecodeError(f"it contains more than {STRUCTURES} lists and objects", "", 0)
     depth = 0
     for bracket in _BRACKET.findall(bare):
         depth += 1 if bracket in "[{" else -1
@@ -84,9 +85,9 @@ def _opened(text: str) -> int:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
-        raise ValueError("an object names a key twice")
+        raise ValueError("an object has a duplicate key")
     return document
 
 
 def _refused(_: str) -> None:
-    raise ValueError("NaN and Infinity are no numbers of JSON")
+    raise ValueError("NaN and Infinity are not JSON numbers")

@@ -1,8 +1,8 @@
 """Authenticates and authorises callers through Kubernetes.
 
-TokenReview identifies the caller, SubjectAccessReview checks the permission: `create`, or `get` for
-reading, on the virtual subresource `agentteams/delivery` of the team. Answers are remembered for a short
-time, by a hash of the token. Where the API server does not answer, nobody is let in.
+TokenReview identifies the caller. SubjectAccessReview checks the permission: `create`, or `get` for reading,
+on the virtual subresource `agentteams/delivery` of the team. Answers are cached for a short time, by a hash
+of the token. If the API server does not answer, nobody gets access.
 """
 
 import asyncio
@@ -37,52 +37,52 @@ log = structlog.get_logger(__name__)
 Verb = Literal["create", "get"]
 Told = TypeVar("Told")
 
-REMEMBERED = 10_000  # answers; the one that was needed longest ago is forgotten first
+REMEMBERED = 10_000  # answers; the least recently used one is dropped first
 REFUSAL_REMEMBERED = 2.0  # seconds: a newly granted permission takes effect soon
-REVIEWS = 32  # under way at once, so that a flood does not reach the API server
+REVIEWS = 32  # concurrent reviews, so that a flood does not reach the API server
 REVIEWS_OF_STRANGERS = (
-    24  # of these, for tokens that were not good lately; the rest stays for those that were
+    24  # of these, for tokens that were not valid recently; the rest is reserved for those that were
 )
 ANYBODY = Caller("anybody")
 
 
 class Authorizer(Protocol):
-    """Judges callers by the token they bear, and keeps each to its rate."""
+    """Authenticates callers by their token, and limits the rate of each."""
 
     async def authenticate(self, token: str | None, address: str) -> Caller:
-        """Return who calls.
+        """Return the caller.
 
         Raises:
-            Unauthenticated: nobody knows the caller.
-            RateLimited: the caller asks too often.
-            ClusterUnavailable: it cannot be told now.
+            Unauthenticated: the token identifies nobody.
+            RateLimited: the caller exceeds its rate.
+            ClusterUnavailable: the API server does not answer.
         """
         ...
 
     async def authorize(self, caller: Caller, verb: Verb, namespace: str, team: str) -> None:
-        """Return when the caller may do this to the team's delivery, whether there is such a team or not.
+        """Return if the caller may do this to the team's delivery, whether or not the team exists.
 
         Raises:
             Forbidden: the caller lacks the permission.
-            ClusterUnavailable: it cannot be told now.
+            ClusterUnavailable: the API server does not answer.
         """
         ...
 
 
 class AllowAll:
-    """`AUTH=none`: everybody who reaches the port may, each address at its rate."""
+    """`AUTH=none`: permits everyone who reaches the port, with a rate limit per address."""
 
     def __init__(self, rate: RateLimit) -> None:
         self._rate = rate
 
     async def authenticate(self, token: str | None, address: str) -> Caller:
-        """Return that it is anybody."""
+        """Return an anonymous caller."""
         del token
         self._rate.admit(address)
         return ANYBODY
 
     async def authorize(self, caller: Caller, verb: Verb, namespace: str, team: str) -> None:
-        """Return."""
+        """Permit everything."""
 
 
 class KubernetesAuthorizer:
@@ -102,12 +102,12 @@ class KubernetesAuthorizer:
     async def authenticate(self, token: str | None, address: str) -> Caller:
         """Ask TokenReview, for the service's own audience."""
         if not token:
-            # Answered at no cost; a rate here would shut out whoever shares the address.
+            # Free of charge, because a rate limit here would shut out others at the same address.
             raise Unauthenticated(f"send `Authorization: Bearer …` with a token {self._hint}")
         digest = hashlib.blake2b(token.encode(), key=self._key).digest()
         known = digest in self._acquainted
         if not known and digest not in self._callers:
-            # By address, since nobody knows who it is; and before the API server is troubled with it.
+            # By address, because the caller is unknown; and before the request to the API server.
             self._rate.admit(f"address {address}")
         caller = await self._asked(
             self._callers, digest, lambda: self._cluster.review(token, self._audience), known=known
@@ -171,9 +171,9 @@ class KubernetesAuthorizer:
 
 
 class Recent(Generic[Told]):
-    """Answers that hold for some seconds from when they were asked for; nothing is asked twice at a time.
+    """Answers that are valid for some seconds after their request; a question is asked only once at a time.
 
-    What is empty (nobody, no) holds for `REFUSAL_REMEMBERED`, a failure not at all.
+    Negative answers are valid for `REFUSAL_REMEMBERED`, failures not at all.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = steady) -> None:
@@ -196,11 +196,11 @@ class Recent(Generic[Told]):
         task = self._answers.get(question)
         if task is None:
             if len(self._asking) >= most:
-                raise ApiUnavailable("too many callers are being looked up", retry_after=RETRY_SOON)
+                raise ApiUnavailable("too many callers are being authenticated", retry_after=RETRY_SOON)
             task = self._answers[question] = asyncio.create_task(ask())
             self._asking.add(task)
             task.add_done_callback(lambda done: self._answered(question, done))
-        # Shielded: a caller that goes away does not take the answer from the others.
+        # Shielded: a caller who disconnects must not cancel the answer for others.
         return await asyncio.shield(task)
 
     def _answered(self, question: Hashable, task: asyncio.Task[Told]) -> None:
@@ -210,13 +210,13 @@ class Recent(Generic[Told]):
         if task.cancelled() or task.exception():
             del self._answers[question]
         elif not task.result():
-            self._answers[question] = task  # its time starts again
+            self._answers[question] = task  # moved to the end, because its time restarts
 
     def _until(self, _: Hashable, task: asyncio.Task[Told], now: float) -> float:
         return now + (REFUSAL_REMEMBERED if task.done() and not task.result() else self._seconds)
 
 
 def build_authorizer(settings: ServiceSettings, cluster: Cluster) -> Authorizer:
-    """Return the authorizer that the settings ask for."""
+    """Return the authorizer for the settings."""
     rate = RateLimit(settings.rate_limit)
     return AllowAll(rate) if settings.auth == "none" else KubernetesAuthorizer(settings, cluster, rate)

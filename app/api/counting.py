@@ -9,13 +9,13 @@ from app.telemetry.metrics import OTHER, ROUTES, Metrics
 
 
 class Counting:
-    """Counts each request that reaches the application; a path that is not ours is `other`."""
+    """Counts each request that reaches the application; unknown paths count as `other`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and count what it was answered."""
+        """Pass the request on, and count its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,7 +1,7 @@
-"""`/docs`: the API's description to read and to try out, without foreign resources.
+"""`/docs`: the API's description to read and to try out, without resources from other hosts.
 
-Scripts and styles are Swagger UI's, as the package fastapi-swagger brings them; of that package only these
-files are used, since its page would want scripts inline.
+Its scripts and styles are Swagger UI's, from the package fastapi-swagger. It uses only these files of the
+package, because the package's page needs inline scripts.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ DIRECTIVES = (
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self' data:",  # Swagger UI's icons are data: URLs in its styles
-    "connect-src 'self'",  # the description, and what is tried out
+    "connect-src 'self'",  # the description, and requests that people try out
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",
@@ -26,7 +26,7 @@ HEADERS = {
     "content-security-policy": "; ".join(DIRECTIVES),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",  # revalidated by its ETag, because another version may answer by then
+    "cache-control": "no-cache",  # checked by ETag each time, because another version may answer by then
 }
 
 PAGE = """\
@@ -48,8 +48,8 @@ PAGE = """\
 </html>
 """
 
-# What is tried out goes where the page came from, be it behind a prefix of somebody's proxy. No validator: it
-# would send the description's address to a server of others. A token stays in the page.
+# Requests go to the origin of the page, including any proxy's prefix. No validator, which would send the
+# description's address to a foreign server. A token stays in the page.
 START = """\
 const service = new URL(".", document.baseURI).pathname.replace(/\\/$/, "");
 fetch("openapi.json")
@@ -79,14 +79,14 @@ router = APIRouter(prefix="/docs", include_in_schema=False)
 
 @cache
 def _loaded(name: str) -> tuple[bytes, str]:
-    """Return what is at a path, and its ETag; it stays in memory once somebody has opened the page."""
+    """Return the content of a path, and its ETag; it stays in memory after the first request for it."""
     written = {"": PAGE, "/start.js": START}
     content = written[name].encode() if name in written else (BUNDLED / FILES[name]).read_bytes()
     return content, f'"{sha256(content).hexdigest()[:32]}"'
 
 
 def _route(path: str, kind: str) -> None:
-    """Answer GET and HEAD, with 304 to whoever has it already (RFC 9110, section 13)."""
+    """Answer GET and HEAD, with 304 if the browser has it already (RFC 9110, section 13)."""
 
     async def answer(request: Request) -> Response:
         content, etag = _loaded(path)

@@ -213,7 +213,7 @@ ANSWERS: dict[tuple[str, str], Examples] = {
         "not-asked": {
             "summary": "Nothing will be on record",
             "value": _report(
-                "Skipped", reason="teams that end as Failed are not delivered in this installation"
+                "Skipped", reason="this installation does not deliver teams with the phase Failed"
             ),
         },
     },
@@ -256,7 +256,7 @@ _HOW = "for audience agentteam-delivery, as `kubectl create token NAME --audienc
 _WRONG = "namespace: must be a lower-case DNS name, as Kubernetes names are"
 
 _PROBLEMS: tuple[Problem, ...] = (
-    BadRequest("this port speaks HTTP/1.1 and HTTP/1.0; send one of these"),
+    BadRequest("this port supports HTTP/1.1 and HTTP/1.0; use one of these"),
     ReadTimeout("the request was not complete within 10 s; send it at once"),
     HeadTooLarge("the headers are larger than 65536 bytes; send less of them"),
     Unauthenticated(f"the token is not valid or has expired; send one {_HOW}"),
@@ -281,15 +281,15 @@ _PROBLEMS: tuple[Problem, ...] = (
         recorded=False,
     ),
     LedgerRefused(
-        "nothing was sent: with the record of its targets the team would be larger than the API server takes;"
-        " give it fewer targets, or shorter ones",
+        "nothing was sent: with the record of its targets the team would be larger than the API server"
+        " accepts; give it fewer targets, or shorter ones",
         recorded=False,
     ),
     TooBusy(
         '100 events are in progress (at most 200), 100 of them of namespace "research", and capacity is kept'
         " for others; retry"
     ),
-    RateLimited("more than 20 requests a second; retry later"),
+    RateLimited("more than 20 requests per second; retry later"),
     Draining("this replica is shutting down; retry"),
     ClusterUnavailable("nothing was sent: the Kubernetes API answered 503"),
 )
@@ -303,4 +303,4 @@ def _shown(problem: Problem) -> dict[str, Any]:
 PROBLEMS: dict[type[Problem], dict[str, Any]] = {
     type(problem): {"summary": problem.title, "value": _shown(problem)} for problem in _PROBLEMS
 }
-"""An example of each kind that an operation may answer with."""
+"""One example for each problem that an operation can answer with."""

@@ -11,7 +11,7 @@ from app.telemetry.tracing import Tracing
 
 
 def install(app: FastAPI, *, max_body: int, tracing: Tracing) -> None:
-    """Add the routes, bound what is read, give requests an id, and make every error a problem document."""
+    """Add the routes, limit request bodies, assign request ids, and turn errors into problem documents."""
     routers = (docs.router, routes.router, probes.router)
     for router in routers:
         app.include_router(router)

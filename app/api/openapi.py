@@ -1,4 +1,4 @@
-"""The API's description, as clients are generated from it: OpenAPI 3.1.
+"""The API's description, from which clients are generated: OpenAPI 3.1.
 
 https://spec.openapis.org/oas/v3.1.1.html
 """
@@ -92,7 +92,7 @@ def documented(*kinds: type[Problem]) -> dict[int | str, Description]:
 
 
 def _one_of(kinds: list[type[Problem]]) -> str:
-    """Say when there is an answer of this status: one sentence, or what tells its kinds apart."""
+    """Say when this status is the answer: in one sentence, or one per kind of problem."""
     says = {kind.slug: (kind.__doc__ or "").partition("\n")[0] for kind in kinds}
     if len(says) == 1:
         return "".join(says.values())
@@ -101,10 +101,10 @@ def _one_of(kinds: list[type[Problem]]) -> str:
 
 
 def describe(app: FastAPI) -> Description:
-    """Return the description; it is made once.
+    """Return the description; it is generated once.
 
-    What FastAPI makes is put in order, so that the same code gives the same text, and rid of the titles that
-    it makes out of names: generators would name things by them.
+    This function sorts FastAPI's output, so that the same code gives the same text, and removes the titles
+    that FastAPI derives from names, because generators would use them as names.
     """
     if not app.openapi_schema:
         document = get_openapi(
@@ -123,7 +123,8 @@ def describe(app: FastAPI) -> Description:
         components["schemas"]["ProblemDetails"] = ProblemDetails.model_json_schema(mode="serialization")
         components["schemas"]["Reason"] = _reason()
         components["schemas"]["TerminalPhase"] = _ending(components["schemas"][REQUEST])
-        # By a name it would be the second list with "Failed": Go makes constants of the words of named lists.
+        # With a name it would be the second enum with "Failed", and Go generators make constants of a named
+        # enum's values.
         receipt = components["schemas"]["Receipt"]["properties"]
         receipt["phase"] = components["schemas"].pop("Phase")
         for name, schema in components["schemas"].items():
@@ -143,7 +144,7 @@ def _complete(operation: Description) -> None:
     operation.setdefault("security", [])
     operation["responses"] = dict(sorted(operation["responses"].items()))
     for status, response in operation["responses"].items():
-        # Here, since FastAPI would drop each null of an example.
+        # Here, because FastAPI would drop each null of an example.
         if examples := ANSWERS.get((operation["operationId"], status)):
             [content] = response["content"].values()
             content["examples"] = examples
@@ -155,9 +156,10 @@ def _complete(operation: Description) -> None:
 
 
 def _reason() -> Description:
-    """Describe a reason as text with known words, for clients of today are to read the words of tomorrow.
+    """Describe a reason as text with known values, because today's clients will meet future values.
 
-    No enum, and none beside text: generators refuse a word that an enum lacks, and make nothing of the two.
+    No enum, and none combined with text: generators reject a value that an enum lacks, and cannot handle the
+    combination.
     """
     words = "\n".join(f"- `{word}`: {word.meaning}" for word in Reason)
     told = "Why a target is in its phase. Later versions may add words; `phase` says whether it failed."
@@ -169,7 +171,7 @@ def _reason() -> Description:
 
 
 def _ending(event: Description) -> Description:
-    """Name the words that an event's `phase` may be; what else is sent has a problem of its own."""
+    """Document the values of an event's `phase`; another value has a problem of its own."""
     phase = event["properties"]["phase"]
     phase["anyOf"] = [{"$ref": "#/components/schemas/TerminalPhase"}, {"type": "null"}]
     return {
@@ -180,7 +182,7 @@ def _ending(event: Description) -> Description:
 
 
 def _always(schema: Description) -> Description:
-    """Drop defaults of fields that are always there, and those of null: generators take them for optional."""
+    """Remove defaults of fields that are always present, and of null; generators take them as optional."""
     required = schema.get("required", [])
     fields = {
         name: {
@@ -194,14 +196,14 @@ def _always(schema: Description) -> Description:
 
 
 def _untitled(node: Any) -> Any:
-    """Drop each title beside a type; `info`, and a property that is called title, keep theirs."""
+    """Remove each title beside a type; `info`, and a property with the name `title`, keep theirs."""
     if isinstance(node, list):
         return [_untitled(item) for item in node]
     if not isinstance(node, dict):
         return node
     schema = {"type", "anyOf", "oneOf", "allOf", "$ref", "const", "enum"} & node.keys()
     return {
-        # Copied: YAML would use references between examples that share a part.
+        # Copied, because YAML would use references between examples that share a part.
         key: json.loads(json.dumps(value)) if key in {"examples", "example", "default"} else _untitled(value)
         for key, value in node.items()
         if not (key == "title" and schema and isinstance(value, str))

@@ -74,5 +74,5 @@ async def metrics(request: Request, service: Using) -> Response:
 
 
 for _path, _probe in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics)):
-    # Undescribed, since HEAD is a GET whose body stays away (RFC 9110, section 9.3.2).
+    # Undocumented, because HEAD is a GET without a body (RFC 9110, section 9.3.2).
     router.add_api_route(_path, _probe, methods=["HEAD"], include_in_schema=False)

@@ -6,15 +6,15 @@ from app.domain.errors import ClusterError
 from app.domain.times import steady
 from app.kube.cluster import Cluster
 
-READY_FOR = 2.0  # seconds that an answer of the API server counts for readiness
+READY_FOR = 2.0  # seconds for which an answer of the API server counts
 
 
 class Readiness:
-    """Whether the Kubernetes API answers, asked at most every `READY_FOR` seconds.
+    """Whether the Kubernetes API answers; the check runs at most every `READY_FOR` seconds.
 
-    One that has answered before may be silent for `patience` seconds: replicas that all turned unready at
-    each of its hiccups would leave callers nobody to ask, where a delivery rides the same hiccup out. Whoever
-    probes does not wait for an API that hangs.
+    After an answer, the API may be silent for `patience` seconds. Otherwise every short failure would make
+    all replicas unready and leave callers without a service, although a delivery survives the failure. A
+    probe does not wait for an API that hangs.
     """
 
     def __init__(self, cluster: Cluster, patience: float) -> None:

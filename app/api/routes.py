@@ -41,8 +41,8 @@ from app.domain.previews import Previewed
 from app.domain.receipts import Phase, Report, Reports
 from app.kube.cluster import Caller
 
-DRY_RUN_DEPRECATED = "@1795824000"  # 2026-11-28, as RFC 9745 writes it
-"""Since when `?dryRun=All` has `POST /previews` in its place; the next release does without it."""
+DRY_RUN_DEPRECATED = "@1795824000"  # 2026-11-28, in the format of RFC 9745
+"""The date from which `POST /previews` replaces `?dryRun=All`; the next release drops it."""
 
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?')
 
@@ -68,10 +68,10 @@ Calling = Annotated[Caller, Depends(_caller)]
 
 
 class CallersRoute(APIRoute):
-    """A route for callers that are known: who it is comes first, before anything of the body is read."""
+    """A route for authenticated callers: it authenticates before it reads anything of the body."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler, behind the question who calls."""
+        """Return the handler, preceded by authentication."""
         handle = super().get_route_handler()
 
         async def handle_caller(request: Request) -> Response:
@@ -90,7 +90,7 @@ class CallersRoute(APIRoute):
 
 
 def _only_parameters(*known: str) -> Any:
-    """Refuse a query parameter that nobody reads: `?dryrun=All` must not send."""
+    """Reject an unknown query parameter: `?dryrun=All` must not send."""
 
     async def check(request: Request) -> None:
         unknown = [name for name in request.query_params if name not in known]
@@ -100,7 +100,7 @@ def _only_parameters(*known: str) -> Any:
     return Depends(check)
 
 
-# What may happen to any of a caller's requests.
+# The problems that any authenticated request can get.
 OF_ANY_CALLER = (
     *UNREADABLE,
     Unauthenticated,
@@ -173,7 +173,7 @@ async def deliver(
         response = await preview(request, event, service, caller)
         response.headers["deprecation"] = DRY_RUN_DEPRECATED
         return response
-    audit.asks(request, audit.action_of(event), event.namespace, event.team)
+    audit.asks(request, audit.action_of(event), event.namespace, event.team, event.targets)
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     if event.test:
         return _written(await service.desk.test(event))
@@ -219,7 +219,7 @@ async def preview(
     caller: Calling,
 ) -> Response:
     """Nothing is sent or recorded. A team that is still running is shown as if it had completed."""
-    audit.asks(request, audit.PREVIEW, event.namespace, event.team)
+    audit.asks(request, audit.PREVIEW, event.namespace, event.team, event.targets)
     await service.authorizer.authorize(caller, "create", event.namespace, event.team)
     return _written(await service.desk.preview(event))
 
@@ -240,7 +240,7 @@ def _written(answer: BaseModel) -> Response:
         **documented(*OF_ANY_CALLER, TeamNotFound),
     },
 )
-async def list_deliveries(  # noqa: PLR0913  # one a parameter
+async def list_deliveries(  # noqa: PLR0913  # one per query parameter
     service: Using,
     caller: Calling,
     *,
@@ -264,7 +264,7 @@ async def list_deliveries(  # noqa: PLR0913  # one a parameter
             examples=["2026-11-05T08:00:00Z"],
         ),
     ] = None,
-    type: Annotated[  # noqa: A002  # what the field is called
+    type: Annotated[  # noqa: A002  # the name of the field
         str | SkipJsonSchema[None], Query(description="Targets of this type.", max_length=63)
     ] = None,
     reason: Annotated[
@@ -326,7 +326,7 @@ def _token(request: Request) -> str | None:
 
 
 def _patience(prefer: str | None, limit: float) -> float:
-    """Return how many seconds to wait for the outcome; what is not understood is ignored (RFC 7240)."""
+    """Return the seconds to wait for the outcome; ignore an unknown preference (RFC 7240)."""
     preferences = [item.partition(";")[0].strip().lower() for item in (prefer or "").split(",")]
     for preference in preferences:
         if match := _WAIT.fullmatch(preference):

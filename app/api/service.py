@@ -15,7 +15,7 @@ from app.telemetry.metrics import Metrics
 
 @dataclass(slots=True)
 class Service:
-    """What the routes work with; made by the composition root."""
+    """What the routes work with; the composition root creates it."""
 
     settings: ServiceSettings
     cluster: Cluster
@@ -28,7 +28,7 @@ class Service:
         self.readiness = Readiness(self.cluster, READY_FOR + 2 * self.settings.api_timeout)
 
 
-# Async, though it waits for nothing: FastAPI sends other dependencies through a pool of threads.
+# Async, although it waits for nothing: FastAPI runs other dependencies in a thread pool.
 async def service_of(request: Request) -> Service:
     """Return the service that answers a request."""
     service: Service = request.app.state.service

@@ -12,8 +12,8 @@ from app.console.trouble import Away, Busy, Declined, Trouble
 
 SPAN = re.compile(r"(\d{1,6})(s|m|h|d)")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-LEAST_WAIT = 0.5  # seconds before a service that is busy is asked again
-MOST_ASKED = 10  # times that a service which is busy is asked for one team
+LEAST_WAIT = 0.5  # seconds before a request to a busy service is repeated
+MOST_ASKED = 10  # requests per team to a busy service
 
 Tell = Callable[[str], None]
 
@@ -22,7 +22,7 @@ def since(text: str | None) -> str | None:
     """Return the time `6h` or `30m` ago, in the API's format.
 
     Raises:
-        Trouble: it is no span.
+        Trouble: the text is not a time span.
     """
     if text is None:
         return None
@@ -48,9 +48,9 @@ def described(teams: Iterable[Document]) -> str:
 def redelivered(
     client: Client, teams: list[Document], *, rate: float, seconds: float, tell: Tell
 ) -> Iterator[Document]:
-    """Ask for each team's targets again, so many teams a second, and yield each report once it is settled.
+    """Redeliver to each team's targets, at `rate` teams per second, and yield each report once it is settled.
 
-    A report has a `note` if the team was refused, or continues by itself.
+    A report has a `note` if the team was refused, or its delivery continues without this command.
     """
     asked: list[tuple[Document, list[str]]] = []
     began = time.monotonic()
@@ -62,7 +62,7 @@ def redelivered(
         except (Declined, Busy) as refused:
             yield {**team, "phase": "Failed", "note": f"not sent: {refused}"}
         except Away as away:
-            yield {**team, "phase": "Pending", "note": f"not known whether it is sent: {away}"}
+            yield {**team, "phase": "Pending", "note": f"unknown whether it was sent: {away}"}
         tell(f"{number + 1} of {len(teams)} teams submitted")
     ends = time.monotonic() + seconds
     for number, (report, names) in enumerate(asked):
@@ -70,15 +70,15 @@ def redelivered(
         try:
             latest = followed(client, _latest(client, report), seconds=left, show=lambda _: None)
             note = _note(latest)
-        except (Declined, Away) as error:  # the team is gone since, or the service is
-            latest, note = report, f"not known what came of it: {error}"
+        except (Declined, Away) as error:  # the team or the service is gone by now
+            latest, note = report, f"outcome unknown: {error}"
         chosen = [target for target in latest["targets"] if target["name"] in names]
         tell(f"{number + 1} of {len(asked)} teams settled")
         yield {**latest, "targets": chosen, "note": note}
 
 
 def _post(client: Client, team: Document, names: list[str]) -> Document:
-    """Submit a team; ask a service that is busy again when it says."""
+    """Submit a team; if the service is busy, try again when it says."""
     event = {
         "namespace": team["namespace"],
         "team": team["team"],
@@ -95,17 +95,17 @@ def _post(client: Client, team: Document, names: list[str]) -> Document:
 
 
 def _latest(client: Client, report: Document) -> Document:
-    """Read again a record that was under way: most targets settle while other teams are submitted."""
+    """Read a pending record again: most targets settle while other teams are submitted."""
     if report["phase"] != "Pending" or next_try(report) is not None:
         return report
     try:
         return client.read(report["namespace"], report["team"])
     except Away:
-        return report  # it is waited for, as long as there is time
+        return report  # the command waits for it while there is time
 
 
 def _note(report: Document) -> str:
     if report["phase"] != "Pending":
         return ""
     at = next_try(report)
-    return f"put off: next try at {at}" if at else "not settled yet; it goes on by itself"
+    return f"postponed: next try at {at}" if at else "not settled yet; the delivery continues"

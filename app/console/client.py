@@ -24,11 +24,11 @@ from app.settings import is_loopback
 Document = dict[str, Any]
 
 NO_ADDRESS = "--url or DELIVERY_URL is not the address of a service; use http://host:port"
-PATIENCE = 30.0  # seconds for an answer to begin, and to go on
-WHOLE = 60.0  # seconds for all of it
+PATIENCE = 30.0  # seconds until an answer begins, and between its parts
+WHOLE = 60.0  # seconds for the whole answer
 MOST = 16 * 1024 * 1024  # bytes of an answer: a preview of many targets has 2 million characters
 LONGEST_NUMBER = 10  # digits of a wait
-SHOWN = 1_000  # characters of what is said in it
+SHOWN = 1_000  # characters of its text
 
 IN_OPTIONS = {
     "unauthenticated": (
@@ -39,23 +39,23 @@ IN_OPTIONS = {
     "no-such-path": "the service has another version, or it is not this service; check --url",
     "method-not-allowed": "the service has another version, or it is not this service; check --url",
 }
-"""What a caller without headers and fields is told instead, by the kind of problem."""
+"""Texts for users of commands, who have no headers and fields, by the kind of problem."""
 OPTIONS = {"targets": "--target", "namespace": "--namespace", "team": "the team's name"}
-"""By which option each field of an event is given."""
+"""The option for each field of an event."""
 _FIELD = re.compile(r"\b(targets|namespace|team)((?:\.\d+)?: )")
 
 
 @dataclass(frozen=True)
 class Client:
-    """Calls one service; every answer that is no success ends the command."""
+    """Calls one service; every unsuccessful answer ends the command."""
 
     url: str
     token: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
-    server_name: str | None = None  # whom the certificate must name; none: the address's host
+    server_name: str | None = None  # the name in the certificate; None: the address's host
 
     def post(self, event: Document, *, preview: bool = False, prefer: str | None = None) -> Document:
-        """Hand an event in; return the report, or the preview.
+        """Submit an event; return the report or the preview.
 
         Raises:
             Trouble: no answer, or a problem.
@@ -64,7 +64,7 @@ class Client:
         return self._ask("POST", "/previews" if preview else "/deliveries", json=event, headers=headers)
 
     def find(self, **asked: str | None) -> Iterator[Document]:
-        """Yield the teams that have such targets, as pages come in.
+        """Yield the teams that have such targets, as pages arrive.
 
         Raises:
             Trouble: no answer, or a problem.
@@ -97,7 +97,7 @@ class Client:
                 )
             headers["authorization"] = f"Bearer {self.token}"
         if self.server_name:
-            options["extensions"] = {"sni_hostname": self.server_name}  # against which httpx checks, too
+            options["extensions"] = {"sni_hostname": self.server_name}  # httpx verifies this name too
         try:
             answer, body = asyncio.run(
                 self._answered(method, str(address).rstrip("/") + path, headers=headers, **options)
@@ -109,9 +109,9 @@ class Client:
         return self._judged(answer, body, page=page)
 
     async def _answered(self, method: str, url: str, **options: Any) -> tuple[httpx.Response, bytes]:
-        """Make a request, and read the answer: whoever it is that answers, in bounded time and memory."""
+        """Make a request, and read the answer of an untrusted server in limited time and memory."""
         body = bytearray()
-        # No proxy of the environment: it would be told the token.
+        # Without the environment's proxy, which would receive the token.
         async with (
             asyncio.timeout(WHOLE),
             httpx.AsyncClient(verify=self._trust, timeout=PATIENCE, trust_env=False) as http,
@@ -128,7 +128,7 @@ class Client:
         document = json_object(body)
         if document is None:
             if answer.url.scheme == "http" and speaks_tls(answer.url):
-                raise Trouble(f"{url}: this port speaks TLS; use https:// in --url or DELIVERY_URL")
+                raise Trouble(f"{url}: this port uses TLS; use https:// in --url or DELIVERY_URL")
             raise Trouble(
                 f"{url} answered {answer.status_code} with something that is not a report; check --url"
             )
@@ -147,7 +147,7 @@ class Client:
         raise Busy(said + (f" (in {shortened(wait, 40)} s)" if wait else ""), _seconds(wait))
 
     def _said(self, problem: Document, status: int) -> str:
-        """Say what is wrong in the words of the command line: whoever types has no headers, but options."""
+        """Say what is wrong in terms of the command line: its users have options, not headers."""
         said = str(problem.get("detail") or problem.get("title") or f"answered {status}")
         slug = str(problem.get("type")).rpartition(":")[2]
         if slug == "unauthenticated" and self.token:
@@ -158,11 +158,11 @@ class Client:
 
     @cached_property
     def _trust(self) -> ssl.SSLContext:
-        """Whom a command trusts, read once: of hundreds of requests that would be most of the work."""
+        """The TLS context of a command, created once: that is most of the work of many requests."""
         try:
             context = ssl.create_default_context(cafile=str(self.ca_file or certifi.where()))
         except ssl.SSLError:
-            raise Trouble(f"--ca-file: {self.ca_file} holds no certificates in PEM form") from None
+            raise Trouble(f"--ca-file: {self.ca_file} contains no certificates in PEM form") from None
         except OSError as error:
             raise Trouble(f"--ca-file: {self.ca_file} cannot be read: {error.strerror}") from None
         if self.ca_file:
@@ -171,7 +171,7 @@ class Client:
 
 
 def _address(url: str) -> httpx.URL:
-    """Read the service's address; what else stands in it is refused, and not repeated."""
+    """Read the service's URL; reject any other part of a URL, without repeating it."""
     try:
         address = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):

@@ -1,6 +1,7 @@
 """The commands for people."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Collection
 from functools import wraps
@@ -12,10 +13,10 @@ import typer
 from app.console.form import Form
 from app.domain.events import DNS_LABEL, DNS_SUBDOMAIN
 
-if TYPE_CHECKING:  # each command loads what it needs when it is called; `serve` starts without it
+if TYPE_CHECKING:  # each command imports what it needs when it is called, so `serve` starts without it
     from app.console.client import Client
 
-SETTLED = 120.0  # seconds: a target's own time, and the record's
+SETTLED = 120.0  # seconds: a target's own time, and that of its record
 
 people = typer.Typer()
 
@@ -113,21 +114,27 @@ def calling(command: Callable[..., None]) -> Callable[..., None]:
     def called(ctx: typer.Context, **given: Any) -> None:
         from app.console.client import Client  # noqa: PLC0415
         from app.console.identity import Identity  # noqa: PLC0415
-        from app.console.trouble import checked  # noqa: PLC0415
+        from app.console.trouble import Trouble, checked  # noqa: PLC0415
 
         reached = {name: given.pop(name) for name in CALLING}
-        many = given["team"] is None  # which most commands refuse before it comes to this
+        many = given["team"] is None  # most commands report this before they get here
         namespace = None if many else "default"
         if reached["namespace"] is not None:
             namespace = checked("--namespace", reached["namespace"], DNS_LABEL)
         if not many:
             checked("the team's name", given["team"], DNS_SUBDOMAIN)
         if server_name := reached["server_name"]:
-            checked("--server-name", server_name.lower(), DNS_SUBDOMAIN)
+            # As in a URL, a final dot says that the name is complete; no certificate has it.
+            server_name = server_name.lower().removesuffix(".")
+            if not re.fullmatch(DNS_SUBDOMAIN, server_name):
+                raise Trouble(
+                    "--server-name must be a host name without scheme and port, such as"
+                    " agentteam-delivery.agentteam-delivery.svc"
+                )
         account = reached["service_account"]
         source = ctx.get_parameter_source("service_account")
         if reached["token_file"] and source and source.name == "ENVIRONMENT":
-            account = None  # what is typed wins over the environment
+            account = None  # an option overrides the environment
         identity = Identity(reached["token_file"], account, reached["audience"], reached["context"])
         token = identity.token(namespace or "default")
         client = Client(reached["url"], token, reached["ca_file"], server_name)
@@ -194,7 +201,7 @@ def redeliver(  # noqa: PLR0913
         _redeliver_many(client, namespace, found, output, timeout, rate=rate, yes=yes, dry_run=dry_run)
         return
     assert team is not None  # noqa: S101  # one or many
-    assert namespace is not None  # noqa: S101  # which one team has
+    assert namespace is not None  # noqa: S101  # one team has a name
     which = "all" if everything else "failed"
     _follow(client, _event(namespace, team, target, redeliver=which), output, timeout)
 
@@ -230,7 +237,7 @@ def status(  # noqa: PLR0913
         Printer(output).teams({"items": teams})
         raise typer.Exit(int(any(one["phase"] == "Failed" for team in teams for one in team["targets"])))
     assert team is not None  # noqa: S101  # one or many
-    assert namespace is not None  # noqa: S101  # which one team has
+    assert namespace is not None  # noqa: S101  # one team has a name
     _show(client, client.read(namespace, team), output, timeout if watch else None)
 
 
@@ -336,7 +343,7 @@ def _redeliver_many(  # noqa: PLR0913  # each an option
 
 
 def _event(namespace: str, team: str, targets: list[str] | None, **fields: object) -> dict[str, Any]:
-    """Return the event's body; what is not asked for is left out."""
+    """Return the event's body, without fields that are not set."""
     asked = {"targets": targets or None, **fields}
     return {
         "namespace": namespace,

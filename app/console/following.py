@@ -7,11 +7,11 @@ from typing import Any
 from app.console.client import Client
 from app.console.trouble import Away
 
-STEP = 0.5  # seconds between two looks at the record
+STEP = 0.5  # seconds between two reads of the record
 
 
 def next_try(report: dict[str, Any]) -> str | None:
-    """Return when a delivery goes on whose pending targets are all put off; None: something is under way."""
+    """Return when a delivery continues whose pending targets are all postponed; None: one is in progress."""
     pending = [target for target in report["targets"] if target["phase"] == "Pending"]
     times = [one.get("retryAt") for one in pending if not one.get("claimedBy")]
     if not pending or len(times) < len(pending) or not all(isinstance(time, str) for time in times):
@@ -22,13 +22,13 @@ def next_try(report: dict[str, Any]) -> str | None:
 def followed(
     client: Client, report: dict[str, Any], *, seconds: float, show: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Read the record again until nothing is under way, and return it as it stands then, or after so long.
+    """Read the record until nothing is in progress, or for at most `seconds`; return the last record.
 
-    A service that is away meanwhile is waited for.
+    If the service is unavailable meanwhile, wait for it.
 
     Raises:
-        Away: it still was at the end.
-        Trouble: it refuses.
+        Away: it was still unavailable at the end.
+        Trouble: it refuses the request.
     """
     ends = time.monotonic() + seconds
     show(report)

@@ -9,9 +9,9 @@ from app.console.trouble import Trouble, checked
 from app.domain.events import DNS_LABEL, DNS_SUBDOMAIN
 from app.domain.tokens import bearer_token
 
-LIFETIME = 600  # seconds, the shortest that the API server gives out
+LIFETIME = 600  # seconds, the shortest that the API server issues
 API_TIMEOUT = 10  # seconds
-PATIENCE = 60  # seconds for all of it: a kubeconfig may run a program of its own first
+PATIENCE = 60  # seconds in all: a kubeconfig may first run a program of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +19,15 @@ class Identity:
     """The source of the token: a file, the environment, a service account, or none."""
 
     token_file: Path | None = None
-    service_account: str | None = None  # NAME, in the team's namespace, or NAMESPACE/NAME
+    service_account: str | None = None  # NAME in the team's namespace, or NAMESPACE/NAME
     audience: str = "agentteam-delivery"
     context: str | None = None  # of the kubeconfig
 
     def token(self, namespace: str) -> str | None:
-        """Return the token; None where none was named.
+        """Return the token; None if no source was named.
 
         Raises:
-            Trouble: the one that was named cannot be had.
+            Trouble: the named source has no token.
         """
         if self.token_file is not None and self.service_account is not None:
             raise Trouble("--token-file and --service-account exclude each other; use one")
@@ -39,12 +39,12 @@ class Identity:
         return _clean(token, "DELIVERY_TOKEN") if token else None
 
     def _asked(self, namespace: str) -> str:
-        """Request a short-lived token for the account from kubectl, only for the service's audience."""
+        """Request a short-lived token for the account with kubectl, valid for the service only."""
         named = (self.service_account or "").split("/")
         if not all(named) or len(named) > 2:  # noqa: PLR2004
             raise Trouble("--service-account must be NAME, or NAMESPACE/NAME")
         place, name = named if len(named) > 1 else (namespace, named[0])
-        checked("--service-account", place, DNS_LABEL)  # so kubectl takes neither for an option
+        checked("--service-account", place, DNS_LABEL)  # so that kubectl takes neither for an option
         checked("--service-account", name, DNS_SUBDOMAIN)
         wanted = {"namespace": place, "audience": self.audience, "duration": f"{LIFETIME}s"}
         options = [f"--{option}={value}" for option, value in wanted.items()]
@@ -82,5 +82,5 @@ def _read(path: Path) -> str:
 def _clean(token: str, where: str) -> str:
     cleaned = bearer_token(token)
     if cleaned is None:
-        raise Trouble(f"{where} holds no token")
+        raise Trouble(f"{where} contains no token")
     return cleaned

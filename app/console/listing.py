@@ -18,9 +18,9 @@ class Process(TyperCommand):
 
     settings: ClassVar[type[CommonSettings]]
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer's own, of modules that are private
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer's own, from private modules
         """Write the help, and every setting with its default and its description."""
-        # Loaded when somebody asks for help: the processes start without what tables need.
+        # Imported only for the help: the processes start without the table library.
         from rich.console import Console  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 

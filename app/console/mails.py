@@ -7,24 +7,24 @@ from email.policy import default
 from typing import Any
 
 ENVELOPED = ("mime-version", "content-type", "content-transfer-encoding")
-"""Headers that say how a message is packed."""
+"""Headers about the packaging of a message."""
 PREFERRED = ("plain", "html")
 
 
 def is_mime(headers: dict[str, str]) -> bool:
-    """Whether a body comes in parts, which nobody reads as they are."""
+    """Whether a body consists of MIME parts, which are unreadable as they are."""
     return _named(headers, "content-type").lower().startswith("multipart/")
 
 
 def headers_shown(headers: dict[str, str]) -> dict[str, str]:
-    """Leave out those that only say how the message is packed."""
+    """Return the headers without those about the packaging."""
     return {name: value for name, value in headers.items() if name.lower() not in ENVELOPED}
 
 
 def parts(headers: dict[str, str], body: str) -> Iterator[tuple[str, str]]:
-    """Yield each part that is read, as its content type and its text, and then what is attached.
+    """Yield each readable part as its content type and its text, and then the attachments.
 
-    Of a text in several forms the plainest is taken. A body that was cut off ends where it does.
+    Of a text in several forms, use the plainest. A truncated body ends where it was cut.
     """
     head = f"content-type: {_named(headers, 'content-type')}\r\n\r\n"
     message = BytesParser(policy=default).parsebytes((head + body).encode())
@@ -42,7 +42,7 @@ def parts(headers: dict[str, str], body: str) -> Iterator[tuple[str, str]]:
 def _text(part: MIMEPart) -> str:
     try:
         content: Any = part.get_content()
-    except (LookupError, ValueError):  # of a character set that nobody knows, or none
+    except (LookupError, ValueError):  # an unknown character set, or none
         content = None
     if isinstance(content, bytes):
         content = content.decode(errors="backslashreplace")

@@ -30,12 +30,12 @@ from app.egress.guard import Guard
 
 GROUPS = ("kagents.dev", "claude.amcheste.io")
 MAKERS = ("AgentTeamTemplate", "AgentTeamRun", "AgentTeamSchedule", "AgentTeamTrigger")
-"""The operator's other kinds, of which teams are made; `spec.lifecycle` is the same in all."""
+"""The operator's other kinds, from which it creates teams; `spec.lifecycle` is the same in all."""
 NOT_KEPT = {
     "name": "called TYPE-POSITION, as in slack-1",
     "on": "notified in every phase that is delivered",
 }
-"""Fields of a target that those do not keep, and what is so instead."""
+"""Fields of a target that those kinds drop, and the effect."""
 JUDGED = (KIND, *MAKERS)
 ENDINGS = ("create-pr", "push-branch", "notify", "deliver", "none")
 KINDS: dict[str, type[TargetSpec]] = {
@@ -47,7 +47,7 @@ KINDS: dict[str, type[TargetSpec]] = {
 
 MERGE = "tag:yaml.org,2002:merge"
 STDIN = Path("-")
-DEEPEST, MOST = 32, 100_000  # levels and parts of a manifest that are looked at
+DEEPEST, MOST = 32, 100_000  # levels and parts of a manifest that are checked
 
 _BRACES = re.compile(r"\{(\w*)\}|[{}]")
 _FIELD = re.compile(r"([A-Za-z][\w.]*): ")
@@ -57,7 +57,7 @@ Path_ = tuple[str | int, ...]
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """What is wrong at a line of a file, or, as a warning, what is hardly meant."""
+    """A problem at a line of a file, or a warning about what is probably a mistake."""
 
     file: str
     line: int
@@ -70,17 +70,17 @@ class Finding:
 
 
 def findings_of(file: Path) -> list[Finding]:
-    """Look at every team of a file, and at what makes teams; documents of other kinds are passed over."""
+    """Check every team of a file, and every kind that creates teams; skip other documents."""
     try:
         text = sys.stdin.buffer.read().decode() if file == STDIN else file.read_text(encoding="utf-8")
     except OSError as error:
         return [Finding(str(file), 0, f"cannot be read: {error.strerror}")]
     except UnicodeDecodeError:
-        return [Finding(str(file), 0, "is no UTF-8 text")]
+        return [Finding(str(file), 0, "is not UTF-8 text")]
     try:
         nodes = [node for node in yaml.compose_all(text, Loader=_Loader) if node is not None]
     except RecursionError:
-        return [Finding(str(file), 1, "is nested too deeply to be looked at")]
+        return [Finding(str(file), 1, "is nested too deeply to be checked")]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "it cannot be read"
@@ -90,13 +90,13 @@ def findings_of(file: Path) -> list[Finding]:
     found = [finding for document in documents for finding in document.findings()]
     if not found and not any(document.kind in JUDGED for document in documents):
         others = any(document.kind for document in documents)
-        text = f"nothing in it is looked at; the kinds that are: {', '.join(JUDGED)}"
+        text = f"nothing in it is checked; the checked kinds are: {', '.join(JUDGED)}"
         found.append(Finding(str(file), 1, text, warning=others))
     return sorted(found)
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML as kubectl does, by Go's YAML 1.1: a date is a text, so is `12:30`, and `y` is true."""
+    """Reads YAML 1.1 as Go and therefore kubectl do: a date is text, and so is `12:30`, and `y` is true."""
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         """Read a whole number; a leading zero makes it octal."""
@@ -106,17 +106,17 @@ class _Loader(yaml.SafeLoader):
         return int(text, 8) if old else int(text, 0)
 
     def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
-        """Read a yes or a no."""
+        """Read a boolean."""
         return str(self.construct_scalar(node)).lower() in {"y", "yes", "true", "on"}
 
     def construct_number(self, node: yaml.ScalarNode) -> float | str:
-        """Read a number; one that is too large for one stays the text that it is."""
+        """Read a number; one that is too large stays text."""
         number = self.construct_yaml_float(node)
         text = str(self.construct_scalar(node))
         return text if math.isinf(number) and "inf" not in text.lower() else number
 
     def construct_decoded(self, node: yaml.ScalarNode) -> str:
-        """Read what is written in base64: a text, as the API server gets it."""
+        """Read a base64 value as text, as the API server does."""
         return self.construct_yaml_binary(node).decode(errors="replace")
 
 
@@ -149,7 +149,7 @@ for _tag, _constructor in (
 
 
 class Manifest:
-    """One document of a file, with the lines of its parts."""
+    """One document of a file, with the line numbers of its parts."""
 
     def __init__(self, file: str, node: yaml.Node) -> None:
         self._file = file
@@ -164,7 +164,7 @@ class Manifest:
         self.kind = kind if isinstance(kind, str) else ""
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what is wrong with it, if it is of a kind that is looked at, or hardly meant to be none."""
+        """Yield the problems of a document of a checked kind, or of one whose kind is probably misspelt."""
         team = self._value
         if not isinstance(team, dict):
             return
@@ -172,12 +172,12 @@ class Manifest:
             yield from self._misspelt(team)
             return
         if self._cut:
-            yield self._at((), "is too large, or too deep, to be looked at")
+            yield self._at((), "is too large, or too deep, to be checked")
             return
         for line, key in self._twice:
-            yield Finding(self._file, line, f"{key}: stands here a second time; leave one out")
+            yield Finding(self._file, line, f"{key}: is a duplicate; remove one")
         for line in self._bare:
-            text = 'on: without quotes YAML takes it for a truth value; write "on":'
+            text = 'on: without quotes YAML reads it as a boolean; write "on":'
             yield Finding(self._file, line, text)
         yield from self._head(team)
         spec = team.get("spec")
@@ -187,7 +187,7 @@ class Manifest:
         lifecycle = spec.get("lifecycle")
         if lifecycle is None:
             if self.kind != KIND:
-                return  # what else the team is made of may have it
+                return  # other parts of the team may have it
             yield self._at(("spec",), "spec.lifecycle: is missing, so nothing is delivered", warning=True)
         elif not isinstance(lifecycle, dict):
             yield self._at(("spec", "lifecycle"), "spec.lifecycle: must be an object")
@@ -199,7 +199,7 @@ class Manifest:
         if group in GROUPS:
             meant = get_close_matches(self.kind, JUDGED, 1)
             hint = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(JUDGED)}"
-            text = f'kind: "{self.kind}" is no kind of {group}; {hint}'
+            text = f'kind: "{self.kind}" is not a kind of {group}; {hint}'
             yield self._at(("kind",), text)
 
     def _head(self, team: dict[str, Any]) -> Iterator[Finding]:
@@ -295,20 +295,20 @@ class Manifest:
                 meant = get_close_matches(word, PLACEHOLDERS, 1)
                 known = f"did you mean {{{meant[0]}}}?" if meant else f"known are {', '.join(PLACEHOLDERS)}"
                 yield self._at(
-                    at, f"message: {{{word}}} is no placeholder and stays as it is; {known}", warning=True
+                    at, f"message: {{{word}}} is not a placeholder and stays as it is; {known}", warning=True
                 )
             else:
                 yield self._at(at, f'message: a stray "{match[0]}" stays as it is', warning=True)
 
     def _at(self, path: Sequence[str | int], text: str, *, warning: bool = False) -> Finding:
-        """Return a finding at the line of a part, or of the nearest that holds where it is missing."""
+        """Return a finding at the line of a part, or of the nearest existing parent."""
         known = tuple(path)
         while known not in self._lines:
             known = known[:-1]
         return Finding(self._file, self._lines[known], text, warning)
 
     def _read(self, node: yaml.Node, path: Path_) -> Any:
-        """Return what a node holds, and note the lines of all in it."""
+        """Return the content of a node, and note the lines of all its parts."""
         self._lines.setdefault(path, node.start_mark.line + 1)
         if len(path) > DEEPEST or len(self._lines) > MOST:
             self._cut = True  # an alias of itself, or of very many
@@ -331,11 +331,11 @@ class Manifest:
             return [self._read(item, (*path, position)) for position, item in enumerate(node.value)]
         try:
             return self._scalars.construct_object(node, deep=True)
-        except Exception:  # noqa: BLE001  # of a type that is none of Kubernetes', or no value of its type
+        except Exception:  # noqa: BLE001  # a type unknown to Kubernetes, or an invalid value
             return node.value
 
     def _key(self, key: yaml.Node) -> str:
-        """Return the name of a field as JSON has it: `no` is `false` there."""
+        """Return the name of a field as JSON has it: `no` becomes `false`."""
         if not isinstance(key, yaml.ScalarNode):
             return "?"
         if key.tag == "tag:yaml.org,2002:bool":
@@ -343,7 +343,7 @@ class Manifest:
         return str(key.value)
 
     def _merge(self, mapping: dict[Any, Any], node: yaml.Node, path: Path_, said: set[str]) -> None:
-        """Take in the fields of other mappings (`<<`) that this one does not have; the earlier wins."""
+        """Add the fields of other mappings (`<<`) that this one does not have; earlier mappings win."""
         parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
         for part in parts:
             found = self._read(part, path)
@@ -353,7 +353,7 @@ class Manifest:
 
 
 def _listed(node: yaml.Node) -> list[yaml.Node]:
-    """Return the items of a `List`, as kubectl prints them; else the node itself."""
+    """Return the items of a `List`, as kubectl prints them; otherwise the node itself."""
     if not isinstance(node, yaml.MappingNode):
         return [node]
     fields = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}

@@ -19,21 +19,21 @@ from app.console.form import Form
 from app.console.tables import COLOURS, indented, table, wide
 from app.domain.text import JOINERS
 
-UNSEEN = "\u00ad\u200b\u2060\ufeff"  # a terminal shows nothing of them, or a box
+UNSEEN = "\u00ad\u200b\u2060\ufeff"  # a terminal shows nothing, or a box, for them
 
 
 class Printer:
-    """Standard output: colours and progress on a terminal alone, and no word that is broken."""
+    """Standard output: colours and progress only on a terminal, and no broken words."""
 
     def __init__(self, form: Form) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # A sign that the terminal lacks must not end the command.
+            # A character that the terminal lacks must not end the command.
             sys.stdout.reconfigure(errors="backslashreplace")
         self._form = form
         self._console = Console(markup=False, emoji=False, highlight=False)
 
     def report(self, report: Document) -> None:
-        """Print what is on record of a team, or what a test came to."""
+        """Print the record of a team, or the result of a test."""
         self._print(report, self._report)
 
     def preview(self, preview: Document) -> None:
@@ -41,7 +41,7 @@ class Printer:
         self._print(preview, self._preview)
 
     def teams(self, found: Document, *, aside: bool = False) -> None:
-        """Print many teams, a line a target; `aside`, where the answer is to come yet: to standard error."""
+        """Print many teams, one line per target; `aside`: to standard error, because the result follows."""
         if aside:
             with redirect_stdout(sys.stderr):
                 Printer(Form.TABLE).teams(found)
@@ -49,13 +49,13 @@ class Printer:
         self._print(found, self._teams)
 
     def tell(self, sentence: str) -> None:
-        """Say something beside the answer."""
+        """Print a sentence to standard error."""
         sys.stderr.write(f"{_line(sentence)}\n")
         sys.stderr.flush()
 
     @contextmanager
     def counting(self) -> Iterator[Callable[[str], None]]:
-        """Yield what says how far it is, drawn over what it said last on a terminal, else each tenth time."""
+        """Yield a function that shows progress: in place on a terminal, otherwise every tenth time."""
         if sys.stderr.isatty():
             with Console(stderr=True).status("") as status:
                 yield status.update
@@ -70,7 +70,7 @@ class Printer:
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[Document], None]]:
-        """Yield what shows a report as it stands; on a terminal it is drawn over the last."""
+        """Yield a function that shows a report; on a terminal it replaces the last one."""
         if self._form not in {Form.TABLE, Form.WIDE} or not self._console.is_terminal:
             yield lambda _: None
             return
@@ -89,17 +89,17 @@ class Printer:
 
     def _write(self, part: Text) -> None:
         if not self._console.is_terminal:
-            # A file has no margin: nothing is cut, and no line ends in blanks.
+            # A file has no margin, so nothing is cut, and no line ends in spaces.
             sys.stdout.write(f"{str(part).rstrip()}\n")
             return
-        self._console.print(part, soft_wrap=True)  # a word that is too long is the terminal's to wrap
+        self._console.print(part, soft_wrap=True)  # the terminal wraps a word that is too long
 
     def _report(self, report: Document) -> list[Text]:
         return self._lines(_report_head(report), report)
 
     def _preview(self, preview: Document) -> list[Text]:
         lines = _preview(preview)
-        # What would be sent is not changed on its way into a file.
+        # A redirect to a file must not change what would be sent.
         return (
             [part for line in lines for part in indented(line, 0, self._console)]
             if self._console.is_terminal
@@ -127,12 +127,12 @@ class Printer:
 
 
 def _escaped(text: str) -> str:
-    """Escape, as JSON has it, what no reader would see in JSON, and what may command a terminal."""
+    """Escape in JSON what is invisible, and what could control a terminal."""
     return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
 
 
 def _line(value: Any) -> Any:
-    """Return a text on one line, as a terminal may be given it: others than we may write into a status."""
+    """Return a text on one line, safe for a terminal: other programs may write the status too."""
     return "".join(map(_shown, value)) if isinstance(value, str) else value
 
 
@@ -176,7 +176,7 @@ def _preview(preview: Document) -> list[Text]:
 
 
 def _request(request: Document) -> Iterator[str]:
-    """Yield the lines of a request: its head, and what people read of its body."""
+    """Yield the lines of a request: its head, and the readable parts of its body."""
     headers, body = request["headers"], request["body"]
     yield f"{request['method']} {request['url']}"
     packed = mails.is_mime(headers)

@@ -8,31 +8,33 @@ import httpx
 
 from app.console.trouble import Away, Trouble
 
-PROBE = 3.0  # seconds for a handshake, by which a port is asked whether it speaks TLS
+PROBE = 3.0  # seconds for a handshake that tests whether a port uses TLS
 _OF_ANOTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_CLOSED = (ssl.SSLEOFError, ConnectionResetError)  # as a port-forward does whose pod is gone
 _NOT_YET, _ENDED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
 def unreached(address: httpx.URL, error: httpx.HTTPError) -> Trouble:
-    """Return the error for a request that was not answered."""
+    """Return the error for a request without an answer."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Trouble(_refused(address, cause))
         if isinstance(cause, socket.gaierror):
             return Away(f"the host name {address.host} does not resolve; check --url or DELIVERY_URL")
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+    closed = any(isinstance(cause, _CLOSED) for cause in causes)
+    if not closed and any(isinstance(cause, ssl.SSLError) for cause in causes):
         return Trouble(
-            f"{address}: no TLS connection to this port; if it does not speak TLS, use http:// in --url"
+            f"{address}: no TLS connection to this port; if it does not use TLS, use http:// in --url"
             " or DELIVERY_URL"
         )
-    if isinstance(error, httpx.ConnectError):
+    if not closed and isinstance(error, httpx.ConnectError):
         return Away(
             f"no service answers at {address}; set its address with --url or DELIVERY_URL; for a service in a"
             " cluster, use kubectl port-forward"
         )
     if address.scheme == "http" and speaks_tls(address):
-        return Trouble(f"{address}: this port speaks TLS; use https:// in --url or DELIVERY_URL")
+        return Trouble(f"{address}: this port uses TLS; use https:// in --url or DELIVERY_URL")
     return Away(
         f"the connection to {address} was closed without an answer; check that the service runs at that"
         " address, or at the other end of the port-forward"

@@ -1,4 +1,4 @@
-"""Tables of targets, laid out so that no word is broken, at 80 columns or in a file."""
+"""Tables of targets, laid out without broken words, in 80 columns or in a file."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +9,8 @@ from rich.text import Text
 
 from app.console.client import Document
 
-GAP = 2  # blanks between two columns
-INDENT = 4  # blanks before what stands below a row
+GAP = 2  # spaces between two columns
+INDENT = 4  # spaces before the lines below a row
 COLOURS = {"Delivered": "green", "Failed": "red", "PartiallyDelivered": "red", "Send": "green", "Fail": "red"}
 
 _WORD = re.compile(r"(\S+)\s*")
@@ -50,11 +50,11 @@ WIDE: tuple[Column, ...] = (
 
 
 def table(targets: Sequence[Document], console: Console, *, of_teams: bool = False) -> list[Text]:
-    """Return a row a target, and below it where it goes and what is to be said of it.
+    """Return one row per target, followed by its destination and its message.
 
-    With `of_teams` each says its `team`, for the targets of many.
+    `of_teams` adds the column `team`, for the targets of many teams.
 
-    Where a row has no room on the console, each target has its fields one below the other instead.
+    If a row does not fit on the console, each target has its fields one below the other instead.
     """
     columns = (TEAM, *ROW) if of_teams else ROW
     rows = _rows(columns, targets)
@@ -78,7 +78,7 @@ def wide(targets: Sequence[Document], console: Console, *, of_teams: bool = Fals
 
 
 def indented(text: Text, indent: int, console: Console) -> list[Text]:
-    """Return a text in lines that begin with so many blanks; a word that is too long stays whole."""
+    """Return a text in indented lines; a word that is too long stays whole."""
     lines = text.divide(_breaks(text.plain, console.width - indent))
     for line in lines:
         line.rstrip()
@@ -101,7 +101,7 @@ def _row(cells: Sequence[Text], widths: Sequence[int]) -> Text:
 
 
 def _fields(columns: Sequence[Column], targets: Sequence[Document], console: Console) -> list[Text]:
-    """Return each target as a block: its name, and below it a line a field."""
+    """Return each target as a block: its name, then one field per line."""
     (_, named), *rest = columns
     indent = INDENT + max(cell_len(name) for name, _ in rest) + GAP
     return [line for target in targets for line in _block(target, named, rest, indent, console)]
@@ -123,7 +123,7 @@ def _block(
 
 
 def _breaks(text: str, width: int) -> Iterator[int]:
-    """Yield where a new line begins, so that none but those of one long word is wider."""
+    """Yield where new lines begin, so that only a line with one long word is wider."""
     column = len(text) - len(text.lstrip())
     for match in _WORD.finditer(text):
         if match.start() and column + cell_len(match[1]) > width:

@@ -30,7 +30,7 @@ def checked(what: str, value: str, pattern: str) -> str:
     """Return a name that is valid in Kubernetes.
 
     Raises:
-        Trouble: it would not.
+        Trouble: the value is not valid.
     """
     if not re.fullmatch(pattern, value):
         of = "letters, digits and dashes" if pattern == DNS_LABEL else "letters, digits, dashes and dots"

@@ -1,4 +1,4 @@
-"""The delivery of one event: claim, send, retry, record."""
+"""Delivers one event: claims its targets, sends, retries, records."""
 
 from app.delivery.desk import Desk
 

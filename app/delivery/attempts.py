@@ -1,4 +1,4 @@
-"""The attempts at one target: read its Secret, build its message, send it, judge the answer."""
+"""Makes the attempts at one target: reads its Secret, builds its message, sends it, judges the answer."""
 
 import asyncio
 from dataclasses import replace
@@ -16,12 +16,12 @@ from app.domain.receipts import Phase, Receipt
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Envelope, Preview, Progress, Sender, Verdict, Way, sender_for
 
-PICKS_NOTHING = "artifactPath picks none of the team's artifacts, so none is listed"
-ENDED = Verdict(Reason.INTERRUPTED, "the claim ended before it was sent", retryable=True, attempted=False)
+PICKS_NOTHING = "artifactPath selects none of the team's artifacts, so none is listed"
+ENDED = Verdict(Reason.INTERRUPTED, "the claim expired before it was sent", retryable=True, attempted=False)
 
 
 class Attempts:
-    """The attempts at one target, and what they have come to so far."""
+    """The attempts at one target, and their result so far."""
 
     def __init__(self, errand: Errand, claim: Claim) -> None:
         self.address = claim.target.address
@@ -29,13 +29,13 @@ class Attempts:
         self._target = claim.target
         self._receipt = claim.receipt
         self._progress = Progress(claim.receipt.accepted)
-        self._failures = 0  # all but the last attempt are failures, so this is its number too
-        self._waited = 0.0  # seconds, for places
-        self._whole = 0.0  # seconds that the attempt under way may take, with what its Secret takes
-        self._way: tuple[Credentials, Way] | None = None  # judged once for a Secret that does not change
+        self._failures = 0  # every attempt before the last one failed, so this is also the number of retries
+        self._waited = 0.0  # seconds spent waiting for places
+        self._whole = 0.0  # seconds that the current attempt may take, including the read of its Secret
+        self._way: tuple[Credentials, Way] | None = None  # does not change between attempts
 
     async def attempt(self, seconds: float) -> Verdict:
-        """Make one attempt, and leave a span of it."""
+        """Make one attempt of at most `seconds`, and record a span for it."""
         with self._errand.tracing.span("attempt", "CLIENT", attempt=self._failures + 1) as say:
             try:
                 verdict = await self._attempt(seconds)
@@ -46,10 +46,10 @@ class Attempts:
             return verdict
 
     async def preview(self) -> Preview:
-        """Return the request that would be made first.
+        """Return the request that the first attempt would send.
 
         Raises:
-            TargetError: there would be none.
+            TargetError: the attempt would fail before it sends anything.
         """
         errand, target = self._errand, self._target
         sender = sender_for(errand.senders, target.type)
@@ -63,7 +63,7 @@ class Attempts:
             turn.leave()
 
     def note_failure(self, verdict: Verdict) -> None:
-        """Count an attempt that did not deliver, and say so in the log's small print."""
+        """Count a failed attempt, and log it at level debug."""
         self._failures += 1
         if self._errand.counted:
             self._errand.metrics.attempt_failures.labels(self._target.type, verdict.reason).inc()
@@ -78,7 +78,7 @@ class Attempts:
         )
 
     def receipt(self, tried: Tried) -> Receipt:
-        """Return what is to be recorded: the outcome, or the target put off or handed back."""
+        """Return the receipt to record: settled, postponed, or with its claim released."""
         receipt, now, verdict = self._receipt, self._errand.now(), tried.verdict
         update: dict[str, Any] = {
             "target": self.address,
@@ -91,7 +91,7 @@ class Attempts:
         if tried.passing and (retry_at := self._errand.put_off.until(receipt, tried.passing, now)):
             verdict = tried.passing
             message = verdict.message
-            # Its holder has come through, so that no takeover of before counts against it.
+            # This process completed its attempts, so earlier takeovers no longer count against the target.
             tries = receipt.retries + (not verdict.queued)
             update |= {"retry_at": retry_at, "retries": tries, "takeovers": 0}
             update["reason"] = verdict.reason
@@ -108,7 +108,7 @@ class Attempts:
         return self._waited
 
     async def _attempt(self, seconds: float) -> Verdict:
-        """Read the Secret where it is not known yet, wait for a place, send, and judge the answer."""
+        """Read the Secret unless it is known, wait for a place, send, and judge the answer."""
         target, errand = self._target, self._errand
         sender = sender_for(errand.senders, target.type)
         size = await errand.size_of(target)
@@ -134,7 +134,7 @@ class Attempts:
         began = errand.timing.clock()
         left = ends - began
         if not errand.put_off.during:
-            return await send()  # who cannot be put off is not made to wait
+            return await send()  # a target that cannot be postponed does not wait for a place
         room = max(0.0, min(PATIENCE, errand.policy.place_timeout - self._waited))
         who = self._receipt.id
         owner = errand.team.namespace
@@ -145,7 +145,7 @@ class Attempts:
     async def _placed(
         self, sender: Sender[Any], credentials: Credentials, way: Way, size: int, ends: float
     ) -> Verdict:
-        """Wait for a place, and send."""
+        """Wait for a place, then send."""
         errand = self._errand
         seconds = ends - errand.timing.clock()
         turn = errand.places.for_message(errand.team.namespace, way.to, size)
@@ -159,7 +159,7 @@ class Attempts:
             turn.leave()
 
     async def _send(self, sender: Sender[Any], credentials: Credentials, way: Way, ends: float) -> Verdict:
-        """Put the message together and send it; nothing of it is kept for another attempt."""
+        """Build the message and send it; keep nothing of it for the next attempt."""
         errand = self._errand
         seconds = min(ends, errand.ends) - errand.timing.clock()
         if seconds <= 0 and ends >= errand.ends:
@@ -168,19 +168,19 @@ class Attempts:
             async with asyncio.timeout(seconds):
                 envelope = await self._composed()
                 if errand.timing.clock() >= errand.ends:
-                    return ENDED  # the process slept, and somebody else may be sending by now
+                    return ENDED  # the process was suspended, and another replica may be sending by now
                 faults.reach("sending")
                 verdict = await sender.send(envelope, self._target, credentials, way)
                 self._progress = verdict.progress or self._progress
                 faults.reach("answered")
                 return self._noted(verdict)
         except TimeoutError:
-            # The setting's seconds, though the Secret took a few thousandths of them.
+            # Report the configured limit, although reading the Secret used a few thousandths of it.
             bound = self._whole if ends <= errand.ends else seconds
             return Verdict(Reason.TIMEOUT, f"no answer within {bound:.3g} s", retryable=True)
 
     async def _wait(self, turn: Turn) -> str:
-        """Wait for places beside the target's own time; return what to say where there are none."""
+        """Wait for places outside the target's own time limit; return a verdict if there are none in time."""
         errand, began = self._errand, self._errand.timing.clock()
         lacking = await turn.wait(
             max(0.0, errand.policy.place_timeout - self._waited), errand.rest, first=self._failures > 0
@@ -189,24 +189,22 @@ class Attempts:
         self._waited += waited
         if not lacking:
             return ""
-        return (
-            f"it waited {waited:.3g} s for {lacking}, which its namespace has a share of; no attempt was made"
-        )
+        return f"waited {waited:.3g} s for {lacking}, shared between namespaces; no attempt was made"
 
     def _noted(self, verdict: Verdict) -> Verdict:
-        """Say beside the outcome what its author would not see: that their pattern picked nothing."""
+        """Add to the outcome what the team's author must know: their pattern matched no artifact."""
         if not (verdict.delivered and self._errand.artifacts.picks_nothing(self._target)):
             return verdict
         return replace(verdict, message=f"{verdict.message}; {PICKS_NOTHING}")
 
     async def _credentials(self) -> Credentials:
-        """Read the Secret; where it holds the address, that is where it goes."""
+        """Read the Secret; if it contains the address, send there."""
         credentials = await self._errand.resolve(self._target.credentials_secret)
         self.address = self._target.address_with(credentials.values)
         return credentials
 
     async def _composed(self) -> Envelope:
-        """Return what is sent: made for this attempt, and not kept while nothing is sent."""
+        """Return the request, built for this attempt only, so that a waiting target holds no message."""
         return await self._errand.composed(self._target, self._receipt.id or "", self._progress, self._note)
 
     def _note(self, progress: Progress) -> None:

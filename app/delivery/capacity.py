@@ -1,8 +1,8 @@
 """The service's capacity, and how namespaces share it fairly.
 
-What an event needs before it is accepted (its own place, its targets', its team's bytes) is refused where
-there is no room, with when to ask again: nobody waits before the claim. What comes after it is waited for,
-each namespace in its own line.
+An event needs room before it is accepted: for itself, for its targets, and for its team's bytes. Without
+room, the service refuses it and says when to try again, so nothing waits before the claim. After the claim,
+deliveries wait for places, with one queue per namespace.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from app.telemetry.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """So many at once; what does not fit is refused."""
+    """A limited number of units; a request that does not fit is refused."""
 
     what: str
     shares: Shares
 
     @contextmanager
     def taking(self, namespace: str, number: int = 1) -> Iterator[None]:
-        """Hold so many for as long as the block runs.
+        """Hold `number` units for a namespace while the block runs.
 
         Raises:
             TooBusy: they do not fit.
@@ -46,7 +46,7 @@ class Bound:
 
 
 class Capacity:
-    """The bounds of one process; where but one namespace is served, it may have everything."""
+    """The limits of one process; if it serves one namespace only, that namespace may use all of it."""
 
     def __init__(self, *, events: int, targets: int, team_bytes: int, places: Places, alone: bool) -> None:
         self.events = Bound("events", Shares(events, alone))
@@ -56,7 +56,7 @@ class Capacity:
 
     @classmethod
     def of(cls, settings: ServiceSettings, metrics: Metrics) -> Self:
-        """Return the bounds that the settings make."""
+        """Return the limits that the settings define."""
         return cls(
             events=settings.max_in_flight,
             targets=settings.max_targets_in_flight,

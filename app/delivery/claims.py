@@ -1,7 +1,7 @@
-"""The claims of this process: the targets it may send to, is sending to, and has lost.
+"""The claims of this process: the targets that it may send to, is sending to, or has lost.
 
-A claim stands in the team's status before anything is sent. Here is what no status can hold: which of the
-claims that bear this process's name are really under way in it.
+A claim is written to the team's status before anything is sent. This module holds what the status cannot:
+which of the claims with this process's name are really in progress in it.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from app.telemetry.tracing import Tracing
 log = structlog.get_logger(__name__)
 
 TRIES = 8
-BACKOFF = Backoff(0.05)  # at most 50 ms, 100 ms, 200 ms … between tries to claim
+BACKOFF = Backoff(0.05)  # at most 50 ms, 100 ms, 200 ms … between attempts to claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ class Accepted:
 
     @property
     def plan(self) -> Plan:
-        """What is to be done for it."""
+        """Return what the event requires: which targets to send to, and which to leave."""
         return self.judgement.plan
 
 
 class Claims:
-    """Writes claims, and keeps apart those that are being sent to, and those whose outcome was lost."""
+    """Writes claims, and distinguishes targets that are being sent to from those whose outcome was lost."""
 
-    def __init__(  # noqa: PLR0913  # all that a claim hangs on
+    def __init__(  # noqa: PLR0913  # everything that a claim depends on
         self,
         settings: ServiceSettings,
         cluster: Cluster,
@@ -80,13 +80,14 @@ class Claims:
         self._metrics = metrics
         self._tracing = tracing
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        # By the team's uid, how many dispatches send under an id: two, where a claim was wiped meanwhile.
+        # Per team uid: how many dispatches send under a message id. Two do if somebody deleted a claim
+        # meanwhile.
         self._sending: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        # Messages that were sent and not recorded: their claims are left to end, as anybody else's.
+        # Ids of messages that were sent but not recorded; their claims expire like those of another process.
         self._lost: set[str] = set()
 
     def terms(self, read: Snapshot) -> Terms:
-        """Return the terms on which this process claims at the moment that a team was read."""
+        """Return who claims, for how long, and the time at which the team was read."""
         return Terms(
             holder=self.holder,
             now=read.date,
@@ -98,16 +99,16 @@ class Claims:
         )
 
     async def take(self, event: CompletionEvent, room: ExitStack) -> Accepted:
-        """Claim what an event asks for; what is claimed has its place for as long as the room is held.
+        """Claim the targets that an event requests; each keeps its place until the room is left.
 
-        In this process it is one event at a time for a team, so that its own claims are told apart.
+        One event per team at a time, so that this process can tell its own claims apart.
 
         Raises:
             Problem: the event is not accepted, and nothing is sent for it.
         """
         turn = self._turns.setdefault((event.namespace, event.team), asyncio.Lock())
         try:
-            # Waiting for its turn counts: an event is answered in time, however many stand before it.
+            # The wait for its turn counts too: an event is answered in time, however many events precede it.
             async with asyncio.timeout(2 * self._settings.api_timeout), turn:
                 with self._tracing.span("claim"):
                     accepted = await self._claim(event, room)
@@ -119,17 +120,17 @@ class Claims:
             raise unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
 
     def release(self, uid: str, receipts: Iterable[Receipt]) -> None:
-        """Note what is sent to no more, of a team; what is put off may be due while its neighbours last."""
+        """Forget targets of a team that are no longer sent to, even if others are not settled yet."""
         self._sending[uid] -= Counter(receipt.id or "" for receipt in receipts)
         if not self._sending[uid]:
             del self._sending[uid]
 
     def lose(self, unwritten: Iterable[Receipt]) -> None:
-        """Note which outcomes could not be written."""
+        """Remember which outcomes could not be written."""
         self._lost.update(receipt.id for receipt in unwritten if receipt.id)
 
     async def _claim(self, event: CompletionEvent, room: ExitStack) -> Accepted:
-        """Read, judge and write; start over when the team has changed in between."""
+        """Read, judge and write; start over if the team changed in between."""
         error: ClusterError = ApiUnavailable("the team keeps changing")
         for tries in range(1, TRIES + 1):
             try:
@@ -137,7 +138,7 @@ class Claims:
             except ClusterUnavailable:
                 if tries == 1:
                     raise
-                # A write was lost before, so that a claim may stand that nobody knows of: not yet given up.
+                # The answer to an earlier write was lost, so its claim may be on record. Keep trying.
                 await asyncio.sleep(full_jitter(BACKOFF.longest(tries)))
                 continue
             judgement = self._judge.judge(event, read.team, self.terms(read))
@@ -147,7 +148,7 @@ class Claims:
             try:
                 claimed = await self._write(read, judgement.plan, room)
             except (Conflict, ApiUnavailable, ObjectNotFound) as lost:
-                # After no answer the claim may be on record: the next plan finds it there, and uses it.
+                # Without an answer, the claim may be on record. If so, the next plan finds and uses it.
                 error = lost
                 self._metrics.claim_retries.inc()
                 await asyncio.sleep(full_jitter(BACKOFF.longest(tries)))
@@ -159,7 +160,7 @@ class Claims:
         raise unavailable(error)
 
     async def _write(self, read: Snapshot, plan: Plan, room: ExitStack) -> Snapshot:
-        """Write the claims once, each with a place that it keeps in the room."""
+        """Write the claims once; each takes a place in the room."""
         if outgrows(read.size, read.team, plan):
             raise LedgerRefused(
                 "nothing was sent: with the record of its targets the team would be larger than the API"
@@ -182,14 +183,15 @@ class Claims:
         return claimed
 
     async def _check_kept(self, read: Snapshot, claimed: Snapshot, plan: Plan) -> None:
-        """Make sure that the claim is on record; where a CRD dropped a part of it, take the rest back."""
+        """Check that the claim is on record; if the CRD dropped part of it, remove the rest."""
         if holds(claimed.team, [*(claim.receipt for claim in plan.claims), *plan.closed]):
             return
         self._metrics.ledger_not_kept.inc()
         about = log.bind(team=read.team.name, namespace=read.team.namespace)
         about.error("ledger_not_kept")
         try:
-            # Half a claim would look like somebody else's entry, and its target as settled, ever after.
+            # Part of a claim would look like an entry of another program, and its target as settled,
+            # permanently.
             await self._cluster.write_delivery(claimed.team, read.team.entries)
         except ClusterError as error:
             about.warning("claim_not_taken_back", why=str(error))

@@ -1,4 +1,4 @@
-"""The operations of the service on a team: deliver, read, preview, test; and shutting down."""
+"""The operations of the service on a team: deliver, read, preview, test; and its shutdown."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ from app.telemetry.tracing import Tracing
 
 
 class Desk:
-    """Puts the stages of a delivery together, within the bounds that the settings give."""
+    """Assembles the stages of a delivery, within the limits of the settings."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class Desk:
         )
 
     async def dispatch(self, event: CompletionEvent, *, asked_by: str) -> Dispatch:
-        """Accept an event: when this returns its claims are on record and its sends are under way.
+        """Accept an event. On return, its claims are on record and its sends are in progress.
 
-        That a redelivery was asked for, and by whom, is told by a Kubernetes Event on the team.
+        For a redelivery, a Kubernetes Event on the team says who requested it.
 
         Raises:
             Problem: the event is not accepted, and nothing is sent for it.
@@ -73,15 +73,15 @@ class Desk:
         self._admit(event)
         dispatch = await self._dispatcher.dispatch(event)
         if event.redeliver != "none":
-            said = announce_redelivery(dispatch.team, event.redeliver, asked_by, request_id())
+            said = announce_redelivery(dispatch.team, event, asked_by, request_id())
             self._under_way.start(self._dispatcher.publish(dispatch.team, said))
         return dispatch
 
     async def read(self, namespace: str, name: str) -> Report:
-        """Return the record of a team.
+        """Read the record of a team.
 
         Raises:
-            Problem: there is no such team, or the Kubernetes API is away.
+            Problem: the team does not exist, or the Kubernetes API is unavailable.
         """
         team = (await self._reader.read(namespace, name)).team
         report = reported(team)
@@ -91,15 +91,15 @@ class Desk:
         return report.model_copy(update={"phase": phase, "reason": reason})
 
     async def survey(self, asked: Asked, after: str | None, may: May) -> Reports:
-        """Return a page of the teams that have such targets, and which the caller may read of.
+        """List one page of the teams that have such targets, limited to namespaces that the caller may read.
 
         Raises:
-            Problem: there is no such page, or the Kubernetes API is away.
+            Problem: the page does not exist, or the Kubernetes API is unavailable.
         """
         return await self._survey.page(asked, after, may)
 
     async def preview(self, event: CompletionEvent) -> Previewed:
-        """Show what the event would send where; nothing is sent, and nothing written.
+        """Show what the event would send to which target; send and write nothing.
 
         Raises:
             Problem: the event would not be accepted.
@@ -118,15 +118,15 @@ class Desk:
 
     @property
     def draining(self) -> bool:
-        """Whether no more events are taken."""
+        """Whether the service refuses new events because it is shutting down."""
         return self._under_way.draining
 
     async def drain(self) -> None:
-        """Take no more events; return when those in flight are settled or handed back, and recorded."""
+        """Refuse new events; return when those in progress are settled or released, and recorded."""
         await self._under_way.drain()
 
     def abandon(self) -> None:
-        """Let go of what a drain could not finish; it is taken over when its claim ends."""
+        """Drop what did not finish in time; another process takes it over when its claim expires."""
         self._under_way.abandon()
 
     def _admit(self, event: CompletionEvent) -> None:

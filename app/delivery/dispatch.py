@@ -10,7 +10,7 @@ from app.domain.teams import AgentTeam
 
 
 class Dispatch:
-    """A delivery under way, or done."""
+    """A delivery, in progress or done."""
 
     def __init__(self, accepted: Accepted, recorder: Recorder, task: asyncio.Task[None]) -> None:
         self._accepted = accepted
@@ -18,18 +18,18 @@ class Dispatch:
         self._task = task
 
     async def wait(self, seconds: float) -> None:
-        """Wait for the outcome, at most so long; the delivery goes on all the same."""
+        """Wait for the outcome, for at most `seconds`. The delivery continues if the wait ends first."""
         if not self.done:
             await asyncio.wait({self._task}, timeout=seconds)
 
     @property
     def done(self) -> bool:
-        """Whether nothing is under way here any more."""
+        """Whether this process has nothing left to do for the event."""
         return self._task.done() or not self._accepted.plan.claims
 
     @property
     def team(self) -> AgentTeam:
-        """The team as it was claimed."""
+        """The team as it was when its targets were claimed."""
         return self._accepted.claimed.team
 
     def report(self) -> Report:
@@ -56,7 +56,7 @@ class Dispatch:
 
 
 def reported(team: AgentTeam) -> Report:
-    """Return the record of a team as it stands in its status."""
+    """Return the record of a team from its status."""
     receipts = tuple(_told(receipt) for receipt in team.record.receipts)
     return Report(
         namespace=team.namespace,
@@ -68,8 +68,8 @@ def reported(team: AgentTeam) -> Report:
 
 
 def _told(receipt: Receipt) -> Receipt:
-    """Say of what somebody else recorded that they did; what they wrote may hold nobody's business."""
+    """Replace the detail of an entry that another program recorded: it may contain confidential text."""
     if not receipt.theirs:
         return receipt
-    how = "tried, and failed" if receipt.adoptable else "was at it"
-    return receipt.model_copy(update={"message": f"somebody else {how}; it is left to them"})
+    how = "tried and failed" if receipt.adoptable else "is responsible"
+    return receipt.model_copy(update={"message": f"another program {how}, so it is left alone"})

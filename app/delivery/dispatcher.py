@@ -1,4 +1,4 @@
-"""Processes one event: claim its targets, send to all of them, record the outcomes, publish a summary."""
+"""Processes one event: claims its targets, sends to them, records the outcomes, publishes a summary."""
 
 import asyncio
 from contextlib import ExitStack
@@ -29,11 +29,11 @@ from app.telemetry.tracing import Say, Tracing
 
 log = structlog.get_logger(__name__)
 
-CLOCK_STEP = 1.0  # seconds: the API server's clock is read to the whole second
+CLOCK_STEP = 1.0  # seconds: the API server's clock is read in whole seconds
 
 
 class Dispatcher:
-    """Sees each event through in a task of its own, so that a caller who goes away stops nothing."""
+    """Runs each event in a task of its own, so that a caller who disconnects stops nothing."""
 
     def __init__(  # noqa: PLR0913  # the stages and their parameters
         self,
@@ -57,7 +57,7 @@ class Dispatcher:
         self._tracing = tracing
 
     async def dispatch(self, event: CompletionEvent) -> Dispatch:
-        """Accept an event: when this returns its claims are on record and its sends are under way.
+        """Accept an event. On return, its claims are on record and its sends are in progress.
 
         Raises:
             Problem: the event is not accepted, and nothing is sent for it.
@@ -71,7 +71,7 @@ class Dispatcher:
     async def _see_through(
         self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack
     ) -> None:
-        """Claim, answer with the dispatch or with why there is none, send and record; leave the room."""
+        """Claim, answer with the dispatch or the problem, send and record; then leave the room."""
         arrived = steady()
         about = log.bind(team=event.team, namespace=event.namespace)
         with self._tracing.span("event", "SERVER", namespace=event.namespace, team=event.team) as say:
@@ -83,7 +83,7 @@ class Dispatcher:
                     return
                 recorder = self._recorder(accepted, about)
                 task = asyncio.current_task()
-                assert task is not None  # noqa: S101  # always, inside a coroutine that runs
+                assert task is not None  # noqa: S101  # a running coroutine has a task
                 answer.set_result(Dispatch(accepted, recorder, task))
                 faults.reach("claimed")
                 await self._send(accepted, event, recorder, about)
@@ -95,17 +95,17 @@ class Dispatcher:
     async def _claim(
         self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack, say: Say
     ) -> Accepted | None:
-        """Claim; where the event is not accepted, that is the answer."""
+        """Claim; if the event is not accepted, answer with the problem."""
         try:
             accepted = await self._claims.take(event, room)
         except asyncio.CancelledError:
             answer.set_exception(Draining("this replica is shutting down; retry", retry_after=RETRY_SOON))
             answer.exception()
             raise
-        except Exception as error:  # noqa: BLE001  # handed on to the caller
+        except Exception as error:  # noqa: BLE001  # passed on to the caller
             say(failed=True, refused=error.slug if isinstance(error, Problem) else type(error).__name__)
             answer.set_exception(error)
-            answer.exception()  # a caller who has gone leaves it unread, which is no reason to complain
+            answer.exception()  # marked as read: a caller who has disconnected never reads it
             return None
         judgement = accepted.judgement
         say(phase=judgement.phase, claims=len(judgement.plan.claims), skipped=judgement.skipped)
@@ -126,7 +126,7 @@ class Dispatcher:
     async def _send(
         self, accepted: Accepted, event: CompletionEvent, recorder: Recorder, about: FilteringBoundLogger
     ) -> None:
-        """Send to every claimed target, and record beside it."""
+        """Send to every claimed target, and record at the same time."""
         plan = accepted.plan
         for receipt in plan.closed:
             kind = receipt.type if receipt.type in TYPES else UNKNOWN
@@ -154,7 +154,7 @@ class Dispatcher:
             self._claims.release(accepted.read.team.uid, left)
 
     async def _announce(self, recorder: Recorder, event: CompletionEvent) -> None:
-        """Tell of a delivery that has ended or is put off."""
+        """Publish an Event if the delivery has ended or is postponed."""
         team = recorder.latest.team
         targets = reported(team).targets
         said = announce(team, event.event, targets) or announce_put_off(
@@ -164,7 +164,7 @@ class Dispatcher:
             await self.publish(team, said)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
-        """Write a Kubernetes Event; the record is kept without it."""
+        """Write a Kubernetes Event. A failure is only logged, since the record does not depend on it."""
         try:
             await self._cluster.publish(team, said)
         except ClusterError as error:

@@ -1,4 +1,4 @@
-"""What all sends of one event share: the message, the means and the deadline."""
+"""What all sends of one event share: the message, the resources and the deadline."""
 
 import asyncio
 import random
@@ -28,13 +28,13 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 
 ENVELOPE = 500  # bytes of a message without its text and its list
-TURN = 131_072  # bytes that the messages of one event may take to be put together in one turn of the loop
-COPIES = 4  # of a message in memory while it is sent: its text, its bytes, those under way, those encrypted
+TURN = 131_072  # bytes of messages that one event builds without a yield to the event loop
+COPIES = 4  # in memory during a send: the text, its bytes, those in flight, those encrypted
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """One event's sends: what is sent is read from `team`, `phase` is the terminal phase it is sent for."""
+    """The sends of one event: `team` provides the content, `phase` is the terminal phase that they report."""
 
     team: AgentTeam
     event: str
@@ -46,13 +46,13 @@ class Errand:
     timing: Timing
     metrics: Metrics
     tracing: Tracing
-    log: FilteringBoundLogger  # whose lines bear the team
-    ends: float  # on the timing's clock; no attempt may last beyond it
-    now: Callable[[], datetime]  # the API server's time, for stamps
+    log: FilteringBoundLogger  # each of its lines has the team's name
+    ends: float  # on the timing's clock; no attempt may run longer
+    now: Callable[[], datetime]  # the API server's time, for timestamps
     max_message: int  # characters of a notification's text
     places: Places
     pacer: Pacer
-    rest: Sleep  # while a place is waited for
+    rest: Sleep  # sleeps while a delivery waits for a place
     artifacts: Artifacts
     targets: int = 1
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -60,7 +60,7 @@ class Errand:
 
     @property
     def counted(self) -> bool:
-        """Whether the metrics tell of it: a test is nobody's delivery."""
+        """Whether metrics count these sends; they do not count a test."""
         return self.event != TEST
 
     async def composed(
@@ -70,10 +70,10 @@ class Errand:
         progress: Progress = NOTHING,
         note: Callable[[Progress], None] = forget,
     ) -> Envelope:
-        """Return what is sent to a target; of many or large ones, one a turn, so that others get theirs.
+        """Return what is sent to a target; yield to the event loop before many or large messages.
 
         Raises:
-            TargetError: the team lists too much, or its targets pick too much of it.
+            TargetError: the team lists too much, or its targets select too much of it.
         """
         listing = await self._listing(target)
         if self.targets * self._size(target, listing) > TURN:
@@ -97,7 +97,7 @@ class Errand:
         )
 
     async def size_of(self, target: Target) -> int:
-        """Return about how many bytes of memory a target's message takes until it is sent.
+        """Return the approximate bytes of memory that a target's message takes until it is sent.
 
         Raises:
             TargetError: as `composed`.
@@ -117,9 +117,9 @@ class Errand:
 
 
 class Errands:
-    """Makes errands of one process, all by the same means."""
+    """Creates the errands of one process; they share its settings, senders, metrics and places."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # the means, each used
+    def __init__(  # noqa: PLR0913, PLR0917  # shared resources, each used
         self,
         settings: ServiceSettings,
         cluster: Cluster,
@@ -145,7 +145,7 @@ class Errands:
         self._pacer = Pacer(settings.slack_interval)
         self._put_off = PutOff(settings.retry_waits, settings.retry_for)
 
-    def deliver(  # noqa: PLR0913  # all that one differs in from another
+    def deliver(  # noqa: PLR0913  # the differences between errands
         self,
         claimed: Snapshot,
         event: str,
@@ -156,7 +156,7 @@ class Errands:
         ends: float,
         log: FilteringBoundLogger,
     ) -> Errand:
-        """Return the errand of a team that was claimed, which has until its claim ends."""
+        """Return the errand of a claimed team; it may run until its claim expires."""
         settings, team = self._settings, claimed.team
         secrets = SecretResolver(
             self._cluster, team.namespace, self._places, keys=self._keys, label=settings.secret_label
@@ -169,7 +169,7 @@ class Errands:
             senders=self._senders,
             resolve=secrets.resolve,
             policy=self._policy,
-            put_off=replace(self._put_off, chance=random.random()),  # noqa: S311  # no secret hangs on it
+            put_off=replace(self._put_off, chance=random.random()),  # noqa: S311  # not used for a secret
             timing=timing,
             metrics=self._metrics,
             tracing=self._tracing,
@@ -193,7 +193,7 @@ class Errands:
 
 
 NEVER = PutOff((), 0.0)
-"""A test or a preview is not tried again."""
+"""A test or a preview is not retried."""
 
 
 async def _never(_: float) -> bool:

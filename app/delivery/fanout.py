@@ -16,7 +16,7 @@ from app.senders.envelopes import Verdict
 
 
 async def fan_out(errand: Errand, claims: Iterable[Claim], record: Callable[[Receipt], None]) -> None:
-    """Send to every target; `record` is called with each receipt the moment it is known."""
+    """Send to every target; call `record` with each receipt as soon as it is known."""
     await asyncio.gather(*(_deliver(errand, claim, record) for claim in claims))
 
 
@@ -34,7 +34,7 @@ async def _deliver(errand: Errand, claim: Claim, record: Callable[[Receipt], Non
 
 
 async def _tried(errand: Errand, claim: Claim) -> Receipt:
-    """Try until it is settled, put off or handed back; count it and log it."""
+    """Attempt until the target is settled, postponed or released; count and log the outcome."""
     kind, metrics, timing = claim.target.type, errand.metrics, errand.timing
     started = timing.clock()
     attempts = Attempts(errand, claim)
@@ -47,8 +47,8 @@ async def _tried(errand: Errand, claim: Claim) -> Receipt:
             failed=attempts.note_failure,
             waited=attempts.waited,
         )
-    except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
-        # The text of an unknown exception may hold a secret; its type and place do not.
+    except Exception as error:  # noqa: BLE001  # one target's unexpected error must not affect others
+        # The text of an unknown exception may contain a secret; its type and place do not.
         errand.log.error(  # noqa: TRY400
             "target_crashed", target=claim.target.name, id=claim.receipt.id, error=place(error)
         )
@@ -70,7 +70,7 @@ async def _tried(errand: Errand, claim: Claim) -> Receipt:
 
 
 def tell(log: FilteringBoundLogger, receipt: Receipt) -> None:
-    """Log the outcome of a target: one line per outcome."""
+    """Log the outcome of a target in one line."""
     if receipt.settled:
         event = "target_settled"
     else:
@@ -88,7 +88,7 @@ def tell(log: FilteringBoundLogger, receipt: Receipt) -> None:
 
 
 def place(error: BaseException) -> str:
-    """Return what an unknown exception is, and where it was raised, without its text."""
+    """Return the type of an unknown exception and where it was raised, without its text."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

@@ -11,14 +11,14 @@ from app.domain.teams import AgentTeam, told_targets
 from app.domain.text import shortened
 from app.settings import ServiceSettings
 
-UNASKED = "the team asks for no delivery: onComplete is not deliver, or it names no targets"
+UNASKED = "the team requests no delivery: onComplete is not deliver, or it names no targets"
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What an event requests, the phase to notify, and why no target is started, if none is.
+    """What an event requests, the phase to report, and why it starts no target, if it starts none.
 
-    `idle` says why nothing is sent where every target that is asked for is settled.
+    `idle` says why nothing is sent although every requested target is settled.
     """
 
     plan: Plan
@@ -29,21 +29,21 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Knows which endings are delivered here, and how many targets of a team are served."""
+    """Knows which phases this service delivers, and how many targets per team it serves."""
 
     phases: tuple[str, ...]
     max_targets: int
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> Self:
-        """Return the judge that the settings make."""
+        """Return the judge that the settings define."""
         return cls(settings.phases, settings.max_targets)
 
     def check(self, event: CompletionEvent) -> None:
-        """See whether an event can be meant at all, whatever the team is at.
+        """Check that an event can apply at all, in whatever phase the team is.
 
         Raises:
-            PhaseNotTerminal: it names a phase in which no team has ended.
+            PhaseNotTerminal: it names a phase that is not terminal.
         """
         if event.phase is not None and event.phase not in TERMINAL_PHASES:
             raise PhaseNotTerminal(f"phase must be one of {', '.join(TERMINAL_PHASES)}, or left out")
@@ -51,14 +51,14 @@ class Judge:
     def judge(
         self, event: CompletionEvent, team: AgentTeam, terms: Terms, *, unfinished: bool = False
     ) -> Judgement:
-        """Judge an event; with `unfinished`, a team that is still at work is taken for one that ended.
+        """Judge an event. With `unfinished`, treat a team that is still running as one that has finished.
 
         Raises:
-            Problem: the caller is to change something, or to ask again.
+            Problem: the caller must change something, or try again.
         """
         self._check_uid(event, team)
         phase = self._phase(event, team, unfinished=unfinished)
-        if phase != team.phase:  # the caller knows it before the resource shows it
+        if phase != team.phase:  # the caller knows the phase before the resource shows it
             team = replace(team, phase=phase)
         settled_all = team.record.all_settled
         try:
@@ -66,19 +66,20 @@ class Judge:
         except Problem as problem:
             if settled_all:
                 raise
-            # What was accepted once is seen through, whatever has become of the team since.
+            # Once accepted, a target is completed, whatever happened to the team since.
             skipped = problem.detail
         if settled_all and skipped:
             return Judgement(Plan([]), phase, skipped)
         if phase not in TERMINAL_PHASES:
-            # Accepted at the word of a caller who knew the phase before the resource did, and who told it
-            # to a process that is gone. It was one of those that are delivered; mostly there is but one.
+            # The service accepted the event when the caller knew the phase before the resource showed it, and
+            # that process has ended. The phase was one of those that this service delivers; most
+            # installations have one.
             phase = (self.phases or TERMINAL_PHASES)[0]
         plan = decide(team, event, terms, start=not skipped)
         return Judgement(plan, phase, idle=None if plan.changes else self._idle(event, team))
 
     def outlook(self, team: AgentTeam) -> tuple[ReportPhase, str]:
-        """Say of a team with nothing on record whether there will be, and what it waits for or why not."""
+        """Say of a team without a record what it waits for, or why it gets no delivery."""
         if not team.wants_delivery:
             return "Skipped", UNASKED
         if not team.finished:
@@ -89,10 +90,10 @@ class Judge:
         return "Pending", "the team has finished, and has not been submitted yet"
 
     def rehearse(self, event: CompletionEvent, team: AgentTeam, nonce: str) -> Judgement:
-        """Judge a test: whatever the team's phase, each named target is sent one notification.
+        """Judge a test: each named target gets one notification, whatever the team's phase.
 
         Raises:
-            Problem: the caller is to change something.
+            Problem: the caller must change something.
         """
         self._check_uid(event, team)
         self._check_number(team)
@@ -102,12 +103,12 @@ class Judge:
         return Judgement(trial(team, event, nonce), phase)
 
     def _phase(self, event: CompletionEvent, team: AgentTeam, *, unfinished: bool) -> str:
-        """Return the phase to notify."""
+        """Return the phase to report."""
         phase = event.phase or team.phase
         return self.phases[0] if unfinished and phase not in TERMINAL_PHASES else phase
 
     def _why_not(self, team: AgentTeam, phase: str) -> str | None:
-        """Return why no target of the team is to be begun; None where there is no reason."""
+        """Return why no target of the team may start; None if they may."""
         if not team.wants_delivery:
             return UNASKED
         if phase not in TERMINAL_PHASES:
@@ -122,18 +123,18 @@ class Judge:
         return None
 
     def _idle(self, event: CompletionEvent, team: AgentTeam) -> str:
-        """Say why nothing is sent, where nothing is under way either."""
+        """Say why nothing is sent, if nothing is in progress either."""
         if event.redeliver == "none":
             return "nothing was sent: every target is settled; redeliver sends again"
         asked = [
             receipt for receipt in team.record.receipts if receipt.name in (event.targets or {receipt.name})
         ]
         if any(receipt.theirs and (event.redeliver == "all" or not receipt.success) for receipt in asked):
-            return "nothing was sent again: what is on record is somebody else's, and is left to them"
-        return "nothing was sent again: no target that is asked for has failed"
+            return "nothing was sent again: another program recorded it, so it is left alone"
+        return "nothing was sent again: no requested target has failed"
 
     def _undelivered(self, phase: str) -> str:
-        return f"teams that end as {phase} are not delivered in this installation"
+        return f"this installation does not deliver teams with the phase {phase}"
 
     def _check_uid(self, event: CompletionEvent, team: AgentTeam) -> None:
         if event.uid is not None and event.uid != team.uid:

@@ -1,59 +1,59 @@
-"""How fast each receiver is sent to: one lane a receiver, in this process. Who waits in one makes no attempt.
+"""Limits how fast this process sends to each receiver, in lanes; waiting in a lane is not an attempt.
 
-A lane spreads bursts, waits as long as its receiver asks for, and where that is down lets one target find out
-whether it is back; the others are told what that one met. Lanes know nothing of each other. A receiver is a
-URL without its query, known by a hash, and beside it its host and port, of which only one thing is learned:
-that nothing can be connected to, which is true of all that is there. What one path answers, or what one
-team's message makes it answer, holds nobody else up.
+A lane spreads bursts, and waits as long as its receiver requests. If the receiver is down, the lane lets one
+target probe whether it is back, and the others get the probe's verdict. Lanes are independent. A receiver is
+a URL without its query, stored as a hash. A second lane covers its host and port, and learns only one thing:
+that no connection is possible, which holds for everything there. What one path answers, or what one team's
+message causes it to answer, delays nobody else.
 
-Each namespace has lanes of its own, so that it waits for nothing that another has met or asked for: whoever
-can make a receiver hang, or say that it is too much, does so to themselves. What they have in common is the
-pace that Slack gives a URL, which is kept from one message to the next, and in which nobody books ahead.
+Each namespace has lanes of its own, so it never waits because of what another namespace met or caused: a
+tenant who makes a receiver hang or answer "too many requests" harms only itself. Namespaces share only the
+rate limit that Slack sets per URL. It is kept from one message to the next, and nobody can book turns ahead
+in it.
 """
 
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from app.delivery.places import Sleep
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.domain.times import steady
+from app.domain.times import spoken, steady
 from app.senders.envelopes import Verdict, Way
 
 Send = Callable[[], Awaitable[Verdict]]
-"""Makes one attempt; raises `TargetError` where there was no answer to judge."""
+"""Makes one attempt; raises `TargetError` if there was no answer to judge."""
 
-LANES = 20_000  # that are remembered at once, of half a kilobyte each
-PATIENCE = 5.0  # seconds that a turn is waited for here; who has to wait longer comes back for it
-REMEMBERED = 4500.0  # seconds for which it is known what a receiver is like: longer than the longest wait
-SUSPECTED = 30.0  # seconds for which one target's failure is remembered
-HOLD = 3.0  # seconds after an attempt for which it is left to the same target to find out more
-LEARNED = 1.0  # second between two messages, to a receiver that says that they are too many
-FASTER = 0.1  # messages a second that it is trusted with more, for each that it takes then
+LANES = 20_000  # lanes that are remembered at once, half a kilobyte each
+PATIENCE = 5.0  # seconds to wait here for a turn; a target with a longer wait is postponed
+REMEMBERED = 4500.0  # seconds to remember a receiver: longer than the longest wait
+SUSPECTED = 30.0  # seconds to remember one target's failure
+HOLD = 3.0  # seconds after a failed probe in which only the same target may probe again
+LEARNED = 1.0  # second between two messages, to a receiver that answers "too many requests"
+FASTER = 0.1  # more messages per second for each message that the receiver then accepts
 MOST_LEARNED = 60.0
-DOWN = frozenset({408, 502, 503, 504})  # what says that a receiver is away, whatever the message
+DOWN = frozenset({408, 502, 503, 504})  # statuses that say that a receiver is down, whatever the message
 
 
 @dataclass(eq=False, slots=True)
 class Lane:
-    """What is known of one receiver, while anything is."""
+    """What is known of one receiver."""
 
-    own: float  # seconds between two messages that it takes at any time
+    own: float  # seconds between two messages that it accepts at any time
     booked: bool = True  # whether turns are booked ahead
-    gap: float = field(init=False)  # the same, as it has been learned
-    free_at: float = 0.0  # when the next may start
-    last: float = -MOST_LEARNED  # when one started, or where it has a pace, when one was through
-    takes: float = 0.0  # seconds that the last one took
-    closed_until: float = 0.0  # as the receiver asked
-    booked_until: float = 0.0  # the end of the turns of those who come back for theirs
-    failed: Hashable = None  # whose attempt was the last that met nobody, with no better one since
-    down: Verdict | None = None  # what they met
+    gap: float = field(init=False)  # seconds between two messages, as learned from its answers
+    free_at: float = 0.0  # when the next message may start
+    last: float = -MOST_LEARNED  # when the last message started; with a fixed rate, when it ended
+    takes: float = 0.0  # seconds that the last message took
+    closed_until: float = 0.0  # as the receiver requested
+    booked_until: float = 0.0  # the end of the turns booked by postponed targets
+    failed: Hashable = None  # the target whose attempt was the last to get no connection, until one succeeds
+    down: Verdict | None = None  # the verdict of that attempt
     finding_out: Hashable = None
-    until: float = 0.0  # for how long it is left to that one
-    known_until: float = 0.0  # for how long it is remembered that it is down
+    until: float = 0.0  # how long only that target may probe
+    known_until: float = 0.0  # how long the receiver is remembered as down
     inside: int = 0
     sending: int = 0
 
@@ -61,27 +61,27 @@ class Lane:
         self.gap = self.own
 
     def at_rest(self, now: float) -> bool:
-        """Whether there is nothing to be remembered."""
+        """Whether the lane holds nothing worth remembering."""
         ends = (self.free_at, self.closed_until, self.booked_until, self.known_until, self.last + self.gap)
         return not self.inside and max(ends) <= now
 
     @property
     def step(self) -> float:
-        """Seconds from one message to the next, when many wait."""
+        """Seconds from one message to the next if many wait."""
         return self.gap + self.takes
 
     def ready_at(self, now: float) -> float:
-        """Return when it takes another message, as far as is known; where it has a pace, one at a time."""
+        """Return when it accepts the next message, as far as is known; with a fixed rate, one at a time."""
         busy = now + self.gap / 4 if self.own and self.sending else 0.0
         return max(self.closed_until, self.last + self.gap, busy)
 
     def shut_to(self, who: Hashable, now: float) -> Verdict | None:
-        """Return what others met, where it is left to one of them to find out more."""
+        """Return the verdict of others if one of them is probing the receiver."""
         return self.down if self.finding_out not in {None, who} and now < self.until else None
 
 
 class Pacer:
-    """The lanes of one process; times are seconds on its steady clock."""
+    """The lanes of one process; times are seconds on its monotonic clock."""
 
     def __init__(self, slack_interval: float, clock: Callable[[], float] = steady) -> None:
         self._slack_interval = slack_interval
@@ -95,13 +95,13 @@ class Pacer:
     async def paced(  # noqa: PLR0913  # who sends what where, and for how long it may wait
         self, kind: str, way: Way, send: Send, *, owner: str, who: Hashable, room: float, rest: Sleep
     ) -> Verdict:
-        """Make the attempt when its turn comes; where that is not within `room` seconds, say when it is.
+        """Make the attempt when its turn comes; if that is not within `room` seconds, return when it is.
 
-        `owner` is whose lanes are meant, a namespace. `who` is known by a word that holds nothing, since it
-        is remembered while its receiver is down.
+        `owner` is the namespace whose lanes apply. `who` identifies the target by a short key, because the
+        lane keeps it while its receiver is down.
 
         Raises:
-            TargetError: as the attempt does.
+            TargetError: the attempt raised it.
         """
         lanes = self._lanes_of(kind, way, owner)
         for lane in lanes:
@@ -115,7 +115,7 @@ class Pacer:
             self._forget()
 
     async def _turn(self, lanes: tuple[Lane, ...], who: Hashable, room: float, rest: Sleep) -> Verdict | None:
-        """Wait for a turn; return why there is none, or nothing."""
+        """Wait for a turn; return why there is none, or None."""
         now = self._clock()
         latest = ends = now + room
         if met := _shut(lanes, who, now):
@@ -129,9 +129,13 @@ class Pacer:
                 return _later(lanes, ready, now)
             if not await rest(ready - now):
                 return Verdict(
-                    Reason.INTERRUPTED, "it waited for its turn", retryable=True, attempted=False, queued=True
+                    Reason.INTERRUPTED,
+                    "the service was waiting for its turn",
+                    retryable=True,
+                    attempted=False,
+                    queued=True,
                 )
-            latest = ends + room  # whoever has a turn is not sent away for a little
+            latest = ends + room  # a target that has a turn is not turned away for a short wait
             now = self._clock()
             if met := _shut(lanes, who, now):
                 return met
@@ -170,12 +174,12 @@ class Pacer:
         return verdict
 
     def _learn(self, lane: Lane, who: Hashable, verdict: Verdict) -> None:
-        """Take from an answer what it says of the receiver."""
+        """Learn from an answer how the receiver is."""
         now = self._clock()
         if verdict.retryable and (verdict.reason is Reason.RATE_LIMITED or verdict.retry_after is not None):
             lane.gap = min(max(LEARNED, lane.own, 2 * lane.gap), MOST_LEARNED)
             asked = verdict.retry_after if verdict.retry_after is not None else lane.gap
-            asked = min(asked, REMEMBERED)  # whom it was said to keeps to all of it, on record
+            asked = min(asked, REMEMBERED)  # the target itself obeys the whole wait, which is on record
             lane.closed_until = max(lane.closed_until, now + asked)
             lane.free_at = max(lane.free_at, lane.closed_until)
             lane.until = min(lane.until, now)
@@ -188,18 +192,18 @@ class Pacer:
                 lane.gap = max(lane.own, faster)
 
     def _note_down(self, lane: Lane, who: Hashable, met: Verdict, *, alone: bool) -> None:
-        """Note an attempt that met nobody; `alone`: one target's word is enough, for it is so for all."""
+        """Remember an attempt that got no connection; `alone`: one target's failure proves it for all."""
         if lane.down is None and not alone and lane.failed in {None, who}:
             lane.failed, lane.known_until = who, self._clock() + SUSPECTED
             return
         lane.known_until = self._clock() + REMEMBERED
-        said = f"{met.message}, by another target's attempt"
+        said = f"{met.message}, found by another target's attempt"
         lane.down = Verdict(met.reason, said, met.http_status, retryable=True, attempted=False)
         if lane.finding_out in {None, who} or lane.until <= self._clock():
             lane.finding_out, lane.until = who, self._clock() + HOLD
 
     def _lanes_of(self, kind: str, way: Way, owner: str) -> tuple[Lane, ...]:
-        """Return the lanes that an attempt passes: its host's, its URL's, and that of all at the URL."""
+        """Return the lanes of an attempt: its host's, its URL's, and the one shared by all namespaces."""
         host = self._lane((owner, way.to), Lane(0.0))
         if way.url is None:
             return (host,)
@@ -210,11 +214,11 @@ class Pacer:
 
     def _lane(self, key: Hashable, new: Lane) -> Lane:
         lane = self._lanes.pop(key, new)
-        self._lanes[key] = lane  # the last to be forgotten
+        self._lanes[key] = lane  # most recently used, so forgotten last
         return lane
 
     def _forget(self) -> None:
-        """Forget receivers of which nothing is to be remembered; beyond the bound, the oldest idle ones."""
+        """Forget idle receivers; above the limit, the oldest idle ones first."""
         now = self._clock()
         oldest = [key for key, _ in zip(self._lanes, range(4), strict=False)]
         for key in oldest:
@@ -235,17 +239,17 @@ def _note_up(lane: Lane) -> None:
 
 
 def _later(lanes: tuple[Lane, ...], start: float, now: float) -> Verdict:
-    """Book a turn behind those that come back for theirs, and say when it is."""
+    """Book a turn after the other postponed targets, and return when it is."""
     turn = max(start, *(lane.booked_until for lane in lanes))
     for lane in lanes:
         if lane.booked and lane.gap:
-            # As if it were at its best by then: who comes too early waits, an idle lane would be lost.
+            # Assume the fastest rate: a target that comes too early waits, an idle lane would be wasted.
             lane.booked_until = turn + (lane.own or LEARNED) + lane.takes
     wait = turn - now
     return Verdict(
         Reason.RATE_LIMITED,
-        f"its receiver is sent to no faster than it takes; its turn comes in"
-        f" {timedelta(seconds=round(wait))}, and no attempt was made",
+        f"waiting, because its receiver limits the rate; its turn comes in"
+        f" {spoken(round(wait))}, and no attempt was made",
         retryable=True,
         retry_after=wait,
         attempted=False,

@@ -1,7 +1,7 @@
 """The capacity that a message needs before it is built: a connection to its host, and memory.
 
-Waiting for one is no attempt, and takes nothing of a target's time: it is waited for beside the budget, for
-`PLACE_TIMEOUT` in all, and then the target is handed back.
+Waiting for a place is not an attempt and does not count against the target's time limit. After
+`PLACE_TIMEOUT` in all, the target is released.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from app.settings import ServiceSettings
 from app.telemetry.metrics import CONNECTIONS, MEMORY, READS, SECRETS, Metrics
 
 Sleep = Callable[[float], Awaitable[bool]]
-"""Sleeps so many seconds; ends early, and says False, where nothing more is to be begun."""
+"""Sleeps for so many seconds; returns False early if nothing more may start."""
 
 LACKING = {
     CONNECTIONS: "a connection to its receiver's host",
@@ -25,22 +25,22 @@ LACKING = {
     SECRETS: "a read of its Secret",
     READS: "a read of the team",
 }
-"""What each kind of place is, in a message."""
+"""What each kind of place is called in a message."""
 
-SECRETS_AT_ONCE = 16  # reads: a Secret can be of 1 MiB, which takes about five times as much until it is read
+SECRETS_AT_ONCE = 16  # reads: a Secret can have 1 MiB, and its read takes about five times as much memory
 
 
 WITHOUT_END = 86_400.0  # seconds
 
 
 async def asleep(seconds: float) -> bool:
-    """Sleep, whatever else is going on."""
+    """Sleep, and never end early."""
     await asyncio.sleep(seconds)
     return True
 
 
 class Step(NamedTuple):
-    """Some places of one kind."""
+    """A number of places of one kind."""
 
     kind: str
     shares: Shares
@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 
 class Places:
-    """The rooms of one process in which messages and reads have their places."""
+    """The places of one process for messages and reads."""
 
     def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
         self._alone = settings.serves_one
@@ -60,7 +60,7 @@ class Places:
         self._metrics = metrics
 
     def for_message(self, namespace: str, destination: Destination, size: int) -> "Turn":
-        """Return the turn of a message of so many bytes, on its way to a host."""
+        """Return the turn of a message of `size` bytes to a host."""
         host = self._hosts.get(destination)
         if host is None:
             host = self._hosts[destination] = Shares(self._most_at_host, self._alone)
@@ -68,15 +68,15 @@ class Places:
         return Turn(namespace, steps, self._metrics)
 
     def for_preview(self, namespace: str, size: int) -> "Turn":
-        """Return the turn of a message of so many bytes that is shown, not sent."""
+        """Return the turn of a message of `size` bytes that is shown, not sent."""
         return Turn(namespace, (Step(MEMORY, self._memory, size),), self._metrics)
 
     def for_read(self, namespace: str, size: int) -> "Turn":
-        """Return the turn of a team of so many bytes that is to be read."""
+        """Return the turn for the read of a team of `size` bytes."""
         return Turn(namespace, (Step(READS, self._reads, size),), self._metrics)
 
     def for_secret(self, namespace: str) -> "Turn":
-        """Return the turn of a Secret that is to be read."""
+        """Return the turn for the read of a Secret."""
         return Turn(namespace, (Step(SECRETS, self._secrets, 1),), self._metrics)
 
 
@@ -84,21 +84,21 @@ class Places:
 class Turn:
     """Places of several kinds, taken one after another.
 
-    The order is always the same, so that no two wait for each other.
+    The order is always the same, so no two turns deadlock.
     """
 
     owner: str
     steps: tuple[Step, ...]
     metrics: Metrics
-    _held: int = field(default=0, init=False)  # of the steps
+    _held: int = field(default=0, init=False)  # number of steps that are taken
 
     @property
     def behind(self) -> int:
-        """How many of the same owner wait for what is lacking."""
+        """How many of the same owner wait for what this turn lacks."""
         return self.steps[self._held].shares.line_of(self.owner)
 
     def take(self) -> bool:
-        """Take what is to be had at once; whether that is all of it."""
+        """Take what is free at once; return whether that is everything."""
         for step in self.steps[self._held :]:
             if not step.shares.take(self.owner, step.number):
                 return False
@@ -106,9 +106,9 @@ class Turn:
         return True
 
     async def wait(self, seconds: float = WITHOUT_END, sleep: Sleep = asleep, *, first: bool = False) -> str:
-        """Wait until all places are taken, for so long; return what was lacking in the end, or nothing.
+        """Wait until all places are taken, for at most `seconds`; return what was lacking, or None.
 
-        `first`: before others of the same owner, to end what was begun.
+        `first`: go before others of the same owner, to finish work that has begun.
         """
         ends = asyncio.ensure_future(sleep(seconds))
         try:

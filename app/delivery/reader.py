@@ -1,7 +1,7 @@
 """Reads a team for a caller, and translates the API server's errors into problems.
 
-How much is read at once is bounded in bytes and shared by namespaces. How large a team is is known once it is
-read; until then it is taken to be as large as those that its namespace had lately.
+The bytes that are read at once are limited, and namespaces share the limit. The size of a team is known only
+after the read. Until then, the reader assumes the size of its namespace's recent teams.
 """
 
 import asyncio
@@ -21,32 +21,32 @@ from app.domain.teams import no_crd
 from app.kube.cluster import Cluster, Snapshot
 from app.settings import ServiceSettings
 
-LEAST = 131_072  # bytes that a read counts for at least
-UNKNOWN = 1_048_576  # bytes, of a namespace of which nothing was read yet
-FADING = 0.9  # of the largest size, at each read
+LEAST = 131_072  # bytes that every read counts for at least
+UNKNOWN = 1_048_576  # bytes assumed for a namespace from which nothing was read yet
+FADING = 0.9  # factor on the largest size, per read
 REMEMBERED = 4096  # namespaces
 LONGEST_LINE = 1000  # reads of one namespace that wait
-PAUSE = 2e-6  # seconds a byte: what is read in a share all the time takes a fifth of a core
+PAUSE = 2e-6  # seconds per byte: a share that reads all the time takes a fifth of a core
 
-FEW, PER_ENTRY = 100, 1e-3  # entries; seconds, since what is made of one takes some 50 µs
+FEW, PER_ENTRY = 100, 1e-3  # entries; seconds per entry, because processing one takes about 50 µs
 
 
 class Reader:
-    """Teams of the namespaces that are served, fresh from the API server."""
+    """Reads teams of the served namespaces, always fresh from the API server."""
 
     def __init__(self, settings: ServiceSettings, cluster: Cluster, places: Places) -> None:
         self._settings = settings
         self._cluster = cluster
         self._places = places
-        self._sizes: dict[str, int] = {}  # bytes, by namespace, the one read last at the end
+        self._sizes: dict[str, int] = {}  # bytes per namespace, the most recently read one last
 
     async def read(self, namespace: str, name: str) -> Snapshot:
         """Read a team.
 
         Raises:
-            TeamNotFound: there is none of this name, or not in a namespace that is served.
-            ClusterUnavailable: the API server does not say.
-            TooBusy: as much is being read for its namespace as may be.
+            TeamNotFound: it does not exist, or its namespace is not served.
+            ClusterUnavailable: the API server gives no usable answer.
+            TooBusy: its namespace already reads as much as it may.
         """
         if not self._settings.serves(namespace):
             raise TeamNotFound(
@@ -56,7 +56,7 @@ class Reader:
         if not turn.take() and (turn.behind >= LONGEST_LINE or await turn.wait(self._settings.api_timeout)):
             turn.leave()
             raise TooBusy(
-                f'as many teams of namespace "{namespace}" are being read as its share is; ask again',
+                f'namespace "{namespace}" already reads as many teams as its share allows; retry',
                 retry_after=RETRY_SOON,
             )
         pause = 0.0
@@ -77,14 +77,14 @@ class Reader:
             _leave(turn, pause)
 
     def _learn(self, namespace: str, size: int) -> None:
-        """Expect teams of this size, and fewer of those that were larger."""
+        """Expect teams of this size; let the memory of a larger one fade."""
         self._sizes[namespace] = max(size, int(self._sizes.pop(namespace, 0) * FADING))
         if len(self._sizes) > REMEMBERED:
             del self._sizes[next(iter(self._sizes))]
 
 
 def _leave(turn: Turn, pause: float) -> None:
-    """Give the place back, after a large team only when what is made of it is done, and others had theirs."""
+    """Give the place back. After a large team, wait until it is processed and others have had their turn."""
     if pause:
         asyncio.get_running_loop().call_later(pause, turn.leave)
     else:
@@ -92,5 +92,5 @@ def _leave(turn: Turn, pause: float) -> None:
 
 
 def unavailable(error: ClusterError) -> ClusterUnavailable:
-    """Return the problem for an error because of which nothing was sent."""
+    """Return the problem for an error that prevented a send."""
     return ClusterUnavailable(f"nothing was sent: {error}", retry_after=patience(error))

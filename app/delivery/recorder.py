@@ -17,18 +17,18 @@ from app.kube.cluster import Cluster, Snapshot
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 
-MOST_WAITED = 5.0  # seconds: an API server that is back is noticed soon
-BACKOFF = Backoff(0.1, MOST_WAITED)  # at most 0.1 s, 0.2 s, 0.4 s … between tries to write
-VERIFIED_FOR = 1.0  # seconds that one look at the team's uid serves its targets
-MOST = 1 << 20  # outcomes in one write: no limit that is ever met
-LINGER = 0.05  # seconds that the first outcome waits for its neighbours', at least
+MOST_WAITED = 5.0  # seconds: the recorder soon sees that the API server is back
+BACKOFF = Backoff(0.1, MOST_WAITED)  # at most 0.1 s, 0.2 s, 0.4 s … between attempts to write
+VERIFIED_FOR = 1.0  # seconds for which targets share one check of the team's uid
+MOST = 1 << 20  # outcomes in one write; in effect, no limit
+LINGER = 0.05  # seconds that the first outcome waits for others, at least
 LONGEST_LINGER = 1.0
-WRITING_SHARE = 0.2  # of the time at most goes into writes: each of them carries the whole list
+WRITING_SHARE = 0.2  # share of the time spent on writes at most: each write carries the whole list
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A receipt to be written, and until when that is tried (seconds on the steady clock)."""
+    """A receipt to write, and until when to try (seconds on the monotonic clock)."""
 
     receipt: Receipt
     until: float
@@ -37,9 +37,9 @@ class Waiting:
 class Recorder:
     """The record of one team's dispatch.
 
-    What settles while a write is under way, or waits to be tried again, rides in the next one. An outcome
-    that cannot be written for `timeout` seconds, or whose claim is no longer ours, is logged and counted as
-    unrecorded. `written` is called with each that is on record.
+    Outcomes that arrive during a write, or while it waits for a retry, go into the next write. If an outcome
+    cannot be written for `timeout` seconds, or its claim is no longer ours, the recorder logs it and counts
+    it as unrecorded. It calls `written` with each receipt that is on record.
     """
 
     def __init__(  # noqa: PLR0913  # the dispatch's own parts, each used
@@ -58,7 +58,7 @@ class Recorder:
         self.unwritten: dict[str, Receipt] = {}
         self.written: dict[str, Receipt] = {}
         self._tell_written = written
-        self.unrecorded: str | None = None  # why, of the last outcome that could not be written
+        self.unrecorded: str | None = None  # why the last outcome could not be written
         self.uid_changed = False
         self.stopped = asyncio.Event()  # no further attempt: the team is gone, or the process drains
         self._cluster = cluster
@@ -69,23 +69,23 @@ class Recorder:
         self._log = log
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
-        self._complete = asyncio.Event()  # every outcome that is expected has come
+        self._complete = asyncio.Event()  # every expected outcome has arrived
         self._expected = 0
         self._linger_for = LINGER
         self._verifying = asyncio.Lock()
         self._verified_until = 0.0
 
     def record(self, receipt: Receipt) -> None:
-        """Take in a receipt; it is written soon."""
+        """Take a receipt; it is written soon."""
         self._waiting[receipt.name] = Waiting(receipt, steady() + self._timeout)
         self._wake.set()
         if len(self._waiting) >= self._expected:
             self._complete.set()
 
     async def run(self, expected: int) -> None:
-        """Write until so many receipts have been taken in, and each is written or given up."""
+        """Write until `expected` receipts have arrived, and each is written or given up."""
         self._expected = expected
-        most = MOST  # outcomes a write: halved by a refusal, doubled by a success
+        most = MOST  # outcomes per write: halved by a refusal, doubled by a success
         tries = 0
         while self._expected:
             await self._wake.wait()
@@ -93,7 +93,7 @@ class Recorder:
             batch = [waiting.receipt for waiting in self._waiting.values()][:most]
             try:
                 if tries:
-                    # Somebody else's write went through, or ours did and only its answer was lost.
+                    # Another write went first, or ours did and only its answer was lost.
                     self.latest = await self._fresh()
                 with self._tracing.span("record", targets=len(batch), tries=tries + 1):
                     await self._write(batch)
@@ -104,7 +104,7 @@ class Recorder:
                 self._metrics.record_retries.inc()
                 self._give_up(str(error))
                 asked = error.retry_after if isinstance(error, ApiUnavailable) else None
-                # Draining does not cut this short: an outcome that is known is worth the wait.
+                # A drain does not shorten this: recording a known outcome is worth the wait.
                 await asyncio.sleep(self._pause(tries, asked))
             except ObjectNotFound:
                 self.stopped.set()
@@ -112,23 +112,23 @@ class Recorder:
             except ClusterError as error:
                 if len(batch) == 1:
                     self._lose([batch[0].name], "rejected", str(error))
-                most = max(1, len(batch) // 2)  # so that what is refused does not take its neighbours along
+                most = max(1, len(batch) // 2)  # so that a refused outcome does not block the others
             if not self._waiting:
                 self._wake.clear()
 
     async def _linger(self) -> None:
-        """Let the outcomes that are about to come ride along; mostly these are all, and one write does."""
+        """Wait for outcomes that are about to arrive; mostly these are all, and one write is enough."""
         if len(self._waiting) < self._expected:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._linger_for):
                     await self._complete.wait()
 
     def abandon(self) -> None:
-        """Let go of what is not written, since the process ends first."""
+        """Drop what is not written, because the process ends first."""
         self._lose(list(self._waiting), "drain", "the process ended before it could be written")
 
     async def undisturbed(self, seconds: float) -> bool:
-        """Sleep; return False at once when told to stop, and at the end where the team is gone."""
+        """Sleep. Return False at once if the process drains, and at the end if the team is gone."""
         faults.reach("waiting")
         try:
             async with asyncio.timeout(seconds):
@@ -138,9 +138,9 @@ class Recorder:
         return not self.stopped.is_set()
 
     async def _verify(self) -> None:
-        """See whether the team is still the same; where it is gone, no further attempt is made.
+        """Check that the team is still the same; if it is gone, allow no further attempt.
 
-        Targets that wait to be tried again ask this at about the same moment, so they share one answer.
+        Targets waiting for a retry ask at about the same moment, so they share one answer.
         """
         async with self._verifying:
             if steady() < self._verified_until or self.stopped.is_set():
@@ -150,7 +150,7 @@ class Recorder:
             except ObjectNotFound:
                 self.stopped.set()
             except ClusterError:
-                pass  # unknown now; a duplicate notification is better than a missing one
+                pass  # unknown for now; a duplicate notification is better than a missing one
             self._verified_until = steady() + VERIFIED_FOR
 
     async def _fresh(self) -> Snapshot:
@@ -162,7 +162,7 @@ class Recorder:
         return fresh
 
     async def _write(self, batch: list[Receipt]) -> None:
-        """Write the batch once over what was read last, and see whether the API server kept it."""
+        """Write the batch once, based on the last read, and check that the API server kept it."""
         entries, written, lost = settle(self.latest.team, batch, holder=self._holder)
         if written:
             faults.reach("recording")
@@ -181,7 +181,7 @@ class Recorder:
                 self._tell_written(receipt)
 
     def known(self, receipt: Receipt) -> Receipt:
-        """Return what is known of a target here, where the record knows less or something else."""
+        """Return what this process knows of a target if the record knows less or something else."""
         if receipt.name in self.unwritten:
             return self.unwritten[receipt.name]
         written = self.written.get(receipt.name)
@@ -193,19 +193,19 @@ class Recorder:
         return self._waiting.pop(name).receipt
 
     def _give_up(self, why: str) -> None:
-        """Let go of the outcomes whose time is over."""
+        """Give up the outcomes whose time is over."""
         over = [name for name, waiting in self._waiting.items() if steady() >= waiting.until]
         self._lose(over, "timeout", why)
 
     def _pause(self, tries: int, asked: float | None) -> float:
-        """Return how long to wait before the next try; one is made when the last outcome's time ends."""
+        """Return the wait before the next attempt, which is at the last outcome's deadline at the latest."""
         wait = max(min(asked or 0.0, MOST_WAITED), full_jitter(BACKOFF.longest(tries)))
         last = max((waiting.until for waiting in self._waiting.values()), default=0.0)
         return max(0.0, min(wait, last - steady()))
 
     def _lose(self, names: Iterable[str], cause: str, why: str) -> None:
         for name in names:
-            if name not in self._waiting:  # let go of already, since the process ends
+            if name not in self._waiting:  # already dropped, because the process ends
                 continue
             receipt = self._take(name)
             self.unwritten[name] = receipt

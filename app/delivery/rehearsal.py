@@ -28,11 +28,11 @@ from app.domain.teams import AgentTeam, told_targets
 from app.domain.times import format_time
 
 log = structlog.get_logger(__name__)
-BODIES = 2_000_000  # characters that the bodies of one preview may take, all together
+BODIES = 2_000_000  # characters for all bodies of one preview together
 
 
 class Rehearsal:
-    """Previews and tests: judged as a delivery is, and nothing of them is on record."""
+    """Previews and tests: judged like a delivery, never recorded."""
 
     def __init__(
         self, reader: Reader, judge: Judge, claims: Claims, capacity: Capacity, errands: Errands
@@ -44,9 +44,9 @@ class Rehearsal:
         self._errands = errands
 
     async def preview(self, event: CompletionEvent) -> Previewed:
-        """Show what the event would send where; nothing is sent, and nothing written.
+        """Show what the event would send to which target; send and write nothing.
 
-        A team that is still at work is shown as if it had completed.
+        A team that is still running is shown as if it had completed.
 
         Raises:
             Problem: the event would not be accepted.
@@ -125,12 +125,12 @@ class Rehearsal:
 
 @dataclass(slots=True)
 class Budget:
-    """Characters that are left for the bodies of one preview."""
+    """The characters left for the bodies of one preview."""
 
     left: int = BODIES
 
     def cut(self, body: str) -> str:
-        """Return the body, or its beginning where there is no room for it."""
+        """Return the body, or its beginning if it does not fit."""
         if len(body) > self.left:
             return f"{body[:200]}… ({len(body)} characters; preview this target alone to see them)"
         self.left -= len(body)
@@ -138,13 +138,13 @@ class Budget:
 
 
 async def show(errand: Errand, claims: Iterable[Claim]) -> list[PreviewedTarget]:
-    """Show what every target would be sent: Secrets are read and addresses judged, and that is all."""
+    """Show what each target would receive: read Secrets and check addresses, and no more."""
     budget = Budget()
     return await asyncio.gather(*(_shown(errand, claim, budget) for claim in claims))
 
 
 async def _shown(errand: Errand, claim: Claim, budget: Budget) -> PreviewedTarget:
-    """Show the request that would be made first."""
+    """Show the request that the first attempt would send."""
     attempts = Attempts(errand, claim)
     seconds = errand.policy.attempt_timeout
 
@@ -159,7 +159,7 @@ async def _shown(errand: Errand, claim: Claim, budget: Budget) -> PreviewedTarge
     except TimeoutError:
         message = f"its Secret or its host's name could not be read within {seconds:g} s"
         return _failing(about(), message, Reason.TIMEOUT)
-    except Exception as error:  # noqa: BLE001  # one target's surprise is not its neighbours'
+    except Exception as error:  # noqa: BLE001  # one target's unexpected error must not affect others
         errand.log.error("preview_crashed", target=claim.target.name, error=place(error))  # noqa: TRY400
         return _failing(about(), f"internal error ({type(error).__name__}); see the log")
     return PreviewedTarget(
@@ -188,13 +188,13 @@ def _failing(receipt: Receipt, message: str, reason: Reason | None = None) -> Pr
 
 
 def _left(receipt: Receipt) -> PreviewedTarget:
-    """Say of a target that is on record why it would be left alone."""
+    """Say why a target that is on record would be left alone."""
     if receipt.theirs:
-        message = "somebody else recorded it, so it is left to them"
+        message = "another program recorded it, so it is left alone"
     elif receipt.settled:
         message = f"it is settled ({receipt.phase}); redeliver sends again"
     elif receipt.put_off and receipt.retry_at:
-        message = f"it is put off: next try at {format_time(receipt.retry_at)}; redeliver sends sooner"
+        message = f"it is postponed: next try at {format_time(receipt.retry_at)}; redeliver sends sooner"
     else:
         message = "it is being sent to"
     about = {"name": receipt.name, "type": receipt.type, "target": receipt.target}
@@ -205,7 +205,7 @@ Named = TypeVar("Named", Receipt, PreviewedTarget)
 
 
 def _in_order(team: AgentTeam, targets: Iterable[Named]) -> tuple[Named, ...]:
-    """Return targets as the team lists them; those that it lists no more come last."""
+    """Return targets in the team's order; those that the team no longer lists come last."""
     order = {name: number for number, name in enumerate(target_names(team.targets))}
     return tuple(sorted(targets, key=lambda target: order.get(target.name, len(order))))
 

@@ -2,38 +2,37 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from app.domain.backoff import Backoff, full_jitter
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.domain.times import steady
+from app.domain.times import spoken, steady
 from app.senders.envelopes import Verdict
 
 Attempt = Callable[[float], Awaitable[Verdict]]
-"""One attempt, given the seconds it may take."""
+"""Makes one attempt, given the seconds it may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long; all in seconds."""
+    """How often and how long to try; all in seconds."""
 
     attempts: int = 4  # 1 and 3 retries
     attempt_timeout: float = 10.0
     target_timeout: float = 60.0
     backoff_initial: float = 0.5  # at most 0.5 s, 1 s, 2 s
-    place_timeout: float = 30.0  # beside all that
+    place_timeout: float = 30.0  # not counted against the times above
 
     def backoff(self, tries: int) -> float:
-        """Return the longest wait after so many tries."""
+        """Return the longest wait after `tries` attempts."""
         return Backoff(self.backoff_initial).longest(tries)
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Time and chance, passed in so that tests can hold them still.
+    """Clock, sleep and randomness, passed in so that tests control them.
 
-    `sleep` returns False when it was cut short because the process drains: the target is handed back.
+    `sleep` returns False if it ended early because the process drains; the target is then released.
     """
 
     sleep: Callable[[float], Awaitable[bool]]
@@ -43,9 +42,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What all attempts came to; `attempts` that reached for the network, and whether that is final.
+    """The result of all attempts: the `attempts` that used the network, and whether the result is final.
 
-    `passing` is what stood in the way, where that may pass: final it is only where nothing is put off.
+    `passing` is the temporary error that stood in the way. With one, the result is final only if nothing is
+    postponed.
     """
 
     verdict: Verdict
@@ -60,7 +60,7 @@ def _none() -> float:
 
 @dataclass(frozen=True, slots=True)
 class _TimeLeft:
-    """The time that a target has: until `ends` at the latest, and what it waits for places is not its own."""
+    """The time of a target: it ends at `ends` at the latest, and waiting for places does not use it up."""
 
     clock: Callable[[], float]
     ends: float
@@ -71,7 +71,7 @@ class _TimeLeft:
         return min(self.ends, self.own + self.waited()) - self.clock()
 
 
-async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until when
+async def retrying(  # noqa: PLR0913  # what to try, by which rules, and until when
     attempt: Attempt,
     policy: RetryPolicy,
     timing: Timing,
@@ -80,17 +80,17 @@ async def retrying(  # noqa: PLR0913  # what is tried, by what rules, and until 
     failed: Callable[[Verdict], None],
     waited: Callable[[], float] = _none,
 ) -> Tried:
-    """Attempt until the verdict is final, the attempts are used up or the time is.
+    """Attempt until the verdict is final, or attempts or time are used up.
 
-    `failed` is called for each attempt that did not deliver. `ends` is the time on that clock after which
-    nothing may be under way, budget or not. The verdict is that of the last attempt that had its full time:
-    running out of time does not hide what was wrong. Where the claim has ended before anything final was
-    said, or no place was to be had for an attempt, the target is left to the next holder.
+    `failed` is called for each failed attempt. `ends` is the time on the timing's clock after which no
+    attempt may run, even within the budget. The verdict is that of the last attempt that had its full time,
+    so a timeout does not hide the real error. If the claim expires before a final verdict, or no place became
+    free for an attempt, the target is left to the next holder.
 
-    `waited` says how many seconds were spent waiting for places: they are nothing of the budget.
+    `waited` returns the seconds spent waiting for places; they do not count against the budget.
     """
     time = _TimeLeft(timing.clock, ends, timing.clock() + policy.target_timeout, waited)
-    verdict = Verdict(Reason.INTERRUPTED, "the claim ended before the first attempt", attempted=False)
+    verdict = Verdict(Reason.INTERRUPTED, "the claim expired before the first attempt", attempted=False)
     attempts = tries = 0
     while (left := time.left()) > 0:
         latest = await _judged(attempt, min(policy.attempt_timeout, left))
@@ -135,6 +135,6 @@ async def _judged(attempt: Attempt, seconds: float) -> Verdict:
 
 
 def _rate_limited(verdict: Verdict, left: float) -> Verdict:
-    wait = timedelta(seconds=round(verdict.retry_after or 0))
-    message = f"{verdict.message}; could be tried again in {wait}, but only {max(left, 0):.0f} s are left"
+    wait = spoken(round(verdict.retry_after or 0))
+    message = f"{verdict.message}; a retry is possible in {wait}, but only {max(left, 0):.0f} s are left"
     return replace(verdict, reason=Reason.RATE_LIMITED, message=message, retryable=False)

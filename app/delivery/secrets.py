@@ -1,4 +1,4 @@
-"""Reads the Secrets of one dispatch, each once, and forgets them with it."""
+"""Reads the Secrets of one dispatch, each once, and forgets them at its end."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ NONE = Credentials()
 
 
 class SecretResolver:
-    """The Secrets of one team's namespace, for one dispatch; targets that name the same share one read."""
+    """The Secrets of one team's namespace, for one dispatch; it reads each Secret only once."""
 
     def __init__(
         self,
@@ -28,14 +28,15 @@ class SecretResolver:
         self._places = places
         self._namespace = namespace
         self._keys = keys  # nothing else of a Secret is kept
-        self._label = label  # `key` or `key=value` that a Secret must bear to be used; None: any may be
+        # `key` or `key=value`, a label that a Secret must have; None: any Secret may be used
+        self._label = label
         self._reads: dict[str, asyncio.Task[Credentials]] = {}
 
     async def resolve(self, name: str | None) -> Credentials:
-        """Return the credentials of a Secret; of none, when the target names none.
+        """Return the credentials in a Secret; empty ones if the target names none.
 
         Raises:
-            TargetError: there is no such Secret, or it cannot be read; the latter may be tried again.
+            TargetError: the Secret does not exist, or cannot be read; the latter may be retried.
         """
         if name is None:
             return NONE
@@ -45,7 +46,7 @@ class SecretResolver:
             read.add_done_callback(self._forget_what_may_change)
         if read.done():
             return read.result()
-        # Shielded: one target's time limit must not end the read that its neighbours wait for.
+        # Shielded: one target's time limit must not cancel the read that other targets wait for.
         return await asyncio.shield(read)
 
     def _forget_what_may_change(self, read: asyncio.Task[Credentials]) -> None:

@@ -1,9 +1,9 @@
-"""Fair sharing of limited capacity: an owner that needs little gets it, whatever others hold.
+"""Fair sharing of limited capacity: an owner that needs little gets it, however much others hold.
 
-What is held cannot be taken back, so room is kept for whoever comes next: an owner may hold as much as it
-leaves free, and no more. One owner alone gets half, two get a third each, ten an eleventh each, and a share
-as large as theirs is always left: https://doi.org/10.1109/90.664262 (dynamic thresholds). Those who have to
-wait are served by what they would hold then, the least first (max-min fairness), an owner's own in turn.
+A held place cannot be taken back, so some places stay free for the next owner: an owner may hold as many as
+it leaves free. One owner alone gets half, two get a third each, ten get an eleventh each, and an equal share
+always stays free (dynamic thresholds, https://doi.org/10.1109/90.664262). Waiting owners are served by how
+much they would then hold, the least first (max-min fairness); requests of one owner are served in order.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """Somebody who waits for so many places; the future is done when they are theirs."""
+    """A request that waits for places; its future is done when it gets them."""
 
     owner: str
     number: int
@@ -22,16 +22,16 @@ class Waiter:
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Shares:
-    """At most `most` places at once; where all owners are one (`alone`), it may have everything.
+    """At most `most` places at once; with `alone`, there is one owner, which may have all of them.
 
-    Where there is room, taking is counting: nothing is awaited.
+    If places are free, taking them only counts; it awaits nothing.
     """
 
     most: int
     alone: bool = False
     taken: int = field(default=0, init=False)
     held: dict[str, int] = field(default_factory=dict, init=False)
-    _lines: dict[str, deque[Waiter]] = field(default_factory=dict, init=False)  # in the order of arrival
+    _lines: dict[str, deque[Waiter]] = field(default_factory=dict, init=False)  # in order of arrival
 
     @property
     def largest(self) -> int:
@@ -40,21 +40,21 @@ class Shares:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How many requests wait."""
         return sum(map(len, self._lines.values()))
 
     def line_of(self, owner: str) -> int:
-        """Return how many of an owner wait."""
+        """Return how many requests of an owner wait."""
         return len(self._lines.get(owner, ()))
 
     def fits(self, owner: str, number: int) -> bool:
-        """Whether an owner may hold so many more now, as far as room goes."""
+        """Whether an owner may hold `number` more now, as far as capacity allows."""
         left = self.most - self.taken - number
-        # The last place is for somebody who has none.
+        # The last place is reserved for an owner that has none.
         return left >= 0 and (self.alone or self.held.get(owner, 0) + number <= left + 1)
 
     def take(self, owner: str, number: int = 1) -> bool:
-        """Take so many places if they are to be had at once; whoever waits and would hold less goes first.
+        """Take the places if they are free now, unless a waiting owner would hold less.
 
         More than the largest share counts as the largest share.
         """
@@ -69,9 +69,9 @@ class Shares:
         return True
 
     def line_up(self, owner: str, number: int = 1, *, first: bool = False) -> Waiter:
-        """Wait for so many places; they are the waiter's when its future is done, or until it leaves.
+        """Queue for places; the waiter has them when its future is done.
 
-        `first`: before the others of its owner, to end what was begun.
+        `first`: go before the other requests of its owner, to finish work that has begun.
         """
         waiter = Waiter(owner, max(1, min(number, self.largest)), asyncio.get_running_loop().create_future())
         line = self._lines.setdefault(owner, deque())
@@ -80,7 +80,7 @@ class Shares:
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Wait no longer; what was granted is given back."""
+        """Stop waiting; give back what was granted."""
         if waiter.granted.done() and not waiter.granted.cancelled():
             self.give_back(waiter.owner, waiter.number)
             return
@@ -89,10 +89,10 @@ class Shares:
             line.remove(waiter)
             if not line:
                 del self._lines[waiter.owner]
-        self._serve()  # who waits behind may fit
+        self._serve()  # a later request may fit now
 
     def give_back(self, owner: str, number: int = 1) -> None:
-        """Give back so many as were taken in one go."""
+        """Give back the places of one `take`."""
         number = min(number, self.largest)
         if not number:
             return
@@ -113,13 +113,13 @@ class Shares:
         return self.held.get(owner, 0) + number
 
     def _next(self) -> tuple[int, Waiter]:
-        """Return whose turn it is among those who wait, and what its owner would hold."""
+        """Return the waiting request that is next, and what its owner would then hold."""
         heads = [line[0] for line in self._lines.values()]
         first = min(heads, key=lambda one: self._rank(one.owner, one.number))
         return self._rank(first.owner, first.number), first
 
     def _serve(self) -> None:
-        """Serve in turn as far as there is room; nobody who would hold more overtakes who waits for much."""
+        """Serve waiting requests in order; one that needs many places is not overtaken by larger owners."""
         while self._lines:
             _, first = self._next()
             if not self.fits(first.owner, first.number):
@@ -127,7 +127,7 @@ class Shares:
             line = self._lines.pop(first.owner)
             line.popleft()
             if line:
-                self._lines[first.owner] = line  # behind those who would hold as much
+                self._lines[first.owner] = line  # behind owners that would hold as much
             if not first.granted.cancelled():
                 self._hold(first.owner, first.number)
                 first.granted.set_result(None)

@@ -17,16 +17,16 @@ from app.kube.cluster import Cluster
 from app.settings import ServiceSettings
 
 PAGE = 20  # teams
-PAGE_BYTES = 1_500_000  # of teams as the API server has them, the last one not counted: one may be as large
-LONGEST_TOKEN = 1024  # characters: with the longest names 700 are needed, and escaped a URL holds few more
+PAGE_BYTES = 1_500_000  # bytes, before the last team, which may be as large again
+LONGEST_TOKEN = 1024  # characters: the longest names need 700, and an escaped URL holds few more
 
 May = Callable[[str], Awaitable[bool]]
-"""Says whether the caller may read what is on record in a namespace."""
+"""Says whether the caller may read the record in a namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which targets are looked for; None: whatever they are."""
+    """The targets to look for; None: any."""
 
     namespace: str | None = None
     phase: Phase | None = None
@@ -45,20 +45,20 @@ class Asked:
 
 
 class Survey:
-    """Lists teams of the namespaces that are served, one page at a time in this process."""
+    """Lists teams of the served namespaces, one page at a time in this process."""
 
     def __init__(self, settings: ServiceSettings, cluster: Cluster) -> None:
         self._settings = settings
         self._cluster = cluster
-        self._one = asyncio.Semaphore(1)  # a list is large, and nobody's delivery waits for it
+        self._one = asyncio.Semaphore(1)  # a list is large, and no delivery waits for it
 
     async def page(self, asked: Asked, after: str | None, may: May) -> Reports:
-        """Return the teams of a page that have such targets, those alone; a page may have none.
+        """Return the teams of one page that have such targets; a page may be empty.
 
         Raises:
             TeamNotFound: the namespace is not served.
-            Malformed: there is no such page, or no longer.
-            ClusterUnavailable: the Kubernetes API does not say.
+            Malformed: the page does not exist, or no longer does.
+            ClusterUnavailable: the Kubernetes API gives no usable answer.
         """
         if asked.namespace is not None and not self._settings.serves(asked.namespace):
             raise TeamNotFound(f'namespace "{asked.namespace}" is not served here')
@@ -67,13 +67,13 @@ class Survey:
             places = (asked.namespace,)
         place, more = _read(after) if after else (0, "")
         if place >= len(places):
-            raise Malformed("after: there is no such page; begin again without it")
+            raise Malformed("after: this page does not exist; start again without it")
         async with self._one:
             try:
                 items, more = await self._listed(places[place], more, asked)
             except ClusterError as error:
-                if after and isinstance(error, Rejected):  # mostly 410: it is no longer kept
-                    raise Malformed("after: that page is no longer kept; begin again without it") from None
+                if after and isinstance(error, Rejected):  # mostly 410: the page has expired
+                    raise Malformed("after: this page has expired; start again without it") from None
                 raise unavailable(error) from None
         readable = {name: await may(name) for name in sorted({report.namespace for report in items})}
         if not more:
@@ -120,7 +120,7 @@ def _read(token: str) -> tuple[int, str]:
     except (ValueError, TypeError, RecursionError):
         place, more = None, None
     if type(place) is not int or place < 0 or not isinstance(more, str):
-        raise Malformed("after: is none of the values that `next` had; begin again without it")
+        raise Malformed("after: is not a value of `next`; start again without it")
     return place, more
 
 
@@ -128,11 +128,11 @@ def read_since(text: str | None) -> datetime | None:
     """Read an RFC 3339 time.
 
     Raises:
-        Malformed: it is none.
+        Malformed: the text is not one.
     """
     if text is None:
         return None
     moment = parse_time(text)
     if moment is None or len(text) < len("2026-03-01T12:00:00Z"):
-        raise Malformed("since: must be a time as 2026-03-01T12:00:00Z")
+        raise Malformed("since: must be a time such as 2026-03-01T12:00:00Z")
     return moment

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class UnderWay:
-    """The tasks of events, and the recorders of those that are being sent."""
+    """The tasks of events, and the recorders of those that are sending."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -20,16 +20,16 @@ class UnderWay:
         self._recorders: set[Recorder] = set()
 
     def admit(self) -> None:
-        """Let another event in.
+        """Admit another event.
 
         Raises:
-            Draining: no more are taken.
+            Draining: the service is shutting down.
         """
         if self.draining:
             raise Draining("this replica is shutting down; retry", retry_after=RETRY_SOON)
 
     def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-        """Start a task of its own, so that a caller who goes away does not stop it."""
+        """Start work in a task of its own, so that a caller who disconnects does not stop it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -37,7 +37,7 @@ class UnderWay:
 
     @contextmanager
     def recording(self, recorder: Recorder) -> Iterator[None]:
-        """Tell the recorder of a drain, for as long as the block runs."""
+        """Let a drain reach this recorder while the block runs."""
         self._recorders.add(recorder)
         if self.draining:
             recorder.stopped.set()
@@ -47,7 +47,7 @@ class UnderWay:
             self._recorders.discard(recorder)
 
     async def drain(self) -> None:
-        """Take no more events; return when those in flight are settled or handed back, and recorded."""
+        """Refuse new events; return when those in progress are settled or released, and recorded."""
         self.draining = True
         for recorder in self._recorders:
             recorder.stopped.set()
@@ -55,7 +55,7 @@ class UnderWay:
             await asyncio.wait(self._tasks)
 
     def abandon(self) -> None:
-        """Let go of what a drain could not finish; it is taken over when its claim ends."""
+        """Drop what did not finish in time; another process takes it over when its claim expires."""
         for recorder in self._recorders:
             recorder.abandon()
         for task in self._tasks:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from app.domain.events import CompletionEvent
 from app.domain.receipts import Phase, Receipt
 from app.domain.teams import AgentTeam
 from app.domain.text import shortened
@@ -26,7 +27,7 @@ class Announcement:
 
 
 def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announcement | None:
-    """Sum up what we have on record of a team; None while a target is not settled, or where there is none."""
+    """Summarise the record of a team; None while a target is not settled, or without a record."""
     receipts = [receipt for receipt in receipts if not receipt.theirs]
     if not receipts or not all(receipt.settled for receipt in receipts):
         return None
@@ -41,15 +42,18 @@ def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announ
 
 
 def announce_redelivery(
-    team: AgentTeam, which: Literal["none", "failed", "all"], asked_by: str, request_id: str
+    team: AgentTeam, asked: CompletionEvent, asked_by: str, request_id: str
 ) -> Announcement:
-    """Say who asked for a redelivery: an Event of its own for each request."""
-    what = "all targets" if which == "all" else "what failed"
+    """Say who requested a redelivery, and of which targets: one Event per request."""
+    if asked.targets is None:
+        what = "all targets" if asked.redeliver == "all" else "failed targets"
+    else:
+        what = f"{'' if asked.redeliver == 'all' else 'failed targets among '}{listed(asked.targets, 40)}"
     return Announcement(
         name=_name(team, f"redelivery\n{request_id}"),
         type="Normal",
         reason="RedeliveryRequested",
-        message=f"{shortened(asked_by, 300)} asked for {what} to be sent again, by request {request_id}",
+        message=f"{shortened(asked_by, 300)} requested redelivery of {what} (request {request_id})",
         count=1,
     )
 
@@ -57,9 +61,9 @@ def announce_redelivery(
 def announce_put_off(
     team: AgentTeam, event: str, receipts: Iterable[Receipt], written: Iterable[Receipt]
 ) -> Announcement | None:
-    """Say which of a team's targets are tried again, and when; None unless one is put off for the first time.
+    """Say which of a team's targets are retried, and when; None unless one is postponed for the first time.
 
-    `written` is what a dispatch has just put on record.
+    `written` holds the receipts that a dispatch has just recorded.
     """
     if not any(receipt.put_off and receipt.retries == 1 for receipt in written):
         return None
@@ -73,23 +77,28 @@ def announce_put_off(
         name=_name(team, f"{event}\nput off"),
         type="Warning",
         reason="DeliveryPutOff",
-        message=f"{len(waiting)} of {len(receipts)} targets put off: {names};"
+        message=f"{len(waiting)} of {len(receipts)} targets postponed: {names};"
         f" next try at {format_time(next_try)}; see status.delivery",
         count=1 + max(receipt.redeliveries for receipt in waiting),
     )
 
 
 def _name(team: AgentTeam, what: str) -> str:
-    """Return a name that is the same for every replica, so that the API server holds one Event."""
+    """Return a name that every replica computes alike, so that the API server stores one Event."""
     digest = hashlib.sha256(f"{team.uid}\n{what}".encode()).hexdigest()[:16]
     return f"{team.name[: LONGEST_NAME - len(digest) - 1].rstrip('.-')}.{digest}"
 
 
 def _said(receipts: Sequence[Receipt], failed: Sequence[Receipt]) -> str:
     if not failed:
-        return f"delivered to {_listed(shortened(receipt.name, 90) for receipt in receipts)}"
+        return f"delivered to {listed(receipt.name for receipt in receipts)}"
     names = _listed(f"{shortened(receipt.name, 60)} ({receipt.reason})" for receipt in failed)
     return f"{len(failed)} of {len(receipts)} targets failed: {names}; see status.delivery"
+
+
+def listed(names: Iterable[str], longest: int = 90) -> str:
+    """Return the first names of targets, of at most so many characters each, and how many more there are."""
+    return _listed(shortened(name, longest) for name in names)
 
 
 def _listed(texts: Iterable[str]) -> str:

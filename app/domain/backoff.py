@@ -7,11 +7,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-LONGEST = 30.0  # seconds, however often was tried
+LONGEST = 30.0  # seconds, after however many attempts
 MOST_DOUBLINGS = 30
 
 Random = Callable[[], float]
-"""Gives numbers from 0 up to 1."""
+"""Returns numbers in [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Backoff:
     most: float = LONGEST
 
     def longest(self, tries: int) -> float:
-        """Return the longest wait after so many tries, one at least."""
+        """Return the longest wait after `tries` attempts, of at least one."""
         return min(self.most, self._doubled(tries - 1))
 
     def wait(self, step: int, random: Random) -> float:
-        """Return the seconds of the wait number `step`, counted from 0; chance adds a quarter at most."""
+        """Return the seconds of wait number `step`, counted from 0; `random` adds a quarter at most."""
         return min(self.most, self._doubled(step) * (1 + random() / 4))
 
     def _doubled(self, step: int) -> float:
@@ -34,5 +34,5 @@ class Backoff:
 
 
 def full_jitter(longest: float) -> float:
-    """Return a wait between none and the longest, so that who failed together does not return together."""
-    return random.uniform(0.0, longest)  # noqa: S311  # no secret hangs on it
+    """Return a random wait of at most `longest`, so that simultaneous failures do not retry together."""
+    return random.uniform(0.0, longest)  # noqa: S311  # not used for a secret

@@ -15,22 +15,22 @@ MaybeText = TypeVar("MaybeText", str, str | None)
 class Limit:
     """A maximum, and what to do if it is exceeded."""
 
-    what: str  # as those write it who can change it
+    what: str  # in the words of the author, who can change it
     most: int
     unit: Unit
     remedy: str
 
     @property
     def words(self) -> str:
-        """What is wrong with something beyond it, and what to do; nothing of the thing itself."""
+        """Say what is wrong with a value beyond the limit and what to do, without the value itself."""
         beyond = "is longer" if self.unit in {"characters", "bytes", "bits"} else "has more"
         return f"{beyond} than {self.most:,} {self.unit}; {self.remedy}"
 
     def check(self, text: MaybeText) -> MaybeText:
-        """Return a text that is within it; an absent one is.
+        """Return a text that is within the limit, or None as it is.
 
         Raises:
-            ValueError: it is longer; the words say what to do, and hold nothing of it.
+            ValueError: it is longer; the text says what to do, and contains none of the value.
         """
         if text is not None and len(text) > self.most:
             raise ValueError(self.words)
@@ -56,7 +56,7 @@ TARGET = (
 """Limits of an entry of `spec.lifecycle.delivery[]`; beyond them, only that target is `InvalidTarget`."""
 
 ARTIFACTS = Limit("status.artifacts", 10_000, "artifacts", "write fewer files, or an archive")
-ENTRIES = Limit("status.delivery", 4_000, "entries", "those beyond are neither read nor kept")
+ENTRIES = Limit("status.delivery", 4_000, "entries", "further ones are neither read nor kept")
 ARTIFACT_TEXT = Limit("each text of an artifact", 4_096, "characters", "it is truncated")
 PICKING = Limit("picking a team's artifacts", 5_000_000, "steps", "use fewer patterns, or name folders")
 

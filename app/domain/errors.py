@@ -243,13 +243,13 @@ def patience(error: ClusterError) -> float:
 
 
 class TargetError(DeliveryError):
-    """One attempt at one target failed before the receiver answered; `message` holds no secret.
+    """One attempt at one target failed before the receiver answered; `message` contains no secret.
 
-    `attempted`: whether the network was reached for at all; `unreached`: no connection could be made;
-    `retry_after`: seconds that whoever was asked first, such as an issuer of tokens, asked to wait.
+    `attempted`: whether the network was used; `unreached`: no connection could be made; `retry_after`:
+    seconds to wait, as requested by the server that was asked first, such as a token issuer.
     """
 
-    def __init__(  # noqa: PLR0913  # each says something else of one attempt
+    def __init__(  # noqa: PLR0913  # independent facts about one attempt
         self,
         reason: Reason,
         message: str,
@@ -269,4 +269,4 @@ class TargetError(DeliveryError):
 
 
 class SettingsError(DeliveryError):
-    """Settings that contradict each other; the sentence says which to change."""
+    """Settings that contradict each other; the text says which to change."""

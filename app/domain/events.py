@@ -7,15 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 TERMINAL_PHASES = ("Completed", "Failed", "TimedOut", "BudgetExceeded")
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-"""RFC 1123 label: what a namespace may be called."""
+"""RFC 1123 label: the syntax of a namespace's name."""
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-"""RFC 1123 subdomain: what a custom resource and a Secret may be called; 253 characters at most.
+"""RFC 1123 subdomain: the syntax of the name of a custom resource or Secret; at most 253 characters.
 
 https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 """
 
 FIELDS_LIMIT = 32
-"""Beyond it an event is refused whole: each unknown field would be an error of its own."""
+"""An event with more fields is rejected as a whole: each unknown field would be an error of its own."""
 
 Namespace = Annotated[
     str, Field(description="Namespace of the team.", pattern=DNS_LABEL, max_length=63, examples=["research"])
@@ -25,7 +25,7 @@ TeamName = Annotated[
 ]
 EventName = Literal["team.completed"]
 TEST = "team.test"
-"""The event of a test notification, so that no receiver takes it for a completion."""
+"""The event of a test notification, so that no receiver mistakes it for a completion."""
 Redeliver = Literal["none", "failed", "all"]
 
 
@@ -59,7 +59,7 @@ class CompletionEvent(BaseModel):
             min_length=1,
             max_length=1000,
             strict=False,
-            fail_fast=True,  # else a hundred thousand wrong names are as many errors
+            fail_fast=True,  # otherwise a hundred thousand wrong names would be as many errors
             description="Names of the targets; by default all.",
         ),
     ] = None

@@ -2,13 +2,13 @@
 
         (new) ──claim──▶ Pending, claimed ──settle──▶ Delivered | Failed
                           ▲    │      ▲                      │
-         take over (ended)└────┤      └──────redeliver───────┘
-                               ├─hand back─▶ Pending, free ──claim──▶ …
-                               └─put off───▶ Pending until its next try ──claim, then──▶ …
+       take over (expired)└────┤      └──────redeliver───────┘
+                               ├─release───▶ Pending, free ──claim──▶ …
+                               └─postpone──▶ Pending until its next retry ──claim, then──▶ …
 
-Every function takes the list as it was read and returns the list as it should stand, to be written under the
-resourceVersion of that read: one entry per target in the order of the spec, and behind them what belongs to
-none. Entries of others are carried along as they are, to the letter.
+Every function takes the list as it was read and returns the list to write under the resourceVersion of that
+read: one entry per target in the order of the spec, then the entries without a target. Entries of other
+programs stay exactly as they are.
 """
 
 import json
@@ -27,15 +27,15 @@ from app.domain.teams import AgentTeam, open_targets, told_targets
 from app.domain.text import SHOWN_LIMIT, shortened
 from app.domain.times import format_time
 
-OBJECT_LIMIT = 1_500_000  # bytes: etcd takes 1.5 MiB a request, https://etcd.io/docs/v3.6/dev-guide/limit/
-ENTRY_LIMIT = 8192  # bytes that an entry of ours never comes to
+OBJECT_LIMIT = 1_500_000  # bytes: etcd accepts 1.5 MiB, https://etcd.io/docs/v3.6/dev-guide/limit/
+ENTRY_LIMIT = 8192  # bytes; no entry of ours is larger
 BLANK = Receipt()
-SECOND = timedelta(seconds=1)  # what the API server's clock, and a time on record, is told apart by
+SECOND = timedelta(seconds=1)  # the resolution of the API server's clock and of recorded times
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A target that is ours to send to, and its entry as it stands until it settles."""
+    """A target that this process may send to, and its entry until it settles."""
 
     target: Target
     receipt: Receipt
@@ -43,7 +43,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an event asks for: the list to write, the targets to send to, and what settles without a send."""
+    """What an event requires: the list to write, targets to send to, and those that settle without a send."""
 
     entries: Entries
     claims: tuple[Claim, ...] = ()
@@ -60,10 +60,10 @@ class Plan:
 class Terms:
     """Who claims, from when until when, and how often a claim may change hands.
 
-    `ours` are the ids that this process is sending under at the moment, and does not claim again until it is
-    done. A claim with its name that is not among them is left from a write whose answer was lost, and
-    may be used, unless its id is among those `lost`: then it was sent under, and is left to end. `adopt` says
-    that what somebody else failed to deliver is carried on.
+    `ours` are the ids under which this process is sending now; it does not claim them again until it is done.
+    A claim with this process's name and another id comes from a write whose answer was lost, and may be used.
+    An exception are ids in `lost`: a message was sent under them, so their claims must expire. With `adopt`,
+    the service also sends to targets that another program failed to deliver.
     """
 
     holder: str
@@ -71,16 +71,16 @@ class Terms:
     life: timedelta
     max_takeovers: int
     ours: Collection[str] = ()
-    lost: Collection[str] = ()  # ids that this process sent, whose outcome it could not record
+    lost: Collection[str] = ()  # ids that this process sent under, but whose outcome it could not record
     adopt: bool = False
 
 
 def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool) -> Plan:
-    """Decide which targets to claim; targets that are new are begun only with `start`.
+    """Decide which targets to claim; new targets start only with `start`.
 
     Raises:
         UnknownTarget: the event names a target that the team does not have.
-        ClaimInFlight: a redelivery meets a target that somebody is sending to.
+        ClaimInFlight: a redelivery includes a target that is being sent to.
     """
     record = team.record
     recorded = record.by_key
@@ -108,7 +108,8 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
     changes = {key: item.receipt if isinstance(item, Claim) else item for key, item in opened.items()}
     entries = record.written(changes)
     if changes and start and not record.reads_back(changes, entries):
-        # Of two targets that look alike one is left out: it is put down too, so that places tell them apart.
+        # Of two targets that look alike, one is excluded here. Record it too, so that their positions
+        # distinguish them.
         left_out = {name: targets[name] for name in targets if name in told - {*recorded, *changes}}
         entries = record.written(
             {**{name: _first(team, event, terms, target) for name, target in left_out.items()}, **changes}
@@ -122,7 +123,7 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
 
 
 def _due(team: AgentTeam, recorded: Mapping[str, Line], terms: Terms) -> dict[str, datetime]:
-    """Return what is open, each with the time from which it is ours to claim."""
+    """Return the open targets, each with the time from which this process may claim it."""
     due = open_targets(team, terms.now, adopt=terms.adopt)
     for key in due:
         receipt = recorded[key].receipt if key in recorded else None
@@ -130,7 +131,7 @@ def _due(team: AgentTeam, recorded: Mapping[str, Line], terms: Terms) -> dict[st
             continue
         if receipt.id in terms.ours:
             if due[key] <= terms.now:
-                # It is left to the send that slept over its claim, and is about to record what came of it.
+                # Leave it to the send that outlived its claim: it is about to record its outcome.
                 due[key] = terms.now + terms.life
         elif receipt.claimed_by == terms.holder and receipt.id not in terms.lost:
             due[key] = terms.now
@@ -138,9 +139,9 @@ def _due(team: AgentTeam, recorded: Mapping[str, Line], terms: Terms) -> dict[st
 
 
 def trial(team: AgentTeam, event: CompletionEvent, nonce: str) -> Plan:
-    """Plan a test: every target that is named, whatever is on record of it, and nothing to write.
+    """Plan a test: every named target, whatever its record, and nothing to write.
 
-    Each notification has its own id, so that no receiver takes it for one that it has seen.
+    Each notification has its own id, so that no receiver discards it as a duplicate.
 
     Raises:
         UnknownTarget: the event names a target that the team does not have.
@@ -161,11 +162,11 @@ def trial(team: AgentTeam, event: CompletionEvent, nonce: str) -> Plan:
 
 
 def outgrows(size: int, team: AgentTeam, planned: Plan) -> bool:
-    """Whether a team that came in so many bytes would be too large with the outcomes of what is planned."""
+    """Whether a team of `size` bytes would be too large with the outcomes of the plan."""
     accepted = 2 * sum(_accepted(claim.target) for claim in planned.claims)  # once in the mark
     if size + ENTRY_LIMIT * len(planned.entries) + accepted < OBJECT_LIMIT:
         return False  # nearly always, so that nothing has to be counted
-    # A claim gives way to an outcome, whose message is longer.
+    # An outcome replaces a claim, and its message is longer.
     outcomes = 2 * SHOWN_LIMIT * len(planned.claims) + accepted
     return size - _written(team.entries) + _written(planned.entries) + outcomes > OBJECT_LIMIT
 
@@ -175,8 +176,8 @@ def settle(
 ) -> tuple[Entries, list[Receipt], list[Receipt]]:
     """Write outcomes over our own claims, and over nothing else.
 
-    Returns the list, the outcomes written into it (or there already, where the answer to the write was
-    lost), and those whose claim is no longer ours.
+    Returns the list; the outcomes that are in it (newly, or already, if the answer to the write was lost);
+    and those whose claim is no longer ours.
     """
     record = team.record
     by_id = {line.receipt.id: key for key, line in record.by_key.items() if not line.done}
@@ -187,7 +188,7 @@ def settle(
         key = outcome.name
         line = record.by_key.get(key)
         if (line is None or line.receipt.id != outcome.id) and outcome.id in by_id:
-            # The spec has changed since, and with it whose name this is: the claim is known by its id.
+            # The spec has changed since, so the name may mean another target. Find the claim by its id.
             key = by_id[outcome.id]
             line = record.by_key[key]
         if line and line.receipt.claimed_by == holder and line.receipt.id == outcome.id:
@@ -200,7 +201,7 @@ def settle(
 
 
 def _is_there(entry: Mapping[str, Any], wire: Mapping[str, Any]) -> bool:
-    """Whether an outcome as written is on record: its five fields, and of ours those that were kept."""
+    """Whether an outcome is on record as written: its five fields, and those of our own that were kept."""
     same = all(entry.get(field) == wire.get(field) for field in OPERATORS_FIELDS)
     return same and all(entry.get(field, value) == value for field, value in wire.items())
 
@@ -208,7 +209,7 @@ def _is_there(entry: Mapping[str, Any], wire: Mapping[str, Any]) -> bool:
 def _is_anywhere(record: Record, outcome: Receipt) -> bool:
     """Whether an outcome is on record if the names were removed: a delivered entry has no id either.
 
-    Since it was written the spec may have changed, and with it whose its entry is.
+    The spec may have changed since the write, and with it the target of the entry.
     """
     nameless = [line.entry for line in record.lines if "name" not in line.entry]
     wire = outcome.to_wire() if nameless else {}
@@ -216,7 +217,7 @@ def _is_anywhere(record: Record, outcome: Receipt) -> bool:
 
 
 def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
-    """Whether the API server kept what is essential of these receipts; a CRD may drop it silently."""
+    """Whether the API server kept the essential fields of these receipts; a CRD may silently drop them."""
     record = team.record
     by_id: dict[str | None, Line] = {line.receipt.id: line for line in record.lines if line.receipt.id}
     for receipt in receipts:
@@ -228,12 +229,12 @@ def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
 
 
 def _accepted(target: Target) -> int:
-    """Return how many bytes those may take on record who have it, while others have not."""
+    """Return the bytes that a list of the recipients who have the message may take on record."""
     return sum(min(4 * len(one), 254) + 3 for one in target.recipients[:RECIPIENTS_LIMIT])
 
 
 def _written(entries: Iterable[Mapping[str, Any]]) -> int:
-    """Return how many bytes a list takes as JSON."""
+    """Return the bytes of a list as JSON."""
     return len(json.dumps(list(entries), ensure_ascii=False).encode(errors="replace"))
 
 
@@ -254,16 +255,16 @@ def _asked_again(receipt: Receipt | None, event: CompletionEvent) -> bool:
 
 
 def _abandoned(receipt: Receipt | None, terms: Terms) -> bool:
-    """Whether the entry has a claim without an outcome: another process's, or one that was sent under."""
+    """Whether the entry is a claim that must expire: another process's, or one that was sent under."""
     if receipt is None or receipt.settled or receipt.claimed_by is None:
         return False
     return receipt.claimed_by != terms.holder or receipt.id in terms.lost
 
 
 def _first(team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target | InvalidTarget) -> Receipt:
-    """Return the entry of a target that nobody has been at, or holds.
+    """Return the entry of a target that nobody has sent to or claimed.
 
-    Its name may have been another's, whose entry has lost it: what is on record of its like counts too.
+    An entry without a name may be about this target, if its type and label agree; it then counts as well.
     """
     before = str(team.record.like(target.type, target.address))
     return BLANK.model_copy(
@@ -280,7 +281,7 @@ def _first(team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target
     )
 
 
-def _opened(  # noqa: PLR0913  # all that an entry is made of
+def _opened(  # noqa: PLR0913  # the parts of an entry
     team: AgentTeam,
     event: CompletionEvent,
     terms: Terms,
@@ -289,19 +290,20 @@ def _opened(  # noqa: PLR0913  # all that an entry is made of
     target: Target | InvalidTarget | None,
     receipt: Receipt | None,
 ) -> Claim | Receipt:
-    """Return the claim on a target, or its receipt where it settles without being sent to."""
+    """Return the claim on a target, or its receipt if it settles without a send."""
     if receipt is None:
-        assert target is not None  # noqa: S101  # what is new is in the spec
+        assert target is not None  # noqa: S101  # a new target is in the spec
         base = _first(team, event, terms, target)
     elif receipt.settled:
         base = _again(team, event, terms, receipt)
     else:
-        sooner = receipt.put_off and event.redeliver != "none"  # asked for again: its waits begin again
+        # by request, so its waits start from the beginning
+        sooner = receipt.put_off and event.redeliver != "none"
         base = receipt.model_copy(
             update={
                 "delivered_at": max(filter(None, (terms.now, receipt.delivered_at))),
                 "takeovers": receipt.takeovers + _abandoned(receipt, terms),
-                # The phase has not changed; for how long it is tried again is counted from then.
+                # The phase has not changed; the total time for retries counts from then.
                 "timestamp": (None if sooner else receipt.timestamp) or terms.now,
                 "retries": 0 if sooner else receipt.retries,
                 "accepted": receipt.accepted if event.redeliver != "all" else (),
@@ -331,13 +333,13 @@ NOBODYS: Mapping[str, Any] = {
     "message": "",
     "http_status": None,
 }
-"""Of a claim, and of its last attempt, nothing."""
+"""Remove everything about a claim and its last attempt."""
 
 
 def _again(team: AgentTeam, event: CompletionEvent, terms: Terms, receipt: Receipt) -> Receipt:
-    """Return the entry of a settled target that is sent to again.
+    """Return the entry of a settled target that is sent again.
 
-    Its id is made from what it supersedes, which is told apart by its time; so none is as early as that.
+    Its id is derived from the time of the entry that it supersedes, so its own time must be later.
     """
     settled_at = receipt.delivered_at or receipt.timestamp
     supersedes = format_time(settled_at) if settled_at else receipt.id or FIRST
@@ -355,10 +357,10 @@ def _again(team: AgentTeam, event: CompletionEvent, terms: Terms, receipt: Recei
 
 
 def _after(earlier: datetime | None, now: datetime) -> datetime:
-    """Return now, or the second after a time that is not yet over."""
+    """Return now, or the second after `earlier` if that is in the future."""
     try:
         return now if earlier is None else max(now, earlier + SECOND)
-    except OverflowError:  # the last second that there is, by somebody's hand
+    except OverflowError:  # the last possible second, which somebody wrote by hand
         return now
 
 

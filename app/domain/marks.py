@@ -2,9 +2,9 @@
 
         HTTPStatus: answered 404 Not Found [agentteam-delivery/1 id=msg_74b1… attempts=1]
 
-An entry of the operator's has five fields, and a typed write of the operator's strips all others; what
-stands in `error` survives. The mark is strict: written again it must be identical, else the text
-is somebody else's. Its number changes when a reader of today could misread it. Pure.
+An entry of the operator has five fields, and a typed write by the operator removes all others. The text of
+`error` survives. Parsing is strict: a mark that would not be written identically is not ours. The number
+changes whenever a reader of today could misread the mark. Pure.
 """
 
 import re
@@ -19,31 +19,29 @@ from app.domain.times import format_time, parse_time
 _MARK = re.compile(r" \[agentteam-delivery/1((?: [a-z]+=[^\s\[\]=]+)+)\]")
 _PLAIN = re.compile(r"[A-Za-z0-9_.~@+-]*")
 _OPENING = " [agentteam-delivery/1 "
-LONGEST = (
-    40_000  # characters: a hundred recipients of the longest addresses, and room; nothing beyond is read
-)
+LONGEST = 40_000  # characters: a hundred recipients of maximal length, and a margin
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is known of a target beside type, label and what people read; defaults are not written."""
+    """What the ledger knows of a target besides type, label and readable text; defaults are not written."""
 
     id: str = ""
-    name: str = ""  # of the target, where its author gave one
+    name: str = ""  # of the target, if its author gave one
     holder: str = ""  # of the claim
-    until: datetime | None = None  # when the claim ends
-    retry: datetime | None = None  # nobody may claim it earlier
-    since: datetime | None = None  # when the phase changed, where `deliveredAt` does not say so
-    reason: str = ""  # of the last attempt, where the target is pending
-    status: int = 0  # HTTP's, of the last attempt
+    until: datetime | None = None  # when the claim expires
+    retry: datetime | None = None  # the earliest time for the next claim
+    since: datetime | None = None  # when the phase changed, unless `deliveredAt` says so
+    reason: str = ""  # of the last attempt, if the target is pending
+    status: int = 0  # HTTP status of the last attempt
     attempts: int = 0
     takeovers: int = 0
     redeliveries: int = 0
-    retries: int = 0  # how often it was put off
-    has: tuple[str, ...] = ()  # recipients that have it already
+    retries: int = 0  # how often it was postponed
+    has: tuple[str, ...] = ()  # recipients that already have the message
 
     def __str__(self) -> str:
-        """Write it, with the blank before it."""
+        """Write the mark, with the space before it."""
         said = []
         for name, default, write in _FIELDS:
             value = getattr(self, name)
@@ -54,7 +52,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """How values of a field are written and read; None for what is none."""
+    """How the values of a field are written and read; None for an invalid value."""
 
     write: Callable[[Any], str]
     read: Callable[[str], Any]
@@ -85,22 +83,22 @@ _FIELDS = tuple((field.name, field.default, _KINDS[field.name].write) for field 
 
 
 def name_in(error: Any) -> str:
-    """Return the target's name that the mark of an `error` says; nothing where there is none."""
-    if not isinstance(error, str) or " name=" not in error:  # most say none, and are looked at no further
+    """Return the target's name in the mark of an `error`; an empty text if there is none."""
+    if not isinstance(error, str) or " name=" not in error:  # most have none and need no parsing
         return ""
     found = split(error)
     return found[1].name if found else ""
 
 
 def id_hinted_at(error: Any) -> str:
-    """Return what may be the id in the mark of an `error`; whether it is one, `split` says."""
+    """Return what may be the id in the mark of an `error`; `split` decides whether it is one."""
     if not isinstance(error, str) or _OPENING not in error:
         return ""
     return error.rpartition(f"{_OPENING}id=")[2].partition(" ")[0].removesuffix("]")
 
 
 def split(error: str) -> tuple[str, Mark] | None:
-    """Return what people read of an `error`, and its mark; None where it does not end with exactly one."""
+    """Return the readable part of an `error`, and its mark; None unless it ends with exactly one mark."""
     at = error.rfind(_OPENING)
     if at < 0 or len(error) - at > LONGEST:
         return None
@@ -115,5 +113,5 @@ def split(error: str) -> tuple[str, Mark] | None:
             return None
         values[name] = value
     mark = Mark(**values)
-    # Order, repeats, defaults that are written, other spellings of a value: all of these end here.
+    # This rejects wrong order, repetitions, defaults that are written out, and other spellings of a value.
     return (error[:at], mark) if mark.id and str(mark) == error[at:] else None

@@ -9,7 +9,7 @@ from app.domain.reasons import Reason
 
 
 class PreviewedRequest(BaseModel):
-    """The request that a target would get; what of it comes out of a Secret is hidden."""
+    """The request that a target would get, with all parts from a Secret hidden."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -10,14 +10,14 @@ from typing import Self
 class Reason(StrEnum):
     """Why a target is in its phase, in one word."""
 
-    # CamelCase, as Kubernetes' conditions have it:
+    # CamelCase, like the conditions of Kubernetes:
     # https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
 
     meaning: str
     remedy: str
 
     def __new__(cls, word: str, meaning: str, remedy: str) -> Self:
-        """Make a member that is its word."""
+        """Create a member whose value is its word."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.meaning, member.remedy = meaning, remedy

@@ -1,9 +1,9 @@
 """The outcome of one target (an entry of `status.delivery[]`), and the report over all of them.
 
-An entry is the operator's at every moment: `type`, `success`, `deliveredAt`, `target` and `error` are there
-for it, and say all that the ledger must know. Beside them stand our own fields, which say the same to whoever
-reads; a CRD may drop them, and a typed write of the operator's does, at any time. Here is the one place where
-entries are read and written.
+An entry is always valid for the operator: it has `type`, `success`, `deliveredAt`, `target` and `error`, and
+these five fields contain all that the ledger must know. Our own fields beside them repeat it for readers. A
+CRD may drop our fields at any time, and a typed write by the operator does. Only this module reads and writes
+entries.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from app.domain.text import readable
 from app.domain.times import format_time, parse_time
 
 OPERATORS_FIELDS = ("type", "success", "deliveredAt", "target", "error")
-"""All that an entry has on a cluster where only the operator's CRD is."""
+"""All fields of an entry on a cluster that has only the operator's CRD."""
 
 FIRST = "0"
 """What the first message to a target supersedes."""
@@ -45,7 +45,7 @@ _ID_NAMESPACE = uuid.UUID("6f0c1b0e-5c33-5a3e-9d0e-3f3f6d0a7c11").bytes
 
 
 class Phase(StrEnum):
-    """Where a target is. `Pending`: claimed, handed back, or put off to a later try; not yet settled."""
+    """The state of a target. `Pending`: claimed, released, or postponed to a later retry; not settled."""
 
     PENDING = "Pending"
     DELIVERED = "Delivered"
@@ -56,7 +56,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("no time that can be written") from None
+        raise ValueError("not a valid time") from None
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
@@ -65,12 +65,12 @@ ReportPhase = Literal["Pending", "Delivered", "PartiallyDelivered", "Failed", "S
 
 
 def _as_any_other(schema: dict[str, Any]) -> None:
-    """Describe a field that is made of others without `readOnly`: who reads an answer need not know."""
+    """Omit `readOnly` from a field that is computed from others: readers of an answer need not know."""
     schema.pop("readOnly", None)
 
 
 class Receipt(BaseModel):
-    """One entry of `status.delivery[]`: what is on record of one target."""
+    """One entry of `status.delivery[]`: the record of one target."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -123,7 +123,7 @@ class Receipt(BaseModel):
     @computed_field(description="Whether it was delivered.", json_schema_extra=_as_any_other)  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def success(self) -> bool:
-        """Whether the receiver has it."""
+        """Whether the receiver has the message."""
         return self.phase is Phase.DELIVERED
 
     @computed_field(  # type: ignore[prop-decorator]  # as above
@@ -132,7 +132,7 @@ class Receipt(BaseModel):
     )
     @property
     def error(self) -> str:
-        """What the operator's fifth field says: nothing of what landed, nor what somebody else said."""
+        """The text of the operator's field `error`; empty if delivered, or recorded by another program."""
         if self.phase is Phase.DELIVERED or not self.id:
             return ""
         if self.phase is Phase.PENDING:
@@ -148,9 +148,9 @@ class Receipt(BaseModel):
 
     @classmethod
     def from_wire(cls, entry: Mapping[str, Any]) -> Self:
-        """Read an entry: our own fields where they are, and what the operator's five say where they are not.
+        """Read an entry: our own fields if present, otherwise the operator's five.
 
-        Fields that do not fit, which only another writer leaves, count as absent.
+        Invalid fields, which only another program writes, count as absent.
         """
         own = {
             key: value
@@ -159,7 +159,7 @@ class Receipt(BaseModel):
         }
         five = _from_five(own)
         if isinstance(own.get("success"), bool) and not (five.get("id") or own.get("id")):
-            own.pop("phase", None)  # whoever wrote this, `success` is what they mean
+            own.pop("phase", None)  # whoever wrote this entry, `success` says what they mean
         fields = {**five, **own}
         try:
             return cls.model_validate(fields, by_alias=True, by_name=False)
@@ -173,7 +173,7 @@ class Receipt(BaseModel):
             )
 
     def to_wire(self) -> "Entry":
-        """Return the entry as it is written: absent fields left out, but for those that must be there."""
+        """Return the entry as it is written: without absent fields, except those that the CRD requires."""
         wire = Entry(
             type=self.type,
             success=self.success,
@@ -205,7 +205,7 @@ class Receipt(BaseModel):
 
     @property
     def essence(self) -> tuple[Any, ...]:
-        """What must be on record, in whatever fields: without it nothing may be sent."""
+        """What must be on record, in whichever fields; otherwise nothing may be sent."""
         if self.phase is Phase.DELIVERED:
             return (self.phase,)
         counts = (self.attempts, self.takeovers, self.redeliveries, self.retries)
@@ -214,7 +214,7 @@ class Receipt(BaseModel):
 
     @property
     def theirs(self) -> bool:
-        """Whether somebody else wrote it, the operator or a hand.
+        """Whether the operator or a person wrote this entry, not this service.
 
         A delivered entry without an id may be ours: its five fields are the same, whoever wrote them.
         """
@@ -222,17 +222,17 @@ class Receipt(BaseModel):
 
     @property
     def adoptable(self) -> bool:
-        """Whether somebody else tried, and says that it failed."""
+        """Whether another program tried, and recorded a failure."""
         return not self.id and self.phase is Phase.FAILED and self.delivered_at is not None
 
     @property
     def put_off(self) -> bool:
-        """Whether it waits for a later try, and nobody holds it."""
+        """Whether it waits for a later retry, and nobody holds it."""
         return not self.settled and self.claimed_by is None and self.retry_at is not None
 
     @property
     def due(self) -> datetime | None:
-        """When a pending target may be claimed; None: at once, for nobody holds it."""
+        """When a pending target may be claimed; None: immediately, because nobody holds it."""
         return self.claimed_until if self.claimed_by else self.retry_at
 
     def _awaited(self) -> str:
@@ -241,7 +241,7 @@ class Receipt(BaseModel):
             return f"it is being sent{end}"
         if self.retry_at:
             return f"next try at {format_time(self.retry_at)}"
-        return "it waits for a replica that sends it"
+        return "waiting for a replica to send it"
 
     def _mark(self) -> Mark:
         return Mark(
@@ -262,12 +262,12 @@ class Receipt(BaseModel):
 
     @property
     def settled(self) -> bool:
-        """Whether the target is Delivered or Failed, or was recorded by somebody else: then it is theirs."""
+        """Whether the target is Delivered or Failed, or another program recorded it."""
         return self.phase is not Phase.PENDING or not self.id
 
 
 class Entry(dict[str, Any]):
-    """A receipt as it is written, which has not to be read where it comes back the same."""
+    """A receipt in its written form; if the same entry is read again, it need not be parsed."""
 
     __slots__ = ("receipt",)
 
@@ -275,7 +275,7 @@ class Entry(dict[str, Any]):
 
 
 def read_entry(entry: Mapping[str, Any]) -> Receipt:
-    """Return what an entry says; of one that was written here it is known."""
+    """Return the receipt of an entry; one that was written here is not parsed again."""
     return entry.receipt if isinstance(entry, Entry) else Receipt.from_wire(entry)
 
 
@@ -284,7 +284,7 @@ def _written(moment: datetime | None) -> str | None:
 
 
 def _from_five(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the operator's five fields say, as our own would; nothing of what is no entry of theirs."""
+    """Return the content of the operator's five fields as if in our own; nothing if they are invalid."""
     success, at, error = entry.get("success"), entry.get("deliveredAt"), entry.get("error", "")
     moment = parse_time(at)
     if not isinstance(success, bool) or moment is None or not isinstance(error, str):
@@ -324,12 +324,12 @@ def _from_five(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole(moment: datetime | None) -> datetime | None:
-    """Return a time as it is once it was written down: in whole seconds."""
+    """Return a time in whole seconds, as it is written."""
     return moment and moment.replace(microsecond=0)
 
 
 class Report(BaseModel):
-    """What is on record of a team's delivery."""
+    """The record of a team's delivery."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -381,7 +381,7 @@ def overall_phase(receipts: Iterable[Receipt]) -> ReportPhase:
 
 
 def message_id(uid: str, event: str, name: str, supersedes: str = FIRST) -> str:
-    """Return the id of one message to one target: the same over retries, replicas and restarts."""
+    """Return the id of one message to one target: the same across retries, replicas and restarts."""
     identity = f"{uid}\n{event}\n{name}\n{supersedes}".encode()
     # A UUID of version 5 (RFC 9562, section 5.5), without an object for it.
     digest = bytearray(hashlib.sha1(_ID_NAMESPACE + identity, usedforsecurity=False).digest()[:16])
@@ -391,8 +391,8 @@ def message_id(uid: str, event: str, name: str, supersedes: str = FIRST) -> str:
 
 
 def lasting(name: str, kind: str, label: str) -> str:
-    """Return what a target goes by in ids: its name, and where that is but its place, its label too.
+    """Return what identifies a target in ids: its name; if that is only a position, the label too.
 
-    When the spec changes, another target may come to stand in a place, and is owed an id of its own.
+    When the spec changes, another target may take the position, and it must get an id of its own.
     """
     return f"{name}\n{label}" if is_place(name, kind) else name

@@ -1,15 +1,15 @@
 """Matches the entries of `status.delivery[]` to their targets. Pure.
 
-An entry with a `name` is that target's; one that only says a place (`webhook-0`), as long as type and label
-agree, for another target may have come to stand there. Where a typed write took the field away, the name is
-read from the mark.
+An entry with a `name` belongs to the target of that name. If the name is only a position (`webhook-0`), type
+and label must agree too, because another target may have moved there. If a typed write removed the field, the
+name is read from the mark.
 
-An entry without, as the operator's CRD keeps them, belongs to the target in its place when type and label
-agree, else to the first target of that type and label that has none, else to nobody. Of targets that are
-alike, those that are notified of the team's ending come first: the others have no entry. A name that the spec
-no longer has counts as none where a target without a name is left, for a typed write may have taken it out of
-the spec. A target that cannot be read has no label; the operator's, which may have sent to it, is its own
-where no other target is meant.
+An entry without a name, as the operator's CRD keeps them, belongs to the target at its position if type and
+label agree; otherwise to the first target of that type and label without an entry; otherwise to none. Among
+targets that look alike, those that are notified of the team's phase come first, because the others have no
+entry. A name that is no longer in the spec counts as absent if a target without a name is left, because a
+typed write may have removed the name from the spec. A target that cannot be read has no label; an entry of
+the operator, which may have sent to it, belongs to it if no other target fits.
 """
 
 from collections import Counter, defaultdict, deque
@@ -35,42 +35,43 @@ from app.domain.text import readable
 
 Entries = list[Mapping[str, Any]]
 LANDED = ("type", "target")
-"""All that an entry says of its target once it has landed and a typed write has been at it."""
+"""All that an entry says of its target after a delivery and a typed write."""
 
 Kinds = Mapping[str, Sequence[tuple[str, str]]]
-"""Of targets by their names: the types and labels that their entries may have."""
+"""Targets by name: the types and labels that their entries may have."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One entry as it stands."""
+    """One entry of the list."""
 
     entry: Mapping[str, Any]
     name: str = ""
-    """Of the target that it belongs to; empty: to nobody."""
+    """The name of its target; empty if it belongs to none."""
 
     @cached_property
     def receipt(self) -> Receipt:
-        """What it says, under the name of its target."""
+        """The receipt in the entry, under the name of its target."""
         receipt = read_entry(self.entry)
         return receipt if receipt.name == self.name else receipt.model_copy(update={"name": self.name})
 
     @property
     def key(self) -> str:
-        """The target's name, or else the id of our message to a target that has left the spec."""
+        """The target's name, or the id of our message to a target that has left the spec."""
         return self.name or self.receipt.id or ""
 
     @property
     def done(self) -> bool:
-        """Whether it says at first sight that it landed; most lines do, and need no second."""
+        """Whether the entry is obviously delivered; most are, and need no further parsing."""
         said = self.entry.get("phase", None if self.entry.get("id") else "Delivered")
         return self.entry.get("success") is True and said == "Delivered" and not self.entry.get("error")
 
 
 class Record:
-    """A team's record: its lines, and which of them is a target's.
+    """A team's record: its lines, and the target of each.
 
-    `ending`: the phase in which the team ended; empty: it has not, and all targets are alike.
+    `ending`: the terminal phase of the team. If it is empty, the team has not finished, and all targets count
+    alike.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Record:
 
     @cached_property
     def by_key(self) -> dict[str, Line]:
-        """The lines by their keys; of several of one key the first counts."""
+        """The lines by key; the first of several with one key counts."""
         found: dict[str, Line] = {}
         for line in self.lines:
             if key := line.key:
@@ -109,26 +110,26 @@ class Record:
 
     @property
     def receipts(self) -> list[Receipt]:
-        """What the lines say, in their order; of several of one key the first."""
+        """The receipts of the lines, in order; the first of several with one key."""
         return [line.receipt for line in self.lines if self._counts(line)]
 
     @property
     def all_settled(self) -> bool:
-        """Whether nothing on record is still to be sent."""
+        """Whether every recorded target is settled."""
         return all(line.done or line.receipt.settled for line in self.lines if self._counts(line))
 
     def _counts(self, line: Line) -> bool:
         return self.by_key.get(line.key, line) is line
 
     def is_new(self, name: str, *, adopt: bool) -> bool:
-        """Whether nobody has been at a target yet; with `adopt`: or somebody else has, in vain."""
+        """Whether nobody has sent to a target yet; with `adopt`, also if only another program failed to."""
         line = self.by_key.get(name)
         return line is None or (adopt and not line.done and line.receipt.adoptable)
 
     def written(self, changes: Mapping[str, Receipt]) -> Entries:
-        """Return the list with these receipts in the places of their keys.
+        """Return the list with these receipts in the positions of their keys.
 
-        One entry per target in the order of the spec; entries of no target stay behind them, unchanged.
+        One entry per target in the order of the spec; entries without a target follow, unchanged.
         """
         first = self.by_key
         mine = [first[name] for name in self.names if name in first]
@@ -147,7 +148,7 @@ class Record:
         return entries
 
     def like(self, kind: str, label: str) -> int:
-        """How many lines there are of a type and label, whosever they are."""
+        """Return how many lines have a type and label, whatever their target."""
         return self._alike[kind, label]
 
     @cached_property
@@ -158,10 +159,10 @@ class Record:
         )
 
     def reads_back(self, changes: Mapping[str, Receipt], entries: Entries) -> bool:
-        """Whether the list with these changes tells its targets apart also where all names are stripped.
+        """Whether every entry would still match its target if all names were removed from the changed list.
 
-        `entries`: that list, as it is `written`. Only what shares its type and label with another can be in
-        doubt.
+        `entries` is that list, as `written` returns it. Only targets that share type and label with another
+        can be ambiguous.
         """
         known = [kind for kinds in self._kinds.values() for kind in set(kinds)]
         written = [(str(entry.get("type")), str(entry.get("target", ""))) for entry in entries]
@@ -212,10 +213,10 @@ def _written(receipt: Receipt, name: str) -> Entry:
 
 
 def _without_copies(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Leave out the entries of ours whose id an earlier one has: a hand copied them.
+    """Remove entries of ours whose id an earlier entry has: somebody copied them by hand.
 
-    A copy would be taken for the entry of the target's twin, and that be sent to under the same id. One under
-    another name is left: it is the entry of the target of that name.
+    A copy could match the target's twin, which would then get a message with the same id. A copy under
+    another name stays: it is the entry of the target of that name.
     """
     hints = [entry.get("id") or id_hinted_at(entry.get("error")) for entry in entries]
     said = [hint for hint in hints if hint and isinstance(hint, str)]
@@ -234,9 +235,9 @@ def _without_copies(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[st
 
 
 def _name(entry: Mapping[str, Any], given: Container[str]) -> str | None:
-    """Return what an entry is called; nothing where it goes by its place, None where its name is no text.
+    """Return the name in an entry; empty if it goes by position, None if its name is not text.
 
-    One that says no label has nothing but its name to go by.
+    An entry without a label can be matched by its name only.
     """
     name = entry.get("name")
     if name is None:
@@ -250,7 +251,7 @@ def _name(entry: Mapping[str, Any], given: Container[str]) -> str | None:
 
 
 class _Matching:
-    """Entries, and the names of the targets they belong to: found, open (empty), or none (None)."""
+    """The names of the targets of all entries: found, open (empty), or none (None)."""
 
     def __init__(self, entries: Sequence[Mapping[str, Any]], names: list[str | None]) -> None:
         self.found = list(names)
@@ -258,14 +259,14 @@ class _Matching:
         self._taken = {name for name in names if name}
 
     def match(self, targets: Sequence[str], kinds: Kinds, *, first: Container[str]) -> None:
-        """Match each open entry with the target in its place, else with the first that is free."""
+        """Match each open entry with the target at its position, or with the first free target."""
         before = {name: its for name, its in kinds.items() if name in first}
         for some in (kinds,) if len(before) == len(kinds) else (before, kinds):
             self.place_by_place(targets, some)
             self.first_free(some)
 
     def without(self, targets: Collection[str]) -> dict[int, str]:
-        """Open the entries whose name no target has; return these names by their places."""
+        """Open the entries whose name no target has; return these names by position."""
         known = {*targets}
         gone = {place: name for place, name in enumerate(self.found) if name and name not in known}
         for place in gone:
@@ -273,19 +274,19 @@ class _Matching:
         return gone
 
     def fill(self, names: Mapping[int, str]) -> None:
-        """Give the entries that are still open these names."""
+        """Assign these names to the entries that are still open."""
         for place, name in names.items():
             self.found[place] = self.found[place] or name
 
     def place_by_place(self, names: Iterable[Any], kinds: Kinds) -> None:
-        """Match the entry in each place with the target of that name, when type and label agree."""
+        """Match the entry at each position with the target of that name, if type and label agree."""
         for place, name in enumerate(names):
             is_open = place < len(self.found) and self.found[place] == "" and name not in self._taken
             if is_open and self._kinds[place] in kinds.get(name, ()):
                 self._match(place, name)
 
     def first_free(self, kinds: Kinds) -> None:
-        """Match each entry with the first target of its type and label that has none."""
+        """Match each entry with the first free target of its type and label."""
         free: defaultdict[tuple[str, str], deque[str]] = defaultdict(deque)
         for name, its in kinds.items():
             for said in dict.fromkeys(its):

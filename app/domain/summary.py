@@ -7,7 +7,7 @@ from app.domain.receipts import Phase, overall_phase, read_entry
 
 
 def summary_of(entries: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return the phase of the whole and how many are delivered: `Failed 0/4`; of no entries, nothing."""
+    """Return the overall phase and how many targets are delivered: `Failed 0/4`; empty without entries."""
     if not entries:
         return None
     receipts = [read_entry(entry) for entry in entries]

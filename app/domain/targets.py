@@ -1,7 +1,7 @@
-"""The typed targets of `spec.lifecycle.delivery[]`, told apart by `type`, each under its stable name.
+"""The typed targets of `spec.lifecycle.delivery[]`, distinguished by `type`, each with a stable name.
 
-Reading them never fails: what is malformed becomes an `InvalidTarget` that says which field to change,
-and its neighbours are not touched by it.
+Reading them never fails: a malformed entry becomes an `InvalidTarget` that says which field to change, and
+does not affect the others.
 """
 
 import re
@@ -28,9 +28,9 @@ from app.domain.text import printable, readable, shortened
 from app.domain.urls import redacted
 
 PLACEHOLDERS = ("team", "namespace", "phase", "artifacts", "duration", "cost", "tasks", "tokens")
-"""What a message may name in braces; of the last four, the status may know nothing."""
+"""The placeholders of a message; the status may lack the values of the last four."""
 NAME_LIMIT = bounds.NAME.most
-RECIPIENTS_LIMIT = bounds.RECIPIENTS.most  # what every relay takes at once: RFC 5321, section 4.5.3.1.8
+RECIPIENTS_LIMIT = bounds.RECIPIENTS.most  # the minimum of every relay: RFC 5321, section 4.5.3.1.8
 
 SecretName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=bounds.SECRET_NAME.most)]
 
@@ -40,13 +40,13 @@ def _absent(value: Any) -> Any:
 
 
 Text = Annotated[str | None, BeforeValidator(_absent)]
-"""An absent text is null, missing or empty: a Go client with `omitempty` cannot tell them apart."""
+"""An absent text is null, missing or empty: a Go client with `omitempty` cannot distinguish them."""
 PathText = Annotated[Text, AfterValidator(bounds.PATTERN.check)]
 Recipient = Annotated[str, AfterValidator(bounds.RECIPIENT.check)]
 
 
 def _endings(value: Any) -> Any:
-    """Judge how many there are first: each that is wrong is work."""
+    """Check the length first, because each invalid item is an error of its own."""
     if isinstance(value, list) and len(value) > bounds.ENDINGS.most:
         raise ValueError(bounds.ENDINGS.words)
     return value or None
@@ -56,7 +56,7 @@ Endings = tuple[Literal["Completed", "Failed", "TimedOut", "BudgetExceeded"], ..
 
 
 class TargetSpec(BaseModel):
-    """What all targets have; unknown fields belong to later versions and are left alone."""
+    """The fields of every target; unknown fields belong to later versions and are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, populate_by_name=True)
 
@@ -68,50 +68,50 @@ class TargetSpec(BaseModel):
     artifact_path: Annotated[PathText, Field(alias="artifactPath")] = None
     message: Annotated[Text, AfterValidator(bounds.MESSAGE.check)] = None
     on: Annotated[Endings | None, Field(strict=False), BeforeValidator(_endings)] = None
-    """Of which endings it is told; None: of all that the installation delivers."""
+    """The phases in which it is notified; None: all phases that the installation delivers."""
 
     @classmethod
     def kind(cls) -> str:
-        """Return the word that `type` has in targets of this type."""
+        """Return the value of `type` for targets of this type."""
         (word,) = get_args(cls.model_fields["type"].annotation)
         return str(word)
 
     @property
     def missing(self) -> str | None:
-        """What it cannot do without and does not say; email and google-drive leave that to their senders."""
+        """What a required field lacks; email and google-drive leave this check to their senders."""
         return None
 
     @cached_property
     def address(self) -> str:
-        """Where it goes, in words that hold no secret: the label under which it is recorded."""
+        """The destination without secrets: the label under which it is recorded."""
         return labels_of({**self.__dict__, "credentialsSecret": self.credentials_secret})[0]
 
-    def address_with(self, keys: Container[str]) -> str:  # noqa: ARG002  # for those whose Secret may say
-        """The same, where the Secret has these keys."""
+    def address_with(self, keys: Container[str]) -> str:  # noqa: ARG002  # for types whose Secret may contain the address
+        """Return the label if the Secret has these keys."""
         return self.address
 
     @property
     def attached(self) -> str | None:
-        """The file to attach, according to its author."""
+        """The file to attach, as the author wrote it."""
         return None
 
     @property
     def recipients(self) -> tuple[str, ...]:
-        """Whom it goes to, where each has an outcome of their own."""
+        """The recipients, for a type whose recipients have separate outcomes."""
         return ()
 
     @property
     def secret_address(self) -> str:
-        """The same, for an address that came out of the Secret."""
+        """The label for a destination whose address is in the Secret."""
         return f"secret/{self.credentials_secret}"
 
 
 class WebhookTarget(TargetSpec):
-    """An HTTPS endpoint; where its path is a secret, its address stands in the Secret's key `url`."""
+    """An HTTPS endpoint; if its path is a secret, the Secret's key `url` contains the address."""
 
     type: Literal["webhook"]
     url: Annotated[Text, AfterValidator(bounds.URL.check), Field(repr=False)] = (
-        None  # its query may hold a secret
+        None  # its query may contain a secret
     )
 
     @property
@@ -122,19 +122,19 @@ class WebhookTarget(TargetSpec):
         return None
 
     def address_with(self, keys: Container[str]) -> str:
-        """The Secret, where that holds the URL."""
+        """The Secret, if it contains the URL."""
         return self.secret_address if "url" in keys else self.address
 
 
 class SlackTarget(TargetSpec):
-    """A Slack incoming webhook, whose whole URL is a secret, and the channel to ask it for."""
+    """A Slack incoming webhook, whose whole URL is a secret, and the channel to request."""
 
     type: Literal["slack"]
     channel: Annotated[Text, AfterValidator(bounds.CHANNEL.check)] = None
 
     @property
     def missing(self) -> str | None:
-        """The Secret, which holds the URL."""
+        """The Secret, which contains the URL."""
         if self.credentials_secret is None:
             return "credentialsSecret: name the Secret that holds the key slack-webhook-url"
         return None
@@ -154,12 +154,12 @@ class EmailTarget(TargetSpec):
 
     @property
     def attached(self) -> str | None:
-        """A path in the output workspace, which is not held here."""
+        """A path in the output workspace, which this service cannot read."""
         return self.attachment_path
 
     @property
     def recipients(self) -> tuple[str, ...]:
-        """All of them, as they are written."""
+        """All recipients, as written."""
         return self.to
 
 
@@ -177,7 +177,7 @@ class InvalidTarget:
     name: str
     type: str
     problem: str
-    address: ClassVar[str] = ""  # what stands in a field that is wrong may be a secret
+    address: ClassVar[str] = ""  # an invalid field may contain a secret
 
 
 Target = WebhookTarget | SlackTarget | EmailTarget | GoogleDriveTarget
@@ -190,13 +190,13 @@ _TARGET: TypeAdapter[Target] = TypeAdapter(Annotated[Target, Field(discriminator
 
 
 def read_targets(spec: Sequence[Any]) -> list[Target | InvalidTarget]:
-    """Read `spec.lifecycle.delivery[]` as the API server hands it in; one result an entry, names unique."""
+    """Read `spec.lifecycle.delivery[]` from the API server: one result per entry, with unique names."""
     names = list(_unique_names(spec))
     return [_read(entry, name, clash) for entry, (name, clash) in zip(spec, names, strict=True)]
 
 
 def target_names(spec: Sequence[Any]) -> list[str]:
-    """Return the names under which the entries are recorded, in order, without judging the entries."""
+    """Return the names under which the entries are recorded, in order, without validating the entries."""
     return [name for name, _ in _unique_names(spec)]
 
 
@@ -206,7 +206,7 @@ def given_names(spec: Sequence[Any]) -> set[str]:
 
 
 def is_place(name: str, kind: Any) -> bool:
-    """Whether a name only says at which place of the spec a target of a type stands: `slack-1`."""
+    """Whether a name only says a target's position in the spec: `slack-1`."""
     return isinstance(kind, str) and _PLACE.fullmatch(name.removeprefix(kind)) is not None
 
 
@@ -219,10 +219,10 @@ def told_of(entry: Any, phase: str) -> bool:
 
 
 def labels_of(entry: Any) -> tuple[str, ...]:
-    """Return the labels that an entry of the spec may be recorded under; the first is the one we write.
+    """Return the labels under which an entry of the spec may be recorded; the first is the one that we write.
 
-    The last is the operator's: what the entry says, as it says it, and nothing where it says nothing. A
-    webhook whose URL turns out to stand in its Secret is recorded under that, whatever its entry says.
+    The last is the operator's: the address exactly as in the entry, or empty. A webhook whose URL is in its
+    Secret is recorded under the Secret's label, whatever address its entry has.
     """
     said = entry if isinstance(entry, dict) else {}
     secret = tuple(f"secret/{name}" for name in (_text_of(said.get("credentialsSecret")),) if name)
@@ -246,7 +246,7 @@ def labels_of(entry: Any) -> tuple[str, ...]:
 
 
 def type_of(entry: Any) -> str:
-    """Return the type as declared, or `unknown` where that is no word."""
+    """Return the type as declared, or `unknown` if it is not a word."""
     declared = entry.get("type") if isinstance(entry, dict) else None
     return declared if isinstance(declared, str) and _TYPE_WORD.fullmatch(declared) else "unknown"
 
@@ -256,15 +256,15 @@ def _text_of(value: Any) -> str:
 
 
 def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
-    """Yield each entry's name and, where that name was taken already, the name it asked for.
+    """Yield each entry's name and, if that was taken, the name that it requested.
 
-    The first entry of a name has it; a later one gets the first `<name>-2`, `<name>-3` that no entry asks
-    for, so that a clash never takes a name away from a healthy neighbour.
+    The first entry with a name gets it. A later one gets the first of `<name>-2`, `<name>-3`, … that no entry
+    requests, so a clash never takes a name from a valid entry.
     """
     wanted = [_declared_name(entry, position) for position, entry in enumerate(spec)]
     reserved = set(wanted)
     taken: set[str] = set()
-    # By what is left of a name, so that no number is tried twice: many long names may have that in common.
+    # Per shortened name, so that no number is tried twice: many long names may share their beginning.
     suffixes: dict[str, int] = {}
     for name in wanted:
         if name not in taken:
@@ -313,7 +313,7 @@ def _read(entry: Any, name: str, clash: str | None) -> Target | InvalidTarget:
 
 
 def _problem(error: ValidationError) -> str:
-    """Name the first field that is wrong and what it should be; never its value, which may be a secret."""
+    """Name the first invalid field and what it should be; never its value, which may be a secret."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     # The first element of a discriminated union's location is the tag.
     field = ".".join(str(part) for part in first["loc"][1:])

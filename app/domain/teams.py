@@ -1,6 +1,6 @@
-"""The fields of an AgentTeam that are read, and when a team needs delivery; tolerates any input.
+"""The fields of an AgentTeam that this service reads, and when a team needs delivery; tolerates any input.
 
-Everything else in the resource is preserved by never being written.
+The service never writes the rest of the resource, so it stays as it is.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,37 +23,35 @@ KIND = "AgentTeam"
 PLURAL = "agentteams"
 
 FACTS = ("phase", "startedAt", "completedAt", "estimatedCost", "tasks", "totalTokensUsed")
-"""What is read of the status beside its lists; all else in it is let go at once, for it may be large."""
+"""The fields of the status that are read besides its lists; the rest may be large and is dropped."""
 
 LONGEST_CLAIM = timedelta(hours=2)
-"""No claim lasts longer: settings that would make it do so are refused."""
+"""The longest claim; settings that would allow a longer one are rejected."""
 CLOCKS_APART = timedelta(minutes=5)
-"""How far the clocks of two API servers of one cluster may be apart."""
+"""The largest expected difference between the clocks of a cluster's API servers."""
 
 COMPLETION_GRACE = timedelta(seconds=30)
-"""How long the operator is given to write `completedAt` after the phase turned terminal."""
+"""How long the operator has to write `completedAt` after the phase became terminal."""
 
 
 def no_crd(group: str) -> str:
-    """Say that a cluster knows no teams of a group, and what to do."""
+    """Say that the cluster has no AgentTeams of an API group, and what to do."""
     return (
-        f"this cluster has no CRD {PLURAL}.{group}: install the operator that brings it, or set"
+        f"this cluster has no CRD {PLURAL}.{group}: install the operator that provides it, or set"
         " DELIVERY_API_GROUP to the group of the one that is there"
     )
 
 
 @dataclass(frozen=True)
 class AgentTeam:
-    """One AgentTeam as the API server handed it in; `targets` and `entries` are the lists as they stand."""
+    """One AgentTeam as the API server returned it; `targets` and `entries` are the lists as they are."""
 
     namespace: str
     name: str
     uid: str
     resource_version: str
     on_complete: str = ""
-    targets: Sequence[Any] = field(
-        default=(), repr=False
-    )  # a URL in it may hold what its author meant to hide
+    targets: Sequence[Any] = field(default=(), repr=False)  # a URL in it may contain a secret
     phase: str = ""
     started_at: datetime | None = None
     completed_at: datetime | None = None
@@ -65,14 +63,14 @@ class AgentTeam:
     def from_resource(
         cls, resource: Mapping[str, Any], written: Sequence[Mapping[str, Any]] = ()
     ) -> "AgentTeam":
-        """Read a resource; a field that is missing or of another type than expected counts as absent.
+        """Read a resource; a missing field, or one of an unexpected type, counts as absent.
 
-        Where its record came back as it was `written`, that is what is kept.
+        If its record is identical to `written`, that is kept instead.
         """
         metadata = _mapping(resource.get("metadata"))
         lifecycle = _mapping(_mapping(resource.get("spec")).get("lifecycle"))
         status = _mapping(resource.get("status"))
-        # Those of targets stand first, and there is no room for so many.
+        # Entries of targets come first, and more than this are not read.
         listed = islice(_sequence(status.get("delivery")), ENTRIES.most)
         entries = [item for item in listed if isinstance(item, Mapping)]
         return cls(
@@ -92,12 +90,12 @@ class AgentTeam:
 
     @property
     def wants_delivery(self) -> bool:
-        """Whether the team asks for delivery and names somewhere to deliver to."""
+        """Whether the team requests delivery and names a target."""
         return self.on_complete == "deliver" and bool(self.targets)
 
     @cached_property
     def record(self) -> Record:
-        """The entries, and whose each is; read once, for an event asks for it often."""
+        """The entries and the target of each; computed once, because an event needs it often."""
         return Record(self.targets, self.entries, ending=self.phase if self.finished else "")
 
     @property
@@ -109,9 +107,9 @@ class AgentTeam:
 def open_targets(team: AgentTeam, now: datetime, *, adopt: bool = False) -> dict[str, datetime]:
     """Return the targets that are not settled, by key, each with the time from which it may be claimed.
 
-    A name that is new in the spec may be claimed at once, and so may a pending entry that nobody holds;
-    a claim may be taken over when it ends. Entries whose target has left the spec are among them, and with
-    `adopt` those that somebody else failed to deliver.
+    A target that is new in the spec may be claimed at once, and so may a pending entry that nobody holds. A
+    claim may be taken over when it expires. The result includes entries whose target has left the spec and,
+    with `adopt`, those that another program failed to deliver.
     """
     record = team.record
     due = {
@@ -125,10 +123,10 @@ def open_targets(team: AgentTeam, now: datetime, *, adopt: bool = False) -> dict
 
 
 def _claimable(receipt: Receipt, now: datetime) -> datetime:
-    """Return from when a pending target may be claimed.
+    """Return the time from which a pending target may be claimed.
 
-    A claim that ends later than any that is made now was stamped by a clock that was ahead, and would keep
-    its target until the world has caught up with that; it counts as ended.
+    A claim that expires later than any claim made now has the timestamp of a clock that was fast. It counts
+    as expired; otherwise it would block its target until the real time has caught up.
     """
     due = receipt.due or now
     is_astray = receipt.claimed_by is not None and due - now > LONGEST_CLAIM + CLOCKS_APART
@@ -142,7 +140,7 @@ def told_targets(team: AgentTeam) -> list[str]:
 
 
 def retried_targets(team: AgentTeam) -> tuple[list[Receipt], bool]:
-    """Return the open targets that have been put off before, and whether nothing else is open."""
+    """Return the open targets that were postponed before, and whether nothing else is open."""
     record = team.record
     still = [line.receipt for line in record.by_key.values() if not (line.done or line.receipt.settled)]
     retried = [receipt for receipt in still if receipt.retries]
@@ -154,7 +152,7 @@ def retried_targets(team: AgentTeam) -> tuple[list[Receipt], bool]:
     return retried, alone
 
 
-def needs_delivery(  # noqa: PLR0913  # what an installation is asked for, and two times
+def needs_delivery(  # noqa: PLR0913  # settings of an installation, and two times
     team: AgentTeam,
     *,
     phases: Collection[str],
@@ -163,10 +161,10 @@ def needs_delivery(  # noqa: PLR0913  # what an installation is asked for, and t
     now: datetime,
     adopt: bool = False,
 ) -> datetime | None:
-    """Return when the team is to be submitted next (not after `now`: at once), or None: nothing to do.
+    """Return when to submit the team next (not after `now`: immediately), or None if there is nothing to do.
 
-    `finished_since` is when the caller first saw the terminal phase; all times are the API server's.
-    A pending entry is work whatever the team's age, since its event was accepted once.
+    `finished_since` is when the caller first saw the terminal phase; all times are the API server's. A
+    pending entry is work however old the team is, because its event was accepted.
     """
     record = team.record
     finished_at = team.completed_at or finished_since

@@ -1,14 +1,14 @@
-"""Untrusted text: what of it can be shown, and parsing it as JSON."""
+"""Untrusted text: the part of it that can be shown, and parsing it as JSON."""
 
 import json
 from typing import Any
 
 SHOWN_LIMIT = 300
-"""Characters of an address or a wrong value that are shown; a path may be as long as its author likes."""
+"""Characters shown of an address or an invalid value; a path may have any length."""
 
 
 JOINERS = "\u200c\u200d"
-"""What joins letters and pictures, or keeps them apart: Persian and emoji need them, and nobody sees them."""
+"""Invisible characters that join or separate letters and pictures: Persian and emoji need them."""
 
 
 def printable(text: str) -> bool:
@@ -28,12 +28,12 @@ def shortened(text: str, limit: int = SHOWN_LIMIT) -> str:
 
 
 def readable(text: str) -> bool:
-    """Whether a text can be told to anybody: JSON can carry half a surrogate pair, which UTF-8 cannot."""
+    """Whether a text is valid UTF-8: JSON can contain half of a surrogate pair."""
     return text.isascii() or text.encode(errors="ignore").decode() == text
 
 
 def json_object(text: bytes) -> dict[str, Any] | None:
-    """Return the JSON object that a text is; None where it is none."""
+    """Return the JSON object in a text; None if it is not one."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

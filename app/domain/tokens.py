@@ -1,7 +1,7 @@
-"""Bearer tokens, as files and variables hold them (RFC 6750)."""
+"""Bearer tokens from files and variables (RFC 6750)."""
 
 
 def bearer_token(text: str) -> str | None:
-    """Return the token that a file or a variable holds; None where it is none that a header can bear."""
+    """Return the token in a file or a variable; None if it is not valid in a header."""
     token = text.strip()
     return token if token and token.isascii() and token.isprintable() and " " not in token else None

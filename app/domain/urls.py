@@ -5,18 +5,18 @@ from urllib.parse import SplitResult, urlsplit
 from app.domain.bounds import HOST, URL
 from app.domain.text import shortened
 
-_PORT = 6  # characters: a colon, and five digits
-USER_INFO = "must hold no user info; use the Secret's key authorization instead"
+_PORT = 6  # characters: a colon and five digits
+USER_INFO = "must not contain user info; use the Secret's key authorization instead"
 
 
 def split(url: str) -> SplitResult:
-    """Take a URL apart.
+    """Split a URL into its parts.
 
-    Python normalises a host beyond ASCII in a time that grows with the square of its length; so how long it
-    is must be known before.
+    Python takes time quadratic in the length of a non-ASCII host to normalise it, so the length is checked
+    first.
 
     Raises:
-        ValueError: it is none, or too long; the text says what to change, and holds nothing of it.
+        ValueError: it is not a URL, or too long; the text says what to change, and contains none of it.
     """
     URL.check(url)
     authority = _authority(url)
@@ -25,7 +25,7 @@ def split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
-        raise ValueError("is no valid URL") from None  # its own text quotes the URL
+        raise ValueError("is not a valid URL") from None  # the library's text quotes the URL
 
 
 def redacted(url: str) -> str:
@@ -42,7 +42,7 @@ def redacted(url: str) -> str:
 
 
 def _authority(url: str) -> str:
-    """Return what can stand for host, port and user info: from the first `//` to the end of that part."""
+    """Return the part that may contain host, port and user info: from the first `//` to its end."""
     text = url.partition("//")[2]
     for mark in "/?#":
         text = text.partition(mark)[0]

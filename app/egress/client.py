@@ -1,6 +1,6 @@
-"""The only HTTP client for receivers: under the egress guard, with limits on everything it reads.
+"""The only HTTP client for receivers: behind the egress guard, with limits on everything it reads.
 
-No text from here holds a URL, a resolved address or anything that a receiver wrote.
+None of its texts contains a URL, a resolved address or anything that a receiver wrote.
 """
 
 import asyncio
@@ -36,22 +36,22 @@ from app.settings import ServiceSettings
 
 HEADERS = {
     "accept": "*/*",
-    "accept-encoding": "identity",  # nothing is unpacked, so nothing can explode
+    "accept-encoding": "identity",  # nothing is decompressed, so an answer cannot grow
     "user-agent": USER_AGENT,
 }
-BODY_PATIENCE = 0.25  # seconds for an answer's body: its head alone decides, a trickle must not
+BODY_PATIENCE = 0.25  # seconds to read an answer's body; its head alone decides
 NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
-HEAD_LIMIT = 32_768  # bytes of an answer that are no content: its head, and what frames its body
+HEAD_LIMIT = 32_768  # bytes of an answer besides its content: its head, and the framing of its body
 READING = {"auto_decompress": False}
-ORIGINS = 1_000  # receivers of which is remembered how they are dialled
-SLICE = 65_536  # bytes of a body that are handed to a connection at once
-INTERIM_ANSWERS = 10  # 1xx answers that are read before the one that counts
+ORIGINS = 1_000  # receivers whose connection parameters are kept
+SLICE = 65_536  # bytes of a body that are passed to a connection at once
+INTERIM_ANSWERS = 10  # 1xx answers that are read before the final one
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A POST as it would go out; its URL and headers may hold what came out of a Secret."""
+    """A POST as it would be sent; its URL and headers may contain values from a Secret."""
 
     url: Checked = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
@@ -59,13 +59,13 @@ class Outgoing:
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """Its headers, with those that every request has."""
+        """Its headers, including those of every request."""
         return {**HEADERS, **self.headers}
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A receiver's answer: status, seconds it asked to wait, and the first bytes of its body."""
+    """A receiver's answer: status, seconds it asked to wait, and the beginning of its body."""
 
     status: int
     retry_after: float | None
@@ -73,7 +73,7 @@ class Response:
 
 
 class HttpClient:
-    """Posts to receivers: guarded, bounded, without cookies, redirects or decompression."""
+    """Posts to receivers: guarded, with limits, without cookies, redirects or decompression."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.guard = Guard(settings.egress_allow, deny=settings.egress_deny, http=settings.egress_http)
@@ -82,7 +82,8 @@ class HttpClient:
         self._proxy_host = urlsplit(proxy.get_secret_value()).hostname if proxy else None
         self._authorities = TrustAnchors(settings.egress_ca_file)
         self._direct = Transport(lambda: self._session(self.guard.socket), self._authorities)
-        # The proxy alone is dialled, and the cluster's owner named it: its address is not judged.
+        # Only the proxy is dialled. The installation's owner named it, so the guard does not check its
+        # address.
         url = proxy.get_secret_value() if proxy else None
         self._through = (
             Transport(lambda: self._session(None, proxy=url), self._authorities, by_proxy=True)
@@ -93,16 +94,16 @@ class HttpClient:
 
     @property
     def tls(self) -> ssl.SSLContext:
-        """What a connection begun now trusts."""
+        """What a new connection trusts."""
         return self._authorities.context
 
     async def judge(self, url: Checked) -> None:
-        """See whether there is an address for a URL that may be called, without calling it.
+        """Check that a URL has a permitted address, without calling it.
 
-        Where a forward proxy is called in its stead, that one looks the name up, and judges too.
+        With a forward proxy, the proxy resolves the name and checks the address.
 
         Raises:
-            TargetError: its name does not resolve, or to nothing that is permitted.
+            TargetError: its name does not resolve, or has no permitted address.
         """
         if self._way(url) is not self._direct:
             return
@@ -114,12 +115,12 @@ class HttpClient:
             raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
 
     async def post(self, url: str | Checked, content: bytes, headers: Mapping[str, str]) -> Response:
-        """Post once; of the answer's body only what comes at once is read, since its head alone decides."""
+        """Post once. Of the answer's body, read only what arrives at once, because the head alone decides."""
         return await self.request(
             "POST", url, content, headers, most=self._settings.max_response, patience=BODY_PATIENCE
         )
 
-    async def request(  # noqa: PLR0913  # all that a request is made of, and how much of the answer is wanted
+    async def request(  # noqa: PLR0913  # the parts of a request, and limits for its answer
         self,
         method: str,
         url: str | Checked,
@@ -129,13 +130,13 @@ class HttpClient:
         most: int,
         patience: float,
     ) -> Response:
-        """Make one request, to a URL as it was written or as the guard has checked it.
+        """Make one request, to a URL as written or as checked by the guard.
 
-        `most` bytes of the answer's body are read (32 KiB can be), for `patience` seconds.
+        It reads at most `most` bytes of the answer's body (up to 32 KiB), for `patience` seconds.
 
         Raises:
             ValueError: the URL cannot be used; the text says what to change.
-            TargetError: the guard said no, or there was no answer.
+            TargetError: the guard denied it, or there was no answer.
         """
         checked = self.guard.check(url) if isinstance(url, str) else url
         try:
@@ -143,7 +144,7 @@ class HttpClient:
                 method, checked, content, {**HEADERS, **headers}, most=most, patience=patience
             )
         except aiohttp.InvalidURL:
-            raise ValueError("is no valid URL") from None
+            raise ValueError("is not a valid URL") from None
         except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than it documents
             raise translated(error, self._proxy_host) from None
 
@@ -159,14 +160,14 @@ class HttpClient:
 
     @functools.cached_property
     def resolver(self) -> Names:
-        """Not the system's: it blocks a thread for each name, and there are few of them.
+        """Resolves names without the system's resolver, which blocks one of few threads per name.
 
-        A team that lists names whose servers are silent would take them all.
+        A team that lists names whose name servers do not answer would block them all.
         """
         return Names()
 
     def _way(self, url: Checked) -> "Transport":
-        """Return the way out for a URL: through the proxy, where there is one and the host is not apart."""
+        """Return the transport for a URL: through the proxy, if one is set and the host is not excluded."""
         if self._through is None or self._apart.covers(url.host, url.port):
             return self._direct
         return self._through
@@ -178,7 +179,7 @@ class HttpClient:
             self._settings.max_response + HEAD_LIMIT,
             resolver=self.resolver,
             socket_factory=factory,
-            limit=0,  # nobody waits in here: whoever posts has a place at the host already
+            limit=0,  # nothing waits here: a request already has a place for its host
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -191,12 +192,12 @@ class HttpClient:
 
 
 def endpoint(url: Checked) -> tuple[str, int]:
-    """Return the host and port that a URL leads to, however it writes them."""
+    """Return the host and port of a URL, in any spelling."""
     return url.host, url.port
 
 
 async def head_of_body(content: StreamReader, most: int, patience: float) -> bytes:
-    """Read so many bytes for so many seconds at most; a body may break off anywhere."""
+    """Read at most so many bytes for at most so many seconds; a body may break off anywhere."""
     body = bytearray()
     try:
         if content.is_eof():  # it came with its head, as short ones do: nothing is waited for
@@ -206,13 +207,13 @@ async def head_of_body(content: StreamReader, most: int, patience: float) -> byt
                 body += chunk
                 if len(body) >= most:
                     break
-    except Exception:  # noqa: BLE001, S110  # the head alone decides, whatever befalls the body
+    except Exception:  # noqa: BLE001, S110  # the head alone decides, even if the body breaks off
         pass
     return bytes(body[:most])
 
 
 def _asked_to_wait(answer: aiohttp.ClientResponse | RawResponseMessage) -> float | None:
-    """Return the seconds that an answer asks to wait; one that says it twice says nothing."""
+    """Return the seconds that an answer asks to wait; a repeated header counts as none."""
     headers = answer.headers
     if "Retry-After" not in headers:
         return None
@@ -220,10 +221,10 @@ def _asked_to_wait(answer: aiohttp.ClientResponse | RawResponseMessage) -> float
 
 
 class Transport:
-    """Makes requests over an aiohttp session, which is made for the first of them.
+    """Sends requests through an aiohttp session, which the first request creates.
 
-    No `httpx.AsyncClient`: there are no redirects, cookies and retries here, and what it does to see to them
-    costs more than sending does.
+    No `httpx.AsyncClient`: it handles redirects, cookies and authentication, which nothing here uses, and that
+    costs more than the send itself.
     """
 
     def __init__(
@@ -249,10 +250,10 @@ class Transport:
         most: int,
         patience: float,
     ) -> Response:
-        """Make a request, and read the beginning of its answer.
+        """Send a request, and read the beginning of its answer.
 
         Raises:
-            Exception: aiohttp's own; no text of it is fit to be shown.
+            Exception: aiohttp's own, whose text must not be shown.
         """
         if self._session is None:
             self._session = self._make_session()
@@ -287,11 +288,11 @@ class Transport:
         """Make a request to a proxy, or one that goes out in slices: aiohttp's session knows how."""
         if len(body) > SLICE:
             headers["content-length"] = str(len(body))
-        # A proxy looks names up by itself, and is told no final dot; SNI and `Host` are without it always.
+        # A proxy resolves names itself, so it gets no final dot; SNI and `Host` never have one.
         authority = url.authority(url.host if self._by_proxy else url.sought)
         answer = await session.request(
             method,
-            # As a path alone: yarl leaves an empty query out.
+            # As a path only: yarl drops an empty query.
             URL.build(scheme=url.scheme, authority=authority, path=url.target, encoded=True),
             data=body if len(body) <= SLICE else _slices(body),
             headers=headers,
@@ -313,31 +314,31 @@ class Transport:
 
 
 async def _slices(body: bytes) -> AsyncIterator[bytes]:
-    """Yield a body as the receiver takes it: in one piece all of it would be copied for its connection."""
+    """Yield a body in slices: as one piece, the connection would copy all of it."""
     for start in range(0, len(body), SLICE):
         yield body[start : start + SLICE]
 
 
 class Unbounded(aiohttp.ClientError):
-    """The connection would be read from without a bound: this aiohttp makes its own in another way."""
+    """This aiohttp creates connections in another way, so reads from them would be unlimited."""
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Connections that are read from with bounds, and used again only while nothing unasked has come."""
+    """Connections with a limit on reads, which are reused only if nothing arrived unasked."""
 
     def __init__(self, most: int, **options: Any) -> None:
         super().__init__(**options)
-        # A private name, since aiohttp has no public way: where it is another one day, `connect` refuses.
+        # A private name, because aiohttp has no public way. If it changes one day, `connect` refuses.
         reading = functools.partial(_Reading, most, asyncio.get_running_loop())
         self._factory = reading  # type: ignore[assignment]  # partials are invariant
 
     async def connect(self, *request: Any, **options: Any) -> aiohttp.connector.Connection:
-        """Return a connection that is bounded, and that nothing was said on while it lay idle.
+        """Return a connection with a limit, on which nothing arrived while it was idle.
 
-        That would be taken for an answer.
+        Such data would be taken for an answer.
 
         Raises:
-            Unbounded: it is none of ours.
+            Unbounded: it is not one of ours.
         """
         while True:
             connection = await super().connect(*request, **options)
@@ -351,43 +352,43 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Reading(ResponseHandler):
-    """Reads so many bytes of an answer; empty lines and the frames of tiny chunks count like all else.
+    """Reads a limited number of bytes per answer, including empty lines and the framing of tiny chunks.
 
-    The head is given to the parser by itself: it decides, whatever comes behind it in the same packet.
+    The parser gets the head separately, because the head decides, whatever follows it in the same packet.
     """
 
     def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.used = False  # an answer was expected before
+        self.used = False  # an earlier answer was expected
         self._most = most
         self._left = most
         self._heads_left = 0  # that may still be read
         self._heads = Heads()
 
     def close(self) -> None:
-        """Close at once: over TLS a goodbye is waited for, while the connection's place is free already."""
+        """Close at once: over TLS, the library would wait for a goodbye and hold the connection open."""
         self.abort()
 
     def set_response_params(self, **options: Any) -> None:
-        """Expect an answer; a head may have any form in which it fits its limit."""
+        """Expect an answer; a head within the limit may have any form."""
         self.used = True
         self._left = self._most
         self._heads_left = 1 + INTERIM_ANSWERS
-        # Where aiohttp asks for a tunnel, it says nothing of content.
+        # For a tunnel, aiohttp does not say whether there is content.
         self._heads = Heads(tunnel="skip_payload" not in options)
         lines = {"max_line_size": HEAD_LIMIT, "max_field_size": HEAD_LIMIT, "max_headers": HEAD_LIMIT}
         super().set_response_params(**options | lines)
 
     async def read(self) -> tuple[RawResponseMessage, StreamReader]:
-        """Return the next head; each `100 Continue` is one, and a flood of them would stop all else."""
+        """Return the next head; each `100 Continue` is one, and a flood of them would block other work."""
         self._heads_left -= 1
         if self._heads_left < 0:
             raise aiohttp.ClientPayloadError
         return await super().read()
 
     def data_received(self, data: bytes) -> None:
-        """Take in what there is room for; beyond it the connection is at its end."""
-        if self._parser is None:  # nothing was asked
+        """Take data up to the limit; beyond it, end the connection."""
+        if self._parser is None:  # nothing was requested
             super().data_received(data[: self._left])
         else:
             for piece in self._heads.taken(data[: self._left]):
@@ -399,19 +400,19 @@ class _Reading(ResponseHandler):
                 self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let the parser judge a head that was begun."""
+        """Let the parser judge an incomplete head."""
         if self._parser is not None and (rest := self._heads.rest()):
             super().data_received(rest)
         super().connection_lost(exc)
 
 
-NOT_HTTP = "the answer was not HTTP as it is read here"
+NOT_HTTP = "the answer was not valid HTTP"
 
 
 def translated(error: BaseException, proxy_host: str | None = None, *, other: str = NOT_HTTP) -> TargetError:
-    """Turn whatever the stack below raised into words of ours; its own text may hold the URL.
+    """Translate any exception of the libraries into an error of ours; the original text may contain the URL.
 
-    `other`: what is said of an error that has nothing to do with the connection.
+    `other`: the text for an error that does not concern the connection.
     """
     causes: list[BaseException] = []
     cause: BaseException | None = error
@@ -422,13 +423,13 @@ def translated(error: BaseException, proxy_host: str | None = None, *, other: st
         if isinstance(cause, aiohttp.ClientHttpProxyError):
             return _refused_by_proxy(cause.status)
         if isinstance(cause, aiohttp.ClientConnectorDNSError):
-            # aiohttp does not say whose name it is that does not resolve.
+            # aiohttp does not say which name did not resolve.
             said = PROXY_AWAY if cause.host == proxy_host else unresolved(cause.os_error)
             unreached = cause.host != proxy_host
             return TargetError(
                 Reason.CONNECTION_FAILED, said, retryable=True, attempted=True, unreached=unreached
             )
-        # aiohttp's own error is one of these too, and has no code.
+        # aiohttp's own error is also a subclass, but has no code.
         if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_code"):
             return TargetError(Reason.TLS_FAILED, refused(cause), attempted=True)
         if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None):
@@ -442,22 +443,22 @@ def translated(error: BaseException, proxy_host: str | None = None, *, other: st
 
 
 def _refused_by_proxy(status: int) -> TargetError:
-    """Judge a forward proxy's answer to CONNECT: it is a part of what the installation allows."""
+    """Judge a forward proxy's answer to CONNECT: its rules are part of what the installation permits."""
     if status == HTTPStatus.FORBIDDEN:
         return TargetError(Reason.EGRESS_DENIED, "the forward proxy refuses this address", attempted=True)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        message = "the forward proxy does not take the credentials of DELIVERY_EGRESS_PROXY"
+        message = "the forward proxy rejects the credentials of DELIVERY_EGRESS_PROXY"
         return TargetError(Reason.CONNECTION_FAILED, message, attempted=True)
     message = f"the forward proxy answered {status}"
     return TargetError(Reason.CONNECTION_FAILED, message, retryable=True, attempted=True)
 
 
 _TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Reason, str, bool], ...] = (
-    # The first that fits, from the particular to the general.
+    # The first match counts, from specific to general.
     (
         (Unbounded,),
         Reason.CONNECTION_FAILED,
-        "refused here: the aiohttp that is installed reads answers without a bound; install the pinned one",
+        "refused: the installed aiohttp reads answers without a limit; install the pinned version",
         False,
     ),
     ((AddressDenied,), Reason.EGRESS_DENIED, NOT_PERMITTED, False),

@@ -1,10 +1,10 @@
-"""The egress guard: which addresses the service may call, however they are written.
+"""The egress guard: which addresses the service may call, in any spelling.
 
-An address is judged where its socket is made: whatever was written, resolved or cached before, the address
-that is judged is the one that is dialled. URLs are judged before that as well, so that a literal is refused
-without a look-up, and so that a forward proxy is not asked for what would be refused here.
+The guard checks an address when its socket is created, so the checked address is the one that is dialled,
+whatever was written, resolved or cached before. It also checks URLs earlier, so that a literal address is
+denied without a look-up, and so that a forward proxy gets no request that would be denied here.
 
-No text from here holds a URL or an address.
+No text from here contains a URL or an address.
 """
 
 import re
@@ -24,23 +24,23 @@ from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.urls import USER_INFO, split
 
-if TYPE_CHECKING:  # manifests are judged where there is no client
+if TYPE_CHECKING:  # manifests are checked without a client
     import aiohttp
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 WRITTEN = "%" + string.ascii_letters + string.digits + "-._~:/?[]@!$&'()*+,;="
-"""What a URL may hold (RFC 3986, section 2), and so goes out as it was written."""
+"""The characters that a URL may contain (RFC 3986, section 2), which are sent as written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A URL that the guard has judged; nobody parses it a second time.
+    """A URL that the guard has checked; no other code parses it again.
 
-    `scheme` is `http` or `https`; `sought` the host as it is looked up: ASCII, without brackets, with its
-    final dot, which says that no search domain follows; `written_port` its port, where that is not its
-    scheme's own; `target` its path and query, octet for octet: who signs a URL signs what was written.
+    `scheme` is `http` or `https`; `sought` the host for the look-up: ASCII, without brackets, with its final
+    dot, which excludes search domains; `written_port` its port, unless it is the scheme's default; `target`
+    its path and query, octet for octet: a signed URL stays as written.
     """
 
     scheme: str
@@ -50,12 +50,12 @@ class Checked:
 
     @property
     def host(self) -> str:
-        """The host by the one name it has here: without a final dot."""
+        """The host in its canonical form: without a final dot."""
         return self.sought.removesuffix(".")
 
     @property
     def port(self) -> int:
-        """The port, its scheme's own too."""
+        """The port, explicit or by scheme."""
         return self.written_port or _PORTS[self.scheme]
 
     @property
@@ -75,13 +75,13 @@ class Checked:
 NOT_PERMITTED = "the address is not public, and not among those allowed"
 LOCALHOST = IPv4Address("127.0.0.1")
 TRANSLATED = (
-    # Prefixes whose last 32 bits are the IPv4 address that is meant.
+    # Prefixes whose last 32 bits are the IPv4 address in question.
     IPv6Network("64:ff9b::/96"),  # NAT64, RFC 6052
     IPv6Network("::/96"),  # v4-compatible, RFC 4291, deprecated
 )
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 NOT_PUBLIC: tuple[Network, ...] = (
-    # What `ipaddress.is_global` of Python 3.11 takes for public, and is not.
+    # `ipaddress.is_global` of Python 3.11 wrongly counts these as public.
     ip_network("192.0.0.0/24"),  # IETF protocol assignments
     ip_network("192.88.99.0/24"),  # 6to4 relays, deprecated
     ip_network("3fff::/20"),  # documentation
@@ -93,9 +93,9 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 class Guard:
-    """Which addresses the installation lets the service call.
+    """The addresses that the installation permits.
 
-    Public ones, what it allows beside them, and of all these none that it denies.
+    Public addresses and those in EGRESS_ALLOW, except all in EGRESS_DENY.
     """
 
     def __init__(
@@ -106,18 +106,18 @@ class Guard:
         self._http = http
 
     def permits(self, address: Address) -> bool:
-        """Whether an IP address may be dialled, judged by the address it means."""
+        """Whether an IP address may be dialled, judged by the address that it stands for."""
         meant = _meant(address)
         if _within(address, self._deny) or _within(meant, self._deny):
             return False
-        # By its meaning alone: to allow `::/0` is not to allow 10.0.0.1 as `::ffff:10.0.0.1`.
+        # Only by the address it stands for: to allow `::/0` does not allow 10.0.0.1 as `::ffff:10.0.0.1`.
         return _within(meant, self._allow) or _public(meant)
 
     def check(self, url: str) -> Checked:
-        """Return the parsed URL, which is what is to be sent to.
+        """Return the parsed URL, which is what to send to.
 
         Raises:
-            ValueError: it is no usable URL; the text says what to change.
+            ValueError: the URL is not usable; the text says what to change.
             TargetError: `EgressDenied`.
         """
         parts = _split(url)
@@ -133,12 +133,12 @@ class Guard:
             port = None if parts.port == _PORTS[parts.scheme] else parts.port
             return Checked(parts.scheme, host, port, _target(url))
         parsed = _parsed(url)
-        if literal is not None:  # no name, so that a final dot says nothing
+        if literal is not None:  # not a name, so a final dot means nothing
             parsed = parsed.copy_with(host=parsed.host.removesuffix("."))
         return Checked(parsed.scheme, parsed.raw_host.decode("ascii"), parsed.port, _target(url))
 
     def socket(self, info: "aiohttp.AddrInfoType") -> socket.socket:
-        """Make the socket for one address that is about to be dialled.
+        """Create the socket for one address that is about to be dialled.
 
         Raises:
             AddressDenied: the address is not permitted; nothing was dialled.
@@ -157,24 +157,24 @@ class AddressDenied(OSError):
 
 
 def _split(url: str) -> SplitResult:
-    """Return the parts of a URL whose `authority` part is unambiguous."""
+    """Return the parts of a URL whose `authority` is unambiguous."""
     URL.check(url)
-    # urlsplit drops tabs and newlines silently, and httpx's errors quote the URL: both are judged here first.
+    # urlsplit silently drops tabs and newlines, and httpx's errors quote the URL, so check both first.
     if not url.isprintable() or " " in url:
-        raise ValueError("must hold no white space or control characters")
-    if "\\" in url:  # some read it as a slash, so that another host is meant
-        raise ValueError("must hold no backslash")
+        raise ValueError("must not contain white space or control characters")
+    if "\\" in url:  # some parsers read it as a slash, and so find another host
+        raise ValueError("must not contain backslash")
     parts = split(url)
     if parts.scheme not in {"http", "https"}:
         raise ValueError("must start with https://")
     if not parts.hostname:
-        raise ValueError("names no host")
+        raise ValueError("has no host")
     try:
         port = parts.port
     except ValueError:
         port = 0
     if port == 0:
-        raise ValueError("has a port that is no number from 1 to 65535")
+        raise ValueError("has a port that is not a number from 1 to 65535")
     if parts.username is not None or parts.password is not None:
         raise ValueError(USER_INFO)
     return parts
@@ -185,10 +185,10 @@ def _parsed(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
         host = parsed.raw_host.decode("ascii")
     except (httpx.InvalidURL, ValueError):
-        raise ValueError("is no valid URL") from None
+        raise ValueError("is not a valid URL") from None
     _check_labels(host)
     if ":" not in host and not _NAME.fullmatch(host):
-        raise ValueError("is no valid URL")
+        raise ValueError("is not a valid URL")
     return parsed
 
 
@@ -197,11 +197,11 @@ def _check_labels(host: str) -> None:
     try:
         host.encode("idna")
     except ValueError:
-        raise ValueError("is no valid URL") from None
+        raise ValueError("is not a valid URL") from None
 
 
 def _target(url: str) -> str:
-    """Return path and query as they were written; what no URL may hold is percent-encoded."""
+    """Return path and query as written; percent-encode characters that a URL must not contain."""
     after = url.partition("#")[0].partition("://")[2]
     begins = re.search(r"[/?]", after)
     written = after[begins.start() :] if begins else ""
@@ -212,10 +212,10 @@ def _literal(host: str) -> Address | None:
     """Read an IP literal in any spelling that some client, resolver or proxy understands; None for a name.
 
     `0x7f.1`, `017700000001`, `2130706433`, `127。0。0。1`, `%31%32%37.0.0.1`, `fe80::1%eth0`; and localhost,
-    which is no name to look up (RFC 6761, section 6.3).
+    which is not looked up (RFC 6761, section 6.3).
 
     Raises:
-        ValueError: it ends in a number, as only an address does, and is none (WHATWG URL, section 3.5).
+        ValueError: it ends in a number, as only an address may, and is not one (WHATWG URL, section 3.5).
     """
     host = unicodedata.normalize("NFKC", unquote(host)).replace("。", ".").rstrip(".").lower()
     if host == "localhost" or host.endswith(".localhost"):
@@ -232,19 +232,19 @@ def _literal(host: str) -> Address | None:
     except (OSError, ValueError):
         pass
     if is_number:
-        raise ValueError("is no valid URL")
+        raise ValueError("is not a valid URL")
     return None
 
 
 def _meant(address: Address) -> Address:
-    """Return the IPv4 address inside a mapped, translated or tunnelled IPv6 address; else the address."""
+    """Return the IPv4 address in a mapped, translated or tunnelled IPv6 address; otherwise the address."""
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped:
         return address.ipv4_mapped
     if address.sixtofour:
         return address.sixtofour
-    if _within(address, TRANSLATED) and int(address) > 1:  # `::` and `::1` mean themselves
+    if _within(address, TRANSLATED) and int(address) > 1:  # `::` and `::1` stand for themselves
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address
 

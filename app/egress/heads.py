@@ -1,8 +1,8 @@
 """Parses the head of an answer (RFC 9112), and normalises repeated headers. Pure.
 
-A parser that is given a head together with what follows it refuses both where what follows is none of an
-answer, so that it depends on packets whether a receiver has said yes. What may be said in two ways is settled
-here, as the standard has it: the parser refuses that too.
+The parser of the library rejects a head if the bytes that follow it in the same packet are not part of an
+answer. A receiver's answer would then depend on packet boundaries, so this module separates the head. It also
+resolves duplicate headers as the standard requires, because the parser rejects those as well.
 """
 
 import re
@@ -17,17 +17,17 @@ _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
 
 
 class Heads:
-    """Takes in bytes as they come, and gives them out head by head, until the one that counts has come."""
+    """Takes bytes as they arrive and returns them head by head, up to the final one."""
 
     def __init__(self, *, tunnel: bool = False) -> None:
-        """`tunnel`: the answer is to CONNECT, so that it opens one and has no content (RFC 9110, 9.3.6)."""
+        """Start with no bytes; `tunnel`: the answer is to CONNECT, so it has no content (RFC 9110, 9.3.6)."""
         self._tunnel = tunnel
         self._held = bytearray()
-        self._looked = 0  # bytes in which no head ends
+        self._looked = 0  # bytes already searched for the end of a head
         self._over = False
 
     def taken(self, data: bytes) -> Iterator[bytes]:
-        """Yield what can be given to a parser: a head at a time, and what follows the last as it comes."""
+        """Yield input for a parser: one head at a time, and what follows the last as it arrives."""
         if self._over:
             yield data
             return
@@ -38,7 +38,7 @@ class Heads:
             yield self.rest()
 
     def rest(self) -> bytes:
-        """Return what is held: the beginning of a head, where the connection has ended."""
+        """Return the remaining bytes: an incomplete head, if the connection has ended."""
         held = bytes(self._held)
         self._held.clear()
         return held
@@ -47,9 +47,9 @@ class Heads:
         if not self._looked:
             del self._held[
                 : len(self._held) - len(self._held.lstrip(b"\r\n"))
-            ]  # they may stand before a head
+            ]  # empty lines may precede a head
         if self._held[: len(VERSION)] != VERSION[: len(self._held)]:
-            self._over = True  # nothing of ours: the parser has a word for it
+            self._over = True  # not an answer; the parser reports it
             return b""
         end = _END.search(self._held, max(0, self._looked - 3))
         if end is None:
@@ -64,13 +64,13 @@ class Heads:
 
 
 def plain(head: bytes, *, tunnel: bool = False) -> bytes:
-    """Return a head that says of its content's length one thing, once, where it is clear what it means.
+    """Return a head that states the length of its content once, if the length is unambiguous.
 
-    Equal lengths are one (RFC 9110, section 8.6), chunks overrule a length (RFC 9112, section 6.3), and any
-    2xx to CONNECT opens the tunnel.
+    Equal lengths count as one (RFC 9110, section 8.6), chunks override a length (RFC 9112, section 6.3), and
+    any 2xx to CONNECT opens the tunnel.
     """
     status = _STATUS.match(head)
-    if status is None or re.search(rb"\n[ \t]", head):  # lines that go on are the parser's to read
+    if status is None or re.search(rb"\n[ \t]", head):  # the parser handles folded lines
         return head
     first, *lines = _LINE.split(head)[:-2]
     said = [(line.partition(b":")[0].lower(), line) for line in lines]

@@ -1,7 +1,7 @@
-"""The hosts file, read as glibc does (hosts(5)): each line speaks for its own names alone.
+"""The hosts file, read as glibc does (hosts(5)): each line applies to its own names only.
 
-c-ares puts lines together that have a name in common, so that `10.0.0.1 a b` and `10.0.0.2 b` make 10.0.0.2
-an address of `a`: a pod's `hostAliases` may be such.
+c-ares merges lines that share a name: `10.0.0.1 a b` and `10.0.0.2 b` make 10.0.0.2 an address of `a`. A
+pod's `hostAliases` can look like that.
 """
 
 import socket
@@ -16,7 +16,7 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 
 def read_hosts(path: Path) -> Hosts:
-    """Return the addresses of each name, in the order of the file; one that cannot be read holds none."""
+    """Return the addresses of each name, in the order of the file; an unreadable file has none."""
     try:
         text = path.read_text(errors="replace")
     except OSError:
@@ -34,9 +34,9 @@ def read_hosts(path: Path) -> Hosts:
 
 
 def listed(hosts: Hosts, host: str, family: int) -> list[tuple[int, str]]:
-    """Return the addresses that a file gives a host, each behind its family; an address stands for itself.
+    """Return the addresses of a host in the file, each after its family; an address stands for itself.
 
-    `localhost`, and what is below it, is this machine, whether the file says so or not (RFC 6761, 6.3).
+    `localhost` and its subdomains are this machine, whatever the file says (RFC 6761, 6.3).
     """
     name = host.removesuffix(".").lower()
     addresses = (host,) if _is_address(host) else hosts.get(name, ())

@@ -1,11 +1,11 @@
 """Name resolution as in glibc, without threads: hosts file, search domains, `ndots`, dots.
 
-c-ares knows search domains too, and gives a name up where one of them answers with a failure, or not at all:
-in a pod there are three or more, and the public name that was meant would never be asked for. So the names
-that are asked for, and their order, are made here (resolv.conf(5)).
+c-ares supports search domains too, but gives up on a name if one of them answers with a failure or not at
+all. A pod has three or more, so the public name might never be looked up. Therefore this module decides which
+names to look up, and in which order (resolv.conf(5)).
 
-`lookups` and `resolvconf_path` are not passed to pycares: it gives c-ares the address of a text that is freed
-by then, so that one channel in a hundred or so looked up nothing at all, for as long as its process lived.
+It does not pass `lookups` and `resolvconf_path` to pycares, which gives c-ares the address of a freed text:
+about one channel in a hundred then resolved nothing for the life of its process.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from app.domain.times import steady
 from app.egress.hosts import HOSTS, listed, read_hosts
 
-LOOKUP_TIMEOUT = 2  # seconds for a name server to answer, the first time; then another is asked
+LOOKUP_TIMEOUT = 2  # seconds for a name server's first answer; then another is queried
 TRIES = 2
-MOST_SECONDS, MOST_TRIES = 30, 5  # that `timeout` and `attempts` may ask for: RES_MAXRETRANS, RES_MAXRETRY
-SEARCH_PATIENCE = 1.5  # seconds for a name in a search domain, while there are others to ask for
-SILENCE = 60.0  # seconds for which a search domain that was silent is passed over
-MOST_DOTS = 15  # that `ndots` may ask for: RES_MAXNDOTS
+MOST_SECONDS, MOST_TRIES = 30, 5  # upper bounds of `timeout` and `attempts`: RES_MAXRETRANS, RES_MAXRETRY
+SEARCH_PATIENCE = 1.5  # seconds for a name in a search domain, if other names remain
+SILENCE = 60.0  # seconds for which a search domain that did not answer is skipped
+MOST_DOTS = 15  # upper bound of `ndots`: RES_MAXNDOTS
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 Content = TypeVar("Content")
@@ -46,7 +46,7 @@ _ABSENT = {aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA, aiodns.error.
 
 
 def unresolved(error: OSError) -> str:
-    """Say why a look-up came to nothing: there is no such name, or what c-ares says of the servers."""
+    """Say why a look-up failed: the name does not exist, or what c-ares says of the servers."""
     cause = error.__cause__
     if not isinstance(cause, aiodns.error.DNSError) or cause.args[0] in _ABSENT:
         return NOT_RESOLVED
@@ -55,7 +55,7 @@ def unresolved(error: OSError) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Where names are searched for, from how many dots on they are first asked for as they are, how long."""
+    """The search domains, the timeouts, and the number of dots from which a name is first tried as it is."""
 
     domains: tuple[str, ...] = ()
     ndots: int = 1
@@ -64,7 +64,7 @@ class Search:
 
     @classmethod
     def read(cls, path: Path) -> "Search":
-        """Return what the file and the environment say (`LOCALDOMAIN`, `RES_OPTIONS`)."""
+        """Return what the file and the environment (`LOCALDOMAIN`, `RES_OPTIONS`) specify."""
         try:
             text = path.read_text(errors="replace")
         except OSError:
@@ -95,9 +95,9 @@ class Search:
         )
 
     def names(self, host: str) -> Iterator[tuple[str, str]]:
-        """Yield the whole names that a host may stand for, in their order, each with its search domain.
+        """Yield the full names that a host may stand for, in order, each with its search domain.
 
-        An empty domain is none: the name as it is.
+        An empty domain means the name as it is.
         """
         if host.endswith("."):
             yield host, ""
@@ -116,7 +116,7 @@ class Search:
 
 
 class Reread(Generic[Content]):
-    """What a file says, read again when the file is another one."""
+    """The content of a file, read again when the file changes."""
 
     def __init__(self, path: Path, read: Callable[[Path], Content]) -> None:
         self._path, self._read = path, read
@@ -124,7 +124,7 @@ class Reread(Generic[Content]):
         self._said = read(path)
 
     def __call__(self) -> Content:
-        """Return what it says by now."""
+        """Return the current content."""
         if (state := self._seen()) != self._state:
             self._said, self._state = self._read(self._path), state
         return self._said
@@ -138,7 +138,7 @@ class Reread(Generic[Content]):
 
 
 class Names(AbstractResolver):
-    """Looks names up without threads: the system's resolver would block one for each name."""
+    """Resolves names without threads: the system's resolver would block one per name."""
 
     def __init__(
         self,
@@ -148,13 +148,13 @@ class Names(AbstractResolver):
         resolv_conf: Path = RESOLV_CONF,
         hosts: Path = HOSTS,
     ) -> None:
-        """`servers` are asked for whole names; by default `nameservers`, or else the machine's own."""
+        """Query `servers` for full names; by default `nameservers`, or else the machine's own."""
         self._searched, self._hosts = Reread(resolv_conf, Search.read), Reread(hosts, read_hosts)
         search = self._searched()
         self._servers = servers or aiohttp.AsyncResolver(
             nameservers=nameservers, timeout=search.timeout, tries=search.attempts
         )
-        self._silent: dict[str, float] = {}  # search domains, and until when they are passed over
+        self._silent: dict[str, float] = {}  # search domains, and until when they are skipped
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -162,7 +162,7 @@ class Names(AbstractResolver):
         """Return the addresses of a host.
 
         Raises:
-            OSError: it has none that anybody tells; `unresolved` says why.
+            OSError: no address was found; `unresolved` says why.
         """
         if found := listed(self._hosts(), host, family):
             return [
@@ -172,7 +172,7 @@ class Names(AbstractResolver):
                 for kind, address in found
             ]
         names = [one for one in self._searched().names(host) if self._silent.get(one[1], 0.0) <= steady()]
-        failed: OSError | None = None  # the first that says more than that there is no such name
+        failed: OSError | None = None  # the first that says more than that the name does not exist
         for name, domain in names:
             patience = SEARCH_PATIENCE if domain and name != names[-1][0] else None
             try:
@@ -186,5 +186,5 @@ class Names(AbstractResolver):
         raise failed or OSError(NOT_RESOLVED)
 
     async def close(self) -> None:
-        """Ask nothing any more."""
+        """Stop all look-ups."""
         await self._servers.close()

@@ -1,6 +1,6 @@
 """Connections for protocols other than HTTP, with the same name resolution and egress guard.
 
-No text from here holds an address.
+None of its texts contains an address.
 """
 
 import socket
@@ -14,49 +14,49 @@ from app.egress.client import HttpClient
 from app.egress.guard import NOT_PERMITTED, Address, Checked
 from app.egress.names import unresolved
 
-HAPPY_EYEBALLS = 0.25  # seconds before the next address is tried beside the first: RFC 8305, section 8
+HAPPY_EYEBALLS = 0.25  # seconds before the next address is tried in parallel: RFC 8305, section 8
 
 
 class Dialler:
-    """Opens sockets to addresses that were judged; how many there may be at one host is judged before."""
+    """Opens sockets to checked addresses; the caller limits the connections per host."""
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
 
     def check(self, host: str, port: int) -> Checked:
-        """Judge a host as it was written.
+        """Check a host as it was written.
 
         Raises:
-            ValueError: it is no host; the text says what to change.
+            ValueError: it is not a host; the text says what to change.
             TargetError: `EgressDenied`.
         """
         if any(character in host for character in "/?#@[]"):
-            raise ValueError("is no name of a host")
+            raise ValueError("is not a host name")
         return self._http.guard.check(f"https://{f'[{host}]' if ':' in host else host}:{port}/")
 
     async def judge(self, host: str, port: int) -> None:
-        """See whether a host has an address that may be dialled, without dialling it.
+        """Check that a host has a permitted address, without dialling it.
 
         Raises:
-            ValueError: it is no host; the text says what to change.
-            TargetError: it has none.
+            ValueError: it is not a host; the text says what to change.
+            TargetError: it has no permitted address.
         """
         await self._addresses(self.check(host, port).sought, port, trusted=False)
 
     async def connect(self, host: str, port: int, *, trusted: bool) -> socket.socket:
-        """Return a connected socket, whose owner closes it.
+        """Return a connected socket, which the caller closes.
 
-        `trusted`: the cluster's owner named this host, so its addresses are not judged.
+        `trusted`: the installation's owner named this host, so its addresses are not checked.
 
         Raises:
             ValueError: the host cannot be used; the text says what to change.
-            TargetError: the guard said no, or there was no connection.
+            TargetError: the guard denied it, or there was no connection.
         """
         name = host if trusted else self.check(host, port).sought
         return await self._connect(name, port, trusted=trusted)
 
     async def _connect(self, name: str, port: int, *, trusted: bool) -> socket.socket:
-        # What was judged is what is dialled: addresses, which nobody looks up again.
+        # The checked addresses are dialled, and nothing looks them up again.
         addresses = await self._addresses(name, port, trusted=trusted)
         try:
             return await start_connection(

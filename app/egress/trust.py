@@ -1,6 +1,7 @@
 """The trusted certificate authorities: the public ones and the installation's own, reloaded when renewed.
 
-And what is wrong with one that is not, in words of ours: no text from here holds what a receiver wrote.
+It also says in our own words why a certificate is not trusted: no text contains anything that a receiver
+wrote.
 """
 
 import os
@@ -13,20 +14,24 @@ from app.authorities import trust_as_named
 
 
 class TrustAnchors:
-    """A context for TLS that trusts what the owner's file holds by now."""
+    """A TLS context that trusts the current content of the owner's file."""
 
     def __init__(self, file: str | None = None) -> None:
-        """Raises OSError: the file cannot be read, or holds no certificates."""
+        """Read the file.
+
+        Raises:
+            OSError: the file cannot be read, or contains no certificates.
+        """
         self._file = file
         self._state = self._seen()
         self._context = self._made()
 
     @property
     def context(self) -> ssl.SSLContext:
-        """The context: another one when the file has changed, the one before while the file is no good."""
+        """The context; a new one when the file has changed, the previous one while the file is invalid."""
         if self._file is None:
             return self._context
-        with suppress(OSError):  # of which ssl.SSLError is one; half a file is read again when it is whole
+        with suppress(OSError):  # or ssl.SSLError; half a file is read again when complete
             if (state := self._seen()) != self._state:
                 # A new one, because a certificate authority cannot be removed from a context in use.
                 self._context = self._made()
@@ -48,13 +53,13 @@ class TrustAnchors:
 
 
 def refused(error: ssl.SSLCertVerificationError) -> str:
-    """Say what is wrong with a certificate, by OpenSSL's code, and else in OpenSSL's words for it."""
+    """Say what is wrong with a certificate, by OpenSSL's code, or else in OpenSSL's words."""
     said = _CERTIFICATES.get(error.verify_code)
     return f"the receiver's certificate {said or f'is not valid: {error.verify_message}'}"
 
 
 def broken(error: ssl.SSLError) -> str:
-    """Say why there was no handshake, by OpenSSL's word for the reason."""
+    """Say why the handshake failed, by OpenSSL's reason."""
     word = error.reason or ""
     said = _HANDSHAKES.get(word) or word.lower().replace("_", " ")
     return f"the TLS handshake failed: {said}" if said else "the TLS handshake failed"
@@ -66,7 +71,7 @@ _UNTRUSTED = (
     "is signed by an untrusted certificate authority, or lacks intermediate certificates; "
     "DELIVERY_EGRESS_CA_FILE adds a certificate authority"
 )
-_WEAK = "has a key or a signature that is too weak; have a new one made"
+_WEAK = "has a key or a signature that is too weak; request a new one"
 _NO_AUTHORITY = "is signed by a certificate that does not belong to a certificate authority"
 _CERTIFICATES = {
     7: "has an invalid signature",
@@ -81,7 +86,7 @@ _CERTIFICATES = {
     24: _NO_AUTHORITY,
     25: "has a longer certificate chain than one of its issuers allows",
     26: "was not made for a server",
-    34: "has a critical extension that is not known here",
+    34: "has an unknown critical extension",
     47: "is for a name that its certificate authority may not certify",
     48: "is for a name that its certificate authority may not certify",
     62: "is for another host name",
@@ -92,10 +97,10 @@ _CERTIFICATES = {
     79: _NO_AUTHORITY,
 }
 
-_NO_TLS = "the receiver speaks no TLS on this port"
-_NO_VERSION = "the receiver has no version of TLS that is taken here: 1.2 or 1.3"
-_NO_CIPHER = "the receiver takes none of the ciphers that are offered, or asks for a certificate of ours"
-_OUR_CERTIFICATE = "the receiver asks for a certificate of ours, and there is none"
+_NO_TLS = "the receiver does not use TLS on this port"
+_NO_VERSION = "the receiver supports neither TLS 1.2 nor 1.3"
+_NO_CIPHER = "the receiver accepts none of the offered ciphers, or requires a client certificate"
+_OUR_CERTIFICATE = "the receiver requires a client certificate, and this service has none"
 _HANDSHAKES = {
     "WRONG_VERSION_NUMBER": _NO_TLS,
     "HTTP_REQUEST": _NO_TLS,

@@ -1,6 +1,6 @@
 """The service's access to the Kubernetes API: read a team, write its record, read a Secret, review a caller.
 
-What the API server answers is translated here into our own errors.
+It translates error answers of the API server into our own errors.
 """
 
 import base64
@@ -25,16 +25,16 @@ from app.settings import ServiceSettings
 
 FIELD_MANAGER = "agentteam-delivery"
 NOT_REVIEWED = "the Kubernetes API did not review the token"
-"""All that is said of it: what the API server writes, or a webhook of it, may quote the token."""
+"""The whole text of that error: the API server's text, or a webhook's, may quote the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A team as it was at one moment.
+    """A team at one moment.
 
-    `size` is how many bytes of JSON it came in.
-    `date` is that moment by the API server's clock, cut to the whole second, so never late: claims are judged
-    and stamped by it. `asked` is when the question was put, by our own steady clock, so never late either.
+    `size` is the number of bytes of its JSON. `date` is that moment on the API server's clock, truncated to
+    the second and therefore never late; claims are judged and dated by it. `asked` is when the request was
+    sent, on our own monotonic clock, so it is never late either.
     """
 
     team: AgentTeam
@@ -44,13 +44,13 @@ class Snapshot:
 
     @property
     def now(self) -> datetime:
-        """About what the API server's clock shows by now; good enough for a stamp."""
+        """About the current time on the API server's clock; accurate enough for a timestamp."""
         return self.date + timedelta(seconds=steady() - self.asked)
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A Secret's labels, and its values, which nothing shows."""
+    """A Secret's labels, and its values, which are never shown."""
 
     labels: Mapping[str, str]
     values: Mapping[str, bytes] = field(repr=False)
@@ -67,29 +67,29 @@ class Caller:
 
 
 class Cluster:
-    """The calls that the service makes, each bounded in time."""
+    """The calls that the service makes, each with a time limit."""
 
     def __init__(self, connection: Connection, *, group: str, timeout: float) -> None:
         self._connection = connection
         self._group = group
-        self._timeout = timeout  # seconds a request
+        self._timeout = timeout  # seconds per request
         self._instance = socket.gethostname()  # the pod's name
 
     async def read_team(self, namespace: str, name: str) -> Snapshot:
         """Read an AgentTeam, fresh from the API server.
 
         Raises:
-            ClusterError: any of its kinds.
+            ClusterError: of any kind.
         """
         return await self._snapshot("GET", self._path(namespace, name))
 
     async def has_teams(self) -> bool:
-        """Ask whether the cluster knows AgentTeams of this group, which whoever it knows may ask.
+        """Ask whether the cluster knows AgentTeams of this group; every authenticated account may ask this.
 
         https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 
         Raises:
-            ClusterError: it does not say.
+            ClusterError: no usable answer.
         """
         try:
             found = await self._call("GET", path_of("apis", self._group, VERSION))
@@ -108,12 +108,12 @@ class Cluster:
         limit: int,
         more: str = "",
     ) -> Page:
-        """List so many AgentTeams of one namespace or of all: each is handed on as it is read, and not kept.
+        """List at most `limit` AgentTeams of one namespace or of all; pass each to `take`, and keep none.
 
-        It may take as long as it makes progress. `enough`: as `read_page` has it.
+        There is no time limit while data arrives. `enough` may stop it early, see `read_page`.
 
         Raises:
-            ClusterError: any of its kinds; `Rejected` where what is asked for is no longer kept.
+            ClusterError: of any kind; `Rejected` if the requested page has expired.
         """
         where = ("namespaces", namespace) if namespace else ()
         query = {"limit": limit, **({"continue": more} if more else {})}
@@ -125,13 +125,13 @@ class Cluster:
             return await read_page(stream.pieces, take, enough)
 
     async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
-        """Replace `status.delivery` of the team as it was read, and return the team as it is then.
+        """Replace `status.delivery` of the team as it was read, and return the resulting team.
 
-        Beside it goes a line for people, which a CRD may drop.
+        It also writes a summary for people, which a CRD may drop.
 
         Raises:
             Conflict: the team has changed since it was read.
-            ClusterError: any of its other kinds.
+            ClusterError: of any other kind.
         """
         patch = {
             "metadata": {"resourceVersion": team.resource_version},
@@ -141,12 +141,12 @@ class Cluster:
         return await self._snapshot("PATCH", path, patch, written=entries)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
-        """Write a Kubernetes Event about the team, or change the one that is there already.
+        """Write a Kubernetes Event about the team, or update the existing one.
 
         https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 
         Raises:
-            ClusterError: any of its kinds.
+            ClusterError: of any kind.
         """
         now = format_time(datetime.now(UTC))
         news = {
@@ -178,10 +178,10 @@ class Cluster:
             await self._call("PATCH", path_of(*home, said.name), news)
 
     async def read_secret(self, namespace: str, name: str) -> Secret:
-        """Read a Secret: one, by its name; Secrets are never listed.
+        """Read one Secret by its name; the service never lists Secrets.
 
         Raises:
-            ClusterError: any of its kinds.
+            ClusterError: of any kind.
         """
         path = path_of("api", "v1", "namespaces", namespace, "secrets", name)
         secret = await self._call("GET", path)
@@ -199,7 +199,7 @@ class Cluster:
         https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
 
         Raises:
-            ClusterError: any of its kinds.
+            ClusterError: of any kind.
         """
         review = {
             "apiVersion": "authentication.k8s.io/v1",
@@ -213,7 +213,7 @@ class Cluster:
         except ClusterError as error:
             raise type(error)(NOT_REVIEWED) from None
         status = answer.get("status") or {}
-        # An API server that does not know audiences names none, and has not looked for whom the token is.
+        # An API server without support for audiences returns none, and has not checked whom the token is for.
         if status.get("authenticated") is not True or audience not in (status.get("audiences") or ()):
             return None
         user = status.get("user") or {}
@@ -233,7 +233,7 @@ class Cluster:
         https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subject-access-review-v1/
 
         Raises:
-            ClusterError: any of its kinds.
+            ClusterError: of any kind.
         """
         review = {
             "apiVersion": "authorization.k8s.io/v1",
@@ -261,7 +261,7 @@ class Cluster:
         """Ask the API server for its version.
 
         Raises:
-            ClusterError: it does not answer.
+            ClusterError: no usable answer.
         """
         await self._call("GET", "/version/")
 
@@ -280,7 +280,7 @@ class Cluster:
         resource = answer.document
         team = AgentTeam.from_resource(resource, written)
         if not (team.uid and team.resource_version):
-            raise ApiUnavailable("the Kubernetes API answered with something that is no AgentTeam")
+            raise ApiUnavailable("the Kubernetes API answered with something that is not an AgentTeam")
         date = _server_date(answer.headers.get("Date", "")) or datetime.now(UTC)
         return Snapshot(team, date, asked, len(answer.body))
 
@@ -290,31 +290,31 @@ class Cluster:
 
     async def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         answer = await self._connection.ask(method, path, body, seconds=self._timeout)
-        if answer.status >= 300:  # noqa: PLR2004  # HTTP's first status that is no success
+        if answer.status >= 300:  # noqa: PLR2004  # the first unsuccessful HTTP status
             raise _translated(answer)
         return answer
 
 
 @asynccontextmanager
 async def open_cluster(settings: ServiceSettings, count: CountRequest) -> AsyncIterator[Cluster]:
-    """Yield the connection to the cluster that the environment names; `count` is called for each request.
+    """Yield the connection to the cluster that the environment names; call `count` for each request.
 
     Raises:
-        SettingsError: it names none.
+        SettingsError: the environment names none.
     """
     async with connect(count) as connection:
         yield Cluster(connection, group=settings.api_group, timeout=settings.api_timeout)
 
 
-_server_date = functools.lru_cache(maxsize=2)(parse_http_date)  # answers of one second bear the same date
+_server_date = functools.lru_cache(maxsize=2)(parse_http_date)  # one date per second
 
 
 def _translated(answer: Answer) -> ClusterError:
-    """Turn an error answer into our own; of its text only the `Status` message is kept, and cut."""
+    """Translate an error answer into our own error; keep only its `Status` message, shortened."""
     document = json_object(answer.body)
     if document is None and answer.status == HTTPStatus.NOT_FOUND:
-        # Of an object that is missing the API server says so in JSON.
-        return NoSuchKind("the Kubernetes API knows no such resource")
+        # If an object is missing, the API server says so in JSON.
+        return NoSuchKind("the Kubernetes API does not know this resource")
     said = (document or {}).get("message")
     quoted = f": {shortened(said)}" if isinstance(said, str) else ""
     return refusal(

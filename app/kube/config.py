@@ -13,17 +13,17 @@ from app.domain.tokens import bearer_token
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/"""
-TOKEN_LIFE = 60.0  # seconds that a token is used before its file is read again: it is rotated in place
+TOKEN_LIFE = 60.0  # seconds until a token file is read again: Kubernetes rotates it in place
 
 
 @dataclass(frozen=True, slots=True)
 class Pem:
-    """A certificate or a key in PEM form: as it is, or in a file that may be renewed."""
+    """A certificate or key in PEM form: as text, or in a file that may be renewed."""
 
     source: bytes | Path = field(repr=False)
 
     def read(self) -> bytes:
-        """Return it as it is now.
+        """Return the current content.
 
         Raises:
             OSError: the file cannot be read.
@@ -45,15 +45,15 @@ def _no_certificate() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How an API server is reached.
+    """How to reach an API server.
 
-    `authorization` gives the header of that name, and is asked at every request; `certificate` is ours, with
-    its key, as both are by then; `renew` hears that the API server refused us, and says whether either may be
-    another next time.
+    `authorization` returns the header of that name, for each request. `certificate` is our own, with its key.
+    `renew` is called when the API server has rejected us; it returns whether the credentials may have
+    changed.
     """
 
     host: str
-    authority: Pem | None = None  # None: whom the system trusts
+    authority: Pem | None = None  # None: trust the system's certificate authorities
     verify: bool = True
     server_name: str | None = None
     proxy: str | None = None
@@ -62,17 +62,18 @@ class Access:
     renew: Callable[[], bool] = field(default=_nothing, repr=False)
 
     def trust(self) -> ssl.SSLContext:
-        """Return a context of what the files hold by now.
+        """Return a TLS context with the current content of the files.
 
         Raises:
-            OSError: a file cannot be read, or holds something else.
+            OSError: a file cannot be read, or has invalid content.
         """
         authority = self.authority.read().decode("ascii", "ignore") if self.authority else None
         context = ssl.create_default_context(cadata=authority)
         trust_as_named(context)
         if ours := self.certificate():
             certificate, key = (pem.read() for pem in ours)
-            # OpenSSL takes them from a file alone; this one is nobody else's, and gone a moment later.
+            # OpenSSL reads them only from a file. No one else can read this one, and it is deleted
+            # immediately.
             with tempfile.NamedTemporaryFile() as file:
                 file.write(certificate + b"\n" + key)
                 file.flush()
@@ -84,23 +85,23 @@ class Access:
 
 
 class TokenFile:
-    """A bearer token in a file, read again every minute, and where it was refused.
+    """A bearer token in a file, read again every minute, and after a rejection.
 
-    While there is none in the file, since it is being written, the one that was there before is used.
+    If the file has no token because it is being written, the previous one is used.
     """
 
     def __init__(self, path: Path, token: str | None = None) -> None:
-        """`token` is used until one is in the file."""
+        """Start with `token` until the file has one."""
         self._path = path
         self._token = token
         self._until = 0.0
 
     async def __call__(self) -> str:
-        """Return what `Authorization` says.
+        """Return the value of `Authorization`.
 
         Raises:
             OSError: the file cannot be read, and never could be.
-            ValueError: it holds no token, and never did.
+            ValueError: it contains no token, and never did.
         """
         if steady() >= self._until:
             self.read()
@@ -110,7 +111,8 @@ class TokenFile:
         """Read the file.
 
         Raises:
-            OSError, ValueError: as above.
+            OSError: it cannot be read.
+            ValueError: it contains no token.
         """
         try:
             token = bearer_token(self._path.read_text(errors="replace"))
@@ -121,10 +123,10 @@ class TokenFile:
         if token is not None:
             self._token, self._until = token, steady() + TOKEN_LIFE
         elif self._token is None:
-            raise ValueError("the file holds no token")
+            raise ValueError("the file contains no token")
 
     def renew(self) -> bool:
-        """Look whether there is another token in the file by now."""
+        """Return whether the file contains another token now."""
         before = self._token
         with suppress(OSError, ValueError):
             self.read()
@@ -132,11 +134,11 @@ class TokenFile:
 
 
 def in_cluster(host: str, port: str, account: Path = ACCOUNT) -> Access:
-    """Return the access of a pod by its service account.
+    """Return a pod's access by its service account.
 
     Raises:
         OSError: the account's files cannot be read.
-        ValueError: there is no token in them.
+        ValueError: they contain no token.
     """
     authority, token = Pem(account / "ca.crt"), TokenFile(account / "token")
     authority.read()

@@ -1,6 +1,6 @@
 """The connection to the Kubernetes API that the environment names: its address, trust, token and pool.
 
-What goes wrong on the way becomes an error of our own; what the API server answers is for the doors to judge.
+It translates every failure of a request into our own error; callers interpret the API server's answers.
 """
 
 import asyncio
@@ -32,18 +32,18 @@ from app.domain.text import json_object
 from app.kube.config import Access, in_cluster
 
 MOST_CONNECTIONS = 100
-READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd holds objects of 1.5 MiB
-PIECE = 65_536  # bytes that are looked at before anything else has its turn
-CONNECT_TIMEOUT = 5  # seconds, for a watch; a request's own time includes connecting
+READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd stores objects of up to 1.5 MiB
+PIECE = 65_536  # bytes processed before other tasks run
+CONNECT_TIMEOUT = 5  # seconds, for a watch; an ordinary request's limit includes connecting
 
 
 CountRequest = Callable[[str, int | None], None]
-"""Takes a request's method, or `WATCH`, and the status of its answer, if there was one."""
+"""Called with a request's method, or `WATCH`, and the status of its answer, if there was one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the API server answered, read to its end."""
+    """The API server's complete answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,17 +51,17 @@ class Answer:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The JSON object that the body is.
+        """The body as a JSON object.
 
         Raises:
-            ApiUnavailable: it is none.
+            ApiUnavailable: it is not one.
         """
         return read_object(self.body)
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer that is still coming: line by line, or in whatever pieces it comes."""
+    """An answer that is still arriving: by lines, or in pieces of any size."""
 
     status: int
     headers: Mapping[str, str]
@@ -70,14 +70,19 @@ class Stream:
 
 
 class Connection:
-    """A pool of connections, with a token in each request and trust that is read again when it fails."""
+    """A pool of connections; each request has a token, and trust is read again after a failure."""
 
     def __init__(self, access: Access, count: CountRequest = lambda *_: None) -> None:
-        """Raises OSError, ValueError: a certificate cannot be read, or is none."""
+        """Create the pool.
+
+        Raises:
+            OSError: a certificate cannot be read.
+            ValueError: a certificate is invalid.
+        """
         self._access = access
         self._count = count
         self._tls, self._shown = access.trust(), access.certificate()
-        self._refused: ssl.SSLContext | None = None  # what no connection, or no request, came through with
+        self._refused: ssl.SSLContext | None = None  # the context with which a connection or a request failed
         connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
         self._pool = aiohttp.ClientSession(
             connector=connector, read_bufsize=READ_BUFFER, timeout=aiohttp.ClientTimeout(total=None)
@@ -90,10 +95,10 @@ class Connection:
         await self._pool.close()
 
     async def ask(self, method: str, path: str, body: Any = None, *, seconds: float) -> Answer:
-        """Make one request and read its answer, whatever it is. A PATCH is a merge patch (RFC 7396).
+        """Make one request and read its answer, whatever its status. A PATCH is a merge patch (RFC 7396).
 
         Raises:
-            ApiUnavailable: no answer, or none within so many seconds.
+            ApiUnavailable: no answer within `seconds`.
         """
         status: int | None = None
         try:
@@ -107,12 +112,12 @@ class Connection:
 
     @asynccontextmanager
     async def follow(self, path: str, *, silence: float, verb: str = "WATCH") -> AsyncIterator[Stream]:
-        """Make a GET whose answer is read as it comes; silence of so many seconds ends it.
+        """Make a GET request and read its answer as it arrives; end it after `silence` seconds without data.
 
-        It may take as long as something comes. `verb`: as what it is counted.
+        There is no other time limit. `verb` is the name under which it is counted.
 
         Raises:
-            ApiUnavailable: no answer, or it broke.
+            ApiUnavailable: no answer, or the connection broke.
         """
         limits = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT, sock_read=silence)
         status: int | None = None
@@ -130,11 +135,11 @@ class Connection:
     async def _request(
         self, method: str, path: str, body: Any = None, limits: aiohttp.ClientTimeout | None = None
     ) -> aiohttp.ClientResponse:
-        """Make a request; one that is refused for its credentials is made again where there may be newer."""
+        """Make a request; if its credentials are rejected and newer ones may exist, make it again."""
         response = await self._requested(method, path, body, limits)
         if response.status != HTTPStatus.UNAUTHORIZED:
             return response
-        if self._shown:  # there may be another in its file
+        if self._shown:  # its file may have a newer one
             self._refused = self._tls
         if not self._access.renew():
             return response
@@ -147,7 +152,7 @@ class Connection:
         access = self._access
         headers = {
             "accept": "application/json",
-            # Of a GET too: a proxy on the way may make one up, and the API server refuses others.
+            # For a GET too: a proxy on the way may add one, and the API server rejects others.
             "content-type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json",
             "user-agent": USER_AGENT,
         }
@@ -171,31 +176,31 @@ class Connection:
             raise
 
     def _trusted(self) -> ssl.SSLContext:
-        """Return whom to trust and what to show, read again where either may have been renewed.
+        """Return the TLS context, read again if its files may have been renewed.
 
-        What is under way goes on with what it began with: connections are told apart by their context.
+        Requests in progress keep their own context, because connections are pooled per context.
         """
         shown = self._access.certificate()
         if self._tls is self._refused or shown != self._shown:
-            with suppress(OSError, ValueError):  # none to be read: the same again at the next request
+            with suppress(OSError, ValueError):  # unreadable for now; the next request tries again
                 self._tls, self._shown = self._access.trust(), shown
         return self._tls
 
 
 @asynccontextmanager
 async def connect(count: CountRequest) -> AsyncIterator[Connection]:
-    """Yield a connection: in-cluster, else to what `KUBECONFIG` names.
+    """Yield a connection: in-cluster, otherwise to the cluster in `KUBECONFIG`.
 
     `count` is called for each request.
 
     Raises:
-        SettingsError: neither is there, or it cannot be used.
+        SettingsError: neither exists, or it cannot be used.
     """
     try:
         connection = Connection(await _access(), count)
     except SettingsError:
         raise
-    except Exception as error:  # noqa: BLE001  # a file that is no kubeconfig raises whatever its content leads to
+    except Exception as error:  # noqa: BLE001  # an invalid kubeconfig can raise anything
         raise SettingsError(
             "no Kubernetes API is configured: run inside a cluster, or set KUBECONFIG to a readable file"
             f" ({type(error).__name__})"
@@ -205,10 +210,10 @@ async def connect(count: CountRequest) -> AsyncIterator[Connection]:
 
 
 async def _access() -> Access:
-    """Return the access that the environment names: a pod's own, else that of `KUBECONFIG`."""
+    """Return the access that the environment names: a pod's own, otherwise that of `KUBECONFIG`."""
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return in_cluster(os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"])
-    # In a pod it is not needed, nor what it reads YAML with.
+    # A pod needs neither this nor the YAML library.
     from app.kube.kubeconfig import read_kubeconfig  # noqa: PLC0415
 
     return await read_kubeconfig(os.environ.get("KUBECONFIG") or "~/.kube/config")
@@ -227,7 +232,7 @@ def read_object(text: bytes) -> dict[str, Any]:
 
 
 def refusal(status: int, text: str, *, retry_after: float | None = None) -> ClusterError:
-    """Return our own error for an answer that is none of success; `text` says what was answered."""
+    """Return our own error for an unsuccessful answer; `text` is the answer's text."""
     match status:
         case HTTPStatus.NOT_FOUND:
             return ObjectNotFound(text)
@@ -237,9 +242,10 @@ def refusal(status: int, text: str, *, retry_after: float | None = None) -> Clus
             return AccessDenied(text)
         case HTTPStatus.TOO_MANY_REQUESTS:
             pass
-        case _ if status < HTTPStatus.BAD_REQUEST:  # it sends nobody elsewhere: somebody else answered
+        case _ if status < HTTPStatus.BAD_REQUEST:  # a redirect: not from the API server
             pass
-        case _ if status < HTTPStatus.INTERNAL_SERVER_ERROR or "too large" in text:  # etcd's limit is a 500
+        # etcd's size limit causes a 500
+        case _ if status < HTTPStatus.INTERNAL_SERVER_ERROR or "too large" in text:
             return Rejected(text)
     return ApiUnavailable(text, retry_after=retry_after)
 
@@ -270,7 +276,7 @@ async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn every foreign error into one of ours; nothing of its text is kept."""
+    """Translate every error of a library into our own, without its text."""
     try:
         yield
     except TimeoutError:

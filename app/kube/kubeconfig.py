@@ -1,7 +1,7 @@
-"""Kubeconfig files: they say as whom to come to which API server.
+"""Kubeconfig files: which API server to use, and as whom.
 
-Importing kubernetes-asyncio imports all that was generated for every kind of resource: some 900 modules and
-40 MB. So it is imported only where a user's credentials come from an identity provider (`auth-provider`).
+Importing kubernetes-asyncio imports generated code for every kind of resource: some 900 modules and 40 MB.
+Therefore it is imported only if a user's credentials come from an identity provider (`auth-provider`).
 
 https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
 """
@@ -26,21 +26,21 @@ from app.kube.plugins import run_plugin
 from app.kube.proxies import proxy_for
 
 FETCHED = ("exec", "auth-provider")
-"""What a user has whose credentials do not stand in the file."""
-FETCH_TIMEOUT = 60.0  # seconds for a plugin, which may ask a person
-SKEW = 10.0  # seconds before their end at which credentials are fetched again
-PROVIDER_LIFE = 60.0  # seconds after which the library looks again whether a provider's token has ended
+"""The fields of a user whose credentials are not in the file."""
+FETCH_TIMEOUT = 60.0  # seconds for a plugin, which may have to ask a person
+SKEW = 10.0  # seconds before their expiry at which credentials are fetched again
+PROVIDER_LIFE = 60.0  # seconds after which the library checks again whether a provider's token has expired
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A cluster or a user, and the folder that its files are relative to."""
+    """A cluster or a user, and the folder to which its files are relative."""
 
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     folder: Path = Path()
 
     def pem(self, key: str) -> Pem | None:
-        """Return what stands under `KEY-data`, or in the file that `KEY` names."""
+        """Return the content of `KEY-data`, or of the file that `KEY` names."""
         if data := self.values.get(f"{key}-data"):
             return Pem(base64.b64decode(data))
         if file := self.values.get(key):
@@ -84,7 +84,7 @@ def _current(paths: str) -> tuple[Section, Section]:
     """Return the cluster and the user of the current context.
 
     Raises:
-        SettingsError: no file is there, or what is named is in none; the sentence names it.
+        SettingsError: no file exists, or none contains what the context names; the text names it.
         Exception: whatever else is wrong with a file.
     """
     entries: dict[tuple[str, str], Section] = {}
@@ -93,7 +93,7 @@ def _current(paths: str) -> tuple[Section, Section]:
         if not path.exists():
             continue
         there = True
-        config = yaml.safe_load(path.read_text()) or {}  # a file that is still empty says nothing
+        config = yaml.safe_load(path.read_text()) or {}  # an empty file counts as no configuration
         for kind in ("cluster", "context", "user"):
             for one in config.get(f"{kind}s") or []:
                 entries.setdefault((kind, one["name"]), Section(one[kind] or {}, path.parent.absolute()))
@@ -117,15 +117,15 @@ def _named(entries: Mapping[tuple[str, str], Section], kind: str, name: str) -> 
 
 
 Proofs = tuple[Callable[[], Awaitable[str | None]], Callable[[], bool]]
-"""What gives the header of a user, and what is told that it was refused."""
+"""Returns a user's header, and is notified that it was rejected."""
 
 
 def _authorization(user: Section) -> Proofs:
-    """Return both for a user whose credentials stand in the file, or in one that it names."""
+    """Return both for a user whose credentials are in the file, or in a file that it names."""
     values = user.values
     token = values.get("token")
     if token is not None:
-        token = bearer_token(str(token))  # it may end in a line end, as YAML writes a block
+        token = bearer_token(str(token))  # it may end in a line break, as a YAML block does
     if file := values.get("tokenFile"):
         found = TokenFile(user.folder / file, token)
         return found, found.renew
@@ -143,9 +143,9 @@ def _authorization(user: Section) -> Proofs:
 
 
 class Fetched:
-    """Credentials that a plugin prints, or that the library gets of an identity provider.
+    """Credentials that a plugin prints, or that the library gets from an identity provider.
 
-    They are fetched again when they end, and when the API server refuses them.
+    They are fetched again when they expire, and when the API server rejects them.
     """
 
     def __init__(self, user: Section, cluster: Mapping[str, Any]) -> None:
@@ -153,25 +153,25 @@ class Fetched:
         self._folder, self._cluster = user.folder, cluster
         self.certificate: tuple[Pem, Pem] | None = None
         self._header: str | None = None
-        self._until = 0.0  # on the steady clock
+        self._until = 0.0  # on the monotonic clock
         self._fetching: asyncio.Task[None] | None = None
 
     async def __call__(self) -> str | None:
-        """Return what `Authorization` says.
+        """Return the value of `Authorization`.
 
         Raises:
             ApiUnavailable: nothing could be fetched.
         """
         if steady() >= self._until:
-            # One fetch for all who ask, and nobody's own time ends it.
+            # Concurrent callers share one fetch, and no caller's own time limit cancels it.
             if self._fetching is None or self._fetching.done():
                 self._fetching = asyncio.create_task(self._fetched())
-                self._fetching.add_done_callback(lambda task: task.exception())  # nobody may be left to ask
+                self._fetching.add_done_callback(lambda task: task.exception())  # every caller may have gone
             await asyncio.shield(self._fetching)
         return self._header
 
     def renew(self) -> bool:
-        """Fetch before the next request."""
+        """Fetch again before the next request."""
         self._until = 0.0
         return True
 
@@ -179,7 +179,7 @@ class Fetched:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 await self.fetch()
-        except Exception as error:  # noqa: BLE001  # a plugin fails as it likes
+        except Exception as error:  # noqa: BLE001  # a plugin can raise anything
             text = f"the credentials for the Kubernetes API cannot be fetched ({type(error).__name__})"
             raise ApiUnavailable(text) from None
 
@@ -199,14 +199,14 @@ class Fetched:
             self._until = steady() + left
         else:
             self._header = await self._provided()
-            self._until = steady() + PROVIDER_LIFE  # the library knows when a token has ended
+            self._until = steady() + PROVIDER_LIFE  # the library tracks a token's expiry
 
     async def _provided(self) -> str:
         from kubernetes_asyncio.client import Configuration  # noqa: PLC0415  # as above
         from kubernetes_asyncio.config import load_kube_config_from_dict  # noqa: PLC0415
 
         config = {
-            "clusters": [{"name": "it", "cluster": {"server": "https://localhost"}}],  # which nobody calls
+            "clusters": [{"name": "it", "cluster": {"server": "https://localhost"}}],  # never called
             "users": [{"name": "it", "user": self._values}],
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
             "current-context": "it",
@@ -214,13 +214,13 @@ class Fetched:
         found = Configuration()
         await load_kube_config_from_dict(config, client_configuration=found)
         header = await found.get_api_key_with_prefix("BearerToken")
-        if not header:  # the library has logged why
+        if not header:  # the library has logged the reason
             raise ValueError("nothing was fetched")
         return str(header).strip()
 
 
 def _told(cluster: Section) -> Mapping[str, Any]:
-    """Return the data about a cluster that a plugin gets."""
+    """Return the cluster's data that a plugin gets."""
     keys = "server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression"
     told = {key: cluster.values[key] for key in keys if key in cluster.values}
     if authority := cluster.pem("certificate-authority"):

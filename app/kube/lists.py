@@ -1,6 +1,7 @@
-"""Reads lists of the Kubernetes API, and holds only one item in memory.
+"""Reads lists of the Kubernetes API, and keeps only one item in memory.
 
-The standard library reads JSON as a whole, and a page of large resources takes dozens of times its size then.
+The standard library parses JSON as a whole, which takes dozens of times the size of a page of large
+resources.
 """
 
 import asyncio
@@ -14,8 +15,8 @@ from typing import Any, NamedTuple
 from app.domain.errors import ApiUnavailable
 from app.domain.teams import AgentTeam
 
-NO_LIST = "the Kubernetes API answered with something that is no list"
-ITEM_LIMIT = 8 << 20  # characters: several times what etcd holds of one object
+NO_LIST = "the Kubernetes API answered with something that is not a list"
+ITEM_LIMIT = 8 << 20  # characters: several times the limit of etcd for one object
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -24,11 +25,11 @@ _DECODER = json.JSONDecoder()
 
 
 class Page(NamedTuple):
-    """A part of a list, whose teams were handed on.
+    """One page of a list, whose teams were passed on.
 
-    `number` items were read, in `size` bytes; `unread` of them were no teams. `more` asks for the next
-    part, and is empty at the end. A page is not `whole` if reading stopped midway; the last two are
-    unknown then.
+    The page had `number` items in `size` bytes; `unread` of them could not be parsed. `more` requests the
+    next page, and is empty on the last one. If reading stopped early, the page is not `whole`, and its
+    `resource_version` and `more` are unknown.
     """
 
     number: int
@@ -42,17 +43,17 @@ class Page(NamedTuple):
 async def read_page(
     pieces: AsyncIterator[bytes], take: Callable[[AgentTeam], None], enough: Callable[[int, int], bool]
 ) -> Page:
-    """Read a list as it comes: each team is handed on, and not kept.
+    """Read a page as it arrives; pass each team to `take` as soon as it is parsed, and keep none.
 
-    `enough`: asked between pieces, with the number and the size read so far, whether the rest is not needed.
+    `enough` is called between pieces, with the items and the bytes so far; if it returns True, reading stops.
 
     Raises:
-        ApiUnavailable: it is no list, or breaks off.
+        ApiUnavailable: the answer is not a list, or breaks off.
     """
     parser = Pieces()
     number = size = unread = 0
 
-    def hand_on(items: Iterator[Any]) -> None:
+    def pass_on(items: Iterator[Any]) -> None:
         nonlocal number, unread
         for item in items:
             number += 1
@@ -64,11 +65,11 @@ async def read_page(
     try:
         async for piece in pieces:
             size += len(piece)
-            hand_on(parser.feed(piece))
+            pass_on(parser.feed(piece))
             if enough(number, size):
                 return Page(number, size, unread)
-            await asyncio.sleep(0)  # so that others have their turn, however fast it comes
-        hand_on(parser.end())
+            await asyncio.sleep(0)  # so that other tasks run, however fast it arrives
+        pass_on(parser.end())
     except NoList:
         raise ApiUnavailable(NO_LIST) from None
     metadata = parser.around.get("metadata")
@@ -79,42 +80,42 @@ async def read_page(
 
 
 class NoList(ValueError):
-    """What came in is no list, or one with an item beyond measure."""
+    """The input is not a list, or has an item that is too large."""
 
 
 class _Incomplete(Exception):
-    """More must come in first."""
+    """More input is needed."""
 
 
 class Pieces:
-    """Takes the bytes of a list in pieces of any size, and gives out its items, each once it is whole."""
+    """Takes the bytes of a list in pieces of any size, and yields each item as soon as it is complete."""
 
     def __init__(self) -> None:
-        self.around: dict[str, Any] = {}  # what else is in the document
+        self.around: dict[str, Any] = {}  # the rest of the document
         self.ended = False
         self.is_list = False
-        self._text = ""  # that could not be read yet
+        self._text = ""  # not parsed yet
         self._enough = (
-            0  # characters before it is worth another try, so that a long item is tried a few times
+            0  # characters to wait for before the next try, so that a long item is tried only a few times
         )
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._opened = self._among_items = False
 
     def feed(self, piece: bytes) -> Iterator[Any]:
-        """Take some bytes in, and yield the items that are whole now; None in place of one nested too deep.
+        """Take bytes, and yield the items that are complete; None in place of one nested too deeply.
 
         Raises:
-            NoList: an item is too large, or it is no object at all.
+            NoList: an item is too large, or the input is not an object.
         """
         self._text += self._decode(piece)
         if len(self._text) >= self._enough:
             yield from self._read()
 
     def end(self) -> Iterator[Any]:
-        """Yield the items that are left.
+        """Yield the remaining items.
 
         Raises:
-            NoList: it breaks off, or is no list.
+            NoList: the input is incomplete, or not a list.
         """
         yield from self._read()
         if not (self.ended and self.is_list):
@@ -141,7 +142,7 @@ class Pieces:
         self._enough = 2 * len(self._text)
 
     def _read_around(self, text: str, start: int) -> int:
-        """Read what stands outside the list of items, and return where it ends."""
+        """Parse what is outside the list of items, and return where it ends."""
         if not self._opened:
             if text[start] != "{":
                 raise NoList
@@ -169,20 +170,20 @@ def _next(text: str, at: int) -> int:
 
 
 def _value(text: str, start: int) -> tuple[Any, int]:
-    """Read one value, and return where it ends; None for one that is nested too deep."""
+    """Parse one value, and return where it ends; None if it is nested too deeply."""
     try:
         value, end = _DECODER.raw_decode(text, start)
     except ValueError:
         raise _Incomplete from None
     except RecursionError:
         return None, _end_of(text, start)
-    if end == len(text):  # of a number there may be more
+    if end == len(text):  # a number may continue
         raise _Incomplete
     return value, end
 
 
 def _end_of(text: str, start: int) -> int:
-    """Return where a value ends, by its brackets alone."""
+    """Return where a value ends, by its brackets only."""
     blanked = _STRING.sub(lambda string: "." * len(string[0]), text[start:])
     depths = accumulate(_STEPS.get(character, 0) for character in blanked)
     for place, depth in enumerate(depths):

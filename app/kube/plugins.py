@@ -1,7 +1,7 @@
-"""Plugins of a kubeconfig's user: programs that print a token or a certificate, and when it ends.
+"""Credential plugins of a kubeconfig: programs that print a token or a certificate, and its expiry.
 
-Run here and not by the library, which takes no end of a certificate from them, tells them nothing of the
-cluster, and needs some 40 MB to be imported.
+This module runs them itself, because the library ignores a certificate's expiry, passes no cluster to
+plugins, and takes some 40 MB to import.
 
 https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
 """
@@ -20,15 +20,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What a plugin printed; `ends`: None where it names no end."""
+    """What a plugin printed; `ends`: its expiry, None if it names none."""
 
     token: str | None = field(repr=False)
-    certificate: tuple[bytes, bytes] | None = field(repr=False)  # and its key
+    certificate: tuple[bytes, bytes] | None = field(repr=False)  # with its key
     ends: datetime | None
 
 
 async def run_plugin(exec_: Mapping[str, Any], folder: Path, cluster: Mapping[str, Any]) -> Issued:
-    """Run what `exec` of a user says, with what is known of the cluster where it asks for that.
+    """Run the program in a user's `exec`, and pass the cluster's data to it if it requests that.
 
     A command with a slash is relative to the folder of its kubeconfig.
 
@@ -36,7 +36,7 @@ async def run_plugin(exec_: Mapping[str, Any], folder: Path, cluster: Mapping[st
         Exception: it cannot be run, fails, or prints something else.
     """
     command, version = str(exec_["command"]), exec_["apiVersion"]
-    # It may ask a person where one is there; what else it says may hold anything, so that nobody logs it.
+    # It may ask a person if there is a terminal. Its other output may contain secrets, so it is not logged.
     person = exec_.get("interactiveMode") != "Never" and sys.stdin is not None and sys.stdin.isatty()
     spec: dict[str, Any] = {"interactive": person}
     if exec_.get("provideClusterInfo"):
@@ -61,7 +61,7 @@ async def run_plugin(exec_: Mapping[str, Any], folder: Path, cluster: Mapping[st
         raise ValueError(f"the plugin ended with {process.returncode}")
     said = json.loads(printed)
     if said["apiVersion"] != version:
-        raise ValueError("the plugin speaks another version than its kubeconfig says")
+        raise ValueError("the plugin uses another version than its kubeconfig")
     return _read(said["status"])
 
 

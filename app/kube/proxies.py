@@ -1,6 +1,6 @@
 """The proxy for the Kubernetes API of a kubeconfig, as kubectl selects it.
 
-A pod's own API server is never called through one: what a pod's variables name is for the world outside.
+A pod never uses one for its own API server: a pod's proxy variables are for addresses outside the cluster.
 """
 
 import re
@@ -12,13 +12,13 @@ from app.settings import is_loopback
 
 
 def proxy_for(server: str, said: str | None) -> str | None:
-    """Return the proxy of a server: the one that its kubeconfig names (`proxy-url`), else the environment's.
+    """Return the proxy for a server: the one in its kubeconfig (`proxy-url`), otherwise the environment's.
 
-    `NO_PROXY` may hold names, which stand for those below them too, addresses, networks and ports. This
-    machine is never called through one.
+    `NO_PROXY` may contain names (which include their subdomains), addresses, networks and ports. This machine
+    is never reached through a proxy.
 
     Raises:
-        ValueError: it is none that can be used here.
+        ValueError: it is not a proxy that can be used here.
     """
     if said:
         return _usable(said)
@@ -33,7 +33,7 @@ def proxy_for(server: str, said: str | None) -> str | None:
 
 
 def _apart(text: str) -> Bypass:
-    """Read `NO_PROXY`; what nobody understands in it hides nothing else."""
+    """Read `NO_PROXY`; an invalid item does not affect the others."""
     items = []
     for item in filter(None, re.split(r"[,\s]+", text)):
         try:

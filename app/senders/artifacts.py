@@ -1,4 +1,4 @@
-"""The files that a team lists, and which of them the notification to a target lists."""
+"""The files that a team lists, and the selection that a target's notification lists."""
 
 import asyncio
 import json
@@ -15,31 +15,31 @@ from app.domain.times import UNSET_DATE, parse_time
 from app.senders.envelopes import Artifact, Listing
 from app.senders.patterns import WILDCARD, Pattern
 
-SLICE = 2_000  # steps before others get their turn: some 2 ms
+SLICE = 2_000  # steps before other tasks run: about 2 ms
 
 
 class Artifacts:
     """What the notifications of one event may list.
 
-    All that targets pick together is bounded, so that no team has the loop for longer than its share; and
-    what several of them pick is there once.
+    All targets of a team together have a limit, so that no team blocks the event loop for longer than its
+    share. Files that several targets select are in memory once.
     """
 
     def __init__(self, team: AgentTeam) -> None:
         self._team = team
         self._all: list[Artifact] | None = None
         self._encoded: list[str] = []  # each as JSON
-        self._steps = 0  # so far; a step is a character looked at, or listed
-        self._resting = 0  # the steps at which others get their turn
+        self._steps = 0  # so far; a step is one character compared or one file listed
+        self._resting = 0  # the step count at the last pause
         self._picked: dict[str | None, Listing] = {}
         self._listed: dict[tuple[str | None, str | None], Listing] = {}
-        self._listings: dict[tuple[int, ...], Listing] = {}  # by the places of what is listed
+        self._listings: dict[tuple[int, ...], Listing] = {}  # by the positions of the listed files
 
     async def listed_for(self, target: Target) -> Listing:
         """Return what a target's notification lists: what it selects, and the file to attach.
 
         Raises:
-            TargetError: the team lists more, or its targets pick more, than is gone through for one team.
+            TargetError: the team lists more, or its targets select more, than one team may.
         """
         wanted = target.artifact_path, target.attached
         if wanted not in self._listed:
@@ -51,7 +51,7 @@ class Artifacts:
         return self._listed.get((target.artifact_path, target.attached))
 
     def picks_nothing(self, target: Target) -> bool:
-        """Whether a target's pattern picks none of the files that the team lists."""
+        """Whether a target's pattern selects none of the files that the team lists."""
         return bool(self._all) and not self._picked.get(target.artifact_path, True)
 
     async def _together(self, pattern: str | None, attached: str | None) -> Listing:
@@ -63,7 +63,7 @@ class Artifacts:
         more = [one for one in beside if one["path"] not in there]
         if not more:
             return picked
-        await self._walk(len(picked.json))  # it is there once more
+        await self._walk(len(picked.json))  # the selection is copied once
         return picked.with_more(more)
 
     async def _pick(self, pattern: str | None) -> Listing:
@@ -72,9 +72,9 @@ class Artifacts:
         return self._picked[pattern]
 
     async def _found(self, pattern: str | None) -> Listing:
-        """Return what a pattern picks: all, an exact path, a folder, or a glob.
+        """Return what a pattern selects: everything, an exact path, a folder, or a glob.
 
-        Where the operator writes no list, a path without wildcards is listed itself.
+        If the operator writes no list, a path without wildcards is itself the list.
         """
         if self._all is None:
             self._all, self._encoded = await self._read()
@@ -98,7 +98,7 @@ class Artifacts:
         return self._listings[key]
 
     async def _read(self) -> tuple[list[Artifact], list[str]]:
-        """Return what the team lists, and each as JSON."""
+        """Return what the team lists, and each item as JSON."""
         listed = self._team.artifacts
         if len(listed) > ARTIFACTS.most:
             raise TargetError(Reason.INVALID_TARGET, f"{ARTIFACTS.what}: {ARTIFACTS.words}")
@@ -116,10 +116,10 @@ class Artifacts:
         return found, encoded
 
     async def _walk(self, steps: int) -> None:
-        """Count steps; take a rest where it was long since the last.
+        """Count steps; let other tasks run if the last pause is long ago.
 
         Raises:
-            TargetError: it has been too many.
+            TargetError: the team is over its limit.
         """
         self._steps += steps
         if self._steps > PICKING.most:
@@ -134,12 +134,12 @@ class Artifacts:
 
 
 def listed_itself(path: str) -> Artifact:
-    """Return an artifact of which its path is all that is known."""
+    """Return an artifact of which only the path is known."""
     return Artifact(name=PurePosixPath(path).name or path, path=path, producedBy=None, producedAt=None)
 
 
 def _text(value: Any) -> str:
-    """Return a text as it is listed; empty for what is none."""
+    """Return a text as it is listed; empty for any other value."""
     text = value if isinstance(value, str) else ""
     return text if len(text) <= ARTIFACT_TEXT.most else text[: ARTIFACT_TEXT.most - 1] + "…"
 

@@ -1,4 +1,4 @@
-"""The values of one Secret, held for one dispatch, and never printed."""
+"""The values of one Secret, kept for one dispatch and never printed."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from app.domain.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A Secret's keys and values; reading a value judges it, and no error text holds one."""
+    """The keys and values of a Secret; reading a value validates it, and no error text contains one."""
 
     secret: str = ""
     values: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def kept(cls, secret: str, values: Mapping[str, bytes], keys: Collection[str]) -> Self:
-        """Keep of a Secret these keys alone, and of a value no more than shows that it is too long."""
+        """Keep only these keys of a Secret; of a value that is too long, keep just enough to show that."""
         return cls(
             secret,
             {
@@ -35,12 +35,12 @@ class Credentials:
         """Return the value of `key` as text without surrounding white space.
 
         Raises:
-            TargetError: the key is missing, or its value is empty, too long, no text, or more than one line.
+            TargetError: the key is missing, or its value is empty, too long, not text, or more than one line.
         """
         try:
             value = self.document(key).decode().strip()
         except UnicodeDecodeError:
-            raise self.invalid(key, "is no UTF-8 text") from None
+            raise self.invalid(key, "is not UTF-8 text") from None
         if not value:
             raise self.invalid(key, "is empty")
         if not value.isprintable():
@@ -48,10 +48,10 @@ class Credentials:
         return value
 
     def document(self, key: str) -> bytes:
-        """Return the value of `key` as it is, of however many lines.
+        """Return the value of `key` unchanged, with any number of lines.
 
         Raises:
-            TargetError: the key is missing, or its value is longer than a value of this key may be.
+            TargetError: the key is missing, or its value is too long for this key.
         """
         if key not in self.values:
             message = f'Secret "{self.secret}" has no key "{key}"; add it'
@@ -62,7 +62,7 @@ class Credentials:
         return value
 
     def get(self, key: str) -> str | None:
-        """Return the value of an optional key; None where there is no such key."""
+        """Return the value of an optional key; None without the key."""
         return self.require(key) if key in self.values else None
 
     def invalid(self, key: str, why: str) -> TargetError:

@@ -11,7 +11,7 @@ from app.domain.text import shortened
 from app.senders.envelopes import Envelope
 from app.senders.messages import NOT_ATTACHED, fill, outcome, values_of
 
-TITLE_LIMIT = 200  # characters, of a subject or a file's name
+TITLE_LIMIT = 200  # characters, of a subject or a file name
 LISTED_ARTIFACTS, LISTED_CHARACTERS = 200, 40_000  # that a document lists
 TOO_LARGE = "The JSON of this notification is too large to be included; the team's status has all of it."
 DEFAULT_TITLE = "Team {team} in {namespace} finished: {phase}"
@@ -21,7 +21,7 @@ _CELL = 'style="padding:2px 16px 2px 0;text-align:left;vertical-align:top"'
 
 
 def title(envelope: Envelope, template: str | None = None) -> str:
-    """Return the notification's title in one line; a template has the placeholders of messages."""
+    """Return the notification's title on one line; a template may use the placeholders of messages."""
     values = values_of(envelope)
     line = " ".join(shortened(fill(template or DEFAULT_TITLE, values, TITLE_LIMIT), TITLE_LIMIT).split())
     line = line or fill(DEFAULT_TITLE, values, TITLE_LIMIT)
@@ -48,12 +48,12 @@ def as_html(envelope: Envelope, *, with_envelope: bool = False) -> str:
 
 
 def fits(envelope: Envelope) -> bool:
-    """Whether the JSON that webhooks get is small enough to stand beside what people read."""
+    """Whether the JSON that webhooks receive is small enough to be appended."""
     return len(envelope.body()) <= ENVELOPE.most
 
 
 def envelope_json(envelope: Envelope) -> str:
-    """Return the JSON that webhooks get, as a person reads it best."""
+    """Return the JSON that webhooks receive, formatted for people."""
     return json.dumps(json.loads(envelope.body()), ensure_ascii=False, indent=2)
 
 
@@ -81,7 +81,7 @@ def _html(envelope: Envelope, *, with_envelope: bool) -> Iterator[str]:
 
 
 def _clean(text: str) -> str:
-    """Return a text that UTF-8 and every reader takes: JSON can carry half a surrogate pair, and controls."""
+    """Return a text as valid UTF-8 without control characters; JSON can contain half a surrogate pair."""
     text = text.encode(errors="replace").decode().replace("\r\n", "\n").replace("\r", "\n")
     return _CONTROLS.sub("", text)
 
@@ -99,7 +99,7 @@ def _rows(envelope: Envelope) -> list[tuple[str, str]]:
 
 
 def _artifacts(envelope: Envelope) -> Iterator[tuple[str, str]]:
-    """Yield names and paths, and how many more there are than a person reads."""
+    """Yield names and paths, and how many more there are than the document lists."""
     room = LISTED_CHARACTERS
     for place, artifact in enumerate(envelope.artifacts):
         maker = artifact["producedBy"]

@@ -1,7 +1,8 @@
 """Email: a message to the target's recipients by SMTP (RFC 5321), over TLS unless disabled.
 
-A relay answers for each recipient. Who has the message is never sent it again, who was refused for good is
-not asked about again, and who was refused for now is tried again; the outcome is one, and names them.
+A relay answers for each recipient. A retry leaves out those who have the message and those whom the relay
+rejected permanently, and repeats those whom it rejected temporarily. The target has one outcome, which names
+them.
 """
 
 import asyncio
@@ -27,31 +28,31 @@ from app.senders.mail import compose_mail, recipients_of, written
 from app.senders.relays import HOST, KEYS, PASSWORD, Relay, relay_of, where
 from app.settings import ServiceSettings
 
-CLOSING = 421  # the relay ends the session, in answer to whatever was said: RFC 5321, section 3.8
-TOO_MANY = frozenset({452, 552})  # of recipients; the latter by RFC 821
-WAY_REFUSED = frozenset({500, 502, 503, 504, 534, 538})  # this way to log in, not this password: RFC 4954
-NOT_SMTP = "the answer was not SMTP as it is read here"
+CLOSING = 421  # the relay ends the session, whatever the command: RFC 5321, section 3.8
+TOO_MANY = frozenset({452, 552})  # recipients; 552 by RFC 821
+WAY_REFUSED = frozenset({500, 502, 503, 504, 534, 538})  # not this login method: RFC 4954
+NOT_SMTP = "the answer was not valid SMTP"
 NAMED = 5  # recipients that an outcome names
 
 MEANINGS = {
-    # By the enhanced code (RFC 3463) where the relay gives one, else by the reply (RFC 5321, section 4.2.3).
-    # A relay's own words are not shown: it may quote what it was told.
+    # By the enhanced code (RFC 3463) if the relay sends one, otherwise by the reply (RFC 5321, section
+    # 4.2.3). The relay's own text is never shown: it may quote what the service sent.
     "421": "the relay is not available now",
     "450": "mailbox not available now",
-    "451": "the relay cannot take it now",
-    "452": "the relay has no room now",
+    "451": "the relay cannot accept it now",
+    "452": "the relay has no storage now",
     "454": "the relay cannot do it now",
     "530": "the relay requires a user name and a password",
     "550": "no such mailbox, or not for us",
-    "551": "the mailbox is elsewhere",
+    "551": "the mailbox is on another server",
     "552": "too large, or the mailbox is full",
-    "553": "the relay does not take this address",
-    "554": "the relay does not take it",
+    "553": "the relay does not accept this address",
+    "554": "the relay does not accept it",
     "4.2.2": "the mailbox is full",
-    "4.7.1": "not now; it may be greylisted",
+    "4.7.1": "not now; the message may be greylisted",
     "5.1.1": "no such mailbox",
     "5.1.2": "no such domain",
-    "5.1.10": "the domain takes no mail",
+    "5.1.10": "the domain accepts no mail",
     "5.2.1": "the mailbox is disabled",
     "5.2.2": "the mailbox is full",
     "5.3.4": "the message is too large",
@@ -62,19 +63,19 @@ _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\S)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a relay answered, without its words."""
+    """A relay's answer, without its text."""
 
     code: int
     enhanced: str = ""
 
     @property
     def transient(self) -> bool:
-        """Whether it may be asked again: a 4yz reply (RFC 5321, section 4.2.1)."""
+        """Whether a retry may succeed: a 4yz reply (RFC 5321, section 4.2.1)."""
         return 400 <= self.code < 500  # noqa: PLR2004
 
     @property
     def too_many(self) -> bool:
-        """Whether further recipients are for a further transaction (RFC 5321, 4.5.3.1.10; RFC 3463, 3.6)."""
+        """Whether more recipients need another transaction (RFC 5321, 4.5.3.1.10; RFC 3463, 3.6)."""
         return self.enhanced[1:] == ".5.3" or (self.code in TOO_MANY and not self.enhanced)
 
     def __str__(self) -> str:
@@ -83,19 +84,19 @@ class Reply:
 
 
 Heard = Callable[[Sequence[str], Mapping[str, str]], None]
-"""Takes who has the message by now, and who was refused for good, and why."""
+"""Called with the recipients who have the message, and with those rejected permanently and the reasons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Refusals in one session: of recipients for now, and of the message itself."""
+    """Refusals in one session: temporary ones of recipients, and of the message itself."""
 
     waiting: Mapping[str, str]
     message: Reply | None = None
 
 
 class EmailSender:
-    """Sends by the relay that the target's Secret brings, or else by the installation's."""
+    """Sends through the relay in the target's Secret, or else the installation's."""
 
     keys: ClassVar = KEYS
 
@@ -103,10 +104,10 @@ class EmailSender:
         self._settings = settings
         self._http = http
         self._dialler = Dialler(http)
-        self._composing = asyncio.Lock()  # one a turn of the loop: some 10 ms each, and there can be many
+        self._composing = asyncio.Lock()  # one at a time, so that other tasks run: some 10 ms each
 
     def way(self, target: EmailTarget, credentials: Credentials) -> Way:
-        """Return the way to the relay."""
+        """Return the route to the relay."""
         recipients_of(target)
         return Way(Destination(*where(self._settings, target.credentials_secret, credentials)))
 
@@ -115,9 +116,9 @@ class EmailSender:
         envelope: Envelope,
         target: EmailTarget,
         credentials: Credentials,
-        way: Way | None = None,  # noqa: ARG002  # its name is not all that is to be known of a relay
+        way: Way | None = None,  # noqa: ARG002  # a relay is more than its host
     ) -> Verdict:
-        """Hand the message to the relay once, for those recipients of whom nothing final is known."""
+        """Send the message to the relay once, for the recipients without a final result."""
         recipients = recipients_of(target)
         relay = self._relay(target, credentials)
         known = _about(recipients, envelope.progress)
@@ -132,7 +133,7 @@ class EmailSender:
             nonlocal known
             has = {*known.accepted, *taken}
             known = Progress(tuple(one for one in recipients if one in has), {**known.refused, **refused})
-            envelope.note(known)  # whatever befalls this attempt, nobody is sent it twice
+            envelope.note(known)  # kept however this attempt ends, so that nobody gets the message twice
 
         try:
             said = await self._transact(relay, left, message, credentials, told)
@@ -144,7 +145,7 @@ class EmailSender:
         return _summed_up(recipients, known, said.waiting)
 
     async def preview(self, envelope: Envelope, target: EmailTarget, credentials: Credentials) -> Preview:
-        """Show the message; of a relay that the Secret brings, nothing."""
+        """Show the message; show nothing of a relay that the Secret names."""
         recipients = recipients_of(target)
         relay = self._relay(target, credentials)
         if not relay.trusted:
@@ -156,7 +157,7 @@ class EmailSender:
         return Preview("SMTP", where, {name: str(value) for name, value in mail.items()} | hidden, body)
 
     def _relay(self, target: EmailTarget, credentials: Credentials) -> Relay:
-        """Return the relay, which may be dialled as far as its host is written."""
+        """Return the relay, after its host name was validated."""
         relay = relay_of(self._settings, target.credentials_secret, credentials)
         if not relay.trusted:
             try:
@@ -168,16 +169,16 @@ class EmailSender:
     async def _transact(
         self, relay: Relay, recipients: list[str], message: bytes, credentials: Credentials, told: Heard
     ) -> Said:
-        """Speak to a relay once."""
+        """Run one session with a relay."""
         connection = await self._dialler.connect(relay.host, relay.port, trusted=relay.trusted)
         client = _Session(
-            hostname=relay.host.removesuffix("."),  # as certificates name it
+            hostname=relay.host.removesuffix("."),  # without the final dot, as certificates name it
             sock=connection,
             use_tls=relay.tls == "tls",
             start_tls=relay.tls == "starttls",
             tls_context=self._http.tls,
             local_hostname=self._settings.smtp_ehlo or _literal(connection),
-            timeout=None,  # an attempt has its time as a whole
+            timeout=None,  # the attempt as a whole has a time limit
         )
         try:
             said = await _session(client, relay, recipients, message, credentials, told=told)
@@ -192,21 +193,21 @@ class EmailSender:
 
 
 class _Session(aiosmtplib.SMTP):
-    """A client whose connection ends at once: over TLS the library would wait for the relay's goodbye."""
+    """A client that closes its connection at once; over TLS, the library's own would wait for a goodbye."""
 
     def close(self) -> None:
-        """End the connection; the socket goes with it."""
+        """Close the connection and its socket."""
         if self.transport is not None:
-            cast("asyncio.WriteTransport", self.transport).abort()  # no instance of it on uvloop
+            cast("asyncio.WriteTransport", self.transport).abort()  # on uvloop it is not an instance of it
         super().close()
 
     def say_goodbye(self) -> None:
-        """Send QUIT and wait for nothing: what counts has been answered by then."""
+        """Send QUIT and do not wait: every answer that matters has arrived."""
         if self.transport is not None:
             cast("asyncio.WriteTransport", self.transport).write(b"QUIT\r\n")
 
 
-async def _session(  # noqa: PLR0913  # the whole session, and who is informed
+async def _session(  # noqa: PLR0913  # the whole session, and whom to inform
     client: _Session,
     relay: Relay,
     recipients: list[str],
@@ -215,7 +216,7 @@ async def _session(  # noqa: PLR0913  # the whole session, and who is informed
     *,
     told: Heard,
 ) -> Said:
-    """Send in as many transactions as the relay needs: some take so many recipients at once, and no more."""
+    """Send in as many transactions as the relay needs: some accept only so many recipients at once."""
     await client.connect()
     if relay.login is not None:
         await _log_in(client, relay, credentials)
@@ -241,7 +242,7 @@ async def _session(  # noqa: PLR0913  # the whole session, and who is informed
 async def _name(
     client: aiosmtplib.SMTP, recipients: Sequence[str]
 ) -> tuple[list[str], dict[str, Reply], list[str]]:
-    """Name recipients until there are too many; return who is taken, who is not, and who is left."""
+    """Name recipients up to the relay's limit; return the accepted, the rejected, and those not yet named."""
     taken: list[str] = []
     replies: dict[str, Reply] = {}
     for position, recipient in enumerate(recipients):
@@ -262,7 +263,7 @@ async def _name(
 
 @contextmanager
 def _by_first_digit(kind: type[aiosmtplib.SMTPResponseException]) -> Iterator[None]:
-    """Take any 2yz for a yes, of which the library knows two (RFC 5321, section 4.2.1)."""
+    """Treat any 2yz as success; the library knows only two of them (RFC 5321, section 4.2.1)."""
     try:
         yield
     except kind as error:
@@ -271,9 +272,9 @@ def _by_first_digit(kind: type[aiosmtplib.SMTPResponseException]) -> Iterator[No
 
 
 async def _log_in(client: aiosmtplib.SMTP, relay: Relay, credentials: Credentials) -> None:
-    assert relay.login is not None  # noqa: S101  # asked before
+    assert relay.login is not None  # noqa: S101  # checked before
     if client.is_ehlo_or_helo_needed:
-        with suppress(aiosmtplib.SMTPHeloError):  # then it offers nothing
+        with suppress(aiosmtplib.SMTPHeloError):  # then it offers no login
             await client.ehlo()
     username, password = relay.login.username.encode(), relay.login.password.encode()
     ways = {"plain": client.auth_plain, "login": client.auth_login, "cram-md5": client.auth_crammd5}
@@ -284,7 +285,8 @@ async def _log_in(client: aiosmtplib.SMTP, relay: Relay, credentials: Credential
                 with _by_first_digit(aiosmtplib.SMTPAuthenticationError):
                     await offered.pop(0)(username, password)
             except aiosmtplib.SMTPAuthenticationError as error:
-                # The library would try a wrong password once for each way, and a relay locks the account.
+                # The library would try a wrong password once per login method, and the relay could lock the
+                # account.
                 if error.code not in WAY_REFUSED or not offered:
                     raise
             else:
@@ -294,7 +296,7 @@ async def _log_in(client: aiosmtplib.SMTP, relay: Relay, credentials: Credential
         if reply.transient:
             raise
         raise _not_let_in(relay, credentials, f"the relay refuses: {reply}") from None
-    raise _not_let_in(relay, credentials, "the relay offers no log-in that is known here")
+    raise _not_let_in(relay, credentials, "the relay offers no supported login method")
 
 
 def _not_let_in(relay: Relay, credentials: Credentials, why: str) -> TargetError:
@@ -306,7 +308,7 @@ def _not_let_in(relay: Relay, credentials: Credentials, why: str) -> TargetError
 
 
 def _literal(connection: socket.socket) -> str:
-    """Return the name we greet with: our address, since a pod has no name that a relay could look up.
+    """Return the name for EHLO: our address, because a relay cannot look up a pod's name.
 
     RFC 5321, section 4.1.3.
     """
@@ -326,8 +328,8 @@ _REFUSED = {
 
 
 def _refused(what: str, reply: Reply) -> Verdict:
-    """Judge a reply that concerns all recipients."""
-    if not 400 <= reply.code < 600:  # noqa: PLR2004  # neither a refusal for now nor one for good
+    """Turn a reply that concerns all recipients into a verdict."""
+    if not 400 <= reply.code < 600:  # noqa: PLR2004  # neither a temporary nor a permanent refusal
         return Verdict(Reason.INVALID_RESPONSE, NOT_SMTP)
     return Verdict(Reason.REFUSED, f"the relay refused {what}: {reply}", retryable=reply.transient)
 
@@ -340,7 +342,7 @@ def _unanswered(error: Exception) -> TargetError:
 
 
 def _about(recipients: tuple[str, ...], progress: Progress) -> Progress:
-    """Return what is known of these recipients: the spec may have named others when it was learnt."""
+    """Return what is known of these recipients; an earlier spec may have named others."""
     return Progress(
         tuple(one for one in progress.accepted if one in recipients),
         {one: reply for one, reply in progress.refused.items() if one in recipients},
@@ -350,18 +352,18 @@ def _about(recipients: tuple[str, ...], progress: Progress) -> Progress:
 def _summed_up(
     recipients: tuple[str, ...], progress: Progress, waiting: Mapping[str, str], *, attempted: bool = True
 ) -> Verdict:
-    """Make one outcome of what the relay said of each recipient."""
+    """Combine the relay's answers for each recipient into one outcome."""
     total, has = len(recipients), len(progress.accepted)
     if has == total:
         message = f"accepted for {total} recipient{'s' if total > 1 else ''}"
         return Verdict(Reason.DELIVERED, message, attempted=attempted, progress=progress)
-    parts = [_so_far(recipients, progress), f"not yet taken: {_named(waiting)}" if waiting else ""]
+    parts = [_so_far(recipients, progress), f"not yet accepted: {_named(waiting)}" if waiting else ""]
     message = shortened("; ".join(part for part in parts if part))
     return Verdict(Reason.REFUSED, message, retryable=bool(waiting), attempted=attempted, progress=progress)
 
 
 def _prefixed(recipients: tuple[str, ...], progress: Progress, verdict: Verdict) -> Verdict:
-    """Return the verdict on a session, with what is known of recipients before it."""
+    """Return the verdict on a session, with earlier results of its recipients."""
     message = "; ".join(part for part in (_so_far(recipients, progress), verdict.message) if part)
     return replace(verdict, message=shortened(message), progress=progress)
 

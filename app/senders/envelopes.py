@@ -16,7 +16,7 @@ from app.senders.credentials import Credentials
 
 
 class Artifact(TypedDict):
-    """A file that the team produced, as its status has it; null: the status does not say."""
+    """A file that the team produced, as in its status; null: the status does not say."""
 
     name: str
     path: str
@@ -24,29 +24,29 @@ class Artifact(TypedDict):
     producedAt: str | None
 
 
-class Listing(tuple[Artifact, ...]):  # noqa: SLOT001  # what is made of it is kept beside it
-    """Artifacts that notifications list, and texts derived from them, computed once."""
+class Listing(tuple[Artifact, ...]):  # noqa: SLOT001  # derived texts are cached in it
+    """Artifacts that notifications list, and texts derived from them, each computed once."""
 
     @classmethod
     def of(cls, artifacts: Iterable[Artifact], encoded: Sequence[str]) -> Self:
-        """Return a listing of artifacts of which each is there as JSON already."""
+        """Return a listing of artifacts whose JSON exists already."""
         listing = cls(artifacts)
         listing.__dict__["json"] = f"[{', '.join(encoded)}]"
         return listing
 
     def with_more(self, artifacts: Sequence[Artifact]) -> Self:
-        """Return a listing of these, and others behind them."""
+        """Return a listing of these artifacts and then others."""
         known = [self.json[1:-1]] if self else []
         return self.of((*self, *artifacts), [*known, *map(json.dumps, artifacts)])
 
     @cached_property
     def json(self) -> str:
-        """They as webhooks get them."""
+        """The list as webhooks receive it."""
         return json.dumps(self)
 
     @cached_property
     def names(self) -> str:
-        """Their names in one line."""
+        """The names on one line."""
         return ", ".join(artifact["name"] for artifact in self)
 
 
@@ -54,13 +54,13 @@ Made = TypeVar("Made")
 
 
 class Drafts:
-    """What was made for a target, for all others that get the same."""
+    """Parts of a message, shared by all targets that receive the same one."""
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
 
     def once(self, what: str, make: Callable[[], Made]) -> Made:
-        """Return what was made before, or make it."""
+        """Return the part if it exists, otherwise create it."""
         if what not in self._made:
             self._made[what] = make()
         made: Made = self._made[what]
@@ -68,7 +68,7 @@ class Drafts:
 
 
 class Destination(NamedTuple):
-    """A host and port to which so many connections are made at once, and no more."""
+    """A host and port, which has a limit on concurrent connections."""
 
     host: str
     port: int
@@ -76,40 +76,40 @@ class Destination(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where an attempt connects to, and the URL that it asks for, where that has been judged already."""
+    """Where an attempt connects to, and its URL if the guard has checked it."""
 
     to: Destination = field(repr=False)
     url: Checked | None = field(default=None, repr=False)
 
     @property
     def checked(self) -> Checked:
-        """The URL, of a sender that has one."""
+        """The checked URL, for a sender that has one."""
         assert self.url is not None  # noqa: S101  # it comes from the same sender
         return self.url
 
 
 def way_to(url: Checked) -> Way:
-    """Return the way to a URL."""
+    """Return the route to a URL."""
     return Way(Destination(*endpoint(url)), url)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a message to several recipients has come: who has it, and who was refused for good, and why."""
+    """The progress of a message to several recipients: who has it, who was rejected permanently, and why."""
 
     accepted: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def forget(_: Progress) -> None:
-    """Note nothing."""
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One message to one target; `facts` are label and value pairs worth showing to a person.
+    """One message to one target; `facts` are pairs of label and value for people.
 
-    `note` is told how far it has come while an attempt still lasts, which may be cut off.
+    `note` is called with the progress during an attempt, which may be cut off.
     """
 
     id: str
@@ -122,7 +122,7 @@ class Envelope:
     facts: tuple[tuple[str, str], ...] = ()
     progress: Progress = Progress()
     note: Callable[[Progress], None] = field(default=forget, repr=False, compare=False)
-    names_files: bool = False  # by its target, as if they were to be attached
+    names_files: bool = False  # the target names a file as if to attach it
     drafts: Drafts = field(default_factory=Drafts, repr=False, compare=False)
 
     def body(self) -> bytes:
@@ -142,11 +142,11 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one attempt came to.
+    """The result of one attempt.
 
-    `retry_after`: seconds that the receiver asked to wait; `attempted`: whether the network was reached for;
-    `progress`: of a target with several recipients, how far all attempts together have come; `queued`: there
-    was no attempt, since no place was free for one.
+    `retry_after`: seconds that the receiver asked to wait; `attempted`: whether the network was used;
+    `progress`: the progress of all attempts together, for a target with several recipients; `queued`: there
+    was no attempt, because no place was free.
     """
 
     reason: Reason
@@ -160,13 +160,13 @@ class Verdict:
 
     @property
     def delivered(self) -> bool:
-        """Whether the receiver has it."""
+        """Whether the receiver has the message."""
         return self.reason is Reason.DELIVERED
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The request that a target would get; what of it comes out of a Secret is hidden."""
+    """The request that a target would get, with all parts from a Secret hidden."""
 
     method: str
     url: str
@@ -175,44 +175,44 @@ class Preview:
 
 
 HIDDEN = "…"
-"""Stands for what came out of a Secret."""
+"""Replaces a value from a Secret."""
 
 
 Spec_contra = TypeVar("Spec_contra", bound=TargetSpec, contravariant=True)
 
 
 class Sender(Protocol[Spec_contra]):
-    """One way out, for one type of target.
+    """Sends to one type of target.
 
-    A sender makes one attempt; retrying, timing and recording are not its business.
+    A sender makes one attempt; it does not retry, measure time or record.
     """
 
     @property
     def keys(self) -> frozenset[str]:
-        """What it reads of a Secret; nothing else of one is kept, even for one dispatch."""
+        """The keys that it reads of a Secret; the service keeps no other key, even for one dispatch."""
         ...
 
     def way(self, target: Spec_contra, credentials: Credentials) -> Way:
-        """Return where an attempt connects to; raise `TargetError` where none can be made."""
+        """Return where an attempt connects to; raise `TargetError` if no attempt is possible."""
         ...
 
     async def send(
         self, envelope: Envelope, target: Spec_contra, credentials: Credentials, way: Way
     ) -> Verdict:
-        """Make one attempt; raise `TargetError` where there was no answer to judge."""
+        """Make one attempt; raise `TargetError` if there was no answer to judge."""
         ...
 
     async def preview(self, envelope: Envelope, target: Spec_contra, credentials: Credentials) -> Preview:
-        """Show what an attempt would send, and send nothing; raise `TargetError` where it could not."""
+        """Show what an attempt would send, and send nothing; raise `TargetError` if that is impossible."""
         ...
 
 
 Senders = Mapping[str, Sender[Any]]
-"""Those of an installation, by the type of target that each takes; the registry pairs them."""
+"""The senders of an installation by the type of target that each accepts; the registry pairs them."""
 
 
 def sender_for(senders: Senders, kind: str) -> Sender[Any]:
-    """Return the sender of a type.
+    """Return the sender for a type.
 
     Raises:
         TargetError: this installation has none.
@@ -227,7 +227,7 @@ RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def judge(status: int, retry_after: float | None, note: str = "") -> Verdict:
-    """Turn a receiver's HTTP status into a verdict; `note` is what it said, free of secrets."""
+    """Turn a receiver's HTTP status into a verdict; `note` is the receiver's error, without secrets."""
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Verdict(Reason.DELIVERED, f"answered {status}", status)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:

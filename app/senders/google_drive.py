@@ -1,7 +1,8 @@
-"""Google Drive: a document in a folder of a shared drive, by a service account.
+"""Google Drive: a document in a folder of a shared drive, created by a service account.
 
-One file contains the notification, the artifacts and the JSON that webhooks receive: all or nothing.
-It has the delivery's id, by which the sender looks for it first: a retry finds it and creates no second.
+One file contains the notification, the artifacts and the JSON that webhooks receive, so it is delivered
+completely or not at all. It has the delivery's id. The sender first searches for that id, so a retry finds
+the file and creates no second one.
 
 https://developers.google.com/workspace/drive/api/guides/manage-uploads
 """
@@ -34,17 +35,17 @@ from app.senders.google_tokens import (
 )
 
 PROPERTY = "agentteamDelivery"
-"""The property with the delivery's id; private to the account's project."""
+"""The property that contains the delivery's id; private to the account's project."""
 
 API = "/drive/v3"
 FILES, UPLOAD = f"{API}/files", f"/upload{API}/files"
-DOCUMENT = "application/vnd.google-apps.document"  # HTML that is uploaded as one is converted
+DOCUMENT = "application/vnd.google-apps.document"  # Google converts HTML that is uploaded with this type
 
 RATE_REASONS = frozenset({"userRateLimitExceeded", "rateLimitExceeded", "sharingRateLimitExceeded"})
 """Reasons for which Google answers 403 or 429 and a retry helps."""
 
 REASONS = {
-    # Google's own words, each with what to do; nothing else of its answer is ever shown.
+    # Google's own words, each with what to do. Nothing else of its answer is ever shown.
     # https://developers.google.com/workspace/drive/api/guides/handle-errors
     "userRateLimitExceeded": "too many requests at once",
     "rateLimitExceeded": "too many requests at once",
@@ -56,15 +57,15 @@ REASONS = {
     "insufficientFilePermissions": "the account may not add to this folder; make it a contributor",
     "insufficientParentPermissions": "the account may not add to this folder; make it a contributor",
     "insufficientPermissions": "the account may not add to this folder; make it a contributor",
-    "teamDriveMembershipRequired": "the account is no member of the shared drive; add it",
-    "cannotAddParent": "folder names something that is no folder",
-    "parentNotAFolder": "folder names something that is no folder",
+    "teamDriveMembershipRequired": "the account is not a member of the shared drive; add it",
+    "cannotAddParent": "folder names something that is not a folder",
+    "parentNotAFolder": "folder names something that is not a folder",
     "accessNotConfigured": "the Drive API is off in the account's project; enable it",
     "domainPolicy": "the domain's administrators forbid this; ask them",
     "forbidden": "the account may not add to this folder; make it a contributor",
     "notFound": "there is no such folder, or it is not shared with the account; share it",
-    "authError": "the access token is not taken",
-    "backendError": "Google is not well",
+    "authError": "the access token was rejected",
+    "backendError": "Google has a temporary problem",
 }
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
@@ -75,7 +76,7 @@ NO_SUCH_FOLDER = Verdict(
 
 
 class GoogleDriveSender:
-    """Makes a document in the target's `folder`, as the account of the Secret's `service-account.json`."""
+    """Creates a document in the target's `folder`, as the account in the Secret's `service-account.json`."""
 
     keys: ClassVar = frozenset({KEY})
 
@@ -85,7 +86,7 @@ class GoogleDriveSender:
         self._tokens = AccessTokens(http)
 
     def way(self, target: GoogleDriveTarget, credentials: Credentials) -> Way:  # noqa: ARG002
-        """Return the way to the API; a token is bought elsewhere, in the same place."""
+        """Return the route to the API; tokens come from another host, but share its place."""
         _folder(target)
         return self._way
 
@@ -96,10 +97,10 @@ class GoogleDriveSender:
         credentials: Credentials,
         way: Way | None = None,  # noqa: ARG002  # several URLs of one host
     ) -> Verdict:
-        """Look the document up, and make it where it is not there."""
+        """Search for the document, and create it if it does not exist."""
         folder = _folder(target)
         found = await self._found(envelope, folder, credentials) if is_id(folder) else NO_SUCH_FOLDER
-        if found is NO_SUCH_FOLDER:  # so it is a name, or names
+        if found is NO_SUCH_FOLDER:  # so it is a name, or several
             try:
                 folder = await look_up(
                     lambda path: self._ask(credentials, "GET", f"{self._url}{API}{path}"), names_of(folder)
@@ -118,7 +119,7 @@ class GoogleDriveSender:
     async def preview(
         self, envelope: Envelope, target: GoogleDriveTarget, credentials: Credentials
     ) -> Preview:
-        """Show the upload; neither a token is asked for, nor the file looked up."""
+        """Show the upload; request no token, and do not search for the file."""
         folder = _folder(target)
         read_service_account(credentials)
         await self._http.judge(self._way.checked)
@@ -130,7 +131,7 @@ class GoogleDriveSender:
     def _way(self) -> Way:
         try:
             return way_to(self._http.guard.check(self._url))
-        except ValueError as error:  # of a setting
+        except ValueError as error:  # from a setting
             raise _not_usable(error) from None
 
     @property
@@ -138,9 +139,9 @@ class GoogleDriveSender:
         return f"{self._url}{UPLOAD}?{urlencode({'uploadType': 'multipart', 'fields': 'id', **SHARED})}"
 
     async def _found(self, envelope: Envelope, folder: str, credentials: Credentials) -> Verdict | None:
-        """Return what a search comes to; None where it says that there is no file.
+        """Return the result of a search; None if Google says that the file does not exist.
 
-        A page may be empty and yet not be the last, as Google says of `pageSize`:
+        A page may be empty without being the last, as Google documents for `pageSize`:
         https://developers.google.com/workspace/drive/api/reference/rest/v3/files/list
         """
         page = ""
@@ -156,10 +157,10 @@ class GoogleDriveSender:
             if not isinstance(files, list) or not isinstance(page, str):
                 return _unreadable()
             if files:
-                return _named(files[0], answer.status, "file {} was there already")
+                return _named(files[0], answer.status, "file {} already existed")
             if not page:
                 return None
-        return _unreadable()  # rather than a second file
+        return _unreadable()  # better than a second file
 
     async def _ask(
         self,
@@ -169,7 +170,7 @@ class GoogleDriveSender:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Make one request; replace a refused token once: it may have been revoked."""
+        """Make one request; replace a rejected token once, because it may have been revoked."""
         token = await self._tokens.token(credentials)
         answer = await self._authorized(token, method, url, body, headers or {})
         if answer.status != HTTPStatus.UNAUTHORIZED:
@@ -190,7 +191,7 @@ class GoogleDriveSender:
                 most=ANSWER_LIMIT,
                 patience=PATIENCE,
             )
-        except ValueError as error:  # of a setting
+        except ValueError as error:  # from a setting
             raise _not_usable(error) from None
 
 
@@ -210,7 +211,7 @@ def _folder(target: GoogleDriveTarget) -> str:
 
 
 def _search(folder: str, delivery: str, page: str) -> str:
-    """Return the query for the file that a delivery made, from a page on.
+    """Return the query for the file that a delivery created, from a page on.
 
     https://developers.google.com/workspace/drive/api/guides/search-files
     """
@@ -221,7 +222,7 @@ def _search(folder: str, delivery: str, page: str) -> str:
 
 
 def _upload(envelope: Envelope, folder: str) -> tuple[str, bytes]:
-    """Return an upload's content type and content: a part with the metadata, one with the file (RFC 2387)."""
+    """Return an upload's content type and content: a part with metadata, one with the file (RFC 2387)."""
     metadata = {
         "name": title(envelope),
         "mimeType": DOCUMENT,
@@ -232,7 +233,7 @@ def _upload(envelope: Envelope, folder: str) -> tuple[str, bytes]:
         "application/json; charset=UTF-8": json.dumps(metadata),
         "text/html; charset=UTF-8": as_html(envelope, with_envelope=True),
     }
-    # A text cannot hold its own digest, and who writes it can guess none; an id they can.
+    # A text cannot contain its own digest, so no author can forge this boundary; they could guess an id.
     boundary = f"agentteam-{hashlib.sha256(''.join(parts.values()).encode()).hexdigest()[:40]}"
     pieces = [f"--{boundary}\r\nContent-Type: {kind}\r\n\r\n{text}\r\n" for kind, text in parts.items()]
     return f'multipart/related; boundary="{boundary}"', ("".join(pieces) + f"--{boundary}--\r\n").encode()
@@ -246,14 +247,14 @@ def _named(file: Any, status: int, words: str) -> Verdict:
 
 
 def _unreadable() -> Verdict:
-    """Judge an answer that says nothing: the next attempt looks the file up, so it may be asked again."""
+    """Judge an unusable answer as temporary: the next attempt searches for the file first."""
     return Verdict(Reason.INVALID_RESPONSE, "the answer was not Google Drive's", retryable=True)
 
 
 def _judged(answer: Response) -> Verdict:
-    """Judge a refusal by Google's reason, where it gives one that is known."""
+    """Judge a refusal by Google's reason, if it is known."""
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
-        return _unreadable()  # a status alone delivers nothing: there must be a file with an id
+        return _unreadable()  # a status alone does not prove a delivery: there must be a file with an id
     error = (json_object(answer.body) or {}).get("error")
     errors = error.get("errors") if isinstance(error, dict) else None
     first = errors[0] if isinstance(errors, list) and errors else None
@@ -264,6 +265,6 @@ def _judged(answer: Response) -> Verdict:
         return replace(verdict, reason=Reason.RATE_LIMITED, retryable=True, retry_after=answer.retry_after)
     if reason == "backendError":
         return replace(verdict, retryable=True, retry_after=answer.retry_after)
-    if reason == "dailyLimitExceeded":  # which comes as 429 too, and is not over in a minute
+    if reason == "dailyLimitExceeded":  # also a 429, but it lasts longer than a minute
         return replace(verdict, retryable=False, retry_after=None)
     return verdict

@@ -1,6 +1,6 @@
-"""A folder of Google Drive, from what people write: its id, or names such as `Shared Reports/Q3`.
+"""Finds a folder of Google Drive from its id, or from names such as `Shared Reports/Q3`.
 
-Names are looked up level by level in what the account sees. At the top that is shared drives, folders that
+It looks names up level by level in what the account sees. The top level is the shared drives, folders that
 were shared with the account itself, and its own.
 
 https://developers.google.com/workspace/drive/api/guides/search-files
@@ -17,7 +17,7 @@ from app.domain.text import json_object, shortened
 from app.egress.client import Response
 
 FOLDER = "application/vnd.google-apps.folder"
-LEVELS = 10  # that a path may have: each is a request at least
+LEVELS = 10  # of a path: each requires a request or more
 NAME_LIMIT = 300  # characters
 PAGES = 5  # of a search that are read
 SHARED = {"supportsAllDrives": "true"}
@@ -26,11 +26,11 @@ TOP = "what the account sees"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 Ask = Callable[[str], Awaitable[Response]]
-"""Asks Drive for something below its `/drive/v3`."""
+"""Calls Drive at a path below `/drive/v3`."""
 
 
 class Refused(Exception):
-    """Drive answered with something else than a list that is whole."""
+    """Drive did not answer with a complete list."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__(answer.status)
@@ -38,7 +38,7 @@ class Refused(Exception):
 
 
 def is_id(folder: str) -> bool:
-    """Whether a text can be an id; a name can look so too."""
+    """Whether a text can be an id; a name can look like one too."""
     return _ID.fullmatch(folder) is not None
 
 
@@ -50,17 +50,17 @@ def names_of(folder: str) -> list[str]:
     """
     names = folder.strip("/").split("/")
     if len(names) > LEVELS or any(not name.strip() or len(name) > NAME_LIMIT for name in names):
-        message = f"folder: give an id, or up to {LEVELS} names parted by /, such as Shared Reports/Q3"
+        message = f"folder: give an id, or up to {LEVELS} names separated by /, such as Shared Reports/Q3"
         raise TargetError(Reason.INVALID_TARGET, message)
     return names
 
 
 async def look_up(ask: Ask, names: list[str]) -> str:
-    """Return the id of the folder that the names lead to.
+    """Return the id of the folder at the path of names.
 
     Raises:
         TargetError: a level has no folder of that name, or two.
-        Refused: Drive did not say.
+        Refused: Drive gave no usable answer.
     """
     found, where = "", TOP
     for name in names:
@@ -105,13 +105,13 @@ def _folders(query: str) -> dict[str, str]:
 
 
 def _quoted(name: str) -> str:
-    """Return a name as a query has it, so that none ends its own quotation."""
+    """Return a name quoted for a query, so that no name can end its own quotation."""
     escaped = name.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
 async def _ids(ask: Ask, path: str, query: dict[str, str], kind: str, name: str) -> set[str]:
-    """Return the ids of all that is called so; Drive compares names without regard to case."""
+    """Return the ids of everything with this name; Drive compares names without regard to case."""
     found: set[str] = set()
     page: Any = ""
     for _ in range(PAGES):

@@ -28,49 +28,46 @@ from app.senders.credentials import Credentials
 from app.senders.envelopes import judge
 
 KEY = "service-account.json"
-TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address, where the key file names none
+TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105  # a default URL, not a password
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPE = "https://www.googleapis.com/auth/drive"
-"""The least that can add to a folder which somebody else made: `drive.file` sees what the app made alone."""
+"""The smallest scope that can add to another account's folder: `drive.file` sees only the app's own files."""
 
-LIFE = 3600  # seconds that an assertion holds, which is the most that Google takes
-MARGIN = 60.0  # seconds before its end from which on a token is not used
+LIFE = 3600  # seconds that an assertion is valid; Google accepts no more
+MARGIN = 60.0  # seconds before its expiry from which a token is no longer used
 KEPT = 1000  # tokens
 _OPENINGS = re.compile(r"\s{0,8}-----BEGIN (RSA )?PRIVATE KEY-----")
-NO_KEY = (
-    f"has no private_key that can be used, which is RSA of {RSA_KEY.most:,} bits at most; take the file as"
-    " Google made it"
-)
+NO_KEY = f"has no usable private_key (RSA, at most {RSA_KEY.most:,} bits); use the file as Google created it"
 
 ANSWER_LIMIT = 16_384  # bytes of an answer that are read
-PATIENCE = 5.0  # seconds for them
-PEM_LIMIT = 4096  # characters of a private key: one of RSA of 4096 bits has 3,300
-EXPONENT_LIMIT = 33  # bits of the public exponent, which is 65537: a longer one makes every signature slow
-FETCH_TIMEOUT = 10.0  # seconds for a token: nobody's own time ends a request that others wait for
+PATIENCE = 5.0  # seconds to read them
+PEM_LIMIT = 4096  # characters of a private key: 4096-bit RSA has 3,300
+EXPONENT_LIMIT = 33  # bits of the public exponent, normally 65537: a longer one makes every signature slow
+FETCH_TIMEOUT = 10.0  # seconds for a token request, which several targets share
 
 REFUSALS = {
-    # Google's own words, each with what to do; nothing else of its answer is ever shown.
+    # Google's own words, each with what to do. Nothing else of its answer is ever shown.
     "access_denied": "an administrator forbids it; ask them",
     "admin_policy_enforced": "an administrator forbids it; ask them",
     "deleted_client": "the account is gone; make another",
     "disabled_client": "the account is disabled; enable it",
-    "invalid_client": "the account is not known; make a new key",
+    "invalid_client": "the account is unknown; create a new key",
     "invalid_grant": "the key or the account is gone or disabled, or the clock here is wrong; make a new key",
-    "invalid_scope": "the account may not ask for Drive; enable its API in the account's project",
-    "unauthorized_client": "the account may not ask for Drive; enable its API in the account's project",
+    "invalid_scope": "the account may not use Drive; enable its API in the account's project",
+    "unauthorized_client": "the account may not use Drive; enable its API in the account's project",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
-    """A service account by its key file."""
+    """A service account, read from its key file."""
 
     email: str = field(repr=False)
     token_url: str = field(repr=False)
     signer: crypt.RSASigner = field(repr=False)
 
     def assertion(self, now: int) -> bytes:
-        """Return a signed request for a token, good from `now` (seconds of the epoch) for an hour."""
+        """Return a signed request for a token, valid from `now` (seconds since the epoch) for an hour."""
         claims = {
             "iss": self.email,
             "scope": SCOPE,
@@ -83,7 +80,7 @@ class ServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token, and until when it is used (seconds on the steady clock)."""
+    """An access token, and until when it is used (seconds on the monotonic clock)."""
 
     value: str = field(repr=False)
     until: float
@@ -98,10 +95,10 @@ class Blame:
 
 
 def read_service_account(credentials: Credentials) -> ServiceAccount:
-    """Read the key file of a service account out of a Secret.
+    """Read the key file of a service account from a Secret.
 
     Raises:
-        TargetError: it is missing, or none; no text of it holds a part of the file.
+        TargetError: it is missing or invalid; the text contains no part of the file.
     """
     try:
         return _read(credentials.document(KEY))
@@ -115,26 +112,26 @@ def _read(written: bytes) -> ServiceAccount:
         raise ValueError("is not the JSON key file of a service account")
     email, url = info.get("client_email"), info.get("token_uri", TOKEN_URL)
     if not _printable(email):
-        raise ValueError("has no client_email; take the file as Google made it")
-    if not isinstance(url, str):  # what it may be the guard says
-        message = "has no token_uri that can be used; take the file as Google made it"
-        raise ValueError(message)  # noqa: TRY004  # what is wrong is the file
+        raise ValueError("has no client_email; use the file as Google created it")
+    if not isinstance(url, str):  # the guard decides which URLs are allowed
+        message = "has no token_uri that can be used; use the file as Google created it"
+        raise ValueError(message)  # noqa: TRY004  # the file is wrong, not a type
     try:
         key = _key(info["private_key"])
         signer = crypt.RSASigner(key, info.get("private_key_id"))  # type: ignore[no-untyped-call]
-    except Exception:  # noqa: BLE001  # several libraries read the key, each with errors that quote it
+    except Exception:  # noqa: BLE001  # several libraries read the key, and their errors quote it
         raise ValueError(NO_KEY) from None
     return ServiceAccount(email, url, signer)
 
 
 def _key(written: str) -> RSAPrivateKey:
-    """Read a private key with which a signature takes a few milliseconds: nothing else is done meanwhile.
+    """Read a private key that signs within a few milliseconds, because signing blocks the event loop.
 
-    Whether its numbers are prime is not looked at, which would take long: Google finds out. How large they
-    are is, for each has a part in a signature.
+    This does not test whether its numbers are prime, which would take long: Google rejects wrong signatures.
+    It does test the size of each, because each takes part in a signature.
 
     Raises:
-        ValueError: it is none, or a slow one.
+        ValueError: it is not a private key, or a slow one.
     """
     if len(written) > PEM_LIMIT or not _OPENINGS.match(written):
         raise ValueError
@@ -158,10 +155,10 @@ def _key(written: str) -> RSAPrivateKey:
 
 
 class AccessTokens:
-    """Tokens by the digest of their key file, so that none is had without the whole key.
+    """Tokens by the digest of their key file, so that nobody gets one without the whole key.
 
-    An account's address and its key's id are no secret: whoever knows those of another team's account must
-    not get a token that was bought with its key.
+    An account's address and its key's id are not secret. Whoever knows those of another team's account must
+    not get a token that was requested with its key.
     """
 
     def __init__(
@@ -178,10 +175,10 @@ class AccessTokens:
         self._fetches: dict[bytes, asyncio.Task[Token | Blame]] = {}
 
     async def token(self, credentials: Credentials) -> str:
-        """Return a token that holds; many who ask at once share one request for it.
+        """Return a valid token; concurrent callers share one request for it.
 
         Raises:
-            TargetError: there is none to be had.
+            TargetError: no token is available.
         """
         written = credentials.document(KEY)
         digest = _digest(written)
@@ -192,7 +189,7 @@ class AccessTokens:
         if fetch is None:
             fetch = self._fetches[digest] = asyncio.create_task(self._fetch(written))
             fetch.add_done_callback(lambda done: self._keep(digest, done))
-        # Shielded: one target's time limit must not end the request that its neighbours wait for.
+        # Shielded: one target's time limit must not cancel the request that other targets wait for.
         got = await asyncio.shield(fetch)
         if isinstance(got, Token):
             return got.value
@@ -200,7 +197,7 @@ class AccessTokens:
         raise TargetError(error.reason, error.message, attempted=got.attempted)
 
     def forget(self, credentials: Credentials, token: str) -> None:
-        """Use a token no more; one that has taken its place already is kept."""
+        """Stop using a token; keep a newer one that has replaced it."""
         digest = _digest(credentials.document(KEY))
         held = self._tokens.get(digest)
         if held is not None and held.value == token:
@@ -239,7 +236,7 @@ class AccessTokens:
             return Blame(f"has a token_uri that {error}")
         said = json_object(answer.body) or {}
         verdict = judge(answer.status, answer.retry_after)
-        if verdict.delivered:  # by its status, whatever 2xx that is; without a token nothing is
+        if verdict.delivered:  # a 2xx status without a token delivers nothing
             value, life = said.get("access_token"), said.get("expires_in")
             if not _printable(value) or type(life) is not int or life <= 0:
                 message = "Google's token endpoint answered without a token"
@@ -248,7 +245,7 @@ class AccessTokens:
         word = said.get("error")
         refused = answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
         if refused and isinstance(word, str) and word in REFUSALS:
-            return Blame(f"is not taken by Google: {word}: {REFUSALS[word]}", attempted=True)
+            return Blame(f"was rejected by Google: {word}: {REFUSALS[word]}", attempted=True)
         message = f"Google's token endpoint {verdict.message}"
         raise TargetError(
             verdict.reason,

@@ -1,6 +1,6 @@
 """Mail headers with text for people, encoded and folded portably (RFC 5322, RFC 2047). Pure.
 
-The library's own folding cuts encoded words so that a line is too long for them, or a space gets lost.
+The library's own folding cuts encoded words in a way that makes lines too long or loses a space.
 """
 
 import base64
@@ -14,20 +14,20 @@ _OPENED, _CLOSED = "=?utf-8?b?", "?="
 
 
 class AddressList(str):  # noqa: SLOT000  # it has two attributes of its own
-    """Addresses that have been judged, as the value of a header: the library would read each again."""
+    """Validated addresses as the value of a header, so that the library does not parse each again."""
 
     name: str
     addresses: Sequence[str]
 
     def __new__(cls, name: str, addresses: Sequence[str]) -> Self:
-        """Return the value; the library does not parse a value with the header's name again."""
+        """Return the value; the library does not parse a value again if it has the header's name."""
         value = super().__new__(cls, ", ".join(addresses))
         value.name, value.addresses = name, addresses
         return value
 
 
 class Mail(EmailPolicy):
-    """The library's policy, but for a subject, for who writes and for whom it is to reach."""
+    """The library's policy, except for the subject, the sender and the recipients."""
 
     def fold(self, name: str, value: Any) -> str:
         """Return the lines of a header."""
@@ -41,7 +41,7 @@ class Mail(EmailPolicy):
         return str(super().fold(name, value))
 
     def fold_binary(self, name: str, value: Any) -> bytes:
-        """Return the lines of a header, which are ASCII."""
+        """Return the lines of a header as ASCII bytes."""
         if name.lower() in {"subject", "from", "to"}:
             return self.fold(name, value).encode("ascii")
         return super().fold_binary(name, value)
@@ -52,10 +52,10 @@ def _header(name: str, lines: Iterator[str]) -> str:
 
 
 def text_lines(text: str, taken: int) -> Iterator[str]:
-    """Yield the lines of a text, the first of which has so many characters before it.
+    """Yield the lines of a text whose first line already has `taken` characters.
 
-    A text that can be broken at its spaces goes as it is; any other is in encoded words as a whole, so that
-    all its spaces are within them.
+    A text that can be broken at its spaces stays as it is; any other text is encoded as a whole, so that all
+    its spaces are inside encoded words.
     """
     lines = list(_plain(text, taken)) if text.isascii() and text.isprintable() and "=?" not in text else []
     room = LINE - 1
@@ -64,7 +64,7 @@ def text_lines(text: str, taken: int) -> Iterator[str]:
 
 
 def _plain(text: str, taken: int) -> Iterator[str]:
-    """Break a text before single spaces: unfolded it has each of them again (RFC 5322, section 2.2.3)."""
+    """Break a text before single spaces: unfolding restores each of them (RFC 5322, section 2.2.3)."""
     line, room = "", LINE - taken
     for word in re.split(r"(?<=\S) (?=\S)", text):
         more = f"{line} {word}" if line else word
@@ -77,7 +77,7 @@ def _plain(text: str, taken: int) -> Iterator[str]:
 
 
 def encoded_words(text: str, taken: int) -> Iterator[str]:
-    """Yield words of base64, each of whole characters (RFC 2047, section 5), one a line."""
+    """Yield base64 encoded words of whole characters (RFC 2047, section 5), one per line."""
     piece, room = b"", _room(taken)
     for character in text:
         octets = character.encode(errors="replace")
@@ -89,7 +89,7 @@ def encoded_words(text: str, taken: int) -> Iterator[str]:
 
 
 def _room(taken: int) -> int:
-    """Return how many octets an encoded word holds on a line of which so much is taken."""
+    """Return how many octets fit into an encoded word on a line with `taken` characters."""
     return (min(WORD, ENCODED_LINE - taken) - len(_OPENED) - len(_CLOSED)) // 4 * 3
 
 
@@ -98,7 +98,7 @@ def _encoded(octets: bytes) -> str:
 
 
 def mailbox_lines(mailbox: Any, taken: int) -> Iterator[str]:
-    """Yield the lines of a mailbox: its name, encoded where it is long or not ASCII, and its address."""
+    """Yield the lines of a mailbox: its name (encoded if it is long or not ASCII), and its address."""
     address = f"<{mailbox.addr_spec}>"
     whole = str(mailbox)
     if whole.isascii() and len(whole) + taken <= LINE:
@@ -115,7 +115,7 @@ def mailbox_lines(mailbox: Any, taken: int) -> Iterator[str]:
 
 
 def address_lines(addresses: Sequence[str], taken: int) -> Iterator[str]:
-    """Yield the lines of a list of bare addresses, each of which is whole on one line."""
+    """Yield the lines of a list of bare addresses; no address is split."""
     line, room = "", LINE - taken
     for address in addresses:
         more = f"{line} {address}," if line else f"{address},"

@@ -15,21 +15,24 @@ from app.senders.envelopes import Envelope
 from app.senders.headers import AddressList, Mail
 
 ATTACHMENT = "envelope.json"
-LONG = 4_000  # characters of a text; to have more in quoted-printable takes ten times the work of base64
+LONG = 4_000  # characters; quoted-printable costs ten times as much work as base64
 
-_POLICY = Mail(linesep="\r\n", cte_type="7bit")  # so that no relay on its way has to change it
+_POLICY = Mail(linesep="\r\n", cte_type="7bit")  # so that no relay has to change it
 
 
 def recipients_of(target: EmailTarget) -> tuple[str, ...]:
     """Return the addresses of a target, each once.
 
     Raises:
-        TargetError: there are none or too many, or one is no address.
+        TargetError: there are none or too many, or one is not an address.
     """
     if not target.to:
         raise TargetError(Reason.INVALID_TARGET, "to: name at least one recipient")
     if len(target.to) > RECIPIENTS_LIMIT:
-        message = f"to: has {len(target.to)} recipients, and at most {RECIPIENTS_LIMIT} are taken; use a list"
+        message = (
+            f"to: has {len(target.to)} recipients, and at most {RECIPIENTS_LIMIT} are allowed;"
+            " use a mailing list"
+        )
         raise TargetError(Reason.INVALID_TARGET, message)
     addresses = []
     for position, text in enumerate(target.to):
@@ -43,10 +46,10 @@ def recipients_of(target: EmailTarget) -> tuple[str, ...]:
 def compose_mail(
     envelope: Envelope, target: EmailTarget, recipients: tuple[str, ...], sender: Mailbox, *, at: datetime
 ) -> EmailMessage:
-    """Put the message together.
+    """Build the message.
 
-    Its `Message-ID` is made of the delivery's id, so that whoever gets it twice sees it once; and it says
-    that no person wrote it, so that no absent person's robot answers (RFC 3834, section 5).
+    Its `Message-ID` is derived from the delivery's id, so mail programs show a duplicate once.
+    `Auto-Submitted` prevents automatic replies (RFC 3834, section 5).
     """
     message = EmailMessage(_POLICY)
     message["From"] = _address(sender)
@@ -64,14 +67,14 @@ def compose_mail(
 
 
 def written(mail: EmailMessage) -> bytes:
-    """Return a message as it is sent: the library's own way goes through each line of a part four times."""
+    """Return a message as it is sent; the library's own method reads each line of a part four times."""
     return _written(mail).encode("ascii")
 
 
 def _written(part: EmailMessage) -> str:
     if part.is_multipart():
         pieces = [_written(one) for one in part.iter_parts() if isinstance(one, EmailMessage)]
-        boundary = f"=_{secrets.token_hex(16)}"  # which nobody can have foreseen in what they wrote
+        boundary = f"=_{secrets.token_hex(16)}"  # random, so that no author can include it in their text
         part.set_boundary(boundary)
         content = "".join(f"--{boundary}\r\n{piece}\r\n" for piece in pieces) + f"--{boundary}--\r\n"
     else:
@@ -80,7 +83,7 @@ def _written(part: EmailMessage) -> str:
 
 
 def _encoding(text: str) -> str | None:
-    """Return how a text is encoded: a long one as base64; for a short one the library finds the best."""
+    """Return how a text is encoded: a long one as base64, a short one in the library's best encoding."""
     return "base64" if len(text) > LONG else None
 
 
@@ -89,5 +92,5 @@ def _address(mailbox: Mailbox) -> Address:
 
 
 def _literally(text: str) -> str:
-    """Return a text that no header reads as an encoded word: one of those may hold line ends (RFC 2047)."""
+    """Return a text that no header parses as an encoded word, which could contain line breaks (RFC 2047)."""
     return text.replace("=?", "= ?")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +9,7 @@ from app.domain.events import TEST
 from app.domain.targets import PLACEHOLDERS, Target
 from app.domain.teams import AgentTeam
 from app.domain.text import shortened
+from app.domain.times import spoken
 from app.senders.envelopes import Artifact, Drafts, Envelope, Listing, Progress, forget
 
 TEST_MARK = "This is a test; no team has finished."
@@ -21,7 +21,7 @@ HEADER_LIMIT = 150
 SECTION_LIMIT = 3_000
 FIELD_LIMIT = 2_000
 FIELDS_LIMIT = 10
-ESCAPED = 6  # bytes that a character beyond ASCII takes in JSON, at least where it is one of the first 65,536
+ESCAPED = 6  # bytes of a non-ASCII character in JSON, at least for the first 65,536
 
 _OUTCOMES = {
     "Completed": (":white_check_mark:", "finished"),
@@ -37,7 +37,7 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _ESCAPED = str.maketrans(_ESCAPES)
 
 
-def compose(  # noqa: PLR0913  # all that a message is made of
+def compose(  # noqa: PLR0913  # the parts of a message
     team: AgentTeam,
     target: Target,
     artifacts: Listing,
@@ -50,9 +50,9 @@ def compose(  # noqa: PLR0913  # all that a message is made of
     progress: Progress = NOTHING,
     note: Callable[[Progress], None] = forget,
 ) -> Envelope:
-    """Put together what is sent to one target: `artifacts` that it picks, `most` characters of text.
+    """Build what is sent to one target: `artifacts` that it selects, at most `most` characters of text.
 
-    Targets whose message and artifacts are the same have the same `drafts`.
+    Targets with the same message and artifacts share their `drafts`.
     """
 
     def saying(message: str) -> Envelope:
@@ -80,11 +80,13 @@ def _message(bare: Envelope, target: Target, most: int) -> str:
     if bare.event == TEST:
         template = f"{TEST_MARK} {target.message or ''}".strip()
     message = fill(template, values, most)
-    return message if message.strip() else fill(DEFAULT_MESSAGE, values, most)  # Slack refuses a blank text
+    if any(sign.isprintable() and sign != " " for sign in message):
+        return message
+    return fill(DEFAULT_MESSAGE, values, most)  # Slack rejects a blank text
 
 
 def most_bytes(target: Target, listing: Listing, most: int) -> int:
-    """Return about how many bytes of JSON a target's message comes to: no less, but for some hundred.
+    """Return the approximate bytes of JSON of a target's message: never less, and a few hundred more at most.
 
     `most`: characters of its text.
     """
@@ -94,7 +96,7 @@ def most_bytes(target: Target, listing: Listing, most: int) -> int:
 
 
 def values_of(envelope: Envelope) -> dict[str, str]:
-    """Return what each placeholder stands for."""
+    """Return the value of each placeholder."""
     return {
         **dict.fromkeys(PLACEHOLDERS, UNKNOWN),
         "team": envelope.team,
@@ -106,9 +108,9 @@ def values_of(envelope: Envelope) -> dict[str, str]:
 
 
 def fill(template: str, values: dict[str, str], limit: int) -> str:
-    """Fill named placeholders; unknown ones and stray braces stay as they are, and nothing is evaluated.
+    """Fill named placeholders; unknown ones and stray braces stay, and nothing is evaluated.
 
-    It stops at `limit` characters: many placeholders of a long list would make gigabytes.
+    It stops at `limit` characters: many placeholders for a long list would produce gigabytes.
     """
     pieces, length, end = [], 0, 0
     for match in _PLACEHOLDER.finditer(template):
@@ -122,12 +124,12 @@ def fill(template: str, values: dict[str, str], limit: int) -> str:
 
 
 def outcome(phase: str) -> tuple[str, str]:
-    """Return Slack's picture of how a team ended, and the words for it."""
+    """Return Slack's emoji and the words for a team's phase."""
     return _OUTCOMES.get(phase, (":information_source:", "finished"))
 
 
 def slack_message(envelope: Envelope) -> dict[str, Any]:
-    """Return the Block Kit message for an incoming webhook, with a plain fallback, within Slack's limits."""
+    """Return the Block Kit message for an incoming webhook, with a plain fallback, in Slack's limits."""
     text, *blocks = envelope.drafts.once(
         "slack", lambda: (escaped(envelope.message, SECTION_LIMIT), *_blocks(envelope))
     )
@@ -169,7 +171,7 @@ def _blocks(envelope: Envelope) -> list[dict[str, Any]]:
 
 
 def escaped(text: str, limit: int) -> str:
-    """Escape `& < >`, so that no text can ping a channel, and cut to `limit` without splitting an escape.
+    """Escape `& < >`, so that no text can notify a channel, and cut to `limit` without splitting an escape.
 
     https://docs.slack.dev/messaging/formatting-message-text/#escaping
     """
@@ -178,12 +180,12 @@ def escaped(text: str, limit: int) -> str:
 
 
 def counted(text: str) -> int:
-    """Return a text's length as JavaScript and so Slack counts it: a character beyond the BMP is two."""
+    """Return a text's length as Slack counts it, in UTF-16 units: a character beyond the BMP counts twice."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _cut(text: str, limit: int, escapes: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Return as much of a text as Slack counts up to `limit`, without splitting a character or an escape."""
+    """Return at most `limit` units of a text, without splitting a character or an escape."""
     pieces = [escapes.get(character, character) for character in text[: limit + 1]]
     if sum(map(counted, pieces)) <= limit:
         return "".join(pieces)
@@ -197,12 +199,12 @@ def _cut(text: str, limit: int, escapes: Mapping[str, str] = MappingProxyType({}
 
 
 def _mrkdwn(text: str) -> dict[str, Any]:
-    # verbatim: Slack turns no bare word into a mention, a channel or a link.
+    # verbatim: Slack does not turn a bare word into a mention, a channel or a link.
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
-    """Return as many artifacts as a section holds, and how many more there are."""
+    """Return as many artifacts as a section can hold, and how many more there are."""
     lines = ["*Artifacts*"]
     room = SECTION_LIMIT - len(lines[0]) - len(f"\n_{NOT_ATTACHED}_") - len(f"\nand {len(artifacts)} more")
     for position, artifact in enumerate(artifacts):
@@ -218,9 +220,9 @@ def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
 
 
 def _facts(team: AgentTeam) -> Iterator[tuple[str, str]]:
-    """Yield what the status knows of the run, where it knows it."""
+    """Yield what the status says about the run."""
     if team.started_at and team.completed_at and team.completed_at >= team.started_at:
-        yield "Duration", _duration(team.completed_at - team.started_at)
+        yield "Duration", spoken((team.completed_at - team.started_at).total_seconds())
     cost = team.status.get("estimatedCost")
     if isinstance(cost, str) and cost:
         yield "Cost", f"${shortened(cost, 40)}"
@@ -230,12 +232,3 @@ def _facts(team: AgentTeam) -> Iterator[tuple[str, str]]:
     tokens = team.status.get("totalTokensUsed")
     if isinstance(tokens, int):
         yield "Tokens", f"{tokens:,}"
-
-
-def _duration(time: timedelta) -> str:
-    """Return at most two units: `2 h 5 min`, `3 min 20 s`, `8 s`."""
-    seconds = int(time.total_seconds())
-    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,14 +1,14 @@
 """Patterns for paths: which files an `artifactPath` selects. Pure, and linear in the path.
 
-    *.md                  in any folder: a pattern without a leading slash is looked for at any depth
-    data/part-?.csv       `*` and `?` stand for as many characters, or for one, but for no slash
-    /workspace/[a-c]*/x   `[...]` for one character of a set, `[!...]` for one that is not in it
-    reports/**/final.md   `**` for any depth, none included
-    reports/              the folder: all that is in it; a path without wildcards needs no slash for that
+    *.md                  in any folder: a pattern without a leading slash matches at any depth
+    data/part-?.csv       `*` matches any characters, `?` matches one; neither matches a slash
+    /workspace/[a-c]*/x   `[...]` matches one character of a set, `[!...]` one that is not in it
+    reports/**/final.md   `**` matches any number of folders, or none
+    reports/              everything in the folder; a path without wildcards needs no slash for that
 
-A backtracking matcher can be given a pattern that takes forever. Here all
-ways are followed at once, as the bits of one number that each character of the path shifts (Baeza-Yates and
-Gonnet, "A New Approach to Text Searching", 1992).
+Some patterns take a backtracking matcher exponential time. This matcher follows all alternatives at once, as
+the bits of one number, which each character of the path shifts (Baeza-Yates and Gonnet, "A New Approach to
+Text Searching", 1992).
 """
 
 import re
@@ -22,41 +22,41 @@ from app.domain.bounds import PATTERN
 
 WILDCARD = re.compile(r"[*?\[]")
 
-_SLASH, _LAST = ord("/"), 0x10FFFF  # the latter is the last character that there is
+_SLASH, _LAST = ord("/"), 0x10FFFF  # the latter is the largest code point
 
 Ranges = list[tuple[int, int]]
-"""Characters, by the first and the last code point of each range."""
+"""Sets of characters: the first and the last code point of each range."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """One character of these ranges, or, repeated, as many as there are."""
+    """One character of these ranges; repeated: any number of them."""
 
     ranges: Ranges
     repeated: bool = False
-    literal: str = ""  # the one character, where there is but one
+    literal: str = ""  # the character, if there is only one
 
 
 _ONE = _Stage([(0, _SLASH - 1), (_SLASH + 1, _LAST)])
 _MANY = _Stage(_ONE.ranges, repeated=True)
-_FOLDERS = _Stage([(0, _LAST)], repeated=True)  # whole ones: it is left after a slash alone
+_FOLDERS = _Stage([(0, _LAST)], repeated=True)  # whole folders: it ends only after a slash
 
 
 class Pattern:
-    """A pattern, read once to be held against many paths."""
+    """A parsed pattern, to compare with many paths."""
 
     def __init__(self, text: str) -> None:
-        """Read a pattern.
+        """Parse a pattern.
 
         Raises:
-            ValueError: it is longer than one may be.
+            ValueError: it is too long.
         """
         parts = _parts(PATTERN.check(text))
         is_folder = text.endswith("/") or not WILDCARD.search(text)
         self._absolute = text.startswith("/")
         anywhere = [] if self._absolute else ["**"]
         steps = list(_steps([*anywhere, *parts, *(["**"] if is_folder else [])]))
-        # Most paths differ from most patterns at an end of theirs, which is seen at once.
+        # Most paths already differ from most patterns at their beginning or end, so compare these first.
         self._begins, self._ends = _literal(steps), _literal(reversed(steps))[::-1]
         self._points, self._masks = _table(steps)
         self._repeated = _bits(step.repeated for step in steps)
@@ -65,13 +65,13 @@ class Pattern:
         self._whole = 1 << len(steps)
 
     def picks(self, path: str) -> tuple[bool, int]:
-        """Say whether it picks a path, and how many steps it took to find out, one at least."""
+        """Return whether it selects a path, and the number of steps to find out (at least one)."""
         if self._absolute and not path.startswith("/"):
             return False, 1
         text = "".join(f"{part}/" for part in _parts(path))
         if not (text.startswith(self._begins) and text.endswith(self._ends)):
             return False, 1
-        # A bit for each step up to which the text can be what the pattern says.
+        # One bit per step up to which the path can match the pattern.
         ways = self._with_skips(0, 1)
         for character in text:
             code = ord(character)
@@ -86,7 +86,7 @@ class Pattern:
         return bool(ways & self._whole), len(text) + 1
 
     def _with_skips(self, stayed: int, come: int) -> int:
-        """Pass over what need not be there: folders, where none of them has begun, and characters."""
+        """Skip what is optional: folders that have not begun, and characters."""
         ways = stayed | come | (come & self._folders) << 1
         return ways | (ways & self._many) << 1
 
@@ -96,7 +96,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _steps(parts: list[str]) -> Iterator[_Stage]:
-    """Yield the steps of each part, a slash after it, and none of two that mean the same as one."""
+    """Yield the steps of each part and a slash after it; merge two steps that mean the same."""
     last = None
     for part in parts:
         if part == "**":
@@ -116,7 +116,7 @@ def _within(part: str) -> Iterator[_Stage]:
         position += 1
         end = -1
         if character == "[" and sets_end:
-            # A bracket that stands first is one of the set.
+            # A bracket at the beginning belongs to the set.
             end = part.find("]", position + (2 if part.startswith("!", position) else 1))
             sets_end = end >= 0
         if end >= 0:
@@ -161,7 +161,7 @@ def _merged(ranges: Ranges) -> Ranges:
 
 
 def _others(ranges: Ranges) -> Ranges:
-    """Return all characters but those of ranges that are in order."""
+    """Return all characters outside ordered ranges."""
     starts = [0, *(last + 1 for _, last in ranges)]
     ends = [*(first - 1 for first, _ in ranges), _LAST]
     return [(first, last) for first, last in zip(starts, ends, strict=True) if first <= last]
@@ -177,7 +177,7 @@ def _without_slash(ranges: Ranges) -> Ranges:
 
 
 def _literal(steps: Iterable[_Stage]) -> str:
-    """Return the characters that the steps begin with, for certain."""
+    """Return the characters with which the steps certainly begin."""
     return "".join(step.literal for step in takewhile(lambda step: step.literal, steps))
 
 
@@ -186,7 +186,7 @@ def _bits(which: Iterable[bool]) -> int:
 
 
 def _table(steps: list[_Stage]) -> tuple[list[int], list[int]]:
-    """Return the code points from which on other steps take a character, and the bits of those that do."""
+    """Return the code points at which the matching steps change, and the bits of the matching steps."""
     changes = {0: 0}
     for position, step in enumerate(steps):
         for first, last in step.ranges:

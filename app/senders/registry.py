@@ -1,4 +1,4 @@
-"""The registry: which sender takes which type of target, one file each."""
+"""The registry: which sender handles which type of target."""
 
 from typing import Any, TypeVar
 
@@ -14,12 +14,12 @@ Spec = TypeVar("Spec", bound=TargetSpec)
 
 
 def build_senders(settings: ServiceSettings, http: HttpClient, tracing: Tracing) -> Senders:
-    """Return the senders of this installation; a type that is not among them fails as `NotImplemented`."""
+    """Return the senders of this installation; any other type fails as `NotImplemented`."""
     senders = {
         **_pair(WebhookTarget, WebhookSender(http, tracing)),
         **_pair(SlackTarget, SlackSender(http, settings.slack_hosts)),
     }
-    # Imported only where they are switched on: their libraries are extras, which the settings ask for.
+    # Imported only if a setting enables them: their libraries are optional extras.
     if settings.email == "smtp":
         from app.senders.email import EmailSender  # noqa: PLC0415
 
@@ -32,5 +32,5 @@ def build_senders(settings: ServiceSettings, http: HttpClient, tracing: Tracing)
 
 
 def _pair(target: type[Spec], sender: Sender[Spec]) -> dict[str, Sender[Any]]:
-    """Pair a type of target with its sender; the type checker sees that it takes no other."""
+    """Pair a type of target with its sender; the type checker verifies that they match."""
     return {target.kind(): sender}

@@ -11,7 +11,7 @@ from app.senders.credentials import Credentials
 from app.settings import ServiceSettings
 
 HOST, PORT, TLS, FROM = "smtp-host", "smtp-port", "smtp-tls", "from"
-USERNAME, PASSWORD = "smtp-username", "smtp-password"  # the names of keys
+USERNAME, PASSWORD = "smtp-username", "smtp-password"  # keys of the Secret
 KEYS = frozenset({HOST, PORT, TLS, FROM, USERNAME, PASSWORD})
 
 Security = Literal["starttls", "tls", "none"]
@@ -21,7 +21,7 @@ PORTS: dict[Security, int] = {"starttls": 587, "tls": 465, "none": 25}
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Whom a relay knows us as."""
+    """The account at a relay."""
 
     username: str = field(repr=False)
     password: str = field(repr=False)
@@ -29,7 +29,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """A mail relay; `trusted`: the cluster's owner named it, so its addresses are not judged."""
+    """A mail relay; `trusted`: the installation's owner named it, so its addresses are not checked."""
 
     host: str = field(repr=False)
     port: int = field(repr=False)
@@ -40,10 +40,10 @@ class Relay:
 
 
 def relay_of(settings: ServiceSettings, secret: str | None, credentials: Credentials) -> Relay:
-    """Return the relay of the target's Secret, where it names one, and else the installation's.
+    """Return the relay in the target's Secret, or else the installation's.
 
     Raises:
-        TargetError: there is none, or it cannot be used as it stands.
+        TargetError: there is none, or it cannot be used.
     """
     if secret is not None:
         return _brought(credentials, plain=settings.egress_http)
@@ -61,10 +61,10 @@ def relay_of(settings: ServiceSettings, secret: str | None, credentials: Credent
 
 
 def where(settings: ServiceSettings, secret: str | None, credentials: Credentials) -> tuple[str, int]:
-    """Return the host and port of that relay, without its password, however the host is written.
+    """Return the host and port of that relay, without its password and without validating the host.
 
     Raises:
-        TargetError: there is none, or it cannot be used as it stands.
+        TargetError: there is none, or it cannot be used.
     """
     if secret is None and settings.smtp_host is not None:
         host, port = settings.smtp_host, settings.smtp_port or PORTS[settings.smtp_tls]
@@ -102,7 +102,7 @@ def _brought(credentials: Credentials, *, plain: bool) -> Relay:
 
 
 def _way(credentials: Credentials) -> tuple[Security, int]:
-    """Return how a relay is spoken to, and on which port: each follows from the other."""
+    """Return the security mode and the port of a relay; each implies the other."""
     written = credentials.get(PORT)
     if written is not None and not (
         written.isascii() and written.isdecimal() and len(written) < 6 and 0 < int(written) < 1 << 16  # noqa: PLR2004

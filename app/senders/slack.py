@@ -17,7 +17,7 @@ from app.senders.messages import slack_message
 WEBHOOK_URL = "slack-webhook-url"
 
 ERRORS = {
-    # Slack's own words, each with what to do; nothing else of its answer is ever shown.
+    # Slack's own words, each with what to do. Nothing else of its answer is ever shown.
     "action_prohibited": "an administrator of the workspace forbids this; ask them",
     "channel_is_archived": "unarchive the channel, or make a webhook for another",
     "channel_not_found": "the channel is gone; make a webhook for another",
@@ -37,7 +37,7 @@ ERRORS = {
 
 
 class SlackSender:
-    """Sends to the Secret's `slack-webhook-url`, which must be on one of the hosts that are Slack's."""
+    """Sends to the Secret's `slack-webhook-url`, which must be on one of Slack's hosts."""
 
     keys: ClassVar = frozenset({WEBHOOK_URL})
 
@@ -46,7 +46,7 @@ class SlackSender:
         self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
 
     def way(self, target: SlackTarget, credentials: Credentials) -> Way:  # noqa: ARG002  # the Secret has it
-        """Return the way to the Secret's URL."""
+        """Return the route to the Secret's URL."""
         try:
             checked = self._http.guard.check(credentials.require(WEBHOOK_URL))
         except ValueError as error:
@@ -72,13 +72,13 @@ class SlackSender:
         return judge(response.status, response.retry_after, note)
 
     async def preview(self, envelope: Envelope, target: SlackTarget, credentials: Credentials) -> Preview:
-        """Show the POST; its URL is a secret as a whole."""
+        """Show the POST; its URL as a whole is a secret."""
         outgoing = self._outgoing(envelope, target, self.way(target, credentials))
         await self._http.judge(outgoing.url)
         return Preview("POST", target.address, outgoing.all_headers, outgoing.body.decode())
 
     def _outgoing(self, envelope: Envelope, target: SlackTarget, way: Way) -> Outgoing:
-        # A webhook that is bound to a channel ignores it, others obey.
+        # A webhook that is bound to a channel ignores this; others obey it.
         channel = {"channel": target.channel} if target.channel else {}
         body = json.dumps({**channel, **slack_message(envelope)}).encode()
         return Outgoing(way.checked, {"content-type": "application/json"}, body)

@@ -1,4 +1,4 @@
-"""Webhooks: the six-key envelope by POST, signed as Standard Webhooks where the Secret has a key for it."""
+"""Webhooks: POSTs the six-key envelope, signed per Standard Webhooks if the Secret has a signing key."""
 
 import base64
 import time
@@ -34,7 +34,7 @@ class WebhookSender:
         self._tracing = tracing
 
     def way(self, target: WebhookTarget, credentials: Credentials) -> Way:
-        """Return the way to the URL."""
+        """Return the route to the URL."""
         url = credentials.get(URL) or target.url or credentials.require(URL)
         try:
             return way_to(self._http.guard.check(url))
@@ -44,11 +44,11 @@ class WebhookSender:
     async def send(
         self,
         envelope: Envelope,
-        target: WebhookTarget,  # noqa: ARG002  # the way has all of it
+        target: WebhookTarget,  # noqa: ARG002  # the route contains everything
         credentials: Credentials,
         way: Way,
     ) -> Verdict:
-        """Post the envelope once; any answer but 2xx is a failure."""
+        """Post the envelope once; any answer except 2xx is a failure."""
         try:
             outgoing = self._outgoing(envelope, credentials, way)
             response = await self._http.post(outgoing.url, outgoing.body, outgoing.headers)
@@ -57,7 +57,7 @@ class WebhookSender:
         return judge(response.status, response.retry_after)
 
     async def preview(self, envelope: Envelope, target: WebhookTarget, credentials: Credentials) -> Preview:
-        """Show the POST; of a URL that the Secret does not hold, all but its query."""
+        """Show the POST; show a URL from the target without its query, one from the Secret not at all."""
         outgoing = self._outgoing(envelope, credentials, self.way(target, credentials))
         await self._http.judge(outgoing.url)
         hidden = {name: HIDDEN for name in (AUTHORIZATION, SIGNATURE) if name in outgoing.headers}
@@ -79,7 +79,7 @@ class WebhookSender:
 
 
 def _blamed(error: ValueError, credentials: Credentials) -> TargetError:
-    """Say where the URL stands that cannot be used."""
+    """Say where the unusable URL comes from."""
     if URL in credentials:
         return credentials.invalid(URL, str(error))
     return TargetError(Reason.INVALID_TARGET, f"url: {error}")
@@ -88,10 +88,10 @@ def _blamed(error: ValueError, credentials: Credentials) -> TargetError:
 def _signed(message_id: str, body: bytes, credentials: Credentials, *, at: int) -> dict[str, str]:
     headers = {"webhook-id": message_id, "webhook-timestamp": str(at)}
     if secret := credentials.get(SIGNING_SECRET):
-        # The library takes a key that is not base64 without a word, and signs with something else.
+        # The library silently accepts a key that is not base64, and signs with something else.
         try:
             key = base64.b64decode(secret.removeprefix(SIGNING_PREFIX), validate=True)
-        except ValueError:  # of which binascii.Error is one
+        except ValueError:  # binascii.Error is a ValueError
             key = b""
         if not secret.startswith(SIGNING_PREFIX) or not key:
             raise credentials.invalid(SIGNING_SECRET, f"must be {SIGNING_PREFIX} followed by base64")

@@ -1,4 +1,4 @@
-"""The port: uvicorn behind our own listener, from listening to the last answer."""
+"""The port: uvicorn behind our own listener, from the first connection to the last answer."""
 
 from app.server.port import run
 

@@ -7,23 +7,23 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 
 class Countdown:
-    """Calls back after so many seconds, of which those that it is paused for do not count."""
+    """Calls back after so many seconds, not counting those in which it is paused."""
 
     def __init__(self, seconds: float, over: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
         self._over = over
-        self._left: float | None = None  # seconds; None: nothing to count
+        self._left: float | None = None  # seconds; None: not started
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Start again."""
+        """Start from the beginning."""
         self.stop()
         self._left = self._seconds
         self.resume()
 
     def stop(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         self.pause()
         self._left = None
 
@@ -35,7 +35,7 @@ class Countdown:
         self._timer = None
 
     def resume(self) -> None:
-        """Let the clock go on, where it was started and is not over."""
+        """Continue, if it was started and has not ended."""
         if self._left is not None and self._timer is None:
             self._timer = self._loop.call_later(self._left, self._end)
 
@@ -45,18 +45,18 @@ class Countdown:
 
 
 class TimedFlow(FlowControl):
-    """uvicorn's flow control, with a countdown that goes on only while the caller is read from."""
+    """uvicorn's flow control, with a countdown that runs only while the server reads from the caller."""
 
     def __init__(self, transport: asyncio.Transport, reading: Countdown) -> None:
         super().__init__(transport)
         self._reading = reading
 
     def pause_reading(self) -> None:
-        """Read no more for now; the caller cannot help that."""
+        """Stop reading for now; the countdown pauses, because the caller is not the cause."""
         super().pause_reading()
         self._reading.pause()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Continue reading."""
         super().resume_reading()
         self._reading.resume()

@@ -10,15 +10,15 @@ from app.server.seldom import Seldom
 from app.server.tls import Certificate
 from app.server.waiting import WaitingRoom
 
-AT_ONCE = 64  # connections that are accepted before anything else has its turn
-OUT_OF_FILES = 0.01  # seconds until accepting is tried again, with one caller less who waits
+AT_ONCE = 64  # connections accepted before other tasks run
+OUT_OF_FILES = 0.01  # seconds until the next attempt to accept, after closing the oldest waiting connections
 
 
 class Door:
-    """Accepts on one listening socket.
+    """Accepts connections on one listening socket.
 
-    asyncio's own server takes one TLS context for good, knows no connection before its handshake is over,
-    and (in uvloop) drops whoever is at the door when file descriptors run out.
+    asyncio's own server keeps its first TLS context, does not show connections before their handshake ends,
+    and (in uvloop) drops new connections when file descriptors run out.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class Door:
         self._again: asyncio.TimerHandle | None = None
 
     def open(self, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """Accept from now on; each connection gets a protocol of its own."""
+        """Start accepting; each connection gets a protocol of its own."""
         self._loop = asyncio.get_running_loop()
         self._protocol = protocol
         self._listener.setblocking(False)  # noqa: FBT003  # the standard library's signature
         self._listen()
 
     def close(self) -> None:
-        """Accept no more, and give up handshakes under way."""
+        """Stop accepting, and abort handshakes in progress."""
         self._loop.remove_reader(self._listener)
         if self._again is not None:
             self._again.cancel()
@@ -62,7 +62,7 @@ class Door:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                 return
-            except OSError as error:  # out of file descriptors or of memory: accept(2)
+            except OSError as error:  # no file descriptors or memory: accept(2)
                 self._warning.warn(error=error.strerror)
                 for _ in range(AT_ONCE):
                     self._room.push_out_oldest()
@@ -74,15 +74,15 @@ class Door:
             task.add_done_callback(self._greeting.discard)
 
     async def _greet(self, connection: socket.socket) -> None:
-        """Hand a connection to its protocol; one whose handshake fails or lasts too long is just closed."""
+        """Pass a connection to its protocol; close one whose handshake fails or takes too long."""
         task = asyncio.current_task()
-        assert task  # noqa: S101  # for the type checker: a coroutine that runs is in a task
+        assert task  # noqa: S101  # for the type checker: a running coroutine has a task
         protocol = self._protocol()
         with contextlib.suppress(OSError):
             if self._certificate is None:
                 await self._loop.connect_accepted_socket(lambda: protocol, connection)
                 return
-            # One place for the handshake and for the request that follows it.
+            # The handshake and the request after it share one place.
             self._room.enter(protocol, task.cancel)
             try:
                 await self._loop.connect_accepted_socket(

@@ -1,4 +1,4 @@
-"""The service's port: uvicorn behind our own listener, from listening to the last answer."""
+"""The service's port: uvicorn behind our own listener, from the first connection to the last answer."""
 
 import asyncio
 import contextlib
@@ -32,12 +32,12 @@ async def run(
     abandon: Callable[[], None],
     metrics: Metrics,
 ) -> bool:
-    """Serve until told to stop; then go on serving while the application drains, and only then close.
+    """Serve until a signal, keep serving while the application drains, then close.
 
-    Where draining lasts longer than the settings allow, the rest is abandoned.
+    If draining takes longer than the settings allow, abandon the rest.
 
     Returns:
-        Whether it ever served: an application may fail to start.
+        Whether it ever served; the application may fail to start.
 
     Raises:
         SettingsError: the certificate or the port cannot be used.
@@ -76,7 +76,7 @@ async def run(
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with its port and its signals left to us: at a signal it would close the port at once."""
+    """uvicorn without its own port and signal handlers: at a signal it would close the port immediately."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # a caller would choose the address that it is known by
+                proxy_headers=False,  # otherwise callers could choose the address by which they are known
                 timeout_graceful_shutdown=int(LINGERING),
             )
         )
@@ -108,14 +108,14 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then let callers in."""
+        """Start the application, then accept callers."""
         await super().startup(sockets or [])
         self._door.open(self._protocol)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let nobody in, then end what is there."""
+        """Stop accepting, then close the remaining connections."""
         self._door.close()
-        self._room.empty()  # whose request is not complete by now has nothing to wait for
+        self._room.empty()  # an incomplete request has nothing to wait for
         await super().shutdown(sockets)
 
     def _protocol(self) -> Protocol:
@@ -125,7 +125,7 @@ class Server(uvicorn.Server):
 
 
 def _raise_file_limit() -> None:
-    """Ask for as many open files as may be had: each connection is one, and shells give out few."""
+    """Raise the limit of open files to the maximum: each connection is one, and shells allow few."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

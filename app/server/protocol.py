@@ -1,6 +1,6 @@
 """HTTP/1.1 for untrusted callers: uvicorn's protocol, strict, and limited in bytes and time.
 
-What uvicorn and llhttp (its parser) leave open is closed here; the rules are those of RFC 9112.
+It closes what uvicorn and its parser llhttp leave open; the rules are those of RFC 9112.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ from app.domain.problems import PROBLEM_JSON, ProblemDetails
 from app.server.countdown import Countdown, TimedFlow
 from app.server.waiting import WaitingRoom
 
-LINGERING = 2.0  # seconds for a caller to read the last answer and close, too
-CHUNK_FRAMING = 16  # bytes of each chunk that do not count: its size and line ends, as net/http of Go has it
+LINGERING = 2.0  # seconds in which a caller must read the last answer and close
+CHUNK_FRAMING = 16  # bytes per chunk that do not count: its size and line ends, as in Go's net/http
 
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")  # RFC 3986, section 3.2, without user info
 
 
 class _Pipelined(Exception):
-    """A second request, before the first is answered."""
+    """A second request before the answer to the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a caller may take."""
+    """The limits of one caller."""
 
     max_head: int  # bytes
     read_timeout: float  # seconds
@@ -39,12 +39,12 @@ class Limits:
 class Protocol(HttpToolsProtocol):
     """One connection.
 
-    A request that cannot be read is answered with a problem document, where no answer has begun yet, and the
-    connection is closed in stages (RFC 9112, section 9.6), so that the answer is not lost to a reset.
+    An unreadable request gets a problem document, unless an answer has begun. Then the connection is closed
+    in stages (RFC 9112, section 9.6), so that a reset does not destroy the answer.
 
-    What follows a request before its answer is out is not read, and the connection is closed after the
-    answer. A client that pipelines has to bear that (RFC 9112, section 9.3.2), and nothing that was smuggled
-    in behind a request is ever taken for one.
+    Data that follows a request before its answer is not read, and the connection is closed after the answer.
+    A client that pipelines must expect this (RFC 9112, section 9.3.2), and data smuggled in behind a request
+    is never taken for a request.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class Protocol(HttpToolsProtocol):
         room: WaitingRoom,
     ) -> None:
         super().__init__(config, server_state, app_state)
-        self.parser = httptools.HttpRequestParser(self)  # without the leniency that uvicorn asks for
+        self.parser = httptools.HttpRequestParser(self)  # without the leniency that uvicorn enables
         self._limits = limits
         self._room = room
         self._reading = Countdown(limits.read_timeout, self._read_timed_out)
         self._writing = Countdown(limits.read_timeout, self._write_timed_out)
-        self._unsent = 0  # bytes, when the writing countdown began
-        self._begun = False  # a request's first byte has come, and its last has not
+        self._unsent = 0  # bytes, at the start of the write countdown
+        self._begun = False  # between a request's first and last byte
         self._in_head = True
         self._ignored_upgrade = False
-        self._framing = 0  # bytes read that are no content of a body, since the head began or ended
-        self._content = 0  # bytes of a body in the piece that is parsed
-        self._stepped = False  # the piece that is parsed ended a head or a request
-        self._deaf = False  # what comes is thrown away
+        self._framing = 0  # bytes besides a body's content, since the head began or ended
+        self._content = 0  # bytes of a body's content in the current piece
+        self._stepped = False  # the current piece completed a head or a request
+        self._deaf = False  # input is discarded
         self._thrown_away = 0  # bytes
 
     # Reading
@@ -103,7 +103,7 @@ class Protocol(HttpToolsProtocol):
             self._stop_listening()
 
     def _parse(self, data: memoryview) -> int:
-        """Parse so much of it as may be; return how many bytes that was."""
+        """Parse as much as is allowed; return how many bytes that was."""
         allowed = self._limits.max_head - self._framing
         if allowed <= 0:
             what = "request line and headers" if self._in_head else "trailers and chunk extensions"
@@ -123,13 +123,13 @@ class Protocol(HttpToolsProtocol):
         return parsed
 
     def on_message_begin(self) -> None:
-        """Begin a request, unless another is not answered yet."""
+        """Begin a request, unless an earlier one has no answer yet."""
         if self._answering:
             raise _Pipelined
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer is dropped, since it must not pass for one (RFC 9110, section 6.5.1)."""
+        """Take a header; drop a trailer, which must not count as one (RFC 9110, section 6.5.1)."""
         if self._in_head:
             super().on_header(name, value)
 
@@ -137,7 +137,7 @@ class Protocol(HttpToolsProtocol):
         """Check the head, and start the application."""
         self._check_head()
         if self.parser.should_upgrade():
-            self._ignored_upgrade = True  # llhttp stops after the head, and says so with an exception
+            self._ignored_upgrade = True  # llhttp stops after the head, with an exception
             return
         super().on_headers_complete()
         self._in_head = False
@@ -146,22 +146,22 @@ class Protocol(HttpToolsProtocol):
     def _check_head(self) -> None:
         version = self.parser.get_http_version()
         if version not in {"1.0", "1.1"}:
-            raise BadRequest("this port speaks HTTP/1.1 and HTTP/1.0; send one of these")
+            raise BadRequest("this port supports HTTP/1.1 and HTTP/1.0; use one of these")
         if self.parser.get_method() == b"CONNECT":
-            raise BadRequest("this is no proxy; send the request without CONNECT")
+            raise BadRequest("this is not a proxy; send the request without CONNECT")
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (version == "1.1" and not hosts) or not all(map(_HOST.fullmatch, hosts)):
-            raise BadRequest("send one Host header, with a host's name in it")  # RFC 9112, section 3.2
+            raise BadRequest("send one Host header with a host name")  # RFC 9112, section 3.2
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings and (version == "1.0" or codings != [b"chunked"]):  # RFC 9112, sections 6.1 and 7
-            raise BadRequest("a body may be sent chunked with HTTP/1.1, and with no other transfer coding")
+            raise BadRequest("send a body chunked with HTTP/1.1, or without a transfer coding")
         if version == "1.0":
             self.expect_100_continue = False  # RFC 9110, section 10.1.1
 
     def _parse_without_upgrade(self) -> None:
-        """Parse the head again without its wish to upgrade, as a server may (RFC 9110, section 7.8).
+        """Parse the head again without its request to upgrade, which a server may ignore (RFC 9110, 7.8).
 
-        llhttp would take what follows for another protocol, and a body sent in a second packet for a request.
+        llhttp would take what follows as another protocol, and a body in a second packet as a request.
         """
         self._ignored_upgrade = False
         version = self.parser.get_http_version().encode()
@@ -177,16 +177,16 @@ class Protocol(HttpToolsProtocol):
         self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def on_chunk_header(self) -> None:
-        """Allow for the framing that a chunk cannot do without."""
+        """Allow for the unavoidable framing of a chunk."""
         self._framing -= CHUNK_FRAMING
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Take part of the body."""
         self._content += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Time the caller no longer: from here on it is the service that takes its time."""
+        """Stop the caller's countdown: from here on, the service takes the time."""
         if self._ignored_upgrade:
             return
         self._in_head = True
@@ -198,14 +198,14 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def _answering(self) -> bool:
-        """Whether a whole request was read that is not answered yet."""
+        """Whether a complete request has no answer yet."""
         return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
 
     def _await_request(self) -> None:
         self._reading.start()
         self._room.enter(self, self._abort)
 
-    # Ends
+    # Closing
 
     def _read_timed_out(self) -> None:
         if self._begun:
@@ -215,7 +215,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer with a problem, where no answer has begun, and close."""
+        """Answer with a problem, unless an answer has begun, and close."""
         if self._answering:
             self._stop_listening()
             return
@@ -243,10 +243,10 @@ class Protocol(HttpToolsProtocol):
         return b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body])
 
     def _close_in_stages(self) -> None:
-        """Send no more, throw away what still comes, and close when the caller does, or soon."""
+        """Send no more, discard further input, and close when the caller does, or soon."""
         self._deaf = True
         self._reading.stop()
-        self._room.enter(self, self._abort)  # who lingers holds a connection, and makes room like the others
+        self._room.enter(self, self._abort)  # it holds a connection, and makes room like the others
         self._unset_keepalive_if_required()
         self.flow.read_paused = False
         self.transport.resume_reading()
@@ -254,14 +254,14 @@ class Protocol(HttpToolsProtocol):
             self.transport.write_eof()
             self.loop.call_later(LINGERING, self._abort)
         else:
-            self.transport.close()  # TLS says goodbye in stages of its own
+            self.transport.close()  # TLS closes in stages itself
 
     def _stop_listening(self) -> None:
-        """Read no more of this connection; `on_response_complete` closes it."""
+        """Stop reading from this connection; `on_response_complete` closes it."""
         self._deaf = True
 
     def _throw_away(self, data: bytes) -> None:
-        """Do without it; who is being answered and sends ever more is not even read from."""
+        """Discard input; stop reading from a caller that keeps sending during its answer."""
         self._thrown_away += len(data)
         if self._answering and self._thrown_away > self._limits.max_head:
             self.transport.pause_reading()
@@ -279,17 +279,17 @@ class Protocol(HttpToolsProtocol):
     # Writing
 
     def pause_writing(self) -> None:
-        """Give the caller time to read."""
+        """Start the caller's countdown to read."""
         super().pause_writing()
         self._await_reader()
 
     def resume_writing(self) -> None:
-        """Note that the caller reads."""
+        """Stop that countdown."""
         self._writing.stop()
         super().resume_writing()
 
     def on_response_complete(self) -> None:
-        """Close the connection if it is to be, and see that the rest of the answer is read."""
+        """Close the connection if required, and limit the time to read the rest of the answer."""
         super().on_response_complete()
         if self._deaf and not self.transport.is_closing():
             self._close_in_stages()
@@ -303,7 +303,7 @@ class Protocol(HttpToolsProtocol):
             self._writing.start()
 
     def _write_timed_out(self) -> None:
-        """Close the connection of a caller who has read nothing meanwhile."""
+        """Close the connection of a caller that has read nothing since."""
         if self.transport.get_write_buffer_size() < self._unsent:
             self._await_reader()
         else:
@@ -311,7 +311,7 @@ class Protocol(HttpToolsProtocol):
 
 
 def _problem(error: httptools.HttpParserError) -> Problem:
-    """Say what is wrong with a request; llhttp's reasons are fixed texts, and quote nothing."""
+    """Say what is wrong with a request; llhttp's reasons are fixed texts without input."""
     cause = error.__context__
     if isinstance(cause, Problem):
         return cause

@@ -18,7 +18,7 @@ class Seldom:
         self._next = 0.0
 
     def warn(self, **fields: object) -> None:
-        """Count it, and say it unless it was said lately."""
+        """Count the event, and log it unless the last line is recent."""
         self._times += 1
         if steady() >= self._next:
             log.warning(self._event, times=self._times, **fields)

@@ -13,14 +13,14 @@ from app.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
-RELOAD_EVERY = 1.0  # seconds between two looks at the files
+RELOAD_EVERY = 1.0  # seconds between two checks of the files
 
 
 class Certificate:
-    """A certificate with its chain and key, and the context that new connections are greeted with.
+    """A certificate with its chain and key, and the context for new connections.
 
-    Each pair gets a context of its own: one context keeps a certificate for each kind of key, and would go on
-    showing an RSA certificate after it was followed by one of an elliptic curve.
+    Each pair gets a new context. One context keeps one certificate per type of key, so it would go on
+    presenting an RSA certificate after an elliptic-curve certificate replaced it.
     """
 
     def __init__(self, cert_file: str, key_file: str) -> None:
@@ -31,26 +31,26 @@ class Certificate:
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> Self | None:
-        """Return the certificate that the settings name, or none.
+        """Return the certificate in the settings, or None.
 
         Raises:
-            SettingsError: the files cannot be read, or are no pair.
+            SettingsError: the files cannot be read, or are not a pair.
         """
         if settings.tls_cert_file is None or settings.tls_key_file is None:
             return None
         return cls(settings.tls_cert_file, settings.tls_key_file)
 
     async def keep_fresh(self, every: float = RELOAD_EVERY) -> None:
-        """Look at the files every so many seconds; connections that are open stay as they are."""
+        """Check the files every `every` seconds; open connections are not affected."""
         while True:
             await asyncio.sleep(every)
             await asyncio.to_thread(self._look)
 
     def _look(self) -> None:
-        """Use what the files hold, if it changed and is a pair; what is not is logged once.
+        """Use the files if they changed and are a pair; log an invalid pair once.
 
-        The content is compared, since Kubernetes swaps the folder under the files' names. Where it changes
-        while it is read, the next look decides.
+        This compares the content, because Kubernetes replaces the folder under the files' names. If the files
+        change during the read, the next check decides.
         """
         found = self._content()
         if found == self._seen:
@@ -68,7 +68,7 @@ class Certificate:
                 log.info("tls_reloaded")
 
     def _content(self) -> tuple[bytes, bytes] | None:
-        """Return what both files hold, or none if one cannot be read."""
+        """Return the content of both files, or None if one cannot be read."""
         try:
             return self._cert_file.read_bytes(), self._key_file.read_bytes()
         except OSError:
@@ -82,11 +82,11 @@ class Certificate:
         context.options |= ssl.OP_NO_RENEGOTIATION  # it costs the server more than the caller
         context.set_alpn_protocols(["http/1.1"])
         try:
-            # Without a password OpenSSL would ask for one at the terminal, and wait.
+            # Without a password, OpenSSL would prompt for one at the terminal, and wait.
             context.load_cert_chain(self._cert_file, self._key_file, password="")
         except ssl.SSLError as error:
             raise SettingsError(self._blame(error, cert, key)) from None
-        except OSError:  # gone since it was read
+        except OSError:  # deleted since
             raise SettingsError(
                 "the files of DELIVERY_TLS_CERT_FILE and DELIVERY_TLS_KEY_FILE change"
             ) from None
@@ -94,25 +94,25 @@ class Certificate:
         return context
 
     def _blame(self, error: ssl.SSLError, cert: bytes, key: bytes) -> str:
-        """Say which setting is wrong; OpenSSL says `PEM lib` of either file."""
+        """Say which setting is wrong; OpenSSL says `PEM lib` for either file."""
         if error.reason == "KEY_VALUES_MISMATCH":
             return (
                 f"DELIVERY_TLS_KEY_FILE: {self._key_file} is not the key of the certificate in"
                 f" {self._cert_file}; DELIVERY_TLS_CERT_FILE begins with the service's own certificate"
             )
         if b"-----BEGIN CERTIFICATE-----" not in cert:
-            return f"DELIVERY_TLS_CERT_FILE: {self._cert_file} holds no certificate in PEM form"
+            return f"DELIVERY_TLS_CERT_FILE: {self._cert_file} contains no certificate in PEM form"
         if b"PRIVATE KEY-----" not in key:
-            return f"DELIVERY_TLS_KEY_FILE: {self._key_file} holds no private key in PEM form"
+            return f"DELIVERY_TLS_KEY_FILE: {self._key_file} contains no private key in PEM form"
         return (
             f"DELIVERY_TLS_CERT_FILE, DELIVERY_TLS_KEY_FILE: {self._cert_file} or {self._key_file} is"
-            " damaged, or the key has a password; give it without one"
+            " damaged, or the key has a password; remove the password"
         )
 
 
 def _end(path: Path) -> float:
-    """Return when a file's first certificate ends, in seconds since 1970; NaN where that cannot be told."""
-    from cryptography import x509  # noqa: PLC0415  # many a port has no certificate, and needs none of it
+    """Return when a file's first certificate expires, in seconds since 1970; NaN if unknown."""
+    from cryptography import x509  # noqa: PLC0415  # a port without a certificate does not need it
 
     try:
         return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()

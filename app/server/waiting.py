@@ -6,10 +6,10 @@ from app.server.seldom import Seldom
 
 
 class WaitingRoom:
-    """Who waits for a request to be complete, in order of arrival.
+    """The connections with an incomplete request, in order of arrival.
 
-    A flood of callers who never end their request pushes itself out: a good caller sends a whole request at
-    once, and is gone from here before it could ever be the oldest.
+    A flood of callers that never complete a request pushes itself out: a good caller sends its whole request
+    at once, and leaves before it could become the oldest.
     """
 
     def __init__(self, most: int) -> None:
@@ -18,17 +18,17 @@ class WaitingRoom:
         self._warning = Seldom("callers_pushed_out")
 
     def enter(self, caller: Hashable, push_out: Callable[[], object]) -> None:
-        """Let a caller wait, who can be pushed out like this from now on; who is here keeps the place."""
+        """Add a caller; `push_out` closes its connection. A caller that is here already keeps its place."""
         if caller not in self._waiting and len(self._waiting) >= self._most:
             self.push_out_oldest()
         self._waiting[caller] = push_out
 
     def leave(self, caller: Hashable) -> None:
-        """Note that a caller's request is complete, or that the caller is gone."""
+        """Remove a caller whose request is complete, or who is gone."""
         self._waiting.pop(caller, None)
 
     def empty(self) -> None:
-        """Close every connection that waits."""
+        """Close every waiting connection."""
         while self._waiting:
             self._waiting.pop(next(iter(self._waiting)))()
 

@@ -10,15 +10,15 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, get_conte
 from app.telemetry.tracing import Tracing
 
 HEADER = "x-request-id"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+=@-]{1,128}")  # no slash, so no URL
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+=@-]{1,128}")  # no slash, so not a URL
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
 
 class Correlation:
-    """Binds `request_id`, and `trace_id` where there is one, to all that is logged for a request.
+    """Binds `request_id`, and `trace_id` if there is one, to all log lines of a request.
 
-    What a request starts goes on to bear them when it has been answered. The id goes back in `X-Request-Id`.
-    A `traceparent` is W3C Trace Context's: https://www.w3.org/TR/trace-context/#traceparent-header
+    Work that a request starts keeps them after the answer. The answer has the id in `X-Request-Id`.
+    `traceparent` follows W3C Trace Context: https://www.w3.org/TR/trace-context/#traceparent-header
     """
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
@@ -26,7 +26,7 @@ class Correlation:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, with what it belongs to."""
+        """Pass the request on with both ids bound."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -42,7 +42,7 @@ class Correlation:
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
-        # Not unbound at the end: a request has a task of its own, and whoever logs its failure comes later.
+        # Not unbound at the end: each request has a task of its own, and its failure is logged later.
         clear_contextvars()
         bind_contextvars(**bound)
         with self._tracing.following(headers):
@@ -50,16 +50,16 @@ class Correlation:
 
 
 def trace_of(traceparent: str) -> str | None:
-    """Return the trace's id out of a `traceparent`; None where it is none."""
+    """Return the trace id in a `traceparent`; None if it is invalid."""
     match = _TRACEPARENT.fullmatch(traceparent)
     if match is None:
         return None
     version, trace_id, parent_id, more = match.groups()
-    if version == "ff" or (version == "00" and more):  # later versions may add to it, and none is `ff`
+    if version == "ff" or (version == "00" and more):  # later versions may append fields; `ff` is invalid
         return None
     return trace_id if trace_id.strip("0") and parent_id.strip("0") else None
 
 
 def request_id() -> str:
-    """Return the id of the request that is served."""
+    """Return the id of the current request."""
     return str(get_contextvars().get("request_id", ""))

@@ -13,11 +13,11 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 Render = Callable[[CollectorRegistry], bytes]
 
 ESCAPINGS = ("allow-utf-8", "underscores", "dots", "values")
-OPENMETRICS = ("1.0.0", "0.0.1")  # the newest first; what is written is the same
+OPENMETRICS = ("1.0.0", "0.0.1")  # the newest first; the output is the same
 
 
 def exposed(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """Return the metrics and their content type; what is not understood of `Accept` is ignored."""
+    """Return the metrics and their content type; ignore unknown parts of `Accept`."""
     for kind, parameters in _accepted(accept):
         if chosen := _format(kind, parameters):
             render, content_type = chosen
@@ -42,7 +42,7 @@ def _format(kind: str, parameters: dict[str, str]) -> tuple[Render, str] | None:
 
 
 def _accepted(accept: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield what is accepted, what is liked best first (RFC 9110, section 12.5.1)."""
+    """Yield the accepted formats, the preferred first (RFC 9110, section 12.5.1)."""
     found = []
     for item in accept.split(","):
         kind, *rest = (part.strip().lower() for part in item.split(";"))

@@ -31,13 +31,13 @@ class Instrument(NamedTuple):
 
 
 class Instruments:
-    """A registry of a process's own, so that two in one process do not share counts.
+    """A registry of its own per process object, so that two in one process do not share counts.
 
-    No label holds a team, a namespace, a URL or a host: their number has no bound.
+    No label contains a team, a namespace, a URL or a host, because their number is unlimited.
     """
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # when a series began is of no use here
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the creation time of a series is not used
         self.registry = registry = CollectorRegistry()
         self.made: list[Instrument] = []
         ProcessCollector(registry=registry)
@@ -52,9 +52,9 @@ class Instruments:
         )
 
     def counter(self, name: str, told: str, **labels: Iterable[str]) -> Counter:
-        """Make a counter, and show each combination of the values that its labels are known to take.
+        """Create a counter, and export each combination of its known label values.
 
-        A series that began with its first event would hide that event from `rate` and `increase`.
+        If a series began with its first event, `rate` and `increase` would miss that event.
         """
         known = {label: tuple(values) for label, values in labels.items()}
         counter = Counter(
@@ -67,18 +67,18 @@ class Instruments:
         return counter
 
     def gauge(self, name: str, told: str, *labels: str) -> Gauge:
-        """Make a gauge."""
+        """Create a gauge."""
         known: dict[str, tuple[str, ...]] = dict.fromkeys(labels, ())
         return Gauge(self._noted(name, "gauge", told, known), told, labels, registry=self.registry)
 
     def histogram(self, name: str, told: str, buckets: Sequence[float], **labels: Iterable[str]) -> Histogram:
-        """Make a histogram; its `buckets` end at these numbers of seconds."""
+        """Create a histogram; `buckets` are upper bounds in seconds."""
         known = {label: tuple(values) for label, values in labels.items()}
         whole = self._noted(name, "histogram", told, known)
         return Histogram(whole, told, list(known), buckets=buckets, registry=self.registry)
 
     def show(self, name: str, told: str, value: Callable[[], float]) -> None:
-        """Show a value that is asked for at every scrape."""
+        """Export a value that is computed at every scrape."""
         self.gauge(name, told).set_function(value)
 
     def _noted(self, name: str, kind: str, told: str, labels: dict[str, tuple[str, ...]]) -> str:
@@ -86,9 +86,9 @@ class Instruments:
         return f"{PREFIX}_{name}"
 
     def count_api_request(self, verb: str, status: int | None) -> None:
-        """Count a request to the Kubernetes API; without a status it was not answered."""
+        """Count a request to the Kubernetes API; without a status, it got no answer."""
         self._api_requests.labels(verb, "none" if status is None else status).inc()
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
-        """Return all of it, and its content type: the format that is accepted, else Prometheus' oldest."""
+        """Return all metrics and their content type, in the accepted format or else Prometheus' oldest."""
         return exposed(self.registry, accept)

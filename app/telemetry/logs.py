@@ -19,11 +19,11 @@ from app.domain.errors import DeliveryError
 log = structlog.get_logger(__name__)
 
 TALKATIVE = ("aiohttp", "asyncio", "hpack", "httpcore", "httpx", "kubernetes_asyncio")
-"""Libraries that log URLs, headers or bodies: held at WARNING whatever the level."""
+"""Libraries that log URLs, headers or bodies; limited to WARNING at every level."""
 
 
 SILENT = ("opentelemetry", "urllib3")
-"""Libraries that quote addresses and headers when something is wrong; what there is to say, we say."""
+"""Libraries whose errors quote addresses and headers; we log their errors in our own words."""
 
 
 def configure(level: str, form: str) -> None:
@@ -52,28 +52,28 @@ def configure(level: str, form: str) -> None:
 
 
 def note_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what nobody caught in an event loop; asyncio's own handler shows what tasks and exceptions hold."""
+    """Log an error that nothing caught in an event loop, without the content of tasks and exceptions."""
     log.error("uncaught_in_event_loop", what=context.get("message"), exc_info=context.get("exception"))
 
 
 class _Lines:
-    """Writes our own lines to stderr; through the standard library a line costs three times as much."""
+    """Writes our own lines to stderr; through the standard library, a line takes three times as long."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
 
     def write(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # where nothing can be written, nothing is to fail
+        with suppress(OSError, ValueError):  # a failed write must not stop the work
             sys.stderr.write(f"{line}\n")
 
     debug = info = warning = error = critical = write
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes libraries' lines to stderr."""
+    """Writes the lines of libraries to stderr."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the standard library's name
-        """Say that a line could not be written; the standard library shows all that it was to hold."""
+        """Report that a line could not be written; the standard library would print all of its content."""
         where = f"{record.pathname}:{record.lineno}"
         log.error("line_not_written", by=record.name, at=where, exc_info=sys.exc_info())
 
@@ -98,7 +98,7 @@ def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 def _show_exception(shown: Any, event: EventDict) -> None:
-    """Show an exception by types and places; of texts, only those of our own errors are known to be safe."""
+    """Show an exception by types and places. Only the texts of our own errors are known to be safe."""
     if shown is True:
         shown = sys.exc_info()
     error = shown[1] if isinstance(shown, tuple) else shown
@@ -121,7 +121,7 @@ def _traced(error: BaseException, seen: set[int]) -> Iterator[str]:
 
 
 def _hide_addresses(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Cut every URL in a library's line down to its scheme: which of them are secret is not known here."""
+    """Reduce every URL in a library's line to its scheme: any of them may be secret."""
     event["event"] = _URL.sub(r"\1://…", str(event["event"]))
     return event
 

@@ -9,7 +9,7 @@ from app.telemetry.instruments import Instruments
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
 TRIES = (1, 2, 3, 4, 5, 6, 8, 12, 18, 24, 30)
 UNKNOWN = "unknown"
-"""Label for a target of an unknown type: text that a team writes never becomes a label."""
+"""Label for a target of an unknown type: text from a team never becomes a label."""
 
 ROUTES = (
     "/deliveries",
@@ -21,7 +21,7 @@ ROUTES = (
     "/openapi.json",
 )
 OTHER = "other"
-"""The route of a request for any other path."""
+"""The route of a request with any other path."""
 STATUSES = ("200", "202", "401", "403", "404", "409", "422", "500", "503")
 """Statuses that are exported before the first such answer."""
 CONNECTIONS, MEMORY, SECRETS, READS = PLACES = ("connections", "memory", "secrets", "reads")

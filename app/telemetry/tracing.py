@@ -1,6 +1,6 @@
 """OpenTelemetry spans, if enabled; otherwise a span costs almost nothing.
 
-Attributes say what a log line says: no URL, no secret, no text of an exception.
+Attributes contain what a log line may: no URL, no secret, no text of an exception.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,38 +18,38 @@ from app.domain.errors import SettingsError
 
 log = structlog.get_logger(__name__)
 
-LAST_SPANS = 3.0  # seconds, at the end, for spans that have not left yet
+LAST_SPANS = 3.0  # seconds at the end to export the remaining spans
 
 Kind = Literal["INTERNAL", "SERVER", "CLIENT"]
 Say = Callable[..., None]
-"""Sets attributes of a span, once they are known; with `failed=True` also that it failed."""
+"""Sets attributes of a span once they are known; `failed=True` also marks it as failed."""
 
 
 class Tracing:
-    """What is called for every span: nothing, until it is switched on."""
+    """The interface for spans; it does nothing until tracing is enabled."""
 
     def span(
         self,
-        name: str,  # noqa: ARG002  # for those that are on
+        name: str,  # noqa: ARG002  # used if tracing is enabled
         kind: Kind = "INTERNAL",  # noqa: ARG002
         **attributes: Any,  # noqa: ARG002
     ) -> AbstractContextManager[Say]:
-        """Enter a span, below the one that is entered already, and yield what sets further attributes."""
+        """Enter a span below the current one, and yield a function that sets more attributes."""
         return _NONE
 
     def following(
         self,
         headers: Mapping[str, str],  # noqa: ARG002
     ) -> AbstractContextManager[None]:
-        """Go on with the trace that a request's headers name (W3C Trace Context), if they do."""
+        """Continue the trace that a request's headers name (W3C Trace Context), if any."""
         return nullcontext()
 
     def headers(self) -> dict[str, str]:
-        """Return the headers by which a receiver goes on with the trace."""
+        """Return the headers with which a receiver continues the trace."""
         return {}
 
     def trace_id(self) -> str | None:
-        """Return the id of the trace that is entered, as 32 hexadecimal digits."""
+        """Return the id of the current trace, as 32 hexadecimal digits."""
         return None
 
 
@@ -57,7 +57,7 @@ _NONE: AbstractContextManager[Say] = nullcontext(lambda **_: None)
 
 
 class OpenTelemetryTracing(Tracing):
-    """Spans for a provider, which knows where they go."""
+    """Spans for a provider, which exports them."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("agentteam-delivery", version("agentteam-delivery"))
@@ -65,7 +65,7 @@ class OpenTelemetryTracing(Tracing):
 
     @contextmanager
     def span(self, name: str, kind: Kind = "INTERNAL", **attributes: Any) -> Iterator[Say]:
-        """Enter a span; an exception that ends it leaves nothing of its text there."""
+        """Enter a span; it contains no text of an exception that ends it."""
         with self._tracer.start_as_current_span(
             name,
             kind=SpanKind[kind],
@@ -87,7 +87,7 @@ class OpenTelemetryTracing(Tracing):
 
     @contextmanager
     def following(self, headers: Mapping[str, str]) -> Iterator[None]:
-        """Go on with a trace for as long as this is entered, and in the tasks that are begun meanwhile."""
+        """Continue a trace inside the block, and in the tasks that start there."""
         token = attach(self._propagator.extract(headers))
         try:
             yield
@@ -95,14 +95,14 @@ class OpenTelemetryTracing(Tracing):
             detach(token)
 
     def headers(self) -> dict[str, str]:
-        """Return `traceparent`; what others noted in `tracestate` is not for receivers outside."""
+        """Return `traceparent`; other vendors' data in `tracestate` is not for external receivers."""
         headers: dict[str, str] = {}
         self._propagator.inject(headers)
         headers.pop("tracestate", None)
         return headers
 
     def trace_id(self) -> str | None:
-        """Return the id of the trace; None outside of any."""
+        """Return the id of the trace; None outside a trace."""
         context = get_current_span().get_span_context()
         return f"{context.trace_id:032x}" if context.is_valid else None
 
@@ -130,7 +130,7 @@ def exported() -> Iterator[Tracing]:
         ) from None
 
     class Told(OTLPSpanExporter):
-        """Says when spans do not leave, in words of ours: the library's own quote addresses and headers."""
+        """Logs in our own words that spans are not exported: the library quotes addresses and headers."""
 
         well = True
 
@@ -138,7 +138,7 @@ def exported() -> Iterator[Tracing]:
             result = super().export(spans)
             well = result is SpanExportResult.SUCCESS
             if self.well and not well:
-                log.warning("spans_not_exported", advice="see OTEL_EXPORTER_OTLP_ENDPOINT and its kin")
+                log.warning("spans_not_exported", advice="check the OTEL_EXPORTER_OTLP_… variables")
             self.well = well
             return result
 
@@ -152,14 +152,14 @@ def exported() -> Iterator[Tracing]:
     try:
         yield OpenTelemetryTracing(provider)
     finally:
-        # Sends what is left; a collector that hangs must not keep the process from ending.
+        # Export the rest; a collector that hangs must not keep the process from ending.
         ending = Thread(target=provider.shutdown, daemon=True)
         ending.start()
         ending.join(LAST_SPANS)
 
 
 def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attributes under the names by which they are exported; those that are None are left out."""
+    """Return attributes under their exported names, without those that are None."""
     named = {_NAMES.get(key, f"agentteam.{key}"): value for key, value in attributes.items()}
     return {name: value for name, value in named.items() if value is not None}
 

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 PASSING = {HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE}
-"""The team has changed, or the service is busy: it is asked again."""
+"""The team has changed, or the service is busy: the watcher tries again."""
 
 _TO_DO: dict[tuple[int, str], str] = {
     (HTTPStatus.UNAUTHORIZED, ""): (
@@ -28,10 +28,10 @@ _TO_DO: dict[tuple[int, str], str] = {
 
 
 def advice_on(status: int | None, problem: str) -> str:
-    """Return what to do about an answer; nothing where the event was accepted, or will be by itself."""
+    """Return what to do about an answer; empty if the event was accepted, or will be without action."""
     if status is None or status in PASSING or status < HTTPStatus.MULTIPLE_CHOICES:
         return ""
-    if problem == "team-not-found":  # gone since
+    if problem == "team-not-found":  # deleted since
         return ""
     known = _TO_DO.get((status, problem)) or _TO_DO.get((status, ""))
     return known or "this does not answer a submission: check that DELIVERY_URL is a service of this version"

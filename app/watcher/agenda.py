@@ -1,7 +1,7 @@
-"""Which team to submit when: pure bookkeeping, without I/O, and the clock passed in.
+"""Decides which team to submit when: pure bookkeeping, without I/O, with the clock passed in.
 
-Times are seconds since 1970 by the API server's clock. Of a team only a small record is kept; whoever calls
-`observe` drops the resource afterwards.
+Times are seconds since 1970 on the API server's clock. The agenda keeps only a small record of a team, so
+callers of `observe` can drop the resource afterwards.
 """
 
 import heapq
@@ -24,9 +24,9 @@ class TeamKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HandIn:
-    """One team to be posted now. Each must be settled, whatever came of it, before the next for its team.
+    """One team to submit now. The caller must report its outcome before the next submission for its team.
 
-    `completed_at` is set where this is the first that the service hears of a completion.
+    `completed_at` is set on the first submission after a completion.
     """
 
     team: TeamKey
@@ -38,14 +38,14 @@ class HandIn:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the service said: an HTTP status and the seconds of its `Retry-After`; no status: it is away."""
+    """The service's answer: an HTTP status and the seconds of its `Retry-After`; no status: unavailable."""
 
     status: int | None
     retry_after: float | None = None
 
     @property
     def accepted(self) -> bool:
-        """Whether the service has the event on record."""
+        """Whether the service has recorded the event."""
         return self.status in {HTTPStatus.OK, HTTPStatus.ACCEPTED}
 
 
@@ -54,35 +54,35 @@ class _Memory:
     uid: str
     resource_version: str = ""
     finished_since: float | None = None  # when the terminal phase was first seen
-    # When it finished, or was found to be redelivered; of one that is put off: when it is to be tried again.
+    # When it finished, or a redelivery was found; for a postponed one, when its retry is due.
     undelivered_since: float | None = None
-    put_off_since: float | None = None  # when what is put off was accepted
-    completed_at: float | None = None  # while the completion is news
+    put_off_since: float | None = None  # when the postponed event was accepted
+    completed_at: float | None = None  # until the completion was submitted
     accepted: bool = False
     due: float | None = None
-    not_before: float = 0.0  # holds over a change of the team
+    not_before: float = 0.0  # applies even if the team changes
     posts: int = 0
-    failures: int = 0  # in a row
-    lines: int = 0  # on record
-    wipes: int = 0  # how often there were fewer of them than before
+    failures: int = 0  # consecutive
+    lines: int = 0  # lines on record
+    wipes: int = 0  # how often the lines on record became fewer
 
 
 class Agenda:
-    """The teams known, and for each the moment at which it is due.
+    """The known teams, and when each is due.
 
-    Never two submissions of one team at a time, never more than `pace.at_once` in all, and between two of one
-    team a wait that grows: a team that changes with every submission, by the service's own writes or by an
-    operator that undoes them, does not become a hot loop.
+    There is never more than one submission per team at a time, nor more than `pace.at_once` in all. The wait
+    between two submissions of one team grows. So a team that changes with every submission, because of the
+    service's own writes or an operator that undoes them, does not cause a hot loop.
     """
 
     def __init__(self, *, phases: Collection[str], max_age: float, pace: Pace, adopt: bool = False) -> None:
         self._phases = phases
-        self._adopt = adopt  # what the operator failed to deliver
+        self._adopt = adopt  # include targets that the operator failed to deliver
         self._max_age = timedelta(seconds=max_age)
         self._pace = pace
         self._records: dict[TeamKey, _Memory] = {}
         self._under_way: dict[TeamKey, HandIn] = {}
-        # Moments at which to look at a team; what no longer agrees with the team's record is passed over.
+        # Times at which to look at a team; an entry that no longer agrees with the team's record is skipped.
         self._queue: list[tuple[float, TeamKey]] = []
         self._outage_steps = 0
         self._resume_at = 0.0
@@ -92,7 +92,7 @@ class Agenda:
 
     @property
     def away(self) -> bool:
-        """Whether the service did not answer the last time; then only one submission at a time is tried."""
+        """Whether the service did not answer the last time; if so, only one submission at a time is tried."""
         return self._outage_steps > 0
 
     def due(self, now: float) -> int:
@@ -100,30 +100,30 @@ class Agenda:
         return sum(record.due is not None and record.due <= now for record in self._records.values())
 
     def undelivered(self, now: float) -> list[float]:
-        """Return since when each team waits for us that is not settled as far as is known.
+        """Return since when each unsettled team has waited for the watcher.
 
-        One that is put off waits for its receiver, until it is time to try again.
+        A postponed team waits for its receiver instead, until its retry is due.
         """
         waits = (record.undelivered_since for record in self._records.values())
         return [since for since in waits if since is not None and since <= now]
 
     def put_off(self) -> list[float]:
-        """Return since when each team waits for a receiver that is to be tried again."""
+        """Return since when each team has waited for the retry of a receiver."""
         waits = (record.put_off_since for record in self._records.values())
         return [since for since in waits if since is not None]
 
     def is_news_without_time(self, team: AgentTeam) -> bool:
-        """Whether a team is seen to have ended for the first time, is to be delivered, and lacks the time."""
+        """Whether a team is new, finished and to be delivered, but has no completion time."""
         if team.phase not in self._phases or team.completed_at or team.entries or not team.wants_delivery:
             return False
         record = self._records.get(TeamKey(team.namespace, team.name))
         return record is None or record.uid != team.uid or record.finished_since is None
 
     def observe(self, team: AgentTeam, now: float) -> int:
-        """Judge a team as it was listed, watched or read; one that did not change keeps its back-off.
+        """Judge a team that was listed, watched or read; an unchanged one keeps its backoff.
 
-        Returns how often its record was wiped by now, where it just was, else 0: what was on record is sent
-        again then, under the same id, and each time later.
+        Returns how often its record has been wiped, if it was wiped now, otherwise 0. The service then sends
+        again, under the same ids, after a wait that grows each time.
         """
         key = TeamKey(team.namespace, team.name)
         record = self._records.get(key)
@@ -147,7 +147,7 @@ class Agenda:
         record.lines = len(team.entries)
         if wiped:
             record.wipes += 1
-            if record.wipes > 1:  # once may happen to anybody
+            if record.wipes > 1:  # a single one may be an accident
                 wait = self._pace.wiped.wait(record.wipes - 2, self._pace.random)
                 record.not_before = max(record.not_before, now + wait)
         record.put_off_since = None
@@ -165,24 +165,24 @@ class Agenda:
             finished = team.completed_at.timestamp() if team.completed_at and not team.entries else now
             record.undelivered_since = min(now, finished)
         if changed or record.due is None:
-            at_once = due == team.completed_at  # even if that is ahead of this clock, or of any
+            at_once = due == team.completed_at  # even if that is in the future of every clock
             moment = now if at_once else self._moment(due.timestamp(), now)
             record.due = max(moment, record.not_before)
             self._enqueue(key, record)
         return record.wipes if wiped else 0
 
     def forget(self, key: TeamKey) -> None:
-        """Drop a team that is gone."""
+        """Forget a deleted team."""
         self._records.pop(key, None)
 
     def retain(self, seen: Collection[TeamKey], namespace: str | None) -> None:
-        """Drop the teams that a full list, of one namespace or of all, no longer names."""
+        """Forget the teams that are missing from a full list of one namespace or of all."""
         gone = [key for key in self._records if namespace in {None, key.namespace} and key not in seen]
         for key in gone:
             self.forget(key)
 
     def take(self, now: float) -> HandIn | None:
-        """Return the team that has been due longest; None: nothing may be submitted now."""
+        """Remove and return the team that has been due longest; None: nothing may be submitted now."""
         moment = self.next_moment()
         if moment is None or moment > now:
             return None
@@ -194,7 +194,7 @@ class Agenda:
         return hand_in
 
     def next_moment(self) -> float | None:
-        """Return when `take` will have something, unless a team is observed or a submission ends before."""
+        """Return when `take` will return a team, unless a team is observed or a submission ends before."""
         if len(self._under_way) >= self._pace.at_once or self._probing:
             return None
         while self._queue and not self._stands(*self._queue[0]):
@@ -204,11 +204,11 @@ class Agenda:
         return max(self._queue[0][0], self._resume_at)
 
     def note(self, hand_in: HandIn, answer: Outcome, now: float) -> None:
-        """Note the outcome of a submission, and when its team is due again."""
+        """Record the outcome of a submission, and when its team is due again."""
         del self._under_way[hand_in.team]
         if answer.status is not None:
             self._outage_steps, self._resume_at = 0, 0.0
-        elif hand_in.is_probe or not self.away:  # those that failed together are one failure
+        elif hand_in.is_probe or not self.away:  # submissions that failed together count as one failure
             self._resume_at = now + self._pace.outage.wait(self._outage_steps, self._pace.random)
             self._outage_steps += 1
         record = self._records.get(hand_in.team)
@@ -218,14 +218,14 @@ class Agenda:
             again = self._again(record, answer, now)
             if record.resource_version == hand_in.resource_version:
                 record.due = again
-            elif record.due is not None:  # judged again since then: that applies
+            elif record.due is not None:  # judged again since then, which takes precedence
                 record.due = max(record.due, record.not_before)
         self._enqueue(hand_in.team, record)
 
     def _again(self, record: _Memory, answer: Outcome, now: float) -> float | None:
-        """Return when a team that does not change is due again; None: when it is next listed."""
+        """Return when an unchanged team is due again; None: when it is next listed."""
         if answer.status is None:
-            return now  # behind those that wait already, so that no team holds up the others
+            return now  # behind those that already wait, so that no team delays the others
         record.not_before = now + self._pace.repeat.wait(record.posts, self._pace.random)
         record.posts += 1
         if answer.accepted or answer.status == HTTPStatus.NOT_FOUND:
@@ -241,7 +241,7 @@ class Agenda:
         return now + backoff.wait(record.failures - 1, self._pace.random)
 
     def _moment(self, due: float, now: float) -> float:
-        """Return when to come for something due: at once, or a little after a time still to come."""
+        """Return when to process something due: immediately, or shortly after a future time."""
         if due <= now:
             return now
         return due + self._pace.claim_margin + self._pace.claim_jitter * self._pace.random()

@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 
 from app.domain.times import parse_http_date, steady
 
-RESOLUTION = 1.0  # second: a `Date` header cuts off the rest
+RESOLUTION = 1.0  # second: a `Date` header is truncated
 
 
 class ServerClock:
-    """Seconds since 1970 by the API server, accurate to within a second, and more with each answer.
+    """Seconds since 1970 on the API server's clock, accurate to a second, and better with each answer.
 
-    Between answers it goes by a steady clock, so a local clock that is set does not matter. Until the first
-    answer it is the local clock.
+    Between answers it follows a monotonic clock, so changes to the local clock have no effect. Before the
+    first answer, it is the local clock.
     """
 
     def __init__(self, ticks: Callable[[], float] = steady) -> None:
@@ -28,6 +28,6 @@ class ServerClock:
         """Set the clock by the `Date` header of an answer that has just arrived."""
         if date := parse_http_date(headers.get("Date", "")):
             least = date.timestamp() - self._ticks()
-            # What earlier answers told is kept where it can be true, so that the clock does not jump.
+            # Keep the earlier estimate if it is still possible, so that the clock does not jump.
             self._offset = min(max(self._offset, least), least + RESOLUTION) if self._learned else least
             self._learned = True

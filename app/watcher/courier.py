@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Courier:
-    """Sends submissions to the service, as many at once as the agenda gives out."""
+    """Submits teams to the service, as many at once as the agenda allows."""
 
     agenda: Agenda
     service: ServiceClient
@@ -36,7 +36,7 @@ class Courier:
         self._news.set()
 
     def stop(self) -> None:
-        """Take nothing more; `run` returns when the posts under way have."""
+        """Take no more teams; `run` returns when the submissions in progress have ended."""
         self._stopping = True
         self.wake()
 
@@ -84,7 +84,7 @@ class Courier:
             await self._read_again(hand_in)
 
     async def _read_again(self, hand_in: HandIn) -> None:
-        """See what the team is now; where the API server does not say, the back-off leads here again."""
+        """Read the current state of a team; without an answer, the backoff leads here again."""
         try:
             team = await self.source.team(*hand_in.team)
         except ObjectNotFound:

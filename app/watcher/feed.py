@@ -19,9 +19,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Feed:
-    """Tells the agenda of every team, and survives whatever the API server does.
+    """Reports every team to the agenda, and survives every failure of the API server.
 
-    `changed` is called after the agenda was told something; `resync` is in seconds, from list to list.
+    `changed` is called after each report; `resync` is the interval between lists, in seconds.
     """
 
     namespace: str | None
@@ -34,15 +34,15 @@ class Feed:
     changed: Callable[[], None]
 
     listed: bool = field(default=False, init=False)
-    _since: str = field(default="", init=False)  # the resourceVersion up to which all is known
+    _since: str = field(default="", init=False)  # the resourceVersion up to which everything is known
     _watching: bool = field(default=False, init=False)
-    _last_contact: float | None = field(default=None, init=False)  # none until it runs
+    _last_contact: float | None = field(default=None, init=False)  # None until it runs
     _lost: bool = field(default=False, init=False)
-    _short_ends: int = field(default=0, init=False)  # lists that failed and watches that ended soon, in a row
+    _short_ends: int = field(default=0, init=False)  # consecutive failed lists and short watches
 
     @property
     def silence(self) -> float:
-        """Seconds since the API server was last heard; none while a watch is open."""
+        """Seconds since the last answer of the API server; None while a watch is open."""
         return 0.0 if self._watching or self._last_contact is None else _ticks() - self._last_contact
 
     async def run(self) -> None:
@@ -58,7 +58,7 @@ class Feed:
                 await self._follow()
 
     async def _list(self) -> None:
-        """Hand every team to the agenda, page by page, and drop those that are no longer there."""
+        """Report every team to the agenda, page by page, and drop deleted teams."""
         seen: set[TeamKey] = set()
 
         def observe(team: AgentTeam) -> None:
@@ -83,7 +83,7 @@ class Feed:
         self.listed = True
 
     async def _follow(self) -> None:
-        """Watch, again and again, until the next list is due or the API server asks for one."""
+        """Watch repeatedly, until the next list is due or the API server requires one."""
         relist_at = _ticks() + self.resync
         while (left := relist_at - _ticks()) > 0:
             started = _ticks()
@@ -102,7 +102,7 @@ class Feed:
                 return
 
     async def _watch(self) -> str:
-        """Watch once, and return why that ended: `closed` in good order, `gone`, or `error`."""
+        """Watch once, and return how it ended: `closed` in good order, `gone`, or `error`."""
         try:
             async with self.source.watch(self.namespace, self._since) as changes:
                 self._watching = True
@@ -126,7 +126,7 @@ class Feed:
             self.changed()
 
     def _observe(self, team: AgentTeam) -> None:
-        """Tell the agenda of a team; where its record was taken away again, or lacks the time, say so."""
+        """Report a team to the agenda; log if its record was wiped again, or it has no completion time."""
         if self.agenda.is_news_without_time(team):
             log.info(
                 "completion_awaited",

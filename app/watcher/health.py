@@ -1,7 +1,7 @@
 """The watcher's own small server: `/healthz`, `/readyz`, `/metrics`.
 
-Whoever connects has one question and little time for it: a connection that asks nothing makes room for
-others, so that no number of them uses up the process's files.
+Each client has one question and little time for it. An idle connection makes room for others, so clients
+cannot exhaust the process's file descriptors.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from typing import Self, cast
 from aiohttp import web
 
 Checks = Callable[[], Mapping[str, str]]
-"""Says of each check by name `ok`, or what is wrong."""
+"""Returns the result of each check by name: `ok`, or what is wrong."""
 
 OK = "ok"
-MOST_VISITS = 64  # connections at once; the oldest makes room
-VISIT = 10.0  # seconds that a connection has
+MOST_VISITS = 64  # concurrent connections; the oldest makes room
+VISIT = 10.0  # seconds per connection
 
 
 class HealthServer:
-    """Answers probes and scrapes while it is entered; port 0 takes a free one."""
+    """Answers probes and scrapes inside its `async with`; port 0 takes a free port."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class HealthServer:
 
     def _visit(self) -> "Visit":
         handler = self._runner.server
-        assert handler is not None  # noqa: S101  # since it was set up
+        assert handler is not None  # noqa: S101  # created by setup
         return Visit(handler(), self._visits)
 
     async def __aexit__(
@@ -78,15 +78,15 @@ class HealthServer:
 
 
 class Visit(asyncio.Protocol):
-    """One connection: passes everything on to aiohttp's protocol, and is over after its time."""
+    """One connection: it passes everything to aiohttp's protocol, and ends after its time."""
 
     def __init__(self, inner: asyncio.Protocol, others: "dict[Visit, asyncio.TimerHandle]") -> None:
         self._inner = inner
-        self._others = others  # in the order of arrival, this one among them while it is open
+        self._others = others  # in order of arrival, including this one while it is open
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place, of whoever has had one for longest where there is none."""
-        self.end = cast("asyncio.Transport", transport).abort  # no instance of it on uvloop
+        """Take a place; if there is none, close the oldest connection."""
+        self.end = cast("asyncio.Transport", transport).abort  # on uvloop it is not an instance of it
         if len(self._others) >= MOST_VISITS:
             oldest = next(iter(self._others))
             self._others.pop(oldest).cancel()
@@ -95,25 +95,25 @@ class Visit(asyncio.Protocol):
         self._inner.connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Leave the place."""
+        """Free the place."""
         if timer := self._others.pop(self, None):
             timer.cancel()
         self._inner.connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Pass it on."""
+        """Pass the call on."""
         return self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         self._inner.resume_writing()
 
 

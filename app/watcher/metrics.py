@@ -33,7 +33,7 @@ class WatchMetrics(Instruments):
         )
         self.relists = self.counter("watch_relists", "Full lists after the first.")
 
-    def show_state(  # noqa: PLR0913  # one a metric
+    def show_state(  # noqa: PLR0913  # one per metric
         self,
         *,
         teams: Callable[[], float],

@@ -26,7 +26,7 @@ _PACE = Pace()
 
 
 async def watch(settings: WatcherSettings) -> None:
-    """Watch until SIGTERM or SIGINT, then let the posts under way finish and return.
+    """Watch until SIGTERM or SIGINT, then let submissions in progress finish, and return.
 
     Raises:
         SettingsError: the environment names no Kubernetes API.
@@ -44,11 +44,11 @@ async def watch_until(
     metrics: WatchMetrics,
     pace: Pace = _PACE,
 ) -> None:
-    """Watch until told to stop.
+    """Watch until `stop` is set.
 
     Raises:
-        OSError: the port of the health server is taken.
-        ExceptionGroup: a task died of an error in this program; the process should be restarted.
+        OSError: the port of the health server is in use.
+        ExceptionGroup: a task ended with an error in this program; the process should be restarted.
     """
     clock = ServerClock()
     agenda = Agenda(
@@ -77,12 +77,12 @@ async def watch_until(
     health = HealthServer(
         settings.host,
         settings.watch_port,
-        alive=lambda: {"loop": OK},  # whoever answers lives: a dead task ends the process
+        alive=lambda: {"loop": OK},  # a process that answers is alive, because a failed task ends the process
         ready=lambda: _readiness(feeds, pace),
         metrics=metrics.render,
     )
     async with service, health, asyncio.TaskGroup() as tasks:
-        # A task that dies takes the others with it, and the process.
+        # A failed task cancels the others and ends the process.
         watching = [tasks.create_task(feed.run()) for feed in feeds]
         delivering = tasks.create_task(courier.run())
         log.info("watching", port=health.port, namespaces=list(settings.namespaces))
@@ -100,7 +100,7 @@ def _oldest(since: Sequence[float], now: float) -> float:
 
 
 def _readiness(feeds: Sequence[Feed], pace: Pace) -> Mapping[str, str]:
-    """Say whether each feed has its first list, and whether the API server was heard lately."""
+    """Return whether each feed has its first list and a recent answer from the API server."""
     checks = {}
     for feed in feeds:
         where = feed.namespace or "all"

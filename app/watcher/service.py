@@ -27,15 +27,15 @@ _OF_ANOTHER_HOST = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRE
 
 
 class ServiceAway(DeliveryError):
-    """The service gave no answer: nothing can be submitted for now."""
+    """The service did not answer, so nothing can be submitted for now."""
 
 
 class NoToken(ServiceAway):
-    """The token file cannot be read, so nobody can be asked."""
+    """The token file cannot be read, so nothing can be submitted."""
 
 
 class ServiceClient:
-    """Posts to `/deliveries` under one base address; follows no redirect, and no proxy of the environment."""
+    """Posts to `/deliveries` at one base URL; follows no redirects and uses no proxy of the environment."""
 
     def __init__(self, url: AnyHttpUrl, *, token_file: str | None, ca_file: str | None, pace: Pace) -> None:
         path = (url.path or "").rstrip("/")
@@ -59,13 +59,13 @@ class ServiceClient:
         await self._http.close()
 
     async def post(self, hand_in: HandIn) -> tuple[Outcome, str]:
-        """Hand a team in; return the answer and, where that is a problem, which one.
+        """Submit a team; return the answer and, for an error, the kind of problem.
 
         Raises:
-            NoToken: the token file is missing, or holds no token.
-            ServiceAway: no connection, or to nobody who is trusted, or no answer in time.
+            NoToken: the token file is missing, or contains no token.
+            ServiceAway: no connection, an untrusted server, or no answer in time.
         """
-        tls = self._trust.context() if self._trust else True  # True: aiohttp's own, which http does not use
+        tls = self._trust.context() if self._trust else True  # True: aiohttp's default, unused by http
         event = {"namespace": hand_in.team.namespace, "team": hand_in.team.name, "uid": hand_in.uid}
         headers = {"Prefer": "respond-async", **self._authorization()}
         try:
@@ -80,9 +80,9 @@ class ServiceClient:
         return Outcome(response.status, asked_to_wait(response.headers)), _problem(body)
 
     def token_expiry(self) -> float:
-        """Return when the token in the file ends, in seconds since 1970; 0 where there is none.
+        """Return when the token in the file expires, in seconds since 1970; 0 without a token file.
 
-        What Kubernetes projects is a JSON Web Token (RFC 7519), whose `exp` says so; of others it is NaN.
+        Kubernetes projects JSON Web Tokens (RFC 7519), whose `exp` says so; for other tokens it is NaN.
         """
         try:
             claims = self._authorization()["Authorization"].split(".")[1]
@@ -93,7 +93,7 @@ class ServiceClient:
             return math.nan
 
     def _authorization(self) -> dict[str, str]:
-        """Read the token each time, because it is rotated in place."""
+        """Read the token each time, because Kubernetes rotates it in place."""
         if self._token_file is None:
             return {}
         try:
@@ -103,7 +103,7 @@ class ServiceClient:
         except ValueError:
             token = None
         if token is None:
-            raise NoToken(f"the token file {self._token_file} holds no token")
+            raise NoToken(f"the token file {self._token_file} contains no token")
         return {"Authorization": f"Bearer {token}"}
 
 
@@ -115,10 +115,10 @@ class Trust:
         self._read: bytes | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return a context that trusts the file as it is now, and checks the host's name.
+        """Return a context that trusts the current content of the file, and checks the host's name.
 
         Raises:
-            ServiceAway: the file cannot be read, or holds no certificates.
+            ServiceAway: the file cannot be read, or contains no certificates.
         """
         try:
             found = self._file.read_bytes()
@@ -128,25 +128,27 @@ class Trust:
                 trust_as_named(self._context)
                 self._read = found
         except ssl.SSLError:
-            raise ServiceAway(f"DELIVERY_CA_FILE: {self._file} holds no certificates in PEM form") from None
+            raise ServiceAway(
+                f"DELIVERY_CA_FILE: {self._file} contains no certificates in PEM form"
+            ) from None
         except OSError as error:
             raise ServiceAway(f"DELIVERY_CA_FILE: {self._file} cannot be read: {error.strerror}") from None
         return self._context
 
 
 def _blame(error: Exception) -> str:
-    """Say what is wrong between here and the service, and which setting to look at."""
+    """Say what is wrong between the watcher and the service, and which setting to check."""
     cause = error.__cause__ or error
     if isinstance(cause, ssl.SSLCertVerificationError):
         setting = "DELIVERY_URL" if cause.verify_code in _OF_ANOTHER_HOST else "DELIVERY_CA_FILE"
         return f"the service's certificate is refused: {cause.verify_message}; see {setting}"
     if isinstance(error, aiohttp.ClientSSLError):
-        return f"the service speaks no TLS there, or none that fits: {cause}; check DELIVERY_URL"
+        return f"the service uses no TLS there, or an incompatible version: {cause}; check DELIVERY_URL"
     return f"{str(error) or type(error).__name__}; check DELIVERY_URL"
 
 
 def _problem(body: bytes) -> str:
-    """Return the last word of a problem's `type`; nothing else of an answer is worth a log line."""
+    """Return the last segment of a problem's `type`; the log contains nothing else of an answer."""
     kind = (json_object(body) or {}).get("type")
     word = re.split("[/:#]", kind)[-1] if isinstance(kind, str) else ""
     return word if _SLUG.fullmatch(word) else ""

@@ -1,6 +1,6 @@
 """The watcher's access to the Kubernetes API: AgentTeams in pages, their changes, one team.
 
-What the API server answers is translated here, and no error's text holds an object's content.
+It translates error answers into our own errors; no error's text contains an object's content.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,11 +16,11 @@ from app.kube.lists import Page, read_page
 from app.watcher.clock import ServerClock
 from app.watcher.pace import Pace
 
-FIRST = 50  # teams of the first page, until it is known how large they are
+FIRST = 50  # teams of the first page, until their size is known
 
 
 class Gone(ClusterError):
-    """The past from which a watch or a list was to go on is no longer kept; the answer is to list again."""
+    """The resourceVersion from which a watch or list was to continue has expired; list again."""
 
 
 class Change(NamedTuple):
@@ -31,26 +31,26 @@ class Change(NamedTuple):
 
 
 class TeamSource:
-    """AgentTeams as the API server has them; each answer sets the clock."""
+    """The API server's AgentTeams; each answer sets the clock."""
 
     def __init__(
         self, connection: Connection, *, group: str, timeout: float, pace: Pace, clock: ServerClock
     ) -> None:
         self._connection = connection
         self._group = group
-        self._timeout = timeout  # seconds a request
+        self._timeout = timeout  # seconds per request
         self._pace = pace
         self._clock = clock
-        self._limit = min(FIRST, pace.page)  # teams that the next page is asked to have
+        self._limit = min(FIRST, pace.page)  # teams to request with the next page
 
     async def page(self, namespace: str | None, seen: Callable[[AgentTeam], None], more: str = "") -> Page:
-        """List teams of one namespace or of all: each is handed on as it is read, and not kept.
+        """List teams of one namespace or of all; pass each on as soon as it is parsed, and keep none.
 
-        It may take as long as it makes progress. How many are asked for is made to fit what they come in.
+        There is no time limit while data arrives. The number of teams per page adapts to their size.
 
         Raises:
-            Gone: the page asked for has expired.
-            ClusterError: no answer that can be used.
+            Gone: the requested page has expired.
+            ClusterError: no usable answer.
         """
         path = self._path(namespace, limit=self._limit, **({"continue": more} if more else {}))
         async with self._connection.follow(path, silence=self._timeout, verb="GET") as stream:
@@ -65,8 +65,8 @@ class TeamSource:
         """Read one team.
 
         Raises:
-            ObjectNotFound: there is none of that name.
-            ClusterError: no answer that can be used.
+            ObjectNotFound: it does not exist.
+            ClusterError: no usable answer.
         """
         return AgentTeam.from_resource(await self._read(self._path(namespace, name)))
 
@@ -76,7 +76,7 @@ class TeamSource:
 
         Raises:
             Gone: that version is too old.
-            ClusterError: the watch did not open, broke, or brought something that is no event.
+            ClusterError: the watch did not open, broke, or sent something else than an event.
         """
         path = self._path(
             namespace,
@@ -110,7 +110,7 @@ async def _changes(stream: Stream) -> AsyncIterator[Change]:
     async for line in stream.lines:
         event = json_object(line)
         if event is None and line.startswith(b'{"type":"') and line.endswith(b"}\n"):
-            # Nested too deep: its version cannot be read either, so that a list must find what comes after.
+            # Nested too deeply. Its version cannot be read either, so only a list can find what comes after.
             raise Gone("the Kubernetes API sent a team that cannot be read")
         yield _change(read_object(line) if event is None else event)
 
@@ -121,7 +121,7 @@ def _change(event: Mapping[str, Any]) -> Change:
         code = document.get("code")
         raise _refusal(code if isinstance(code, int) else HTTPStatus.INTERNAL_SERVER_ERROR)
     if kind not in {"ADDED", "MODIFIED", "DELETED", "BOOKMARK"} or not document:
-        raise ApiUnavailable("the Kubernetes API sent something that is no watch event")
+        raise ApiUnavailable("the Kubernetes API sent something that is not a watch event")
     return Change(kind, AgentTeam.from_resource(document))
 
 

@@ -1,4 +1,4 @@
-// Hands one finished team in, as a controller's reconciler would: one call, and when to come again.
+// Submits one finished team, as a controller's reconciler would: one call, and when to call again.
 //
 //	controller NAMESPACE TEAM
 package main
@@ -16,17 +16,16 @@ import (
 	"controller/delivery"
 )
 
-// Reconciler hands teams in. What it returns is what controller-runtime's Result and error are for.
+// Reconciler submits teams. Its results correspond to controller-runtime's Result and error.
 type Reconciler struct {
 	Deliveries *delivery.DeliveriesAPIService
 	TokenFile  string // of a projected volume
 }
 
-// Reconcile returns after how long to come again, or 0 where nothing is left to do; an error where asking again does
-// not help, and somebody has to change something. It may be called as often as wanted: what is settled is not sent
-// again.
+// Reconcile returns after how long to call again, or 0 if nothing is left to do. An error means that a retry does not
+// help and somebody has to change something. Calls are idempotent: settled targets are not sent again.
 func (r *Reconciler) Reconcile(ctx context.Context, namespace, team string) (time.Duration, error) {
-	token, err := os.ReadFile(r.TokenFile) // each time, for the kubelet renews it
+	token, err := os.ReadFile(r.TokenFile) // each time, because the kubelet renews it
 	if err != nil {
 		return 0, err
 	}
@@ -41,35 +40,35 @@ func (r *Reconciler) Reconcile(ctx context.Context, namespace, team string) (tim
 		return 0, notOurs(response)
 	}
 	for _, target := range report.Targets {
-		reason := target.Reason.Get() // text: a later service may give one that this program does not know
+		reason := target.Reason.Get() // text: a later service may return a reason that this program does not know
 		if reason == nil {
 			reason = new(string)
 		}
 		fmt.Println(target.Name, target.Phase, *reason)
 	}
-	return 0, nil // Pending too: the service goes on by itself, and the team's status changes when it is done
+	return 0, nil // also if Pending: the service continues by itself, and the team's status changes at the end
 }
 
-// again judges a failed call by the kind of the problem.
+// again decides about a failed call by the type of the problem.
 func again(response *http.Response, err error) (time.Duration, error) {
 	if response == nil {
-		return 5 * time.Second, nil // no answer: it may have arrived, and asking again sends nothing twice
+		return 5 * time.Second, nil // no answer: the event may have arrived, and a retry sends nothing twice
 	}
 	var failed *delivery.GenericOpenAPIError
 	problem, ours := delivery.ProblemDetails{}, false
 	if errors.As(err, &failed) {
 		problem, ours = failed.Model().(delivery.ProblemDetails)
 	}
-	if !ours || problem.Type == "" { // made of an answer without a body
+	if !ours || problem.Type == "" { // created from an answer without a body
 		return 0, notOurs(response)
 	}
 	said := fmt.Errorf("%s %s", problem.Type, problem.Detail)
 	switch problem.Type {
 	case ProblemTeamNotFinished, ProblemUidChanged, ProblemTeamNotFound:
-		return 0, nil // the resource's next change brings it here again, if there is one
+		return 0, nil // the next change of the resource, if any, calls this again
 	case ProblemUnauthenticated, ProblemRequestTimeout, ProblemClaimInFlight:
 		fmt.Println(said)
-		return 30 * time.Second, nil // a token that has just been renewed, a slow network, a send under way
+		return 30 * time.Second, nil // a token that has just been renewed, a slow network, a send in progress
 	}
 	if wait, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {
 		fmt.Println(said)
@@ -78,7 +77,7 @@ func again(response *http.Response, err error) (time.Duration, error) {
 	return 0, said
 }
 
-// notOurs tells of a gateway's answer, or of another service's.
+// notOurs reports an answer of a gateway or of another service.
 func notOurs(response *http.Response) error {
 	return fmt.Errorf("answered %d, and not as agentteam-delivery does", response.StatusCode)
 }

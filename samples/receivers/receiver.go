@@ -40,7 +40,7 @@ var (
 	ascii       = regexp.MustCompile(`^[ -~]*$`)
 )
 
-// verify returns the notification's id; body is what came, byte by byte, before any parsing.
+// verify returns the notification's id; body is the raw request body, before any parsing.
 func verify(header http.Header, body []byte, keys [][]byte, now time.Time) (string, error) {
 	ids, times := header.Values("webhook-id"), header.Values("webhook-timestamp")
 	lists := header.Values("webhook-signature")
@@ -62,7 +62,7 @@ func verify(header http.Header, body []byte, keys [][]byte, now time.Time) (stri
 		mac.Write(body)
 		ours := []byte("v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 		for _, theirs := range strings.Split(signatures, " ") {
-			if hmac.Equal(ours, []byte(theirs)) { // takes as long whether they are equal or not
+			if hmac.Equal(ours, []byte(theirs)) { // takes constant time
 				return id, nil
 			}
 		}
@@ -70,7 +70,7 @@ func verify(header http.Header, body []byte, keys [][]byte, now time.Time) (stri
 	return "", errors.New("no signature fits")
 }
 
-// keep writes a notification to a file, completely or not at all, and says whether it is new.
+// keep writes a notification to a file atomically, and returns whether it is new.
 func keep(folder, id string, body []byte) (bool, error) {
 	draft, err := os.CreateTemp(folder, ".draft-")
 	if err != nil {
@@ -94,7 +94,7 @@ func keep(folder, id string, body []byte) (bool, error) {
 		return false, err
 	}
 	defer place.Close()
-	return fresh, place.Sync() // or the name may be lost with the power
+	return fresh, place.Sync() // or a power failure may lose the name
 }
 
 type receiver struct {
@@ -103,7 +103,7 @@ type receiver struct {
 	folder        string
 }
 
-// ServeHTTP answers one request: 204 when the notification is kept, or was before.
+// ServeHTTP answers one request: 204 if the notification is stored, now or before.
 func (r receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	status, what := r.take(request)
 	w.WriteHeader(status)
@@ -114,7 +114,7 @@ func (r receiver) take(request *http.Request) (int, string) {
 	if request.Method != http.MethodPost {
 		return http.StatusMethodNotAllowed, "refused: not a POST"
 	}
-	if request.Header.Get("content-length") == "" { // nor has one that is in chunks
+	if request.Header.Get("content-length") == "" { // a chunked request has none either
 		return http.StatusLengthRequired, "refused: send a content-length"
 	}
 	if request.ContentLength > most {
@@ -138,14 +138,14 @@ func (r receiver) take(request *http.Request) (int, string) {
 	fresh, err := keep(r.folder, id, body)
 	switch {
 	case err != nil:
-		return http.StatusServiceUnavailable, "not kept: " + err.Error() // it will come again
+		return http.StatusServiceUnavailable, "not kept: " + err.Error() // the service retries
 	case fresh:
 		return http.StatusNoContent, "took " + id
 	}
 	return http.StatusNoContent, "had already " + id
 }
 
-// stop says what is wrong, and ends.
+// stop prints an error, and exits.
 func stop(why any) {
 	fmt.Fprintln(os.Stderr, why)
 	os.Exit(2)
@@ -186,7 +186,7 @@ func main() {
 		stop(fmt.Errorf("cannot start: %w", err))
 	}
 	drafts, _ := filepath.Glob(filepath.Join(r.folder, ".draft-*"))
-	for _, draft := range drafts { // of one that was killed
+	for _, draft := range drafts { // of a process that was killed
 		os.Remove(draft)
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(told("HOST", "127.0.0.1"), strconv.FormatUint(port, 10)))

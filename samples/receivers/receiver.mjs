@@ -20,13 +20,13 @@ const PATIENCE = 10_000 // ms for a request to arrive
 
 class Refused extends Error {}
 
-// Takes as long whether they are equal or not.
+// Takes constant time.
 function same(ours, theirs) {
   const [one, other] = [Buffer.from(ours), Buffer.from(theirs)]
   return one.length === other.length && timingSafeEqual(one, other)
 }
 
-// Returns the notification's id; `body` is a Buffer of what came, byte by byte, before any parsing.
+// Returns the notification's id; `body` is a Buffer with the raw request body, before any parsing.
 function verify(headers, body, keys, now) {
   const names = ['webhook-id', 'webhook-timestamp', 'webhook-signature']
   const given = names.map((name) => headers[name] ?? []) // of request.headersDistinct: a list for each name
@@ -46,7 +46,7 @@ function verify(headers, body, keys, now) {
   throw new Refused('no signature fits')
 }
 
-// Writes a notification to a file, completely or not at all, and says whether it is new.
+// Writes a notification to a file atomically, and returns whether it is new.
 async function keep(folder, id, body) {
   const draft = join(folder, `.draft-${randomUUID()}`)
   const file = await open(draft, 'wx')
@@ -64,7 +64,7 @@ async function keep(folder, id, body) {
   }
   const place = await open(folder)
   try {
-    await place.sync() // or the name may be lost with the power
+    await place.sync() // or a power failure may lose the name
   } finally {
     await place.close()
   }
@@ -77,11 +77,11 @@ async function read(request) {
   return Buffer.concat(chunks)
 }
 
-// What to answer, and what to say of it: 204 when the notification is kept, or was before.
+// The status and a line for the log: 204 if the notification is stored, now or before.
 async function take(request) {
   const { 'content-length': length, authorization: given = '' } = request.headers
   if (request.method !== 'POST') return [405, 'refused: not a POST']
-  if (length === undefined) return [411, 'refused: send a content-length'] // nor has one that is in chunks
+  if (length === undefined) return [411, 'refused: send a content-length'] // a chunked request has none either
   if (Number(length) > MOST) return [413, 'refused: too large']
   let body
   try {
@@ -95,11 +95,11 @@ async function take(request) {
     return [204, `${(await keep(folder, id, body)) ? 'took' : 'had already'} ${id}`]
   } catch (error) {
     if (error instanceof Refused) return [401, `refused: ${error.message}`]
-    return [503, `not kept: ${error.code}`] // it will come again
+    return [503, `not kept: ${error.code}`] // the service retries
   }
 }
 
-// Says what is wrong, and ends.
+// Prints an error, and exits.
 function stop(why) {
   console.error(why)
   process.exit(2)
@@ -124,7 +124,7 @@ process.umask(0o077)
 try {
   await mkdir(folder, { recursive: true })
   for (const name of await readdir(folder)) {
-    if (name.startsWith('.draft-')) await rm(join(folder, name), { force: true }) // of one that was killed
+    if (name.startsWith('.draft-')) await rm(join(folder, name), { force: true }) // of a process that was killed
   }
 } catch (error) {
   stop(`cannot start: ${error.message}`)

@@ -29,29 +29,29 @@ from socketserver import ThreadingTCPServer
 from tempfile import NamedTemporaryFile
 from typing import Any, NoReturn
 
-TOLERANCE = 300  # seconds that a timestamp may be off
+TOLERANCE = 300  # seconds by which a timestamp may be off
 MOST = 2**21  # bytes of a notification
 PATIENCE = 10  # seconds for a request to arrive
 PORTS = 65535
 
 
 class Refused(Exception):
-    """A request is not a valid notification; the text says why."""
+    """The request is not a valid notification; the text says why."""
 
     def __init__(self, why: str, status: HTTPStatus = HTTPStatus.UNAUTHORIZED) -> None:
-        """Take what is answered along."""
+        """Store the status of the answer."""
         super().__init__(why)
         self.status = status
 
 
 def verify(headers: Message, body: bytes, keys: Iterable[bytes], now: float) -> str:
-    """Return the notification's id; `body` is what came, byte by byte, before any parsing."""
+    """Return the notification's id; `body` is the raw request body, before any parsing."""
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")
     given = [headers.get_all(name, []) for name in names]
     if any(len(values) != 1 for values in given):
         raise Refused("a header is missing or repeated")
     [identifier], [timestamp], [signatures] = given
-    if not re.fullmatch("[A-Za-z0-9_-]{1,128}", identifier):  # it becomes a file's name
+    if not re.fullmatch("[A-Za-z0-9_-]{1,128}", identifier):  # it becomes a file name
         raise Refused("the id is none")
     if not re.fullmatch("[0-9]{1,12}", timestamp) or abs(now - int(timestamp)) > TOLERANCE:
         raise Refused("the timestamp is not of now")
@@ -65,7 +65,7 @@ def verify(headers: Message, body: bytes, keys: Iterable[bytes], now: float) -> 
 
 
 def keep(folder: Path, identifier: str, body: bytes) -> bool:
-    """Write a notification to a file, completely or not at all; say whether it is new."""
+    """Write a notification to a file atomically; return whether it is new."""
     with NamedTemporaryFile(dir=folder, prefix=".draft-") as draft:
         draft.write(body)
         draft.flush()
@@ -77,22 +77,22 @@ def keep(folder: Path, identifier: str, body: bytes) -> bool:
             new = False
     place = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(place)  # or the name may be lost with the power
+        os.fsync(place)  # or a power failure may lose the name
     finally:
         os.close(place)
     return new
 
 
 class Impatient(io.RawIOBase):
-    """What a caller sends, until its time is up, be it ever so slow."""
+    """A caller's input, with a limit on the total time, however slowly it arrives."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """Begin to count."""
+        """Start the time."""
         self.connection = connection
         self.end = time.monotonic() + PATIENCE
 
     def readable(self) -> bool:
-        """Say that it is there to be read."""
+        """Say that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -105,14 +105,14 @@ class Impatient(io.RawIOBase):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request: 204 when the notification is kept, or was before."""
+    """Answers one request: 204 if the notification is stored, now or before."""
 
     keys: tuple[bytes, ...]
     authorization: bytes
     folder: Path
 
     def setup(self) -> None:
-        """Give the whole request its time, not each read of it."""
+        """Limit the time of the whole request, not of each read."""
         super().setup()
         self.rfile = io.BufferedReader(Impatient(self.connection))
 
@@ -125,12 +125,12 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(error.status, f"refused: {error}")
         try:
             new = keep(self.folder, identifier, body)
-        except OSError as error:  # it will come again
+        except OSError as error:  # the service retries
             return self.answer(HTTPStatus.SERVICE_UNAVAILABLE, f"not kept: {error.strerror}")
         return self.answer(HTTPStatus.NO_CONTENT, f"{'took' if new else 'had already'} {identifier}")
 
     def read(self) -> bytes:
-        """Read the body whole, and see whether its sender is let in."""
+        """Read the complete body, and check that the sender is authorised."""
         lengths = self.headers.get_all("content-length", [])
         if not lengths or "transfer-encoding" in self.headers:
             raise Refused("send a content-length", HTTPStatus.LENGTH_REQUIRED)
@@ -154,40 +154,40 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def send_error(self, code: int, *_: object, **__: object) -> None:
-        """Refuse what the library does: other methods, and what is no HTTP."""
+        """Reject what the library rejects: other methods, and invalid HTTP."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
             self.answer(HTTPStatus.METHOD_NOT_ALLOWED, "refused: not a POST")
         else:
             self.answer(HTTPStatus(code), "refused: no HTTP")
 
     def answer(self, status: HTTPStatus, what: str) -> None:
-        """Say on the standard output what was done, and answer without a body."""
+        """Print what was done, and answer without a body."""
         print(what, flush=True)
         self.send_response_only(status)
         self.end_headers()
 
 
 class Server(ThreadingTCPServer):
-    """Gives each caller a thread."""
+    """Runs one thread per caller."""
 
     allow_reuse_address = True
     daemon_threads = True
-    request_queue_size = 128  # callers at once; more than these are turned away
+    request_queue_size = 128  # concurrent callers; more are rejected
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass by what callers do who go away."""
+        """Ignore callers that disconnect."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 
 def stop(why: str) -> NoReturn:
-    """Say what is wrong, and end."""
+    """Print an error, and exit."""
     print(why, file=sys.stderr)
     sys.exit(2)
 
 
 def key_of(secret: str) -> bytes:
-    """Read a key as it stands in the Secret."""
+    """Decode a key as it is in the Secret."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except ValueError:
@@ -198,7 +198,7 @@ def key_of(secret: str) -> bytes:
 
 
 def main() -> None:
-    """Receive until stopped."""
+    """Receive until a signal."""
     Handler.keys = tuple(key_of(one) for one in os.environ.get("SIGNING_SECRETS", "").split())
     if not Handler.keys:
         stop("SIGNING_SECRETS: name at least one key")
@@ -214,7 +214,7 @@ def main() -> None:
     os.umask(0o077)
     try:
         Handler.folder.mkdir(parents=True, exist_ok=True)
-        for draft in Handler.folder.glob(".draft-*"):  # of one that was killed
+        for draft in Handler.folder.glob(".draft-*"):  # of a process that was killed
             draft.unlink(missing_ok=True)
         server = Server((host, int(port)), Handler)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""What a delivery costs: this service, the floor beneath it, and its peers, side by side in one run."""
+"""The cost of a delivery: this service, the minimum, and comparable tools, side by side in one run."""

@@ -1,4 +1,4 @@
-"""What a delivery costs, side by side in one run: the floor, this service, Apprise, Alertmanager.
+"""Measures the cost of a delivery in one run: the minimum, this service, Apprise, Alertmanager.
 
     python -m tests.bench [--rounds N] [--fanouts 2,8] [--before COMMIT] [--json FILE]
 

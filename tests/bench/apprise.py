@@ -1,4 +1,4 @@
-"""Apprise, at the same work: each event to so many JSON webhooks; it reads and records nothing.
+"""Apprise with the same work: each event goes to several JSON webhooks; it reads and records nothing.
 
 python -m tests.bench.apprise FOLDER EVENTS FANOUT AT_ONCE PREFIX     prints its measures as JSON
 """

@@ -1,4 +1,4 @@
-"""This service as it was at an earlier commit, in a checkout and an environment of its own."""
+"""This service at an earlier commit, in a checkout and an environment of its own."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The far side of a benchmark in one process: a Kubernetes API over TLS and a receiver, both lean.
+"""The far side of a benchmark in one process: a Kubernetes API over TLS and a receiver, both minimal.
 
 Teams are there as soon as they are asked for, and have finished: `f8-123` has eight targets, one half
 webhooks, the other Slack; `t8-123` has eight webhooks whose arrivals are noted, and of `h8-123` the first

@@ -1,4 +1,4 @@
-"""The floor: a bare aiohttp script that makes the HTTP calls of one event, and nothing else.
+"""The minimum: a bare aiohttp script that makes the HTTP calls of one event, and nothing else.
 
 python -m tests.bench.floor FOLDER EVENTS FANOUT AT_ONCE PREFIX     prints its measures as JSON
 """

@@ -1,4 +1,4 @@
-"""Three replicas, fifty namespaces, one of them hostile in each way in turn: nothing is lost, memory is flat.
+"""Runs three replicas and fifty namespaces, one of them hostile: nothing is lost, memory stays flat.
 
     python -m tests.bench.neighbours [--events 20000] [--minutes 20] [--cycles 4]
 

@@ -1,4 +1,4 @@
-"""A receiver that is away for long, and a burst at one that is slow: what is lost, doubled, refused, delayed.
+"""Runs a long outage of a receiver, and a burst to a slow one: counts what is lost, doubled, delayed.
 
     python -m tests.bench.outage [away|burst] [--teams N] [--replicas N]
 

@@ -1,4 +1,4 @@
-"""Those whose work is measured, each driven as its users drive it, and what they work against."""
+"""The measured programs, each used as its users do, and their far side."""
 
 import asyncio
 import json

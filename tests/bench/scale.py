@@ -1,4 +1,4 @@
-"""What a delivery costs as work grows: targets an event, events in flight, teams watched.
+"""Measures how the cost grows: targets per event, events in flight, watched teams.
 
     python -m tests.bench.scale [--pictures FOLDER] [--json FILE]
 

@@ -1,4 +1,4 @@
-"""What the tests of the service itself have, for those of its pages that need no browser."""
+"""Fixtures of the service's own tests, for pages that need no browser."""
 
 from tests.service.conftest import bench
 

@@ -1,4 +1,4 @@
-"""The site in a browser, on a machine with loopback alone: each page is whole, and comes from the site alone.
+"""The site in a browser with loopback only: each page loads completely, from the site alone.
 
 Inside: python -m tests.browser.test_docs_site FOLDER
 """

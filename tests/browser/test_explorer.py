@@ -1,4 +1,4 @@
-"""`/docs` in a browser, on a machine with loopback alone: it delivers a team, and nothing foreign runs in it.
+"""`/docs` in a browser with loopback only: it delivers a team, and runs nothing from elsewhere.
 
 Inside: python -m tests.browser.test_explorer FOLDER
 """

@@ -1,4 +1,4 @@
-"""Helm, new and old, and the values that the chart is rendered with."""
+"""Helm, new and old, and the values for rendering the chart."""
 
 import os
 import subprocess
@@ -74,7 +74,7 @@ MATRIX: dict[str, Document] = {
             "egressDeny": ["10.9.0.0/16"],
             "egressHttp": True,
             "egressCaFile": "/authorities/ca.crt",
-            "egressNoProxy": ["svc.cluster.local", "10.0.0.0/8", "fd00::/8"],
+            "egressNoProxy": ["svc.cluster.local", "10.0.0.0/8", "fd00::/8", ".bücher.example"],
             "secretLabel": "delivery=allowed",
             "phases": ["Completed", "Failed"],
             "waitLimit": 12.5,

@@ -1,4 +1,4 @@
-"""Whatever Helm installs the chart, and however the CRD came to be: none changes, no installation fails."""
+"""No Helm version changes a CRD, however it was created, and no installation fails because of one."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The patches that have an operator's CRD keep what this service writes: applied, again, undone, refused."""
+"""The patches make an operator's CRD keep this service's fields: applied, repeated, undone, refused."""
 
 import copy
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""The image as a container engine builds it, run as the chart runs it; and its pods on a real API server."""
+"""The image, built by a container engine and run as the chart runs it; its pods on a real API server."""
 
 import asyncio
 import os

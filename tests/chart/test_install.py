@@ -1,4 +1,4 @@
-"""Installed on an empty, real API server by the README's commands: it delivers, and may do nothing else."""
+"""Installs on an empty, real API server by the README's commands: it delivers, and may do nothing else."""
 
 import asyncio
 import os

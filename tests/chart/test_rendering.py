@@ -1,4 +1,4 @@
-"""What the chart renders, over a matrix of values: valid, as restricted as promised, true to the settings."""
+"""The rendered chart for many values: valid, as restricted as documented, consistent with the settings."""
 
 import json
 import math
@@ -229,6 +229,7 @@ def test_the_processes_take_the_settings_they_are_given(
         ({"settings": {"host": "dead"}}, "host"),
         ({"settings": {"egressNoProxy": ["*"]}}, "egressNoProxy"),
         ({"settings": {"egressNoProxy": ["a..b"]}}, "egressNoProxy"),
+        ({"settings": {"egressNoProxy": ["bücher..example"]}}, "egressNoProxy"),
         ({"settings": {"secretLabel": "a/b/c=-"}}, "secretLabel"),
         ({"extraEnv": [{"name": "DELIVERY_PORT", "value": "9"}]}, "set it with settings, tls or service"),
         ({"extraEnv": [{"name": "DELIVERY_AUTH", "value": "none"}]}, "set it with settings, tls or service"),
@@ -257,6 +258,7 @@ def test_amounts_are_taken_as_kubernetes_writes_them(helm: Helm) -> None:
         {"cpu": "500m", "memory": "1.5Gi"},
         {"cpu": 2, "memory": "1e9"},
         {"cpu": "0.25", "memory": 134217728},
+        {"cpu": "250000u", "memory": "128974848000m"},
     ]
     for amount in amounts:
         helm.render({"resources": {"requests": amount, "limits": {**amount, "example.com/gpu": "1"}}})

@@ -1,1 +1,1 @@
-"""The generated clients: made, compiled, and driven against a live service."""
+"""The generated clients: generated, compiled, and run against a live service."""

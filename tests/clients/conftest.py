@@ -1,4 +1,4 @@
-"""The generated clients, each as a program that takes steps; and a service for them to call."""
+"""The generated clients, each as a program that runs steps, and a service to call."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Takes steps with the generated Python client, and prints what came of each, as the other drivers do.
+"""Runs steps with the generated Python client, and prints the result of each, as the other drivers do.
 
 As a process, with steps as JSON on its input: python driver.py URL
 """

@@ -1,4 +1,4 @@
-"""Clients as `clients/generate` makes them, and what is compiled of them, kept outside the clone."""
+"""Clients from `clients/generate`, and their compiled forms, cached outside the clone."""
 
 import fcntl
 import hashlib

@@ -1,4 +1,4 @@
-"""A reason that is one of known words, or any other text, as it once was, leaves no client in Go."""
+"""An enum combined with any text, as the description once had, breaks the Go client."""
 
 from collections.abc import Callable
 from pathlib import Path

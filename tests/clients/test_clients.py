@@ -1,4 +1,4 @@
-"""The clients that service authors generate compile, and understand what a live service answers."""
+"""The generated clients compile, and understand the answers of a live service."""
 
 import json
 import re

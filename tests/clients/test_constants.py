@@ -1,4 +1,4 @@
-"""The constants that callers copy are of every kind of problem and every reason, in each language."""
+"""The constants for callers cover every type of problem and every reason, in each language."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Two linters of the field, with all that they recommend, find nothing in the API's description."""
+"""Two linters with all their recommended rules find nothing in the API's description."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A server that knows nothing but the API's description answers as the service would."""
+"""A mock server that knows only the API's description answers as the service would."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Clients in languages that nobody drives here are generated, and say of themselves what callers rely on."""
+"""Clients in further languages are generated, and have the signatures on which callers rely."""
 
 import re
 import shutil

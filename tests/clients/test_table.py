@@ -1,4 +1,4 @@
-"""The table of generators in the reference is what trying them says; WRITE=1 writes it anew."""
+"""The table of generators in the reference matches the tests' results; WRITE=1 writes it."""
 
 import importlib.metadata
 import json
@@ -25,16 +25,16 @@ HEAD = """<!-- Made by tests/clients; to write it again: make clients-table -->
 
 # Clients
 
-What generators make of the API's [description](../../openapi/openapi.yaml), as the suite tries them: five
-clients are compiled, and take the same steps against a live service; three are generated, and their
-signatures looked at. How to make and to use them: [clients](../../clients/README.md).
+This page compares what client generators make of the API's [description](../../openapi/openapi.yaml). The
+suite compiles five clients and runs the same steps with each against a live service; it generates three more
+and checks their signatures. [Clients](../../clients/README.md) explains how to generate and use them.
 
 """
 FOOT = """
-- **delivers**: `deliver` gives a `Report`, with 200 and 202 alike, and `preview` a `Previewed`.
-- **reasons are text**: one that this version does not know is read, as is a field that a later one adds.
-- **`Location`**, **`Retry-After`**: whether these headers can be had of an answer 202, and of a problem.
-- **problems**: what a problem comes as.
+- **delivers**: `deliver` returns a `Report`, for 200 as for 202, and `preview` a `Previewed`.
+- **reasons are text**: the client accepts an unknown reason, and an additional field of a later version.
+- **`Location`**, **`Retry-After`**: whether the client exposes these headers of a 202, and of a problem.
+- **problems**: how the client returns a problem.
 """
 
 

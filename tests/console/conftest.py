@@ -1,4 +1,4 @@
-"""The service that the commands call is the one of the service's own tests."""
+"""The commands call the service of the service's own tests."""
 
 from tests.service.conftest import bench
 

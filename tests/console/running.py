@@ -1,4 +1,4 @@
-"""The command line as a person types it."""
+"""Runs the command line as a person would."""
 
 import asyncio
 import os

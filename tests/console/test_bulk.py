@@ -1,4 +1,4 @@
-"""Many teams at once: found by what became of their targets, by who may read of them, and sent again."""
+"""Many teams at once: found by outcome, limited to what the caller may read, and redelivered."""
 
 import json
 import os
@@ -105,9 +105,9 @@ async def test_what_failed_is_found_page_by_page_where_the_caller_may_read(clust
     ("query", "words"),
     [
         ({"since": "yesterday"}, "since: must be a time"),
-        ({"after": "nonsense"}, "after: is none of the values"),
-        ({"after": "WzAsIDFd"}, "after: is none of the values"),
-        ({"after": "WzksICIiXQ=="}, "after: there is no such page"),
+        ({"after": "nonsense"}, "after: is not a value of `next`"),
+        ({"after": "WzAsIDFd"}, "after: is not a value of `next`"),
+        ({"after": "WzksICIiXQ=="}, "after: this page does not exist"),
         ({"phase": "Lost"}, "phase: "),
         ({"namespace": "No_Name"}, "namespace: must be a lower-case DNS name"),
         ({"colour": "red"}, 'unknown query parameter "colour"'),

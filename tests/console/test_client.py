@@ -1,4 +1,4 @@
-"""What a command says where the service gives no answer, or refuses: each case apart, with what to change."""
+"""The errors of commands if the service does not answer or refuses: each case, and what to change."""
 
 import asyncio
 import socket
@@ -28,14 +28,23 @@ async def test_ports_that_do_not_answer_are_told_apart(bench: Bench) -> None:
         request.transport.abort()
         return web.Response()
 
-    async with Receiver(respond=close) as closing:
+    def gone(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()  # as a port-forward does whose pod is gone
+
+    server = await asyncio.start_server(gone, "127.0.0.1")
+    forwarded = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with Receiver(respond=close) as closing, server:
         told = {
+            forwarded: "was closed without an answer; check that the service runs",
             bench.service.url.replace("http", "https"): "no TLS connection to this port",
             "http://127.0.0.1:1": "no service answers at http://127.0.0.1:1; set its address with --url",
             closing.url: "was closed without an answer; check that the service runs",
         }
         for url, says in told.items():
-            assert says in str(await trouble(url))
+            found = await trouble(url)
+            assert says in str(found)
+            # What may come back is waited for.
+            assert isinstance(found, Away) == (not says.startswith("no TLS"))
 
 
 def test_a_name_that_nobody_knows_is_told() -> None:

@@ -1,4 +1,4 @@
-"""The commands for people, run as processes against a service that is one too."""
+"""The commands for people, run as processes against a running service."""
 
 import asyncio
 import json
@@ -60,7 +60,7 @@ async def test_a_failed_target_is_exit_code_1_and_is_sent_again_when_asked(bench
     assert (await run("redeliver", *asked, "--all", "--target", "hook")).code == 0
     assert len(bench.hook.requests) == sent + 2
     assert (await run("status", *asked)).code == 0
-    for command, said in (("redeliver", "no target that is asked for has failed"), ("deliver", "is settled")):
+    for command, said in (("redeliver", "no requested target has failed"), ("deliver", "is settled")):
         ran = await run(command, *asked)
         assert (ran.code, said in " ".join(ran.out.split())) == (0, True)
         assert "nothing was sent" in ran.out
@@ -127,7 +127,7 @@ async def test_status_watches_until_all_is_settled_and_says_when_it_is_not(
 
 
 async def test_watching_ends_where_nothing_will_come_and_says_what_a_team_waits_for() -> None:
-    told = {"phase": "Skipped", "reason": "teams that end as Failed are not delivered"}
+    told = {"phase": "Skipped", "reason": "failed teams are not delivered"}
 
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.json_response({"namespace": "default", "team": "report", "targets": [], **told})
@@ -136,7 +136,7 @@ async def test_watching_ends_where_nothing_will_come_and_says_what_a_team_waits_
         ran = await run("status", "report", "--url", service.url, "--watch")
         assert (ran.code, ran.out) == (
             0,
-            "default/report  Skipped  teams that end as Failed are not delivered\n",
+            "default/report  Skipped  failed teams are not delivered\n",
         )
         told |= {"phase": "Pending", "reason": "the team is at work"}
         ran = await run("status", "report", "--url", service.url, "--watch", "--timeout", "0.1")
@@ -354,8 +354,8 @@ async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
             "echo 'error: the server is down' >&2; exit 1",
             "service account default/editor: the server is down",
         ),
-        ("exit 0", "kubectl's answer holds no token"),
-        ("echo two; echo lines", "kubectl's answer holds no token"),
+        ("exit 0", "kubectl's answer contains no token"),
+        ("echo two; echo lines", "kubectl's answer contains no token"),
     ],
 )
 async def test_a_token_that_kubectl_does_not_get_is_one_sentence(
@@ -383,7 +383,7 @@ async def test_a_certificate_is_trusted_by_its_authority(
         assert (stranger.code, "set its certificate authority with --ca-file" in stranger.err) == (2, True)
         assert (await run(*asked, "--ca-file", tmp_path / "ca.crt")).code == 0
         plain = await run(*asked[:-1], service.url.replace("https", "http"))
-        assert (plain.code, "this port speaks TLS; use https://" in plain.err) == (2, True)
+        assert (plain.code, "this port uses TLS; use https://" in plain.err) == (2, True)
 
 
 IN_CLUSTER = "agentteam-delivery.agentteam-delivery.svc"
@@ -405,8 +405,10 @@ async def test_through_a_port_forward_the_certificate_names_the_service(tmp_path
         assert "is for another name than 127.0.0.1; with a port-forward, set its name" in other.err
         assert f"--server-name, such as {IN_CLUSTER}" in other.err
         assert (await run(*asked, "--server-name", IN_CLUSTER)).code == 0
-        assert (await run(*asked, DELIVERY_SERVER_NAME=IN_CLUSTER)).code == 0
+        assert (await run(*asked, DELIVERY_SERVER_NAME=f"{IN_CLUSTER}.")).code == 0
         assert (await run(*asked, "--server-name", "other.example.com")).code == 2
+        url = await run(*asked, "--server-name", f"https://{IN_CLUSTER}")
+        assert (url.code, "must be a host name without scheme and port" in url.err) == (2, True)
 
 
 async def test_the_environment_says_what_is_not_typed(tmp_path: Path) -> None:

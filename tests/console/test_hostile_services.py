@@ -1,4 +1,4 @@
-"""Whoever answers in the service's stead: a command ends, in bounded time, and with so many bytes read."""
+"""Hostile answers: a command ends within a limited time, and reads a limited number of bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Manifests looked at offline: each mistake at its line, with what to change."""
+"""Offline validation of manifests: each mistake with its line, and what to change."""
 
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -34,7 +34,7 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "a tab": ("  name: report", "\tname: report", 4, "no YAML"),
     "a kind misspelt": ("kind: AgentTeam", "kind: AgentTeams", 2, "did you mean AgentTeam?"),
     "a kind unknown": ("kind: AgentTeam", "kind: Zebra", 2, "known are AgentTeam, AgentTeamTemplate"),
-    "a kind that is no text": ("kind: AgentTeam", "kind: [AgentTeam]", 2, "is no kind of kagents.dev"),
+    "a kind that is no text": ("kind: AgentTeam", "kind: [AgentTeam]", 2, "is not a kind of kagents.dev"),
     "a bare on": ("        type: slack", "        type: slack\n        on: [Failed]", 17, 'write "on":'),
     "an ending that nobody is told of": (
         "        type: slack",
@@ -68,7 +68,7 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "no Secret": ("        credentialsSecret: slack\n", "", 15, "name the Secret"),
     "no address": ("        url: https://hooks.example.com/reports\n", "", 11, "give an https:// address"),
     "an address without a scheme": ("https://hooks", "hooks", 13, "start with https://"),
-    "an address with a password": ("https://hooks", "https://me:word@hooks", 13, "no user info"),
+    "an address with a password": ("https://hooks", "https://me:word@hooks", 13, "not contain user info"),
     "a Secret's name in capitals": ("Secret: slack", "Secret: Slack", 17, "name of a Secret"),
     "a message that is a number": ('message: "{team} is ready"', "message: 5", 14, "message"),
     "a name twice": ("name: chat", "name: archive", 15, "taken by an earlier target"),
@@ -79,7 +79,7 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
         "must be one of create-pr",
     ),
     "an empty list": (GOOD[GOOD.index("    delivery:") :], "    delivery: []\n", 10, "is empty"),
-    "a key twice": ("        type: slack", "        type: slack\n        type: slack", 17, "a second time"),
+    "a key twice": ("        type: slack", "        type: slack\n        type: slack", 17, "is a duplicate"),
 }
 
 DOUBTFUL: dict[str, tuple[str, str, int, str]] = {
@@ -176,7 +176,7 @@ def test_a_file_of_other_kinds_alone_is_no_mistake(tmp_path: Path) -> None:
     file.write_text("apiVersion: v1\nkind: Secret\n---\napiVersion: v1\nkind: ConfigMap\n")
     [finding] = findings_of(file)
     assert finding.warning
-    assert "nothing in it is looked at" in finding.text
+    assert "nothing in it is checked" in finding.text
 
 
 def test_documents_of_other_kinds_are_passed_over(tmp_path: Path) -> None:

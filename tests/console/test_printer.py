@@ -1,4 +1,4 @@
-"""What is printed: tables whose words are whole at any width, mails as they are read, and no sign lost."""
+"""Output: tables with whole words at any width, mails as readers see them, and no character lost."""
 
 import io
 import re
@@ -79,7 +79,7 @@ def show(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sho
 
 @pytest.mark.parametrize("columns", [73, 80, 100, 120, 200])
 def test_a_table_fits_its_width_and_breaks_no_word(show: Show, columns: int) -> None:
-    said = "teams that end as Failed are not delivered in this installation, so that none is sent"
+    said = "this installation does not deliver teams with the phase Failed, so that none is sent"
     lines = show(report(*TARGETS, reason=said), columns=columns).splitlines()
     assert max(map(len, lines)) <= columns
     words = {word for line in lines for word in line.split()}

@@ -1,4 +1,4 @@
-"""The session in docs/reference/commands.md is what the commands print: run, and held against the text."""
+"""The session in docs/reference/commands.md is what the commands print."""
 
 import os
 import re

@@ -1,1 +1,1 @@
-"""What the service relies on other systems for, tried against the real thing and its fake."""
+"""The behaviour of other systems on which the service relies, tested on the real ones and their fakes."""

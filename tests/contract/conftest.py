@@ -1,4 +1,4 @@
-"""The contract is held against every Kubernetes there is: the fake, the newest and the oldest real one."""
+"""The contract suite runs against the fake API, and the newest and the oldest real one."""
 
 from typing import Any
 

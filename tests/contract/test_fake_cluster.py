@@ -1,4 +1,4 @@
-"""What only the fakes can do: the faults that a test may set up, and a life as processes of their own."""
+"""Abilities of the fakes only: injected faults, and running as separate processes."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the service relies on the Kubernetes API for, tried against a real server and against the fake."""
+"""The behaviour of the Kubernetes API on which the service relies, on a real server and on the fake."""
 
 import asyncio
 import base64

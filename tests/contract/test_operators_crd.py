@@ -1,4 +1,4 @@
-"""What the operator's own CRD keeps of a target and of an entry, and what it refuses."""
+"""What the operator's own CRD keeps of a target and an entry, and what it rejects."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

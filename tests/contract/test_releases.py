@@ -1,4 +1,4 @@
-"""Where releases of Kubernetes differ in what this service meets: the docs' table, tried on both ends."""
+"""Differences between Kubernetes releases: the docs' table, tested on the oldest and the newest."""
 
 import copy
 import re

@@ -1,4 +1,4 @@
-"""What is relied on of the review APIs, on a real server and on the fake: who calls, and what they may."""
+"""The behaviour of the review APIs on which the service relies, on a real server and on the fake."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""The documents: what they show is so."""
+"""The documents are correct."""

@@ -1,4 +1,4 @@
-"""The code in the documents: every block, and every few words between back ticks, with their places."""
+"""The code in the documents: every block and every code span, with their places."""
 
 import subprocess
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The programs that judge what stands in the documents."""
+"""The programs that check the documents' code."""
 
 import os
 import shutil

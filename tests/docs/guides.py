@@ -1,4 +1,4 @@
-"""The guides of docs/how-to as tests use them: their blocks, their tables, and a shell for their commands."""
+"""The guides of docs/how-to for tests: their blocks, their tables, and a shell for their commands."""
 
 import asyncio
 import os

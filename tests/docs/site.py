@@ -1,4 +1,4 @@
-"""The site, built as `make docs` builds it, and what its pages hold."""
+"""The site, built as `make docs` builds it, and the content of its pages."""
 
 import fcntl
 import os

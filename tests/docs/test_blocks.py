@@ -1,4 +1,4 @@
-"""Every block of code in the documents is what it says: read by its own language, and held against ours."""
+"""Every block of code in the documents is valid in its language, and consistent with the code."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The judges themselves: what is wrong in a block is refused with its place, and what is right passes."""
+"""The checks of documents themselves: they report a wrong block with its place, and pass a right one."""
 
 from pathlib import Path
 

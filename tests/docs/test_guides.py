@@ -1,4 +1,4 @@
-"""The guides are right: their commands and programs do what is said, their failures are the real ones."""
+"""The guides work: their commands and programs do what they say, and their failures are real."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""What README.md and docs/reference/commands.md show of what programs print is what they print."""
+"""The outputs in README.md and docs/reference/commands.md are what the programs print."""
 
 import re
 from pathlib import Path

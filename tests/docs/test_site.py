@@ -1,4 +1,4 @@
-"""The site holds every page, and each of its links leads somewhere; a dead one fails its build."""
+"""The site contains every page, and each link has a target; a dead link fails the build."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""A newcomer's ways, walked as the documents have them: from an empty, real API server to delivered."""
+"""The documents' installations, step by step: from an empty, real API server to a delivery."""
 
 import asyncio
 import contextlib

@@ -1,1 +1,1 @@
-"""What the tests stand on: two Kubernetes APIs, a client that speaks to either, and a receiver of notices."""
+"""What the tests use: two Kubernetes APIs, a client for both, and a receiver of notifications."""

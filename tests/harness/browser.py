@@ -1,6 +1,7 @@
-"""A browser without a head, on a machine of its own with loopback alone, and all that it did there.
+"""A headless browser in a network namespace that has only loopback, and a record of all that it did.
 
-A test's module is run in there as `python -m`, with a folder for its files, and prints what was seen as JSON.
+It runs a test's module there as `python -m`, with a folder for its files; the module prints what it saw as
+JSON.
 """
 
 import json
@@ -24,24 +25,24 @@ ARTIFACTS = ROOT / ".artifacts"
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
-    "--no-sandbox",  # root has none; the machine of its own stands in for it
+    "--no-sandbox",  # root has no sandbox; the namespaces replace it
     "--disable-gpu",
     "--disable-quic",
     "--disable-sync",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
-    # It asks its maker for updates and the like all the same: here by a proxy that is not there.
+    # Chromium looks for updates nevertheless; this proxy, which does not exist, stops it.
     "--proxy-server=http://127.0.0.1:9",
 )
 REACHES_OUT = {
-    # What its net log notes before the kernel is asked, and where that says whom.
+    # What its net log records before it asks the kernel, and where the log names the destination.
     "HOST_RESOLVER_SYSTEM_TASK": "hostname",
     "TCP_CONNECT_ATTEMPT": "address",
     "UDP_CONNECT": "address",
 }
 LOOKS_FOR_IPV6 = "[2001:4860:4860::8888]:443"
-"""What Chromium asks the kernel for a route to, of which it sends nothing: whether there is IPv6."""
+"""Chromium asks the kernel for a route to this address, to detect IPv6; it sends nothing."""
 
 NOTE_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -51,19 +52,19 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 @dataclass
 class Seen:
-    """What a browser did and said."""
+    """What a browser did and logged."""
 
-    requests: list[str] = field(default_factory=list)  # those that the page's policy let out
-    refused: list[str] = field(default_factory=list)  # answers of 400 and above
+    requests: list[str] = field(default_factory=list)  # those that the page's policy allowed
+    refused: list[str] = field(default_factory=list)  # answers of 400 or higher
     console: list[str] = field(default_factory=list)  # warnings and errors
-    errors: list[str] = field(default_factory=list)  # what a page's scripts did not catch
+    errors: list[str] = field(default_factory=list)  # exceptions that a page's scripts did not catch
     violations: list[dict[str, str]] = field(default_factory=list)  # of a page's Content-Security-Policy
     sought: list[str] = field(
         default_factory=list
-    )  # hosts and addresses, the browser's own too; known at its end
+    )  # hosts and addresses, including the browser's own; known at its end
 
     def watch(self, page: Page) -> None:
-        """Note what a page does."""
+        """Record what a page does."""
 
         def said(message: ConsoleMessage) -> None:
             if message.type in {"error", "warning"}:
@@ -91,7 +92,7 @@ class Seen:
 async def browsing(
     folder: Path, *, width: int = 1440, height: int = 1000
 ) -> AsyncIterator[tuple[Page, Seen]]:
-    """Start a browser with a profile of its own in a folder, and yield its page."""
+    """Start a browser with a profile in a folder, and yield its page."""
     seen = Seen()
     log = folder / "net-log.json"
 
@@ -116,7 +117,7 @@ async def browsing(
 
 
 def reached_for(log: Path) -> list[str]:
-    """Return the addresses that a browser's net log says it reached for, and names it had looked up."""
+    """Return the addresses and host names that a browser contacted or looked up, from its net log."""
     noted = json.loads(log.read_text())
     kinds = {number: name for name, number in noted["constants"]["logEventTypes"].items()}
     wanted = ((event, REACHES_OUT.get(kinds[event["type"]], "")) for event in noted["events"])
@@ -130,7 +131,7 @@ def found() -> str | None:
 
 
 def inside(module: str, folder: Path, *, seconds: float) -> Any:
-    """Run a module on a machine of its own, and return what it saw; skip where there can be none."""
+    """Run a module in its own namespaces, and return what it saw; skip if they cannot be created."""
     if not found():
         _unavailable("needs Debian's package chromium, or its like")
     try:

@@ -1,4 +1,4 @@
-"""Callers of the service, and what they may: given out by the fake API or, as RBAC has it, by a real one."""
+"""Callers of the service and their permissions: from the fake API, or with RBAC from a real one."""
 
 import base64
 import json
@@ -33,14 +33,14 @@ class Account:
 
 
 class Callers:
-    """Makes accounts, tokens and rights, whichever cluster it is."""
+    """Creates accounts, tokens and permissions, on either cluster."""
 
     def __init__(self, cluster: Cluster[Any]) -> None:
         self._kube: Kube = cluster.kube
         self._server: FakeCluster | RealCluster = cluster.server
 
     async def account(self, namespace: str) -> Account:
-        """Make an account."""
+        """Create an account."""
         name = f"caller-{secrets.token_hex(4)}"
         if isinstance(self._server, FakeCluster):
             return Account(namespace, name, "")
@@ -50,15 +50,15 @@ class Callers:
         return Account(namespace, name, answer.body["metadata"]["uid"])
 
     async def token(self, account: Account, audience: str = AUDIENCE) -> str:
-        """Make a token of an account, for an audience."""
+        """Create a token of an account for an audience."""
         if isinstance(self._server, FakeCluster):
             return self._server.reviews.token(account.user, audiences=(audience,))
         return await self._kube.account_token(account.namespace, account.name, audience)
 
     def expired_token(self, account: Account) -> str:
-        """Sign a token as the API server does, that was valid until a minute ago."""
+        """Sign a token as the API server does; it expired a minute ago."""
         if isinstance(self._server, FakeCluster):
-            return secrets.token_hex(16)  # what is not known any more
+            return secrets.token_hex(16)  # an unknown token
         now = int(time.time())
         claims = {
             "iss": "https://kubernetes.default.svc",
@@ -75,7 +75,7 @@ class Callers:
         return _signed(claims, self._server.signing_key.read_bytes())
 
     async def grant(self, account: Account, verb: str, namespace: str, team: str = "") -> None:
-        """Let an account do this to the delivery of a namespace's teams, or of one of them."""
+        """Permit an account to use this verb on the delivery of a namespace's teams, or of one team."""
         if isinstance(self._server, FakeCluster):
             right = Right(verb, namespace, team)
             self._server.reviews.rights.setdefault(account.user, set()).add(right)
@@ -99,7 +99,7 @@ class Callers:
         )
 
     async def revoke(self, account: Account, verb: str, namespace: str) -> None:
-        """Take the right back."""
+        """Revoke the permission."""
         if isinstance(self._server, FakeCluster):
             self._server.reviews.rights[account.user].clear()
             return
@@ -113,7 +113,7 @@ class Callers:
 
 
 def _signed(claims: dict[str, Any], key: bytes) -> str:
-    """Return a JSON Web Token under RS256 (RFC 7515)."""
+    """Return a JSON Web Token with RS256 (RFC 7515)."""
     private = serialization.load_pem_private_key(key, None)
     assert isinstance(private, rsa.RSAPrivateKey)
     signed = b".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "RS256"}, claims))

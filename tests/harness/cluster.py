@@ -1,4 +1,4 @@
-"""What a test gets that asks for a cluster."""
+"""The clusters that tests use."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ from tests.harness.real_cluster import RealCluster
 
 OPERATORS_CRD = Path(__file__).parents[1] / "fixtures/operator-0.8-crd.yaml"
 OPERATORS_GROUP = "operator.kagents.dev"
-"""Where the operator's own CRD is served beside the project's: the API group is a setting."""
+"""The API group of the operator's own CRD, served beside the project's: the group is a setting."""
 
 CRD = Path(__file__).parents[2] / "charts/agentteam-delivery/crd/agentteams.yaml"
 
@@ -23,12 +23,12 @@ Server = TypeVar("Server", bound=FakeCluster | RealCluster)
 
 @dataclass(frozen=True)
 class Cluster(Generic[Server]):
-    """A Kubernetes API with the project's CRD installed, and a client of it."""
+    """A Kubernetes API with the project's CRD, and a client for it."""
 
     server: Server
     kubeconfig: Path
     kube: Kube
-    whole: bool = True  # whether the service's own fields of targets and entries are kept
+    whole: bool = True  # whether the CRD keeps the service's own fields of targets and entries
 
     @property
     def url(self) -> str:
@@ -36,7 +36,7 @@ class Cluster(Generic[Server]):
 
 
 def operators_crd() -> dict[str, Any]:
-    """Read the operator's CRD, with nothing patched but the group under which it is served."""
+    """Read the operator's CRD, changing only its group."""
     crd: dict[str, Any] = yaml.safe_load(OPERATORS_CRD.read_text())
     crd["metadata"]["name"] = f"agentteams.{OPERATORS_GROUP}"
     crd["spec"]["group"] = OPERATORS_GROUP
@@ -45,7 +45,7 @@ def operators_crd() -> dict[str, Any]:
 
 @asynccontextmanager
 async def operated(cluster: Cluster[Server], folder: Path) -> AsyncIterator[Cluster[Server]]:
-    """Serve the operator's CRD beside the other, and speak of its teams."""
+    """Serve the operator's CRD as well, and return a cluster for its teams."""
     await cluster.kube.install_crd(operators_crd())
     kubeconfig = cluster.server.kubeconfig(folder / "kubeconfig")
     async with Kube(kubeconfig, group=OPERATORS_GROUP) as kube:

@@ -1,4 +1,4 @@
-"""What the API's description says, held against each answer of a live service that a test gets."""
+"""Compares each answer of a running service in the tests with the API's description."""
 
 import json
 from functools import cache
@@ -14,10 +14,10 @@ NOT_OF_AN_OPERATION = {404: "no-such-path", 405: "method-not-allowed"}
 
 
 def check(method: str, path: str, status: int, headers: dict[str, str], content: bytes) -> None:
-    """Compare an answer with what is said of its operation; `headers` have names in lower case.
+    """Compare an answer with the description of its operation; `headers` have lower-case names.
 
     Raises:
-        AssertionError: its status, media type, content or a header is another.
+        AssertionError: its status, media type, content or a header differs.
     """
     operation = _operation(method, unquote(urlsplit(path).path))
     if operation is None:
@@ -25,7 +25,7 @@ def check(method: str, path: str, status: int, headers: dict[str, str], content:
             assert json.loads(content)["type"].rpartition(":")[2] == NOT_OF_AN_OPERATION[status]
         return
     if "deprecation" in headers:
-        return  # it works for one release more, and is described no longer
+        return  # works for one more release, but is no longer described
     name = f"{method} {path}: {status}"
     answer = operation["responses"].get(str(status))
     assert answer, f"{name} is not described"

@@ -1,4 +1,4 @@
-"""A small name server, for processes that look names up for themselves: A and AAAA, over UDP."""
+"""A small name server for processes that resolve names themselves: A and AAAA, over UDP."""
 
 import asyncio
 import struct
@@ -9,14 +9,14 @@ from typing import cast
 
 PORT = 53
 A, AAAA, INTERNET = 1, 28, 1
-ANSWER, NO_SUCH_NAME = 0x8580, 0x8583  # a response, authoritative; recursion is available
+ANSWER, NO_SUCH_NAME = 0x8580, 0x8583  # an authoritative response; recursion is available
 
 Names = Mapping[str, Sequence[str]]
 
 
 @asynccontextmanager
 async def name_server(names: Names, address: str = "127.0.0.1") -> AsyncIterator[None]:
-    """Answer for these names with their addresses, in this order; others do not exist."""
+    """Answer queries for these names with their addresses in order; other names do not exist."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: _Server(names), local_addr=(address, PORT))
     try:
@@ -37,7 +37,7 @@ class _Server(asyncio.DatagramProtocol):
 
 
 def answer(query: bytes, names: Names) -> bytes:
-    """Answer a query of one question, as RFC 1035 has it in section 4."""
+    """Answer a query with one question (RFC 1035, section 4)."""
     labels, position = [], 12
     while length := query[position]:
         labels.append(query[position + 1 : position + 1 + length].decode())
@@ -47,7 +47,7 @@ def answer(query: bytes, names: Names) -> bytes:
     addresses = names.get(".".join(labels).lower())
     packed = [ip_address(address).packed for address in addresses or ()]
     records = [
-        # The name is that of the question, at offset 12; nothing is to be kept for any time.
+        # The name is that of the question, at offset 12; the TTL is 0.
         struct.pack("!HHHIH", 0xC00C, kind, INTERNET, 0, len(address)) + address
         for address in packed
         if len(address) == {A: 4, AAAA: 16}.get(kind)

@@ -1,4 +1,4 @@
-"""Google's token endpoint and Drive's files, as the service meets them: a strict server on loopback."""
+"""Google's token endpoint and Drive's files: a strict server on loopback."""
 
 import base64
 import functools
@@ -35,19 +35,19 @@ FOLDERS = re.compile(
 
 
 def same(name: str, quoted: str) -> bool:
-    """Compare a name with one in a query, as Drive does: without regard to case."""
+    """Compare a name with one in a query, without regard to case, as Drive does."""
     return name.lower() == re.sub(r"\\(.)", r"\1", quoted).lower()
 
 
 @functools.cache
 def private_key(number: int) -> rsa.RSAPrivateKey:
-    """Make the account's key; another number is another key."""
+    """Create the account's key; each number gives another key."""
     del number
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def service_account(*, key: int = 0, **changes: Any) -> str:
-    """Write the key file of a service account, as Google does."""
+    """Write the key file of a service account in Google's format."""
     pem = private_key(key).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -64,13 +64,13 @@ def service_account(*, key: int = 0, **changes: Any) -> str:
 
 
 def decoded(part: bytes) -> bytes:
-    """Undo what a JWT does to each of its parts (RFC 7515, section 2)."""
+    """Decode a part of a JWT (RFC 7515, section 2)."""
     return base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that was made."""
+    """A created file."""
 
     id: str
     metadata: dict[str, Any]
@@ -81,7 +81,7 @@ class File:
 
 @dataclass
 class Failure:
-    """How a request fails: an answer, or none; `stored`: after the file was kept all the same."""
+    """How a request fails: an answer, or None for no answer; `stored`: the file is stored nevertheless."""
 
     status: int = 0
     reason: str = ""
@@ -92,26 +92,26 @@ class Failure:
 
 @dataclass
 class Drive:
-    """Both servers; `failing` holds, for `token`, `search` or `upload`, how the next requests fail."""
+    """Both servers; `failing` lists how the next requests fail, per `token`, `search` or `upload`."""
 
     port: int = 0
     files: list[File] = field(default_factory=list)
-    tokens: dict[str, float] = field(default_factory=dict)  # until when each is good
+    tokens: dict[str, float] = field(default_factory=dict)  # and when each expires
     life: int = 3599
-    empty_pages: int = 0  # that a search has before its end, as Google's may
+    empty_pages: int = 0  # empty pages of a search before its last one, as Google may send
     failing: dict[str, list[Failure]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
-    drives: dict[str, str] = field(default_factory=dict)  # shared ones, by their ids
+    drives: dict[str, str] = field(default_factory=dict)  # shared drives, by id
     folders: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """By their ids: names and parents, of which `root` is the account's own and `shared` somebody's."""
-    strict: bool = False  # only those are known; else any id is a folder's
+    """By id: names and parents; the parent `root` is the account's own, `shared` another account's."""
+    strict: bool = False  # only these folders exist; otherwise any id is a folder's
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def key_file(self, **changes: Any) -> str:
-        """The key file of an account that asks here for its tokens."""
+        """The key file of an account that requests its tokens here."""
         return service_account(**{"token_uri": f"{self.url}/token", **changes})
 
     async def __aenter__(self) -> Self:

@@ -23,7 +23,7 @@ class Engine:
     image: str
 
     def tell(self, *command: str) -> str:
-        """Have the engine do something, and return what it prints.
+        """Run a command of the engine, and return its output.
 
         Raises:
             CalledProcessError: it fails.
@@ -31,7 +31,7 @@ class Engine:
         return subprocess.run([*self.client, *command], check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def inspect(self, image: str) -> Document:
-        """Return what the engine knows of an image."""
+        """Return the engine's description of an image."""
         [found] = json.loads(self.tell("image", "inspect", image))
         return dict(found)
 
@@ -45,7 +45,7 @@ class Engine:
         return subprocess.run(command, check=False, capture_output=True, text=True)
 
     def script(self, options: Sequence[str], script: str) -> str:
-        """Run a script of Python's in the image, and return what it prints."""
+        """Run a Python script in the image, and return its output."""
         done = self.run(["--entrypoint", "python", *options], "-c", script)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -53,7 +53,7 @@ class Engine:
 
 @contextmanager
 def held() -> Iterator[Engine]:
-    """Have an engine, and the image built; both are gone at the end, also if this process is killed."""
+    """Start an engine and build the image; stop the engine at the end, even if this process is killed."""
     with subprocess.Popen(
         [SCRIPT, "hold"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -67,16 +67,16 @@ def held() -> Iterator[Engine]:
 
 
 def confined(pod: Document, container: Document) -> list[str]:
-    """Return the options by which the engine confines a container as a pod's spec does.
+    """Return the options that confine a container as a pod's spec does.
 
     Raises:
-        ValueError: the spec holds something that is not known here.
+        ValueError: the spec contains an unknown field or value.
     """
     options: list[str] = []
     for name, value in (pod["securityContext"] | container["securityContext"]).items():
         match name, value:
             case ("runAsNonRoot", True) | ("seccompProfile", {"type": "RuntimeDefault"}):
-                pass  # the user is given below; the engine's own profile is its default
+                pass  # the user is set below; the engine's own profile is its default
             case "runAsUser", int():
                 options += ["--user", f"{value}:{pod['securityContext']['runAsGroup']}"]
             case "runAsGroup" | "fsGroup", int():
@@ -99,7 +99,7 @@ def mebibytes(quantity: str) -> int:
 
 @dataclass
 class Container(Program):
-    """A container of the image on this machine's own network."""
+    """A container of the image on this machine's network."""
 
     engine: Engine | None = None
     options: list[str] = field(default_factory=list)
@@ -119,11 +119,11 @@ class Container(Program):
         return self.engine.starting(options, *self.run)
 
     def environment(self) -> dict[str, str]:
-        """The client's own: a container has its variables from its options."""
+        """The client's environment; a container gets its variables from its options."""
         return {}
 
     def held(self) -> float:
-        """Return the MiB that the container holds, as its limit counts them, without what can be dropped."""
+        """Return the MiB that the container uses, as its limit counts them, without what can be dropped."""
         assert self.engine
         said = self.engine.tell("stats", "--no-stream", "--format", "{{.MemUsage}}", self.named)
         used = said.split("/")[0].strip()

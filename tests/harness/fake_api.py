@@ -1,4 +1,4 @@
-"""The rules of the fake API: what may be created, replaced, patched and deleted, and what becomes of it."""
+"""The rules of the fake API: what may be created, replaced, patched and deleted, and the effects."""
 
 import base64
 import binascii
@@ -51,7 +51,7 @@ BUILT_IN = (NAMESPACES, SECRETS, EVENTS, CRDS)
 
 
 class Refused(Exception):
-    """The API's word on a request that it does not carry out."""
+    """The API's answer to a request that it rejects."""
 
     def __init__(self, code: int, reason: str, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -68,14 +68,14 @@ class Refused(Exception):
 
 
 class FakeApi:
-    """The verbs, over a store."""
+    """The verbs, on a store."""
 
     def __init__(self) -> None:
         self.store = Store()
         self.create(NAMESPACES, "", {"metadata": {"name": "default"}})
 
     def resource(self, group: str, version: str, plural: str) -> Resource | None:
-        """Look up what is served under an address: a built-in resource, or one that a CRD defines."""
+        """Find what is served at an address: a built-in resource, or one that a CRD defines."""
         for resource in BUILT_IN:
             if (resource.group, resource.version, resource.plural) == (group, version, plural):
                 return resource
@@ -94,7 +94,7 @@ class FakeApi:
         return None
 
     def served(self, group: str, version: str) -> list[Resource]:
-        """List what a CRD defines in a version of a group."""
+        """List the resources that CRDs define in a version of a group."""
         names = [crd["spec"]["names"]["plural"] for crd in self.store.select(CRDS.key, "")]
         return [one for name in names if (one := self.resource(group, version, name))]
 
@@ -105,7 +105,7 @@ class FakeApi:
         return document
 
     def list(self, resource: Resource, namespace: str, limit: int = 0, token: str = "") -> Document:
-        """List what there is, a page at a time where a limit is set."""
+        """List objects, page by page if there is a limit."""
         revision = self.store.revision
         documents = self.store.select(resource.key, namespace)
         if token:
@@ -166,12 +166,12 @@ class FakeApi:
     def patch(
         self, resource: Resource, namespace: str, name: str, part: str | None, patch: Document
     ) -> Document:
-        """Apply a JSON merge patch; unlike a PUT it may hold any uid, which is ignored."""
+        """Apply a JSON merge patch; unlike a PUT it may contain any uid, which is ignored."""
         current = self.get(resource, namespace, name)
         return self._update(resource, current, part, merge(current, patch))
 
     def delete(self, resource: Resource, namespace: str, name: str, options: Document) -> Document:
-        """Delete an object, and with a namespace or a CRD all that depends on it."""
+        """Delete an object; with a namespace or a CRD, also delete everything that depends on it."""
         document = self.get(resource, namespace, name)
         uid = document["metadata"]["uid"]
         if options.get("preconditions", {}).get("uid", uid) != uid:
@@ -185,7 +185,7 @@ class FakeApi:
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
     def _update(self, resource: Resource, current: Document, part: str | None, wanted: Document) -> Document:
-        """Replace an object or its status; neither touches the other, nor what the server owns."""
+        """Replace an object or its status; neither changes the other, nor fields that the server owns."""
         namespace, name = place(current)
         kept, asked = current["metadata"], wanted.get("metadata") or {}
         _check_names(resource, namespace, name, wanted)
@@ -208,7 +208,7 @@ class FakeApi:
 
 
 def merge(target: Any, patch: Any) -> Any:
-    """Merge a patch as RFC 7396 has it."""
+    """Apply a merge patch (RFC 7396)."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}
@@ -221,7 +221,7 @@ def merge(target: Any, patch: Any) -> Any:
 
 
 def _admit(resource: Resource, document: Document) -> Document:
-    """Bring a document into the form in which it is stored, or refuse it."""
+    """Convert a document to its stored form, or reject it."""
     name = document["metadata"]["name"]
     head = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": dict(document["metadata"])}
     if resource.schema is not None:
@@ -244,7 +244,7 @@ def _admit(resource: Resource, document: Document) -> Document:
 
 
 def _secret(document: Document) -> Document:
-    """Fold `stringData` into `data`."""
+    """Merge `stringData` into `data`."""
     data = dict(document.get("data") or {})
     for key, text in (document.get("stringData") or {}).items():
         data[key] = base64.b64encode(text.encode()).decode()
@@ -258,7 +258,7 @@ def _secret(document: Document) -> Document:
 
 
 def _check_names(resource: Resource, namespace: str, name: str, document: Document) -> None:
-    """See that a document is what its address says it is."""
+    """Check that a document matches its address."""
     metadata = document.get("metadata") or {}
     if resource.schema is not None and not (document.get("apiVersion") and document.get("kind")):
         raise Refused(400, "BadRequest", "Object 'apiVersion' or 'kind' is missing")
@@ -273,7 +273,7 @@ def _check_names(resource: Resource, namespace: str, name: str, document: Docume
 
 
 def _with_status(document: Document, other: Document) -> Document:
-    """Take a document with the status of another."""
+    """Return a document with the status of another."""
     bare = {key: value for key, value in document.items() if key != "status"}
     return bare | {"status": other["status"]} if "status" in other else bare
 

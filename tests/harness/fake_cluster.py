@@ -1,9 +1,9 @@
-"""A small Kubernetes API over real HTTP, true to the real one in what this project relies on.
+"""A small Kubernetes API over real HTTP, equal to a real one in the behaviour on which this project relies.
 
-It keeps namespaces, Secrets, Events, CRDs and the custom resources these define: with schemas, status
-subresources, optimistic concurrency, lists in pages, and watches; and it reviews tokens and rights. What it
-cannot do (JSON patch, server-side apply, selectors, dry runs) it refuses. One contract suite runs against it
-and against a real API server.
+It stores namespaces, Secrets, Events, CRDs and the custom resources that these define, with schemas, status
+subresources, optimistic concurrency, paged lists and watches. It reviews tokens and permissions. It rejects
+everything else (JSON patch, server-side apply, selectors, dry runs). One contract suite runs against it and
+against a real API server.
 
 As a process: python -m tests.harness.fake_cluster --kubeconfig PATH
 """
@@ -40,17 +40,17 @@ Intercept = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
 class FakeCluster:
-    """The API on a loopback port. What it stores outlives `stop`, as etcd outlives an API server."""
+    """The API on a loopback port. Its data survives `stop`, as etcd survives an API server."""
 
     def __init__(self, *, port: int = 0, latency: float = 0.0) -> None:
         self.port = port
-        self.latency = latency  # seconds by which every answer is late
+        self.latency = latency  # seconds of delay for every answer
         self.token = secrets.token_hex(16)
         self.api = FakeApi()
         self.reviews = Reviews()
-        self.requests: list[tuple[str, str]] = []  # (method, path) as they came; a watch counts as WATCH
-        self.intercept: Intercept | None = None  # answers a request itself, delays it, or passes with None
-        self._watches = 0  # the round of watches now running; a watch of an earlier round ends
+        self.requests: list[tuple[str, str]] = []  # (method, path) in order; a watch is WATCH
+        self.intercept: Intercept | None = None  # may answer, delay or (None) pass on
+        self._watches = 0  # the generation of watches; a watch of an earlier generation ends
 
     @property
     def url(self) -> str:
@@ -78,17 +78,17 @@ class FakeCluster:
         await self.stop()
 
     def kubeconfig(self, path: Path) -> Path:
-        """Write the kubeconfig of somebody who may do everything."""
+        """Write the kubeconfig of an account with every permission."""
         return write_kubeconfig(path, self.url, self.token)
 
     async def drop_watches(self) -> None:
-        """End all running watches, as a server does that restarts."""
+        """End all watches, as a restart of the server does."""
         self._watches += 1
         self.api.store.wake()
         await asyncio.sleep(0)
 
     def compact(self) -> None:
-        """Forget the past: a watch or a page from an earlier revision is now answered with 410."""
+        """Drop the history: a watch or page from an earlier revision now gets 410."""
         self.api.store.compact()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -107,7 +107,7 @@ class FakeCluster:
             raise Refused(401, "Unauthorized", "Unauthorized")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer as the API does; an interceptor may call this too, and then lose the answer."""
+        """Answer as the API does; an interceptor may also call this, and then lose the answer."""
         if request.path in {"/readyz", "/livez", "/healthz"}:
             return web.Response(text="ok")
         if request.path in {"/version", "/version/"}:
@@ -132,7 +132,7 @@ class FakeCluster:
         return web.json_response(body, status=201 if created else 200)
 
     def _discovered(self, path: str) -> web.Response:
-        """Say which resources a CRD defines in a version of a group; of other paths, nothing."""
+        """List the resources that CRDs define in a version of a group; empty for other paths."""
         known = DISCOVERY.fullmatch(path)
         if known and (found := self.api.served(*known.groups())):
             resources = [{"name": one.plural, "kind": one.kind} for one in found]
@@ -140,7 +140,7 @@ class FakeCluster:
         return web.Response(status=404, text="404 page not found\n")
 
     async def _change(self, request: web.Request, resource: Resource, address: re.Match[str]) -> Document:
-        """Carry out one request that is answered with one document."""
+        """Process a request that is answered with one document."""
         home = (resource, address["namespace"] or "")
         match request.method, address["name"], address["part"]:
             case "GET", None, None:
@@ -188,7 +188,7 @@ class FakeCluster:
                 elif not await store.news(min(left, BOOKMARK_EVERY)) and bookmarks:
                     await send("BOOKMARK", _bookmark(resource, store.revision))
         except ConnectionResetError:
-            pass  # the client went away
+            pass  # the client disconnected
         return stream
 
 
@@ -202,7 +202,7 @@ def _asks(request: web.Request, option: str) -> bool:
 
 
 async def _merge_patch(request: web.Request) -> Document:
-    """Read a merge patch; a dict sent as JSON patch, a usual slip, is answered as by the real API."""
+    """Read a merge patch; answer a dict sent as JSON patch, a common mistake, as the real API does."""
     if request.content_type == "application/merge-patch+json":
         return await _document(request)
     if request.content_type == "application/json-patch+json" and await _document(request):
@@ -222,7 +222,7 @@ async def _document(request: web.Request) -> Document:
 
 
 async def main() -> None:
-    """Serve until stopped."""
+    """Serve until a signal."""
     parser = argparse.ArgumentParser(description="A small fake Kubernetes API on loopback.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--kubeconfig", type=Path, required=True)

@@ -1,9 +1,8 @@
-"""The program without its start-up: a process that has imported all of it forks one that runs it.
+"""The program without its start-up: a process that has imported everything forks one that runs it.
 
-Nine tenths of a start are imports, and the suite starts the program many hundred times. What runs is the
-same: the command line, in a process of its own, with the environment and the arguments that it was given.
-Where coverage is counted, it is counted in there too, from the fork on, and in no other process that a test
-starts.
+Imports take nine tenths of a start, and the suite starts the program many hundred times. The forked process
+runs the same command line, with the given environment and arguments. If coverage is measured, it is measured
+there from the fork on, and in no other process that a test starts.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
 import coverage
-import uvloop  # noqa: F401  # this and the two rooms below are for the forking process, which imports what this does
+import uvloop  # noqa: F401  # this and the two below are preloaded for the forked processes
 
 import app.serving
 import app.watcher.process  # noqa: F401
@@ -27,13 +26,13 @@ _counting: dict[str, str] = {}
 
 
 def count_here_alone() -> None:
-    """Keep what starts coverage for the forked alone: it doubles what any process costs that finds it."""
+    """Enable coverage only in forked processes: in others it would double the cost."""
     for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS_")]:
         _counting[name] = os.environ.pop(name)
 
 
 class Forked:
-    """A running program, with what its users take of `asyncio.subprocess.Process`."""
+    """A running program, with the parts of `asyncio.subprocess.Process` that its users need."""
 
     def __init__(self, process: Any, stderr: StreamReader, stdout: StreamReader | None) -> None:
         self.stderr = stderr
@@ -47,7 +46,7 @@ class Forked:
     async def start(
         cls, arguments: list[str], environment: dict[str, str], *, with_stdout: bool = False
     ) -> Self:
-        """Run the command line with these arguments, its own name first, and this environment alone.
+        """Run the command line with these arguments, its own name first, and only this environment.
 
         Its standard output is the caller's, unless the caller reads it.
         """
@@ -76,13 +75,13 @@ class Forked:
         os.kill(self.pid, number)
 
     async def wait(self) -> int:
-        """Wait until it has ended; its exit code, or the signal's number below zero."""
+        """Wait for its end; return its exit code, or the negative number of the signal."""
         await self._ended.wait()
         assert self.returncode is not None
         return self.returncode
 
     async def communicate(self) -> tuple[bytes, bytes]:
-        """Read what it writes to its end: standard output, standard error."""
+        """Read its standard output and standard error to their end."""
         assert self.stdout
         out, err, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
         return out, err
@@ -94,7 +93,7 @@ class Forked:
 
 
 async def _pipe() -> tuple[StreamReader, int]:
-    """Make a pipe: its reading end, and the descriptor of the other."""
+    """Create a pipe: its reading end, and the descriptor of its writing end."""
     ours, its = os.pipe()
     reader = StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
@@ -107,7 +106,7 @@ class _Passed:
     """A descriptor that goes with the fork itself, and is a number there.
 
     `DupFd` outside of pickling would have a thread hold it until the process asks. One that is killed at once
-    never does, and whoever reads its output would wait for ever.
+    never does, and whoever reads its output would wait forever.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -125,12 +124,12 @@ def _run(arguments: list[str], environment: dict[str, str], outputs: list[int]) 
     for number, descriptor in zip((2, 1), outputs, strict=False):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    # As in a new process: what was opened on a file would look for its place in a pipe.
+    # As in a new process: a stream opened on a file would try to seek in a pipe.
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     if len(outputs) > 1:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = arguments
-    coverage.process_startup()  # does nothing where nobody counts
+    coverage.process_startup()  # does nothing without coverage
     main()

@@ -17,7 +17,7 @@ Document = dict[str, Any]
 
 
 class Refused(Exception):
-    """What Helm or kubectl said when it did not do it."""
+    """The error message of Helm or kubectl."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Rendering:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the ConfigMap says that both containers read their settings from."""
+        """The ConfigMap from which both containers read their settings."""
         [found] = [one for one in self.of("ConfigMap") if "DELIVERY_AUTH" in one["data"]]
         return dict(found["data"])
 
     @property
     def installed(self) -> list[Document]:
-        """All but what only `helm test` makes."""
+        """Everything except what only `helm test` creates."""
         return [one for one in self.documents if "helm.sh/hook" not in one["metadata"].get("annotations", {})]
 
     @property
@@ -79,7 +79,7 @@ class Rendering:
 
     @property
     def rules(self) -> list[Document]:
-        """The rules that the account is given, cluster-wide or in a namespace."""
+        """The RBAC rules of the account, cluster-wide or in a namespace."""
         caller = "agentteam-delivery-caller"
         roles = [*self.of("ClusterRole"), *self.of("Role")]
         return [rule for role in roles if role["metadata"]["name"] != caller for rule in role["rules"]]
@@ -89,17 +89,17 @@ def apply(kubectl: Path, kubeconfig: Path, documents: Sequence[Document], *optio
     """Apply objects with kubectl.
 
     Raises:
-        Refused: it failed, or complained.
+        Refused: it failed, or printed a warning.
     """
     objects = yaml.safe_dump_all(documents)
     return run(kubectl, "--kubeconfig", kubeconfig, "apply", *options, "-f", "-", stdin=objects)
 
 
 def run(*command: str | Path, stdin: str = "") -> str:
-    """Run a command, which is to complain of nothing, and return what it prints.
+    """Run a command that must print no warning, and return its output.
 
     Raises:
-        Refused: it failed, or complained.
+        Refused: it failed, or printed a warning.
     """
     done = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True)
     if done.returncode or done.stderr:

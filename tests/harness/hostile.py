@@ -1,4 +1,4 @@
-"""A hostile way to a Kubernetes API: a proxy on loopback that refuses, delays and loses, as on a bad day."""
+"""A proxy on loopback to a Kubernetes API that rejects, delays and loses requests."""
 
 import asyncio
 import contextlib
@@ -22,9 +22,9 @@ HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-en
 
 
 class Fault(StrEnum):
-    """What may befall a request; those up to `RESET` never reach the API."""
+    """What can happen to a request; those up to `RESET` never reach the API."""
 
-    CONFLICT = "409"  # of writes alone
+    CONFLICT = "409"  # only for writes
     THROTTLED = "429, try again in a second"
     ERROR = "500"
     UNAVAILABLE = "503, in HTML"
@@ -53,15 +53,15 @@ REFUSALS: dict[Fault | None, Callable[[], web.Response]] = {
 
 
 class Hostile:
-    """The proxy. It is calm until `rates` say how often what is to happen; `injected` counts what did."""
+    """The proxy. It injects nothing until `rates` gives frequencies; `injected` counts the faults."""
 
     def __init__(self, kubeconfig: Path, *, seed: int = 0, silence: float = 2.0) -> None:
         self.port = 0
         self.rates: Mapping[Fault, float] = {}
         self.injected: Counter[Fault] = Counter()
-        self.silence = silence  # seconds; longer than whoever asks waits
-        self.longest_watch: float | None = None  # seconds, at random up to these; None: as long as is asked
-        self._random = random.Random(seed)  # noqa: S311  # chance that can be had again, no secret
+        self.silence = silence  # seconds; longer than any client waits
+        self.longest_watch: float | None = None  # seconds at most; None: as long as requested
+        self._random = random.Random(seed)  # noqa: S311  # reproducible randomness, not for a secret
         self._config: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
 
     @property
@@ -69,13 +69,13 @@ class Hostile:
         return f"http://127.0.0.1:{self.port}"
 
     def kubeconfig(self, path: Path) -> Path:
-        """Write a kubeconfig that leads here; the caller's token is passed on."""
+        """Write a kubeconfig for this proxy; the caller's token is passed on."""
         clusters = [{**self._config["clusters"][0], "cluster": {"server": self.url}}]
         path.write_text(yaml.safe_dump({**self._config, "clusters": clusters}))
         return path
 
     async def start(self) -> None:
-        """Listen, on the port of the last time."""
+        """Listen, on the same port as last time."""
         cluster = self._config["clusters"][0]["cluster"]
         authority = cluster.get("certificate-authority")
         self._upstream: str = cluster["server"]
@@ -130,7 +130,7 @@ class Hostile:
         return web.Response(status=upstream.status, headers=headers, body=answer)
 
     def _fault(self, method: str) -> Fault | None:
-        """Draw what is to befall a request."""
+        """Draw the fault for a request."""
         drawn = self._random.random()
         for fault, rate in self.rates.items():
             drawn -= rate
@@ -159,7 +159,7 @@ def _passing(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _reset(request: web.Request) -> web.Response:
-    """Break the connection; the answer that is returned goes nowhere."""
+    """Break the connection; the returned answer is never sent."""
     if request.transport is not None:
         end: socket.socket = request.transport.get_extra_info("socket")
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST, not FIN
@@ -168,7 +168,7 @@ def _reset(request: web.Request) -> web.Response:
 
 
 async def _half(request: web.Request, response: web.StreamResponse, answer: bytes) -> web.StreamResponse:
-    """Announce the whole answer, and end after half of it."""
+    """Announce the whole answer, but end after half of it."""
     response.content_length = len(answer)
     await response.prepare(request)
     await response.write(answer[: len(answer) // 2])

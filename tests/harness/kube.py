@@ -1,4 +1,4 @@
-"""A small Kubernetes client for tests, speaking to the fake API and to a real one alike."""
+"""A small Kubernetes client for tests, for the fake API and for a real one."""
 
 import asyncio
 import base64
@@ -30,15 +30,15 @@ REQUIRED: dict[str, Any] = {
     "lead": {"model": "opus", "prompt": "Write the report."},
     "teammates": [{"name": "writer", "prompt": "Write it to the output folder."}],
 }
-"""What the spec of a team must have, whatever becomes of it at its end."""
+"""The required fields of a team's spec, besides its lifecycle."""
 
 Document = dict[str, Any]
 Params = Mapping[str, str | int]
-Documents = list[Document]  # under a name of its own, since the client's method `list` hides the type
+Documents = list[Document]  # an alias, because the client's method `list` hides the type
 
 
 class Answer(NamedTuple):
-    """What the API said."""
+    """The API's answer."""
 
     status: int
     body: Any
@@ -46,12 +46,12 @@ class Answer(NamedTuple):
 
 
 class Kube:
-    """An authenticated client. Its verbs return what the API answered, a refusal too; its helpers insist."""
+    """An authenticated client. Its verbs return every answer of the API; its helpers fail on an error."""
 
     def __init__(self, kubeconfig: Path, *, group: str = GROUP) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
         cluster = config["clusters"][0]["cluster"]
-        self.group = group  # of the AgentTeams it speaks of
+        self.group = group  # of the AgentTeams
         self.kubeconfig = kubeconfig
         self.url: str = cluster["server"]
         self.token: str = config["users"][0]["user"]["token"]
@@ -73,7 +73,7 @@ class Kube:
         await self._http.close()
 
     def path(self, plural: str, namespace: str | None = None, name: str = "", subresource: str = "") -> str:
-        """Give the address of a collection, of an object in it, or of an object's subresource."""
+        """Return the path of a collection, of an object in it, or of an object's subresource."""
         homes = {CRDS: "/apis/apiextensions.k8s.io/v1", TEAMS: f"/apis/{self.group}/{VERSION}"}
         scope = f"namespaces/{namespace}" if namespace else ""
         parts = (homes.get(plural, "/api/v1"), scope, plural, name, subresource)
@@ -131,7 +131,7 @@ class Kube:
     async def watch(
         self, plural: str, namespace: str | None = None, **params: str | int
     ) -> AsyncIterator[Document]:
-        """Yield the events of one watch, of 5 seconds unless told otherwise."""
+        """Yield the events of one watch, of 5 seconds by default."""
         address = self.path(plural, namespace)
         query: Params = {"watch": "1", "timeoutSeconds": 5, **params}
         async with self._http.get(address, params=query) as response:
@@ -139,7 +139,7 @@ class Kube:
                 yield json.loads(line)
 
     async def install_crd(self, crd: Path | Document) -> None:
-        """Install a CRD, or change an installed one, and wait until its resource is served."""
+        """Install or change a CRD, and wait until its resource is served."""
         body = _read(crd) if isinstance(crd, Path) else crd
         if (await self.create(CRDS, None, body)).status == 409:
             _done(await self.patch(CRDS, None, body["metadata"]["name"], body))
@@ -159,7 +159,7 @@ class Kube:
         return _done(await self.create("namespaces", None, {"metadata": {"name": name}}))
 
     async def fresh_namespace(self) -> str:
-        """Create a namespace that nobody else uses, and give its name."""
+        """Create a namespace that nobody else uses, and return its name."""
         name = f"test-{next(self._numbers)}-{secrets.token_hex(4)}"
         await self.namespace(name)
         return name
@@ -172,7 +172,7 @@ class Kube:
         *,
         labels: Mapping[str, str] | None = None,
     ) -> Document:
-        """Create a Secret, or replace the one of that name."""
+        """Create or replace a Secret."""
         encoded = {
             key: base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
             for key, value in data.items()
@@ -185,7 +185,7 @@ class Kube:
         return _done(answer)
 
     async def account_token(self, namespace: str, account: str, audience: str) -> str:
-        """Make a token of a service account, for an audience."""
+        """Create a token of a service account for an audience."""
         path = f"{self.path('serviceaccounts', namespace, account)}/token"
         spec = {"audiences": [audience], "expirationSeconds": 3600}
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
@@ -203,13 +203,13 @@ class Kube:
         return {"apiVersion": api_version, "kind": "AgentTeam", "metadata": {"name": name}, "spec": spec}
 
     async def finish(self, namespace: str, name: str, phase: str = "Completed", **status: Any) -> Document:
-        """End a team as its operator does: write its phase, its times, and whatever else is given."""
+        """Finish a team as its operator does: write its phase, its times, and other given fields."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         body = {"status": {"phase": phase, "startedAt": now, "completedAt": now, **status}}
         return _done(await self.patch(TEAMS, namespace, name, body, subresource="status"))
 
     async def delivery(self, namespace: str, name: str) -> Documents:
-        """Read a team's ledger."""
+        """Read the entries of a team's `status.delivery`."""
         team = _done(await self.get(TEAMS, namespace, name))
         ledger: Documents = team.get("status", {}).get("delivery", [])
         return ledger

@@ -1,4 +1,4 @@
-"""The file that says where a Kubernetes API is, and who we are there."""
+"""The file that says where a Kubernetes API is, and with which credentials to use it."""
 
 import json
 import secrets
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_kubeconfig(path: Path, server: str, token: str, **cluster: str) -> Path:
-    """Write one, whole at once for whoever waits for the file; `cluster` says more about the API."""
+    """Write a kubeconfig atomically, because others wait for the file; `cluster` adds fields to it."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",

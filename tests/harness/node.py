@@ -1,7 +1,7 @@
-"""One real Kubernetes node, in the namespaces that `tests/harness/machine` made.
+"""One real Kubernetes node, in the namespaces that `tests/harness/machine` created.
 
-etcd, the API server, its controllers and its scheduler; a kubelet on containerd and runc; kube-proxy for
-Services, kube-router for NetworkPolicies, and a small name server for Services' names.
+It runs etcd, the API server, its controllers and its scheduler; a kubelet on containerd and runc; kube-proxy
+for Services, kube-router for NetworkPolicies, and a small name server for the names of Services.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ func main() {
 	<-ended
 }
 """
-"""What holds a pod's network while its containers come and go."""
+"""The program that holds a pod's network while its containers restart."""
 
 CONTAINERD = """
 version = 3
@@ -102,7 +102,7 @@ KUBELET = {
     "clusterDNS": [ADDRESS],
     "clusterDomain": "cluster.local",
     "maxPods": 20,
-    "syncFrequency": "2s",  # within which a Secret or a token that changed is in its volume
+    "syncFrequency": "2s",  # the maximum delay until a changed Secret or token is in its volume
     "nodeStatusUpdateFrequency": "2s",
     "imageGCHighThresholdPercent": 100,
     "imageGCLowThresholdPercent": 99,
@@ -160,12 +160,12 @@ class Node:
         await self._stack.aclose()
 
     def start(self, name: str, *arguments: str) -> None:
-        """Start one of the programs; what it says goes to a file of its name."""
+        """Start one of the programs; its output goes to a file with its name."""
         command = [str(self.programs / name), *arguments]
         with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
                 command,
-                # by which containerd finds its shim: that of its own release, whatever else is installed
+                # so that containerd finds the shim of its own release, whatever else is installed
                 env=os.environ | {"PATH": f"{self.programs}:{os.environ['PATH']}"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -173,7 +173,7 @@ class Node:
             )
 
     def stop(self, name: str) -> None:
-        """End one of the programs."""
+        """Stop one of the programs."""
         process = self.running.pop(name)
         process.terminate()
         try:
@@ -183,7 +183,7 @@ class Node:
             process.wait()
 
     def start_kubelet(self) -> None:
-        """Start the kubelet; once more after `stop`, it knows its pods by the runtime alone."""
+        """Start the kubelet; after `stop`, the new one knows its pods only from the runtime."""
         self.start(
             "kubelet",
             *("--config", f"{self.folder}/kubelet.yaml", "--kubeconfig", str(self.kubeconfig)),
@@ -192,18 +192,18 @@ class Node:
         )
 
     async def load(self, archive: Path) -> None:
-        """Load an image archive, as `docker save` writes it, into the container runtime."""
+        """Load an image archive in the format of `docker save` into the container runtime."""
         await asyncio.to_thread(self.ctr, "images", "import", str(archive))
 
     async def name_services(self) -> None:
-        """Have the name server know the Services that there are."""
+        """Pass the current Services to the name server."""
         found = await self.kube.list("services")
         for one in found.body["items"]:
             name = f"{one['metadata']['name']}.{one['metadata']['namespace']}.{DOMAIN}"
             self._names[name] = [one["spec"]["clusterIP"]]
 
     def ctr(self, *arguments: str) -> str:
-        """Ask containerd, as a person on the node would."""
+        """Run a command of containerd's client, as a person on the node would."""
         command = [str(self.programs / "ctr"), "--namespace", "k8s.io", *arguments]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -238,13 +238,13 @@ class Node:
 
     @property
     def authority(self) -> str:
-        """File of the certificate that the API server signed for itself."""
+        """File with the certificate that the API server signed for itself."""
         return f"{self.folder}/certs/apiserver.crt"
 
     @property
     def audit(self) -> list[dict[str, Any]]:
-        """What service accounts asked the API server for, as it logged it."""
-        *lines, _ = (self.folder / "audit.log").read_text().split("\n")  # the last may not be whole
+        """The requests of service accounts, from the API server's audit log."""
+        *lines, _ = (self.folder / "audit.log").read_text().split("\n")  # without an incomplete last line
         return [json.loads(line) for line in lines]
 
     def _start_api_server(self) -> None:
@@ -275,13 +275,13 @@ class Node:
         self.start(
             "kube-proxy",
             *(*config, "--hostname-override", NAME, "--proxy-mode", "iptables", "--cluster-cidr", PODS),
-            # of the whole machine, and not to be set from here
+            # a limit of the whole machine, which cannot be set from here
             *("--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0s"),
             *("--conntrack-tcp-timeout-close-wait", "0s"),
         )
 
     def start_router(self) -> None:
-        """Start what judges NetworkPolicies."""
+        """Start the program that enforces NetworkPolicies."""
         self.start(
             "kube-router",
             *("--kubeconfig", str(self.kubeconfig), "--hostname-override", NAME),
@@ -290,7 +290,7 @@ class Node:
         )
 
     def _load_pause(self) -> None:
-        """Make an image of one program, in the form of `docker save`, and load it."""
+        """Make an image of one program in the format of `docker save`, and load it."""
         source, program = self.folder / "pause.go", self.folder / "pause"
         source.write_text(PAUSE)
         build = ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(program), str(source)]
@@ -319,10 +319,10 @@ class Node:
         self.ctr("images", "import", str(archive))
 
     def _lives(self, *names: str) -> bool:
-        """Tell that programs have not ended.
+        """Check that programs have not ended.
 
         Raises:
-            AssertionError: one has; with the end of what it said.
+            AssertionError: one has; the text contains the end of its output.
         """
         for name in names:
             process = self.running[name]
@@ -334,7 +334,7 @@ class Node:
         try:
             async with Kube(self.kubeconfig) as kube:
                 return (await kube.request("GET", "/readyz")).status == HTTPStatus.OK
-        except (OSError, aiohttp.ClientError):  # without its certificate at first
+        except (OSError, aiohttp.ClientError):  # it has no certificate at first
             return False
 
     def _containerd_answers(self) -> bool:
@@ -350,6 +350,6 @@ class Node:
         return conditions.get("Ready") == "True"
 
     def _end(self) -> None:
-        """End all; what containers are left, the machine's own end takes."""
+        """Stop all programs; the end of the namespaces stops the remaining containers."""
         for name in reversed(list(self.running)):
             self.stop(name)

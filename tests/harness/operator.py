@@ -1,4 +1,4 @@
-"""The operator of release 0.8, in what matters here: it writes a team's status whole, from its own types."""
+"""The relevant part of the operator of release 0.8: it writes a team's whole status from its own types."""
 
 import itertools
 from typing import Any
@@ -6,15 +6,16 @@ from typing import Any
 from tests.harness.kube import TEAMS, Kube
 
 FIELDS = ("type", "target", "deliveredAt", "success", "error")
-"""What its type of an entry knows; all else is gone after its next write."""
+"""The fields of its type for an entry; its next write removes all others."""
 
 _numbers = itertools.count(1)
 
 
 async def operate(kube: Kube, namespace: str, team: str, **status: Any) -> int:
-    """Write the status as the operator does, under the version that it read, and again where that is stale.
+    """Write the status as the operator does, under the version that it read; read again on a conflict.
 
-    Returns what the API server answered in the end.
+    Returns:
+        The API server's last answer.
     """
     while True:
         read = (await kube.get(TEAMS, namespace, team)).body

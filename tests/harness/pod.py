@@ -1,4 +1,4 @@
-"""A pod without a kubelet: what a Deployment describes, run by a container engine, on a real API server."""
+"""A pod without a kubelet: a container engine runs what a Deployment describes, with a real API server."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ LOGGED = {"serve": "serving", "watch": "watching"}
 
 @dataclass
 class Kubelet:
-    """Starts what a Deployment describes, with tokens and Secrets of a real API server."""
+    """Starts the containers of a Deployment, with tokens and Secrets of a real API server."""
 
     kube: Kube
     engine: Engine
@@ -26,7 +26,7 @@ class Kubelet:
 
     @asynccontextmanager
     async def running(self, deployment: Document) -> AsyncIterator[dict[str, Container]]:
-        """Run one pod of a Deployment; yield its containers by name when they listen."""
+        """Run one pod of a Deployment; yield its containers by name once they listen."""
         namespace, pod = deployment["metadata"]["namespace"], deployment["spec"]["template"]["spec"]
         async with AsyncExitStack() as stack:
             containers: dict[str, Container] = {}
@@ -77,7 +77,7 @@ class Kubelet:
         return variables | {variable["name"]: variable["value"] for variable in one.get("env", [])}
 
     async def _files(self, namespace: str, pod: Document, volume: Document) -> dict[str, bytes]:
-        """Return what a volume holds."""
+        """Return the content of a volume."""
         files: dict[str, bytes] = {}
         if "secret" in volume:
             found = await self.kube.get("secrets", namespace, volume["secret"]["secretName"])
@@ -91,7 +91,7 @@ class Kubelet:
         return files
 
     async def _account(self, namespace: str, pod: Document) -> dict[str, bytes]:
-        """Return what a pod finds of its account.
+        """Return the files of a pod's account.
 
         https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
         """
@@ -102,7 +102,7 @@ class Kubelet:
 
 
 def _written(folder: Path, files: dict[str, bytes]) -> Path:
-    """Write files that any user may read; a mount of them is read-only."""
+    """Write files that every user may read; their mount is read-only."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""What processes of the tests' own need: ports, an end, a look at their memory."""
+"""Helpers for processes: free ports, a clean end, memory and CPU use."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ async def until_stopped() -> None:
 
 
 def free_ports(number: int) -> list[int]:
-    """Find ports that nobody listens on at this moment."""
+    """Find ports on which nothing listens at this moment."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [int(one.getsockname()[1]) for one in sockets]
     for one in sockets:
@@ -25,24 +25,24 @@ def free_ports(number: int) -> list[int]:
 
 
 class Memory:
-    """What a process holds in memory, and has held at most since it was last asked to forget that."""
+    """The memory of a process, now and at its peak since the last reset."""
 
     def __init__(self, pid: int) -> None:
         self._folder = Path("/proc") / str(pid)
 
     @property
     def held(self) -> int:
-        """Bytes, now."""
+        """Bytes now."""
         return self._bytes("VmRSS")
 
     @property
     def peak(self) -> int:
-        """Bytes, at most."""
+        """Bytes at the peak."""
         return self._bytes("VmHWM")
 
     @property
     def files(self) -> int:
-        """Files that it has open."""
+        """Number of open files."""
         return len(list((self._folder / "fd").iterdir()))
 
     def forget_peak(self) -> None:
@@ -55,19 +55,19 @@ class Memory:
 
 
 class Processor:
-    """What a process has had of the machine's processors, and how long it has waited for one."""
+    """The CPU time of a process, and the time that it waited for a CPU."""
 
     def __init__(self, pid: int) -> None:
         self._file = Path("/proc") / str(pid) / "schedstat"
 
     @property
     def used(self) -> float:
-        """Seconds, so far."""
+        """Seconds of CPU time so far."""
         return self._seconds(0)
 
     @property
     def lacked(self) -> float:
-        """Seconds that it could have run, and others did."""
+        """Seconds in which it was ready to run, but others ran."""
         return self._seconds(1)
 
     def _seconds(self, field: int) -> float:

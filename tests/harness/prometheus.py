@@ -1,4 +1,4 @@
-"""Prometheus' own tools, held against what our processes show."""
+"""Prometheus' own tools, applied to the metrics of our processes."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ Series = dict[str, float]
 
 
 def samples(text: str, **labels: str) -> Series:
-    """Read what a process shows, each sample with the labels that a scrape adds."""
+    """Parse a process's metrics; each sample gets the labels that a scrape adds."""
     found: Series = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -33,17 +33,17 @@ def samples(text: str, **labels: str) -> Series:
 
 
 def promtool(*arguments: str | Path, stdin: str = "") -> str:
-    """Run it; return what it says, or fail with that."""
+    """Run promtool; return its output, or fail with it."""
     done = subprocess.run(["promtool", *arguments], check=False, input=stdin, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 def firing(rules: Mapping[str, Any], series: Mapping[str, str], minute: int, folder: Path) -> set[str]:
-    """Return the alerts of a rule file that fire in some minute over series in promtool's own notation."""
+    """Return the alerts of a rule file that fire in some minute over series in promtool's notation."""
     (folder / "rules.yaml").write_text(yaml.safe_dump(dict(rules)))
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
-    # What is expected has to be said beforehand: that each of them fires. Those that do not are told of.
+    # promtool compares with expected alerts, so expect each of them to fire. It reports those that do not.
     asked = {
         alert: f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)' for alert in alerts
     }
@@ -77,12 +77,12 @@ def firing(rules: Mapping[str, Any], series: Mapping[str, str], minute: int, fol
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A Prometheus at work."""
+    """A running Prometheus."""
 
     url: str
 
     async def query(self, expression: str) -> list[Any]:
-        """Return what an expression comes to now."""
+        """Return the current value of an expression."""
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"{self.url}/api/v1/query", params={"query": expression}) as response,

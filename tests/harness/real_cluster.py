@@ -18,16 +18,16 @@ PORTS = ("KUBE_APISERVER_PORT", "ETCD_PORT", "ETCD_PEER_PORT")
 
 
 class Ended(NamedTuple):
-    """How the script ended: its exit code, and what it said on standard error."""
+    """How the script ended: its exit code and its standard error."""
 
     code: int
     said: str
 
 
 class RealCluster:
-    """The API server that `tests/harness/apiserver` starts, on free ports, its data in a temporary folder.
+    """The API server that `tests/harness/apiserver` starts on free ports; its data is in a temporary folder.
 
-    `release` is one that the script knows: `newest`, `oldest` or a number.
+    `release` is a release that the script knows: `newest`, `oldest` or a number.
     """
 
     url: str
@@ -37,7 +37,7 @@ class RealCluster:
 
     async def __aenter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="apiserver-")
-        attempts = 3  # somebody else may take a free port before the server does
+        attempts = 3  # another process may take a free port first
         for attempt in range(1, attempts + 1):
             numbers = map(str, free_ports(len(PORTS)))
             ports = dict(zip(PORTS, numbers, strict=True))
@@ -59,7 +59,7 @@ class RealCluster:
 
     @property
     def signing_key(self) -> Path:
-        """With which it signs the tokens of service accounts."""
+        """The key with which it signs tokens of service accounts."""
         return Path(self._folder.name, "sa.key")
 
     @property
@@ -69,8 +69,9 @@ class RealCluster:
 
     @property
     def audit(self) -> list[dict[str, Any]]:
-        """What service accounts asked for, and what they were asked about, as the API server logged it."""
-        *lines, _ = Path(self._folder.name, "audit.log").read_text().split("\n")  # the last may not be whole
+        """The requests of service accounts and their permission checks, from the API server's audit log."""
+        # the last line may be incomplete
+        *lines, _ = Path(self._folder.name, "audit.log").read_text().split("\n")
         return [json.loads(line) for line in lines]
 
     def kubeconfig(self, path: Path) -> Path:

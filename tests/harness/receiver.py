@@ -1,4 +1,4 @@
-"""A receiver of notices: an HTTP server on loopback that remembers what it was sent.
+"""A receiver of notifications: an HTTP server on loopback that remembers every request.
 
 As a process: python -m tests.harness.receiver --port-file PATH --log PATH
 """
@@ -21,11 +21,11 @@ from tests.harness.processes import until_stopped
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came, body and all."""
+    """A complete request."""
 
     method: str
     path: str  # with the query
-    headers: dict[str, str]  # names in lower case
+    headers: dict[str, str]  # with lower-case names
     body: bytes
     at: float = field(default_factory=time.monotonic)
 
@@ -39,7 +39,7 @@ async def ok(_: web.Request) -> web.StreamResponse:
 
 
 class Gate:
-    """Answers nobody until it is opened, and then everybody."""
+    """Delays every answer until it is opened."""
 
     def __init__(self) -> None:
         self._opened = asyncio.Event()
@@ -53,7 +53,7 @@ class Gate:
 
 
 class Receiver:
-    """Accepts every request; `respond` says how it is answered, after its body has been read."""
+    """Accepts every request; `respond` answers after the body has been read."""
 
     def __init__(
         self,
@@ -97,8 +97,8 @@ class Receiver:
 
 
 async def main() -> None:
-    """Receive until stopped, writing down each request as a line of JSON."""
-    parser = argparse.ArgumentParser(description="A receiver of notices on loopback.")
+    """Receive until a signal, and write each request as a line of JSON."""
+    parser = argparse.ArgumentParser(description="A receiver of notifications on loopback.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--port-file", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
@@ -106,7 +106,7 @@ async def main() -> None:
     options = parser.parse_args()
 
     async def note(_: web.Request) -> web.StreamResponse:
-        received = receiver.requests.pop()  # what is on record need not be held as well
+        received = receiver.requests.pop()  # the log has it, so memory need not
         line = json.dumps(asdict(received) | {"body": received.body.decode(errors="replace")})
         with options.log.open("a") as log:
             log.write(line + "\n")

@@ -1,4 +1,4 @@
-"""A mail relay: a real SMTP server on loopback that keeps what it takes, and refuses as a test says."""
+"""A mail relay: a real SMTP server on loopback that stores what it accepts, and rejects as a test says."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 @dataclass(frozen=True)
 class Mail:
-    """A message as it was taken: for whom, and in which way it came."""
+    """An accepted message: its recipients, and how it was sent."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -35,16 +35,16 @@ class Mail:
         return part
 
     def text(self, kind: str = "text/plain") -> str:
-        """What that part says."""
+        """The text of that part."""
         return str(self.part(kind).get_content()).replace("\r\n", "\n")
 
 
 @dataclass
 class Relay:
-    """A relay; `answers` holds, for a recipient, `MAIL` or `DATA`, the replies to give before it says yes.
+    """A relay; `answers` lists, for a recipient, `MAIL` or `DATA`, the replies before the first success.
 
-    `logins` are those that it knows; where there are some, nobody else may send. `certificate`: it has TLS,
-    at once where `at_once` says so, and else by STARTTLS.
+    `logins` are the accounts; if there are some, only they may send. With a `certificate` it has TLS, from
+    the first byte if `at_once`, otherwise by STARTTLS.
     """
 
     answers: dict[str, list[str]] = field(default_factory=dict)
@@ -54,14 +54,14 @@ class Relay:
     demands_tls: bool = False
     port: int = 0
     mails: list[Mail] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)  # recipients, each time that one was named
-    tried: list[str] = field(default_factory=list)  # ways to log in, each time that a password was tried
+    asked: list[str] = field(default_factory=list)  # recipients, once per time they were named
+    tried: list[str] = field(default_factory=list)  # login methods, once per attempt with a password
     connections: int = 0
     goodbyes: int = 0
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that name it as the installation's relay, without TLS."""
+        """Settings that make it the installation's relay, without TLS."""
         return {
             "email": "smtp",
             "smtp_host": "127.0.0.1",
@@ -89,9 +89,7 @@ class Relay:
     def _session(self, tls: ssl.SSLContext | None) -> SMTP:
         self.connections += 1
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # that passwords may cross in the clear, which is for a test to see
+            warnings.simplefilter("ignore")  # allows unencrypted passwords, so that a test can detect them
             return SMTP(
                 self,
                 hostname="relay.example",

@@ -1,4 +1,4 @@
-"""Who may what, as the fake API's two review APIs answer it.
+"""The answers of the fake API's two review APIs.
 
 https://kubernetes.io/docs/reference/access-authn-authz/authentication/#webhook-token-authentication
 https://kubernetes.io/docs/reference/access-authn-authz/authorization/
@@ -18,7 +18,7 @@ ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 @dataclass(frozen=True)
 class Right:
-    """A verb on a team's delivery; a namespace or a name that is not given means all of them."""
+    """A verb on a team's delivery; a namespace or name that is not given means all."""
 
     verb: str
     namespace: str = ""
@@ -37,7 +37,7 @@ class Right:
 
 @dataclass
 class Reviews:
-    """The tokens that are known, each with its user and audiences, and the rights that users have."""
+    """The valid tokens, each with its user and audiences, and the permissions of the users."""
 
     tokens: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     rights: dict[str, set[Right]] = field(default_factory=dict)
@@ -45,14 +45,14 @@ class Reviews:
     def token(
         self, user: str, *rights: Right, audiences: tuple[str, ...] = (AUDIENCE,), token: str = ""
     ) -> str:
-        """Give out a token for a user, or the one that is named; its rights come on top of those it had."""
+        """Issue a token for a user, or register a given one; add its permissions to the user's."""
         token = token or secrets.token_hex(16)
         self.tokens[token] = (user, audiences)
         self.rights.setdefault(user, set()).update(rights)
         return token
 
     def answer(self, path: str, review: Document) -> Document | None:
-        """Answer a review; None where the path is none of theirs."""
+        """Answer a review; None if the path is not a review's."""
         spec: Any = review.get("spec") or {}
         if path == TOKEN_REVIEWS:
             return {**review, "status": self._authentication(spec)}

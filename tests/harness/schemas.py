@@ -1,4 +1,4 @@
-"""What an API server does with a structural schema: prune what it does not name, default, find faults."""
+"""What an API server does with a structural schema: prune unknown fields, set defaults, validate."""
 
 import re
 from typing import Any
@@ -18,13 +18,13 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 def conform(value: Any, schema: Schema) -> Any:
-    """Prune unknown fields, and nulls where none is allowed, then fill in defaults, all the way down."""
+    """Prune unknown fields, and nulls where none is allowed, then set defaults, recursively."""
     if isinstance(value, list):
         return [conform(item, schema.get("items", {})) for item in value]
     if isinstance(value, dict):
         return _pruned(value, schema) if schema else value
     if isinstance(value, float) and value.is_integer() and schema.get("type") == "integer":
-        return int(value)  # JSON does not tell 1.0 from 1
+        return int(value)  # JSON does not distinguish 1.0 from 1
     return value
 
 
@@ -44,10 +44,10 @@ def _pruned(value: dict[str, Any], schema: Schema) -> dict[str, Any]:
 
 
 def faults(value: Any, schema: Schema, where: str = "") -> list[Cause]:
-    """Name what the schema forbids: wrong types, values outside an enum, missing fields, repeated keys."""
+    """Name violations of the schema: wrong types, values outside an enum, missing fields, duplicate keys."""
     kind = schema.get("type")
     if value is None or not kind:
-        return []  # conform has left only the nulls that are allowed
+        return []  # conform has kept only allowed nulls
     if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
         return [_cause("Invalid", f"Invalid value: {where} in body must be of type {kind}", where)]
     if isinstance(value, str):

@@ -24,10 +24,10 @@ from tests.harness.waiting import until
 SCRIPT = Path(sys.executable).parent / "agentteam-delivery"
 
 FORBIDDEN = "127.0.0.66"
-"""Stands for an address inside the cluster: on loopback, so that a hole in the guard would harm nobody."""
+"""Stands for an address inside the cluster; on loopback, so that a hole in the guard harms nobody."""
 
 LOOPBACK = {
-    # Receivers in tests listen on loopback, without TLS.
+    # The receivers of the tests listen on loopback, without TLS.
     "DELIVERY_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
     "DELIVERY_EGRESS_DENY": FORBIDDEN,
     "DELIVERY_EGRESS_HTTP": "true",
@@ -36,12 +36,12 @@ LOOPBACK = {
 
 
 def lifecycle(*targets: dict[str, Any], on_complete: str = "deliver") -> dict[str, Any]:
-    """The spec of a team that asks for these targets."""
+    """Return the spec of a team with these targets."""
     return {"lifecycle": {"onComplete": on_complete, "delivery": list(targets)}}
 
 
 async def finished(kube: Kube, *targets: dict[str, Any], **secrets: Mapping[str, str | bytes]) -> str:
-    """Finish a team, named report, with these targets and Secrets, in a new namespace, and return that."""
+    """Finish a team, `report`, with these targets and Secrets in a new namespace; return the namespace."""
     namespace = await kube.fresh_namespace()
     for name, data in secrets.items():
         await kube.secret(namespace, name, data)
@@ -52,7 +52,7 @@ async def finished(kube: Kube, *targets: dict[str, Any], **secrets: Mapping[str,
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service answered."""
+    """The service's answer."""
 
     status: int
     headers: dict[str, str]
@@ -64,24 +64,24 @@ class Answer:
 
     @property
     def problem(self) -> str:
-        """The last word of a problem's type."""
+        """The last segment of a problem's type."""
         assert self.headers["content-type"] == "application/problem+json", self
         return str(self.body["type"]).rpartition(":")[2]
 
 
 @dataclass
 class Program:
-    """One `agentteam-delivery` process; settings are given without their prefix, in lower case."""
+    """One `agentteam-delivery` process; settings are given in lower case, without their prefix."""
 
     command: str
     kubeconfig: Path | None = None
     settings: dict[str, object] = field(default_factory=dict)
-    started: str = ""  # the log event that says the port
+    started: str = ""  # the log event with the port
     lines: list[dict[str, Any]] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
-    covered: bool = True  # False where its speed or size is measured
+    covered: bool = True  # False if its speed or size is measured
     port: int = 0
-    tls: ssl.SSLContext | None = None  # whom a caller trusts, where the port has TLS
+    tls: ssl.SSLContext | None = None  # whom a caller trusts, if the port has TLS
     process: Process | Forked | None = None
     _reading: asyncio.Task[None] | None = None
 
@@ -93,7 +93,7 @@ class Program:
         assert self.port, "".join(self.raw)
 
     async def _launched(self) -> Process | Forked:
-        """Start it the short way, but where it is measured, or not this program."""
+        """Start it by a fork, unless it is measured or is another program."""
         arguments = self.arguments()
         if self.covered and arguments[0] == str(SCRIPT):
             return await Forked.start(arguments, self.environment())
@@ -102,7 +102,7 @@ class Program:
         )
 
     async def refused(self) -> tuple[int, str]:
-        """Start it where it is to end by itself; return its exit code and what it said."""
+        """Start it when it must end by itself; return its exit code and its output."""
         process = await Forked.start(self.arguments(), self.environment())
         said, code = await asyncio.wait_for(asyncio.gather(process.stderr.read(), process.wait()), 60)
         return code, said.decode()
@@ -118,7 +118,7 @@ class Program:
         return code
 
     async def request(self, method: str, path: str, **kwargs: Any) -> Answer:
-        """Make one request, on a connection of its own."""
+        """Make one request on a new connection."""
         async with (
             aiohttp.ClientSession() as session,
             session.request(method, self.url + path, ssl=self.tls or True, **kwargs) as response,
@@ -158,11 +158,11 @@ class Program:
             await self.stop()
 
     def arguments(self) -> list[str]:
-        """What is executed."""
+        """The command."""
         return [str(SCRIPT), self.command]
 
     def environment(self) -> dict[str, str]:
-        """The machine's, without settings of its own, and what this process is given."""
+        """The machine's environment without settings of the service, and the settings of this process."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
         kube = {"KUBECONFIG": str(self.kubeconfig)} if self.kubeconfig else {}
         given = {f"DELIVERY_{name.upper()}": str(value) for name, value in self.settings.items()}
@@ -185,7 +185,7 @@ class Service(Program):
     """`agentteam-delivery serve` on a port of its own."""
 
     def __init__(self, kubeconfig: Path | None, **settings: object) -> None:
-        # What a test asks of the attempts is that they end it; tests of what is put off say so.
+        # Most tests need attempts to end the delivery; tests of postponed targets set this.
         own = {"auth": "none", "port": 0, "backoff_initial": 0.05, "rate_limit": 100_000, "retry_for": 0}
         settings = {**own, **settings}
         super().__init__("serve", kubeconfig, settings, started="serving")
@@ -200,7 +200,7 @@ class Service(Program):
         await until(ready)
 
     async def request(self, method: str, path: str, **kwargs: Any) -> Answer:
-        """Make one request; its answer is to be what the API's description says."""
+        """Make one request; the answer must match the API's description."""
         answer = await super().request(method, path, **kwargs)
         described.check(method, path, answer.status, answer.headers, answer.content)
         return answer
@@ -223,7 +223,7 @@ class Service(Program):
 
 
 class Watcher(Program):
-    """`agentteam-delivery watch`, its own port chosen by the system."""
+    """`agentteam-delivery watch`, on a port that the system chooses."""
 
     def __init__(self, kubeconfig: Path, url: str, **settings: object) -> None:
         super().__init__("watch", kubeconfig, {"url": url, "watch_port": 0, **settings}, started="watching")

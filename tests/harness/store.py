@@ -1,4 +1,4 @@
-"""The fake API's memory: objects, one revision counter over them all, and the history that watches read."""
+"""The fake API's memory: objects, one revision counter for all, and the history that watches read."""
 
 import asyncio
 import bisect
@@ -11,7 +11,7 @@ Kind = tuple[str, str]
 
 
 class Change(NamedTuple):
-    """What befell one object under one revision."""
+    """The change of one object at one revision."""
 
     revision: int
     type: str
@@ -20,10 +20,10 @@ class Change(NamedTuple):
 
 
 class Store:
-    """Documents by kind, namespace and name. One that is stored is never changed in place, only replaced."""
+    """Documents by kind, namespace and name. A stored document is never changed in place, only replaced."""
 
     def __init__(self) -> None:
-        self.revision = self.compacted = 1000  # what happened before `compacted` is forgotten
+        self.revision = self.compacted = 1000  # changes before `compacted` are dropped
         self.history: list[Change] = []
         self._documents: dict[Kind, dict[tuple[str, str], Document]] = {}
         self._news = asyncio.Event()
@@ -32,12 +32,12 @@ class Store:
         return self._documents.get(kind, {}).get((namespace, name))
 
     def select(self, kind: Kind, namespace: str) -> list[Document]:
-        """Pick the documents of one namespace, or of all when none is named, in the order of their places."""
+        """Return the documents of one namespace, or of all, in the order of their keys."""
         places = sorted(self._documents.get(kind, {}).items())
         return [document for (home, _), document in places if namespace in {"", home}]
 
     def put(self, kind: Kind, document: Document) -> Document:
-        """Add a document or replace the one in its place."""
+        """Add a document, or replace the one with its key."""
         documents = self._documents.setdefault(kind, {})
         stored = self._record("MODIFIED" if place(document) in documents else "ADDED", kind, document)
         documents[place(stored)] = stored
@@ -55,21 +55,21 @@ class Store:
                     self.remove(other, document)
 
     def compact(self) -> None:
-        """Forget what happened until now."""
+        """Drop the history."""
         self.revision += 1
         self.compacted = self.revision
 
     def position(self, revision: int) -> int:
-        """Find where in the history the changes after a revision begin."""
+        """Return the position in the history at which the changes after a revision begin."""
         return bisect.bisect_right(self.history, revision, key=lambda change: change.revision)
 
     def wake(self) -> None:
-        """Let everybody look again who waits for news."""
+        """Wake everyone who waits for changes."""
         self._news.set()
         self._news = asyncio.Event()
 
     async def news(self, seconds: float) -> bool:
-        """Wait for a change; tell whether one came in time."""
+        """Wait for a change; return whether one came in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 return await self._news.wait()

@@ -14,8 +14,8 @@ A_YEAR = timedelta(days=365)
 class Mounted:
     """A Secret of the type kubernetes.io/tls, mounted as files.
 
-    The names in the folder are links to `..data/NAME`, and `..data` is a link to the folder of the present
-    version, which is swapped in one rename: kubernetes/pkg/volume/util/atomic_writer.go.
+    The names in the folder are links to `..data/NAME`, and `..data` is a link to the current folder, which
+    one rename replaces: kubernetes/pkg/volume/util/atomic_writer.go.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class Mounted:
 
     @property
     def trusting(self) -> ssl.SSLContext:
-        """The context of a client that trusts the authority and no other."""
+        """The context of a client that trusts only this certificate authority."""
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         return context
@@ -42,7 +42,7 @@ class Mounted:
     def rotate(
         self, *, key_type: trustme.KeyType = trustme.KeyType.ECDSA, lasting: timedelta = A_YEAR
     ) -> bytes:
-        """Put a new certificate in place, and return it in DER form."""
+        """Install a new certificate, and return it in DER form."""
         ends = datetime.now(UTC) + lasting
         leaf = self.authority.issue_cert("127.0.0.1", "localhost", key_type=key_type, not_after=ends)
         chain = b"".join(pem.bytes() for pem in leaf.cert_chain_pems)

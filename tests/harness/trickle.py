@@ -1,4 +1,4 @@
-"""Many slow clients: connections that each send one byte a second of a request that never ends.
+"""Many slow clients: connections that each send one byte per second of a request that never ends.
 
 As a process: python -m tests.harness.trickle PORT CONNECTIONS
 """
@@ -15,7 +15,7 @@ READY = "trickling"
 
 
 async def trickle(port: int, begun: asyncio.Semaphore) -> None:
-    """Hold a connection, and make another when it is closed."""
+    """Hold a connection, and open another when it is closed."""
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -29,7 +29,7 @@ async def trickle(port: int, begun: asyncio.Semaphore) -> None:
 
 
 async def main(port: int, connections: int) -> None:
-    """Trickle until killed; say so when every connection stands."""
+    """Trickle until killed; print when every connection is open."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     begun = asyncio.Semaphore(0)
@@ -44,7 +44,7 @@ async def main(port: int, connections: int) -> None:
 
 @asynccontextmanager
 async def trickling(port: int, connections: int) -> AsyncIterator[None]:
-    """Run it, in a process of its own, so that it does not slow down who measures."""
+    """Run it in a process of its own, so that it does not slow down the measuring process."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", __name__, str(port), str(connections), stdout=PIPE
     )

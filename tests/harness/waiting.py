@@ -11,7 +11,7 @@ import aiohttp
 
 
 async def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """Ask (a function, or an async one) until the answer is true, and return it; fail after so long."""
+    """Call a function, sync or async, until its result is true, and return that; fail after `seconds`."""
     deadline = monotonic() + seconds
     while True:
         answer = holds()
@@ -25,7 +25,7 @@ async def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 
 async def until_ready(url: str, seconds: float = 30.0) -> None:
-    """Ask a URL until it is answered with 200."""
+    """Request a URL until the answer is 200."""
 
     async def ready() -> bool:
         try:

@@ -1,1 +1,1 @@
-"""Nothing lost, nothing doubled: processes that die, sleep, drain and race, and a ledger that holds."""
+"""Nothing is lost or duplicated: processes that die, sleep, drain and race."""

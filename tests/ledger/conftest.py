@@ -1,7 +1,7 @@
-"""One API for all of these suites, with the project's CRD and with the operator's; three replicas on either.
+"""One API for these suites, with the project's CRD and the operator's; three replicas on each.
 
-It is a real one where there is one: CI has it. Else the fake one stands in, which `tests/contract` holds
-against the real one.
+It is a real API server if one is available, as always in CI. Otherwise it is the fake one, which
+`tests/contract` compares with the real one.
 """
 
 from collections.abc import AsyncIterator
@@ -19,21 +19,21 @@ from tests.ledger.support import serve
 
 @pytest.fixture(scope="session")
 async def one_fake_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster[FakeCluster]]:
-    """Start a fake API for all tests, which keep apart by fresh namespaces."""
+    """Start a fake API for all tests, which use separate namespaces."""
     async with FakeCluster() as server, prepared(server, tmp_path_factory.mktemp("fake")) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def own(request: pytest.FixtureRequest) -> Cluster[Any]:
-    """Take the project's own CRD."""
+    """Use the project's own CRD."""
     found: Cluster[Any] = request.getfixturevalue("real_cluster" if at_hand("newest") else "one_fake_cluster")
     return found
 
 
 @pytest.fixture(scope="session")
 async def theirs(own: Cluster[Any], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster[Any]]:
-    """Take the operator's CRD, which the same API serves, with nothing patched."""
+    """Use the operator's CRD, which the same API serves, without a patch."""
     async with operated(own, tmp_path_factory.mktemp("operated")) as found:
         yield found
 

@@ -1,4 +1,4 @@
-"""What the ledger's suites stand on: the programs on either CRD, a receiver that counts by path."""
+"""Helpers of the ledger's suites: the programs on either CRD, a receiver that counts by path."""
 
 import asyncio
 import itertools
@@ -17,21 +17,21 @@ from tests.harness.receiver import Received, Receiver
 from tests.harness.service import Service, Watcher
 
 Entries = dict[str, dict[str, Any]]
-"""A team's ledger by the words that say what its targets come to; where names are kept, they are these."""
+"""A team's entries by the words for their targets; if names are kept, the words are the names."""
 
 
 def serve(on: Cluster[Any], **settings: object) -> Service:
-    """Make a service for the AgentTeams of a CRD."""
+    """Return a service for the AgentTeams of a CRD."""
     return Service(on.kubeconfig, api_group=on.kube.group, **settings)
 
 
 def watch(on: Cluster[Any], url: str, **settings: object) -> Watcher:
-    """Make a watcher of the AgentTeams of a CRD."""
+    """Return a watcher for the AgentTeams of a CRD."""
     return Watcher(on.kubeconfig, url, api_group=on.kube.group, **settings)
 
 
 class Outcomes(Receiver):
-    """Answers by the path's last word: `flaky` with 503 the first time, `gone` with 404, others with 200."""
+    """Answers by the path's last word: `flaky` first with 503, `gone` with 404, others with 200."""
 
     def __init__(self, *, delay: float = 0.0) -> None:
         super().__init__(respond=self._answer)
@@ -39,7 +39,7 @@ class Outcomes(Receiver):
         self._refused: set[str] = set()
 
     def target(self, team: str, name: str) -> dict[str, Any]:
-        """A target whose name says what it comes to, and whose sends are told apart from other teams'."""
+        """Return a target whose name says its outcome, with requests unlike those of other teams."""
         if name in {"slack", "missing"}:
             return {"type": "slack", "name": name, "credentialsSecret": f"{name}-{team}"}
         if name == "email":
@@ -47,12 +47,12 @@ class Outcomes(Receiver):
         return {"type": "webhook", "name": name, "url": f"{self.url}/{team}/{name}"}
 
     async def slack_secret(self, kube: Kube, namespace: str, team: str) -> None:
-        """Create the Secret that a team's target `slack` names."""
+        """Create the Secret for a team's target `slack`."""
         await kube.secret(namespace, f"slack-{team}", {"slack-webhook-url": f"{self.url}/{team}/slack"})
 
     @property
     def sends(self) -> dict[str, list[Received]]:
-        """All that came, by team and target."""
+        """All requests, by team and target."""
         sends = defaultdict(list)
         for request in self.requests:
             sends[request.path.lstrip("/")].append(request)
@@ -69,7 +69,7 @@ class Outcomes(Receiver):
 
 
 class Front:
-    """One address before several replicas, as a Kubernetes Service is: each connection goes to another."""
+    """One address for several replicas, like a Kubernetes Service: each connection goes to another one."""
 
     def __init__(self, *replicas: Service) -> None:
         self.replicas = list(replicas)
@@ -97,7 +97,7 @@ class Front:
         link.add_done_callback(lambda _: writer.close())  # also if it was cancelled before it began
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass bytes to and fro until either side ends; a caller whom nobody takes is hung up on."""
+        """Copy bytes in both directions until either side ends; close a connection that nobody accepts."""
         turn = next(self._turns)
         try:
             for number in range(len(self.replicas)):
@@ -134,7 +134,7 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 
 def word(target: dict[str, Any]) -> str:
-    """Return what tells a target of these suites from the others of its team, with a name or without."""
+    """Return the word that identifies a target in its team, with or without a name."""
     match target["type"]:
         case "webhook":
             return str(target["url"]).rpartition("/")[2]
@@ -145,7 +145,7 @@ def word(target: dict[str, Any]) -> str:
 
 
 def by_word(team: dict[str, Any]) -> Entries:
-    """Pick the ledger out of a team: what stands there, and what the service reads from it."""
+    """Return a team's entries by word, as they are and as the service reads them."""
     read = AgentTeam.from_resource(team)
     words = dict(zip(read.record.names, map(word, read.targets), strict=True))
     lines = [line for line in read.record.lines if line.name in words]
@@ -153,17 +153,17 @@ def by_word(team: dict[str, Any]) -> Entries:
 
 
 async def ledger(kube: Kube, namespace: str, team: str) -> Entries:
-    """Read a team's ledger."""
+    """Read a team's entries."""
     return by_word((await kube.get(TEAMS, namespace, team)).body)
 
 
 def settled(entries: Entries, targets: int) -> bool:
-    """Whether so many targets are on record, each of them with its outcome."""
+    """Whether `targets` targets are on record, each with its outcome."""
     return len(entries) == targets and all(entry["phase"] != "Pending" for entry in entries.values())
 
 
 async def history(kube: Kube, namespace: str, since: str) -> list[Entries]:
-    """Tell how the ledgers of a namespace changed after a resourceVersion."""
+    """Describe how the entries in a namespace changed after a resourceVersion."""
     return [
         by_word(event["object"])
         async for event in kube.watch(TEAMS, namespace, resourceVersion=since, timeoutSeconds=1)
@@ -171,14 +171,14 @@ async def history(kube: Kube, namespace: str, since: str) -> list[Entries]:
 
 
 async def metric(service: Service, sample: str) -> float:
-    """Return the value of a sample, named with its labels as Prometheus writes them; 0 when absent."""
+    """Return the value of a sample, given by its name and labels in Prometheus' notation; 0 if absent."""
     text = (await service.request("GET", "/metrics")).content.decode()
     found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
 
 def bear_one_id(sends: list[Received], entry: dict[str, Any]) -> bool:
-    """Whether requests bear one id: the entry's, where that still says one."""
+    """Whether all requests have one id: the entry's, if it has one."""
     found = ids(sends)
     return len(found) == 1 and found == {entry.get("id", *found)}
 

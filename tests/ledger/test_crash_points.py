@@ -1,4 +1,4 @@
-"""A process dies at each step of an event's way, or at any moment: nothing is lost, or doubled in vain."""
+"""A process dies at each step of a delivery, or at any moment: nothing is lost or needlessly repeated."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ from tests.harness.service import Service, lifecycle
 from tests.harness.waiting import until
 from tests.ledger.support import Entries, Front, Outcomes, ids, ledger, metric, serve, settled, watch
 
-# With these a claim lives for 9 s: 2 s, 1 s, and a margin of 4 * 1 s + 2 s.
+# With these settings, a claim lasts 9 s: 2 s, 1 s, and a margin of 4 * 1 s + 2 s.
 SETTINGS: dict[str, object] = {
     "attempt_timeout": 1,
     "target_timeout": 2,
@@ -26,21 +26,21 @@ SETTINGS: dict[str, object] = {
     "api_timeout": 1,
 }
 PATIENT = SETTINGS | {"attempt_timeout": 15, "target_timeout": 15}
-"""No receiver is given up on only because this machine is busy; a claim lives for 22 s."""
+"""No receiver times out only because this machine is busy; a claim lasts 22 s."""
 
-SOON = 30.0  # seconds from a death to the last outcome: the claim's end, the watcher's margin, and room
+SOON = 30.0  # seconds from a death to the last outcome: the claim's end, the watcher's margin, and a reserve
 SENT = {"a": 1, "b": 1, "flaky": 2, "slack": 1}
-"""The targets that something is sent to, and how often when nobody dies."""
+"""The targets that get a request, and how many if no process dies."""
 
 
 @dataclass(frozen=True)
 class Death:
-    """What a process leaves that dies at a step: how many of the targets were claimed, sent to, recorded."""
+    """The state after a death at a step: how many targets were claimed, sent to, recorded."""
 
     claimed: bool
     sent: str = "none"
     recorded: str = "none"
-    email: bool = True  # False where its outcome, which needs no answer, would reach the step too soon
+    email: bool = True  # False if its outcome, which needs no answer, would reach the step too early
 
 
 DEATHS = {
@@ -63,7 +63,7 @@ def amounts(names: list[str]) -> set[str]:
 
 @dataclass(frozen=True)
 class Aftermath:
-    """What was seen of a death: the exit code, the ledger as it was left and at the end, and what came."""
+    """The result of a death: the exit code, the entries right after it and at the end, and the requests."""
 
     code: int
     left: Entries
@@ -76,7 +76,7 @@ class Aftermath:
 async def die(
     cluster: Cluster[Any], step: str, survivors: list[Service], starts: asyncio.Semaphore
 ) -> Aftermath:
-    """Have a service die at a step, and wait until survivors, told by the watcher, settled everything."""
+    """Kill a service at a step; wait until the survivors, called by the watcher, have settled everything."""
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
     names = [*SENT, "email"] if DEATHS[step].email else [*SENT]
@@ -119,8 +119,8 @@ async def die(
 async def deaths(
     cluster: Cluster[Any], replicas: list[Service]
 ) -> AsyncIterator[dict[str, asyncio.Task[Aftermath]]]:
-    """Have all the deaths side by side, since each mostly waits for a claim to end."""
-    starts = asyncio.Semaphore(2)  # what takes its time is to start processes
+    """Run all deaths in parallel, because each mostly waits for a claim to expire."""
+    starts = asyncio.Semaphore(2)  # starting processes takes most of the time
     tasks = {step: asyncio.create_task(die(cluster, step, replicas, starts)) for step in STEPS}
     yield tasks
     for task in tasks.values():
@@ -136,7 +136,7 @@ async def test_killed_at(
     assert found.code == 70
     assert found.seconds < SOON
 
-    # What it left.
+    # Right after the death.
     sent = [name for name in SENT if found.before[name]]
     recorded = [name for name in SENT if name in found.left and found.left[name]["phase"] != "Pending"]
     assert bool(found.left) == death.claimed
@@ -144,7 +144,7 @@ async def test_killed_at(
     assert death.recorded in amounts(recorded)
     assert set(recorded) <= set(sent)
 
-    # What became of it.
+    # At the end.
     reasons = {name: entry["reason"] for name, entry in found.entries.items()}
     assert reasons == dict.fromkeys(SENT, "Delivered") | ({"email": "NotImplemented"} if death.email else {})
     for name, times in SENT.items():
@@ -169,7 +169,7 @@ async def test_killed_at(
 @pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_killed_with_kill_9_at_eight_random_moments(own: Cluster[Any]) -> None:
-    """The project's own CRD, whose record tells takeovers; the operator's has twelve."""
+    """On the project's own CRD, whose record shows takeovers; on the operator's there are twelve."""
     kube = own.kube
     namespace = await kube.fresh_namespace()
     chance = random.Random(9)  # noqa: S311  # the same moments in every run
@@ -196,7 +196,7 @@ async def test_killed_with_kill_9_at_eight_random_moments(own: Cluster[Any]) -> 
                         namespace, team, lifecycle(*(receiver.target(team, name) for name in names))
                     )
                     await kube.finish(namespace, team)
-                await asyncio.sleep(chance.uniform(0.0, 0.3))  # the moment, not a wait for anything
+                await asyncio.sleep(chance.uniform(0.0, 0.3))  # a random moment, not a wait
                 assert await service.stop(signal.SIGKILL) == -signal.SIGKILL
                 front.replicas = []
         async with serve(own, **PATIENT) as service:

@@ -1,4 +1,4 @@
-"""Behind a Kubernetes API that loses, delays and refuses, each target is sent to once and put on record."""
+"""With an API that loses, delays and rejects requests, each target is sent once and recorded."""
 
 import asyncio
 import itertools
@@ -24,11 +24,11 @@ from tests.ledger.support import by_word, ledger, settled
 
 SHORT = {"api_timeout": 1, "record_timeout": 20, "attempt_timeout": 2, "target_timeout": 4}
 PATIENT = SHORT | {"attempt_timeout": 10, "target_timeout": 10}
-"""No receiver is given up on, and so called again, only because this machine was busy meanwhile."""
+"""No receiver times out, and is called again, only because this machine is busy."""
 
-NUMBER = 40  # of the teams that all of it befalls
+NUMBER = 40  # teams that meet all faults
 OFTEN = dict.fromkeys(Fault, 0.04) | {Fault.CONFLICT: 0.1}
-"""So that each fault befalls some of them: of what they ask for, few are writes."""
+"""High enough that each fault happens: few of the requests are writes."""
 
 NOBODY_ANSWERED = {
     "type": "pagerduty",
@@ -37,7 +37,7 @@ NOBODY_ANSWERED = {
     "error": "nobody answered [agentteam-delivery/0 id=msg_1]",
 }
 FOREIGN = {
-    # Nothing in it is a word of ours, and it lacks our id.
+    # An entry without any field of ours or an id.
     **NOBODY_ANSWERED,
     "name": "pager",
     "phase": "Escalated",
@@ -76,7 +76,7 @@ async def accepted(
 
 
 async def forty_teams(kube: Kube, namespace: str, hook: Receiver) -> list[str]:
-    """Finish teams with two webhooks each and every second with a Slack channel; return their names."""
+    """Finish teams with two webhooks each, half of them with a Slack channel; return their names."""
 
     async def finished(number: int) -> str:
         name = f"team-{number}"
@@ -107,7 +107,7 @@ async def read_teams(kube: Kube, namespace: str) -> dict[str, Document]:
 
 
 def theirs(team: Document) -> Document:
-    """What the service may not change: all but its entries, their sum, and what the API server writes."""
+    """Return what the service must not change: all but its entries, their summary, and server fields."""
     kept = {"resourceVersion", "managedFields"}
     metadata = {key: value for key, value in team["metadata"].items() if key not in kept}
     foreign = [entry for entry in team["status"]["delivery"] if entry["type"] == FOREIGN["type"]]
@@ -117,7 +117,7 @@ def theirs(team: Document) -> Document:
 
 @asynccontextmanager
 async def busy_operator(kube: Kube, namespace: str, names: list[str]) -> AsyncIterator[Counter[str]]:
-    """Go on writing to the status of teams; yield what was written last."""
+    """Write to the status of teams all the time; yield what was written last."""
     tokens: Counter[str] = Counter()
     done = asyncio.Event()
 
@@ -181,7 +181,7 @@ async def test_every_target_is_sent_to_once_and_put_on_record(
         assert len(outcomes) == NUMBER * 5 // 2
         for path, entry in outcomes.items():
             if (entry["type"], entry.get("reason")) == ("slack", "SecretUnavailable"):
-                assert sent.pop(path, 0) == 0  # the API was that unlucky for all of the target's time
+                assert sent.pop(path, 0) == 0  # the API failed for all of the target's time
                 continue
             assert (entry["phase"], sent.pop(path)) == ("Delivered", 1), entry
             assert entry["type"] == "slack" or not cluster.whole or ids[path] == entry["id"]
@@ -217,7 +217,7 @@ async def test_outcomes_wait_for_an_api_that_is_away_right_after_the_sends(
         await hostile.stop()
         release.set()
         await until(lambda: len(service.logged("target_settled")) == 20)
-        await asyncio.sleep(5)  # the time that it is away
+        await asyncio.sleep(5)  # the outage
         await hostile.start()
 
         async def all_on_record() -> bool:
@@ -266,11 +266,11 @@ async def test_an_api_that_is_away_for_too_long_costs_the_record_and_nothing_els
         entry = (await ledger(kube, namespace, "report"))["hook"]
         assert entry["phase"] == "Pending"
 
-        # The slot is free.
+        # The capacity is free again.
         answer = await accepted(service, namespace, "next", prefer=None)
         assert (answer.status, answer.body["recorded"]) == (200, True)
 
-        # What is not on record is sent again once its claim has ended, told apart by its id.
+        # Unrecorded messages are sent again once their claims have expired; ids identify them.
         async def recorded() -> bool:
             return (await accepted(service, namespace, "report", prefer=None)).status == HTTPStatus.OK
 
@@ -284,8 +284,8 @@ async def test_an_api_that_is_away_for_too_long_costs_the_record_and_nothing_els
 async def test_what_settles_during_a_write_rides_in_the_next(fake_cluster: Cluster[FakeCluster]) -> None:
     kube, server = fake_cluster.kube, fake_cluster.server
     namespace = await kube.fresh_namespace()
-    chance = random.Random(6)  # noqa: S311  # no secret hangs on it
-    writes: list[int] = []  # how many were under way, at each write's begin
+    chance = random.Random(6)  # noqa: S311  # not used for a secret
+    writes: list[int] = []  # number of writes in flight, at the start of each
     under_way = 0
 
     async def within_a_second(_: web.Request) -> web.StreamResponse:
@@ -313,5 +313,5 @@ async def test_what_settles_during_a_write_rides_in_the_next(fake_cluster: Clust
 
     assert report["phase"] == "Delivered"
     assert set(writes) == {1}
-    # The claim, then a write after each 0.3 s of a second, and one for what settled during the last.
+    # The claim, then a write after every 0.3 s of a second, and one for the outcomes during the last.
     assert 3 <= len(writes) <= 7, writes

@@ -1,4 +1,4 @@
-"""On the operator's CRD with nothing patched, beside an operator that writes: every target is delivered."""
+"""With the operator's unpatched CRD, next to a writing operator, every target is delivered."""
 
 import asyncio
 import json
@@ -28,10 +28,10 @@ from tests.ledger.support import Front, Outcomes, ids, serve, watch
 
 pytestmark = pytest.mark.timeout(300)
 
-# With these a claim lives for 19 s: 6 s, 3 s, and a margin of 4 * 2 s + 2 s; and nobody's answer takes 5 s.
+# With these settings, a claim lasts 19 s: 6 s, 3 s, and a margin of 4 * 2 s + 2 s; no answer takes 5 s.
 SHORT: dict[str, object] = {"attempt_timeout": 5, "target_timeout": 6, "record_timeout": 3, "api_timeout": 2}
 PATIENT = SHORT | {"attempt_timeout": 15, "target_timeout": 15}
-"""No receiver is given up on, and so Failed, because this machine is busy; a claim lives for 28 s."""
+"""No receiver times out, and fails, because this machine is busy; a claim lasts 28 s."""
 
 RUNBOOK = Path(__file__).parents[2] / "docs/how-to/operate.md"
 SOON = 90.0  # seconds from the last death to the last outcome
@@ -39,20 +39,20 @@ SOON = 90.0  # seconds from the last death to the last outcome
 
 @pytest.fixture(scope="module")
 async def services(theirs: Cluster[Any], own: Cluster[Any]) -> AsyncIterator[dict[str, Service]]:
-    """Start a service for each API group, for the tests that leave it as it was."""
+    """Start a service per API group, for tests that leave it unchanged."""
     async with serve(theirs) as one, serve(own) as other:
         yield {theirs.kube.group: one, own.kube.group: other}
 
 
 @pytest.fixture
 def at_hand(theirs: Cluster[Any], services: dict[str, Service]) -> Service:
-    """Take the service for the operator's CRD."""
+    """Return the service for the operator's CRD."""
     return services[theirs.kube.group]
 
 
 @pytest.fixture(params=["theirs", "own"], ids=["operator's", "own"])
 def either(request: pytest.FixtureRequest, own: Cluster[Any], theirs: Cluster[Any]) -> Cluster[Any]:
-    """Take the operator's CRD, and the project's own."""
+    """Use the operator's CRD, and the project's own."""
     return theirs if request.param == "theirs" else own
 
 
@@ -66,7 +66,7 @@ async def finish(
 
 
 async def entries(on: Cluster[Any], namespace: str, team: str) -> list[dict[str, Any]]:
-    """Read a team's list, of which each entry must be one of the operator's."""
+    """Read a team's list, each entry of which must be valid for the operator."""
     found: list[dict[str, Any]] = await on.kube.delivery(namespace, team)
     for entry in found:
         assert {"type", "success", "deliveredAt"} <= set(entry), entry
@@ -192,7 +192,7 @@ async def test_the_watcher_alone_delivers(theirs: Cluster[Any], at_hand: Service
 async def test_a_team_that_a_run_made_is_delivered_though_the_run_writes_its_spec_back(
     theirs: Cluster[Any], at_hand: Service
 ) -> None:
-    """The Run owns the team, writes the whole spec back at each pass and mirrors the status, typed."""
+    """The Run owns the team. At each pass it writes the whole spec back and copies the status, typed."""
     kube, namespace = theirs.kube, await theirs.kube.fresh_namespace()
     written: list[int] = []
 
@@ -291,7 +291,7 @@ WORDS = ("a", "b", "c", "flaky", "slack", "email")
 
 
 async def test_twelve_kills_lose_none_of_144_targets(theirs: Cluster[Any]) -> None:
-    """The same on the project's own CRD is among the crash points."""
+    """The crash points have the same test for the project's own CRD."""
     kube = theirs.kube
     namespace = await kube.fresh_namespace()
     chance = random.Random(12)  # noqa: S311  # the same moments in every run
@@ -319,7 +319,7 @@ async def test_twelve_kills_lose_none_of_144_targets(theirs: Cluster[Any]) -> No
                     await finish(theirs, namespace, team, *(target(receiver, team, word) for word in WORDS))
                 if life % 3 == 0:
                     assert await operate(kube, namespace, teams[2 * life]) == 200
-                await asyncio.sleep(chance.uniform(0.0, 0.3))  # the moment, not a wait for anything
+                await asyncio.sleep(chance.uniform(0.0, 0.3))  # a random moment, not a wait
                 assert await dying.stop(signal.SIGKILL) == -signal.SIGKILL
                 front.replicas = []
         async with serve(theirs, **PATIENT) as one:
@@ -375,7 +375,7 @@ async def test_what_the_operator_failed_to_deliver_is_adopted_once_where_asked_f
                 answer = await one.deliver(namespace, "team")
                 assert answer.body["phase"] == "PartiallyDelivered"
                 assert [target["message"] for target in answer.body["targets"]][1:] == [
-                    "somebody else tried, and failed; it is left to them"
+                    "another program tried and failed, so it is left alone"
                 ] * 2
                 assert FAILED_BY_OPERATOR not in answer.content.decode()
                 await until(lambda: watching.port)

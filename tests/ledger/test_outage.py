@@ -1,6 +1,6 @@
-"""A receiver that is away for long: put off on record, tried again for as long as was promised, then told.
+"""A long outage of a receiver: a target is postponed on record, retried as promised, then settled.
 
-Minutes are seconds here: `retry_waits` and `retry_for` are settings, and all else is as it runs.
+Minutes are seconds here: `retry_waits` and `retry_for` are settings; everything else is as in production.
 """
 
 import os
@@ -24,11 +24,11 @@ from tests.harness.waiting import until
 from tests.ledger.support import Front, by_word, ledger, metric, serve, settled, watch
 
 SOON = {"retry_for": 600, "retry_waits": "1,1,2", "backoff_initial": 0.01}
-"""Seconds instead of minutes; the four attempts of one try take 70 ms of waiting at most."""
+"""Seconds instead of minutes; the four attempts of one retry wait 70 ms at most."""
 
 
 def answering(status: int, **headers: str) -> Respond:
-    """Answer all with this status."""
+    """Answer everything with this status."""
 
     async def respond(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, headers=headers)
@@ -80,7 +80,8 @@ async def test_what_may_pass_is_put_off_and_told_of(api: Cluster[FakeCluster], s
         assert (sooner.status, sooner.body["phase"]) == (200, "Delivered")
         told = await events(api, namespace, "DeliveryPutOff", "Delivered")
         said = (
-            f"1 of 1 targets put off: hook (HTTPStatus); next try at {target['retryAt']}; see status.delivery"
+            f"1 of 1 targets postponed: hook (HTTPStatus); next try at {target['retryAt']};"
+            " see status.delivery"
         )
         assert told["DeliveryPutOff"] == ("Warning", said)
         assert {request.headers["webhook-id"] for request in receiver.requests} == {target["id"]}
@@ -121,7 +122,7 @@ async def test_without_it_what_fails_has_failed(api: Cluster[FakeCluster]) -> No
         receiver.respond = answering(429, **{"Retry-After": "3600"})
         answer = await service.deliver(namespace, "report", redeliver="failed")
         assert answer.body["targets"][0]["message"].endswith(
-            "could be tried again in 1:00:00, but only 60 s are left"
+            "a retry is possible in 1 h, but only 60 s are left"
         )
 
 
@@ -136,7 +137,7 @@ async def test_the_watcher_brings_it_back_until_the_time_is_over(api: Cluster[Fa
         (entry,) = await api.kube.delivery(namespace, "report")
         assert (entry["phase"], entry["reason"]) == ("Failed", "HTTPStatus")
         assert entry["retries"] >= 1
-        assert f"; given up after {entry['retries'] + 1} tries in 0:00:" in entry["message"]
+        assert f"; given up after {entry['retries'] + 1} tries in " in entry["message"]
         assert entry["attempts"] == len(receiver.requests) == 4 * (entry["retries"] + 1)
         told = await events(api, namespace, "DeliveryPutOff", "DeliveryFailed")
         assert told["DeliveryFailed"] == (
@@ -158,7 +159,7 @@ METRICS = (
 
 
 async def events(api: Cluster[Any], namespace: str, *reasons: str) -> dict[str, tuple[str, str]]:
-    """Return type and message of a namespace's Events by reason, once there are those, each a single one."""
+    """Return type and message of a namespace's Events by reason, once each of these exists exactly once."""
     found: list[dict[str, Any]] = []
 
     async def there() -> bool:
@@ -178,7 +179,7 @@ async def _settled(api: Cluster[Any], namespace: str) -> bool:
 TEAMS = int(os.environ.get("OUTAGE_TEAMS", "10"))
 BURST = int(os.environ.get("BURST_TEAMS", "60"))
 SHORT = {
-    # A claim of ten seconds, so that what a killed process leaves is soon taken over.
+    # A claim of ten seconds, so that another process soon takes over from a killed one.
     "attempt_timeout": 1,
     "target_timeout": 2,
     "place_timeout": 1,
@@ -188,11 +189,11 @@ SHORT = {
     "retry_for": 600,
     "retry_waits": os.environ.get("OUTAGE_WAITS", "1,2"),
 }
-BUDGET = 0.01 + 0.02 + 0.04  # seconds that four attempts take at most where nobody listens
+BUDGET = 0.01 + 0.02 + 0.04  # seconds that four attempts take at most without a receiver
 
 
 def tell(figures: str) -> None:
-    """Show what was measured, to who runs this with `-s`."""
+    """Print the measurements, for `pytest -s`."""
     sys.stdout.write(f"{figures}\n")
 
 
@@ -200,7 +201,7 @@ def tell(figures: str) -> None:
 async def test_an_outage_and_three_deaths_lose_nothing(cluster: Cluster[Any]) -> None:
     kube, number = cluster.kube, TEAMS if isinstance(cluster.server, FakeCluster) else 3
     async with Receiver() as there:
-        port = there.port  # which nobody listens on from here
+        port = there.port  # unused from here on
     began = monotonic()
     where = {"type": "webhook", "name": "hook", "url": f"http://127.0.0.1:{port}/hook"}
     namespaces = [await finished(kube, where) for _ in range(number)]
@@ -261,11 +262,11 @@ async def test_an_outage_and_three_deaths_lose_nothing(cluster: Cluster[Any]) ->
 async def test_a_burst_at_one_slack_webhook_is_refused_nowhere_and_delays_nobody(
     api: Cluster[FakeCluster],
 ) -> None:
-    kube, refused, takes = api.kube, [], 0.1  # seconds a message, instead of one
+    kube, refused, takes = api.kube, [], 0.1  # seconds per message, instead of one
     free = [0.0]
 
     async def as_slack(request: web.Request) -> web.StreamResponse:
-        """Take so many a second, with room for one that comes early."""
+        """Accept a limited number per second, with a tolerance for one that comes early."""
         now = monotonic()
         if now < free[0] - takes:
             refused.append(now)

@@ -1,4 +1,4 @@
-"""A process tells the claims that it is sending under from those that it does not know it has."""
+"""A process distinguishes claims under which it is sending from those that it does not know."""
 
 import asyncio
 from collections import Counter

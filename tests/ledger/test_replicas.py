@@ -1,4 +1,4 @@
-"""Several replicas on one ledger: they race, drain and sleep, and still each message goes out once."""
+"""Several replicas with one ledger race, drain and sleep, and each message is still sent once."""
 
 import asyncio
 import json
@@ -41,17 +41,17 @@ TEAM_GONE = 'agentteam_delivery_unrecorded_total{cause="team-gone"}'
 
 
 def hook(receiver: Receiver, name: str) -> dict[str, Any]:
-    """A webhook of that name."""
+    """Return a webhook with that name."""
     return {"type": "webhook", "name": name, "url": f"{receiver.url}/{name}"}
 
 
 def sends(receiver: Receiver, name: str) -> list[Any]:
-    """What a receiver was sent for a target."""
+    """Return the requests that a receiver got for a target."""
     return [request for request in receiver.requests if request.path == f"/{name}"]
 
 
 def later(seconds: int) -> Respond:
-    """Answer 503, and ask for so long a wait."""
+    """Answer 503 with a `Retry-After` of so many seconds."""
 
     async def respond(_: web.Request) -> web.StreamResponse:
         return web.Response(status=503, headers={"Retry-After": str(seconds)})
@@ -60,7 +60,7 @@ def later(seconds: int) -> Respond:
 
 
 def by_path(**responds: Respond) -> Respond:
-    """Answer as is said for the target that the path names."""
+    """Answer as specified for the target in the path."""
 
     async def respond(request: web.Request) -> web.StreamResponse:
         return await responds[request.path.strip("/")](request)
@@ -74,7 +74,7 @@ async def no_content(_: web.Request) -> web.StreamResponse:
 
 
 class Gate:
-    """Answers nobody until it is opened, then everybody."""
+    """Delays every answer until it is opened."""
 
     def __init__(self) -> None:
         self.opened = asyncio.Event()
@@ -85,7 +85,7 @@ class Gate:
 
 
 def head(length: int) -> bytes:
-    """Write the head of an event's request by hand."""
+    """Write the head of an event's request."""
     lines = (
         "POST /deliveries HTTP/1.1",
         "Host: x",
@@ -96,7 +96,7 @@ def head(length: int) -> bytes:
 
 
 async def finished(cluster: Cluster[Any], *targets: dict[str, Any]) -> str:
-    """Finish a team named report in a namespace of its own, and return that."""
+    """Finish a team with the name `report` in a namespace of its own, and return the namespace."""
     namespace = await cluster.kube.fresh_namespace()
     await cluster.kube.team(namespace, "report", lifecycle(*targets))
     await cluster.kube.finish(namespace, "report")
@@ -104,7 +104,7 @@ async def finished(cluster: Cluster[Any], *targets: dict[str, Any]) -> str:
 
 
 def settling(kube: Kube, namespace: str, targets: int) -> Callable[[], Awaitable[Entries | None]]:
-    """Ask for the ledger of the team, once all of it is settled."""
+    """Return a function that returns the team's entries once all of them are settled."""
 
     async def all_settled() -> Entries | None:
         entries = await ledger(kube, namespace, "report")
@@ -115,7 +115,7 @@ def settling(kube: Kube, namespace: str, targets: int) -> Callable[[], Awaitable
 
 @asynccontextmanager
 async def watched(cluster: Cluster[Any], service: Service, namespace: str) -> AsyncIterator[None]:
-    """Run a watcher that leads to a service, and see that it is up to date."""
+    """Run a watcher that submits to a service, and wait until it is up to date."""
     async with watch(cluster, service.url, namespaces=namespace) as watcher:
         async with aiohttp.ClientSession() as session:
 
@@ -273,7 +273,7 @@ async def test_a_process_that_sleeps_through_its_claim_sends_and_records_nothing
 ) -> None:
     kube = cluster.kube
     gate = Gate()
-    # With these a claim lives for 7 s.
+    # With these settings, a claim lasts 7 s.
     settings = {"attempt_timeout": 2, "target_timeout": 2.5, "record_timeout": 1, "api_timeout": 0.5}
     async with (
         Receiver(respond=by_path(waits=later(1), hangs=gate.respond)) as receiver,
@@ -285,7 +285,7 @@ async def test_a_process_that_sleeps_through_its_claim_sends_and_records_nothing
         os.kill(sleeper.pid, signal.SIGSTOP)
         try:
             receiver.respond = ok
-            gate.opened.set()  # so that an answer awaits the sleeper when it wakes
+            gate.opened.set()  # so that an answer waits for the suspended process when it resumes
             async with watched(cluster, replicas[1], namespace):
                 entries = await until(settling(kube, namespace, 2), 20)
         finally:
@@ -360,7 +360,7 @@ async def test_a_team_made_anew_under_way_is_neither_sent_for_nor_written_to(
         assert await kube.delivery(namespace, "report") == []
         assert len(receiver.requests) == 2, "no further attempt"
 
-        # The new team is a team of its own.
+        # The recreated team is independent.
         old = ids(receiver.requests)
         receiver.respond = ok
         await kube.finish(namespace, "report")
@@ -381,7 +381,7 @@ async def test_claims_that_an_operator_wipes_are_noticed_and_their_targets_settl
         await until(lambda: receiver.requests)
         async with watched(cluster, holder if same else other, namespace):
             lost = await metric(holder, CLAIM_LOST)
-            receiver.respond = no_content  # to who comes next; the first still waits
+            receiver.respond = no_content  # for later requests; the first still waits
             await wipe(kube, namespace)
             entries = await until(settling(kube, namespace, 1))
             gate.opened.set()
@@ -398,13 +398,13 @@ async def test_claims_that_an_operator_wipes_are_noticed_and_their_targets_settl
             told = [line for line in holder.logged("outcome_unrecorded") if line["namespace"] == namespace]
             name = "a" if cluster.whole else "webhook-0"
             assert await metric(holder, CLAIM_LOST) == lost + len(told)
-            # In five fields what landed in one second is the same, whoever sent it.
+            # With five fields, deliveries in the same second look alike, whoever sent them.
             assert told or not cluster.whole
             assert {(line["target"], line["cause"]) for line in told} <= {(name, "claim-lost")}
 
 
 async def wipe(kube: Kube, namespace: str) -> None:
-    """Write the status whole, as an operator does that does not know the ledger."""
+    """Write the whole status, like an operator without our fields."""
     team = (await kube.get(TEAMS, namespace, "report")).body
     del team["status"]["delivery"]
     assert (await kube.put(TEAMS, namespace, "report", team, subresource="status")).status == 200

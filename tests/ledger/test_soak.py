@@ -1,4 +1,4 @@
-"""A thousand events on either CRD, over two replicas that are killed again and again: nothing is lost."""
+"""A thousand events on either CRD, with two replicas that are killed repeatedly: nothing is lost."""
 
 import asyncio
 import json
@@ -30,16 +30,16 @@ pytestmark = pytest.mark.alone
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / ".artifacts"
 
-EVENTS = 1000  # on each of the two CRDs
-RATE = 40  # events a second
-DELAY = 0.2  # seconds that a receiver takes, so that a kill falls amid something
-CALM = 600  # settled events after which no replica is killed any more
-WARM = 750  # … and after which memory is measured for the first time
-TYPED = 4  # of so many teams one has its status written whole by the operator, right after its end
+EVENTS = 1000  # on each CRD
+RATE = 40  # events per second
+DELAY = 0.2  # seconds that a receiver takes, so that a kill interrupts something
+CALM = 600  # settled events after which no replica is killed
+WARM = 750  # … and after which memory is measured first
+TYPED = 4  # the operator writes the whole status of every fourth team, right after its end
 PAUSE = (1.5, 3.5)  # seconds between kills
 GROWTH = 25  # MiB that a replica may grow by from WARM to the end
 
-# With these a claim lives for 23 s: 6 s, 3 s, and a margin of 4 * 3 s + 2 s. Nobody's answer takes 5 s.
+# With these settings, a claim lasts 23 s: 6 s, 3 s, and a margin of 4 * 3 s + 2 s. No answer takes 5 s.
 SETTINGS: dict[str, object] = {
     "attempt_timeout": 5,
     "target_timeout": 6,
@@ -48,7 +48,7 @@ SETTINGS: dict[str, object] = {
 }
 
 TEAMS_TARGETS = {
-    # What a team's targets come to, and how many of a hundred teams are such.
+    # The outcomes of a team's targets, and the number of such teams per hundred.
     ("ok",): 40,
     ("flaky",): 10,
     ("slack",): 10,
@@ -59,7 +59,7 @@ TEAMS_TARGETS = {
     ("ok", "flaky", "gone", "slack", "missing"): 5,
 }
 ENDS = {
-    # The reason on record, and how often something is sent when nobody dies.
+    # The recorded reason, and the number of requests if no process dies.
     "ok": ("Delivered", 1),
     "flaky": ("Delivered", 2),
     "slack": ("Delivered", 1),
@@ -71,7 +71,7 @@ ENDS = {
 
 @dataclass
 class Soak:
-    """The whole: a namespace, who answers, and what is known of each team by now."""
+    """The whole test: a namespace, the replicas, and what is known of each team so far."""
 
     kube: Kube
     namespace: str
@@ -82,7 +82,7 @@ class Soak:
     teams: dict[str, tuple[str, ...]]
     done: set[str] = field(default_factory=set)
     kills: int = 0
-    # By team and target: what landed says no more where the CRD keeps the operator's fields alone.
+    # By team and target. On the operator's CRD, a delivered entry does not show takeovers.
     takeovers: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     async def operate(self) -> None:
@@ -102,7 +102,7 @@ class Soak:
         await asyncio.gather(*(work(number, *team) for number, team in enumerate(self.teams.items())))
 
     async def follow(self, since: str) -> None:
-        """Note which teams are settled."""
+        """Record which teams are settled."""
         async for event in self.kube.watch(TEAMS, self.namespace, resourceVersion=since, timeoutSeconds=600):
             team, entries = event["object"]["metadata"]["name"], by_word(event["object"])
             self.takeovers |= Counter(
@@ -118,7 +118,7 @@ class Soak:
         return await self.stack.enter_async_context(service)
 
     async def kill(self) -> None:
-        """Kill one replica or the other, and start another in its place."""
+        """Kill one of the replicas, and start another in its place."""
         while True:
             await asyncio.sleep(self.chance.uniform(*PAUSE))
             if len(self.done) >= CALM:
@@ -140,13 +140,13 @@ class Soak:
                 return found
 
     def memory(self) -> list[float]:
-        """MiB that each replica holds."""
+        """MiB of memory per replica."""
         return [psutil.Process(one.pid).memory_info().rss / 1024**2 for one in self.front.replicas]
 
 
 @asynccontextmanager
 async def api_process(kubeconfig: Path, crd: str) -> AsyncIterator[Kube]:
-    """Run the fake API as a process of its own, with the project's CRD or the operator's."""
+    """Run the fake API as a separate process, with the project's CRD or the operator's."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     arguments = ("-m", "tests.harness.fake_cluster", "--kubeconfig", kubeconfig)
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, env=environment)
@@ -163,7 +163,7 @@ async def api_process(kubeconfig: Path, crd: str) -> AsyncIterator[Kube]:
 
 @asynccontextmanager
 async def soaking(folder: Path, crd: str) -> AsyncIterator[Soak]:
-    """Start everything but the events."""
+    """Start everything except the events."""
     chance = random.Random(2000)  # noqa: S311  # the same teams and moments in every run
     kinds = chance.choices([*TEAMS_TARGETS], weights=[*TEAMS_TARGETS.values()], k=EVENTS)
     async with (

@@ -1,7 +1,7 @@
-"""Whatever happens in whatever order: one holder at a time, settled is settled, and everything settles.
+"""In any order of events: one holder at a time, settled stays settled, and everything settles.
 
-The pure ledger over a model of the API server, and three holders that act as dispatcher and recorder do.
-`LEDGER_EXAMPLES=20000` lets it roam instead of taking the same way each time.
+The pure ledger on a model of the API server, with three holders that act as dispatcher and recorder. With
+`LEDGER_EXAMPLES=20000`, it explores at random instead of repeating the same examples.
 """
 
 import itertools
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(300)
 
 EPOCH = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIMITS = ServiceSettings(
-    # No whole seconds: a claim's end is written down to the second all the same.
+    # Not in whole seconds, although the end of a claim is recorded in whole seconds.
     target_timeout=4.5,
     attempt_timeout=1.5,
     record_timeout=4.0,
@@ -52,14 +52,14 @@ MOST_ATTEMPTS = 2
 NAMES = ("a", "b", "c")
 HOLDERS = 3
 FATES = st.sampled_from(["answered", "answered", "answered", "lost", "late", "refused"])
-"""Of a write: its answer arrives; is lost; it is done later, when nobody waits; it is not done."""
+"""Of a write: its answer arrives or is lost; it is applied later, without a reader, or never."""
 
 PLAIN = CompletionEvent(namespace="research", team="report")
 
 
 @dataclass(frozen=True)
 class Luck:
-    """What becomes of a holder's next move: of a write, and of an attempt, which may be told to wait."""
+    """The outcome of a holder's next step: of a write, and of an attempt, which may have to wait."""
 
     fate: str = "answered"
     status: int = 200
@@ -68,7 +68,7 @@ class Luck:
 
 @dataclass(frozen=True)
 class Write:
-    """A merge patch of the list, and who writes it: a holder its claims for an event, or its outcomes."""
+    """A merge patch of the list, and its writer: a holder's claims for an event, or its outcomes."""
 
     holder: str
     version: int
@@ -78,15 +78,15 @@ class Write:
 
 @dataclass(eq=False)
 class Api:
-    """The API server: one resource, and the clock that stamps and judges, which shows whole seconds."""
+    """The API server: one resource, and the clock that dates and judges, in whole seconds."""
 
     spec: list[dict[str, Any]]
-    crd: str = "chart"  # or `operator`: it keeps its own fields alone, of the spec and of the list
+    crd: str = "chart"  # or `operator`: keeps only its own fields, of the spec and of the list
     on_complete: str = "deliver"
     delivery: Entries = field(default_factory=list)
     version: int = 1
     ms: int = 0  # since EPOCH
-    late: list[Write] = field(default_factory=list)  # writes that are still on their way
+    late: list[Write] = field(default_factory=list)  # writes that arrive later
     _read: AgentTeam | None = None
 
     @property
@@ -95,7 +95,7 @@ class Api:
 
     @property
     def team(self) -> AgentTeam:
-        """What is read; nobody changes what they have read, so that it is made once a version."""
+        """The team as read; readers do not change it, so it is created once per version."""
         if self._read is None or self._read.resource_version != str(self.version):
             self._read = self._made()
         return self._read
@@ -125,7 +125,7 @@ class Api:
         return self.team.record
 
     def change(self, **changes: Any) -> None:
-        """Change the resource, as anybody may."""
+        """Change the resource, as any writer may."""
         for name, value in changes.items():
             kept = self._kept(name, value)
             if getattr(self, name) != kept:
@@ -133,7 +133,7 @@ class Api:
                 self.version += 1
 
     def _kept(self, name: str, value: Any) -> Any:
-        """Return what the CRD keeps of a value: the operator's knows no fields of ours."""
+        """Return what the CRD keeps of a value: the operator's has no fields of ours."""
         if self.crd == "operator" and name == "spec":
             return [without(one, "name", "on") for one in value]
         if self.crd == "operator" and name == "delivery":
@@ -147,9 +147,9 @@ class Send:
 
     claim: Claim
     ends: float  # on the holder's clock
-    wiped: bool  # its claim is gone from the record by another's hand, so that nobody can respect it
+    wiped: bool  # another writer deleted its claim, so nobody can respect it
     attempts: int = 0
-    until: int = 0  # ms; an attempt is under way as long
+    until: int = 0  # ms; the end of the current attempt
 
     @property
     def name(self) -> str:
@@ -157,13 +157,13 @@ class Send:
 
     @property
     def claimed_until(self) -> datetime:
-        """When the claim ends on record."""
+        """When the claim expires on record."""
         return (self.claim.receipt.claimed_until or EPOCH).replace(microsecond=0)
 
 
 @dataclass(eq=False)
 class Dispatch:
-    """One event's sends, and the outcomes that are still to be recorded."""
+    """The sends of one event, and the outcomes that are not recorded yet."""
 
     team: AgentTeam
     sends: dict[str, Send]
@@ -177,8 +177,8 @@ class Holder:
     """A process of the service."""
 
     name: str
-    skew: int  # ms by which its clock is off
-    event: CompletionEvent | None = None  # that it is claiming for, as of
+    skew: int  # ms by which its clock is wrong
+    event: CompletionEvent | None = None  # the event for which it is claiming
     read: Snapshot | None = None
     dispatches: list[Dispatch] = field(default_factory=list)
     asleep: bool = False
@@ -186,7 +186,7 @@ class Holder:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """A team whose targets are claimed, sent to and recorded while all else goes wrong."""
+    """A team whose targets are claimed, sent to and recorded while everything else goes wrong."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,11 +196,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ids: dict[str, tuple[str, int]] = {}
         self.begun: Counter[str] = (
             Counter()
-        )  # messages that were begun, by label; no repeats, no redeliveries
-        self.names: set[tuple[str, str]] = set()  # of targets that can be sent to, with their labels
-        self.owed: Counter[str] = Counter()  # how many targets of a label there were at once, at most
+        )  # messages that were started, by label; without retries and redeliveries
+        self.names: set[tuple[str, str]] = set()  # valid targets, with their labels
+        self.owed: Counter[str] = Counter()  # the maximum number of simultaneous targets with one label
         self.wiped = False
-        # What was sent of whose text, where the spec has names; not of labels whose record no longer tells.
+        # Messages per text, if the spec has names; not for labels whose record is ambiguous.
         self.messages: defaultdict[str, set[str | None]] = defaultdict(set)
         self.landed: set[str] = set()
         self.doubtful: set[str] = set()
@@ -212,13 +212,13 @@ class LedgerMachine(RuleBasedStateMachine):
         letters=st.sampled_from(["ab", "aab", "aa"]),
     )
     def install(self, crd: str, named: bool, quiet: str, letters: str) -> None:
-        """Take this CRD or that; the spec has names or none; of twins the first or last is for failures."""
+        """Choose the CRD, whether the spec has names, and which of two twins is notified of failures only."""
         self.api.crd = crd
         self.named = named and crd == "chart"
         self.quiet = quiet
         self.change_spec(self.spec(letters))
 
-    # What the holders do
+    # The holders' steps
 
     @rule(
         moves=st.lists(
@@ -236,7 +236,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )
     )
     def work(self, moves: list[tuple[int, Luck]]) -> None:
-        """Let this and that holder do what is next, or hand the team in to one, as the watcher does."""
+        """Let some holders take their next step, or submit the team to one, as the watcher does."""
         for which, luck in moves:
             options = self.moves()
             if idle := self.idle():
@@ -252,7 +252,7 @@ class LedgerMachine(RuleBasedStateMachine):
         delay=st.sampled_from([0, 1, 500, 999, 1500]),
     )
     def ask(self, which: int, redeliver: Any, places: list[int] | None, delay: int) -> None:
-        """Somebody hands the team in, with wishes; the answer to the first read takes its time."""
+        """Submit the team with a redelivery; the answer to the first read takes time."""
         names = [*target_names(self.api.spec), *NAMES]
         targets = None if places is None else tuple(names[place] for place in places if place < len(names))
         event = PLAIN.model_copy(update={"redeliver": redeliver, "targets": targets})
@@ -260,7 +260,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, HOLDERS - 1), how=st.sampled_from(["crash", "drain", "sleep", "give up"]))
     def falter(self, which: int, how: str) -> None:
-        """A process is killed, told to end, stopped or resumed, or has lost patience with the API server."""
+        """Kill, stop, suspend or resume a process, or let its API requests time out."""
         holder = self.holders[which]
         match how:
             case "crash":
@@ -275,7 +275,7 @@ class LedgerMachine(RuleBasedStateMachine):
                     dispatch.waiting.clear()
                 self.forget_done(holder)
 
-    # What befalls them
+    # The environment's steps
 
     @rule(ms=st.sampled_from([1, 250, 999, 1000, 2700, 12_000]))
     def wait(self, ms: int) -> None:
@@ -284,7 +284,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.edges())
     @rule(which=st.integers(0, 9), past=st.sampled_from([-1001, -500, -1, 0, 1, 999]))
     def wait_for_the_end(self, which: int, past: int) -> None:
-        """Wait until about when a claim ends, on the record or in the eyes of its holder."""
+        """Wait until about the end of a claim, on record or on its holder's clock."""
         self.api.ms = max(self.api.ms, _pick(self.edges(), which) + past)
 
     @precondition(lambda self: self.api.late)
@@ -300,9 +300,9 @@ class LedgerMachine(RuleBasedStateMachine):
         typed=st.sampled_from([False, False, False, True]),
     )
     def edit(self, letters: list[str], clash: bool, broken: set[str], word: str, *, typed: bool) -> None:
-        """Add, remove, move, break targets, some of one address or name; ask for delivery no more.
+        """Add, remove, move or break targets, some with one address or name; or stop requesting delivery.
 
-        Where a typed write takes the names out of the spec, nothing tells twins apart but their places.
+        If a typed write removes the names from the spec, only positions distinguish twins.
         """
         spec = self.spec(letters, clash=clash, broken=broken)
         self.api.change(on_complete=word)
@@ -314,12 +314,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.named or not self.quiet)
     @rule()
     def swap(self) -> None:
-        """All targets change places, and with them twins: those without names swap their texts."""
+        """Swap the positions of all targets; twins without names swap their texts."""
         self.change_spec(self.api.spec[::-1])
 
     @rule()
     def operate(self) -> None:
-        """The operator writes the status whole, from types that know five fields of an entry."""
+        """The operator writes the whole status, with five fields per entry."""
         twins = self.twins()
         said = Counter((one.get("target", ""), one["name"]) for one in self.api.delivery if "name" in one)
         if said and set(said) != twins:
@@ -330,7 +330,7 @@ class LedgerMachine(RuleBasedStateMachine):
         name=st.sampled_from(["pager", NAMES[-1], None]), phase=st.sampled_from(["Pending", "Delivered", "?"])
     )
     def interfere(self, name: str | None, phase: str) -> None:
-        """Another writer adds or changes an entry of its own, under a target's name too; or drops ours."""
+        """Another writer adds or changes an entry of its own, also under a target's name, or deletes ours."""
         if name is None:
             lines = self.api.record.lines
             self.api.change(delivery=[line.entry for line in lines if line.receipt.theirs])
@@ -357,23 +357,23 @@ class LedgerMachine(RuleBasedStateMachine):
             kept = [line.entry for line in lines if line not in mine]
             self.api.change(delivery=[*kept, theirs])
 
-    # What always holds
+    # Invariants
 
     @invariant()
     def no_target_is_begun_twice(self) -> None:
-        """Unless the record was wiped: each target is sent one message, and twins are as many as they are."""
+        """Unless the record was wiped, each target gets one message, and twins get one each."""
         assert self.wiped or self.begun <= self.owed
 
     @invariant()
     def no_text_is_sent_twice(self) -> None:
-        """Nor is one sent in the place of its twin, where that can be known."""
+        """No text is sent in place of its twin's, as far as that can be known."""
         if self.named and not self.wiped:
             for name, ids in self.messages.items():
                 assert len(ids) <= 1 or _webhook(name[0])["url"] in self.doubtful, (name, ids)
 
     @invariant()
     def one_holder_at_a_time(self) -> None:
-        """Of those who could start an attempt at a target now, or make one, there is one at most."""
+        """At any time, at most one holder is making or could start an attempt at a target."""
         able = [
             send.claim.receipt.id
             for holder, sending, send in self.sends()
@@ -396,7 +396,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert bool(open_targets(self.api.team, self.api.date)) == (self.due() is not None)
 
     def teardown(self) -> None:
-        """With one holder in health everything settles; those who wake later change nothing."""
+        """With one healthy holder everything settles; holders that resume later change nothing."""
         while self.api.late:
             self.arrive_late()
         for holder in self.holders:
@@ -424,16 +424,16 @@ class LedgerMachine(RuleBasedStateMachine):
         self.go_on(Luck(status=404))
         assert self.api.team.entries == team.entries
 
-    # The workings
+    # Helpers
 
     def go_on(self, luck: Luck) -> None:
-        """Let everybody do what is left to do."""
+        """Let all holders finish."""
         while moves := self.moves():
             moves[0](luck)
             self.one_holder_at_a_time()
 
     def moves(self) -> list[Callable[[Luck], None]]:
-        """What the holders that are awake can do next."""
+        """The possible next steps of the running holders."""
         awake = [holder for holder in self.holders if not holder.asleep]
         moves: list[Callable[[Luck], None]] = [
             partial(self.claim, holder) for holder in awake if holder.event
@@ -497,7 +497,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.outcome(dispatch, send, Phase.PENDING, None)
 
     def give_up_for_now(self, dispatch: Dispatch, send: Send, luck: Luck) -> None:
-        """Put a target off whose attempts are used up; once its time is over it has failed."""
+        """Postpone a target whose attempts are used up; once its time is over, it has failed."""
         receipt = send.claim.receipt
         verdict = Verdict(
             Reason.HTTP_STATUS, "answered 503", 503, retryable=True, retry_after=luck.retry_after
@@ -540,7 +540,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.forget_done(holder)
 
     def plan(self, holder: Holder, event: CompletionEvent, read: Snapshot) -> Plan | None:
-        """Plan as the dispatcher does; None where the event is refused, or asks for nothing."""
+        """Plan as the dispatcher does; None if the event is refused, or requires nothing."""
         team = read.team
         if not team.wants_delivery and team.record.all_settled:
             return None
@@ -560,19 +560,19 @@ class LedgerMachine(RuleBasedStateMachine):
             return None
 
     def write(self, write: Write, fate: str) -> bool:
-        """Write, and tell whether the writer learns that it went through."""
+        """Write, and return whether the writer learns that it succeeded."""
         if fate == "late":
             self.api.late.append(write)
         return fate in {"answered", "lost"} and self.apply(write) and fate == "answered"
 
     def apply(self, write: Write) -> bool:
-        """Do as the API server does: 409 for a stale version; what changes nothing makes no new one."""
+        """Act as the API server: 409 for a stale version; a write without a change makes no new version."""
         if write.version != self.api.version:
             return False
         old, targets = self.api.record, target_names(self.api.spec)
         order = {name: place for place, name in enumerate(targets)}
         kept = sorted(old.lines, key=lambda line: order.get(line.name, len(order)))
-        names = []  # as the writer means them: of twins without names, which is which shows in their order
+        names = []  # as the writer means them: of twins without names, the order decides
         behind = []
         for entry in write.entries:
             same = next((line for line in kept if line.entry == entry), None)
@@ -588,17 +588,17 @@ class LedgerMachine(RuleBasedStateMachine):
             names.append(new.name)
             self.check(before.receipt if before else None, new, write)
         there = [name for name in targets if name in names]
-        if write.entries != [line.entry for line in old.lines]:  # what is there already is left as it is
+        if write.entries != [line.entry for line in old.lines]:  # existing entries stay as they are
             assert names[: len(there)] == there, "not in the order of the spec"
         assert behind == [one.entry for one in old.lines if one.name not in order and one.receipt.theirs]
         self.api.change(delivery=deepcopy(write.entries))
         return True
 
     def check(self, old: Receipt | None, new: Receipt, write: Write) -> None:
-        """See that this entry may become that one by this hand."""
+        """Check that this writer may change the entry in this way."""
         assert old is None or not old.theirs, "another writer's entry was changed"
         again = new.redeliveries
-        name = new.target  # an operator's write takes names away; the label stays, where a target can be read
+        name = new.target  # an operator's write removes names; the label stays, if the target is valid
         assert new.takeovers <= LIMITS.max_takeovers + new.settled
         if old and old.settled and write.event is not None:
             assert self.wiped or new.id not in self.ids, "an id was used for two messages"
@@ -631,7 +631,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def spec(
         self, letters: Iterable[str], *, clash: bool = False, broken: Container[str] = ()
     ) -> list[dict[str, Any]]:
-        """Return targets by the letters of their addresses; twins have names of their own, or clash."""
+        """Return targets by the letters of their addresses; twins have different names, or the same."""
         seen: Counter[str] = Counter()
         spec = []
         for letter in letters:
@@ -641,7 +641,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return spec[::-1] if self.quiet == "first" else spec
 
     def change_spec(self, spec: list[dict[str, Any]]) -> None:
-        """Write the spec, and note how many targets of each label can be sent to; a name makes another."""
+        """Write the spec, and count the valid targets per label; another name makes another target."""
         before = self.twins()
         if not self.named:
             spec = [without(one, "name") for one in spec]
@@ -654,14 +654,14 @@ class LedgerMachine(RuleBasedStateMachine):
         self.owed |= Counter(label for label, _ in self.names) | Counter(label for label, _ in after)
 
     def twins(self) -> set[tuple[str, str]]:
-        """Return the labels and names of the targets that are to be sent to."""
+        """Return the labels and names of the valid targets."""
         team = self.api.team
         told = told_targets(team)
         targets = [one for one in read_targets(team.targets) if not isinstance(one, InvalidTarget)]
         return {(one.address, one.name) for one in targets if one.name in told}
 
     def begin(self, claim: Claim, ends: float) -> Send:
-        """Begin to send; unlike others, sends whose record was wiped know nothing of those that follow."""
+        """Start to send; a send whose record was wiped does not know later ones."""
         label = claim.receipt.target
         others = [send for _, _, send in self.sends() if send.claim.receipt.target == label]
         return Send(claim, ends, wiped=any(send.wiped for send in others))
@@ -719,31 +719,31 @@ class LedgerMachine(RuleBasedStateMachine):
         return [one for one in self.holders if not (one.asleep or one.draining or one.event)]
 
     def sends(self) -> Iterator[tuple[Holder, bool, Send]]:
-        """Yield what is being sent (True) and what waits to be recorded (False), each with its holder."""
+        """Yield what is being sent (True) and what waits for its record (False), each with its holder."""
         for holder in self.holders:
             for dispatch in holder.dispatches:
                 yield from ((holder, True, send) for send in dispatch.sends.values())
                 yield from ((holder, False, send) for _, send in dispatch.waiting.values())
 
     def edges(self) -> list[int]:
-        """When claims end: on record, and for their holders; those that are to come, in ms."""
+        """When claims expire, on record and for their holders; those in the future, in ms."""
         edges = [_ms(one.due) for one in self.api.record.receipts if not one.settled and one.due]
         edges += [int(send.ends * 1000) - holder.skew for holder, sending, send in self.sends() if sending]
         return [edge for edge in edges if edge > self.api.ms]
 
 
 def stripped(entries: Entries) -> Entries:
-    """Return a list as the operator's types and CRD have it."""
+    """Return a list as the operator's types and CRD keep it."""
     return [{key: said for key, said in one.items() if key in OPERATORS_FIELDS} for one in entries]
 
 
 def without(one: Mapping[str, Any], *fields: str) -> dict[str, Any]:
-    """Return a target of the spec as types have it that do not know these fields."""
+    """Return a target of the spec without these fields, as older types keep it."""
     return {key: said for key, said in one.items() if key not in fields}
 
 
 def assert_valid(entry: Mapping[str, Any]) -> None:
-    """See that the operator's CRD takes an entry."""
+    """Check that an entry is valid for the operator's CRD."""
     assert isinstance(entry["type"], str)
     assert isinstance(entry["success"], bool)
     assert datetime.fromisoformat(entry["deliveredAt"]).tzinfo
@@ -756,7 +756,7 @@ def _ms(moment: datetime) -> int:
 
 
 def _webhook(letter: str, name: str = "", *, broken: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """A target whose text is its own; twins share their address, and the second is told of failures alone."""
+    """Return a target with its own text; twins share an address, and the second gets failures only."""
     name = name or letter
     target: dict[str, Any] = {
         "type": "webhook",

@@ -1,1 +1,1 @@
-"""What operators look at: metrics, alerts, the dashboard, the runbook."""
+"""The tools of operators: metrics, alerts, the dashboard, the runbook."""

@@ -1,4 +1,4 @@
-"""Each alert: a fault on real processes, what they show scraped, and the rule as it is over an hour of it."""
+"""Each alert: a fault on real processes, their scraped metrics, and the rule over an hour of them."""
 
 import asyncio
 import base64

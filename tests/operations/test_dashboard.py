@@ -1,4 +1,4 @@
-"""The dashboard: each query finds something in what the processes show, and all that they show is on it."""
+"""The dashboard: each query finds data in the processes' metrics, and it shows all of them."""
 
 import json
 import re

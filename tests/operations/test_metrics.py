@@ -1,4 +1,4 @@
-"""What both processes show: by Prometheus' conventions, bounded, true, and documented."""
+"""The metrics of both processes: named by Prometheus' conventions, limited, correct, documented."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The runbook's symptoms, each produced on purpose, and found by the runbook's own commands."""
+"""The runbook's symptoms, each produced and then found with the runbook's own commands."""
 
 import asyncio
 import json
@@ -216,7 +216,7 @@ async def test_whose_receivers_are_away_and_what_was_given_up_is_found(operator:
         "target": "https://hooks.example.com/gone",
         "phase": Phase.FAILED,
         "retry_at": None,
-        "message": f"{away.message}; given up after 28 tries in 1 day, 0:01:00",
+        "message": f"{away.message}; given up after 28 tries in 1 d",
     }
     for name, receipt in (("waits", away), ("waits-too", away), ("over", away.model_copy(update=over))):
         spec = lifecycle({"type": "webhook", "name": "hook", "url": receipt.target})

@@ -1,4 +1,4 @@
-"""A node of the suite's own, and the chart installed on it."""
+"""A node for this suite, with the chart installed."""
 
 import os
 from collections.abc import AsyncIterator

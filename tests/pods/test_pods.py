@@ -1,4 +1,4 @@
-"""The chart in real pods: installed, called, upgraded, rolled back, killed, drained, renewed and closed off.
+"""The chart in real pods: installed, called, upgraded, rolled back, killed, drained, isolated.
 
 The tests are one installation's life, in its order. Each leaves the installation serving.
 """

@@ -1,1 +1,1 @@
-"""What a release is made of, made once, and the command line that it installs."""
+"""The parts of a release, built once, and the command line that it installs."""

@@ -1,4 +1,4 @@
-"""A rehearsed release of a copy of this repository: made once, by an engine that notes what it is told."""
+"""A rehearsed release of a copy of this repository: built once, with an engine that records its calls."""
 
 import json
 import os

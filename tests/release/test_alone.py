@@ -1,4 +1,4 @@
-"""The command line as `pip install agentteam-delivery` has it: without what the service runs on."""
+"""The command line after `pip install agentteam-delivery`, without the service's dependencies."""
 
 import asyncio
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""`make release`: what it makes, what it refuses, and that it publishes only when told."""
+"""`make release`: what it builds, what it refuses, and that it publishes only on request."""
 
 import json
 import os

@@ -1,1 +1,1 @@
-"""One sender at a time, against receivers that are faked at the wire."""
+"""One sender at a time, against receivers that are faked on the network."""

@@ -1,4 +1,4 @@
-"""What surrounds a sender: a machine that trusts one authority, read faster than all of the world's."""
+"""The surroundings of a sender: one trusted certificate authority, which loads fast."""
 
 from pathlib import Path
 

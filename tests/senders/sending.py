@@ -1,4 +1,4 @@
-"""What the senders' tests share: a client, one attempt, and one delivery with all that comes of it."""
+"""Helpers of the senders' tests: a client, one attempt, and one delivery with all its effects."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -161,8 +161,13 @@ class Delivered:
 
     told: list[Verdict | BaseException]
     receipt: Receipt
-    metrics: str
+    counted: Metrics
     shown: dict[str, Any]  # all that took part in it
+
+    @property
+    def metrics(self) -> str:
+        """What would be scraped."""
+        return self.counted.render()[0].decode()
 
 
 async def deliver(
@@ -216,4 +221,4 @@ async def deliver(
     (receipt,) = receipts
     told = [one for sender in watched.values() for one in sender.told]
     shown = {"team": finished, "plan": planned, "credentials": credentials, "previews": previews}
-    return Delivered(told, receipt, metrics.render()[0].decode(), shown)
+    return Delivered(told, receipt, metrics, shown)

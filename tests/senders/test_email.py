@@ -1,4 +1,4 @@
-"""The email sender, by a real SMTP server: what arrives, for whom, how, and what is made of refusals."""
+"""The email sender with a real SMTP server: which mail arrives, for whom, and how refusals are handled."""
 
 import asyncio
 import json
@@ -165,16 +165,16 @@ async def test_nothing_that_a_team_writes_adds_a_header_or_a_recipient(relay: Re
 
 BAD_RECIPIENTS: list[tuple[Any, str]] = [
     ([], "to: name at least one recipient"),
-    (["ann"], "to.0: is no mail address"),
-    (["ann@example.com", "b b@example.com"], "to.1: is no mail address"),
-    (["ann@example.com>\r\nRCPT TO:<eve@example.com"], "to.0: is no mail address"),
-    (["Ann <ann@example.com>"], "to.0: is no mail address"),
-    (["ann@example.com,bob@example.com"], "to.0: is no mail address"),
-    (["jürgen@example.com"], "to.0: is no mail address"),
-    (['"ann\\" x"@example.com'], "to.0: is no mail address"),
-    ([f"{'a' * 65}@example.com"], "to.0: is no mail address"),
-    (["ann@-example.com"], "to.0: is no mail address"),
-    (["ann@[127.0.0.1]"], "to.0: is no mail address"),
+    (["ann"], "to.0: is not a mail address"),
+    (["ann@example.com", "b b@example.com"], "to.1: is not a mail address"),
+    (["ann@example.com>\r\nRCPT TO:<eve@example.com"], "to.0: is not a mail address"),
+    (["Ann <ann@example.com>"], "to.0: is not a mail address"),
+    (["ann@example.com,bob@example.com"], "to.0: is not a mail address"),
+    (["jürgen@example.com"], "to.0: is not a mail address"),
+    (['"ann\\" x"@example.com'], "to.0: is not a mail address"),
+    ([f"{'a' * 65}@example.com"], "to.0: is not a mail address"),
+    (["ann@-example.com"], "to.0: is not a mail address"),
+    (["ann@[127.0.0.1]"], "to.0: is not a mail address"),
     ([f"a{number}@example.com" for number in range(101)], "to: has 101 recipients, and at most 100"),
 ]
 
@@ -394,9 +394,9 @@ REFUSALS: list[tuple[str, str, bool, str]] = [
         False,
         "the relay refused the sender: 550 5.7.1 the relay does not allow it",
     ),
-    ("MAIL", "451 later", True, "the relay refused the sender: 451 the relay cannot take it now"),
+    ("MAIL", "451 later", True, "the relay refused the sender: 451 the relay cannot accept it now"),
     ("DATA", "552 5.3.4 big", False, "the relay refused the message: 552 5.3.4 the message is too large"),
-    ("DATA", "452 no room", True, "the relay refused the message: 452 the relay has no room now"),
+    ("DATA", "452 no room", True, "the relay refused the message: 452 the relay has no storage now"),
     ("DATA", "599 what", False, "the relay refused the message: 599"),
     (
         "ann@example.com",
@@ -405,7 +405,7 @@ REFUSALS: list[tuple[str, str, bool, str]] = [
         "the relay refused the recipients: 421 the relay is not available now",
     ),
     ("ann@example.com", "550 no", False, "refused: ann@example.com (550 no such mailbox, or not for us)"),
-    ("ann@example.com", "459 hm", True, "not yet taken: ann@example.com (459)"),
+    ("ann@example.com", "459 hm", True, "not yet accepted: ann@example.com (459)"),
 ]
 
 
@@ -429,7 +429,7 @@ async def test_a_refusal_for_all_does_not_hide_who_has_it_or_was_refused_before(
     done = await deliver(THREE, {}, settings_for(relay), entries=[first.receipt.to_wire()], event=again)
     assert (
         done.receipt.message
-        == "accepted for 1 of 3; the relay refused the sender: 554 the relay does not take it"
+        == "accepted for 1 of 3; the relay refused the sender: 554 the relay does not accept it"
     )
     assert done.receipt.accepted == ("ann@example.com",)
     relay.answers["bob@example.com"] = ["550 5.1.1 unknown"]
@@ -567,12 +567,12 @@ BAD_SECRETS: list[tuple[dict[str, str], Reason, str]] = [
     (
         {"smtp_host": f"a/{STEM}"},
         Reason.SECRET_INVALID,
-        'key "smtp-host" of Secret "keys" is no name of a host',
+        'key "smtp-host" of Secret "keys" is not a host name',
     ),
     (
         {"smtp_host": f"a b{STEM}"},
         Reason.SECRET_INVALID,
-        'key "smtp-host" of Secret "keys" must hold no white',
+        'key "smtp-host" of Secret "keys" must not contain white',
     ),
     ({"smtp_port": "0"}, Reason.SECRET_INVALID, 'key "smtp-port" of Secret "keys" must be a number'),
     ({"smtp_port": f"25{STEM}"}, Reason.SECRET_INVALID, 'key "smtp-port" of Secret "keys" must be a number'),
@@ -582,7 +582,7 @@ BAD_SECRETS: list[tuple[dict[str, str], Reason, str]] = [
         'key "smtp-tls" of Secret "keys" must be starttls, tls or none',
     ),
     ({"smtp_tls": "none"}, Reason.EGRESS_DENIED, 'key "smtp-tls" of Secret "keys" is none, and only TLS'),
-    ({"from": STEM}, Reason.SECRET_INVALID, 'key "from" of Secret "keys" is no mail address'),
+    ({"from": STEM}, Reason.SECRET_INVALID, 'key "from" of Secret "keys" is not a mail address'),
     ({"from": f"a\nBcc: {STEM}@x.y"}, Reason.SECRET_INVALID, 'key "from" of Secret "keys" must be one line'),
     (
         {"smtp_username": "a\rb"},

@@ -1,4 +1,4 @@
-"""What holds for every sender: whatever it meets, no secret comes out, and no word of a receiver's."""
+"""For every sender: no output contains a secret or a receiver's text, whatever the sender meets."""
 
 import asyncio
 import socket

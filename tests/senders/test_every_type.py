@@ -1,4 +1,4 @@
-"""A type of target is known everywhere, or the place that forgot it is named."""
+"""Every part of the project supports a type of target, or a test names the part that does not."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Google Drive, by a strict fake of its endpoints: one document a delivery, whatever breaks in between."""
+"""Google Drive with a strict fake: one document per delivery, whatever fails in between."""
 
 import asyncio
 import json
@@ -86,7 +86,7 @@ async def test_a_repeat_finds_the_document_and_makes_no_second(drive: Drive) -> 
     await once(drive)
     (file,) = drive.files
     verdict = await once(drive)
-    assert verdict == Verdict(Reason.DELIVERED, f"file {file.id} was there already", 200)
+    assert verdict == Verdict(Reason.DELIVERED, f"file {file.id} already existed", 200)
     await once(drive, id="msg_other")
     assert len(drive.files) == 2
 
@@ -99,7 +99,7 @@ async def test_an_upload_whose_answer_is_lost_is_found_by_the_next_attempt(
     done = await deliver(SPEC, {KEY: drive.key_file()}, settings_for(drive), attempts=2)
     (file,) = drive.files
     assert done.receipt.phase is Phase.DELIVERED
-    assert done.receipt.message == f"file {file.id} was there already"
+    assert done.receipt.message == f"file {file.id} already existed"
     assert done.receipt.attempts == 2
     assert done.receipt.target == FOLDER
 
@@ -130,7 +130,7 @@ async def test_a_search_is_read_to_its_end(drive: Drive) -> None:
     drive.empty_pages = 2
     assert await once(drive) == Verdict(Reason.DELIVERED, f"made file {drive.files[0].id}", 200)
     verdict = await once(drive)
-    assert verdict == Verdict(Reason.DELIVERED, f"file {drive.files[0].id} was there already", 200)
+    assert verdict == Verdict(Reason.DELIVERED, f"file {drive.files[0].id} already existed", 200)
     assert drive.asked.count("search") == 6
 
 
@@ -187,7 +187,7 @@ async def test_each_who_shares_a_refused_request_is_told_of_their_own_secret(
     assert drive.asked == ["token"]
     for owner, error in zip(owners, told, strict=True):
         assert isinstance(error, TargetError)
-        assert error.message.startswith(f'key "service-account.json" of Secret "{owner}" is not taken')
+        assert error.message.startswith(f'key "service-account.json" of Secret "{owner}" was rejected')
         assert error.attempted
 
 
@@ -244,7 +244,7 @@ async def test_who_names_another_s_account_without_its_key_gets_no_token_of_it(
         await sender.send(envelope(id="msg_other"), TARGET, keys(drive, key=1))
     assert caught.value.reason is Reason.SECRET_INVALID
     assert caught.value.message == (
-        'key "service-account.json" of Secret "keys" is not taken by Google: invalid_grant: the key or the'
+        'key "service-account.json" of Secret "keys" was rejected by Google: invalid_grant: the key or the'
         " account is gone or disabled, or the clock here is wrong; make a new key"
     )
     assert len(drive.files) == 1
@@ -294,11 +294,11 @@ REFUSED: list[tuple[int, str, Reason, bool, str]] = [
     (403, "accessNotConfigured", Reason.HTTP_STATUS, False, "enable it"),
     (403, "domainPolicy", Reason.HTTP_STATUS, False, "ask them"),
     (403, "forbidden", Reason.HTTP_STATUS, False, "make it a contributor"),
-    (403, "backendError", Reason.HTTP_STATUS, True, "Google is not well"),
+    (403, "backendError", Reason.HTTP_STATUS, True, "Google has a temporary problem"),
     (403, STEM, Reason.HTTP_STATUS, False, "answered 403 Forbidden"),
     (404, "notFound", Reason.HTTP_STATUS, False, "it is not shared with the account; share it"),
     (400, "invalid", Reason.HTTP_STATUS, False, "answered 400 Bad Request"),
-    (500, "backendError", Reason.HTTP_STATUS, True, "Google is not well"),
+    (500, "backendError", Reason.HTTP_STATUS, True, "Google has a temporary problem"),
     (503, STEM, Reason.HTTP_STATUS, True, "answered 503 Service Unavailable"),
     (302, STEM, Reason.REDIRECTED, False, "redirects are refused"),
 ]
@@ -394,15 +394,15 @@ BROKEN: list[tuple[str, str]] = [
     (service_account(type=STEM), "is not the JSON key file"),
     (service_account(client_email=None), "has no client_email"),
     (service_account(client_email=f"a b{STEM}"), "has no client_email"),
-    (service_account(private_key=None), "has no private_key"),
-    (service_account(private_key=STEM), "has no private_key"),
-    (service_account(private_key=7), "has no private_key"),
-    (service_account(private_key=PEM), "has no private_key"),
-    (service_account(private_key=EC), "has no private_key"),
-    (service_account(private_key=service_account() * 3), "has no private_key"),
+    (service_account(private_key=None), "has no usable private_key"),
+    (service_account(private_key=STEM), "has no usable private_key"),
+    (service_account(private_key=7), "has no usable private_key"),
+    (service_account(private_key=PEM), "has no usable private_key"),
+    (service_account(private_key=EC), "has no usable private_key"),
+    (service_account(private_key=service_account() * 3), "has no usable private_key"),
     (service_account(token_uri=7), "has no token_uri"),
     (service_account(token_uri=f"ftp://{STEM}/"), "has a token_uri that must start with https://"),
-    (service_account(token_uri=f"https://a:{STEM}@b.c/"), "has a token_uri that must hold no user info"),
+    (service_account(token_uri=f"https://a:{STEM}@b.c/"), "has a token_uri that must not contain user info"),
 ]  # fmt: skip
 
 
@@ -483,7 +483,7 @@ async def test_a_folder_is_found_by_its_names_or_its_id(drive: Drive, shelves: d
         assert drive.files[-1].metadata["parents"] == [identity]
         repeat = await once(drive, {**SPEC, "folder": written}, id=f"msg_{number}")
         assert isinstance(repeat, Verdict)
-        assert repeat.message.endswith("was there already")
+        assert repeat.message.endswith("already existed")
     assert len(drive.files) == len(shelves)
 
 

@@ -1,4 +1,4 @@
-"""Subjects and names of mails: read as they were written, in lines no longer than they may be."""
+"""Subjects and names of mails: decoded as written, in lines of legal length."""
 
 import re
 from email import message_from_bytes

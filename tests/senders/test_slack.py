@@ -1,4 +1,4 @@
-"""The Slack sender: where it posts, and what it makes of Slack's own words."""
+"""The Slack sender: where it posts, and how it interprets Slack's answers."""
 
 import json
 
@@ -89,16 +89,16 @@ async def test_which_hosts_are_slack_s_is_a_setting() -> None:
 BAD_URLS: list[tuple[str, str | bytes, str]] = [
     ("empty", "", "is empty"),
     ("white space", " \n", "is empty"),
-    ("no text", b"\xff\xfe", "is no UTF-8 text"),
+    ("no text", b"\xff\xfe", "is not UTF-8 text"),
     ("two lines", f"{URL}\n{URL}", "must be one line"),
-    ("a command", f"curl -X POST {URL}/{CANARY}", "must hold no white space"),
+    ("a command", f"curl -X POST {URL}/{CANARY}", "must not contain white space"),
     ("no scheme", f"hooks.slack.com/services/{CANARY}", "must start with https://"),
     ("quoted", f'"{URL}/{CANARY}"', "must start with https://"),
     ("another scheme", f"ftp://hooks.slack.com/{CANARY}", "must start with https://"),
-    ("no host", f"https:///services/{CANARY}", "names no host"),
-    ("user info", f"https://{CANARY}@hooks.slack.com/", "must hold no user info"),
-    ("a bad port", f"https://hooks.slack.com:{CANARY}/", "has a port that is no number"),
-    ("no URL", f"https://[{CANARY}]/", "is no valid URL"),
+    ("no host", f"https:///services/{CANARY}", "has no host"),
+    ("user info", f"https://{CANARY}@hooks.slack.com/", "must not contain user info"),
+    ("a bad port", f"https://hooks.slack.com:{CANARY}/", "has a port that is not a number"),
+    ("no URL", f"https://[{CANARY}]/", "is not a valid URL"),
 ]
 
 

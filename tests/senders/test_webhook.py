@@ -1,4 +1,4 @@
-"""The webhook sender: what it posts, how it signs, and what it makes of the answer."""
+"""The webhook sender: what it posts, how it signs, and how it interprets the answer."""
 
 import base64
 import json
@@ -130,16 +130,21 @@ BAD_VALUES: list[tuple[str, str, str | bytes, str]] = [
     ("an empty authorization", "authorization", "\n", "is empty"),
     ("an authorization of two lines", "authorization", f"a\r\nX-Evil: {CANARY}", "must be one line"),
     ("an authorization that is no ASCII", "authorization", f"Bearer ü{CANARY}", "must be ASCII"),
-    ("an authorization that is no text", "authorization", b"\xff\xfe", "is no UTF-8 text"),
+    ("an authorization that is no text", "authorization", b"\xff\xfe", "is not UTF-8 text"),
     ("an empty url", "url", "", "is empty"),
-    ("a url that is no text", "url", b"\xff\xfe", "is no UTF-8 text"),
+    ("a url that is no text", "url", b"\xff\xfe", "is not UTF-8 text"),
     ("a url of two lines", "url", f"{URL}\n{URL}", "must be one line"),
     ("a url without https", "url", f"hooks.example.com/{CANARY}", "must start with https://"),
-    ("a url without a host", "url", f"https:///{CANARY}", "names no host"),
-    ("a url with user info", "url", f"https://a:{CANARY}@hooks.example.com/", "must hold no user info"),
-    ("a url with white space", "url", f"https://hooks.example.com/ {CANARY}", "must hold no white space"),
-    ("a url with a bad port", "url", f"https://hooks.example.com:{CANARY}/", "has a port that is no number"),
-    ("a url with a bad host", "url", f"https://a..{CANARY}/", "is no valid URL"),
+    ("a url without a host", "url", f"https:///{CANARY}", "has no host"),
+    ("a url with user info", "url", f"https://a:{CANARY}@hooks.example.com/", "must not contain user info"),
+    ("a url with white space", "url", f"https://hooks.example.com/ {CANARY}", "must not contain white space"),
+    (
+        "a url with a bad port",
+        "url",
+        f"https://hooks.example.com:{CANARY}/",
+        "has a port that is not a number",
+    ),
+    ("a url with a bad host", "url", f"https://a..{CANARY}/", "is not a valid URL"),
 ]
 
 
@@ -161,12 +166,12 @@ async def test_a_value_of_the_secret_that_is_no_good_is_told_and_nothing_is_sent
 
 BAD_URLS = [
     ("hooks.example.com/x", "url: must start with https://"),
-    ("https://", "url: names no host"),
-    (f"https://user:{CANARY}@hooks.example.com/", "url: must hold no user info"),
-    ("https://hooks.example.com:0/", "url: has a port that is no number from 1 to 65535"),
-    ("https://hooks.example.com/\n", "url: must hold no white space or control characters"),
-    ("https://[::1", "url: is no valid URL"),
-    (f"https://{'a' * 64}.example.com", "url: is no valid URL"),
+    ("https://", "url: has no host"),
+    (f"https://user:{CANARY}@hooks.example.com/", "url: must not contain user info"),
+    ("https://hooks.example.com:0/", "url: has a port that is not a number from 1 to 65535"),
+    ("https://hooks.example.com/\n", "url: must not contain white space or control characters"),
+    ("https://[::1", "url: is not a valid URL"),
+    (f"https://{'a' * 64}.example.com", "url: is not a valid URL"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""One service on one fake API with one receiver, shared by the tests that leave nothing behind."""
+"""One service on one fake API with one receiver, shared by tests that leave nothing behind."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tests.harness.service import Answer, Service, finished
 
 @dataclass(frozen=True)
 class Bench:
-    """A service at work."""
+    """A running service with its cluster and receiver."""
 
     service: Service
     kube: Kube
@@ -28,7 +28,7 @@ class Bench:
         return await self.service.deliver(namespace, "report")
 
     async def finished(self, *targets: dict[str, Any], **secrets: dict[str, str | bytes]) -> str:
-        """Finish a new team, named report, in a new namespace, and return that."""
+        """Finish a new team with the name `report` in a new namespace, and return the namespace."""
         return await finished(self.kube, *targets, **secrets)
 
 

@@ -1,4 +1,4 @@
-"""What the team, its operator and the API server do meanwhile, and what becomes of the delivery."""
+"""Changes by the team's author, the operator and the API server during a delivery, and its outcome."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.harness.waiting import until
 Fake = Cluster[FakeCluster]
 
 SHORT = {"attempt_timeout": 1, "target_timeout": 1, "record_timeout": 1, "api_timeout": 0.5}
-"""With these a claim lives for 6 s."""
+"""With these settings, a claim lasts 6 s."""
 
 
 async def away(_: web.Request) -> web.StreamResponse:
@@ -31,7 +31,7 @@ async def away(_: web.Request) -> web.StreamResponse:
 def on_writes(
     answer: Callable[[Any], Awaitable[web.StreamResponse | None]],
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
-    """Intercept writes of `status.delivery`; `answer` is given the list, and None lets the write through."""
+    """Intercept writes of `status.delivery`; `answer` gets the list, and returns None to pass it on."""
 
     async def intercept(request: web.Request) -> web.StreamResponse | None:
         if request.method != "PATCH":
@@ -219,7 +219,7 @@ async def test_an_api_server_that_says_at_once_is_not_asked_at_once(fake_cluster
         started = monotonic()
         report = (await service.deliver(namespace, "report")).body
         assert (report["phase"], report["recorded"]) == ("Delivered", True)
-        # Seven waits of 0.05 s to 3.2 s on average; without any it would be some ten milliseconds.
+        # Seven waits of 0.05 s to 3.2 s on average; without them it would take some ten milliseconds.
         assert monotonic() - started > 0.3
 
 

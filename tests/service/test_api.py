@@ -1,4 +1,4 @@
-"""The HTTP contract beside the main job: waiting, health, limits, how the process begins and ends."""
+"""The HTTP contract besides deliveries: waiting, health, limits, start and end of the process."""
 
 import asyncio
 import json
@@ -164,7 +164,7 @@ async def test_without_a_cluster_the_process_ends_with_a_sentence(tmp_path: Path
 
 
 async def refused(kubeconfig: Path, **settings: str) -> tuple[int, str]:
-    """Start a service that must not start; return its exit code and what it said."""
+    """Start a service that must not start; return its exit code and its output."""
     return await Program("serve", kubeconfig, {"port": 0, **settings}).refused()
 
 
@@ -220,7 +220,7 @@ async def test_beyond_max_in_flight_events_are_refused_and_none_is_lost(
 @pytest.mark.alone
 async def test_start_to_ready_below_2_s_and_idle_below_100_mb(fake_cluster: Cluster[FakeCluster]) -> None:
     starts = []
-    for _ in range(3):  # a machine that does something else beside can only add to it
+    for _ in range(3):  # other work on the machine can only add to it
         service = Service(fake_cluster.kubeconfig)
         service.covered = False
         started = monotonic()

@@ -1,4 +1,4 @@
-"""Who did what: a line for every call that may change something or was refused, an Event of a redelivery."""
+"""The audit log: a line per call that can change something or was refused, an Event per redelivery."""
 
 import json
 import logging
@@ -48,8 +48,8 @@ async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
         record = f"/deliveries/{namespace}/report"
         assert await ask("POST", "/deliveries", bearer) == 200
         line(200, caller=ME, action="deliver", **of_team)
-        assert await ask("POST", "/deliveries", bearer, redeliver="all") == 200
-        line(200, caller=ME, action="redeliver-all", **of_team)
+        assert await ask("POST", "/deliveries", bearer, redeliver="all", targets=["hook"]) == 200
+        line(200, caller=ME, action="redeliver-all", targets="hook", **of_team)
         assert await ask("POST", "/deliveries", bearer, test=True) == 200
         line(200, caller=ME, action="test", **of_team)
         assert await ask("POST", "/deliveries", nobody, redeliver="failed") == 403
@@ -61,10 +61,10 @@ async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
         assert await ask("POST", "/deliveries", {}) == 401
         line(401, caller=None, address="127.0.0.1", action="post", problem="unauthenticated")
         assert await ask("POST", "/deliveries", bearer, targets=["absent"]) == 422
-        line(422, caller=ME, action="deliver", problem="unknown-target", **of_team)
+        line(422, caller=ME, action="deliver", targets="absent", problem="unknown-target", **of_team)
         assert await ask("POST", "/deliveries", bearer, nonsense=1) == 422
         line(422, caller=ME, action="post", problem="malformed")
-        # What only looks, and may, leaves no line.
+        # A permitted read leaves no line.
         assert await ask("GET", record, bearer) == 200
         assert await ask("POST", "/previews", bearer) == 200
 
@@ -90,14 +90,14 @@ async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
 
         await until(told)
         [event] = asked
-        assert event["message"] == f"{ME} asked for all targets to be sent again, by request request-1"
+        assert event["message"] == f"{ME} requested redelivery of hook (request request-1)"
         assert (event["type"], event["involvedObject"]["name"]) == ("Normal", "report")
 
         await _counted(service)
 
 
 async def _counted(service: Service) -> None:
-    """See what the requests above, and some more, were counted as."""
+    """Check how the requests above, and some more, were counted."""
     for path in ("/healthz", "/readyz", "/metrics"):
         head = await Program.request(service, "HEAD", path)
         assert (head.status, head.content) == (200, b"")

@@ -1,4 +1,4 @@
-"""Bad input: each gets a problem or a `Failed` entry that says what to change, and no neighbour suffers."""
+"""Bad input: a problem or a `Failed` entry says what to change, and no other target is affected."""
 
 import json
 from collections.abc import AsyncIterator
@@ -241,8 +241,8 @@ async def test_an_unknown_path_and_method_are_problems_too(bench: Bench) -> None
     [
         ('{"a":' * 17 + "1" + "}" * 17, "it is nested more than 16 deep"),
         ("[" * 500, "it is nested more than 16 deep"),
-        ("[" + ",".join(["[]"] * 10_001) + "]", "it holds more than 10000 lists and objects"),
-        # What is not deep is read, however much of it there is, and brackets in a text are none.
+        ("[" + ",".join(["[]"] * 10_001) + "]", "it contains more than 10000 lists and objects"),
+        # A body without deep nesting is read, however large it is, and brackets inside text do not count.
         ('{"namespace": "x", "team": "y", "targets": [' + ",".join(["[]"] * 100) + "]}", "targets.0: "),
         ('{"namespace": "x", "team": "y", "more": "' + "[" * 100 + '"}', "more: is not a field"),
         ('{"namespace": "x", "team": "y", "more": ' + "[" * 15 + "]" * 15 + "}", "more: is not a field"),

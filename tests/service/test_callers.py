@@ -1,4 +1,4 @@
-"""Callers: only those are let in whom Kubernetes knows and grants the right; also by a real API with RBAC."""
+"""Only callers with a valid token and permission get access; also with RBAC of a real API."""
 
 import asyncio
 import itertools
@@ -327,7 +327,7 @@ async def test_a_flood_from_its_own_address_does_not_shut_a_good_caller_out(
             await asyncio.sleep(0.1)  # within its own rate
             return (
                 len(fresh) >= 20
-            )  # two seconds: its remembered answer, of half a second, ends several times
+            )  # two seconds, in which the cached answer of half a second expires several times
 
         await until(looked_up_anew, 30)
         stopped.set()

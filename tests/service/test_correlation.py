@@ -1,4 +1,4 @@
-"""Which lines belong together: request ids and traces, taken from callers, logged, and returned."""
+"""Request ids and traces: taken from callers, logged, and returned."""
 
 import re
 from typing import Any
@@ -18,7 +18,7 @@ MADE = re.compile(r"[0-9a-f]{32}")
 
 
 async def posted(service: Service, namespace: str, **headers: str) -> Answer:
-    """Hand a team in, with headers of one's own."""
+    """Submit a team with additional headers."""
     event = {"namespace": namespace, "team": "report"}
     return await service.request("POST", "/deliveries", json=event, headers=headers)
 

@@ -1,4 +1,4 @@
-"""What an event costs in requests and connections: counted, since seconds differ from machine to machine."""
+"""The requests and connections of an event: counted, because times differ between machines."""
 
 import asyncio
 from collections import Counter
@@ -17,14 +17,14 @@ from tests.harness.waiting import until
 REQUESTS = {
     ("GET", "agentteams"): 1,  # read
     ("PATCH", "status"): 2,  # claim, record
-    ("GET", "secrets"): 1,  # for all targets that name it
-    ("POST", "events"): 1,  # told
+    ("GET", "secrets"): 1,  # one for all targets that name it
+    ("POST", "events"): 1,  # the Event about the outcome
 }
 
-FINISHING = 1  # write to a status, by which a test's team finishes
+FINISHING = 1  # the write to a status with which a test finishes its team
 
 LARGEST_RATIO = 8.0
-"""Of a service's CPU to that of a script that makes the same calls; twice what `make bench` shows."""
+"""The service's CPU time relative to a script that makes the same calls; twice the result of `make bench`."""
 
 
 @pytest.mark.parametrize("targets", [1, 8])
@@ -91,7 +91,7 @@ async def test_a_delivery_costs_a_small_multiple_of_its_bare_calls(tmp_path: Pat
     async with far_side(tmp_path), Service(tmp_path / "kubeconfig") as service:
         service_side, floor = Ours("service", service), Script("floor", "tests.bench.floor", tmp_path)
         ratios = []
-        for number in range(3):  # an odd one is a machine that did something else meanwhile
+        for number in range(3):  # a single outlier may come from other work on the machine
             ours = await service_side.work(events, fanout, at_once, f"service-{number}")
             least = await floor.work(events, fanout, at_once, f"floor-{number}")
             ratios.append(ours.cpu / least.cpu)
@@ -99,7 +99,7 @@ async def test_a_delivery_costs_a_small_multiple_of_its_bare_calls(tmp_path: Pat
 
 
 def _resource(path: str) -> str:
-    """Return what a request is about: the subresource, else the resource."""
+    """Return the subject of a request: the subresource, otherwise the resource."""
     parts = path.strip("/").split("/")
     if parts[-1] == "status":
         return "status"

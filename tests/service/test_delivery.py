@@ -1,4 +1,4 @@
-"""The main job, end to end: what lands where, and what the status says of it."""
+"""Deliveries end to end: what arrives where, and what the status says."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ REPORT = {
 
 
 def present(target: dict[str, Any]) -> dict[str, Any]:
-    """What a report says of a target, without what is absent there, as the status writes it."""
+    """Return a target of a report without absent fields, as the status has it."""
     return {field: value for field, value in target.items() if value or field in {"attempts", "success"}}
 
 
@@ -183,7 +183,7 @@ async def test_a_thousand_targets_are_on_record_whole(real_cluster: Cluster[Real
         sent = defaultdict(list)
         for request in hook.requests:
             sent[request.path].append(request.headers["webhook-id"])
-        # On a machine that is busy with other things an attempt may outlast its time, and is repeated.
+        # On a busy machine an attempt may exceed its time and be repeated.
         for number, entry in enumerate(entries):
             ids = sent.pop(f"/{number}")
             assert 1 <= len(ids) <= entry["attempts"], entry
@@ -196,7 +196,7 @@ async def test_a_team_that_its_record_would_make_too_large_is_refused_before_any
 ) -> None:
     kube = real_cluster.kube
     async with Receiver() as hook, Service(real_cluster.kubeconfig) as service:
-        # The claims alone would be taken.
+        # The claims alone would be accepted.
         targets = [{"type": "webhook", "url": f"{hook.url}/{number}/{'x' * 680}"} for number in range(1000)]
         namespace = await finished(kube, *targets)
         answer = await service.deliver(namespace, "report")
@@ -252,11 +252,11 @@ async def test_what_asks_for_no_delivery_is_skipped_and_nothing_is_written(
             await kube.finish(namespace, name, phase=phase)
         unasked = (
             "Skipped",
-            "the team asks for no delivery: onComplete is not deliver, or it names no targets",
+            "the team requests no delivery: onComplete is not deliver, or it names no targets",
         )
         for name, told in {
             **dict.fromkeys(specs, unasked),
-            "failed": ("Skipped", "teams that end as Failed are not delivered in this installation"),
+            "failed": ("Skipped", "this installation does not deliver teams with the phase Failed"),
             "running": ("Pending", 'the team is in phase "Running"; it is delivered when it has finished'),
             "new": ("Pending", "the team has finished, and has not been submitted yet"),
         }.items():
@@ -354,7 +354,7 @@ async def test_what_is_amiss_at_the_start_is_said_then(fake_cluster: Cluster[Fak
         ),
     }
     async with Service(fake_cluster.kubeconfig) as service:
-        assert not [line for line in service.lines if line["level"] == "warning"][1:]  # but for AUTH=none
+        assert not [line for line in service.lines if line["level"] == "warning"][1:]  # except for AUTH=none
 
 
 async def test_a_pattern_that_picks_nothing_is_told_in_the_outcome(bench: Bench) -> None:
@@ -369,6 +369,6 @@ async def test_a_pattern_that_picks_nothing_is_told_in_the_outcome(bench: Bench)
     )
     answer = await bench.service.deliver(namespace, "report")
     assert [target["message"] for target in answer.body["targets"]] == [
-        "answered 200; artifactPath picks none of the team's artifacts, so none is listed",
+        "answered 200; artifactPath selects none of the team's artifacts, so none is listed",
         "answered 200",
     ]

@@ -1,4 +1,4 @@
-"""Email by a whole service: what is on record of each recipient, whatever happens to the process."""
+"""Email with a whole service: the record per recipient, whatever happens to the process."""
 
 import asyncio
 import signal

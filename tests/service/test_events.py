@@ -1,4 +1,4 @@
-"""The Kubernetes Event on a team whose delivery has ended: what it says, how often, and whom it hurts."""
+"""The Kubernetes Event about an ended delivery: its text, how often, and that its failure is harmless."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ from tests.harness.waiting import until
 
 
 async def events(kube: Kube, namespace: str, number: int = 1) -> Documents:
-    """Return the Events of deliveries in a namespace, once there are so many."""
+    """Return the Events about deliveries in a namespace, once there are `number` of them."""
     found: Documents = []
 
     async def there() -> bool:
@@ -29,7 +29,7 @@ async def events(kube: Kube, namespace: str, number: int = 1) -> Documents:
 
 
 async def said(kube: Kube, namespace: str, reason: str) -> Document:
-    """Return a namespace's only Event, once it gives this reason."""
+    """Return a namespace's only Event, once it has this reason."""
     found: Document = {}
 
     async def gives_it() -> bool:
@@ -47,7 +47,7 @@ async def test_a_delivery_that_ended_well_is_told_once(cluster: Cluster[Any]) ->
         )
         uid = (await service.deliver(namespace, "report")).body["uid"]
         event = await said(cluster.kube, namespace, "Delivered")
-        await service.deliver(namespace, "report")  # nothing is left to do, so nothing is told
+        await service.deliver(namespace, "report")  # nothing is left to do, so there is no Event
 
     assert (event["type"], event["message"], event["count"]) == ("Normal", "delivered to a, b", 1)
     team = {"apiVersion": "kagents.dev/v1alpha1", "kind": "AgentTeam", "namespace": namespace}

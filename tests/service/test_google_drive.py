@@ -1,4 +1,4 @@
-"""Google Drive by a whole service: one document, whenever the process dies."""
+"""Google Drive with a whole service: one document, whenever the process dies."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ async def test_whenever_the_process_dies_there_is_one_document_and_its_id_is_on_
             await until(landed, 30)
         (file,) = drive.files
         (entry,) = await fake_cluster.kube.delivery(namespace, "report")
-        assert entry["message"] in {f"made file {file.id}", f"file {file.id} was there already"}
+        assert entry["message"] in {f"made file {file.id}", f"file {file.id} already existed"}
         assert (entry["target"], entry["httpStatus"]) == ("1AbC-d_E", 200)
         assert file.metadata["appProperties"] == {"agentteamDelivery": entry["id"]}
 

@@ -1,4 +1,4 @@
-"""Hostile callers: what the API description promises holds for whatever is sent, with rights and without."""
+"""Hostile callers: the API's description holds for any input, with and without permissions."""
 
 import asyncio
 import sys
@@ -18,11 +18,11 @@ Fake = Cluster[FakeCluster]
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 EXAMPLES = {"all": 40, "none": 15, "no token": 15}
-"""Requests per operation and phase; who has no permission comes no further than to 401 and 403."""
+"""Requests per operation and phase; a caller without permission gets only 401 and 403."""
 
 
 async def judged(service: Service, token: str | None, examples: int, folder: Path) -> tuple[int, str]:
-    """Let schemathesis loose on every operation; return its exit code and what it said."""
+    """Run schemathesis on every operation; return its exit code and its output."""
     header = [] if token is None else [f"--header=Authorization:Bearer {token}"]
     process = await asyncio.create_subprocess_exec(
         SCHEMATHESIS,
@@ -31,7 +31,7 @@ async def judged(service: Service, token: str | None, examples: int, folder: Pat
         *header,
         f"--max-examples={examples}",
         "--checks=all",
-        # A caller without rights is refused whatever it sends, which is no acceptance of good data.
+        # A caller without permissions is refused whatever it sends, so valid data is not accepted.
         "--exclude-checks=positive_data_acceptance",
         "--phases=examples,coverage,fuzzing,stateful",
         "--generation-database=none",
@@ -71,8 +71,8 @@ JSON = {"Content-Type": "application/json"}
 EVENT = b'"namespace": "research", "team": "report"'
 
 TRICKS = [
-    ("a key twice", b'{%s, "team": "other"}' % EVENT, "an object names a key twice"),
-    ("a key twice, one escaped", b'{%s, "te\\u0061m": "other"}' % EVENT, "an object names a key twice"),
+    ("a key twice", b'{%s, "team": "other"}' % EVENT, "an object has a duplicate key"),
+    ("a key twice, one escaped", b'{%s, "te\\u0061m": "other"}' % EVENT, "an object has a duplicate key"),
     ("NaN", b'{%s, "uid": NaN}' % EVENT, "NaN and Infinity are no numbers"),
     ("Infinity", b'{%s, "uid": -Infinity}' % EVENT, "NaN and Infinity are no numbers"),
     ("a huge number", b'{%s, "uid": %s}' % (EVENT, b"9" * 100_000), "not valid JSON"),

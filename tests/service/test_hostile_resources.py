@@ -1,4 +1,4 @@
-"""AgentTeams past any schema, over real HTTP: no request fails, and a healthy target is always delivered."""
+"""AgentTeams outside any schema: no request fails, and a healthy target is always delivered."""
 
 import asyncio
 import itertools
@@ -34,14 +34,14 @@ from tests.test_hostile_resources import (
 )
 
 GROUP = "lax.example.com"
-"""A group of AgentTeams whose CRD names no field, and so keeps them all."""
+"""A group of AgentTeams whose CRD names no fields, and so keeps all of them."""
 
 REFUSALS = {"team-not-finished", "too-many-targets"}
 
 
 @dataclass(frozen=True)
 class Stand:
-    """A service, the memory of the API server that it reads from, and a receiver."""
+    """A service, the storage of the API server that it reads from, and a receiver."""
 
     service: Service
     server: FakeCluster
@@ -50,21 +50,21 @@ class Stand:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def following(self) -> str:
-        """Name another team."""
+        """Return the next team's name."""
         return f"team-{next(self.numbers)}"
 
     def put(self, name: str, spec: Any, status: Any) -> None:
-        """Store a team as it is, whatever any schema says."""
+        """Store a team without validating it."""
         metadata = {"namespace": "research", "name": name, "uid": f"uid-{name}", "generation": 1}
         document = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "AgentTeam", "metadata": metadata}
         self.server.api.store.put((GROUP, "agentteams"), {**document, "spec": spec, "status": status})
 
     def hooked(self, name: str) -> dict[str, Any]:
-        """Make the healthy target of a team."""
+        """Return the healthy target of a team."""
         return {"type": "webhook", "name": HEALTHY, "url": f"{self.hook.url}/{name}"}
 
     def received(self, name: str) -> int:
-        """Count what the healthy target of a team was sent."""
+        """Count the requests for the healthy target of a team."""
         return sum(request.path == f"/{name}" for request in self.hook.requests)
 
     def recorded(self, name: str) -> list[Any]:
@@ -76,17 +76,17 @@ class Stand:
         return [entry for entry in entries if isinstance(entry, dict) and entry.get("name") == HEALTHY]
 
     def delivered(self, name: str) -> bool:
-        """Whether a team's healthy target is on record as it should be."""
+        """Whether the record of a team's healthy target is correct."""
         return [entry["phase"] for entry in self.recorded(name)] == ["Delivered"]
 
     async def deliver(self, name: str) -> Answer:
-        """Hand a team in; its phase is said, for its own may be anything."""
+        """Submit a team with a phase, because its own phase may be anything."""
         return await self.service.deliver("research", name, phase="Completed")
 
 
 @asynccontextmanager
 async def standing(folder: Path) -> AsyncIterator[Stand]:
-    """Start it all; see at the end that nobody fell."""
+    """Start everything; check at the end that no process has failed."""
     crd = yaml.safe_load(CRD.read_text())
     crd["metadata"]["name"] = f"agentteams.{GROUP}"
     crd["spec"]["group"] = GROUP
@@ -104,7 +104,7 @@ async def standing(folder: Path) -> AsyncIterator[Stand]:
 
 
 def assert_unshaken(program: Program) -> None:
-    """See that a process met nothing that it was not prepared for."""
+    """Check that a process had no unexpected error."""
     printed = "".join(program.raw)
     for word in ("crashed", "Traceback", "uncaught", '"exception"', "ledger_not_kept", "unrecorded"):
         assert word not in printed, printed[printed.index(word) - 500 :][:3000]
@@ -112,7 +112,7 @@ def assert_unshaken(program: Program) -> None:
 
 @pytest.fixture
 def stood(tmp_path: Path) -> Iterator[tuple[Stand, asyncio.Runner]]:
-    """Start it all for many examples, each of them run on the same loop."""
+    """Start everything for many examples, which all run on the same loop."""
     with asyncio.Runner() as runner:
         context = standing(tmp_path)
         stand = runner.run(context.__aenter__())
@@ -121,7 +121,7 @@ def stood(tmp_path: Path) -> Iterator[tuple[Stand, asyncio.Runner]]:
 
 
 async def assert_delivered(stand: Stand, odd: list[Any], place: int, status: Any) -> None:
-    """Deliver a team with a healthy target among others, twice, and see that the target got it once."""
+    """Deliver a team with a healthy target among others twice, and check that the target got one request."""
     name = stand.following()
     stand.put(name, asking(mixed(odd, place, stand.hooked(name)))["spec"], status)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Teams written to cost much, on running processes: no neighbour feels it, and their entries say why.
+"""Teams that are written to be costly: other teams are not affected, and the record says why.
 
 All that they hold is just beyond its bound, and harmless.
 """
@@ -31,13 +31,13 @@ from tests.harness.waiting import until
 
 pytestmark = pytest.mark.alone
 
-MOST_LATER = 1.0  # second that a neighbour, or `/healthz`, may wait, but for what the processor is others'
+MOST_LATER = 1.0  # seconds that others may wait, without the CPU time of other processes
 LONG_HOST = "é" * (bounds.HOST.most + 10)
 
 
 @dataclass(frozen=True)
 class Stand:
-    """A service, whose neighbours are to be watched."""
+    """A service whose other teams are watched."""
 
     service: Service
     kube: Kube
@@ -45,11 +45,11 @@ class Stand:
     kubeconfig: Path
 
     async def good(self) -> str:
-        """Finish a team of five webhooks in a namespace of its own."""
+        """Finish a team with five webhooks in a namespace of its own."""
         return await finished(self.kube, *[{"type": "webhook", "url": self.hook.url}] * 5)
 
     async def timed(self, namespace: str) -> float:
-        """Deliver it, and return after how many seconds it was on record, but for others' on the machine."""
+        """Deliver it, and return the seconds until its record, without the CPU time of other processes."""
         processor = Processor(self.service.pid)
         started, lacked = monotonic(), processor.lacked
         answer = await self.service.deliver(namespace, "report")
@@ -61,14 +61,14 @@ Run = TypeVar("Run", bound=Program)
 
 
 def uncovered(program: Run) -> Run:
-    """Run it as it is run, since its speed is what counts."""
+    """Run it without coverage, because its speed counts."""
     program.covered = False
     return program
 
 
 @pytest.fixture(scope="module")
 async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand]:
-    """Start one service for all of them, with every backend on."""
+    """Start one service for all tests, with every backend enabled."""
     backends = {"email": "smtp", "google_drive": "api", "google_api_url": "http://127.0.0.1:9"}
     folder = tmp_path_factory.mktemp("hostile")
     async with (
@@ -78,17 +78,17 @@ async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand
         uncovered(Service(cluster.kubeconfig, **backends)) as service,
     ):
         stand = Stand(service, cluster.kube, hook, cluster.kubeconfig)
-        await stand.timed(await stand.good())  # whatever is done once is done
+        await stand.timed(await stand.good())  # so that one-time work is done
         yield stand
 
 
 @asynccontextmanager
 async def healthy(service: Service) -> AsyncIterator[None]:
-    """See that `/healthz` is answered in time, again and again, for as long as the block runs."""
+    """Check repeatedly that `/healthz` answers in time while the block runs."""
     done = threading.Event()
 
     def ask() -> list[float]:
-        """Ask in a thread: the far side runs in this process too, and is busy."""
+        """Ask in a thread, because the far side in this process is busy."""
         waits, processor = [], Processor(service.pid)
         while not done.wait(0.02):
             started, lacked = monotonic(), processor.lacked
@@ -110,7 +110,7 @@ async def healthy(service: Service) -> AsyncIterator[None]:
 
 
 def slow_key() -> str:
-    """Make a key file whose key is sound, but for an exponent that is longer than anybody's."""
+    """Create a key file with a valid key whose exponent is unusually long."""
     numbers = rsa.generate_private_key(65537, 2048).private_numbers()
     order = (numbers.p - 1) * (numbers.q - 1)
     exponent = (1 << bounds.RSA_KEY.most // 100) + 1
@@ -174,7 +174,7 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "a slow key": (
         {"type": "google-drive", "folder": "Reports", "credentialsSecret": "keys"},
         {"service-account.json": slow_key()},
-        'key "service-account.json" of Secret "keys" has no private_key that can be used, which is RSA of',
+        'key "service-account.json" of Secret "keys" has no usable private_key (RSA, at most',
     ),
 }
 
@@ -226,7 +226,7 @@ async def test_a_neighbour_does_not_feel_that_many_patterns_pick_of_many_artifac
     entries = await stand.kube.delivery(bad, "report")
     assert {entry["message"] for entry in entries} <= {
         "answered 200",
-        "answered 200; artifactPath picks none of the team's artifacts, so none is listed",
+        "answered 200; artifactPath selects none of the team's artifacts, so none is listed",
         f"artifactPath: {bounds.PICKING.what} {bounds.PICKING.words}",
     }
 

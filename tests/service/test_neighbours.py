@@ -1,4 +1,4 @@
-"""Neighbours: whatever one namespace's teams hang on, another's are delivered as if they were alone.
+"""Whatever a namespace's teams wait for, other namespaces get deliveries as if they were alone.
 
 On a running process: what it says to probes meanwhile, and what memory it takes.
 """
@@ -31,14 +31,14 @@ from tests.harness.waiting import until
 pytestmark = pytest.mark.alone
 
 MB = 1_000_000
-LEAST = 60 * MB  # that one team may take, over what the process takes at rest
-READS = 100  # a second, whatever they are answered: half of what a caller may
-SLACK = 1.0  # second by which a good neighbour may be later than alone
+LEAST = 60 * MB  # bytes that one team may take, above the process's memory at rest
+READS = 100  # requests per second, whatever the answer: half of a caller's limit
+SLACK = 1.0  # seconds by which another team may be later than alone
 
 
 @dataclass
 class Town:
-    """A service, and one host at which all receivers are."""
+    """A service, and one host with all receivers."""
 
     service: Service
     kube: Kube
@@ -53,7 +53,7 @@ class Town:
         return Memory(self.service.pid)
 
     async def neighbour(self, number: int = 40) -> float:
-        """Deliver to so many healthy targets from a namespace of their own; return the seconds it took."""
+        """Deliver to `number` healthy targets from a namespace of their own; return the seconds it took."""
         targets = [self.target(f"/well/{one}") for one in range(number)]
         namespace = await finished(self.kube, *targets)
         began = monotonic()
@@ -66,7 +66,7 @@ class Town:
         return {"type": "webhook", "url": f"{self.hook.url}{path}"}
 
     async def large(self, *targets: dict[str, Any], path: int = 0, keys: dict[str, str] | None = None) -> str:
-        """Finish a team of these targets, with 300 artifacts of so long paths."""
+        """Finish a team with these targets and 300 artifacts with long paths."""
         namespace = await self.kube.fresh_namespace()
         await self.kube.secret(namespace, "keys", keys or {})
         await self.kube.team(namespace, "report", lifecycle(*targets))
@@ -77,7 +77,7 @@ class Town:
 
     @asynccontextmanager
     async def probed(self) -> AsyncIterator[None]:
-        """Ask for `/healthz` all the time, and see that it is answered within a second."""
+        """Request `/healthz` all the time, and check that it answers within a second."""
         done = asyncio.Event()
 
         async def probe() -> float:
@@ -116,7 +116,7 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
         town = Town(service, cluster.kube, hook, server, drive)
 
         async def respond(request: web.Request) -> web.StreamResponse:
-            hook.requests.clear()  # nobody looks at them, and some are large
+            hook.requests.clear()  # unused, and some are large
             if request.path.startswith("/hang"):
                 town.hanging += 1
                 await asyncio.Event().wait()
@@ -129,7 +129,7 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
         try:
             yield town
         finally:
-            await service.stop(signal.SIGKILL)  # what hangs would be waited for
+            await service.stop(signal.SIGKILL)  # otherwise the hanging requests would delay the end
 
 
 async def test_messages_of_a_large_team_are_put_together_where_there_is_room(town: Town) -> None:
@@ -137,7 +137,7 @@ async def test_messages_of_a_large_team_are_put_together_where_there_is_room(tow
     town.memory.forget_peak()
     async with town.probed():
         answer = await town.service.deliver(namespace, "report", "wait=120")
-    assert answer.body["phase"] == "Delivered"  # 60 MB of JSON, each in several copies
+    assert answer.body["phase"] == "Delivered"  # 60 MB of JSON, each part in several copies
     assert town.memory.peak - town.idle < LEAST
 
 
@@ -147,7 +147,7 @@ async def test_notices_with_long_lists_are_put_together_where_there_is_room(town
     fields: dict[str, Any] = {"email": {"to": to}, "google-drive": {"folder": "1AbC-d_E"}}
     secret = {"slack-webhook-url": town.hook.url, "service-account.json": town.drive.key_file()}
     own = {} if kind == "email" else {"credentialsSecret": "keys"}
-    # A character beyond the first 65,536 makes Python hold each of a text's characters in four bytes.
+    # A character beyond the first 65,536 makes Python store each character of a text in four bytes.
     targets = [
         {"type": kind, "message": f"{one} 🎉" + "{artifacts}" * 100, **fields.get(kind, {}), **own}
         for one in range(20)
@@ -165,7 +165,7 @@ async def test_a_list_of_large_teams_is_read_one_at_a_time(town: Town) -> None:
     entry = {"type": "webhook", "success": True, "deliveredAt": "2026-03-01T12:00:00Z", "target": "x"}
     for number in range(12):
         about = {"name": f"team-{number:02}", "namespace": namespace, "uid": f"uid-{number}"}
-        # 1.2 MB of JSON, which take 26 MB once they are read.
+        # 1.2 MB of JSON, which takes 26 MB when parsed.
         team = {"metadata": about, "spec": {"more": [[]] * 400_000}, "status": {"delivery": [entry]}}
         town.server.api.store.put((GROUP, TEAMS), team)
     town.memory.forget_peak()

@@ -1,4 +1,4 @@
-"""A preview shows what would be sent where, and sends and writes nothing; a test is marked as one."""
+"""A preview shows what would be sent, and sends and writes nothing; a test notification is marked."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ KEYS: dict[str, str | bytes] = {"signing-secret": SIGNING, "authorization": f"Be
 
 
 async def previewed(service: Service, namespace: str, **fields: Any) -> dict[str, Any]:
-    """Ask what would be sent, and return it by target."""
+    """Request a preview, and return it by target."""
     answer = await service.deliver(namespace, "report", path=PREVIEW, **fields)
     assert answer.status == 200, answer
     return {target["name"]: target for target in answer.body["targets"]}
@@ -271,7 +271,7 @@ async def test_what_somebody_else_recorded_is_left_to_them(bench: Bench) -> None
     )
     await bench.kube.finish(namespace, "report", delivery=[THEIRS])
     shown = await previewed(bench.service, namespace, redeliver="all")
-    assert (shown["hook"]["would"], "somebody else" in shown["hook"]["message"]) == ("Leave", True)
+    assert (shown["hook"]["would"], "another program" in shown["hook"]["message"]) == ("Leave", True)
 
 
 async def test_a_preview_of_very_much_is_cut_and_one_target_s_is_whole(

@@ -1,4 +1,4 @@
-"""What the service answers to what it refuses is what the description's example of it shows."""
+"""The service's problems match the examples in the API's description."""
 
 import asyncio
 import json
@@ -20,10 +20,10 @@ from tests.harness.service import Answer, Service, finished, lifecycle
 from tests.harness.waiting import until
 
 ELSEWHERE = {Internal, LedgerNotKept, LedgerRefused}
-"""These take a cluster or a fault of their own; where tests get them, `described.check` compares them."""
+"""These require another cluster or a fault; where other tests cause them, `described.check` compares them."""
 LIMITS = {
     "auth": "kubernetes",
-    "max_in_flight": 4,  # of one namespace half
+    "max_in_flight": 4,  # half of it per namespace
     "max_targets": 2,
     "max_targets_in_flight": 40,
     "max_body": 2_000,
@@ -35,7 +35,7 @@ EXAMPLES = {example["value"]["type"]: example["value"] for example in PROBLEMS.v
 
 
 async def raw(service: Service, request: bytes) -> Answer:
-    """Send bytes that no HTTP client would, and return the answer."""
+    """Send bytes that no HTTP client would send, and return the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     try:
         writer.write(request)
@@ -48,7 +48,7 @@ async def raw(service: Service, request: bytes) -> Answer:
 async def refused(
     cluster: Cluster[FakeCluster], service: Service, hook: Receiver, gate: Gate
 ) -> AsyncIterator[Answer]:
-    """Yield an answer of each kind; at its end the service is about to end."""
+    """Yield one answer of each kind; the service is about to end afterwards."""
     kube, reviews = cluster.kube, cluster.server.reviews
     usual, greedy = (reviews.token(name, Right("create")) for name in ("usual", "greedy"))
     target = {"type": "webhook", "name": "archive", "url": hook.url}

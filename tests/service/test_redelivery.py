@@ -1,4 +1,4 @@
-"""Sending again on request: what, to whom, under which id, and when it is refused."""
+"""Redelivery on request: what, to whom, under which id, and when it is refused."""
 
 import asyncio
 from typing import Any
@@ -38,7 +38,7 @@ async def test_where_nothing_is_sent_the_report_says_so(bench: Bench) -> None:
     again = (await bench.service.deliver(namespace, "report")).body
     assert again == {**first, "reason": "nothing was sent: every target is settled; redeliver sends again"}
     failed = (await bench.service.deliver(namespace, "report", redeliver="failed")).body
-    said = "nothing was sent again: no target that is asked for has failed"
+    said = "nothing was sent again: no requested target has failed"
     assert failed == {**first, "reason": said}
     assert len(bench.hook.requests) == before
     theirs = {"type": "webhook", "success": False, "deliveredAt": "2026-03-01T10:00:00Z", "error": "x"}
@@ -46,7 +46,7 @@ async def test_where_nothing_is_sent_the_report_says_so(bench: Bench) -> None:
     await bench.kube.finish(namespace, "report", delivery=[theirs])
     for which in ("failed", "all"):
         left = (await bench.service.deliver(namespace, "report", redeliver=which)).body
-        assert left["reason"].endswith("what is on record is somebody else's, and is left to them")
+        assert left["reason"].endswith("another program recorded it, so it is left alone")
 
 
 async def test_all_narrowed_to_a_name_sends_to_that_name_alone(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""No secret in any output of whole processes: the service and the watcher at work, and all that they say."""
+"""No output of running processes, service and watcher, contains a secret."""
 
 import asyncio
 import io
@@ -29,12 +29,12 @@ from tests.sockets import answering, closing, listening, resetting, saying, sile
 
 BEARER = {"Authorization": f"Bearer {canaries.CALLER}"}
 PORT = re.compile(r"(?=.*\b(?:serving|watching)\b).*\bport\W+(\d+)")
-"""The port in the line that says where a process listens, in either form."""
+"""The port in the line that says where a process listens, in either log format."""
 SIGNED = {"authorization": canaries.AUTHORIZATION, "signing-secret": canaries.SIGNING_KEY}
 
 
 class Heard(Program):
-    """A process of which every byte is kept, in whatever form it logs."""
+    """A process whose whole output is kept, in each log format."""
 
     async def start(self) -> None:
         """Start the process, and return when it listens."""
@@ -59,15 +59,15 @@ class Heard(Program):
 
 
 class HeardService(Service, Heard):
-    """A service of which every byte is kept."""
+    """A service whose whole output is kept."""
 
 
 class HeardWatcher(Watcher, Heard):
-    """A watcher of which every byte is kept."""
+    """A watcher whose whole output is kept."""
 
 
 async def echoing(request: web.Request) -> web.StreamResponse:
-    """Send back what came."""
+    """Answer with the request's content."""
     head = f"{request.path_qs} {dict(request.headers)}"
     headers = {"X-Path": request.path_qs, "X-Authorization": request.headers.get("authorization", "")}
     return web.Response(status=400, text=head, headers=headers, reason=request.path_qs)
@@ -75,7 +75,7 @@ async def echoing(request: web.Request) -> web.StreamResponse:
 
 @asynccontextmanager
 async def far_sides() -> AsyncIterator[dict[str, str]]:
-    """Open receivers that fail in many ways; yield where each is."""
+    """Start receivers that fail in many ways; yield their addresses."""
     speaking = {
         "bad-request": answering(telling(400)),
         "gone": answering(telling(410)),
@@ -103,7 +103,7 @@ async def far_sides() -> AsyncIterator[dict[str, str]]:
 
 
 def secrets_of(sides: dict[str, str], healthy: Receiver) -> dict[str, dict[str, str | bytes]]:
-    """Make a Secret for each way in which a target ends."""
+    """Create a Secret for each outcome of a target."""
     delivered = secret_url(f"127.0.0.1:{healthy.port}", scheme="http")
     urls = {name: secret_url(authority, scheme="http") for name, authority in sides.items()}
     wrong = {
@@ -132,7 +132,7 @@ def secrets_of(sides: dict[str, str], healthy: Receiver) -> dict[str, dict[str, 
 def targets_of(
     secrets: dict[str, dict[str, str | bytes]], sides: dict[str, str], healthy: Receiver
 ) -> list[dict[str, Any]]:
-    """Make a webhook and a Slack target for each Secret, and webhooks whose URL is in the spec."""
+    """Return a webhook and a Slack target for each Secret, and webhooks whose URL is in the spec."""
     hidden = f"?{canaries.QUERY}#{canaries.FRAGMENT}"
     return [
         {"type": kind, "name": f"{kind}-{name}", "credentialsSecret": name}
@@ -163,7 +163,7 @@ REASONS = {
 
 
 async def asked_wrongly(service: Service, namespace: str) -> list[Answer]:
-    """Ask for what cannot be had, each time with canaries in places whose content is nobody's business."""
+    """Send invalid requests, each with canaries in places whose content must not be repeated."""
     asked, event = canaries.ASKED, {"namespace": namespace, "team": "report"}
     bodies: list[bytes] = [
         asked.encode(),
@@ -221,7 +221,7 @@ async def asked_wrongly(service: Service, namespace: str) -> list[Answer]:
 
 
 async def spoken_wrongly(service: Service) -> bytes:
-    """Say something that is no HTTP, and return the answer."""
+    """Send something that is not HTTP, and return the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(f"GET /?{canaries.ASKED} {canaries.CALLER}\r\n{canaries.ASKED}\r\n\r\n".encode())
     answer = await reader.read()
@@ -230,7 +230,7 @@ async def spoken_wrongly(service: Service) -> bytes:
 
 
 async def assert_settled(kube: Kube, namespace: str) -> list[dict[str, Any]]:
-    """Wait until all of a team is settled, and return its record."""
+    """Wait until all targets of a team are settled, and return its record."""
 
     async def settled() -> bool:
         entries = await kube.delivery(namespace, "report")
@@ -241,7 +241,7 @@ async def assert_settled(kube: Kube, namespace: str) -> list[dict[str, Any]]:
 
 
 async def assert_nothing_said(kube: Kube, namespace: str, *programs: Heard) -> None:
-    """See to it that the processes, what they wrote into the cluster and what they count tell nothing."""
+    """Check that the processes, the cluster's objects and the metrics contain no secret."""
     team = (await kube.get("agentteams", namespace, "report")).body
     assert_absent("the status", json.dumps(team["status"]))
     assert_absent("the events", json.dumps((await kube.list("events")).body))

@@ -1,4 +1,4 @@
-"""Namespaces as tenants: which are served, whose Secrets are read, and that none takes the others' room."""
+"""Namespaces as tenants: which are served, whose Secrets are read, and that none uses up the capacity."""
 
 import asyncio
 from time import monotonic

@@ -1,4 +1,4 @@
-"""Spans: which there are, what they say and do not say, and how they leave the process."""
+"""Spans: which exist, what they contain, and how they are exported."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ def spans() -> InMemorySpanExporter:
 async def caller(
     fake_cluster: Cluster[FakeCluster], spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Call a service in this process, whose spans are kept in memory."""
+    """Call a service in this process whose spans stay in memory."""
     monkeypatch.setenv("KUBECONFIG", str(fake_cluster.kubeconfig))
     for name, value in LOOPBACK.items():
         monkeypatch.setenv(name, value)
@@ -205,7 +205,7 @@ async def test_without_the_extra_the_process_ends_with_a_sentence(
 
 
 async def ended(cluster: Cluster[FakeCluster], env: dict[str, str]) -> tuple[int | None, str]:
-    """Start a service that traces, and is not to start; return its exit code and what it said."""
+    """Start a service with tracing that must not start; return its exit code and its output."""
     program = Program("serve", cluster.kubeconfig, {"auth": "none", "port": 0, "tracing": True})
     process = await asyncio.create_subprocess_exec(
         SCRIPT, "serve", env=program.environment() | env, stderr=asyncio.subprocess.PIPE

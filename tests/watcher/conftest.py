@@ -1,4 +1,4 @@
-"""What the watcher's tests share."""
+"""Fixtures of the watcher's tests."""
 
 from collections.abc import AsyncIterator
 

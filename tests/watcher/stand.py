@@ -1,4 +1,4 @@
-"""A watcher under test, run beside the test and seen from outside: its logs, its port, what it asks."""
+"""A running watcher, observed from outside: its logs, its port, its requests."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Teams as the watcher's tests need them."""
+"""Teams for the watcher's tests."""
 
 from datetime import UTC, datetime
 from typing import Any

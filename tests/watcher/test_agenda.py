@@ -1,4 +1,4 @@
-"""Which team is due when, and what each answer of the service does to that."""
+"""Which team is due when, and the effect of each answer of the service."""
 
 import tracemalloc
 from datetime import UTC, datetime

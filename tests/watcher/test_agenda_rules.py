@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: never twice at once, nothing due is forgotten, never hot."""
+"""In any order of events: never twice at once, nothing due is forgotten, no hot loop."""
 
 from itertools import pairwise
 from typing import Any

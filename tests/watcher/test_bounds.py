@@ -1,4 +1,4 @@
-"""The watcher's bounds, on a running process: in memory, in the time of a list, in the files of its port."""
+"""The limits of a running watcher: memory, the time of a list, the connections of its port."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The API server's clock, read from its answers."""
+"""The API server's clock, estimated from its answers."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime

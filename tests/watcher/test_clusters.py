@@ -1,4 +1,4 @@
-"""The watcher against the fake API and a real one: a team's whole way, in a namespace of its own."""
+"""The watcher with the fake API and a real one: a team from its completion to its record."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

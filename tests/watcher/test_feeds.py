@@ -1,4 +1,4 @@
-"""The watcher sees every team whatever the API server does, and asks it gently."""
+"""The watcher sees every team whatever the API server does, without flooding it."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Which teams are handed in, and what each answer of the service leads to, seen from outside."""
+"""Which teams are submitted, and the effect of each answer of the service, observed from outside."""
 
 import asyncio
 import ssl

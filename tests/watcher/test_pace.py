@@ -1,4 +1,4 @@
-"""Waits double, are never shorter than they say, and never longer than the longest."""
+"""Waits double, are never shorter than stated, and never longer than the maximum."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The door to the Kubernetes API."""
+"""The watcher's access to the Kubernetes API."""
 
 import ssl
 from pathlib import Path

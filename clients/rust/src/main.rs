@@ -1,4 +1,4 @@
-//! Hands one finished team in, as a controller's reconciler would: one call, and when to come again.
+//! Submits one finished team, as a controller's reconciler would: one call, and when to call again.
 //!
 //! controller NAMESPACE TEAM
 
@@ -18,7 +18,7 @@ use reqwest_middleware::{ClientBuilder, Middleware, Next};
 
 use constants::problems;
 
-/// Keeps the headers of one call's answer, which the generated client gives nobody.
+/// Keeps the headers of one call's answer, which the generated client does not expose.
 #[derive(Clone, Default)]
 struct Headers(Arc<Mutex<HeaderMap>>);
 
@@ -36,7 +36,7 @@ impl Middleware for Headers {
     }
 }
 
-/// Hands teams in. What it returns is what kube's `Action` and error are for.
+/// Submits teams. Its results correspond to kube's `Action` and error.
 struct Reconciler {
     http: reqwest::Client,
     url: String,
@@ -44,12 +44,11 @@ struct Reconciler {
 }
 
 impl Reconciler {
-    /// Returns after how long to come again, or `None` where nothing is left to do; an error where asking again does
-    /// not help, and somebody has to change something. It may be called as often as wanted: what is settled is not sent
-    /// again.
+    /// Returns after how long to call again, or `None` if nothing is left to do. An error means that a retry does not
+    /// help and somebody has to change something. Calls are idempotent: settled targets are not sent again.
     async fn reconcile(&self, namespace: &str, team: &str) -> Result<Option<Duration>, String> {
         let token =
-            std::fs::read_to_string(&self.token_file) // each time, for the kubelet renews it
+            std::fs::read_to_string(&self.token_file) // each time, because the kubelet renews it
                 .map_err(|error| format!("{}: {error}", self.token_file.display()))?;
         let headers = Headers::default();
         let configuration = Configuration {
@@ -64,7 +63,7 @@ impl Reconciler {
         let answer = match deliveries_api::deliver(&configuration, event, None).await {
             Ok(report) => {
                 for target in report.targets {
-                    // Text: a later service may give a reason that this program does not know.
+                    // Text: a later service may return a reason that this program does not know.
                     println!(
                         "{} {:?} {}",
                         target.name,
@@ -72,16 +71,16 @@ impl Reconciler {
                         target.reason.unwrap_or_default()
                     );
                 }
-                return Ok(None); // pending too: the service goes on by itself, and the team's status changes
+                return Ok(None); // also if pending: the service continues by itself, and the team's status changes
             }
             Err(Error::ResponseError(answer)) => answer,
             Err(Error::Serde(_)) => {
                 return Err("answered, and not as agentteam-delivery does".to_owned());
             }
-            // No answer: it may have arrived, and asking again sends nothing twice.
+            // No answer: the event may have arrived, and a retry sends nothing twice.
             Err(_) => return Ok(Some(Duration::from_secs(5))),
         };
-        // The typed error takes every problem for one of status 400, so the text is read.
+        // The typed error reads every problem as one of status 400, so parse the text.
         let Ok(problem) = serde_json::from_str::<ProblemDetails>(&answer.content) else {
             return Err(format!(
                 "answered {}, and not as agentteam-delivery does",
@@ -90,11 +89,11 @@ impl Reconciler {
         };
         let said = format!("{} {}", problem.r#type, problem.detail);
         match problem.r#type.as_str() {
-            // The resource's next change brings it here again, if there is one.
+            // The next change of the resource, if any, calls this again.
             problems::TEAM_NOT_FINISHED | problems::UID_CHANGED | problems::TEAM_NOT_FOUND => {
                 Ok(None)
             }
-            // A token that has just been renewed, a slow network, a send under way.
+            // A token that has just been renewed, a slow network, a send in progress.
             problems::UNAUTHENTICATED | problems::REQUEST_TIMEOUT | problems::CLAIM_IN_FLIGHT => {
                 println!("{said}");
                 Ok(Some(Duration::from_secs(30)))

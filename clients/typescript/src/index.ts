@@ -13,20 +13,20 @@ export type ProblemDetails = Known<components["schemas"]["ProblemDetails"]>;
 export type Receipt = Known<components["schemas"]["Receipt"]>;
 export type Report = Known<components["schemas"]["Report"]>;
 
-/** An answer without what a later version may add, so that a field that is misspelled does not compile. */
+/** An answer without later additions, so that a misspelled field does not compile. */
 export type Known<T> = T extends (infer One)[]
   ? Known<One>[]
   : T extends object
     ? { [Name in keyof T as string extends Name ? (unknown extends T[Name] ? never : Name) : Name]: Known<T[Name]> }
     : T;
 
-/** The kinds of problem that this version of the API knows; a later one may know more. */
+/** The types of problem in this version of the API; a later one may have more. */
 export type ProblemKind = (typeof PROBLEM_KINDS)[number];
 
-/** The reasons that this version of the API knows; a later one may know more. */
+/** The reasons in this version of the API; a later one may have more. */
 export type Reason = (typeof REASONS)[number];
 
-/** A token, or what gives one. It is asked before each request, since projected tokens are renewed. */
+/** A token, or a function that returns one, which is called for each request: projected tokens are renewed. */
 export type Token = string | (() => string | Promise<string>);
 
 export interface How {
@@ -35,25 +35,25 @@ export interface How {
 }
 
 export interface HowToDeliver extends How {
-  /** `respond-async`, or `wait=N` seconds; else the answer waits for the outcome. */
+  /** `respond-async`, or `wait=N` seconds; by default the answer waits for the outcome. */
   prefer?: string;
 }
 
-/** What the service does for its callers. Where it refuses, a `Problem` is thrown. */
+/** The operations of the service. An error answer is thrown as a `Problem`. */
 export interface Deliveries {
-  /** Send a finished team's notices; the report is `Pending` while something is not settled. */
+  /** Deliver a finished team's notifications; the report is `Pending` while a target is not settled. */
   deliver(event: CompletionEvent, how?: HowToDeliver): Promise<Report>;
-  /** Show what would be sent where, and send nothing. */
+  /** Show what would be sent to which target, and send nothing. */
   preview(event: CompletionEvent, how?: How): Promise<Previewed>;
-  /** Read what is on record of a team's delivery. */
+  /** Read the record of a team's delivery. */
   read(namespace: string, team: string, how?: How): Promise<Report>;
-  /** Every operation of the API, as openapi-fetch has it: it returns what is wrong, and throws no `Problem`. */
+  /** Every operation of the API, through openapi-fetch: it returns errors, and throws no `Problem`. */
   readonly api: Client<paths>;
 }
 
 const PREFIX = "urn:agentteam-delivery:";
 
-/** What the service refused, and why (RFC 9457). */
+/** An error answer of the service (RFC 9457). */
 export class Problem extends Error implements ProblemDetails {
   override readonly name = "Problem";
   readonly type: string;
@@ -62,9 +62,9 @@ export class Problem extends Error implements ProblemDetails {
   readonly detail: string;
   readonly recorded?: boolean;
   readonly errors?: string[];
-  /** How many seconds to wait before the next try, where there is a use in one. */
+  /** Seconds to wait before a retry, if a retry can help. */
   readonly retryAfter: number | undefined;
-  /** The id under which the service's log has this request. */
+  /** The id of this request in the service's log. */
   readonly requestId: string | undefined;
 
   constructor(details: ProblemDetails, headers: Headers = new Headers()) {
@@ -79,13 +79,13 @@ export class Problem extends Error implements ProblemDetails {
     this.requestId = headers.get("x-request-id") ?? undefined;
   }
 
-  /** Tell this kind of problem from others; a kind that does not exist does not compile. */
+  /** Compare the type of problem; an unknown type does not compile. */
   is(kind: ProblemKind): boolean {
     return this.type === PREFIX + kind;
   }
 }
 
-/** Make a client of the service at this address; a redirect is not followed, for it would lose the event. */
+/** Create a client for the service at this address; it follows no redirect, which would lose the event. */
 export function connect(baseUrl: string, token: Token): Deliveries {
   if (!isAddress(baseUrl)) {
     throw new TypeError("baseUrl must be the service's address: http:// or https://, a host, and no user");
@@ -100,7 +100,7 @@ export function connect(baseUrl: string, token: Token): Deliveries {
       return request;
     },
   });
-  const parseAs = "text"; // what comes may be no JSON, and is looked at here
+  const parseAs = "text"; // the answer may not be JSON, so it is parsed here
   return {
     api,
     async deliver(event, { prefer, ...how } = {}) {
@@ -117,16 +117,16 @@ export function connect(baseUrl: string, token: Token): Deliveries {
   };
 }
 
-/** Return the token as it is now, unless nobody waits any more. */
+/** Return the current token, unless the caller has aborted. */
 async function current(token: Token, signal: AbortSignal): Promise<string> {
   const found: unknown = typeof token === "string" ? token : await whileWanted(signal, token);
   const text = typeof found === "string" ? found.trim() : "";
-  // `Headers` would repeat what it refuses, and a token belongs into no error.
+  // An error of `Headers` would contain the token.
   if (!/^[\x21-\x7e]+$/.test(text)) throw new TypeError("there is no token: what should give it gave none that can be");
   return text;
 }
 
-/** Wait for what is asked, as long as the signal lets. */
+/** Wait for a result until the signal aborts. */
 function whileWanted<T>(signal: AbortSignal, ask: () => T | Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const end = () => reject(signal.reason);
@@ -138,7 +138,7 @@ function whileWanted<T>(signal: AbortSignal, ask: () => T | Promise<T>): Promise
 
 type Answer = { data?: string; error?: unknown; response: Response };
 
-/** Return what was answered, or throw the problem. */
+/** Return the answer, or throw the problem. */
 async function answered<T>(call: Promise<Answer>, fits: (body: unknown) => body is T): Promise<T> {
   const { data, error, response } = await call;
   const { status, statusText, headers } = response;
@@ -153,7 +153,7 @@ async function answered<T>(call: Promise<Answer>, fits: (body: unknown) => body 
     };
     throw new Problem({ type, title: isText(title) ? title : statusText, status, detail, ...optional }, headers);
   }
-  // Not the service: something on the way to it, as a gateway, has words of its own.
+  // Not the service's answer: something on the way, such as a gateway, has its own format.
   const detail = `answered ${status}, and not as agentteam-delivery does`;
   throw new Problem({ type: "about:blank", title: statusText, status, detail }, headers);
 }
@@ -186,7 +186,7 @@ function isAddress(text: string): boolean {
   }
 }
 
-// What is asked of a body, so that nobody takes a gateway's for the service's; fields are left to the types.
+// The checks of a body, to detect a gateway's answer; the types cover the fields.
 
 type Fields = Record<string, unknown>;
 

@@ -107,7 +107,7 @@ func refused(response *http.Response, err error) told {
 		return told{"raised": err.Error()}
 	}
 	problem, ok := failed.Model().(delivery.ProblemDetails)
-	if !ok || problem.Type == "" { // made of an answer without a body
+	if !ok || problem.Type == "" { // created from an answer without a body
 		return told{"raised": fmt.Sprintf("answered %d", response.StatusCode)}
 	}
 	answer := told{"problem": problem.Type, "status": problem.Status}

@@ -1,4 +1,4 @@
-"""Who judges which block of code, and what is said of a block that nobody judges."""
+"""Assigns each block of code to a check, and reports blocks without one."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

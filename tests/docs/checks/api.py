@@ -1,4 +1,4 @@
-"""Words of the API between back ticks, and tables whose first column has a closed set of words."""
+"""Checks API words in code spans, and tables whose first column has a closed set of words."""
 
 import json
 import re

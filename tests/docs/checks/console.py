@@ -1,4 +1,4 @@
-"""Commands: each program's own parser judges them where it can; none is run that would do something."""
+"""Checks commands with each program's own parser if possible; runs none that would change anything."""
 
 import ast
 import os

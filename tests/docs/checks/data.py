@@ -1,4 +1,4 @@
-"""JSON in documents: what webhooks get, what the API takes and says, each by its model."""
+"""Checks JSON in documents: webhook bodies, requests and answers, each with its model."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Every check there is."""
+"""All checks."""
 
 from tests.docs.blocks import Block
 from tests.docs.checks import Check, Tools, console, data, http, kubernetes, languages, pictures

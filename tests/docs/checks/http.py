@@ -1,4 +1,4 @@
-"""Requests in documents: curl's commands and raw HTTP, held against the API's description."""
+"""Checks requests in documents, curl commands and raw HTTP, against the API's description."""
 
 import json
 import re

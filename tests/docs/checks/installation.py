@@ -1,4 +1,4 @@
-"""A default installation, by the names that documents give it: rendered once, and asked what it holds."""
+"""A default installation with the names that documents use, rendered once."""
 
 import re
 from collections.abc import Collection, Iterator

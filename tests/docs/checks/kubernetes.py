@@ -1,4 +1,4 @@
-"""YAML in documents: manifests, values of the chart, and parts of either, made whole and judged."""
+"""Checks YAML in documents: manifests, chart values, and parts of both, completed and validated."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Programs in documents, each judged by its own language's reader."""
+"""Checks programs in documents with each language's own parser."""
 
 import ast
 import importlib

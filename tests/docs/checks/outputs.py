@@ -1,4 +1,4 @@
-"""What programs print: each output belongs to a test that makes it, or that holds it word for word."""
+"""Checks outputs: each belongs to a test that produces it or compares it word for word."""
 
 import ast
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Drawings of lines and arrows: each line that leaves a place arrives somewhere."""
+"""Checks text drawings: each line that leaves a box arrives at one."""
 
 import re
 

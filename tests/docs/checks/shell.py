@@ -1,4 +1,4 @@
-"""A shell's commands, read as far as documents use them: words, quotes, pipes, here-documents, `$(…)`."""
+"""Parses shell commands as far as documents use them: words, quotes, pipes, here-documents, `$(…)`."""
 
 import re
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Names of ours that documents speak of: metrics, settings, problems, reasons, values of the chart."""
+"""Checks names of ours in documents: metrics, settings, problems, reasons, chart values."""
 
 import inspect
 import re

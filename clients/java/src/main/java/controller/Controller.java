@@ -16,12 +16,12 @@ import java.util.Objects;
 import java.util.Optional;
 
 /**
- * Hands one finished team in, as a controller's reconciler would: one call, and when to come again.
+ * Submits one finished team, as a controller's reconciler would: one call, and when to call again.
  *
  * <p>controller.Controller NAMESPACE TEAM
  */
 public final class Controller {
-  /** Asking again does not help, and somebody has to change something. */
+  /** A retry does not help; somebody has to change something. */
   static final class Wrong extends Exception {
     Wrong(String said) {
       super(said);
@@ -39,7 +39,7 @@ public final class Controller {
     deliveries = new DeliveriesApi(client);
   }
 
-  /** Reads the token of a projected volume, each time, for the kubelet renews it. */
+  /** Reads the token of a projected volume, each time, because the kubelet renews it. */
   private static String token(Path file) {
     try {
       return Files.readString(file).strip();
@@ -49,8 +49,8 @@ public final class Controller {
   }
 
   /**
-   * Returns after how long to come again, or nothing where nothing is left to do. It may be called as often as wanted:
-   * what is settled is not sent again.
+   * Returns after how long to call again, or nothing if nothing is left to do. Calls are idempotent: settled targets are
+   * not sent again.
    */
   Optional<Duration> reconcile(String namespace, String team) throws Wrong {
     Report report;
@@ -63,20 +63,20 @@ public final class Controller {
       throw new Wrong("answered, and not as agentteam-delivery does");
     }
     for (Receipt target : report.getTargets()) {
-      // A reason is text: a later service may give one that this program does not know.
+      // A reason is text: a later service may return one that this program does not know.
       System.out.println(
           target.getName() + " " + target.getPhase() + " " + Objects.toString(target.getReason(), ""));
     }
-    return Optional.empty(); // pending too: the service goes on by itself, and the team's status changes
+    return Optional.empty(); // also if pending: the service continues by itself, and the team's status changes
   }
 
-  /** Judges a failed call by the kind of the problem. */
+  /** Decides about a failed call by the type of the problem. */
   private Optional<Duration> again(ApiException failed) throws Wrong {
     if (failed.getCause() instanceof JsonProcessingException) {
       throw new Wrong("answered, and not as agentteam-delivery does");
     }
     if (failed.getCode() == 0) {
-      return Optional.of(Duration.ofSeconds(5)); // no answer: it may have arrived, and nothing is sent twice
+      return Optional.of(Duration.ofSeconds(5)); // no answer: the event may have arrived, and nothing is sent twice
     }
     ProblemDetails problem = problem(failed.getResponseBody());
     if (problem == null || problem.getType() == null) {
@@ -87,12 +87,12 @@ public final class Controller {
       case Constants.PROBLEM_TEAM_NOT_FINISHED:
       case Constants.PROBLEM_UID_CHANGED:
       case Constants.PROBLEM_TEAM_NOT_FOUND:
-        return Optional.empty(); // the resource's next change brings it here again, if there is one
+        return Optional.empty(); // the next change of the resource, if any, calls this again
       case Constants.PROBLEM_UNAUTHENTICATED:
       case Constants.PROBLEM_REQUEST_TIMEOUT:
       case Constants.PROBLEM_CLAIM_IN_FLIGHT:
         System.out.println(said);
-        return Optional.of(Duration.ofSeconds(30)); // a renewed token, a slow network, a send under way
+        return Optional.of(Duration.ofSeconds(30)); // a renewed token, a slow network, a send in progress
       default:
         Optional<String> wait = failed.getResponseHeaders().firstValue("Retry-After");
         if (wait.isEmpty() || !wait.get().matches("\\d{1,9}")) {
