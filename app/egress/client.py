@@ -223,8 +223,8 @@ def _asked_to_wait(answer: aiohttp.ClientResponse | RawResponseMessage) -> float
 class Transport:
     """Sends requests through an aiohttp session, which the first request creates.
 
-    No `httpx.AsyncClient`: it handles redirects, cookies and authentication, which nothing here uses, and that
-    costs more than the send itself.
+    No `httpx.AsyncClient`: it handles redirects, cookies and authentication, which nothing here uses, and
+    that costs more than the send itself.
     """
 
     def __init__(
