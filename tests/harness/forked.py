@@ -103,10 +103,10 @@ async def _pipe() -> tuple[StreamReader, int]:
 
 
 class _Passed:
-    """A descriptor that goes with the fork itself, and is a number there.
+    """A descriptor that the fork passes on, as a number there.
 
-    `DupFd` outside of pickling would have a thread hold it until the process asks. One that is killed at once
-    never does, and whoever reads its output would wait forever.
+    Outside of pickling, a thread keeps the descriptor of `DupFd` open until the process requests it. A
+    process that is killed at once never does, so a reader of its output would wait forever.
     """
 
     def __init__(self, descriptor: int) -> None:

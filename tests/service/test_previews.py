@@ -137,7 +137,7 @@ async def test_a_team_still_at_work_is_shown_as_if_it_had_completed(bench: Bench
     await bench.kube.team(notify, "report", lifecycle(target, on_complete="notify"))
     answer = await bench.service.deliver(notify, "report", path=PREVIEW)
     assert (answer.status, answer.body["targets"]) == (200, [])
-    assert "asks for no delivery" in answer.body["reason"]
+    assert "requests no delivery" in answer.body["reason"]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ async def test_a_test_is_not_for_teams_that_ask_for_none_or_for_too_much(
         await kube.team(namespace, "report", lifecycle(*targets[:1], on_complete="notify"))
         answer = await service.deliver(namespace, "report", test=True)
         assert (answer.status, answer.body["phase"], answer.body["targets"]) == (200, "Skipped", [])
-        assert "asks for no delivery" in answer.body["reason"]
+        assert "requests no delivery" in answer.body["reason"]
         crowded = await kube.fresh_namespace()
         await kube.team(crowded, "report", lifecycle(*targets))
         for fields in ({"test": True}, {"path": PREVIEW}, {"path": PREVIEW, "test": True}):
