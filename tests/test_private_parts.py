@@ -12,8 +12,9 @@ from types import FunctionType
 from typing import Any
 
 import pytest
+from aiohttp import ClientRequest
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import BaseConnector, TCPConnector
+from aiohttp.connector import BaseConnector, Connection, TCPConnector
 from kubernetes_asyncio.client import Configuration
 from packaging.requirements import Requirement
 from uvicorn.protocols.http import httptools_impl
@@ -39,6 +40,14 @@ RELIED_ON: tuple[tuple[str, Any, str, str], ...] = (
                     *("abort", "connection_lost", "_parser"),
                 ),
             ),
+        )
+        for name in names
+    ),
+    *(
+        ("aiohttp", owner, name, "app/egress/exchange.py: requests without a session")
+        for owner, names in (
+            (ClientRequest, ("connection_key",)),
+            (Connection, ("close", "protocol", "release", "transport")),
         )
         for name in names
     ),

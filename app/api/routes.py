@@ -151,11 +151,9 @@ router = APIRouter(route_class=CallersRoute, dependencies=[Security(_bearer)])
         ),
     },
 )
-async def deliver(  # noqa: PLR0913  # what FastAPI injects
+async def deliver(
     request: Request,
     event: Annotated[CompletionEvent, Body(openapi_examples=EVENTS)],
-    service: Using,
-    caller: Calling,
     *,
     prefer: Annotated[
         str | SkipJsonSchema[None],
@@ -167,6 +165,8 @@ async def deliver(  # noqa: PLR0913  # what FastAPI injects
     dry_run: Annotated[str | None, Query(alias="dryRun", include_in_schema=False)] = None,
 ) -> Response:
     """The team's resource determines targets and texts. Idempotent: settled targets are not sent again."""
+    # Not as dependencies: FastAPI resolves each one by one at every call.
+    service, caller = await service_of(request), await _caller(request)
     if dry_run not in {None, "All"}:
         raise Malformed('dryRun must be "All"; nothing was sent')
     if dry_run:

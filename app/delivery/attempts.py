@@ -114,12 +114,15 @@ class Attempts:
         size = await errand.size_of(target)
         self._whole = seconds
         ends = errand.timing.clock() + seconds
-        try:
-            async with asyncio.timeout(seconds):
-                credentials = await self._credentials()
-        except TimeoutError:
-            message = f"the Secret could not be read within {seconds:.3g} s"
-            return Verdict(Reason.SECRET_UNAVAILABLE, message, retryable=True, attempted=False)
+        if target.credentials_secret is None:
+            credentials = await self._credentials()  # of which nothing is waited for
+        else:
+            try:
+                async with asyncio.timeout(seconds):
+                    credentials = await self._credentials()
+            except TimeoutError:
+                message = f"the Secret could not be read within {seconds:.3g} s"
+                return Verdict(Reason.SECRET_UNAVAILABLE, message, retryable=True, attempted=False)
         if self._way is None or self._way[0] != credentials:
             self._way = credentials, sender.way(target, credentials)
         way = self._way[1]
@@ -202,8 +205,7 @@ class Attempts:
 
     async def _composed(self) -> Envelope:
         """Return the request, built for this attempt only, so that a waiting target holds no message."""
-        envelope = await self._errand.composed(self._target, self._receipt.id or "")
-        return replace(envelope, progress=self._progress, note=self._note)
+        return await self._errand.composed(self._target, self._receipt.id or "", self._progress, self._note)
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress

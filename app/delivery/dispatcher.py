@@ -138,6 +138,7 @@ class Dispatcher:
             accepted.claimed,
             event.event,
             accepted.judgement.phase,
+            targets=len(plan.claims),
             timing=Timing(sleep=recorder.undisturbed),
             ends=accepted.read.asked + self._settings.claim_life.total_seconds() - CLOCK_STEP,
             log=about,

@@ -21,13 +21,14 @@ from app.domain.times import steady
 from app.kube.cluster import Cluster, Snapshot
 from app.senders.artifacts import Artifacts
 from app.senders.credentials import Credentials
-from app.senders.envelopes import Drafts, Envelope, Senders
-from app.senders.messages import compose, most_bytes
+from app.senders.envelopes import Drafts, Envelope, Listing, Progress, Senders, forget
+from app.senders.messages import NOTHING, compose, most_bytes
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
 
 ENVELOPE = 500  # bytes of a message without its text and its list
+TURN = 131_072  # bytes of messages that one event builds without a yield to the event loop
 COPIES = 4  # in memory during a send: the text, its bytes, those in flight, those encrypted
 
 
@@ -53,6 +54,7 @@ class Errand:
     pacer: Pacer
     rest: Sleep  # sleeps while a delivery waits for a place
     artifacts: Artifacts
+    targets: int = 1
     composing: asyncio.Lock = field(default_factory=asyncio.Lock)
     drafts: WeakValueDictionary[Hashable, Drafts] = field(default_factory=WeakValueDictionary)
 
@@ -61,26 +63,38 @@ class Errand:
         """Whether metrics count these sends; they do not count a test."""
         return self.event != TEST
 
-    async def composed(self, target: Target, message_id: str) -> Envelope:
-        """Return what is sent to a target; yield to the event loop first, so that no team blocks another.
+    async def composed(
+        self,
+        target: Target,
+        message_id: str,
+        progress: Progress = NOTHING,
+        note: Callable[[Progress], None] = forget,
+    ) -> Envelope:
+        """Return what is sent to a target; yield to the event loop before many or large messages.
 
         Raises:
             TargetError: the team lists too much, or its targets select too much of it.
         """
-        async with self.composing:
-            await asyncio.sleep(0)
-            return compose(
-                self.team,
-                target,
-                await self.artifacts.listed_for(target),
-                message_id=message_id,
-                event=self.event,
-                phase=self.phase,
-                most=self.max_message,
-                drafts=self.drafts.setdefault(
-                    (target.message, target.artifact_path, target.attached), Drafts()
-                ),
-            )
+        listing = await self._listing(target)
+        if self.targets * self._size(target, listing) > TURN:
+            async with self.composing:
+                await asyncio.sleep(0)
+        kind = target.message, target.artifact_path, target.attached
+        drafts = self.drafts.get(kind)
+        if drafts is None:
+            drafts = self.drafts[kind] = Drafts()
+        return compose(
+            self.team,
+            target,
+            listing,
+            message_id=message_id,
+            event=self.event,
+            phase=self.phase,
+            most=self.max_message,
+            drafts=drafts,
+            progress=progress,
+            note=note,
+        )
 
     async def size_of(self, target: Target) -> int:
         """Return the approximate bytes of memory that a target's message takes until it is sent.
@@ -88,9 +102,18 @@ class Errand:
         Raises:
             TargetError: as `composed`.
         """
-        async with self.composing:
-            listing = await self.artifacts.listed_for(target)
+        return self._size(target, await self._listing(target))
+
+    def _size(self, target: Target, listing: Listing) -> int:
         return COPIES * (ENVELOPE + most_bytes(target, listing, self.max_message))
+
+    async def _listing(self, target: Target) -> Listing:
+        """Return what a target's notification lists; one is made at a time."""
+        listing = self.artifacts.known_for(target)
+        if listing is None:
+            async with self.composing:
+                listing = await self.artifacts.listed_for(target)
+        return listing
 
 
 class Errands:
@@ -128,6 +151,7 @@ class Errands:
         event: str,
         phase: str,
         *,
+        targets: int,
         timing: Timing,
         ends: float,
         log: FilteringBoundLogger,
@@ -141,6 +165,7 @@ class Errands:
             team=team,
             event=event,
             phase=phase,
+            targets=targets,
             senders=self._senders,
             resolve=secrets.resolve,
             policy=self._policy,
@@ -158,10 +183,12 @@ class Errands:
             rest=timing.sleep,
         )
 
-    def rehearse(self, read: Snapshot, event: str, phase: str, *, log: FilteringBoundLogger) -> Errand:
+    def rehearse(
+        self, read: Snapshot, event: str, phase: str, *, targets: int, log: FilteringBoundLogger
+    ) -> Errand:
         """Return an errand with one attempt per target."""
-        ends = steady() + self._settings.target_timeout
-        errand = self.deliver(read, event, phase, timing=Timing(sleep=_never), ends=ends, log=log)
+        ends, timing = steady() + self._settings.target_timeout, Timing(sleep=_never)
+        errand = self.deliver(read, event, phase, targets=targets, timing=timing, ends=ends, log=log)
         return replace(errand, policy=replace(self._policy, attempts=1), put_off=NEVER, rest=asleep)
 
 

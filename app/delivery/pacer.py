@@ -207,8 +207,7 @@ class Pacer:
         host = self._lane((owner, way.to), Lane(0.0))
         if way.url is None:
             return (host,)
-        url = str(way.url.url.copy_with(query=None, fragment=None))
-        digest = hashlib.blake2b(url.encode(), key=self._key, digest_size=16).digest()
+        digest = hashlib.blake2b(way.url.place.encode(), key=self._key, digest_size=16).digest()
         own = self._slack_interval if kind == "slack" else 0.0
         lanes = host, self._lane((owner, digest), Lane(own))
         return (*lanes, self._lane(digest, Lane(own, booked=False))) if own else lanes

@@ -57,7 +57,9 @@ class Rehearsal:
             judged = self._judge.judge(event, team, self._claims.terms(read), unfinished=True)
             plan = self._rehearsed(event, team).plan if event.test else judged.plan
             said = TEST if event.test else event.event
-            errand = self._errands.rehearse(read, said, judged.phase, log=_about(team))
+            errand = self._errands.rehearse(
+                read, said, judged.phase, targets=len(plan.claims), log=_about(team)
+            )
             with self._capacity.targets.taking(event.namespace, len(plan.claims)):
                 shown = await show(errand, plan.claims)
         shown += [_failing(receipt, receipt.message, receipt.reason) for receipt in plan.closed]
@@ -103,7 +105,9 @@ class Rehearsal:
             for receipt in receipts:
                 tell(about, receipt)
             with self._capacity.targets.taking(event.namespace, len(judged.plan.claims)):
-                errand = self._errands.rehearse(read, TEST, judged.phase, log=about)
+                errand = self._errands.rehearse(
+                    read, TEST, judged.phase, targets=len(judged.plan.claims), log=about
+                )
                 await fan_out(errand, judged.plan.claims, receipts.append)
         return Report(
             namespace=team.namespace,

@@ -9,6 +9,8 @@ from app.domain.reasons import Reason
 from app.kube.cluster import Cluster
 from app.senders.credentials import Credentials
 
+NONE = Credentials()
+
 
 class SecretResolver:
     """The Secrets of one team's namespace, for one dispatch; it reads each Secret only once."""
@@ -37,11 +39,13 @@ class SecretResolver:
             TargetError: the Secret does not exist, or cannot be read; the latter may be retried.
         """
         if name is None:
-            return Credentials()
+            return NONE
         read = self._reads.get(name)
         if read is None:
             read = self._reads[name] = asyncio.create_task(self._read(name))
             read.add_done_callback(self._forget_what_may_change)
+        if read.done():
+            return read.result()
         # Shielded: one target's time limit must not cancel the read that other targets wait for.
         return await asyncio.shield(read)
 

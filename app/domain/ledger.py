@@ -29,6 +29,7 @@ from app.domain.times import format_time
 
 OBJECT_LIMIT = 1_500_000  # bytes: etcd accepts 1.5 MiB, https://etcd.io/docs/v3.6/dev-guide/limit/
 ENTRY_LIMIT = 8192  # bytes; no entry of ours is larger
+BLANK = Receipt()
 SECOND = timedelta(seconds=1)  # the resolution of the API server's clock and of recorded times
 
 
@@ -83,7 +84,7 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
     """
     record = team.record
     recorded = record.by_key
-    targets = {target.name: target for target in (read_targets(team.targets) if team.wants_delivery else ())}
+    targets = {target.name: target for target in (record.targets if team.wants_delivery else ())}
     wanted = _wanted(event, targets, recorded)
     told = {*told_targets(team)}
     due = _due(team, recorded, terms)
@@ -266,13 +267,17 @@ def _first(team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target
     An entry without a name may be about this target, if its type and label agree; it then counts as well.
     """
     before = str(team.record.like(target.type, target.address))
-    return Receipt(
-        name=target.name,
-        type=target.type,
-        target=target.address,
-        id=message_id(team.uid, event.event, lasting(target.name, target.type, target.address), before),
-        delivered_at=terms.now,
-        timestamp=terms.now,
+    return BLANK.model_copy(
+        update={
+            "name": target.name,
+            "type": target.type,
+            "target": target.address,
+            "id": message_id(
+                team.uid, event.event, lasting(target.name, target.type, target.address), before
+            ),
+            "delivered_at": terms.now,
+            "timestamp": terms.now,
+        }
     )
 
 
@@ -307,7 +312,8 @@ def _opened(  # noqa: PLR0913  # the parts of an entry
         )
     if target is None:
         return _closed(base, Reason.INTERRUPTED, "its target is no longer in the spec", terms)
-    base = base.model_copy(update={"name": name, "type": target.type, "target": target.address})
+    if receipt is not None:
+        base = base.model_copy(update={"name": name, "type": target.type, "target": target.address})
     if isinstance(target, InvalidTarget):
         return _closed(base, Reason.INVALID_TARGET, target.problem, terms)
     if base.takeovers > terms.max_takeovers:

@@ -22,6 +22,7 @@ from app.domain.marks import id_hinted_at, name_in
 from app.domain.receipts import Entry, Receipt, read_entry
 from app.domain.targets import (
     InvalidTarget,
+    Target,
     given_names,
     is_place,
     labels_of,
@@ -78,7 +79,7 @@ class Record:
     ) -> None:
         self._spec = spec
         self._ending = ending
-        self.lines = _lines(spec, _without_copies(entries), ending)
+        self.lines = self._lines(_without_copies(entries))
 
     @cached_property
     def by_key(self) -> dict[str, Line]:
@@ -90,9 +91,22 @@ class Record:
         return found
 
     @cached_property
+    def targets(self) -> list[Target | InvalidTarget]:
+        """What the spec says, entry by entry."""
+        return read_targets(self._spec)
+
+    @cached_property
     def names(self) -> list[str]:
         """The targets' names, in the order of the spec."""
         return target_names(self._spec)
+
+    @cached_property
+    def _kinds(self) -> dict[str, list[tuple[str, str]]]:
+        """What an entry may say of a target that can be sent to: its type and a label; theirs is last."""
+        return {
+            name: [(type_of(entry), label) for label in labels_of(entry)]
+            for name, entry in zip(self.names, self._spec, strict=True)
+        }
 
     @property
     def receipts(self) -> list[Receipt]:
@@ -150,7 +164,7 @@ class Record:
         `entries` is that list, as `written` returns it. Only targets that share type and label with another
         can be ambiguous.
         """
-        known = [(type_of(entry), label) for entry in self._spec for label in set(labels_of(entry))]
+        known = [kind for kinds in self._kinds.values() for kind in set(kinds)]
         written = [(str(entry.get("type")), str(entry.get("target", ""))) for entry in entries]
         if all(len(set(some)) == len(some) for some in (known, written)) and all(
             label for _, label in written
@@ -158,9 +172,40 @@ class Record:
             return True
         stripped = [{key: one.get(key) for key in LANDED if key in one} for one in entries]
         names = [name for name in self.names if name in changes or name in self.by_key]
-        return [one.name for one in _lines(self._spec, stripped, self._ending)] == names + [""] * (
-            len(entries) - len(names)
-        )
+        return [one.name for one in self._lines(stripped)] == names + [""] * (len(entries) - len(names))
+
+    def _lines(self, entries: Sequence[Mapping[str, Any]]) -> list[Line]:
+        if not entries:
+            return []
+        given = given_names(self._spec)
+        names = [_name(entry, given) for entry in entries]
+        if not given.issuperset(names):
+            names = self._matched(entries, names, given)
+        return [Line(entry, name or "") for entry, name in zip(entries, names, strict=True)]
+
+    def _matched(
+        self, entries: Sequence[Mapping[str, Any]], names: list[str | None], given: Container[str]
+    ) -> list[str | None]:
+        """Match the entries that go by their places."""
+        targets, known = self.names, self._kinds
+        matching = _Matching(entries, names)
+        matching.place_by_place([entry.get("name", "") for entry in entries], known)
+        told = {
+            name
+            for name, entry in zip(targets, self._spec, strict=True)
+            if not self._ending or told_of(entry, self._ending)
+        }
+        if "" in matching.found:  # seldom where names are kept, so that no target has to be read
+            invalid = [target for target in self.targets if isinstance(target, InvalidTarget)]
+            ours = {**known, **{target.name: [(target.type, "")] for target in invalid}}
+            operators = {target.name: known[target.name][-1:] for target in invalid}
+            for labels in (ours, operators):
+                matching.match(targets, labels, first=told)
+        if gone := matching.without(targets):
+            unnamed = {name: its for name, its in known.items() if name not in given}
+            matching.match(targets, unnamed, first=told)
+            matching.fill(gone)
+        return matching.found
 
 
 def _written(receipt: Receipt, name: str) -> Entry:
@@ -189,14 +234,6 @@ def _without_copies(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[st
     return kept
 
 
-def _lines(spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], ending: str) -> list[Line]:
-    given = given_names(spec)
-    names = [_name(entry, given) for entry in entries]
-    if not given.issuperset(names):
-        names = _matched(spec, entries, names, ending)
-    return [Line(entry, name or "") for entry, name in zip(entries, names, strict=True)]
-
-
 def _name(entry: Mapping[str, Any], given: Container[str]) -> str | None:
     """Return the name in an entry; empty if it goes by position, None if its name is not text.
 
@@ -211,34 +248,6 @@ def _name(entry: Mapping[str, Any], given: Container[str]) -> str | None:
         return None
     by_place = name not in given and is_place(name, entry.get("type")) and entry.get("target")
     return "" if by_place else name
-
-
-def _matched(
-    spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], names: list[str | None], ending: str
-) -> list[str | None]:
-    """Match the entries that go by position."""
-    targets = target_names(spec)
-    known = {name: _kinds(entry) for name, entry in zip(targets, spec, strict=True)}
-    matching = _Matching(entries, names)
-    matching.place_by_place([entry.get("name", "") for entry in entries], known)
-    told = {name for name, entry in zip(targets, spec, strict=True) if not ending or told_of(entry, ending)}
-    if "" in matching.found:  # rare if names are kept, so that no target has to be read
-        invalid = [target for target in read_targets(spec) if isinstance(target, InvalidTarget)]
-        ours = {**known, **{target.name: [(target.type, "")] for target in invalid}}
-        operators = {target.name: known[target.name][-1:] for target in invalid}
-        for labels in (ours, operators):
-            matching.match(targets, labels, first=told)
-    if gone := matching.without(targets):
-        given = given_names(spec)
-        unnamed = {name: its for name, its in known.items() if name not in given}
-        matching.match(targets, unnamed, first=told)
-        matching.fill(gone)
-    return matching.found
-
-
-def _kinds(entry: Any) -> list[tuple[str, str]]:
-    """Return what an entry of a valid target may contain: its type and a label, the operator's last."""
-    return [(type_of(entry), label) for label in labels_of(entry)]
 
 
 class _Matching:

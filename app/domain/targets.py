@@ -84,7 +84,7 @@ class TargetSpec(BaseModel):
     @cached_property
     def address(self) -> str:
         """The destination without secrets: the label under which it is recorded."""
-        return labels_of(self.model_dump(by_alias=True))[0]
+        return labels_of({**self.__dict__, "credentialsSecret": self.credentials_secret})[0]
 
     def address_with(self, keys: Container[str]) -> str:  # noqa: ARG002  # for types whose Secret may contain the address
         """Return the label if the Secret has these keys."""

@@ -1,5 +1,6 @@
 """Times as Kubernetes and HTTP write them."""
 
+import functools
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ def parse_time(value: Any) -> datetime | None:
     return None if moment == UNSET else moment
 
 
+@functools.lru_cache(maxsize=256)  # what is written at once is of a few moments
 def format_time(moment: datetime) -> str:
     """Write a time as Kubernetes does: RFC 3339, UTC, whole seconds."""
     there = moment if moment.tzinfo is UTC else moment.astimezone(UTC)

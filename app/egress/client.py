@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
-import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
+from cachetools import LRUCache
 from yarl import URL
 
 from app import USER_AGENT
@@ -27,6 +27,7 @@ from app.domain.bypass import Bypass
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
+from app.egress.exchange import Exchange, Origin
 from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
 from app.egress.heads import Heads
 from app.egress.names import Names, unresolved
@@ -38,12 +39,12 @@ HEADERS = {
     "accept-encoding": "identity",  # nothing is decompressed, so an answer cannot grow
     "user-agent": USER_AGENT,
 }
-ENCODING = "latin-1"  # of a header, whatever its content: RFC 9110, section 5.5
 BODY_PATIENCE = 0.25  # seconds to read an answer's body; its head alone decides
-CHECKED = "checked"  # the extension of a request with the URL that the guard has checked
 NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer besides its content: its head, and the framing of its body
+READING = {"auto_decompress": False}
+ORIGINS = 1_000  # receivers whose connection parameters are kept
 SLICE = 65_536  # bytes of a body that are passed to a connection at once
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the final one
 
@@ -80,8 +81,6 @@ class HttpClient:
         proxy = settings.egress_proxy
         self._proxy_host = urlsplit(proxy.get_secret_value()).hostname if proxy else None
         self._authorities = TrustAnchors(settings.egress_ca_file)
-        # Transports without an `httpx.AsyncClient`: it handles redirects, cookies and authentication, which
-        # are not used here, and that costs more than the send itself.
         self._direct = Transport(lambda: self._session(self.guard.socket), self._authorities)
         # Only the proxy is dialled. The installation's owner named it, so the guard does not check its
         # address.
@@ -140,23 +139,14 @@ class HttpClient:
             TargetError: the guard denied it, or there was no answer.
         """
         checked = self.guard.check(url) if isinstance(url, str) else url
-        # As a stream, because httpx would add headers to content; aiohttp adds `Host` and `Content-Length`.
-        body = httpx.ByteStream(content)
-        request = httpx.Request(
-            method, checked.url, stream=body, headers={**HEADERS, **headers}, extensions={CHECKED: checked}
-        )
         try:
-            response = await self._way(checked).handle_async_request(request)
+            return await self._way(checked).request(
+                method, checked, content, {**HEADERS, **headers}, most=most, patience=patience
+            )
         except aiohttp.InvalidURL:
             raise ValueError("is not a valid URL") from None
         except Exception as error:  # noqa: BLE001  # aiohttp leaks more kinds than it documents
             raise translated(error, self._proxy_host) from None
-        try:
-            said = await _head_of_body(response, most, patience)
-        finally:
-            await response.aclose()
-        response.headers.encoding = ENCODING  # otherwise httpx would guess
-        return Response(response.status_code, asked_to_wait(response.headers), said)
 
     async def __aenter__(self) -> Self:
         return self
@@ -206,12 +196,14 @@ def endpoint(url: Checked) -> tuple[str, int]:
     return url.host, url.port
 
 
-async def _head_of_body(response: httpx.Response, most: int, patience: float) -> bytes:
+async def head_of_body(content: StreamReader, most: int, patience: float) -> bytes:
     """Read at most so many bytes for at most so many seconds; a body may break off anywhere."""
     body = bytearray()
     try:
+        if content.is_eof():  # it came with its head, as short ones do: nothing is waited for
+            return content.read_nowait()[:most]
         async with asyncio.timeout(patience):
-            async for chunk in cast("httpx.AsyncByteStream", response.stream):
+            async for chunk in content.iter_any():
                 body += chunk
                 if len(body) >= most:
                     break
@@ -220,8 +212,20 @@ async def _head_of_body(response: httpx.Response, most: int, patience: float) ->
     return bytes(body[:most])
 
 
-class Transport(httpx.AsyncBaseTransport):
-    """Sends httpx's requests through an aiohttp session, which the first request creates."""
+def _asked_to_wait(answer: aiohttp.ClientResponse | RawResponseMessage) -> float | None:
+    """Return the seconds that an answer asks to wait; a repeated header counts as none."""
+    headers = answer.headers
+    if "Retry-After" not in headers:
+        return None
+    return asked_to_wait({name: ", ".join(headers.getall(name, ())) for name in ("Retry-After", "Date")})
+
+
+class Transport:
+    """Sends requests through an aiohttp session, which the first request creates.
+
+    No `httpx.AsyncClient`: it handles redirects, cookies and authentication, which nothing here uses, and
+    that costs more than the send itself.
+    """
 
     def __init__(
         self,
@@ -234,24 +238,60 @@ class Transport(httpx.AsyncBaseTransport):
         self._authorities = authorities
         self._by_proxy = by_proxy
         self._session: aiohttp.ClientSession | None = None
+        self._origins: LRUCache[tuple[str, str, ssl.SSLContext], Origin] = LRUCache(ORIGINS)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; return its answer with its body unread.
+    async def request(  # noqa: PLR0913  # all that a request is made of, and how much of the answer is read
+        self,
+        method: str,
+        url: Checked,
+        body: bytes,
+        headers: dict[str, str],
+        *,
+        most: int,
+        patience: float,
+    ) -> Response:
+        """Send a request, and read the beginning of its answer.
 
         Raises:
             Exception: aiohttp's own, whose text must not be shown.
         """
         if self._session is None:
             self._session = self._make_session()
-        body = request.read()
-        headers = [(name.decode(ENCODING), value.decode(ENCODING)) for name, value in request.headers.raw]
+        if self._by_proxy or len(body) > SLICE:
+            return await self._by_session(self._session, method, url, body, headers, most, patience)
+        assert self._session.connector is not None  # noqa: S101  # it is not closed
+        origin = self._origin(url)
+        asked = origin.asked(method, url.target, headers, body)
+        async with Exchange(self._session.connector, origin, asked, READING) as answer:
+            said = await head_of_body(answer.content, most, patience)
+            return Response(answer.head.code, _asked_to_wait(answer.head), said)
+
+    def _origin(self, url: Checked) -> Origin:
+        trusting = self._authorities.context
+        key = url.scheme, url.authority(url.sought), trusting
+        origin = self._origins.get(key)
+        if origin is None:
+            at = URL.build(scheme=key[0], authority=key[1], encoded=True)
+            origin = self._origins[key] = Origin(at, ssl=trusting)
+        return origin
+
+    async def _by_session(  # noqa: PLR0913, PLR0917  # as above
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: Checked,
+        body: bytes,
+        headers: dict[str, str],
+        most: int,
+        patience: float,
+    ) -> Response:
+        """Make a request to a proxy, or one that goes out in slices: aiohttp's session knows how."""
         if len(body) > SLICE:
-            headers.append(("Content-Length", str(len(body))))
-        url: Checked = request.extensions[CHECKED]
+            headers["content-length"] = str(len(body))
         # A proxy resolves names itself, so it gets no final dot; SNI and `Host` never have one.
         authority = url.authority(url.host if self._by_proxy else url.sought)
-        answer = await self._session.request(
-            request.method,
+        answer = await session.request(
+            method,
             # As a path only: yarl drops an empty query.
             URL.build(scheme=url.scheme, authority=authority, path=url.target, encoded=True),
             data=body if len(body) <= SLICE else _slices(body),
@@ -259,7 +299,13 @@ class Transport(httpx.AsyncBaseTransport):
             allow_redirects=False,
             ssl=self._authorities.context,
         )
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+        try:
+            said = await head_of_body(answer.content, most, patience)
+            return Response(answer.status, _asked_to_wait(answer), said)
+        finally:
+            # Who answers before the request was read to its end is sent no more of it, and a connection whose
+            # answer is not at its end is not used again.
+            answer.close()
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -271,21 +317,6 @@ async def _slices(body: bytes) -> AsyncIterator[bytes]:
     """Yield a body in slices: as one piece, the connection would copy all of it."""
     for start in range(0, len(body), SLICE):
         yield body[start : start + SLICE]
-
-
-class _Body(httpx.AsyncByteStream):
-    """The body of an answer, as a stream; closed before its end, its connection is not used again."""
-
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._answer.content.iter_any():
-            yield chunk
-
-    async def aclose(self) -> None:
-        """Close it; a receiver that answers before it has read the request gets no more of it."""
-        self._answer.close()
 
 
 class Unbounded(aiohttp.ClientError):

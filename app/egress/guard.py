@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import SplitResult, quote, unquote
 
 import httpx
 
@@ -38,31 +38,30 @@ WRITTEN = "%" + string.ascii_letters + string.digits + "-._~:/?[]@!$&'()*+,;="
 class Checked:
     """A URL that the guard has checked; no other code parses it again.
 
-    `target` is its path and query, octet for octet: a signed URL stays as written.
+    `scheme` is `http` or `https`; `sought` the host for the look-up: ASCII, without brackets, with its final
+    dot, which excludes search domains; `written_port` its port, unless it is the scheme's default; `target`
+    its path and query, octet for octet: a signed URL stays as written.
     """
 
-    url: httpx.URL = field(repr=False)
+    scheme: str
+    sought: str = field(repr=False)
+    written_port: int | None = field(repr=False)
     target: str = field(repr=False)
 
     @property
-    def scheme(self) -> str:
-        """`http` or `https`."""
-        return self.url.scheme
-
-    @property
     def host(self) -> str:
-        """The host in its canonical form: ASCII, without brackets, without a final dot."""
+        """The host in its canonical form: without a final dot."""
         return self.sought.removesuffix(".")
-
-    @property
-    def sought(self) -> str:
-        """The host for the look-up: with its final dot, which excludes search domains."""
-        return self.url.raw_host.decode("ascii")
 
     @property
     def port(self) -> int:
         """The port, explicit or by scheme."""
-        return self.url.port or (443 if self.scheme == "https" else 80)
+        return self.written_port or _PORTS[self.scheme]
+
+    @property
+    def place(self) -> str:
+        """The URL without its query."""
+        return f"{self.scheme}://{self.authority(self.host)}{self.target.partition('?')[0]}"
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority(self.host)}{self.target}"
@@ -70,7 +69,7 @@ class Checked:
     def authority(self, host: str) -> str:
         """Return this host with the port of the URL."""
         name = f"[{host}]" if ":" in host else host
-        return f"{name}:{self.url.port}" if self.url.port else name
+        return f"{name}:{self.written_port}" if self.written_port else name
 
 
 NOT_PERMITTED = "the address is not public, and not among those allowed"
@@ -88,6 +87,7 @@ NOT_PUBLIC: tuple[Network, ...] = (
     ip_network("3fff::/20"),  # documentation
 )
 
+_PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9._-]+")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -120,16 +120,22 @@ class Guard:
             ValueError: the URL is not usable; the text says what to change.
             TargetError: `EgressDenied`.
         """
-        scheme, host = _split(url)
-        if scheme == "http" and not self._http:
+        parts = _split(url)
+        host = parts.hostname or ""
+        if parts.scheme == "http" and not self._http:
             raise TargetError(Reason.EGRESS_DENIED, "only https addresses may be called")
         literal = _literal(host)
         if literal is not None and not self.permits(literal):
             raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
+        if url.isascii() and _NAME.fullmatch(host) and (literal is None or str(literal) == host):
+            # It is written as it is meant: there is nothing to translate.
+            _check_labels(host)
+            port = None if parts.port == _PORTS[parts.scheme] else parts.port
+            return Checked(parts.scheme, host, port, _target(url))
         parsed = _parsed(url)
         if literal is not None:  # not a name, so a final dot means nothing
             parsed = parsed.copy_with(host=parsed.host.removesuffix("."))
-        return Checked(parsed, _target(url))
+        return Checked(parsed.scheme, parsed.raw_host.decode("ascii"), parsed.port, _target(url))
 
     def socket(self, info: "aiohttp.AddrInfoType") -> socket.socket:
         """Create the socket for one address that is about to be dialled.
@@ -150,8 +156,8 @@ class AddressDenied(OSError):
         super().__init__("address denied")
 
 
-def _split(url: str) -> tuple[str, str]:
-    """Return scheme and host of a URL whose `authority` is unambiguous."""
+def _split(url: str) -> SplitResult:
+    """Return the parts of a URL whose `authority` is unambiguous."""
     URL.check(url)
     # urlsplit silently drops tabs and newlines, and httpx's errors quote the URL, so check both first.
     if not url.isprintable() or " " in url:
@@ -171,19 +177,27 @@ def _split(url: str) -> tuple[str, str]:
         raise ValueError("has a port that is not a number from 1 to 65535")
     if parts.username is not None or parts.password is not None:
         raise ValueError(USER_INFO)
-    return parts.scheme, parts.hostname
+    return parts
 
 
 def _parsed(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
         host = parsed.raw_host.decode("ascii")
-        host.encode("idna")  # as the resolver will: no label is empty or too long
     except (httpx.InvalidURL, ValueError):
         raise ValueError("is not a valid URL") from None
+    _check_labels(host)
     if ":" not in host and not _NAME.fullmatch(host):
         raise ValueError("is not a valid URL")
     return parsed
+
+
+def _check_labels(host: str) -> None:
+    """Encode a host as the resolver will: no label is empty or too long."""
+    try:
+        host.encode("idna")
+    except ValueError:
+        raise ValueError("is not a valid URL") from None
 
 
 def _target(url: str) -> str:
@@ -206,6 +220,9 @@ def _literal(host: str) -> Address | None:
     host = unicodedata.normalize("NFKC", unquote(host)).replace("。", ".").rstrip(".").lower()
     if host == "localhost" or host.endswith(".localhost"):
         return LOCALHOST
+    is_number = _NUMBER.fullmatch(host.rpartition(".")[2])
+    if _NAME.fullmatch(host) and not is_number:
+        return None  # no spelling of an address ends so
     try:
         return ip_address(host.partition("%")[0])
     except ValueError:
@@ -214,7 +231,7 @@ def _literal(host: str) -> Address | None:
         return IPv4Address(socket.inet_aton(host))
     except (OSError, ValueError):
         pass
-    if _NUMBER.fullmatch(host.rpartition(".")[2]):
+    if is_number:
         raise ValueError("is not a valid URL")
     return None
 

@@ -46,6 +46,10 @@ class Artifacts:
             self._listed[wanted] = await self._together(*wanted)
         return self._listed[wanted]
 
+    def known_for(self, target: Target) -> Listing | None:
+        """Return what a target's notification lists, where that has been found out."""
+        return self._listed.get((target.artifact_path, target.attached))
+
     def picks_nothing(self, target: Target) -> bool:
         """Whether a target's pattern selects none of the files that the team lists."""
         return bool(self._all) and not self._picked.get(target.artifact_path, True)

@@ -101,7 +101,7 @@ class Progress:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-def _forget(_: Progress) -> None:
+def forget(_: Progress) -> None:
     """Ignore the progress."""
 
 
@@ -121,7 +121,7 @@ class Envelope:
     artifacts: Listing = Listing()  # noqa: RUF009  # as unchangeable as an empty tuple
     facts: tuple[tuple[str, str], ...] = ()
     progress: Progress = Progress()
-    note: Callable[[Progress], None] = field(default=_forget, repr=False, compare=False)
+    note: Callable[[Progress], None] = field(default=forget, repr=False, compare=False)
     names_files: bool = False  # the target names a file as if to attach it
     drafts: Drafts = field(default_factory=Drafts, repr=False, compare=False)
 

@@ -1,8 +1,7 @@
 """The texts about a finished team: the envelope's text and Slack's blocks. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +10,7 @@ from app.domain.targets import PLACEHOLDERS, Target
 from app.domain.teams import AgentTeam
 from app.domain.text import shortened
 from app.domain.times import spoken
-from app.senders.envelopes import Artifact, Drafts, Envelope, Listing
+from app.senders.envelopes import Artifact, Drafts, Envelope, Listing, Progress, forget
 
 TEST_MARK = "This is a test; no team has finished."
 NOT_ATTACHED = "The files themselves are not attached; they are in the team's output volume."
@@ -31,6 +30,7 @@ _OUTCOMES = {
     "BudgetExceeded": (":money_with_wings:", "ran over budget"),
 }
 UNKNOWN = "unknown"
+NOTHING = Progress()
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -47,24 +47,31 @@ def compose(  # noqa: PLR0913  # the parts of a message
     phase: str,
     most: int,
     drafts: Drafts,
+    progress: Progress = NOTHING,
+    note: Callable[[Progress], None] = forget,
 ) -> Envelope:
     """Build what is sent to one target: `artifacts` that it selects, at most `most` characters of text.
 
     Targets with the same message and artifacts share their `drafts`.
     """
-    bare = Envelope(
-        id=message_id,
-        event=event,
-        team=team.name,
-        namespace=team.namespace,
-        phase=phase,
-        message="",
-        artifacts=artifacts,
-        names_files=bool(target.artifact_path or target.attached),
-        facts=tuple(_facts(team)),
-        drafts=drafts,
-    )
-    return replace(bare, message=drafts.once("message", lambda: _message(bare, target, most)))
+
+    def saying(message: str) -> Envelope:
+        return Envelope(
+            id=message_id,
+            event=event,
+            team=team.name,
+            namespace=team.namespace,
+            phase=phase,
+            message=message,
+            artifacts=artifacts,
+            names_files=bool(target.artifact_path or target.attached),
+            facts=drafts.once("facts", lambda: tuple(_facts(team))),
+            drafts=drafts,
+            progress=progress,
+            note=note,
+        )
+
+    return saying(drafts.once("message", lambda: _message(saying(""), target, most)))
 
 
 def _message(bare: Envelope, target: Target, most: int) -> str:
@@ -123,6 +130,15 @@ def outcome(phase: str) -> tuple[str, str]:
 
 def slack_message(envelope: Envelope) -> dict[str, Any]:
     """Return the Block Kit message for an incoming webhook, with a plain fallback, in Slack's limits."""
+    text, *blocks = envelope.drafts.once(
+        "slack", lambda: (escaped(envelope.message, SECTION_LIMIT), *_blocks(envelope))
+    )
+    signed = {"type": "context", "elements": [_mrkdwn(f"{envelope.event} · {envelope.id}")]}
+    return {"text": text, "blocks": [*blocks, signed]}
+
+
+def _blocks(envelope: Envelope) -> list[dict[str, Any]]:
+    """Return the blocks that are the same for all targets with this message and these artifacts."""
     icon, verb = outcome(envelope.phase)
     title = f"{icon} Team {envelope.team} {verb}"
     if envelope.event == TEST:
@@ -151,8 +167,7 @@ def slack_message(envelope: Envelope) -> dict[str, Any]:
         listed = _artifact_list(envelope.artifacts)
         listed += f"\n_{NOT_ATTACHED}_" if envelope.names_files else ""
         blocks.append({"type": "section", "text": _mrkdwn(listed)})
-    blocks.append({"type": "context", "elements": [_mrkdwn(f"{envelope.event} · {envelope.id}")]})
-    return {"text": escaped(envelope.message, SECTION_LIMIT), "blocks": blocks}
+    return blocks
 
 
 def escaped(text: str, limit: int) -> str:

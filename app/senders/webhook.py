@@ -1,6 +1,7 @@
 """Webhooks: POSTs the six-key envelope, signed per Standard Webhooks if the Secret has a signing key."""
 
 import base64
+import time
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -68,7 +69,7 @@ class WebhookSender:
         headers = {
             "content-type": "application/json",
             **self._tracing.headers(),
-            **_signed(envelope.id, body, credentials, at=datetime.now(UTC)),
+            **_signed(envelope.id, body, credentials, at=int(time.time())),
         }
         if authorization := credentials.get(AUTHORIZATION):
             if not authorization.isascii():
@@ -84,8 +85,8 @@ def _blamed(error: ValueError, credentials: Credentials) -> TargetError:
     return TargetError(Reason.INVALID_TARGET, f"url: {error}")
 
 
-def _signed(message_id: str, body: bytes, credentials: Credentials, *, at: datetime) -> dict[str, str]:
-    headers = {"webhook-id": message_id, "webhook-timestamp": str(int(at.timestamp()))}
+def _signed(message_id: str, body: bytes, credentials: Credentials, *, at: int) -> dict[str, str]:
+    headers = {"webhook-id": message_id, "webhook-timestamp": str(at)}
     if secret := credentials.get(SIGNING_SECRET):
         # The library silently accepts a key that is not base64, and signs with something else.
         try:
@@ -94,5 +95,5 @@ def _signed(message_id: str, body: bytes, credentials: Credentials, *, at: datet
             key = b""
         if not secret.startswith(SIGNING_PREFIX) or not key:
             raise credentials.invalid(SIGNING_SECRET, f"must be {SIGNING_PREFIX} followed by base64")
-        headers[SIGNATURE] = Webhook(secret).sign(message_id, at, body.decode())
+        headers[SIGNATURE] = Webhook(secret).sign(message_id, datetime.fromtimestamp(at, UTC), body.decode())
     return headers

@@ -1,6 +1,7 @@
 """Metrics of both processes: their build, resource use, and requests to the Kubernetes API."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from itertools import product
 from typing import NamedTuple
@@ -59,6 +60,8 @@ class Instruments:
         counter = Counter(
             self._noted(f"{name}_total", "counter", told, known), told, list(known), registry=self.registry
         )
+        # Looked up for every target: a known child is found without a lock.
+        counter.labels = lru_cache(counter.labels)  # type: ignore[method-assign]
         for values in product(*known.values()) if known else ():
             counter.labels(*values)
         return counter

@@ -1,12 +1,14 @@
 """One format for all log lines, including those of libraries, without addresses."""
 
 import asyncio
+import json
 import logging
 import re
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
@@ -26,22 +28,13 @@ SILENT = ("opentelemetry", "urllib3")
 
 def configure(level: str, form: str) -> None:
     """Send structlog and the standard library's loggers to stderr, as JSON lines or for people."""
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _show_exception,
-    ]
     renderer: Processor = (
-        structlog.processors.JSONRenderer()
-        if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        _as_json if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     handler = _Stderr(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[_hide_addresses, *shared],
+            foreign_pre_chain=[_hide_addresses, _complete],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
@@ -51,7 +44,7 @@ def configure(level: str, form: str) -> None:
     for name in SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[_complete, renderer],
         logger_factory=_Lines,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
@@ -85,15 +78,32 @@ class _Stderr(logging.StreamHandler[TextIO]):
         log.error("line_not_written", by=record.name, at=where, exc_info=sys.exc_info())
 
 
-def _show_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def _complete(logger: WrappedLogger, level: str, event: EventDict) -> EventDict:
+    """Add what every line has: one step, since there is a line for every target."""
+    structlog.contextvars.merge_contextvars(logger, level, event)
+    record = event.get("_record")  # of the standard library's
+    event["level"] = level
+    event["logger"] = record.name if record else logger.name
+    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    if shown := event.pop("exc_info", None):
+        _show_exception(shown, event)
+    return event
+
+
+_JSON = json.JSONEncoder(default=repr)
+
+
+def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    return _JSON.encode(event)
+
+
+def _show_exception(shown: Any, event: EventDict) -> None:
     """Show an exception by types and places. Only the texts of our own errors are known to be safe."""
-    shown = event.pop("exc_info", None)
     if shown is True:
         shown = sys.exc_info()
     error = shown[1] if isinstance(shown, tuple) else shown
     if isinstance(error, BaseException):
         event["exception"] = "".join(_traced(error, set())).rstrip()
-    return event
 
 
 def _traced(error: BaseException, seen: set[int]) -> Iterator[str]:

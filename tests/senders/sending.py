@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import httpx
 import respx
 import structlog
+from aiohttp.streams import StreamReader
 
 from app.delivery.errand import NEVER, Errand
 from app.delivery.fanout import fan_out
@@ -21,8 +22,9 @@ from app.domain.events import CompletionEvent
 from app.domain.ledger import Terms, decide
 from app.domain.receipts import Receipt
 from app.domain.targets import InvalidTarget, Target, read_targets
-from app.domain.times import steady
-from app.egress.client import HttpClient, Transport
+from app.domain.times import asked_to_wait, steady
+from app.egress.client import HttpClient, Response, Transport, head_of_body
+from app.egress.guard import Checked
 from app.senders.artifacts import Artifacts
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Envelope, Preview, Sender, Verdict, Way
@@ -40,11 +42,29 @@ def faked() -> Iterator[respx.Router]:
     """Fake what is beyond the HTTP client; a request that nobody expects fails."""
     router = respx.Router(assert_all_called=False)
 
-    async def answer(_: Transport, request: httpx.Request) -> httpx.Response:
-        return await router.async_handler(request)
+    async def answer(  # what the client is asked for
+        _: Transport, method: str, url: Checked, body: bytes, headers: dict[str, str], **limits: float
+    ) -> Response:
+        request = httpx.Request(method, str(url), stream=httpx.ByteStream(body), headers=headers)
+        answered = await router.async_handler(request)
+        said = await head_of_body(_Coming(answered), int(limits["most"]), limits["patience"])
+        return Response(answered.status_code, asked_to_wait(answered.headers), said)
 
-    with mock.patch.object(Transport, "handle_async_request", answer):
+    with mock.patch.object(Transport, "request", answer):
         yield router
+
+
+class _Coming(StreamReader):
+    """What a faked answer holds, as aiohttp hands it on."""
+
+    def __init__(self, answered: httpx.Response) -> None:
+        self._answered = answered
+
+    def is_eof(self) -> bool:
+        return False
+
+    def iter_any(self) -> Any:
+        return cast("httpx.AsyncByteStream", self._answered.stream).__aiter__()
 
 
 class Body(httpx.AsyncByteStream):

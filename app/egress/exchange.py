@@ -1,0 +1,81 @@
+"""One request to a receiver and its answer, on a connection of an aiohttp pool.
+
+The pool dials, speaks TLS and keeps connections; what aiohttp's session makes for each request beside that
+(cookies, redirects, proxies, a writer, an answer that knows its history) is not used here, and so not made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
+from yarl import URL
+
+NO_LIMITS = aiohttp.ClientTimeout(total=None)
+SWITCHING = 101  # of the 1xx, the one that no other answer follows
+
+
+class Origin:
+    """A scheme, host and port, as a pool knows them: requests to it share connections."""
+
+    def __init__(self, url: URL, **options: Any) -> None:
+        self.request = aiohttp.ClientRequest("GET", url, **options)
+        self._host = url.host_port_subcomponent
+
+    def asked(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        """Return a request as it goes over a connection.
+
+        Raises:
+            ValueError: something would end a line of its head.
+        """
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines.append(f"Content-Length: {len(body)}")
+        if not "".join(lines).isprintable():
+            raise ValueError("a header holds a control character")
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request that is made, and its answer, of which the head has been read when this is entered.
+
+    When it is left, the connection is kept for the next if the answer is at its end, and else closed.
+    """
+
+    connector: aiohttp.BaseConnector
+    origin: Origin
+    data: bytes = field(repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    head: RawResponseMessage = field(init=False)
+    content: StreamReader = field(init=False)
+    _connection: Connection = field(init=False)
+
+    async def __aenter__(self) -> Self:
+        self._connection = await self.connector.connect(self.origin.request, traces=[], timeout=NO_LIMITS)
+        protocol, transport = self._connection.protocol, self._connection.transport
+        if protocol is None or transport is None or transport.is_closing():
+            self._connection.close()
+            raise aiohttp.ClientConnectionResetError("the connection was closed")
+        try:
+            protocol.set_response_params(skip_payload=False, read_until_eof=True, **self.options)
+            transport.write(self.data)
+            while True:
+                self.head, self.content = await protocol.read()
+                if not 100 <= self.head.code < 200 or self.head.code == SWITCHING:  # noqa: PLR2004  # 1xx
+                    return self
+        except BaseException:
+            self._connection.close()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.content.is_eof():
+            self._connection.release()
+        else:
+            self._connection.close()
