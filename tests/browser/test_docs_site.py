@@ -6,7 +6,7 @@ Inside: python -m tests.browser.test_docs_site FOLDER
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -117,6 +117,15 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
+def opened(pages: Iterable[Path]) -> list[str]:
+    """Return the pages to open: all that people wrote, and one listing per kind of file."""
+    chosen: dict[object, str] = {}
+    for page in sorted(pages):
+        name = page.as_posix()
+        chosen.setdefault(Path(page.stem).suffix if page.parts[0] == "files" else name, name)
+    return sorted(chosen.values())
+
+
 async def walk(page: Page, url: str, names: list[str]) -> dict[str, Any]:
     """Open each page, and look at it in a wide window and in a phone's."""
     wide = page.viewport_size
@@ -146,8 +155,8 @@ async def search(page: Page, url: str) -> list[str]:
 async def main(folder: Path) -> None:
     """Walk through it, and print what was seen."""
     site = folder / "site"
-    names = sorted(
-        path.relative_to(site).as_posix()
+    names = opened(
+        path.relative_to(site)
         for path in site.rglob("*.html")
         if "_static" not in path.parts and path != site / "index.html"
     )

@@ -73,8 +73,8 @@ EVENT = b'"namespace": "research", "team": "report"'
 TRICKS = [
     ("a key twice", b'{%s, "team": "other"}' % EVENT, "an object has a duplicate key"),
     ("a key twice, one escaped", b'{%s, "te\\u0061m": "other"}' % EVENT, "an object has a duplicate key"),
-    ("NaN", b'{%s, "uid": NaN}' % EVENT, "NaN and Infinity are no numbers"),
-    ("Infinity", b'{%s, "uid": -Infinity}' % EVENT, "NaN and Infinity are no numbers"),
+    ("NaN", b'{%s, "uid": NaN}' % EVENT, "NaN and Infinity are not JSON numbers"),
+    ("Infinity", b'{%s, "uid": -Infinity}' % EVENT, "NaN and Infinity are not JSON numbers"),
     ("a huge number", b'{%s, "uid": %s}' % (EVENT, b"9" * 100_000), "not valid JSON"),
     ("a huge exponent", b'{%s, "uid": 1e999999}' % EVENT, "uid: "),
     ("lists in lists", b'{%s, "targets": %s}' % (EVENT, b"[" * 50_000), "more than 10000 lists"),
