@@ -61,6 +61,7 @@ async def read_page(
                 take(AgentTeam.from_resource(item))
             else:
                 unread += 1
+            del item
 
     try:
         async for piece in pieces:
@@ -130,6 +131,7 @@ class Pieces:
                     if text[start] != "]":
                         item, at = _value(text, start)
                         yield item
+                        del item  # before the next is parsed, so that there are never two
                         continue
                     self._among_items = False
                     at = start + 1
