@@ -8,6 +8,7 @@ import functools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from cachetools import LRUCache
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 from app import USER_AGENT
@@ -212,9 +214,8 @@ async def head_of_body(content: StreamReader, most: int, patience: float) -> byt
     return bytes(body[:most])
 
 
-def _asked_to_wait(answer: aiohttp.ClientResponse | RawResponseMessage) -> float | None:
-    """Return the seconds that an answer asks to wait; a repeated header counts as none."""
-    headers = answer.headers
+def _asked_to_wait(headers: CIMultiDictProxy[str]) -> float | None:
+    """Return the seconds that an answer's headers ask to wait; a repeated header counts as none."""
     if "Retry-After" not in headers:
         return None
     return asked_to_wait({name: ", ".join(headers.getall(name, ())) for name in ("Retry-After", "Date")})
@@ -257,14 +258,18 @@ class Transport:
         """
         if self._session is None:
             self._session = self._make_session()
-        if self._by_proxy or len(body) > SLICE:
-            return await self._by_session(self._session, method, url, body, headers, most, patience)
-        assert self._session.connector is not None  # noqa: S101  # it is not closed
-        origin = self._origin(url)
-        asked = origin.asked(method, url.target, headers, body)
-        async with Exchange(self._session.connector, origin, asked, READING) as answer:
+        by = self._by_session if self._by_proxy or len(body) > SLICE else self._by_pool
+        async with by(self._session, method, url, body, headers) as answer:
             said = await head_of_body(answer.content, most, patience)
-            return Response(answer.head.code, _asked_to_wait(answer.head), said)
+            return Response(answer.status, _asked_to_wait(answer.headers), said)
+
+    def _by_pool(
+        self, session: aiohttp.ClientSession, method: str, url: Checked, body: bytes, headers: dict[str, str]
+    ) -> Exchange:
+        """Make a request on a connection of the session's pool, without what a session adds to each."""
+        assert session.connector is not None  # noqa: S101  # it is not closed
+        origin = self._origin(url)
+        return Exchange(session.connector, origin, origin.asked(method, url.target, headers, body), READING)
 
     def _origin(self, url: Checked) -> Origin:
         trusting = self._authorities.context
@@ -275,16 +280,10 @@ class Transport:
             origin = self._origins[key] = Origin(at, ssl=trusting)
         return origin
 
-    async def _by_session(  # noqa: PLR0913, PLR0917  # as above
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        url: Checked,
-        body: bytes,
-        headers: dict[str, str],
-        most: int,
-        patience: float,
-    ) -> Response:
+    @asynccontextmanager
+    async def _by_session(
+        self, session: aiohttp.ClientSession, method: str, url: Checked, body: bytes, headers: dict[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Make a request to a proxy, or one that goes out in slices: aiohttp's session knows how."""
         if len(body) > SLICE:
             headers["content-length"] = str(len(body))
@@ -300,8 +299,7 @@ class Transport:
             ssl=self._authorities.context,
         )
         try:
-            said = await head_of_body(answer.content, most, patience)
-            return Response(answer.status, _asked_to_wait(answer), said)
+            yield answer
         finally:
             # Who answers before the request was read to its end is sent no more of it, and a connection whose
             # answer is not at its end is not used again.

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 NO_LIMITS = aiohttp.ClientTimeout(total=None)
@@ -54,6 +55,16 @@ class Exchange:
     head: RawResponseMessage = field(init=False)
     content: StreamReader = field(init=False)
     _connection: Connection = field(init=False)
+
+    @property
+    def status(self) -> int:
+        """The status code of the answer."""
+        return self.head.code
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The headers of the answer."""
+        return self.head.headers
 
     async def __aenter__(self) -> Self:
         self._connection = await self.connector.connect(self.origin.request, traces=[], timeout=NO_LIMITS)
