@@ -14,6 +14,7 @@ from app.domain.receipts import Phase, Receipt, Report, Reports
 from app.domain.teams import AgentTeam
 from app.domain.times import parse_time
 from app.kube.cluster import Cluster
+from app.kube.lists import Page
 from app.settings import ServiceSettings
 
 PAGE = 20  # teams
@@ -85,21 +86,22 @@ class Survey:
 
     async def _listed(self, place: str | None, more: str, asked: Asked) -> tuple[list[Report], str]:
         """List a page of as many teams as fit; if they turn out to be larger, ask for fewer again."""
-        limit = PAGE
-        while True:
-            items: list[Report] = []
+        page, items = await self._read(place, more, asked, PAGE)
+        while not page.whole:
+            page, items = await self._read(place, more, asked, page.number)
+        return items, page.more
 
-            def take(team: AgentTeam, items: list[Report] = items) -> None:
-                if (report := _report(team, asked)) is not None:
-                    items.append(report)
+    async def _read(
+        self, place: str | None, more: str, asked: Asked, limit: int
+    ) -> tuple[Page, list[Report]]:
+        items: list[Report] = []
 
-            def enough(number: int, size: int, limit: int = limit) -> bool:
-                return 0 < number < limit and size > PAGE_BYTES
+        def take(team: AgentTeam) -> None:
+            if (report := _report(team, asked)) is not None:
+                items.append(report)
 
-            page = await self._cluster.list_teams(place, take, enough, limit=limit, more=more)
-            if page.whole:
-                return items, page.more
-            limit = page.number
+        page = await self._cluster.list_teams(place, take, limit=limit, most=PAGE_BYTES, more=more)
+        return page, items
 
 
 def _report(team: AgentTeam, asked: Asked) -> Report | None:

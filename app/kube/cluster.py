@@ -103,14 +103,14 @@ class Cluster:
         self,
         namespace: str | None,
         take: Callable[[AgentTeam], None],
-        enough: Callable[[int, int], bool],
         *,
         limit: int,
+        most: int,
         more: str = "",
     ) -> Page:
         """List at most `limit` AgentTeams of one namespace or of all; pass each to `take`, and keep none.
 
-        There is no time limit while data arrives. `enough` may stop it early, see `read_page`.
+        There is no time limit while data arrives. After `most` bytes it may stop, see `read_page`.
 
         Raises:
             ClusterError: of any kind; `Rejected` if the requested page has expired.
@@ -122,7 +122,7 @@ class Cluster:
             if stream.status != HTTPStatus.OK:
                 said = b"".join([piece async for piece in stream.pieces])
                 raise _translated(Answer(stream.status, stream.headers, said))
-            return await read_page(stream.pieces, take, enough)
+            return await read_page(stream.pieces, take, limit=limit, most=most)
 
     async def write_delivery(self, team: AgentTeam, entries: Sequence[Mapping[str, Any]]) -> Snapshot:
         """Replace `status.delivery` of the team as it was read, and return the resulting team.

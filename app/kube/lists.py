@@ -7,6 +7,7 @@ resources.
 import asyncio
 import codecs
 import json
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from itertools import accumulate
@@ -41,11 +42,11 @@ class Page(NamedTuple):
 
 
 async def read_page(
-    pieces: AsyncIterator[bytes], take: Callable[[AgentTeam], None], enough: Callable[[int, int], bool]
+    pieces: AsyncIterator[bytes], take: Callable[[AgentTeam], None], *, limit: int = 0, most: float = math.inf
 ) -> Page:
     """Read a page as it arrives; pass each team to `take` as soon as it is parsed, and keep none.
 
-    `enough` is called between pieces, with the items and the bytes so far; if it returns True, reading stops.
+    After `most` bytes reading stops, if it has some of the `limit` items of the page, but not all.
 
     Raises:
         ApiUnavailable: the answer is not a list, or breaks off.
@@ -67,7 +68,7 @@ async def read_page(
         async for piece in pieces:
             size += len(piece)
             pass_on(parser.feed(piece))
-            if enough(number, size):
+            if size > most and 0 < number < limit:
                 return Page(number, size, unread)
             await asyncio.sleep(0)  # so that other tasks run, however fast it arrives
         pass_on(parser.end())

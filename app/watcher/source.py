@@ -55,7 +55,7 @@ class TeamSource:
         path = self._path(namespace, limit=self._limit, **({"continue": more} if more else {}))
         async with self._connection.follow(path, silence=self._timeout, verb="GET") as stream:
             self._judge(stream, of_all=True)
-            page = await read_page(stream.pieces, seen, lambda *_: False)
+            page = await read_page(stream.pieces, seen)
         if page.number:
             fitting = self._pace.page_bytes * page.number // max(1, page.size)
             self._limit = max(1, min(self._pace.page, 2 * self._limit, fitting))
