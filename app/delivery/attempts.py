@@ -114,15 +114,12 @@ class Attempts:
         size = await errand.size_of(target)
         self._whole = seconds
         ends = errand.timing.clock() + seconds
-        if target.credentials_secret is None:
-            credentials = await self._credentials()  # of which nothing is waited for
-        else:
-            try:
-                async with asyncio.timeout(seconds):
-                    credentials = await self._credentials()
-            except TimeoutError:
-                message = f"the Secret could not be read within {seconds:.3g} s"
-                return Verdict(Reason.SECRET_UNAVAILABLE, message, retryable=True, attempted=False)
+        try:
+            async with asyncio.timeout(seconds):
+                credentials = await self._credentials()
+        except TimeoutError:
+            message = f"the Secret could not be read within {seconds:.3g} s"
+            return Verdict(Reason.SECRET_UNAVAILABLE, message, retryable=True, attempted=False)
         if self._way is None or self._way[0] != credentials:
             self._way = credentials, sender.way(target, credentials)
         way = self._way[1]

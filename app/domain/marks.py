@@ -17,7 +17,6 @@ from urllib.parse import quote, unquote
 from app.domain.times import format_time, parse_time
 
 _MARK = re.compile(r" \[agentteam-delivery/1((?: [a-z]+=[^\s\[\]=]+)+)\]")
-_PLAIN = re.compile(r"[A-Za-z0-9_.~@+-]*")
 _OPENING = " [agentteam-delivery/1 "
 LONGEST = 40_000  # characters: a hundred recipients of maximal length, and a margin
 
@@ -59,7 +58,7 @@ class _Codec:
 
 
 def _written_text(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else quote(text, safe="@+", errors="replace")
+    return quote(text, safe="@+", errors="replace")
 
 
 def _read_number(text: str) -> int | None:

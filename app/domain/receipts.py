@@ -6,7 +6,6 @@ CRD may drop our fields at any time, and a typed write by the operator does. Onl
 entries.
 """
 
-import hashlib
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -41,7 +40,7 @@ FIRST = "0"
 _AWAITED, _LAST = "Pending: ", "; last attempt: "
 _REASONS = frozenset(map(str, Reason))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ID_NAMESPACE = uuid.UUID("6f0c1b0e-5c33-5a3e-9d0e-3f3f6d0a7c11").bytes
+_ID_NAMESPACE = uuid.UUID("6f0c1b0e-5c33-5a3e-9d0e-3f3f6d0a7c11")
 
 
 class Phase(StrEnum):
@@ -382,12 +381,8 @@ def overall_phase(receipts: Iterable[Receipt]) -> ReportPhase:
 
 def message_id(uid: str, event: str, name: str, supersedes: str = FIRST) -> str:
     """Return the id of one message to one target: the same across retries, replicas and restarts."""
-    identity = f"{uid}\n{event}\n{name}\n{supersedes}".encode()
-    # A UUID of version 5 (RFC 9562, section 5.5), without an object for it.
-    digest = bytearray(hashlib.sha1(_ID_NAMESPACE + identity, usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    return f"msg_{digest.hex()}"
+    identity = f"{uid}\n{event}\n{name}\n{supersedes}"
+    return f"msg_{uuid.uuid5(_ID_NAMESPACE, identity).hex}"
 
 
 def lasting(name: str, kind: str, label: str) -> str:
