@@ -44,7 +44,7 @@ RELIED_ON: tuple[tuple[str, Any, str, str], ...] = (
         for name in names
     ),
     *(
-        ("aiohttp", owner, name, "app/egress/exchange.py: requests without a session")
+        ("aiohttp", owner, name, "app/exchange.py: requests without a session")
         for owner, names in (
             (ClientRequest, ("connection_key",)),
             (Connection, ("close", "protocol", "release", "transport")),

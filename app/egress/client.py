@@ -29,11 +29,11 @@ from app.domain.bypass import Bypass
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
-from app.egress.exchange import Exchange, Origin
 from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
 from app.egress.heads import Heads
 from app.egress.names import Names, unresolved
 from app.egress.trust import TrustAnchors, broken, refused
+from app.exchange import Exchange, Origin
 from app.settings import ServiceSettings
 
 HEADERS = {

@@ -6,9 +6,8 @@ It translates every failure of a request into our own error; callers interpret t
 import asyncio
 import json
 import os
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
@@ -16,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from app import USER_AGENT
@@ -29,13 +29,18 @@ from app.domain.errors import (
     SettingsError,
 )
 from app.domain.text import json_object
+from app.exchange import Exchange, Origin
 from app.kube.config import Access, in_cluster
 
 MOST_CONNECTIONS = 100
 READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd stores objects of up to 1.5 MiB
 PIECE = 65_536  # bytes processed before other tasks run
+READING = {"read_bufsize": READ_BUFFER}
+FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 CONNECT_TIMEOUT = 5  # seconds, for a watch; an ordinary request's limit includes connecting
 
+
+Response = Exchange | aiohttp.ClientResponse
 
 CountRequest = Callable[[str, int | None], None]
 """Called with a request's method, or `WATCH`, and the status of its answer, if there was one."""
@@ -77,22 +82,23 @@ class Connection:
 
         Raises:
             OSError: a certificate cannot be read.
-            ValueError: a certificate is invalid.
+            ValueError: a certificate is invalid, or the address.
         """
         self._access = access
         self._count = count
-        self._tls, self._shown = access.trust(), access.certificate()
-        self._refused: ssl.SSLContext | None = None  # the context with which a connection or a request failed
-        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
-        self._pool = aiohttp.ClientSession(
-            connector=connector, read_bufsize=READ_BUFFER, timeout=aiohttp.ClientTimeout(total=None)
+        self._address = URL(f"{access.host}/", encoded=True)
+        self._server, self._shown = self._trusting(), access.certificate()
+        self._refused: Origin | None = None  # the server as it was when a connection or a request failed
+        self._pool = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
+        self._session = aiohttp.ClientSession(
+            connector=self._pool, read_bufsize=READ_BUFFER, timeout=aiohttp.ClientTimeout(total=None)
         )
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._pool.close()
+        await self._session.close()
 
     async def ask(self, method: str, path: str, body: Any = None, *, seconds: float) -> Answer:
         """Make one request and read its answer, whatever its status. A PATCH is a merge patch (RFC 7396).
@@ -102,11 +108,16 @@ class Connection:
         """
         status: int | None = None
         try:
-            with _translated():
-                async with asyncio.timeout(seconds), await self._request(method, path, body) as response:
-                    text = await response.read()
+            async with asyncio.timeout(seconds):
+                response = await self._request(method, path, body)
+                try:
+                    text = await response.content.read()
+                finally:
+                    response.release()
             status = response.status
             return Answer(status, response.headers, text)
+        except FAILURES as error:
+            raise _translated(error) from None
         finally:
             self._count(method, status)
 
@@ -122,25 +133,28 @@ class Connection:
         limits = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT, sock_read=silence)
         status: int | None = None
         try:
-            with _translated():
-                response = await self._request("GET", path, limits=limits)
+            response = await self._request("GET", path, limits=limits)
             status = response.status
+        except FAILURES as error:
+            raise _translated(error) from None
         finally:
             self._count(verb, status)
         try:
-            yield Stream(response.status, response.headers, _lines(response), _pieces(response))
+            yield Stream(
+                response.status, response.headers, _lines(response.content), _pieces(response.content)
+            )
         finally:
             response.release()
 
     async def _request(
         self, method: str, path: str, body: Any = None, limits: aiohttp.ClientTimeout | None = None
-    ) -> aiohttp.ClientResponse:
+    ) -> Response:
         """Make a request; if its credentials are rejected and newer ones may exist, make it again."""
         response = await self._requested(method, path, body, limits)
         if response.status != HTTPStatus.UNAUTHORIZED:
             return response
         if self._shown:  # its file may have a newer one
-            self._refused = self._tls
+            self._refused = self._server
         if not self._access.renew():
             return response
         response.release()
@@ -148,43 +162,54 @@ class Connection:
 
     async def _requested(
         self, method: str, path: str, body: Any, limits: aiohttp.ClientTimeout | None
-    ) -> aiohttp.ClientResponse:
+    ) -> Response:
+        """Make a request over the pool itself, or over a session if it requires what only that can do."""
         access = self._access
         headers = {
             "accept": "application/json",
+            "accept-encoding": "gzip, deflate",
             # For a GET too: a proxy on the way may add one, and the API server rejects others.
             "content-type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json",
             "user-agent": USER_AGENT,
         }
         if authorization := await access.authorization():
             headers["authorization"] = authorization
-        tls = self._trusted()
+        data = b"" if body is None else json.dumps(body).encode()
+        server = self._current()
         try:
-            return await self._pool.request(
+            if limits is None and access.proxy is None and self._address.user is None:
+                target = self._address.raw_path[:-1] + path
+                asked = server.asked(method, target, headers, data)
+                exchange = Exchange(self._pool, server, asked, READING, repeatable=method == "GET")
+                return await exchange.made()
+            return await self._session.request(
                 method,
                 URL(f"{access.host}{path}", encoded=True),
-                data=None if body is None else json.dumps(body).encode(),
+                data=data or None,
                 headers=headers,
                 timeout=limits,
                 proxy=access.proxy,
-                ssl=tls,
+                ssl=server.tls,
                 server_hostname=access.server_name,
                 allow_redirects=False,
             )
         except aiohttp.ClientSSLError:
-            self._refused = tls
+            self._refused = server
             raise
 
-    def _trusted(self) -> ssl.SSLContext:
-        """Return the TLS context, read again if its files may have been renewed.
+    def _current(self) -> Origin:
+        """Return the server with its TLS context, read again if its files may have been renewed.
 
         Requests in progress keep their own context, because connections are pooled per context.
         """
         shown = self._access.certificate()
-        if self._tls is self._refused or shown != self._shown:
+        if self._server is self._refused or shown != self._shown:
             with suppress(OSError, ValueError):  # unreadable for now; the next request tries again
-                self._tls, self._shown = self._access.trust(), shown
-        return self._tls
+                self._server, self._shown = self._trusting(), shown
+        return self._server
+
+    def _trusting(self) -> Origin:
+        return Origin(self._address, ssl=self._access.trust(), server_hostname=self._access.server_name)
 
 
 @asynccontextmanager
@@ -256,32 +281,27 @@ def path_of(*parts: str, **query: Any) -> str:
     return f"{path}?{urlencode(query)}" if query else path
 
 
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    while True:
-        with _translated():
-            line = await response.content.readline()
-        if not line:
-            return
+async def _lines(content: StreamReader) -> AsyncIterator[bytes]:
+    while line := await _read(content.readline()):
         yield line
 
 
-async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    while True:
-        with _translated():
-            piece = await response.content.read(PIECE)
-        if not piece:
-            return
+async def _pieces(content: StreamReader) -> AsyncIterator[bytes]:
+    while piece := await _read(content.read(PIECE)):
         yield piece
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Translate every error of a library into our own, without its text."""
+async def _read(reading: Awaitable[bytes]) -> bytes:
     try:
-        yield
-    except TimeoutError:
-        raise ApiUnavailable("the Kubernetes API does not answer in time") from None
-    except aiohttp.ClientSSLError:
-        raise ApiUnavailable("no trusted connection to the Kubernetes API") from None
-    except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-        raise ApiUnavailable(f"the Kubernetes API cannot be reached ({type(error).__name__})") from None
+        return await reading
+    except FAILURES as error:
+        raise _translated(error) from None
+
+
+def _translated(error: Exception) -> ApiUnavailable:
+    """Translate an error of a library into our own, without its text."""
+    if isinstance(error, TimeoutError):
+        return ApiUnavailable("the Kubernetes API does not answer in time")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return ApiUnavailable("no trusted connection to the Kubernetes API")
+    return ApiUnavailable(f"the Kubernetes API cannot be reached ({type(error).__name__})")

@@ -1,4 +1,4 @@
-"""One request to a receiver and its answer, on a connection of an aiohttp pool.
+"""One HTTP request and its answer, on a connection of an aiohttp pool.
 
 The pool dials, speaks TLS and keeps connections; what aiohttp's session makes for each request beside that
 (cookies, redirects, proxies, a writer, an answer that knows its history) is not used here, and so not made.
@@ -6,7 +6,6 @@ The pool dials, speaks TLS and keeps connections; what aiohttp's session makes f
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -27,6 +26,11 @@ class Origin:
         self.request = aiohttp.ClientRequest("GET", url, **options)
         self._host = url.host_port_subcomponent
 
+    @property
+    def tls(self) -> Any:
+        """What its connections trust."""
+        return self.request.ssl
+
     def asked(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
         """Return a request as it goes over a connection.
 
@@ -43,15 +47,17 @@ class Origin:
 
 @dataclass(slots=True)
 class Exchange:
-    """A request that is made, and its answer, of which the head has been read when this is entered.
+    """A request, and its answer once it is made; as a context, from its head to its release.
 
-    When it is left, the connection is kept for the next if the answer is at its end, and else closed.
+    A `repeatable` request is made once more if the far side closed its connection, which may have been kept
+    too long (RFC 9110, section 9.2.2).
     """
 
     connector: aiohttp.BaseConnector
     origin: Origin
     data: bytes = field(repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
+    repeatable: bool = False
     head: RawResponseMessage = field(init=False)
     content: StreamReader = field(init=False)
     _connection: Connection = field(init=False)
@@ -67,6 +73,34 @@ class Exchange:
         return self.head.headers
 
     async def __aenter__(self) -> Self:
+        return await self.made()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+    async def made(self) -> Self:
+        """Make the request, and read the head of its answer; `release` must follow.
+
+        Raises:
+            Exception: aiohttp's own.
+        """
+        try:
+            return await self._made()
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+            if not self.repeatable:
+                raise
+        return await self._made()
+
+    def release(self) -> None:
+        """Keep the connection for the next request if the answer is at its end; else close it."""
+        if self.content.is_eof():
+            self._connection.release()
+        else:
+            self._connection.close()
+
+    async def _made(self) -> Self:
         self._connection = await self.connector.connect(self.origin.request, traces=[], timeout=NO_LIMITS)
         protocol, transport = self._connection.protocol, self._connection.transport
         if protocol is None or transport is None or transport.is_closing():
@@ -82,11 +116,3 @@ class Exchange:
         except BaseException:
             self._connection.close()
             raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.content.is_eof():
-            self._connection.release()
-        else:
-            self._connection.close()
