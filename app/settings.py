@@ -157,7 +157,11 @@ class CommonSettings(BaseSettings):
     """Both processes."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        defer_build=True,  # a process uses one of these classes, and each would take 25 ms
     )
 
     api_group: Annotated[str, Field(min_length=1)] = "kagents.dev"
