@@ -373,6 +373,9 @@ class DeliverySettings(CommonSettings):
     """Maximum length of a notification's text, in characters."""
     max_takeovers: Annotated[int, Field(ge=0)] = 10
     """How often a target is taken over from processes that died before it is given up."""
+    events: Literal["problems", "all"] = "problems"
+    """`problems`: a Kubernetes Event on the team if a target fails, is postponed, or is sent again. `all`:
+    also if every target is delivered at once, which adds a third write to each event."""
 
 
 class ServiceSettings(CallerSettings, ReceiverSettings, BackendSettings, DeliverySettings):

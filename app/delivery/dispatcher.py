@@ -10,13 +10,13 @@ from structlog.typing import FilteringBoundLogger
 from app.delivery import faults
 from app.delivery.capacity import Capacity
 from app.delivery.claims import Accepted, Claims
-from app.delivery.dispatch import Dispatch, reported
+from app.delivery.dispatch import Dispatch
 from app.delivery.errand import Errands
 from app.delivery.fanout import fan_out, tell
 from app.delivery.recorder import Recorder
 from app.delivery.retry import Timing
 from app.delivery.underway import UnderWay
-from app.domain.announcements import Announcement, announce, announce_put_off
+from app.domain.announcements import Announcement, announce, announce_put_off, had_problem
 from app.domain.errors import RETRY_SOON, ClusterError, Draining, Problem
 from app.domain.events import CompletionEvent
 from app.domain.targets import TYPES
@@ -90,7 +90,8 @@ class Dispatcher:
                 faults.reach("settled")
             if accepted.plan.changes:
                 self._metrics.event_seconds.observe(steady() - arrived)
-                self._under_way.start(self._announce(recorder, event))
+                if said := self._news(recorder, event):
+                    self._under_way.start(self.publish(recorder.latest.team, said))
 
     async def _claim(
         self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack, say: Say
@@ -153,15 +154,14 @@ class Dispatcher:
             left = (claim.receipt for claim in plan.claims if claim.target.name not in recorder.written)
             self._claims.release(accepted.read.team.uid, left)
 
-    async def _announce(self, recorder: Recorder, event: CompletionEvent) -> None:
-        """Publish an Event if the delivery has ended or is postponed."""
+    def _news(self, recorder: Recorder, event: CompletionEvent) -> Announcement | None:
+        """Return what to publish if the delivery has ended or is postponed."""
         team = recorder.latest.team
-        targets = reported(team).targets
-        said = announce(team, event.event, targets) or announce_put_off(
-            team, event.event, targets, recorder.written.values()
+        receipts, written = team.record.receipts, recorder.written.values()
+        successes = self._settings.events == "all" or any(map(had_problem, written))
+        return announce(team, event.event, receipts, successes=successes) or announce_put_off(
+            team, event.event, receipts, written
         )
-        if said is not None:
-            await self.publish(team, said)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
         """Write a Kubernetes Event. A failure is only logged, since the record does not depend on it."""

@@ -26,12 +26,20 @@ class Announcement:
     count: int
 
 
-def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announcement | None:
-    """Summarise the record of a team; None while a target is not settled, or without a record."""
+def announce(
+    team: AgentTeam, event: str, receipts: Iterable[Receipt], *, successes: bool
+) -> Announcement | None:
+    """Summarise the record of a team; None while a target is not settled, or without a record.
+
+    Without `successes`, a delivery that had no problem is not announced. A later success is, because an
+    earlier Event says that something failed or was postponed.
+    """
     receipts = [receipt for receipt in receipts if not receipt.theirs]
     if not receipts or not all(receipt.settled for receipt in receipts):
         return None
     failed = [receipt for receipt in receipts if receipt.phase is not Phase.DELIVERED]
+    if not (successes or failed or any(map(had_problem, receipts))):
+        return None
     return Announcement(
         name=_name(team, event),
         type="Warning" if failed else "Normal",
@@ -39,6 +47,11 @@ def announce(team: AgentTeam, event: str, receipts: Iterable[Receipt]) -> Announ
         message=_said(receipts, failed),
         count=1 + max(receipt.redeliveries for receipt in receipts),
     )
+
+
+def had_problem(receipt: Receipt) -> bool:
+    """Whether a target was postponed, or sent again, before its outcome."""
+    return bool(receipt.retries or receipt.redeliveries)
 
 
 def announce_redelivery(

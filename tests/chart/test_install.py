@@ -260,7 +260,7 @@ async def exercise(found: Installed, teams: str) -> None:
     Raises:
         AssertionError: a right is missing, or one is given that was not used.
     """
-    settings = found.settings() | {"host": "127.0.0.1"}
+    settings = found.settings() | {"host": "127.0.0.1", "events": "all"}
     own = {"Authorization": f"Bearer {found.token.read_text()}"}
     async with (
         Receiver() as hook,

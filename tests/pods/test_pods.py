@@ -211,12 +211,6 @@ async def test_a_team_that_finishes_is_delivered_by_watcher_and_service(installa
     await installation.delivered("first")
     assert installation.sent("first") == each_once("first")
 
-    async def has_its_event() -> bool:
-        described = await installation.run("kubectl", "describe", "agentteam", "first", "-n", TEAMS)
-        return "Delivered" in described.partition("Events:")[2]
-
-    await until(has_its_event)
-
 
 @asynccontextmanager
 async def forwarded(installation: Installation) -> AsyncIterator[str]:

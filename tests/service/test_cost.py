@@ -12,13 +12,11 @@ from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver, ok
 from tests.harness.service import Service, finished
-from tests.harness.waiting import until
 
 REQUESTS = {
     ("GET", "agentteams"): 1,  # read
     ("PATCH", "status"): 2,  # claim, record
     ("GET", "secrets"): 1,  # one for all targets that name it
-    ("POST", "events"): 1,  # the Event about the outcome
 }
 
 FINISHING = 1  # the write to a status with which a test finishes its team
@@ -28,7 +26,7 @@ LARGEST_RATIO = 8.0
 
 
 @pytest.mark.parametrize("targets", [1, 8])
-async def test_an_event_costs_five_requests_whatever_its_targets(
+async def test_an_event_costs_four_requests_whatever_its_targets(
     fake_cluster: Cluster[FakeCluster], targets: int
 ) -> None:
     everybody = asyncio.Barrier(targets)
@@ -44,12 +42,7 @@ async def test_an_event_costs_five_requests_whatever_its_targets(
         )
         fake_cluster.server.requests.clear()
         assert (await service.deliver(namespace, "report")).body["phase"] == "Delivered"
-
-        def told() -> bool:
-            return any(path.endswith("/events") for _, path in fake_cluster.server.requests)
-
-        await until(told)
-        asked = Counter((method, _resource(path)) for method, path in fake_cluster.server.requests)
+    asked = Counter((method, _resource(path)) for method, path in fake_cluster.server.requests)
     assert {what: number for what, number in asked.items() if what[1] != "version"} == REQUESTS
     assert len(hook.requests) == targets
 

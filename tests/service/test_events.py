@@ -41,7 +41,7 @@ async def said(kube: Kube, namespace: str, reason: str) -> Document:
 
 
 async def test_a_delivery_that_ended_well_is_told_once(cluster: Cluster[Any]) -> None:
-    async with Receiver() as hook, Service(cluster.kubeconfig) as service:
+    async with Receiver() as hook, Service(cluster.kubeconfig, events="all") as service:
         namespace = await finished(
             cluster.kube, *({"type": "webhook", "name": name, "url": hook.url} for name in ("a", "b"))
         )
@@ -55,6 +55,15 @@ async def test_a_delivery_that_ended_well_is_told_once(cluster: Cluster[Any]) ->
     assert event["source"] == {"component": "agentteam-delivery"}
     assert event["firstTimestamp"] == event["lastTimestamp"]
     assert (await events(cluster.kube, namespace)) == [event]
+
+
+async def test_a_delivery_without_a_problem_has_no_event_unless_asked_for(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
+        namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
+        assert (await service.deliver(namespace, "report")).body["phase"] == "Delivered"
+    assert (await fake_cluster.kube.list("events", namespace)).body["items"] == []
 
 
 async def test_a_failure_names_the_targets_and_why_and_a_redelivery_changes_the_one_event(
@@ -83,7 +92,7 @@ async def test_what_is_not_settled_is_not_told(fake_cluster: Cluster[FakeCluster
     async with (
         Receiver(respond=gate) as slow,
         Receiver() as hook,
-        Service(fake_cluster.kubeconfig) as service,
+        Service(fake_cluster.kubeconfig, events="all") as service,
     ):
         namespace = await finished(
             fake_cluster.kube,
@@ -105,8 +114,8 @@ async def test_what_is_not_settled_is_not_told(fake_cluster: Cluster[FakeCluster
 async def test_two_replicas_and_many_callers_leave_one_event(fake_cluster: Cluster[FakeCluster]) -> None:
     async with (
         Receiver() as hook,
-        Service(fake_cluster.kubeconfig) as one,
-        Service(fake_cluster.kubeconfig) as other,
+        Service(fake_cluster.kubeconfig, events="all") as one,
+        Service(fake_cluster.kubeconfig, events="all") as other,
     ):
         namespace = await finished(
             fake_cluster.kube, *({"type": "webhook", "name": f"h{at}", "url": hook.url} for at in range(30))
@@ -119,7 +128,7 @@ async def test_two_replicas_and_many_callers_leave_one_event(fake_cluster: Clust
 
 async def test_a_team_with_the_longest_name_has_an_event(cluster: Cluster[Any]) -> None:
     name = ".".join(["x" * 62] * 4) + "z"  # 252 of 253 characters
-    async with Receiver() as hook, Service(cluster.kubeconfig) as service:
+    async with Receiver() as hook, Service(cluster.kubeconfig, events="all") as service:
         namespace = await cluster.kube.fresh_namespace()
         await cluster.kube.team(namespace, name, lifecycle({"type": "webhook", "url": hook.url}))
         await cluster.kube.finish(namespace, name)
@@ -135,7 +144,7 @@ async def test_an_event_that_cannot_be_written_hurts_nobody(
         return web.json_response({"kind": "Status"}, status=status) if "/events" in request.path else None
 
     fake_cluster.server.intercept = refuse
-    async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig, events="all") as service:
         namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
         answer = await service.deliver(namespace, "report")
         assert (answer.status, answer.body["phase"], answer.body["recorded"]) == (200, "Delivered", True)
@@ -158,7 +167,7 @@ async def test_an_api_that_hangs_over_an_event_delays_no_answer_and_no_other_tea
     fake_cluster.server.intercept = hang
     async with (
         Receiver() as hook,
-        Service(fake_cluster.kubeconfig, max_in_flight=2, api_timeout=5) as service,
+        Service(fake_cluster.kubeconfig, events="all", max_in_flight=2, api_timeout=5) as service,
     ):
         for _ in range(4):
             namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
