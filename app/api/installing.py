@@ -12,11 +12,11 @@ from app.telemetry.tracing import Tracing
 
 def install(app: FastAPI, *, max_body: int, tracing: Tracing) -> None:
     """Add the routes, limit request bodies, assign request ids, and turn errors into problem documents."""
-    routers = (docs.router, routes.router, probes.router)
-    for router in routers:
-        app.include_router(router)
+    # Not by `include_router`, which would match each request twice.
+    for router in (routes.router, probes.router, docs.router):
+        app.routes.extend(router.routes)
     app.add_middleware(BodyLimit, limit=max_body)
     app.add_middleware(Correlation, tracing=tracing)
     app.add_middleware(Counting)
-    answers.install(app, [route for router in routers for route in router.routes])
+    answers.install(app, app.routes)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

@@ -44,6 +44,19 @@ SERVERS: list[Description] = [
     }
 ]
 
+OF_CALLERS: Description = {"security": [{"kubernetes": []}]}
+"""What an operation says if it requires a token."""
+_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": (
+        "A Kubernetes token from a projected volume or `kubectl create token --audience=agentteam-delivery`."
+        " Its account requires the permission `create` (to read: `get`) on `agentteams/delivery` in the"
+        " team's namespace."
+    ),
+}
+
 UNREADABLE = (BadRequest, ReadTimeout, HeadTooLarge)
 """Problems that the port answers before the application sees a request."""
 
@@ -131,6 +144,7 @@ def describe(app: FastAPI) -> Description:
             if "properties" in schema and name != REQUEST:
                 schema["additionalProperties"] = True
         components["schemas"] = {name: _always(one) for name, one in sorted(components["schemas"].items())}
+        components["securitySchemes"] = {"kubernetes": _TOKEN}
         components["headers"] = {"X-Request-Id": _REQUEST_ID}
         for operations in document["paths"].values():
             for operation in operations.values():
