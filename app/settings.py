@@ -160,7 +160,6 @@ class CommonSettings(BaseSettings):
         env_prefix=PREFIX,
         frozen=True,
         extra="ignore",
-        use_attribute_docstrings=True,
         defer_build=True,  # a process uses one of these classes, and each would take 25 ms
     )
 

@@ -1,6 +1,9 @@
 """The help of a process: its options, and the settings that it reads, from their declarations."""
 
+import ast
+import inspect
 import re
+from itertools import pairwise
 from typing import Any, ClassVar, get_args
 
 from pydantic import SecretStr
@@ -34,11 +37,12 @@ class Process(TyperCommand):
         )
         for line in [*indented(Text(head), 1, console), Text()]:
             console.print(line, soft_wrap=True)
+        texts = descriptions(self.settings)
         for name, field in self.settings.model_fields.items():
             variable = Text(f" {PREFIX}{name.upper()}", "bold")
             if default := default_of(field):
                 variable.append(f"={default}", "dim")
-            for line in [variable, *indented(Text(_told(field)), 5, console)]:
+            for line in [variable, *indented(Text(_told(field, texts[name])), 5, console)]:
                 console.print(line, soft_wrap=True)
 
 
@@ -73,9 +77,27 @@ def choices_of(field: FieldInfo) -> list[str]:
     return [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
 
 
-def _told(field: FieldInfo) -> str:
+def descriptions(kind: type[CommonSettings]) -> dict[str, str]:
+    """Return the text below each setting in the code, by name.
+
+    pydantic can do this too (`use_attribute_docstrings`), but then each start of a process reads the source.
+    """
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        if not issubclass(one, CommonSettings):
+            continue
+        [declared] = ast.parse(inspect.getsource(one)).body
+        assert isinstance(declared, ast.ClassDef)  # noqa: S101  # for the type checker
+        for setting, below in pairwise(declared.body):
+            match setting, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = inspect.cleandoc(text)
+    return found
+
+
+def _told(field: FieldInfo, text: str) -> str:
     """Return a setting's description without markup, and with the full names of other settings."""
-    text = " ".join(_LINK.sub(r"\1", field.description or "").split())
+    text = " ".join(_LINK.sub(r"\1", text).split())
     text = _SETTING.sub(rf"`{PREFIX}\1", text).replace("`", "")
     choices = choices_of(field)
     return f"{' or '.join(choices)}. {text}" if choices else text

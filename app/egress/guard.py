@@ -17,8 +17,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, unquote
 
-import httpx
-
 from app.domain.bounds import URL
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
@@ -26,6 +24,7 @@ from app.domain.urls import USER_INFO, split
 
 if TYPE_CHECKING:  # manifests are checked without a client
     import aiohttp
+    import httpx
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -180,7 +179,9 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _parsed(url: str) -> httpx.URL:
+def _parsed(url: str) -> "httpx.URL":
+    import httpx  # noqa: PLC0415  # a process that meets no such URL starts without it, and is smaller
+
     try:
         parsed = httpx.URL(url)
         host = parsed.raw_host.decode("ascii")
