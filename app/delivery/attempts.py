@@ -115,7 +115,7 @@ class Attempts:
         self._whole = seconds
         ends = errand.timing.clock() + seconds
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds if target.credentials_secret else None):
                 credentials = await self._credentials()
         except TimeoutError:
             message = f"the Secret could not be read within {seconds:.3g} s"

@@ -147,8 +147,8 @@ class Dispatcher:
         try:
             with self._under_way.recording(recorder):
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(recorder.run(len(plan.claims)))
-                    group.create_task(fan_out(errand, plan.claims, recorder.record))
+                    fan_out(group, errand, plan.claims, recorder.record)
+                    await recorder.run(len(plan.claims))
         finally:
             self._claims.lose(recorder.unwritten.values())
             left = (claim.receipt for claim in plan.claims if claim.target.name not in recorder.written)

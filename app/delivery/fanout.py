@@ -15,9 +15,12 @@ from app.domain.times import format_time
 from app.senders.envelopes import Verdict
 
 
-async def fan_out(errand: Errand, claims: Iterable[Claim], record: Callable[[Receipt], None]) -> None:
-    """Send to every target; call `record` with each receipt as soon as it is known."""
-    await asyncio.gather(*(_deliver(errand, claim, record) for claim in claims))
+def fan_out(
+    group: asyncio.TaskGroup, errand: Errand, claims: Iterable[Claim], record: Callable[[Receipt], None]
+) -> None:
+    """Start a task per target; it calls `record` with the receipt as soon as that is known."""
+    for claim in claims:
+        group.create_task(_deliver(errand, claim, record))
 
 
 async def _deliver(errand: Errand, claim: Claim, record: Callable[[Receipt], None]) -> None:

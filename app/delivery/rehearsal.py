@@ -108,7 +108,8 @@ class Rehearsal:
                 errand = self._errands.rehearse(
                     read, TEST, judged.phase, targets=len(judged.plan.claims), log=about
                 )
-                await fan_out(errand, judged.plan.claims, receipts.append)
+                async with asyncio.TaskGroup() as group:
+                    fan_out(group, errand, judged.plan.claims, receipts.append)
         return Report(
             namespace=team.namespace,
             team=team.name,

@@ -4,6 +4,7 @@ It translates every failure of a request into our own error; callers interpret t
 """
 
 import asyncio
+import functools
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -275,9 +276,12 @@ def refusal(status: int, text: str, *, retry_after: float | None = None) -> Clus
     return ApiUnavailable(text, retry_after=retry_after)
 
 
+_quoted = functools.lru_cache(maxsize=1024)(functools.partial(quote, safe=""))
+
+
 def path_of(*parts: str, **query: Any) -> str:
     """Join the parts of a path, each quoted, and a query."""
-    path = "".join(f"/{quote(part, safe='')}" for part in parts)
+    path = "".join([f"/{_quoted(part)}" for part in parts])
     return f"{path}?{urlencode(query)}" if query else path
 
 

@@ -187,8 +187,9 @@ def counted(text: str) -> int:
 def _cut(text: str, limit: int, escapes: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return at most `limit` units of a text, without splitting a character or an escape."""
     pieces = [escapes.get(character, character) for character in text[: limit + 1]]
-    if sum(map(counted, pieces)) <= limit:
-        return "".join(pieces)
+    whole = "".join(pieces)
+    if counted(whole) <= limit:
+        return whole
     length, kept = 1, []
     for piece in pieces:
         length += counted(piece)

@@ -1,5 +1,6 @@
 """Helpers of the senders' tests: a client, one attempt, and one delivery with all its effects."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -216,7 +217,8 @@ async def deliver(
             places=Places(settings, metrics),
             rest=asleep,
         )
-        await fan_out(errand, planned.claims, receipts.append)
+        async with asyncio.TaskGroup() as group:
+            fan_out(group, errand, planned.claims, receipts.append)
         previews = [target.model_dump_json() for target in await show(errand, planned.claims)]
     (receipt,) = receipts
     told = [one for sender in watched.values() for one in sender.told]
