@@ -31,6 +31,7 @@ class Attempts:
         self._progress = Progress(claim.receipt.accepted)
         self._failures = 0  # every attempt before the last one failed, so this is also the number of retries
         self._waited = 0.0  # seconds spent waiting for places
+        self._size = 0  # bytes that the message takes, approximately
         self._whole = 0.0  # seconds that the current attempt may take, including the read of its Secret
         self._way: tuple[Credentials, Way] | None = None  # does not change between attempts
 
@@ -54,7 +55,8 @@ class Attempts:
         errand, target = self._errand, self._target
         sender = sender_for(errand.senders, target.type)
         credentials = await self._credentials()
-        turn = errand.places.for_preview(errand.team.namespace, await errand.size_of(target))
+        self._size = await errand.size_of(target)
+        turn = errand.places.for_preview(errand.team.namespace, self._size)
         try:
             if not turn.take():
                 await turn.wait()
@@ -111,12 +113,11 @@ class Attempts:
         """Read the Secret unless it is known, wait for a place, send, and judge the answer."""
         target, errand = self._target, self._errand
         sender = sender_for(errand.senders, target.type)
-        size = await errand.size_of(target)
+        self._size = await errand.size_of(target)
         self._whole = seconds
         ends = errand.timing.clock() + seconds
         try:
-            async with asyncio.timeout(seconds if target.credentials_secret else None):
-                credentials = await self._credentials()
+            credentials = await self._credentials_within(seconds)
         except TimeoutError:
             message = f"the Secret could not be read within {seconds:.3g} s"
             return Verdict(Reason.SECRET_UNAVAILABLE, message, retryable=True, attempted=False)
@@ -126,7 +127,7 @@ class Attempts:
 
         async def send() -> Verdict:
             self._waited += errand.timing.clock() - began
-            return await self._placed(sender, credentials, way, size, errand.timing.clock() + left)
+            return await self._placed(sender, credentials, way, errand.timing.clock() + left)
 
         began = errand.timing.clock()
         left = ends - began
@@ -139,13 +140,11 @@ class Attempts:
             target.type, way, send, owner=owner, who=who, room=room, rest=errand.rest
         )
 
-    async def _placed(
-        self, sender: Sender[Any], credentials: Credentials, way: Way, size: int, ends: float
-    ) -> Verdict:
+    async def _placed(self, sender: Sender[Any], credentials: Credentials, way: Way, ends: float) -> Verdict:
         """Wait for a place, then send."""
         errand = self._errand
         seconds = ends - errand.timing.clock()
-        turn = errand.places.for_message(errand.team.namespace, way.to, size)
+        turn = errand.places.for_message(errand.team.namespace, way.to, self._size)
         try:
             if not turn.take():
                 if lacking := await self._wait(turn):
@@ -194,6 +193,12 @@ class Attempts:
             return verdict
         return replace(verdict, message=f"{verdict.message}; {PICKS_NOTHING}")
 
+    async def _credentials_within(self, seconds: float) -> Credentials:
+        if self._target.credentials_secret is None:
+            return await self._credentials()  # which waits for nothing
+        async with asyncio.timeout(seconds):
+            return await self._credentials()
+
     async def _credentials(self) -> Credentials:
         """Read the Secret; if it contains the address, send there."""
         credentials = await self._errand.resolve(self._target.credentials_secret)
@@ -202,7 +207,9 @@ class Attempts:
 
     async def _composed(self) -> Envelope:
         """Return the request, built for this attempt only, so that a waiting target holds no message."""
-        return await self._errand.composed(self._target, self._receipt.id or "", self._progress, self._note)
+        return await self._errand.composed(
+            self._target, self._receipt.id or "", self._size, self._progress, self._note
+        )
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress

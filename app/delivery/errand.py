@@ -67,16 +67,17 @@ class Errand:
         self,
         target: Target,
         message_id: str,
+        size: int,
         progress: Progress = NOTHING,
         note: Callable[[Progress], None] = forget,
     ) -> Envelope:
-        """Return what is sent to a target; yield to the event loop before many or large messages.
+        """Return what is sent to a target, `size` bytes; let other tasks run before many or large messages.
 
         Raises:
             TargetError: the team lists too much, or its targets select too much of it.
         """
         listing = await self._listing(target)
-        if self.targets * self._size(target, listing) > TURN:
+        if self.targets * size > TURN:
             async with self.composing:
                 await asyncio.sleep(0)
         kind = target.message, target.artifact_path, target.attached
@@ -102,10 +103,7 @@ class Errand:
         Raises:
             TargetError: as `composed`.
         """
-        return self._size(target, await self._listing(target))
-
-    def _size(self, target: Target, listing: Listing) -> int:
-        return COPIES * (ENVELOPE + most_bytes(target, listing, self.max_message))
+        return COPIES * (ENVELOPE + most_bytes(target, await self._listing(target), self.max_message))
 
     async def _listing(self, target: Target) -> Listing:
         """Return what a target's notification lists; one is made at a time."""

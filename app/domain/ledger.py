@@ -261,8 +261,10 @@ def _abandoned(receipt: Receipt | None, terms: Terms) -> bool:
     return receipt.claimed_by != terms.holder or receipt.id in terms.lost
 
 
-def _first(team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target | InvalidTarget) -> Receipt:
-    """Return the entry of a target that nobody has sent to or claimed.
+def _first(
+    team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target | InvalidTarget, **more: Any
+) -> Receipt:
+    """Return the entry of a target that nobody has sent to or claimed, with `more` fields.
 
     An entry without a name may be about this target, if its type and label agree; it then counts as well.
     """
@@ -277,6 +279,7 @@ def _first(team: AgentTeam, event: CompletionEvent, terms: Terms, target: Target
             ),
             "delivered_at": terms.now,
             "timestamp": terms.now,
+            **more,
         }
     )
 
@@ -291,8 +294,11 @@ def _opened(  # noqa: PLR0913  # the parts of an entry
     receipt: Receipt | None,
 ) -> Claim | Receipt:
     """Return the claim on a target, or its receipt if it settles without a send."""
+    claim = {"claimed_by": terms.holder, "claimed_until": terms.now + terms.life}
     if receipt is None:
         assert target is not None  # noqa: S101  # a new target is in the spec
+        if not isinstance(target, InvalidTarget):
+            return Claim(target, _first(team, event, terms, target, **claim))
         base = _first(team, event, terms, target)
     elif receipt.settled:
         base = _again(team, event, terms, receipt)
@@ -319,10 +325,7 @@ def _opened(  # noqa: PLR0913  # the parts of an entry
     if base.takeovers > terms.max_takeovers:
         lost = f"given up: its holder was lost {base.takeovers} times"
         return _closed(base, Reason.INTERRUPTED, lost, terms)
-    return Claim(
-        target,
-        base.model_copy(update={"claimed_by": terms.holder, "claimed_until": terms.now + terms.life}),
-    )
+    return Claim(target, base.model_copy(update=claim))
 
 
 NOBODYS: Mapping[str, Any] = {

@@ -197,7 +197,7 @@ class Receipt(BaseModel):
             ("retries", self.retries),
             ("accepted", list(self.accepted)),
         )
-        wire.update(field for field in optional if field[1])
+        wire.update({field: value for field, value in optional if value})
         if self.http_status is not None:
             wire["httpStatus"] = self.http_status
         return wire

@@ -16,6 +16,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from app.domain.marks import id_hinted_at, name_in
@@ -67,6 +68,33 @@ class Line:
         return self.entry.get("success") is True and said == "Delivered" and not self.entry.get("error")
 
 
+class Listed(list[Any]):
+    """`spec.lifecycle.delivery[]` as it is, and what follows from it, each computed once."""
+
+    @cached_property
+    def targets(self) -> list[Target | InvalidTarget]:
+        """What it says, entry by entry."""
+        return read_targets(self)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The targets' names, in order."""
+        return target_names(self)
+
+    @cached_property
+    def given(self) -> set[str]:
+        """The names that its author gave."""
+        return given_names(self)
+
+    @cached_property
+    def kinds(self) -> dict[str, list[tuple[str, str]]]:
+        """What an entry may say of a target that can be sent to: its type and a label; theirs is last."""
+        return {
+            name: list(product((type_of(entry),), labels_of(entry)))
+            for name, entry in zip(self.names, self, strict=True)
+        }
+
+
 class Record:
     """A team's record: its lines, and the target of each.
 
@@ -77,7 +105,7 @@ class Record:
     def __init__(
         self, spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], *, ending: str = ""
     ) -> None:
-        self._spec = spec
+        self._spec = spec if isinstance(spec, Listed) else Listed(spec)
         self._ending = ending
         self.lines = self._lines(_without_copies(entries))
 
@@ -90,23 +118,15 @@ class Record:
                 found.setdefault(key, line)
         return found
 
-    @cached_property
+    @property
     def targets(self) -> list[Target | InvalidTarget]:
         """What the spec says, entry by entry."""
-        return read_targets(self._spec)
+        return self._spec.targets
 
-    @cached_property
+    @property
     def names(self) -> list[str]:
         """The targets' names, in the order of the spec."""
-        return target_names(self._spec)
-
-    @cached_property
-    def _kinds(self) -> dict[str, list[tuple[str, str]]]:
-        """What an entry may say of a target that can be sent to: its type and a label; theirs is last."""
-        return {
-            name: [(type_of(entry), label) for label in labels_of(entry)]
-            for name, entry in zip(self.names, self._spec, strict=True)
-        }
+        return self._spec.names
 
     @property
     def receipts(self) -> list[Receipt]:
@@ -164,7 +184,7 @@ class Record:
         `entries` is that list, as `written` returns it. Only targets that share type and label with another
         can be ambiguous.
         """
-        known = [kind for kinds in self._kinds.values() for kind in set(kinds)]
+        known = [kind for kinds in self._spec.kinds.values() for kind in set(kinds)]
         written = [(str(entry.get("type")), str(entry.get("target", ""))) for entry in entries]
         if all(len(set(some)) == len(some) for some in (known, written)) and all(
             label for _, label in written
@@ -177,7 +197,7 @@ class Record:
     def _lines(self, entries: Sequence[Mapping[str, Any]]) -> list[Line]:
         if not entries:
             return []
-        given = given_names(self._spec)
+        given = self._spec.given
         names = [_name(entry, given) for entry in entries]
         if not given.issuperset(names):
             names = self._matched(entries, names, given)
@@ -187,7 +207,7 @@ class Record:
         self, entries: Sequence[Mapping[str, Any]], names: list[str | None], given: Container[str]
     ) -> list[str | None]:
         """Match the entries that go by their places."""
-        targets, known = self.names, self._kinds
+        targets, known = self.names, self._spec.kinds
         matching = _Matching(entries, names)
         matching.place_by_place([entry.get("name", "") for entry in entries], known)
         told = {

@@ -13,7 +13,7 @@ from typing import Any
 from app.domain.bounds import ENTRIES
 from app.domain.events import TERMINAL_PHASES
 from app.domain.receipts import Receipt
-from app.domain.record import Record
+from app.domain.record import Listed, Record
 from app.domain.targets import told_of
 from app.domain.text import readable
 from app.domain.times import parse_time
@@ -61,25 +61,29 @@ class AgentTeam:
 
     @classmethod
     def from_resource(
-        cls, resource: Mapping[str, Any], written: Sequence[Mapping[str, Any]] = ()
+        cls,
+        resource: Mapping[str, Any],
+        written: Sequence[Mapping[str, Any]] = (),
+        targets: Sequence[Any] = (),
     ) -> "AgentTeam":
         """Read a resource; a missing field, or one of an unexpected type, counts as absent.
 
-        If its record is identical to `written`, that is kept instead.
+        If its record is identical to `written`, or its list of targets to `targets`, that is kept instead.
         """
         metadata = _mapping(resource.get("metadata"))
         lifecycle = _mapping(_mapping(resource.get("spec")).get("lifecycle"))
         status = _mapping(resource.get("status"))
+        listed = _sequence(lifecycle.get("delivery"))
         # Entries of targets come first, and more than this are not read.
-        listed = islice(_sequence(status.get("delivery")), ENTRIES.most)
-        entries = [item for item in listed if isinstance(item, Mapping)]
+        recorded = islice(_sequence(status.get("delivery")), ENTRIES.most)
+        entries = [item for item in recorded if isinstance(item, Mapping)]
         return cls(
             namespace=_text(metadata.get("namespace")),
             name=_text(metadata.get("name")),
             uid=_text(metadata.get("uid")),
             resource_version=_text(metadata.get("resourceVersion")),
             on_complete=_text(lifecycle.get("onComplete")),
-            targets=_sequence(lifecycle.get("delivery")),
+            targets=targets if listed == targets else Listed(listed),
             phase=_text(status.get("phase")),
             started_at=parse_time(status.get("startedAt")),
             completed_at=parse_time(status.get("completedAt")),

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -15,9 +15,8 @@ LONGEST_WAIT = 365 * 86_400.0  # seconds
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
-def steady() -> float:
-    """Return seconds on a monotonic clock that includes the time in which the machine was suspended."""
-    return time.clock_gettime(_STEADY)
+steady: Callable[[], float] = functools.partial(time.clock_gettime, _STEADY)
+"""Returns seconds on a monotonic clock that includes the time in which the machine was suspended."""
 
 
 def parse_time(value: Any) -> datetime | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, quote, unquote
+from urllib.parse import quote, unquote
 
 from app.domain.bounds import URL
 from app.domain.errors import TargetError
@@ -89,6 +89,7 @@ NOT_PUBLIC: tuple[Network, ...] = (
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9._-]+")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PATH = re.compile(r"[/?]")
 
 
 class Guard:
@@ -119,9 +120,8 @@ class Guard:
             ValueError: the URL is not usable; the text says what to change.
             TargetError: `EgressDenied`.
         """
-        parts = _split(url)
-        host = parts.hostname or ""
-        if parts.scheme == "http" and not self._http:
+        scheme, host, port = _split(url)
+        if scheme == "http" and not self._http:
             raise TargetError(Reason.EGRESS_DENIED, "only https addresses may be called")
         literal = _literal(host)
         if literal is not None and not self.permits(literal):
@@ -129,8 +129,7 @@ class Guard:
         if url.isascii() and _NAME.fullmatch(host) and (literal is None or str(literal) == host):
             # It is written as it is meant: there is nothing to translate.
             _check_labels(host)
-            port = None if parts.port == _PORTS[parts.scheme] else parts.port
-            return Checked(parts.scheme, host, port, _target(url))
+            return Checked(scheme, host, None if port == _PORTS[scheme] else port, _target(url))
         parsed = _parsed(url)
         if literal is not None:  # not a name, so a final dot means nothing
             parsed = parsed.copy_with(host=parsed.host.removesuffix("."))
@@ -155,8 +154,8 @@ class AddressDenied(OSError):
         super().__init__("address denied")
 
 
-def _split(url: str) -> SplitResult:
-    """Return the parts of a URL whose `authority` is unambiguous."""
+def _split(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of a URL whose `authority` is unambiguous."""
     URL.check(url)
     # urlsplit silently drops tabs and newlines, and httpx's errors quote the URL, so check both first.
     if not url.isprintable() or " " in url:
@@ -166,7 +165,8 @@ def _split(url: str) -> SplitResult:
     parts = split(url)
     if parts.scheme not in {"http", "https"}:
         raise ValueError("must start with https://")
-    if not parts.hostname:
+    host = parts.hostname
+    if not host:
         raise ValueError("has no host")
     try:
         port = parts.port
@@ -174,9 +174,9 @@ def _split(url: str) -> SplitResult:
         port = 0
     if port == 0:
         raise ValueError("has a port that is not a number from 1 to 65535")
-    if parts.username is not None or parts.password is not None:
+    if "@" in parts.netloc:
         raise ValueError(USER_INFO)
-    return parts
+    return parts.scheme, host, port
 
 
 def _parsed(url: str) -> "httpx.URL":
@@ -204,7 +204,7 @@ def _check_labels(host: str) -> None:
 def _target(url: str) -> str:
     """Return path and query as written; percent-encode characters that a URL must not contain."""
     after = url.partition("#")[0].partition("://")[2]
-    begins = re.search(r"[/?]", after)
+    begins = _PATH.search(after)
     written = after[begins.start() :] if begins else ""
     return quote(written if written.startswith("/") else f"/{written}", safe=WRITTEN)
 

@@ -13,6 +13,7 @@ ONCE, CODED = b"content-length", b"transfer-encoding"
 
 _END = re.compile(rb"\r?\n\r?\n")
 _LINE = re.compile(rb"\r?\n")
+_FOLDED = re.compile(rb"\n[ \t]")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
 
 
@@ -70,7 +71,7 @@ def plain(head: bytes, *, tunnel: bool = False) -> bytes:
     any 2xx to CONNECT opens the tunnel.
     """
     status = _STATUS.match(head)
-    if status is None or re.search(rb"\n[ \t]", head):  # the parser handles folded lines
+    if status is None or _FOLDED.search(head):  # the parser handles folded lines
         return head
     first, *lines = _LINE.split(head)[:-2]
     said = [(line.partition(b":")[0].lower(), line) for line in lines]

@@ -138,7 +138,7 @@ class Cluster:
             "status": {"delivery": entries, "deliverySummary": summary_of(entries)},
         }
         path = self._path(team.namespace, team.name, "status", fieldManager=FIELD_MANAGER)
-        return await self._snapshot("PATCH", path, patch, written=entries)
+        return await self._snapshot("PATCH", path, patch, written=entries, targets=team.targets)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
         """Write a Kubernetes Event about the team, or update the existing one.
@@ -274,11 +274,12 @@ class Cluster:
         path: str,
         patch: Mapping[str, Any] | None = None,
         written: Sequence[Mapping[str, Any]] = (),
+        targets: Sequence[Any] = (),
     ) -> Snapshot:
         asked = steady()
         answer = await self._answer(method, path, patch)
         resource = answer.document
-        team = AgentTeam.from_resource(resource, written)
+        team = AgentTeam.from_resource(resource, written, targets)
         if not (team.uid and team.resource_version):
             raise ApiUnavailable("the Kubernetes API answered with something that is not an AgentTeam")
         date = _server_date(answer.headers.get("Date", "")) or datetime.now(UTC)

@@ -75,7 +75,9 @@ class Instruments:
         """Create a histogram; `buckets` are upper bounds in seconds."""
         known = {label: tuple(values) for label, values in labels.items()}
         whole = self._noted(name, "histogram", told, known)
-        return Histogram(whole, told, list(known), buckets=buckets, registry=self.registry)
+        histogram = Histogram(whole, told, list(known), buckets=buckets, registry=self.registry)
+        histogram.labels = lru_cache(histogram.labels)  # type: ignore[method-assign]  # as above
+        return histogram
 
     def show(self, name: str, told: str, value: Callable[[], float]) -> None:
         """Export a value that is computed at every scrape."""
