@@ -166,10 +166,9 @@ async def test_killed_at(
             assert len(ids(before + after)) == 1
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_killed_with_kill_9_at_eight_random_moments(own: Cluster[Any]) -> None:
-    """On the project's own CRD, whose record shows takeovers; on the operator's there are twelve."""
+    """On the project's own CRD, whose record shows takeovers; on the operator's there are six."""
     kube = own.kube
     namespace = await kube.fresh_namespace()
     chance = random.Random(9)  # noqa: S311  # the same moments in every run

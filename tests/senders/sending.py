@@ -133,6 +133,11 @@ class Watched:
         """What it reads of a Secret."""
         return self.sender.keys
 
+    @property
+    def copies(self) -> int:
+        """What its message takes."""
+        return self.sender.copies
+
     def way(self, target: Target, credentials: Credentials) -> Way:
         """Pass the question on; where there is no way, that was the attempt."""
         try:

@@ -519,7 +519,7 @@ class TestPutOff:
         assert (book.undelivered(T0 + 900), book.put_off()) == ([], [])
 
     def test_each_takes_less_than_a_kilobyte(self) -> None:
-        book, number = agenda(), 5_000
+        book, number = agenda(), 1_000
         teams = [
             finished(f"report-{one}", uid=f"u-{one}", delivery=[put_off(at(60 + one))])
             for one in range(number)
