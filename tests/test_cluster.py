@@ -404,6 +404,29 @@ async def test_whoever_hangs_is_given_up_in_time(speak: Callable[[Bare], Speak])
     assert {str(error) for error in told} == {"the Kubernetes API does not answer in time"}
 
 
+def closing_kept_connections(bare: Bare) -> Speak:
+    """Answer the first request of each connection; close it without an answer at the second."""
+    body = b'{"metadata": {"name": "report", "namespace": "research", "uid": "u", "resourceVersion": "1"}}'
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await bare.request(reader)
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        await bare.request(reader)
+
+    return talk
+
+
+async def test_a_read_on_a_kept_connection_that_closes_is_made_again_and_a_write_is_not() -> None:
+    async with listening(closing_kept_connections) as bare, door_to(f"http://{bare.authority}") as cluster:
+        read = await cluster.read_team("research", "report")
+        assert (await cluster.read_team("research", "report")).team.uid == read.team.uid
+        with pytest.raises(ApiUnavailable):
+            await cluster.write_delivery(read.team, [])
+    methods = [head.partition(b" ")[0] for head in bare.heads]
+    assert (methods, bare.accepted) == ([b"GET", b"GET", b"GET", b"PATCH"], 2)
+
+
 def kinds(root: type[BaseException]) -> Iterator[type[BaseException]]:
     """Yield a kind of exception and all that are derived from it."""
     yield root
