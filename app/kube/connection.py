@@ -40,8 +40,8 @@ READING = {"read_bufsize": READ_BUFFER}
 FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 CONNECT_TIMEOUT = 5  # seconds, for a watch; an ordinary request's limit includes connecting
 
-
-Response = Exchange | aiohttp.ClientResponse
+OpenAnswer = Exchange | aiohttp.ClientResponse
+"""An answer whose body has not been read."""
 
 CountRequest = Callable[[str, int | None], None]
 """Called with a request's method, or `WATCH`, and the status of its answer, if there was one."""
@@ -149,7 +149,7 @@ class Connection:
 
     async def _request(
         self, method: str, path: str, body: Any = None, limits: aiohttp.ClientTimeout | None = None
-    ) -> Response:
+    ) -> OpenAnswer:
         """Make a request; if its credentials are rejected and newer ones may exist, make it again."""
         response = await self._requested(method, path, body, limits)
         if response.status != HTTPStatus.UNAUTHORIZED:
@@ -163,7 +163,7 @@ class Connection:
 
     async def _requested(
         self, method: str, path: str, body: Any, limits: aiohttp.ClientTimeout | None
-    ) -> Response:
+    ) -> OpenAnswer:
         """Make a request over the pool itself, or over a session if it requires what only that can do."""
         access = self._access
         headers = {
