@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema
@@ -43,6 +43,18 @@ from app.kube.cluster import Caller
 DRY_RUN_DEPRECATED = "@1795824000"  # 2026-11-28, in the format of RFC 9745
 """The date from which `POST /previews` replaces `?dryRun=All`; the next release drops it."""
 
+UNDESCRIBED: dict[str | None, set[str]] = {"deliver": {"dryRun"}}
+"""The query parameters of an operation that its description does not have."""
+
+_WAITING = "`respond-async`, or `wait=N` seconds (RFC 7240); default: wait for the outcome."
+PREFER = {
+    "name": "prefer",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "description": _WAITING, "examples": ["respond-async", "wait=10"]},
+    "description": _WAITING,
+}
+
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?')
 
 
@@ -64,6 +76,7 @@ class CallersRoute(APIRoute):
         """Return the handler, preceded by authentication."""
         handle = super().get_route_handler()
         known = {parameter.alias for parameter in self.dependant.query_params}
+        known |= UNDESCRIBED.get(self.operation_id, set())
         checks = bool(known) or "POST" in (self.methods or ())
 
         async def handle_caller(request: Request) -> Response:
@@ -108,7 +121,7 @@ router = APIRouter(route_class=CallersRoute)
     "/deliveries",
     operation_id="deliver",
     tags=["deliveries"],
-    openapi_extra=OF_CALLERS,
+    openapi_extra=OF_CALLERS | {"parameters": [PREFER]},
     summary="Deliver the notifications of a finished team",
     response_model=Report,
     responses={
@@ -144,18 +157,10 @@ router = APIRouter(route_class=CallersRoute)
 async def deliver(
     request: Request,
     event: Annotated[CompletionEvent, Body(openapi_examples=EVENTS)],
-    *,
-    prefer: Annotated[
-        str | SkipJsonSchema[None],
-        Header(
-            description="`respond-async`, or `wait=N` seconds (RFC 7240); default: wait for the outcome.",
-            examples=["respond-async", "wait=10"],
-        ),
-    ] = None,
-    dry_run: Annotated[str | None, Query(alias="dryRun", include_in_schema=False)] = None,
 ) -> Response:
     """The team's resource determines targets and texts. Idempotent: settled targets are not sent again."""
-    # Not as dependencies: FastAPI resolves each one by one at every call.
+    # Not as dependencies and parameters: FastAPI resolves each one by one at every call.
+    dry_run = request.query_params.get("dryRun")
     service, caller = await service_of(request), await _caller(request)
     if dry_run not in {None, "All"}:
         raise Malformed('dryRun must be "All"; nothing was sent')
@@ -168,7 +173,7 @@ async def deliver(
     if event.test:
         return _written(await service.desk.test(event))
     dispatch = await service.desk.dispatch(event, asked_by=caller.name)
-    await dispatch.wait(_patience(prefer, service.settings.waits))
+    await dispatch.wait(_patience(request.headers.get("prefer"), service.settings.waits))
     report = dispatch.report()
     response = _written(report)
     if not dispatch.done or report.phase == "Pending":

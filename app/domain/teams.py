@@ -76,7 +76,7 @@ class AgentTeam:
         listed = _sequence(lifecycle.get("delivery"))
         # Entries of targets come first, and more than this are not read.
         recorded = islice(_sequence(status.get("delivery")), ENTRIES.most)
-        entries = [item for item in recorded if isinstance(item, Mapping)]
+        entries = [item for item in recorded if isinstance(item, dict)]
         return cls(
             namespace=_text(metadata.get("namespace")),
             name=_text(metadata.get("name")),
@@ -87,7 +87,7 @@ class AgentTeam:
             phase=_text(status.get("phase")),
             started_at=parse_time(status.get("startedAt")),
             completed_at=parse_time(status.get("completedAt")),
-            artifacts=[item for item in _sequence(status.get("artifacts")) if isinstance(item, Mapping)],
+            artifacts=[item for item in _sequence(status.get("artifacts")) if isinstance(item, dict)],
             status={key: status[key] for key in FACTS if key in status},
             entries=written if entries == written else entries,
         )
@@ -186,7 +186,7 @@ def needs_delivery(  # noqa: PLR0913  # settings of an installation, and two tim
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _sequence(value: Any) -> Sequence[Any]:

@@ -137,7 +137,7 @@ class Cluster:
             "metadata": {"resourceVersion": team.resource_version},
             "status": {"delivery": entries, "deliverySummary": summary_of(entries)},
         }
-        path = self._path(team.namespace, team.name, "status", fieldManager=FIELD_MANAGER)
+        path = f"{self._path(team.namespace, team.name, 'status')}?fieldManager={FIELD_MANAGER}"
         return await self._snapshot("PATCH", path, patch, written=entries, targets=team.targets)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
@@ -265,8 +265,8 @@ class Cluster:
         """
         await self._call("GET", "/version/")
 
-    def _path(self, namespace: str, name: str, *rest: str, **query: str) -> str:
-        return path_of("apis", self._group, VERSION, "namespaces", namespace, PLURAL, name, *rest, **query)
+    def _path(self, namespace: str, name: str, *rest: str) -> str:
+        return path_of("apis", self._group, VERSION, "namespaces", namespace, PLURAL, name, *rest)
 
     async def _snapshot(
         self,

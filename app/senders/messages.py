@@ -186,6 +186,8 @@ def counted(text: str) -> int:
 
 def _cut(text: str, limit: int, escapes: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return at most `limit` units of a text, without splitting a character or an escape."""
+    if not escapes and counted(text) <= limit:
+        return text
     pieces = [escapes.get(character, character) for character in text[: limit + 1]]
     whole = "".join(pieces)
     if counted(whole) <= limit:
