@@ -288,6 +288,10 @@ async def test_a_certificate_is_shown_and_an_authority_trusted(tmp_path: Path, *
         ({"current-context": "other"}, "the kubeconfig has no context called 'other'"),
         ({"clusters": []}, "the kubeconfig has no cluster called 'test'"),
         ({"users": None}, "the kubeconfig has no user called 'test'"),
+        (
+            {"clusters": [{"name": "test", "cluster": {"server": "localhost:6443"}}]},
+            "must begin with https:// or http://",
+        ),
     ],
 )
 async def test_what_a_kubeconfig_lacks_is_said(change: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -52,10 +52,13 @@ async def read_kubeconfig(paths: str) -> Access:
     """Return the access of the current context; of several paths (`:`), the first that has an entry counts.
 
     Raises:
-        Exception: whatever is wrong with a file.
+        SettingsError: as `_current`, or the server's address cannot be used.
+        Exception: whatever else is wrong with a file.
     """
     cluster, user = _current(paths)
     server = str(cluster.values["server"]).rstrip("/")
+    if not server.startswith(("https://", "http://")):
+        raise SettingsError("the `server` of a kubeconfig's cluster must begin with https:// or http://")
     written = user.pem("client-certificate"), user.pem("client-key")
     authorization, renew = _authorization(user)
     fetched: Fetched | None = None
