@@ -59,7 +59,7 @@ class World:
         url: str = URL,
         *,
         kind: str = "slack",
-        room: float = PATIENCE,
+        within: float = PATIENCE,
         owner: str = "research",
     ) -> Verdict:
         async def attempt() -> Verdict:
@@ -70,7 +70,7 @@ class World:
 
         try:
             return await self.pacer.paced(
-                kind, way(url), attempt, owner=owner, who=who, room=room, rest=self.rest
+                kind, way(url), attempt, owner=owner, who=who, within=within, rest=self.rest
             )
         except TargetError as error:
             return Verdict(error.reason, error.message, retryable=error.retryable)
@@ -131,7 +131,7 @@ async def test_what_a_receiver_asks_of_one_holds_for_all_behind_that_address_and
     assert (second.reason, second.retry_after, second.attempted) == (Reason.RATE_LIMITED, 3600.0, False)
     assert await world.send("third", url="https://hooks.example.com/b", kind="webhook") == DELIVERED
     world.now += 3599.0
-    assert (await world.send("second", url=url + "2", kind="webhook", room=0.5)).queued
+    assert (await world.send("second", url=url + "2", kind="webhook", within=0.5)).queued
     world.now += 1.0
     assert await world.send("second", url=url + "2", kind="webhook") == DELIVERED
     assert [who for _, who in world.sent] == ["first", "third", "second"]
@@ -187,7 +187,7 @@ async def test_replicas_that_know_nothing_of_each_other_find_the_pace_that_a_rec
         while not verdict.delivered:
             await world.rest(verdict.retry_after or 0.0)
             verdict = await pacer.paced(
-                "slack", way(), take, owner="research", who=who, room=PATIENCE, rest=world.rest
+                "slack", way(), take, owner="research", who=who, within=PATIENCE, rest=world.rest
             )
         return verdict
 
@@ -259,7 +259,7 @@ async def test_one_who_dies_while_it_finds_out_leaves_it_to_the_next() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await world.pacer.paced(
-            "webhook", way(url), cancelled, owner="research", who="second", room=1.0, rest=world.rest
+            "webhook", way(url), cancelled, owner="research", who="second", within=1.0, rest=world.rest
         )
     assert await world.send("third", url=url, kind="webhook") == DELIVERED
 

@@ -96,7 +96,7 @@ CHANGES = {
         ),
         "+| `spec.lifecycle.color` | string | Its color. |",
     ),
-    "a room of another name": (
+    "a package with another description": (
         "app/egress/__init__.py",
         '"""Outgoing connections:',
         '"""All outgoing connections:',

@@ -84,7 +84,7 @@ def findings_of(file: Path) -> list[Finding]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "it cannot be read"
-        return [Finding(str(file), mark.line + 1 if mark else 1, f"no YAML: {problem}")]
+        return [Finding(str(file), mark.line + 1 if mark else 1, f"not YAML: {problem}")]
     nodes = [one for node in nodes for one in _listed(node)]
     documents = [Manifest(str(file), node) for node in nodes]
     found = [finding for document in documents for finding in document.findings()]

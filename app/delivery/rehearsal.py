@@ -193,7 +193,7 @@ def _left(receipt: Receipt) -> PreviewedTarget:
         message = "another program recorded it, so it is left alone"
     elif receipt.settled:
         message = f"it is settled ({receipt.phase}); redeliver sends again"
-    elif receipt.put_off and receipt.retry_at:
+    elif receipt.postponed and receipt.retry_at:
         message = f"it is postponed: next try at {format_time(receipt.retry_at)}; redeliver sends sooner"
     else:
         message = "it is being sent to"

@@ -298,7 +298,7 @@ def _opened(  # noqa: PLR0913  # the parts of an entry
         base = _again(team, event, terms, receipt)
     else:
         # by request, so its waits start from the beginning
-        sooner = receipt.put_off and event.redeliver != "none"
+        sooner = receipt.postponed and event.redeliver != "none"
         base = receipt.model_copy(
             update={
                 "delivered_at": max(filter(None, (terms.now, receipt.delivered_at))),

@@ -225,7 +225,7 @@ class Receipt(BaseModel):
         return not self.id and self.phase is Phase.FAILED and self.delivered_at is not None
 
     @property
-    def put_off(self) -> bool:
+    def postponed(self) -> bool:
         """Whether it waits for a later retry, and nobody holds it."""
         return not self.settled and self.claimed_by is None and self.retry_at is not None
 

@@ -56,7 +56,7 @@ class _Memory:
     finished_since: float | None = None  # when the terminal phase was first seen
     # When it finished, or a redelivery was found; for a postponed one, when its retry is due.
     undelivered_since: float | None = None
-    put_off_since: float | None = None  # when the postponed event was accepted
+    postponed_since: float | None = None  # when the postponed event was accepted
     completed_at: float | None = None  # until the completion was submitted
     accepted: bool = False
     due: float | None = None
@@ -107,9 +107,9 @@ class Agenda:
         waits = (record.undelivered_since for record in self._records.values())
         return [since for since in waits if since is not None and since <= now]
 
-    def put_off(self) -> list[float]:
+    def postponed(self) -> list[float]:
         """Return since when each team has waited for the retry of a receiver."""
-        waits = (record.put_off_since for record in self._records.values())
+        waits = (record.postponed_since for record in self._records.values())
         return [since for since in waits if since is not None]
 
     def is_news_without_time(self, team: AgentTeam) -> bool:
@@ -150,13 +150,13 @@ class Agenda:
             if record.wipes > 1:  # a single one may be an accident
                 wait = self._pace.wiped.wait(record.wipes - 2, self._pace.random)
                 record.not_before = max(record.not_before, now + wait)
-        record.put_off_since = None
+        record.postponed_since = None
         if due is None:
             record.due = record.undelivered_since = None
             return 0
         retried, alone = retried_targets(team)
         if retried:
-            record.put_off_since = min(_seconds(receipt.timestamp, now) for receipt in retried)
+            record.postponed_since = min(_seconds(receipt.timestamp, now) for receipt in retried)
         if alone:
             record.undelivered_since = min(
                 _seconds(receipt.retry_at or receipt.delivered_at, now) for receipt in retried

@@ -194,10 +194,10 @@ async def _outlive(number: int, processes: Processes, ledgers: Ledgers) -> None:
     began = monotonic()
     for tries, dies in enumerate(("service 0", "watcher", "service 0"), 1):
 
-        def put_off(tries: int = tries) -> bool:
+        def postponed(tries: int = tries) -> bool:
             return ledgers.number(lambda one: one.get("retries", 0) >= tries) == number
 
-        await until(put_off, 600)
+        await until(postponed, 600)
         say(f"{monotonic() - began:.0f} s: all teams were put off {tries} times; {dies} is killed")
         await processes.kill(dies)
         await processes.start(dies)

@@ -184,7 +184,7 @@ async def soaking(folder: Path, crd: str) -> AsyncIterator[Soak]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("crd", ["own", "operator's"])
-async def test_a_thousand_events_outlive_their_replicas(tmp_path: Path, crd: str) -> None:
+async def test_a_thousand_events_survive_the_kills_of_their_replicas(tmp_path: Path, crd: str) -> None:
     async with soaking(tmp_path, crd) as soak:
         since = (await soak.kube.list(TEAMS, soak.namespace)).body["metadata"]["resourceVersion"]
         started = monotonic()
@@ -235,5 +235,5 @@ async def test_a_thousand_events_outlive_their_replicas(tmp_path: Path, crd: str
         json.dumps(figures, indent=2) + "\n"
     )
     assert soak.kills >= 3
-    assert counts["takeovers"], "no kill fell amid a dispatch, so that nothing was shown"
+    assert counts["takeovers"], "no kill interrupted a dispatch, so the test showed nothing"
     assert max(after - before for before, after in zip(warm, final, strict=True)) < GROWTH

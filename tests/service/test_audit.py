@@ -21,7 +21,7 @@ from tests.harness.waiting import until
 ME = "system:serviceaccount:ops:me"
 
 
-async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
+async def test_the_audit_log_says_who_requested_what_and_the_answer(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube, reviews = fake_cluster.kube, fake_cluster.server.reviews
@@ -122,7 +122,7 @@ async def _counted(service: Service) -> None:
     assert 'agentteam_delivery_http_request_seconds_count{route="/deliveries"} 7.0' in text
 
 
-async def test_a_probe_by_head_is_answered_by_the_watcher(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_the_watcher_answers_a_probe_by_head(fake_cluster: Cluster[FakeCluster]) -> None:
 
     async with Watcher(fake_cluster.kubeconfig, "http://127.0.0.1:1") as watcher:
         for path in ("/healthz", "/metrics"):
@@ -143,7 +143,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_as_it_was")
-def test_the_trail_is_written_whatever_the_level_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_audit_log_is_written_at_every_log_level(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("CRITICAL", "json")
     audit.answered(Request({"type": "http", "method": "POST", "headers": [], "client": ("10.0.0.1", 1)}), 401)
     line = json.loads(capsys.readouterr().err)

@@ -48,7 +48,7 @@ async def judged(service: Service, token: str | None, examples: int, folder: Pat
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("rights", ["all", "none", "no token"])
-async def test_every_answer_is_as_documented_whatever_is_asked(
+async def test_every_answer_to_any_input_is_as_documented(
     fake_cluster: Fake, tmp_path: Path, rights: str
 ) -> None:
     async with Receiver() as hook, Service(fake_cluster.kubeconfig, auth="kubernetes") as service:
@@ -106,7 +106,7 @@ TRICKS = [
 
 
 @pytest.mark.parametrize(("body", "says"), [row[1:] for row in TRICKS], ids=[row[0] for row in TRICKS])
-async def test_json_of_two_meanings_or_of_no_measure_is_refused(bench: Bench, body: bytes, says: str) -> None:
+async def test_ambiguous_or_oversized_json_is_refused(bench: Bench, body: bytes, says: str) -> None:
     asked = monotonic()
     answer = await bench.service.request("POST", "/deliveries", data=body, headers=JSON)
     assert (answer.status, answer.problem) == (422, "malformed")
@@ -138,7 +138,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_no_path_leads_anywhere_but_to_a_team(bench: Bench, path: str) -> None:
+async def test_no_path_reaches_anything_except_a_team(bench: Bench, path: str) -> None:
     requested = len(bench.server.requests)
     reader, writer = await asyncio.open_connection("127.0.0.1", bench.service.port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())

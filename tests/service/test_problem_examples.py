@@ -111,7 +111,9 @@ async def refused(
     assert await ending == 0
 
 
-async def test_each_problem_is_the_one_that_the_description_shows(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_each_problem_matches_its_example_in_the_description(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
     gate = Gate()
     seen = set()
     async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig, **LIMITS) as service:
@@ -135,7 +137,7 @@ async def test_each_problem_is_the_one_that_the_description_shows(fake_cluster: 
 @pytest.mark.parametrize(
     "change", [{"title": "Another"}, {"status": 500}, {"type": "urn:agentteam-delivery:draining"}]
 )
-def test_an_answer_that_is_not_as_shown_fails_whichever_test_gets_it(change: dict[str, Any]) -> None:
+def test_an_answer_that_differs_from_the_description_fails_every_test(change: dict[str, Any]) -> None:
     headers = {"content-type": "application/problem+json", "x-request-id": "any"}
     shown = EXAMPLES["urn:agentteam-delivery:team-not-found"]
     described.check("POST", "/deliveries", 404, headers, json.dumps(shown).encode())

@@ -40,7 +40,7 @@ def claimed(until: datetime, name: str = "webhook-0") -> dict[str, Any]:
     }
 
 
-def put_off(until: datetime, name: str = "webhook-0", *, since: float = 0.0) -> dict[str, Any]:
+def postponed(until: datetime, name: str = "webhook-0", *, since: float = 0.0) -> dict[str, Any]:
     """An entry that is put off until a time, as the operator's CRD keeps it; `since` when it was accepted."""
     receipt = Receipt(
         name=name,

@@ -10,7 +10,7 @@ from app.domain.backoff import Backoff
 from app.domain.teams import AgentTeam
 from app.watcher.agenda import Agenda, HandIn, Outcome, TeamKey
 from app.watcher.pace import Pace
-from tests.watcher.teams import WEBHOOK, claimed, delivered, put_off, team
+from tests.watcher.teams import WEBHOOK, claimed, delivered, postponed, team
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
 KEY = TeamKey("research", "report")
@@ -482,26 +482,26 @@ class TestUndelivered:
         assert book.undelivered(T0 + 900) == []
 
 
-class TestPutOff:
+class TestPostponed:
     """A team whose receiver is away: its record says when it is tried again, and nothing else holds that."""
 
     def test_it_is_handed_in_when_its_time_comes_whatever_its_age(self) -> None:
         book = agenda(Pace(random=lambda: 0.5))
         old = T0 - 200_000
-        book.observe(finished(completed=old, delivery=[put_off(at(3600), since=old)]), T0)
+        book.observe(finished(completed=old, delivery=[postponed(at(3600), since=old)]), T0)
         assert book.next_moment() == T0 + 3600 + 1.0 + 0.5
         assert book.take(T0 + 3601) is None
         assert taken(book, T0 + 3602).completed_at is None
 
     def test_a_watcher_that_starts_later_knows_the_same(self) -> None:
         book = agenda()
-        book.observe(finished(delivery=[put_off(at(-60))]), T0)
+        book.observe(finished(delivery=[postponed(at(-60))]), T0)
         assert taken(book, T0)
 
-    def test_it_comes_back_each_time_it_is_put_off_again(self) -> None:
+    def test_it_comes_back_each_time_it_is_postponed_again(self) -> None:
         book = agenda()
         for number, wait in enumerate((60, 360, 1260)):
-            book.observe(finished(version=2 * number + 1, delivery=[put_off(at(wait))]), T0)
+            book.observe(finished(version=2 * number + 1, delivery=[postponed(at(wait))]), T0)
             assert book.next_moment() == T0 + wait + STILL.claim_margin
             hand_in = taken(book, T0 + wait + 1)
             book.observe(finished(version=2 * number + 2, delivery=[claimed(at(wait + 130))]), T0 + wait + 1)
@@ -509,19 +509,23 @@ class TestPutOff:
 
     def test_it_waits_for_its_receiver_and_not_for_us_until_its_time_is_past(self) -> None:
         book = agenda()
-        book.observe(finished(completed=T0 - 300, delivery=[put_off(at(600), since=T0 - 290)]), T0)
-        assert (book.undelivered(T0 + 599), book.put_off()) == ([], [T0 - 290])
+        book.observe(finished(completed=T0 - 300, delivery=[postponed(at(600), since=T0 - 290)]), T0)
+        assert (book.undelivered(T0 + 599), book.postponed()) == ([], [T0 - 290])
         assert book.undelivered(T0 + 900) == [T0 + 600]
-        trying = {**claimed(at(740)), "retries": 1, "timestamp": put_off(at(0), since=T0 - 290)["timestamp"]}
+        trying = {
+            **claimed(at(740)),
+            "retries": 1,
+            "timestamp": postponed(at(0), since=T0 - 290)["timestamp"],
+        }
         book.observe(finished(version=2, completed=T0 - 300, delivery=[trying]), T0 + 601)
-        assert book.put_off() == [T0 - 290]
+        assert book.postponed() == [T0 - 290]
         book.observe(finished(version=3, completed=T0 - 300, delivery=[delivered()]), T0 + 602)
-        assert (book.undelivered(T0 + 900), book.put_off()) == ([], [])
+        assert (book.undelivered(T0 + 900), book.postponed()) == ([], [])
 
     def test_each_takes_less_than_a_kilobyte(self) -> None:
         book, number = agenda(), 5_000
         teams = [
-            finished(f"report-{one}", uid=f"u-{one}", delivery=[put_off(at(60 + one))])
+            finished(f"report-{one}", uid=f"u-{one}", delivery=[postponed(at(60 + one))])
             for one in range(number)
         ]
         tracemalloc.start()
@@ -532,5 +536,5 @@ class TestPutOff:
             taken_up = tracemalloc.get_traced_memory()[0]
         finally:
             tracemalloc.stop()
-        assert len(book) == len(book.put_off()) == number
+        assert len(book) == len(book.postponed()) == number
         assert taken_up < 1024 * number

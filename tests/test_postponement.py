@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.delivery.putoff import CLOCK_STEP, JITTER, PutOff
+from app.delivery.postponement import CLOCK_STEP, JITTER, Postponement
 from app.domain.reasons import Reason
 from app.domain.receipts import Receipt
 from app.senders.envelopes import Verdict
@@ -14,7 +14,7 @@ from app.settings import ServiceSettings
 from tests.examples import NOW, unhurried
 
 DEFAULTS = ServiceSettings()
-USUAL = PutOff(DEFAULTS.retry_waits, DEFAULTS.retry_for)
+USUAL = Postponement(DEFAULTS.retry_waits, DEFAULTS.retry_for)
 AWAY = Verdict(Reason.HTTP_STATUS, "answered 503 Service Unavailable", 503, retryable=True)
 FINAL = Verdict(Reason.HTTP_STATUS, "answered 404 Not Found", 404)
 
@@ -39,16 +39,16 @@ def test_the_waits_are_one_five_fifteen_thirty_sixty_minutes_and_then_hourly() -
 
 
 def test_a_fifth_is_added_at_most_and_the_same_to_all_targets_of_an_event() -> None:
-    latest = PutOff((100.0,), 1e6, chance=0.999).until(receipt(), AWAY, NOW)
+    latest = Postponement((100.0,), 1e6, chance=0.999).until(receipt(), AWAY, NOW)
     assert latest == after(100 * (1 + JITTER) + CLOCK_STEP)
 
 
-def test_what_is_final_is_not_put_off() -> None:
+def test_what_is_final_is_not_postponed() -> None:
     assert USUAL.until(receipt(), FINAL, NOW) is None
 
 
 def test_it_can_be_switched_off() -> None:
-    assert PutOff(USUAL.waits, 0.0).until(receipt(), AWAY, NOW) is None
+    assert Postponement(USUAL.waits, 0.0).until(receipt(), AWAY, NOW) is None
 
 
 @pytest.mark.parametrize(("asked", "wait"), [(5.0, 60.0), (60.0, 60.0), (3600.0, 3600.0), (80_000, 80_000)])
@@ -76,7 +76,7 @@ def test_what_is_given_up_says_after_how_long_and_what_was_asked_for() -> None:
 
 
 _policies = st.builds(
-    PutOff,
+    Postponement,
     st.lists(st.floats(0.01, 1e5), min_size=1, max_size=6).map(tuple),
     st.floats(0.0, 1e6),
     st.floats(0.0, 0.999),
@@ -86,7 +86,7 @@ _policies = st.builds(
 @unhurried
 @given(_policies, st.integers(0, 100), st.floats(0.0, 2e6), st.floats(0.0, 1e7))
 def test_no_try_is_earlier_than_what_is_asked_nor_later_than_the_end(
-    policy: PutOff, retries: int, since: float, asked: float
+    policy: Postponement, retries: int, since: float, asked: float
 ) -> None:
     now = after(since)
     found = policy.until(receipt(retries), busy(asked), now)
