@@ -6,7 +6,7 @@
 //
 //	SIGNING_SECRETS  the accepted keys, whsec_…, separated by spaces
 //	AUTHORIZATION    the required value of that header; empty: not checked
-//	NOTICES          where notifications are stored; default: notices
+//	NOTIFICATIONS    where notifications are stored; default: notifications
 //	HOST, PORT       where it listens; default: 127.0.0.1 and 9000
 package main
 
@@ -174,7 +174,7 @@ func told(name, otherwise string) string {
 }
 
 func main() {
-	r := receiver{keysOf(os.Getenv("SIGNING_SECRETS")), os.Getenv("AUTHORIZATION"), told("NOTICES", "notices")}
+	r := receiver{keysOf(os.Getenv("SIGNING_SECRETS")), os.Getenv("AUTHORIZATION"), told("NOTIFICATIONS", "notifications")}
 	if !ascii.MatchString(r.authorization) {
 		stop("AUTHORIZATION: must be ASCII")
 	}

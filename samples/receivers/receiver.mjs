@@ -6,7 +6,7 @@
 //
 //   SIGNING_SECRETS  the accepted keys, whsec_…, separated by spaces
 //   AUTHORIZATION    the required value of that header; empty: not checked
-//   NOTICES          where notifications are stored; default: notices
+//   NOTIFICATIONS    where notifications are stored; default: notifications
 //   HOST, PORT       where it listens; default: 127.0.0.1 and 9000
 
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto'
@@ -119,7 +119,7 @@ const authorization = process.env.AUTHORIZATION ?? ''
 if (!/^[ -~]*$/.test(authorization)) stop('AUTHORIZATION: must be ASCII')
 const port = process.env.PORT || '9000'
 if (!/^[0-9]{1,5}$/.test(port) || Number(port) > 65535) stop('PORT: must be a number up to 65535')
-const folder = process.env.NOTICES || 'notices'
+const folder = process.env.NOTIFICATIONS || 'notifications'
 process.umask(0o077)
 try {
   await mkdir(folder, { recursive: true })

@@ -6,7 +6,7 @@ and does the work. Put it behind something that terminates TLS. Its environment 
 
     SIGNING_SECRETS  the accepted keys, whsec_…, separated by spaces
     AUTHORIZATION    the required value of that header; empty: not checked
-    NOTICES          where notifications are stored; default: notices
+    NOTIFICATIONS    where notifications are stored; default: notifications
     HOST, PORT       where it listens; default: 127.0.0.1 and 9000
 """
 
@@ -209,7 +209,7 @@ def main() -> None:
     host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "9000"
     if not re.fullmatch("[0-9]{1,5}", port) or int(port) > PORTS:
         stop("PORT: must be a number up to 65535")
-    Handler.folder = Path(os.environ.get("NOTICES") or "notices")
+    Handler.folder = Path(os.environ.get("NOTIFICATIONS") or "notifications")
     Server.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
     os.umask(0o077)
     try:

@@ -21,7 +21,7 @@ from tests.harness.browser import ARTIFACTS, ROOT, browsing, inside
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Service, finished
 from tests.harness.waiting import until
 from tests.service.conftest import Bench
@@ -327,7 +327,7 @@ async def main(folder: Path) -> None:
     ):
         namespace = await finished(cluster.kube, {"type": "webhook", "name": "archive", "url": hook.url})
         token = server.reviews.token(
-            "system:serviceaccount:ops:person", Right("create", namespace), Right("get", namespace)
+            "system:serviceaccount:ops:person", Permission("create", namespace), Permission("get", namespace)
         )
         seen = {
             "routes": default_routes(),

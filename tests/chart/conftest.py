@@ -31,7 +31,7 @@ MATRIX: dict[str, Document] = {
     },
     "everything that can be on": {
         "replicaCount": 3,
-        "nameOverride": "notices",
+        "nameOverride": "messages",
         "commonLabels": {"team": "platform"},
         "commonAnnotations": {"owner": "platform@example.com"},
         "image": {"repository": "registry.example.com:5000/team/delivery", "digest": f"sha256:{'ab' * 32}"},

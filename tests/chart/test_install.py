@@ -33,7 +33,7 @@ VERSIONS = (
 )
 """Of the APIs that the chart's objects belong to."""
 
-Right = tuple[str, str, str]
+Grant = tuple[str, str, str]
 """Group, resource (with its subresource), verb."""
 
 
@@ -182,19 +182,19 @@ class Installed:
             if one["user"]["username"] == self.account and "objectRef" in one
         ]
 
-    def used(self) -> set[Right]:
+    def used(self) -> set[Grant]:
         """The permissions used by the account: on the API server, and on the service, which checks them."""
-        own = {_right(one["objectRef"], one["verb"]) for one in self.asked()}
-        return own | {_right(attributes, attributes["verb"]) for attributes, _ in self.reviewed()}
+        own = {_grant(one["objectRef"], one["verb"]) for one in self.asked()}
+        return own | {_grant(attributes, attributes["verb"]) for attributes, _ in self.reviewed()}
 
-    def refused(self) -> list[Right]:
+    def refused(self) -> list[Grant]:
         """The requests of the account that either refused."""
         own = [
-            _right(one["objectRef"], one["verb"])
+            _grant(one["objectRef"], one["verb"])
             for one in self.asked()
             if one["annotations"]["authorization.k8s.io/decision"] != "allow"
         ]
-        return own + [_right(asked, asked["verb"]) for asked, allowed in self.reviewed() if not allowed]
+        return own + [_grant(asked, asked["verb"]) for asked, allowed in self.reviewed() if not allowed]
 
     def reviewed(self) -> list[tuple[Document, bool]]:
         """The permissions that the service checked for the account, and the results."""
@@ -209,13 +209,13 @@ class Installed:
         ]
 
 
-def _right(place: Document, verb: str) -> Right:
+def _grant(place: Document, verb: str) -> Grant:
     subresource = place.get("subresource")
     resource = f"{place['resource']}/{subresource}" if subresource else str(place["resource"])
     return str(place.get("apiGroup", place.get("group", ""))), resource, verb
 
 
-def granted(rendering: Rendering) -> set[Right]:
+def granted(rendering: Rendering) -> set[Grant]:
     """The permissions that the chart grants."""
     return {
         (group, resource, verb)

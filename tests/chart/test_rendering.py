@@ -469,10 +469,10 @@ def test_each_container_is_probed_on_its_own_port(helm: Helm) -> None:
 
 
 def test_the_watcher_s_token_is_valid_only_for_the_service(helm: Helm) -> None:
-    rendering = helm.render({"settings": {"audience": "notices"}})
+    rendering = helm.render({"settings": {"audience": "messages"}})
     [volume] = rendering.pods[0]["volumes"]
     assert volume["projected"]["sources"] == [
-        {"serviceAccountToken": {"audience": "notices", "expirationSeconds": 3600, "path": "token"}}
+        {"serviceAccountToken": {"audience": "messages", "expirationSeconds": 3600, "path": "token"}}
     ]
     assert environment(rendering, "watcher")["DELIVERY_TOKEN_FILE"].endswith("/token")
     assert "DELIVERY_TOKEN_FILE" not in environment(rendering, "service")

@@ -18,7 +18,7 @@ from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Service
 
 HERE = Path(__file__).parent
@@ -98,7 +98,7 @@ async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand
         Service(cluster.kubeconfig, **settings) as service,
     ):
         tokens = {
-            "caller": server.reviews.token("caller", Right("create"), Right("get")),
+            "caller": server.reviews.token("caller", Permission("create"), Permission("get")),
             "stranger": server.reviews.token("stranger"),
             "nobody": "nobody-s",
         }

@@ -22,7 +22,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import SCRIPT, Service, finished, lifecycle
 from tests.harness.tls import Mounted
 from tests.harness.waiting import until
@@ -297,7 +297,7 @@ async def test_a_full_disk_is_reported(bench: Bench) -> None:
 async def test_the_token_comes_from_a_file_or_the_environment_or_is_absent(
     fake_cluster: Cluster[FakeCluster], tmp_path: Path
 ) -> None:
-    token = fake_cluster.server.reviews.token("someone", Right("create"), Right("get"))
+    token = fake_cluster.server.reviews.token("someone", Permission("create"), Permission("get"))
     (tmp_path / "token").write_text(f"{token}\n")
     async with Receiver() as other:
         # The kubeconfig's own credential must not be sent.

@@ -142,14 +142,14 @@ UNNAMED = GOOD.replace("      - name: archive\n        type", "      - type").re
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_templates_and_runs_are_validated_like_teams(tmp_path: Path, kind: str) -> None:
-    right = UNNAMED.replace("kind: AgentTeam", f"kind: {kind}")
+    valid = UNNAMED.replace("kind: AgentTeam", f"kind: {kind}")
     file = tmp_path / "manifests.yaml"
-    file.write_text(right)
+    file.write_text(valid)
     assert findings_of(file) == []
-    file.write_text(right.replace("type: slack", "type: slak"))
+    file.write_text(valid.replace("type: slack", "type: slak"))
     [finding] = findings_of(file)
     assert (finding.line, finding.warning) == (14, False)
-    file.write_text(right[: right.index("  lifecycle")])
+    file.write_text(valid[: valid.index("  lifecycle")])
     assert findings_of(file) == []  # the template may have them, or the run
 
 

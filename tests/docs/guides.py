@@ -119,8 +119,8 @@ class Sample:
     _reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._home = tempfile.TemporaryDirectory(prefix="notices-")
-        self.folder = Path(self._home.name, "all", "notices")
+        self._home = tempfile.TemporaryDirectory(prefix="notifications-")
+        self.folder = Path(self._home.name, "all", "notifications")
         for name in self.drafts:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / name).touch()
@@ -130,7 +130,7 @@ class Sample:
                 "PATH": os.environ["PATH"],
                 "SIGNING_SECRETS": self.secrets,
                 "AUTHORIZATION": self.authorization,
-                "NOTICES": str(self.folder),
+                "NOTIFICATIONS": str(self.folder),
                 "PORT": str(self.port),
                 "HOST": self.host,
             },

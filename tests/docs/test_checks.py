@@ -667,8 +667,8 @@ def test_known_reasons_and_foreign_words_pass(word: str) -> None:
 def test_unknown_chart_values_are_reported() -> None:
     assert list(unknown_values("settings.emial", values())) == ["the chart has no value settings.emial"]
     assert list(unknown_values("tls.name=a", values())) == ["the chart has no value tls.name"]
-    for right in ("settings.email=smtp", "networkPolicy.callers", "spec.lifecycle", "settings.py"):
-        assert list(unknown_values(right, values())) == []
+    for word in ("settings.email=smtp", "networkPolicy.callers", "spec.lifecycle", "settings.py"):
+        assert list(unknown_values(word, values())) == []
 
 
 @pytest.mark.parametrize(
@@ -710,7 +710,7 @@ def test_code_spans_without_code_are_reported(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "right"),
+    ("text", "known"),
     [
         ("tls_renewal_failed", False),
         ("grafana_dashboard", False),  # of the chart, not of the log
@@ -719,10 +719,10 @@ def test_code_spans_without_code_are_reported(text: str) -> None:
         ("agentteam_delivery_watch_due", True),
     ],
 )
-def test_the_operators_page_names_only_events_and_fields_of_the_log(text: str, right: bool) -> None:
+def test_the_operators_page_names_only_events_and_fields_of_the_log(text: str, known: bool) -> None:
     found = list(faults_of_words(Block("docs/how-to/operate.md", 7, "", "", text), values(), problems()))
     said = f"docs/how-to/operate.md:7: the log has no line and no field {text}"
-    assert found == ([] if right else [said])
+    assert found == ([] if known else [said])
 
 
 @pytest.mark.parametrize(
@@ -878,7 +878,7 @@ def test_a_session_is_split_into_commands_and_outputs() -> None:
         ("tests/absent.py::test_it", "does not exist"),
         ("tests/test_repo.py::test_absent", "does not exist"),
         ("tests/test_times.py::test_absent", "does not exist"),
-        ("tests/test_repo.py::test_one_version", "names neither"),
+        ("tests/test_repo.py::test_every_place_has_the_same_version", "names neither"),
     ],
 )
 def test_an_output_whose_test_does_not_make_it_is_reported(test: str, says: str) -> None:

@@ -39,7 +39,7 @@ from tests.harness.helm import Helm, apply
 from tests.harness.kube import TEAMS
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.tls import Mounted
 from tests.harness.waiting import until
@@ -432,7 +432,7 @@ async def test_only_the_receiver_can_read_its_files_and_it_removes_unfinished_on
     async with Sample(receiver, KEY) as sample:
         assert await post(sample, signed(KEY)) == 204
         modes = {path.name: path.stat().st_mode & 0o777 for path in sample.folder.parent.rglob("*")}
-        assert modes == {"notices": 0o700, "msg_1.json": 0o600}
+        assert modes == {"notifications": 0o700, "msg_1.json": 0o600}
         assert sample.folder.parent.stat().st_mode & 0o777 == 0o700
     async with Sample(receiver, KEY, drafts=(".draft-1", ".other", "msg_1.json")) as sample:
         assert set(sample.kept) == {".other", "msg_1"}
@@ -443,11 +443,11 @@ async def test_a_receiver_can_listen_on_an_ipv6_address(receiver: tuple[str | Pa
         assert await post(sample, signed(KEY)) == 204
 
 
-@pytest.mark.parametrize("name", ["HOST", "PORT", "NOTICES"])
+@pytest.mark.parametrize("name", ["HOST", "PORT", "NOTIFICATIONS"])
 async def test_an_empty_variable_means_the_default(
     receiver: tuple[str | Path, ...], tmp_path: Path, name: str
 ) -> None:
-    given = {"SIGNING_SECRETS": KEY, "HOST": "127.0.0.1", "PORT": "0", "NOTICES": "elsewhere", name: ""}
+    given = {"SIGNING_SECRETS": KEY, "HOST": "127.0.0.1", "PORT": "0", "NOTIFICATIONS": "elsewhere", name: ""}
     process = await asyncio.create_subprocess_exec(
         *receiver, cwd=tmp_path, env={"PATH": os.environ["PATH"], **given}, stdout=PIPE, stderr=PIPE
     )
@@ -460,7 +460,7 @@ async def test_an_empty_variable_means_the_default(
             return
         port = int(said.removeprefix("listening on port "))
         assert name != "PORT" or port == 9000
-        assert (tmp_path / ("notices" if name == "NOTICES" else "elsewhere")).is_dir()
+        assert (tmp_path / ("notifications" if name == "NOTIFICATIONS" else "elsewhere")).is_dir()
         assert _loopback(port)
     finally:
         if process.returncode is None:
@@ -500,7 +500,7 @@ async def test_a_receiver_with_a_wrong_setting_does_not_start(
         cwd=tmp_path,
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{name}: {why}\n")
-    assert not (tmp_path / "notices").is_dir()
+    assert not (tmp_path / "notifications").is_dir()
 
 
 @pytest.mark.parametrize("wrong", ["folder", "port"])
@@ -509,8 +509,12 @@ async def test_a_receiver_that_cannot_start_reports_why(
 ) -> None:
     (tmp_path / "file").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        env = {"PATH": os.environ["PATH"], "SIGNING_SECRETS": KEY, "NOTICES": str(tmp_path / "notices")}
-        env |= {"NOTICES": str(tmp_path / "file")} if wrong == "folder" else {}
+        env = {
+            "PATH": os.environ["PATH"],
+            "SIGNING_SECRETS": KEY,
+            "NOTIFICATIONS": str(tmp_path / "notifications"),
+        }
+        env |= {"NOTIFICATIONS": str(tmp_path / "file")} if wrong == "folder" else {}
         env["PORT"] = str(taken.getsockname()[1]) if wrong == "port" else "0"
         done = await asyncio.to_thread(
             subprocess.run, receiver, check=False, capture_output=True, text=True, env=env, timeout=30
@@ -819,7 +823,7 @@ async def test_a_controller_reacts_to_each_answer_as_the_guide_says(
     fake_cluster: Fake, mounted: Mounted
 ) -> None:
     kube, reviews, gate = fake_cluster.kube, fake_cluster.server.reviews, Gate()
-    token, stranger = reviews.token("controller", Right("create")), reviews.token("stranger")
+    token, stranger = reviews.token("controller", Permission("create")), reviews.token("stranger")
     async with (
         Receiver(respond=gate) as hook,
         serving(fake_cluster.kubeconfig, mounted, max_in_flight=4) as (_, controller),

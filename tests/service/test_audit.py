@@ -14,7 +14,7 @@ from app.telemetry import logs
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Program, Service, Watcher, finished
 from tests.harness.waiting import until
 
@@ -30,7 +30,7 @@ async def test_the_audit_log_says_who_requested_what_and_the_answer(
         Service(fake_cluster.kubeconfig, auth="kubernetes") as service,
     ):
         namespace = await finished(kube, {"type": "webhook", "name": "hook", "url": hook.url})
-        bearer = {"Authorization": f"Bearer {reviews.token(ME, Right('create'), Right('get'))}"}
+        bearer = {"Authorization": f"Bearer {reviews.token(ME, Permission('create'), Permission('get'))}"}
         nobody = {"Authorization": f"Bearer {reviews.token('stranger')}"}
 
         async def ask(method: str, path: str, headers: dict[str, str], **fields: Any) -> int:

@@ -14,7 +14,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import ACCESS_REVIEWS, TOKEN_REVIEWS, Right
+from tests.harness.reviews import ACCESS_REVIEWS, TOKEN_REVIEWS, Permission
 from tests.harness.service import Answer, Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
 
@@ -154,7 +154,7 @@ async def test_while_the_api_server_is_away_no_caller_gets_access(fake_cluster: 
         return web.json_response({"kind": "Status"}, status=403) if "reviews" in request.path else None
 
     namespace = await finished(fake_cluster.kube)
-    token = fake_cluster.server.reviews.token("someone", Right("create"))
+    token = fake_cluster.server.reviews.token("someone", Permission("create"))
     async with Service(fake_cluster.kubeconfig, **QUICK) as service:
         for intercept in (away, no_access_review, forbidden):
             fake_cluster.server.intercept = intercept
@@ -215,7 +215,7 @@ async def test_the_review_names_the_service_s_own_audience_and_group(fake_cluste
         return None
 
     namespace = await finished(fake_cluster.kube)
-    token = fake_cluster.server.reviews.token("someone", Right("create"), audiences=("mine",))
+    token = fake_cluster.server.reviews.token("someone", Permission("create"), audiences=("mine",))
     async with Service(fake_cluster.kubeconfig, audience="mine", **QUICK) as service:
         fake_cluster.server.intercept = note
         assert (await call(service, namespace, token)).status == 200
@@ -234,7 +234,7 @@ async def test_the_review_names_the_service_s_own_audience_and_group(fake_cluste
 
 async def test_concurrent_requests_of_a_caller_share_one_review(fake_cluster: Fake) -> None:
     namespace = await finished(fake_cluster.kube)
-    token = fake_cluster.server.reviews.token("someone", Right("create"))
+    token = fake_cluster.server.reviews.token("someone", Permission("create"))
     async with Service(fake_cluster.kubeconfig, auth="kubernetes") as service:
         fake_cluster.server.requests.clear()
         answers = await asyncio.gather(*(call(service, namespace, token) for _ in range(30)))
@@ -264,7 +264,7 @@ async def test_another_scheme_is_not_a_bearer_token(fake_cluster: Fake, header: 
 
 
 async def test_two_tokens_are_refused(fake_cluster: Fake) -> None:
-    token = fake_cluster.server.reviews.token("someone", Right("get"))
+    token = fake_cluster.server.reviews.token("someone", Permission("get"))
     async with Service(fake_cluster.kubeconfig, **QUICK) as service:
         headers = [("Authorization", f"Bearer {token}"), ("Authorization", "Bearer other")]
         answer = await service.request("GET", "/deliveries/research/report", headers=headers)
@@ -273,8 +273,8 @@ async def test_two_tokens_are_refused(fake_cluster: Fake) -> None:
 
 async def test_each_caller_has_its_own_rate_limit(fake_cluster: Fake) -> None:
     namespace = await finished(fake_cluster.kube)
-    greedy = fake_cluster.server.reviews.token("greedy", Right("get"))
-    modest = fake_cluster.server.reviews.token("modest", Right("get"))
+    greedy = fake_cluster.server.reviews.token("greedy", Permission("get"))
+    modest = fake_cluster.server.reviews.token("modest", Permission("get"))
     async with Service(fake_cluster.kubeconfig, auth="kubernetes", rate_limit=5) as service:
         answers = await asyncio.gather(*(read(service, namespace, greedy) for _ in range(40)))
         refused = [answer for answer in answers if answer.status == 503]
@@ -306,7 +306,7 @@ async def test_a_flood_from_the_same_address_does_not_block_a_valid_caller(
     fake_cluster: Fake, stranger: str
 ) -> None:
     namespace = await finished(fake_cluster.kube)
-    good = fake_cluster.server.reviews.token("good", Right("get"))
+    good = fake_cluster.server.reviews.token("good", Permission("get"))
     async with Service(fake_cluster.kubeconfig, rate_limit=20, **QUICK) as service:
         assert (await read(service, namespace, good)).status == 200
         stopped = asyncio.Event()
@@ -338,7 +338,7 @@ async def test_a_flood_from_the_same_address_does_not_block_a_valid_caller(
 
 async def test_an_expired_token_is_treated_like_an_unknown_one(fake_cluster: Fake) -> None:
     namespace = await finished(fake_cluster.kube)
-    token = fake_cluster.server.reviews.token("leaving", Right("get"))
+    token = fake_cluster.server.reviews.token("leaving", Permission("get"))
     async with Service(fake_cluster.kubeconfig, **QUICK) as service:
         assert (await read(service, namespace, token)).status == 200
         del fake_cluster.server.reviews.tokens[token]

@@ -10,7 +10,7 @@ import pytest
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Service, lifecycle
 from tests.service.conftest import Bench
 
@@ -47,9 +47,9 @@ async def judged(service: Service, token: str | None, examples: int, folder: Pat
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("rights", ["all", "none", "no token"])
+@pytest.mark.parametrize("permissions", ["all", "none", "no token"])
 async def test_every_answer_to_any_input_is_as_documented(
-    fake_cluster: Fake, tmp_path: Path, rights: str
+    fake_cluster: Fake, tmp_path: Path, permissions: str
 ) -> None:
     async with Receiver() as hook, Service(fake_cluster.kubeconfig, auth="kubernetes") as service:
         await fake_cluster.kube.namespace("research")
@@ -57,13 +57,13 @@ async def test_every_answer_to_any_input_is_as_documented(
             "research", "report", lifecycle({"type": "webhook", "name": "slack-1", "url": hook.url})
         )
         await fake_cluster.kube.finish("research", "report")
-        granted = [Right("create"), Right("get")] if rights == "all" else []
+        granted = [Permission("create"), Permission("get")] if permissions == "all" else []
         token = fake_cluster.server.reviews.token("someone", *granted)
         code, said = await judged(
-            service, None if rights == "no token" else token, EXAMPLES[rights], tmp_path
+            service, None if permissions == "no token" else token, EXAMPLES[permissions], tmp_path
         )
         assert code == 0, said
-        assert bool(hook.requests) == (rights == "all")
+        assert bool(hook.requests) == (permissions == "all")
         assert not [line for line in service.raw if "Traceback" in line or '"exception"' in line]
 
 

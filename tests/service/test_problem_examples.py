@@ -15,7 +15,7 @@ from tests.harness import described
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Answer, Service, finished, lifecycle
 from tests.harness.waiting import until
 
@@ -50,7 +50,7 @@ async def refused(
 ) -> AsyncIterator[Answer]:
     """Yield one answer of each kind; the service is about to end afterwards."""
     kube, reviews = cluster.kube, cluster.server.reviews
-    usual, greedy = (reviews.token(name, Right("create")) for name in ("usual", "greedy"))
+    usual, greedy = (reviews.token(name, Permission("create")) for name in ("usual", "greedy"))
     target = {"type": "webhook", "name": "archive", "url": hook.url}
     namespace = await finished(kube, target)
     await kube.team(namespace, "at-work", lifecycle(target))

@@ -22,7 +22,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import FORBIDDEN, SCRIPT, Answer, Program, Service, Watcher, finished
 from tests.harness.waiting import until
 from tests.sockets import answering, closing, listening, resetting, saying, silent
@@ -264,7 +264,9 @@ async def test_no_output_of_service_and_watcher_contains_a_secret(
     kube = fake_cluster.kube
     token = tmp_path / "token"
     token.write_text(canaries.CALLER)
-    fake_cluster.server.reviews.token("caller", Right("create"), Right("get"), token=canaries.CALLER)
+    fake_cluster.server.reviews.token(
+        "caller", Permission("create"), Permission("get"), token=canaries.CALLER
+    )
     logs: dict[str, Any] = {"log_level": "DEBUG", "log_format": form}
     quick: dict[str, Any] = {"attempts": 2, "attempt_timeout": 1.5, "target_timeout": 6}
     async with (

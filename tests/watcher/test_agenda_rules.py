@@ -1,4 +1,4 @@
-"""In any order of events: never twice at once, nothing due is forgotten, no hot loop."""
+"""In any order of events: no concurrent duplicates, no forgotten teams, no hot loop."""
 
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ STATUSES = st.sampled_from([None, 200, 202, 302, 401, 404, 409, 422, 500, 503])
 
 
 class AgendaMachine(RuleBasedStateMachine):
-    """A cluster whose teams finish, change, settle and go, and a service that answers as it likes."""
+    """A cluster whose teams finish, change, settle and disappear, and a service with any answers."""
 
     @initialize(chance=st.floats(0.0, 0.999))
     def start(self, chance: float) -> None:
@@ -79,13 +79,13 @@ class AgendaMachine(RuleBasedStateMachine):
 
     @invariant()
     def never_hot(self) -> None:
-        """Between two answers to posts of one team there is always a wait."""
+        """Between two answers for one team there is always a wait."""
         for answered in getattr(self, "posts", {}).values():
             waits = [later - earlier for earlier, later in pairwise(answered)]
             assert all(wait >= self.pace.retry_after[0] for wait in waits)
 
     def teardown(self) -> None:
-        """Nothing is forgotten: a list, at the latest, brings up every team that is not settled."""
+        """No team is forgotten: the next list, at the latest, brings up every team that is not settled."""
         for hand_in in self.under_way:
             self.agenda.note(hand_in, Outcome(202), self.now)
         self.relist()

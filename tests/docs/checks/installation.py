@@ -61,7 +61,7 @@ class Installation:
         return self.rendering.settings["DELIVERY_AUDIENCE"]
 
     @cached_property
-    def rights(self) -> dict[tuple[str, str], set[str]]:
+    def permissions(self) -> dict[tuple[str, str], set[str]]:
         """The verbs that its roles grant, by group and resource."""
         found: dict[tuple[str, str], set[str]] = {}
         for role in self.rendering.of("ClusterRole"):
@@ -135,7 +135,7 @@ def _faults_of_question(asked: list[str], subresources: list[str], tools: Tools)
     plural, _, group = asked[1].partition("/")[0].partition(".")
     below = asked[1].partition("/")[2] or next(iter(subresources), "")
     resource = f"{plural}/{below}" if below else plural
-    groups = [group] if group else sorted({one for one, _ in installed(tools).rights})
+    groups = [group] if group else sorted({one for one, _ in installed(tools).permissions})
     yield from _faults_of_rule({"apiGroups": groups, "resources": [resource], "verbs": [asked[0]]}, tools)
 
 
@@ -152,18 +152,18 @@ def _faults_of_label(key: str, value: str, tools: Tools) -> Iterator[str]:
 
 def _faults_of_rule(rule: dict[str, Any], tools: Tools) -> Iterator[str]:
     """Check a rule: no caller requires a permission that the chart's roles do not have."""
-    rights = installed(tools).rights
+    permissions = installed(tools).permissions
     groups, resources = rule.get("apiGroups", []), rule.get("resources", [])
     for resource in resources:
-        pairs = [(group, resource) for group in groups if (group, resource) in rights]
+        pairs = [(group, resource) for group in groups if (group, resource) in permissions]
         if not pairs:
-            known = ", ".join(sorted(f"{name} of {group or 'the core'}" for group, name in rights))
+            known = ", ".join(sorted(f"{name} of {group or 'the core'}" for group, name in permissions))
             yield (
                 f"there is no {resource} of {' or '.join(groups) or 'the core'} with a permission,"
                 f" but {known}"
             )
         elif "/" in resource:
-            verbs = set[str]().union(*(rights[pair] for pair in pairs))
+            verbs = set[str]().union(*(permissions[pair] for pair in pairs))
             for verb in rule.get("verbs", []):
                 yield from none_of(f"verb of {resource}", verb, verbs)
 
