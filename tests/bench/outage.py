@@ -190,7 +190,7 @@ async def away(number: int, replicas: int) -> bool:
 
 
 async def _outlive(number: int, processes: Processes, ledgers: Ledgers) -> None:
-    """Kill one process each time that all teams were put off once more, and start another."""
+    """Kill one process each time that all teams were postponed once more, and start another."""
     began = monotonic()
     for tries, dies in enumerate(("service 0", "watcher", "service 0"), 1):
 
@@ -198,7 +198,7 @@ async def _outlive(number: int, processes: Processes, ledgers: Ledgers) -> None:
             return ledgers.number(lambda one: one.get("retries", 0) >= tries) == number
 
         await until(postponed, 600)
-        say(f"{monotonic() - began:.0f} s: all teams were put off {tries} times; {dies} is killed")
+        say(f"{monotonic() - began:.0f} s: all teams were postponed {tries} times; {dies} is killed")
         await processes.kill(dies)
         await processes.start(dies)
 
@@ -235,7 +235,7 @@ async def burst(number: int, replicas: int) -> bool:
 
 @dataclass(frozen=True)
 class Burst:
-    """What came of one: when the last webhook was on record, what it took, how many came twice or not."""
+    """The figures of one burst: when the last webhook was on record, its cost, and how many came twice."""
 
     seconds: float
     cpu: float
@@ -279,7 +279,7 @@ async def _burst(number: int, replicas: int, chat: Chat | None) -> Burst:
 
 
 def main() -> None:
-    """Run what is asked for and print what came of it."""
+    """Run the chosen measurements and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("show", nargs="?", choices=("away", "burst"))
     parser.add_argument("--teams", type=int)

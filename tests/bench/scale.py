@@ -143,7 +143,7 @@ def show(title: str, points: Curve) -> None:
 
 
 def draw(title: str, points: Curve, path: Path) -> None:
-    """Draw a curve as SVG: its cost on the left axis, its memory on the right."""
+    """Draw a curve as SVG: its cost on the left axis, its memory on the right axis."""
     chart = pygal.Line(
         title=title,
         x_labels=[f"{point.size:,}" for point in points],

@@ -63,7 +63,7 @@ def amounts(names: list[str]) -> set[str]:
 
 @dataclass(frozen=True)
 class Aftermath:
-    """The result of a death: the exit code, the entries right after it and at the end, and the requests."""
+    """The result of a death: the exit code, the entries just after it and at the end, and the requests."""
 
     code: int
     left: Entries
@@ -136,7 +136,7 @@ async def test_killed_at(
     assert found.code == 70
     assert found.seconds < SOON
 
-    # Right after the death.
+    # Immediately after the death.
     sent = [name for name in SENT if found.before[name]]
     recorded = [name for name in SENT if name in found.left and found.left[name]["phase"] != "Pending"]
     assert bool(found.left) == death.claimed

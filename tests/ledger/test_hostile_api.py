@@ -193,7 +193,7 @@ async def test_every_target_is_sent_once_and_recorded_despite_api_faults(
         assert set(hostile.injected) == set(Fault), hostile.injected
 
 
-async def test_outcomes_are_recorded_after_an_api_outage_right_after_the_sends(
+async def test_outcomes_are_recorded_after_an_api_outage_that_follows_the_sends(
     cluster: Cluster[Any], tmp_path: Path
 ) -> None:
     kube = cluster.kube

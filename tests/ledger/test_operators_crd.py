@@ -261,7 +261,7 @@ async def test_writes_of_the_operator_at_ten_moments_of_a_dispatch_undo_nothing(
         assert len(receiver.requests) == len(ids(receiver.requests)) == 10
 
 
-async def test_a_write_of_the_operator_right_before_a_kill_loses_nothing(either: Cluster[Any]) -> None:
+async def test_a_write_of_the_operator_just_before_a_kill_loses_nothing(either: Cluster[Any]) -> None:
     namespace = await either.kube.fresh_namespace()
     dying = serve(either, **SHORT)
 

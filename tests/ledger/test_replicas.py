@@ -398,7 +398,7 @@ async def test_claims_deleted_by_an_operator_are_detected_and_their_targets_sett
             told = [line for line in holder.logged("outcome_unrecorded") if line["namespace"] == namespace]
             name = "a" if cluster.whole else "webhook-0"
             assert await metric(holder, CLAIM_LOST) == lost + len(told)
-            # With five fields, deliveries in the same second look alike, whoever sent them.
+            # With five fields, deliveries in the same second look alike, even of different processes.
             assert told or not cluster.whole
             assert {(line["target"], line["cause"]) for line in told} <= {(name, "claim-lost")}
 

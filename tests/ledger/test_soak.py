@@ -35,7 +35,7 @@ RATE = 40  # events per second
 DELAY = 0.2  # seconds that a receiver takes, so that a kill interrupts something
 CALM = 600  # settled events after which no replica is killed
 WARM = 750  # … and after which memory is measured first
-TYPED = 4  # the operator writes the whole status of every fourth team, right after its end
+TYPED = 4  # the operator writes the whole status of every fourth team, immediately after its end
 PAUSE = (1.5, 3.5)  # seconds between kills
 GROWTH = 25  # MiB that a replica may grow by from WARM to the end
 
