@@ -197,7 +197,7 @@ ANSWERS: dict[tuple[str, str], Examples] = {
                 "next": "WzAsICJleUoySWpvaWJXVjBZUyJd",
             },
         },
-        "last": {"summary": "The last page, with none", "value": {"items": [], "next": None}},
+        "last": {"summary": "The last page, without a matching team", "value": {"items": [], "next": None}},
     },
     ("readDelivery", "200"): {
         "delivered": _DELIVERED,
@@ -234,7 +234,7 @@ ANSWERS: dict[tuple[str, str], Examples] = {
     },
     ("metrics", "200"): {
         "metrics": {
-            "summary": "One of them",
+            "summary": "One of the metrics",
             "value": (
                 "# HELP agentteam_delivery_build_info Which version this is.\n"
                 "# TYPE agentteam_delivery_build_info gauge\n"

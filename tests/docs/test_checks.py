@@ -894,5 +894,5 @@ def test_a_missing_program_skips_a_test_and_fails_it_in_ci(
     with pytest.raises(pytest.skip.Exception, match="no gofmt: install Go"):
         tools.find("gofmt")
     monkeypatch.setenv("CI", "true")
-    with pytest.raises(AssertionError, match="CI judges no documents without gofmt"):
+    with pytest.raises(AssertionError, match="CI requires gofmt to check the documents"):
         tools.find("gofmt")
