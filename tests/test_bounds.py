@@ -18,7 +18,7 @@ from app.domain.errors import TargetError
 from app.domain.events import CompletionEvent
 from app.domain.ledger import Terms, decide
 from app.domain.mailboxes import Mailbox
-from app.domain.targets import EmailTarget, InvalidTarget, labels_of, read_targets, target_names, told_of
+from app.domain.targets import EmailTarget, InvalidTarget, is_notified, labels_of, read_targets, target_names
 from app.domain.teams import AgentTeam
 from app.egress.client import HttpClient
 from app.egress.guard import Guard
@@ -259,10 +259,10 @@ def many_recipients(number: int) -> None:
     written(compose_mail(envelope(), target, recipients_of(target), Mailbox("a@b.c"), at=NOW))
 
 
-def endings(number: int) -> None:
+def phases(number: int) -> None:
     (target,) = read_targets([{"type": "webhook", "url": "https://h/", "on": ["x"] * number}])
     assert isinstance(target, InvalidTarget)
-    told_of({"on": ["x"] * number}, "Completed")
+    is_notified({"on": ["x"] * number}, "Completed")
 
 
 def stray_entries(number: int) -> None:
@@ -273,7 +273,7 @@ def stray_entries(number: int) -> None:
 
 
 MANY = {
-    "endings": (endings, bounds.ENDINGS.most),
+    "phases": (phases, bounds.PHASES.most),
     "entries without a target": (stray_entries, bounds.ENTRIES.most),
     "long names that differ at their ends": (long_names, 2_000),
     "artifacts": (many_artifacts, 1_000),
@@ -363,11 +363,11 @@ def test_other_tasks_run_while_artifacts_are_selected() -> None:
 
 
 def test_too_many_outcomes_in_a_target_are_an_error() -> None:
-    on = ["Completed"] * (bounds.ENDINGS.most + 1)
+    on = ["Completed"] * (bounds.PHASES.most + 1)
     (refused,) = read_targets([{"type": "webhook", "url": "https://h/", "on": on}])
     assert isinstance(refused, InvalidTarget)
-    assert refused.problem == f"on: {bounds.ENDINGS.words}"
-    assert told_of({"on": on}, "Failed"), "so that its author gets the error"
+    assert refused.problem == f"on: {bounds.PHASES.words}"
+    assert is_notified({"on": on}, "Failed"), "so that its author gets the error"
 
 
 def test_entries_of_a_record_beyond_the_limit_are_ignored() -> None:

@@ -36,7 +36,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 BOMB = gzip.compress(b"0" * 10_000_000)
 
 
-class Ending(NamedTuple):
+class Outcome(NamedTuple):
     """The outcome of a target: reason, attempts, and the shortest and the longest time it may take."""
 
     reason: Reason
@@ -45,13 +45,13 @@ class Ending(NamedTuple):
     within: float = AT_ONCE
 
 
-DELIVERED = Ending(Reason.DELIVERED)  # the complete head alone decides
-NO_ANSWER = Ending(Reason.INVALID_RESPONSE)
-BROKEN = Ending(Reason.CONNECTION_FAILED, attempts=ATTEMPTS)
-CUT_OFF = Ending(Reason.TIMEOUT, attempts=ATTEMPTS, after=ATTEMPT * ATTEMPTS * 0.9, within=LONGEST)
-NOT_TRUSTED = Ending(Reason.TLS_FAILED)
+DELIVERED = Outcome(Reason.DELIVERED)  # the complete head alone decides
+NO_ANSWER = Outcome(Reason.INVALID_RESPONSE)
+BROKEN = Outcome(Reason.CONNECTION_FAILED, attempts=ATTEMPTS)
+CUT_OFF = Outcome(Reason.TIMEOUT, attempts=ATTEMPTS, after=ATTEMPT * ATTEMPTS * 0.9, within=LONGEST)
+NOT_TRUSTED = Outcome(Reason.TLS_FAILED)
 
-HOSTILE: dict[str, tuple[Callable[[Bare], Speak], Ending]] = {
+HOSTILE: dict[str, tuple[Callable[[Bare], Speak], Outcome]] = {
     "header-lines-without-end": (endless(HEAD, b"X-Line: y\r\n" * 100), NO_ANSWER),
     "a-header-line-without-end": (endless(HEAD + b"X-Line: ", b"y" * 1024), NO_ANSWER),
     "a-status-line-without-end": (endless(b"HTTP/1.1 200 O", b"K" * 1024), NO_ANSWER),
@@ -84,7 +84,7 @@ HOSTILE: dict[str, tuple[Callable[[Bare], Speak], Ending]] = {
     "interim-answers-without-end": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 5000), NO_ANSWER),
     "switches-protocols": (
         saying(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
-        Ending(Reason.HTTP_STATUS),
+        Outcome(Reason.HTTP_STATUS),
     ),
 }
 UNTRUSTED = {
@@ -137,19 +137,19 @@ async def test_each_hostile_receiver_fails_alone_and_in_time_and_healthy_ones_ar
         logged = {line["target"]: line for line in service.logged("target_settled")}
         entries = {entry["name"]: entry for entry in await fake_cluster.kube.delivery(namespace, "report")}
 
-    expected = {name: ending for name, (_, ending) in HOSTILE.items()}
+    expected = {name: outcome for name, (_, outcome) in HOSTILE.items()}
     expected |= dict.fromkeys(UNTRUSTED, NOT_TRUSTED) | dict.fromkeys(("healthy", "chat"), DELIVERED)
     ended = {name: (entry["reason"], entry["attempts"]) for name, entry in entries.items()}
-    assert ended == {name: (ending.reason, ending.attempts) for name, ending in expected.items()}
+    assert ended == {name: (outcome.reason, outcome.attempts) for name, outcome in expected.items()}
     delivered = {name for name, entry in entries.items() if entry["phase"] == "Delivered"}
-    assert delivered == {name for name, ending in expected.items() if ending.reason is Reason.DELIVERED}
+    assert delivered == {name for name, outcome in expected.items() if outcome.reason is Reason.DELIVERED}
     assert {entry["phase"] for entry in entries.values()} == {"Delivered", "Failed"}
     assert report["phase"] == "PartiallyDelivered"
     assert took < LONGEST
 
     settled = {name: seconds_between(begun, line["timestamp"]) for name, line in logged.items()}
-    late = {name: settled[name] for name, ending in expected.items() if settled[name] > ending.within}
-    early = {name: settled[name] for name, ending in expected.items() if settled[name] < ending.after}
+    late = {name: settled[name] for name, outcome in expected.items() if settled[name] > outcome.within}
+    early = {name: settled[name] for name, outcome in expected.items() if settled[name] < outcome.after}
     assert (late, early) == ({}, {})
     assert max(received.at for received in hook.requests + slack.requests) - started < AT_ONCE
 

@@ -123,7 +123,7 @@ def test_each_entry_is_assigned_to_its_target(spec: list[Any], entries: list[Any
 
 
 FOR_FAILURES, FOR_SUCCESS = A | {"on": ["Failed", "TimedOut"]}, A | {"on": ["Completed"]}
-ENDINGS: list[tuple[str, str, list[Any], list[Any], list[str]]] = [
+PHASES: list[tuple[str, str, list[Any], list[Any], list[str]]] = [
     ("the first is for failures", "Completed", [FOR_FAILURES, FOR_SUCCESS], [ENTRY_A], ["webhook-1"]),
     ("the first is for success", "Completed", [FOR_SUCCESS, FOR_FAILURES], [ENTRY_A], ["webhook-0"]),
     ("it failed", "Failed", [FOR_FAILURES, FOR_SUCCESS], [ENTRY_A], ["webhook-0"]),
@@ -147,12 +147,12 @@ ENDINGS: list[tuple[str, str, list[Any], list[Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(
-    ("ending", "spec", "entries", "names"), [row[1:] for row in ENDINGS], ids=[row[0] for row in ENDINGS]
+    ("phase", "spec", "entries", "names"), [row[1:] for row in PHASES], ids=[row[0] for row in PHASES]
 )
 def test_of_equal_targets_those_that_are_notified_get_the_entries(
-    ending: str, spec: list[Any], entries: list[Any], names: list[str]
+    phase: str, spec: list[Any], entries: list[Any], names: list[str]
 ) -> None:
-    assert [line.name for line in Record(spec, entries, ending=ending).lines] == names
+    assert [line.name for line in Record(spec, entries, phase=phase).lines] == names
 
 
 def test_a_copy_of_our_entry_belongs_to_no_target_and_is_removed() -> None:

@@ -222,7 +222,7 @@ def test_tests_that_a_document_names_exist() -> None:
     absent = [
         f"{document.relative_to(ROOT)}: {file}::{test}"
         for document in documents()
-        for file, test in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", document.read_text())
+        for file, test in re.findall(r"`(tests/[\w/]+\.py)::(?:Test\w+::)?(test_\w+)`", document.read_text())
         if not (ROOT / file).is_file() or f"def {test}(" not in (ROOT / file).read_text()
     ]
     assert not absent

@@ -74,7 +74,7 @@ def tell(log: FilteringBoundLogger, receipt: Receipt) -> None:
     if receipt.settled:
         event = "target_settled"
     else:
-        event = "target_postponed" if receipt.postponed else "target_handed_back"
+        event = "target_postponed" if receipt.postponed else "target_released"
     log.info(
         event,
         target=receipt.name,

@@ -32,9 +32,9 @@ function verify(headers, body, keys, now) {
   const given = names.map((name) => headers[name] ?? []) // of request.headersDistinct: a list for each name
   if (given.some((values) => values.length !== 1)) throw new Refused('a header is missing or repeated')
   const [[id], [timestamp], [signatures]] = given
-  if (!/^[A-Za-z0-9_-]{1,128}$/.test(id)) throw new Refused('the id is none') // it becomes a file's name
+  if (!/^[A-Za-z0-9_-]{1,128}$/.test(id)) throw new Refused('the id is invalid') // it becomes a file's name
   if (!/^[0-9]{1,12}$/.test(timestamp) || Math.abs(now - Number(timestamp)) > TOLERANCE) {
-    throw new Refused('the timestamp is not of now')
+    throw new Refused('the timestamp is not current')
   }
   for (const key of keys) {
     const mac = createHmac('sha256', key).update(`${id}.${timestamp}.`).update(body)
@@ -43,7 +43,7 @@ function verify(headers, body, keys, now) {
       if (same(ours, theirs)) return id
     }
   }
-  throw new Refused('no signature fits')
+  throw new Refused('no signature matches')
 }
 
 // Writes a notification to a file atomically, and returns whether it is new.

@@ -52,16 +52,16 @@ def verify(headers: Message, body: bytes, keys: Iterable[bytes], now: float) -> 
         raise Refused("a header is missing or repeated")
     [identifier], [timestamp], [signatures] = given
     if not re.fullmatch("[A-Za-z0-9_-]{1,128}", identifier):  # it becomes a file name
-        raise Refused("the id is none")
+        raise Refused("the id is invalid")
     if not re.fullmatch("[0-9]{1,12}", timestamp) or abs(now - int(timestamp)) > TOLERANCE:
-        raise Refused("the timestamp is not of now")
+        raise Refused("the timestamp is not current")
     signed = f"{identifier}.{timestamp}.".encode() + body
     for key in keys:
         ours = b"v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256))
         for theirs in signatures.split(" "):
             if hmac.compare_digest(ours, theirs.encode()):
                 return identifier
-    raise Refused("no signature fits")
+    raise Refused("no signature matches")
 
 
 def keep(folder: Path, identifier: str, body: bytes) -> bool:

@@ -259,7 +259,7 @@ async def _burst(number: int, replicas: int, chat: Chat | None) -> Burst:
             ended = monotonic()
             await until(lambda: len(ledgers.on_record("hook")) == number, 600)
             seconds, cpu = max(ledgers.on_record("hook")) - ended, processes.cpu("service")
-            handed = [line["answer"] for line in processes.running["watcher"].logged("handed_in")]
+            handed = [line["answer"] for line in processes.running["watcher"].logged("team_submitted")]
             say(
                 f"{number} teams {'with' if chat else 'without'} Slack: webhooks on record {seconds:.2f} s"
                 f" after the last ended, {cpu / number * 1e3:.1f} ms of CPU a team;"

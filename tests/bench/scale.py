@@ -159,15 +159,15 @@ def draw(title: str, points: Curve, path: Path) -> None:
         js=[],  # a static picture, which loads nothing
         disable_xml_declaration=True,
     )
-    chart.add("CPU, µs a delivery", [point.cpu_us for point in points])
-    chart.add("most memory, MB", [point.memory_mb for point in points], secondary=True)
+    chart.add("CPU, µs per delivery", [point.cpu_us for point in points])
+    chart.add("maximum memory, MB", [point.memory_mb for point in points], secondary=True)
     path.write_text(chart.render(is_unicode=True))
 
 
 CURVES: dict[str, tuple[str, Callable[[int], Awaitable[Point]], tuple[int, ...]]] = {
-    "targets": ("Targets an event", targets, SIZES),
+    "targets": ("Targets per event", targets, SIZES),
     "in-flight": ("Events in flight, two targets each", in_flight, SIZES),
-    "teams": ("AgentTeams watched", watched, TEAMS),
+    "teams": ("Watched AgentTeams", watched, TEAMS),
 }
 
 
@@ -191,7 +191,7 @@ async def main() -> None:
     if "upstream" in asked and (await run("find")).code == 0:
         figures["upstream"] = costs = await upstream()
         shares = ", ".join(f"{name} {cost:.1f}" for name, cost in costs.items())
-        Console(width=100).print(f"CPU ms an event of two targets, on a real API server: {shares}")
+        Console(width=100).print(f"CPU ms per event with two targets, on a real API server: {shares}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(figures, indent=2) + "\n")

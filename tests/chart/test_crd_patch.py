@@ -116,13 +116,13 @@ def schema(spec: Document) -> Document:
     return dict(spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"])
 
 
-def ending(spec: Document) -> Document:
+def lifecycle_of(spec: Document) -> Document:
     return dict(schema(spec)["spec"]["properties"]["lifecycle"]["properties"])
 
 
 def lists(spec: Document) -> tuple[Document, Document]:
     """Return the schemas of the targets and of the records."""
-    return ending(spec)["delivery"], schema(spec)["status"]["properties"]["delivery"]
+    return lifecycle_of(spec)["delivery"], schema(spec)["status"]["properties"]["delivery"]
 
 
 def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:
@@ -154,7 +154,10 @@ async def test_the_patch_of_the_older_crd_adds_only_the_value_and_both_lists(ope
         f"+{end}.delivery",
         f"+{SCHEMA}.status.properties.delivery",
     }
-    assert ending(after)["onComplete"]["enum"] == [*ending(before)["onComplete"]["enum"], "deliver"]
+    assert lifecycle_of(after)["onComplete"]["enum"] == [
+        *lifecycle_of(before)["onComplete"]["enum"],
+        "deliver",
+    ]
     assert lists(after) == lists(OURS["spec"])
 
 
@@ -218,7 +221,7 @@ async def test_a_patch_refuses_the_crd_of_another_release(operators: Patched, ve
 @of_old
 async def test_a_patch_refuses_an_unexpected_enum(operators: Patched, enum: list[str], verb: str) -> None:
     changed = OLD.crd
-    ending(changed["spec"])["onComplete"]["enum"] = enum
+    lifecycle_of(changed["spec"])["onComplete"]["enum"] = enum
     await operators.put(changed)
     before = await operators.spec()
     with pytest.raises(Refused):
@@ -303,7 +306,7 @@ async def test_the_notes_warn_of_a_crd_that_drops_the_record(operators: Patched,
     schema(keeps_all["spec"])["status"]["x-kubernetes-preserve-unknown-fields"] = True
     await operators.put(keeps_all)
     assert "rejects onComplete: deliver" in notes()
-    del ending(keeps_all["spec"])["onComplete"]["enum"]
+    del lifecycle_of(keeps_all["spec"])["onComplete"]["enum"]
     await operators.put(keeps_all)
     assert "NOTHING WILL BE" not in notes()
 

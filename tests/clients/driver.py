@@ -32,7 +32,7 @@ def main() -> None:
         request.headers["Authorization"] = f"Bearer {token}"
         return request
 
-    told_of = []
+    results = []
     with AuthenticatedClient(
         sys.argv[1],
         token="",
@@ -45,10 +45,10 @@ def main() -> None:
             try:
                 answer = answered(client, step)
             except (UnexpectedStatus, ValueError, KeyError, TypeError) as error:
-                told_of.append({"raised": type(error).__name__})
+                results.append({"raised": type(error).__name__})
             else:
-                told_of.append(told(answer))
-    json.dump(told_of, sys.stdout)
+                results.append(told(answer))
+    json.dump(results, sys.stdout)
 
 
 def answered(

@@ -48,8 +48,8 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "no name": ("  name: report\n", "", 3, "metadata.name"),
     "a namespace with dots": ("research", "re.search", 5, "metadata.namespace"),
     "no spec": ("spec:", "specs:", 1, "spec: is missing"),
-    "an ending misspelt": ("onComplete: deliver", "onComplete: delivr", 9, "did you mean deliver?"),
-    "an ending unknown": ("onComplete: deliver", "onComplete: archive", 9, "it is one of create-pr"),
+    "a misspelt onComplete": ("onComplete: deliver", "onComplete: delivr", 9, "did you mean deliver?"),
+    "an unknown onComplete": ("onComplete: deliver", "onComplete: archive", 9, "it is one of create-pr"),
     "a list that is none": (
         "    delivery:\n      - name: archive\n        type",
         "    delivery:\n        name: archive\n        type",
@@ -72,7 +72,7 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "a Secret's name in capitals": ("Secret: slack", "Secret: Slack", 17, "name of a Secret"),
     "a message that is a number": ('message: "{team} is ready"', "message: 5", 14, "message"),
     "a name twice": ("name: chat", "name: archive", 15, "taken by an earlier target"),
-    "an ending that is a list": (
+    "an onComplete that is a list": (
         "onComplete: deliver",
         "onComplete: [deliver]",
         9,

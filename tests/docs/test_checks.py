@@ -109,7 +109,7 @@ RIGHT: dict[str, tuple[str, str]] = {
         """kubectl patch agentteam a -p '{"spec": {"lifecycle": {"onComplete": "deliver"}}}'\n""",
     ),
     "a part of a lifecycle": ("yaml", "lifecycle:\n  delivery: [{type: slack, credentialsSecret: a}]\n"),
-    "an ending alone": ("yaml", "spec: {lifecycle: {onComplete: notify}}\n"),
+    "an onComplete alone": ("yaml", "spec: {lifecycle: {onComplete: notify}}\n"),
     "a loop": ("bash", "for name in a b; do\n  kubectl delete secret $name -n research\ndone\n"),
     "an address that is an example": ("console", "curl -s https://report.example.com/x -d '{}'\n"),
     "a dry run": ("console", f"curl -s 'http://127.0.0.1:8080/previews' {EVENT}\n"),
@@ -330,7 +330,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         8,
         "the log has no line and no field outcome_notrecorded",
     ),
-    "one of several lines": ("console", f"{LOGS} | grep -E 'api_gone|handed_in'\n", 7, "field api_gone"),
+    "one of several lines": ("console", f"{LOGS} | grep -E 'api_gone|team_submitted'\n", 7, "field api_gone"),
     "a container": ("console", f"make run\n{LOGS} -c watchers\n", 8, "there is no container watchers"),
     "a pod's label in a command": (
         "console",
@@ -526,7 +526,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     "five keys": ("json", WEBHOOK.replace(', "artifacts": []', ""), 7, "exactly event, team, namespace"),
     "seven keys": ("json", WEBHOOK.replace("{", '{"id": "1", ', 1), 7, "exactly event, team, namespace"),
     "an event's name": ("json", WEBHOOK.replace("team.completed", "team.done"), 7, "team.done is none"),
-    "an ending": ("json", WEBHOOK.replace('"Completed"', '"Done"'), 7, "Done is no ending"),
+    "a phase": ("json", WEBHOOK.replace('"Completed"', '"Done"'), 7, "Done is not a terminal phase"),
     "a field of an event": ("json", '{"namespace": "a", "team": "b", "redeliver": "some"}', 7, "redeliver"),
     "a problem's type": ("json", PROBLEM.replace("team-not-found", "no-team"), 7, "there is no problem"),
     "a problem's status": ("json", PROBLEM.replace("404", "410"), 7, "is 404 'No such team'"),
@@ -656,7 +656,7 @@ def test_known_names_pass() -> None:
     "word", ["SecretKeyAbsent", "SecretNotFond", "TokenInvalid", "EgressDenid", "BudgetExceded"]
 )
 def test_an_unknown_reason_is_reported(word: str) -> None:
-    assert list(unknown_words(word)) == [f"there is no reason and no ending {word}"]
+    assert list(unknown_words(word)) == [f"there is no reason and no phase {word}"]
 
 
 @pytest.mark.parametrize("word", ["SecretNotFound", "BudgetExceeded", "PodMonitor", "CoreV1Api", "TEST"])
@@ -678,7 +678,7 @@ def test_unknown_chart_values_are_reported() -> None:
         ("target_setled", "the log has no line target_setled; did you mean target_settled?"),
         ("app/absent.py", "app/absent.py is not in the repository"),
         ("settings.emial", "the chart has no value settings.emial"),
-        ("SecretNotFond", "there is no reason and no ending SecretNotFond"),
+        ("SecretNotFond", "there is no reason and no phase SecretNotFond"),
     ],
 )
 def test_misspelt_names_are_reported_with_their_place(text: str, says: str) -> None:
@@ -687,7 +687,7 @@ def test_misspelt_names_are_reported_with_their_place(text: str, says: str) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["ledger-not-kept", "handed_in", "app/domain/events.py", "tests/docs/", "workload-low"]
+    "text", ["ledger-not-kept", "team_submitted", "app/domain/events.py", "tests/docs/", "workload-low"]
 )
 def test_names_of_ours_and_of_others_pass(text: str) -> None:
     assert list(faults_of_words(Block(HERE, 7, "", "Invented", text), values(), problems())) == []

@@ -224,7 +224,7 @@ async def post(sample: Sample, headers: dict[str, str], body: bytes = BODY) -> i
 def test_the_guide_describes_the_receiver_s_behaviour(language: str) -> None:
     shown = Guide.read("webhook").block(language)
     assert shown in (RECEIVERS / f"receiver.{LANGUAGES[language]}").read_text()
-    assert "no signature fits" in shown
+    assert "no signature matches" in shown
 
 
 async def test_a_receiver_stores_signed_notifications_and_no_duplicates(
@@ -263,7 +263,7 @@ async def test_a_receiver_s_refusal_is_recorded(
         [target] = (await service.deliver(namespace, "report")).body["targets"]
         assert (target["phase"], target["reason"]) == ("Failed", "HTTPStatus")
         assert (target["message"], target["attempts"]) == ("answered 401 Unauthorized", 1)
-        why = "no signature fits" if wrong == "key" else "the authorization is wrong"
+        why = "no signature matches" if wrong == "key" else "the authorization is wrong"
         assert await sample.last(1) == f"refused: {why}"
         assert not sample.kept
 
@@ -278,23 +278,23 @@ async def test_a_receiver_refuses_invalid_and_old_signatures(
             ("a header is missing or repeated", {k: v for k, v in good.items() if k != name}, BODY)
             for name in good
         ),
-        ("no signature fits", good, BODY.replace(b"  ", b" ")),  # the same JSON with other spaces
-        ("no signature fits", good, BODY + b"\n"),
-        ("no signature fits", good, b""),
-        ("no signature fits", good | {"webhook-id": "msg_2"}, BODY),
-        ("no signature fits", good | {"webhook-timestamp": str(int(now) - 1)}, BODY),
-        ("no signature fits", good | {"webhook-signature": f"v1,{forged}"}, BODY),
-        ("no signature fits", good | {"webhook-signature": "v1,"}, BODY),
-        ("no signature fits", good | {"webhook-signature": "v2" + good["webhook-signature"][2:]}, BODY),
-        ("no signature fits", good | {"webhook-signature": good["webhook-signature"][3:]}, BODY),
-        ("no signature fits", signed(OTHER), BODY),
-        ("the id is none", signed(KEY, identifier="../../report"), BODY),
+        ("no signature matches", good, BODY.replace(b"  ", b" ")),  # the same JSON with other spaces
+        ("no signature matches", good, BODY + b"\n"),
+        ("no signature matches", good, b""),
+        ("no signature matches", good | {"webhook-id": "msg_2"}, BODY),
+        ("no signature matches", good | {"webhook-timestamp": str(int(now) - 1)}, BODY),
+        ("no signature matches", good | {"webhook-signature": f"v1,{forged}"}, BODY),
+        ("no signature matches", good | {"webhook-signature": "v1,"}, BODY),
+        ("no signature matches", good | {"webhook-signature": "v2" + good["webhook-signature"][2:]}, BODY),
+        ("no signature matches", good | {"webhook-signature": good["webhook-signature"][3:]}, BODY),
+        ("no signature matches", signed(OTHER), BODY),
+        ("the id is invalid", signed(KEY, identifier="../../report"), BODY),
         *(
-            ("the timestamp is not of now", signed(KEY, at=datetime.fromtimestamp(now + off, UTC)), BODY)
+            ("the timestamp is not current", signed(KEY, at=datetime.fromtimestamp(now + off, UTC)), BODY)
             for off in (-310, 310, -1e9)
         ),
         *(
-            ("the timestamp is not of now", good | {"webhook-timestamp": text}, BODY)
+            ("the timestamp is not current", good | {"webhook-timestamp": text}, BODY)
             for text in ("now", "1.5", "-1", "9" * 40, "0x7fffffff", f"+{int(now)}", "")
         ),
     ]

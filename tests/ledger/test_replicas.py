@@ -24,7 +24,7 @@ from tests.harness.waiting import until
 from tests.ledger.support import (
     Entries,
     Outcomes,
-    bear_one_id,
+    have_one_id,
     history,
     ids,
     ledger,
@@ -178,7 +178,7 @@ async def test_a_redelivery_posted_to_three_replicas_at_once_is_sent_once_with_a
         for name in "ab":
             old, new = sends(receiver, name)
             assert ids([old]) != ids([new])
-            assert bear_one_id([new], entries[name])
+            assert have_one_id([new], entries[name])
             assert entries[name].get("redeliveries") == (1 if cluster.whole else None)
 
 
@@ -235,21 +235,21 @@ async def test_a_draining_replica_releases_waiting_targets_and_finishes_sends_in
             assert monotonic() - started < 15
             entries = await until(settling(kube, namespace, 2))
 
-        handed_back = [
+        released = [
             entries["waits"]
             for entries in await history(kube, namespace, since)
             if entries["waits"]["phase"] == "Pending" and "claimedBy" not in entries["waits"]
         ]
-        assert handed_back
-        assert handed_back[0]["attempts"] == 1
-        assert "claimedUntil" not in handed_back[0]
+        assert released
+        assert released[0]["attempts"] == 1
+        assert "claimedUntil" not in released[0]
         assert {entry["phase"] for entry in entries.values()} == {"Delivered"}
         if cluster.whole:
             assert {name: entry["attempts"] for name, entry in entries.items()} == {"waits": 2, "hangs": 1}
         assert "takeovers" not in entries["waits"], "a released claim does not count as a takeover"
         for name, times in (("waits", 2), ("hangs", 1)):
             assert len(sends(receiver, name)) == times
-            assert bear_one_id(sends(receiver, name), entries[name])
+            assert have_one_id(sends(receiver, name), entries[name])
         assert drained.logged("stopped")
         assert not drained.logged("drain_cut_short")
 
@@ -303,7 +303,7 @@ async def test_a_process_suspended_past_its_claim_sends_and_records_nothing_more
             if cluster.whole:
                 assert (entry["attempts"], entry["takeovers"]) == (1, 1)
             assert len(sends(receiver, name)) == 2, "once by each process"
-            assert bear_one_id(sends(receiver, name), entry)
+            assert have_one_id(sends(receiver, name), entry)
 
 
 async def test_a_target_that_lost_too_many_holders_is_given_up(
@@ -394,7 +394,7 @@ async def test_claims_deleted_by_an_operator_are_detected_and_their_targets_sett
             assert entries["a"]["phase"] == "Delivered"
             assert entries["a"].get("httpStatus") == (204 if cluster.whole else None)
             assert len(receiver.requests) == 2, "without a claim on record, no process can know"
-            assert bear_one_id(receiver.requests, entries["a"])
+            assert have_one_id(receiver.requests, entries["a"])
             told = [line for line in holder.logged("outcome_unrecorded") if line["namespace"] == namespace]
             name = "a" if cluster.whole else "webhook-0"
             assert await metric(holder, CLAIM_LOST) == lost + len(told)

@@ -23,7 +23,7 @@ from tests.harness.kube import GROUP, TEAMS, Kube
 from tests.harness.operator import operate
 from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
-from tests.ledger.support import Entries, Front, Outcomes, bear_one_id, by_word, settled
+from tests.ledger.support import Entries, Front, Outcomes, have_one_id, by_word, settled
 
 pytestmark = pytest.mark.alone
 
@@ -214,7 +214,7 @@ async def test_a_thousand_events_survive_the_kills_of_their_replicas(tmp_path: P
             if name == "slack":
                 assert len({request.body for request in sent}) == 1, (team, entry)
             elif sent:
-                assert bear_one_id(sent, entry), (team, entry)
+                assert have_one_id(sent, entry), (team, entry)
                 assert crd != "own" or "id" in entry
     figures: dict[str, Any] = {
         "crd": crd,

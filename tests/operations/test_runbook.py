@@ -151,7 +151,7 @@ async def test_a_crd_that_drops_the_record_is_found(operator: Operator) -> None:
         at_work(operator, api_group=group),
     ):
         await operator.finishes({"type": "webhook", "url": "https://x.example"})
-        await operator.sees("watcher", "handed_in", answer=500)
+        await operator.sees("watcher", "team_submitted", answer=500)
         assert await operator.runs(EMPTY, 0) == "Completed deliver webhook\n"
         assert await operator.runs(EMPTY, 1) == "\n"
         said = await operator.runs(EMPTY, 2)
@@ -171,7 +171,7 @@ async def test_a_watcher_without_permission_is_found(operator: Operator) -> None
     ):
         operator.programs |= {"service": service, "watcher": watcher}
         await operator.finishes({"type": "webhook", "url": "https://x.example"})
-        await operator.sees("watcher", "handed_in", answer=403)
+        await operator.sees("watcher", "team_submitted", answer=403)
         assert '"answer": 403' in await operator.runs(EMPTY, 2)
 
 
@@ -181,8 +181,8 @@ async def test_a_service_that_does_not_answer_is_found(operator: Operator) -> No
     ) as watcher:
         operator.programs["watcher"] = watcher
         await operator.finishes({"type": "webhook", "url": "https://x.example"})
-        await operator.sees("watcher", "not_handed_in")
-        assert '"not_handed_in"' in await operator.runs(EMPTY, 2)
+        await operator.sees("watcher", "team_not_submitted")
+        assert '"team_not_submitted"' in await operator.runs(EMPTY, 2)
         assert '"service_lost"' in await operator.runs("AgentTeamDeliveryWatcherBehind")
         assert '"service_lost"' in await operator.runs("AgentTeamDeliveryUndelivered")
 

@@ -375,7 +375,7 @@ async def test_the_watcher_s_account_gets_access_once_its_token_is_for_the_servi
     ):
         await cluster.kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
         await cluster.kube.finish(namespace, "report")
-        await until(lambda: [line for line in watcher.logged("handed_in") if line["answer"] == 401], 30)
+        await until(lambda: [line for line in watcher.logged("team_submitted") if line["answer"] == 401], 30)
         await callers.grant(account, "create", namespace)
         token.write_text(await callers.token(account))
         await until(lambda: hook.requests, 40)

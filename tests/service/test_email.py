@@ -104,9 +104,9 @@ async def test_recipients_that_have_the_mail_do_not_get_it_again_after_a_drain(
         await first.deliver(namespace, "report", prefer="respond-async")
         await until(lambda: relay.mails)
         await first.stop(signal.SIGTERM)
-    handed_back = await entry(fake_cluster.kube, namespace)
-    assert (handed_back["phase"], handed_back.get("claimedBy")) == ("Pending", None)
-    assert handed_back["accepted"] == ["ann@example.com", "cid@example.com"]
+    released = await entry(fake_cluster.kube, namespace)
+    assert (released["phase"], released.get("claimedBy")) == ("Pending", None)
+    assert released["accepted"] == ["ann@example.com", "cid@example.com"]
     async with Service(fake_cluster.kubeconfig, **relay.settings) as second:
         answer = await second.deliver(namespace, "report")
     assert answer.body["phase"] == "Delivered"

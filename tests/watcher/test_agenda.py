@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.backoff import Backoff
 from app.domain.teams import AgentTeam
-from app.watcher.agenda import Agenda, HandIn, Outcome, TeamKey
+from app.watcher.agenda import Agenda, Outcome, Submission, TeamKey
 from app.watcher.pace import Pace
 from tests.watcher.teams import WEBHOOK, claimed, delivered, postponed, team
 
@@ -26,10 +26,10 @@ def finished(name: str = "report", **how: Any) -> Any:
     return team(name, **{"completed": T0, **how})
 
 
-def taken(book: Agenda, now: float) -> HandIn:
-    hand_in = book.take(now)
-    assert hand_in is not None
-    return hand_in
+def taken(book: Agenda, now: float) -> Submission:
+    submission = book.take(now)
+    assert submission is not None
+    return submission
 
 
 def posted(book: Agenda, answer: Outcome, now: float) -> None:
@@ -46,7 +46,7 @@ class TestWhatIsDue:
     def test_a_finished_team_is_submitted_once(self) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        assert taken(book, T0) == HandIn(KEY, "u-1", "1", T0)
+        assert taken(book, T0) == Submission(KEY, "u-1", "1", T0)
         assert book.take(T0) is None
 
     def test_a_settled_team_is_not_due(self) -> None:
@@ -111,10 +111,10 @@ class TestWhatIsDue:
         book = agenda()
         for number in range(40):
             book.observe(finished(f"team-{number}"), T0)
-        hand_ins = [taken(book, T0) for _ in range(16)]
+        submissions = [taken(book, T0) for _ in range(16)]
         assert book.take(T0) is None
         assert book.next_moment() is None
-        book.note(hand_ins[3], Outcome(202), T0)
+        book.note(submissions[3], Outcome(202), T0)
         assert book.take(T0) is not None
         assert book.take(T0) is None
 
@@ -150,18 +150,18 @@ class TestRemovedTeams:
     def test_a_team_deleted_during_its_submission_is_forgotten(self) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        hand_in = taken(book, T0)
+        submission = taken(book, T0)
         book.forget(KEY)
-        book.note(hand_in, Outcome(500), T0 + 1)
+        book.note(submission, Outcome(500), T0 + 1)
         assert book.next_moment() is None
 
     def test_a_team_recreated_during_its_submission_waits_for_the_answer(self) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        hand_in = taken(book, T0)
+        submission = taken(book, T0)
         book.observe(finished(uid="u-2", version=9), T0 + 1)
         assert book.take(T0 + 1) is None
-        book.note(hand_in, Outcome(409), T0 + 2)
+        book.note(submission, Outcome(409), T0 + 2)
         assert taken(book, T0 + 2).uid == "u-2"
 
 
@@ -188,26 +188,26 @@ class TestAnswers:
     def test_a_change_during_a_submission_is_kept(self) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        hand_in = taken(book, T0)
+        submission = taken(book, T0)
         book.observe(finished(version=2, delivery=[claimed(at(140))]), T0 + 1)
         assert book.take(T0 + 1) is None
-        book.note(hand_in, Outcome(202), T0 + 1)
+        book.note(submission, Outcome(202), T0 + 1)
         assert book.next_moment() == T0 + 141
 
     def test_a_team_settled_during_a_submission_is_done(self) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        hand_in = taken(book, T0)
+        submission = taken(book, T0)
         book.observe(finished(version=2, delivery=[delivered()]), T0 + 1)
-        book.note(hand_in, Outcome(500), T0 + 1)
+        book.note(submission, Outcome(500), T0 + 1)
         assert book.next_moment() is None
 
     def test_a_team_listed_unchanged_during_a_submission_is_done_when_accepted(self) -> None:
         book = agenda()
         book.observe(finished(), T0)
-        hand_in = taken(book, T0)
+        submission = taken(book, T0)
         book.observe(finished(), T0 + 1)
-        book.note(hand_in, Outcome(202), T0 + 1)
+        book.note(submission, Outcome(202), T0 + 1)
         assert book.next_moment() is None
 
     @pytest.mark.parametrize("status", [401, 403, 413, 422, 500, 503, 302, 418, 200 + 1])
@@ -245,9 +245,9 @@ class TestAnswers:
         book.observe(finished(), T0)
         now, waits = T0, []
         for _ in range(4):
-            hand_in = taken(book, now)
+            submission = taken(book, now)
             book.observe(finished(), now)  # read again, unchanged
-            book.note(hand_in, Outcome(409), now)
+            book.note(submission, Outcome(409), now)
             moment = book.next_moment()
             assert moment is not None
             waits.append(moment - now)
@@ -273,10 +273,10 @@ class TestAnswers:
         book.observe(finished(), T0)
         now, version, waits = T0, 1, []
         for answer in (202, 500, 202, 404, 500, 200, 202, 202, 202):
-            hand_in = taken(book, now)
+            submission = taken(book, now)
             version += 1
             book.observe(finished(version=version), now)
-            book.note(hand_in, Outcome(answer), now)
+            book.note(submission, Outcome(answer), now)
             moment = book.next_moment()
             assert moment is not None
             waits.append(moment - now)
@@ -320,8 +320,8 @@ class TestOutage:
         book = agenda()
         for number in range(16):
             book.observe(finished(f"team-{number}"), T0)
-        for hand_in in [taken(book, T0) for _ in range(16)]:
-            book.note(hand_in, AWAY, T0)
+        for submission in [taken(book, T0) for _ in range(16)]:
+            book.note(submission, AWAY, T0)
         assert book.next_moment() == T0 + 0.5
 
     def test_any_answer_ends_the_outage_and_the_next_starts_with_a_short_wait(self) -> None:
@@ -348,11 +348,11 @@ class TestOutage:
         now, delivered_to = T0 + 0.1, []
         for _ in range(8):
             now = max(now, book.next_moment() or now)
-            hand_in = taken(book, now)
-            poisoned = hand_in.team.name == "poison"
-            book.note(hand_in, AWAY if poisoned else Outcome(202), now)
+            submission = taken(book, now)
+            poisoned = submission.team.name == "poison"
+            book.note(submission, AWAY if poisoned else Outcome(202), now)
             if not poisoned:
-                delivered_to.append(hand_in.team.name)
+                delivered_to.append(submission.team.name)
         assert len(set(delivered_to)) == 5
 
 
@@ -388,9 +388,9 @@ def test_the_pace_determines_the_limits() -> None:
     book = agenda(Pace(random=lambda: 0.0, at_once=1, outage=Backoff(2.0, 2.0)))
     book.observe(finished("a"), T0)
     book.observe(finished("b"), T0)
-    hand_in = taken(book, T0)
+    submission = taken(book, T0)
     assert book.take(T0) is None
-    book.note(hand_in, AWAY, T0)
+    book.note(submission, AWAY, T0)
     assert book.next_moment() == T0 + 2.0
 
 
@@ -503,9 +503,9 @@ class TestPostponed:
         for number, wait in enumerate((60, 360, 1260)):
             book.observe(finished(version=2 * number + 1, delivery=[postponed(at(wait))]), T0)
             assert book.next_moment() == T0 + wait + STILL.claim_margin
-            hand_in = taken(book, T0 + wait + 1)
+            submission = taken(book, T0 + wait + 1)
             book.observe(finished(version=2 * number + 2, delivery=[claimed(at(wait + 130))]), T0 + wait + 1)
-            book.note(hand_in, Outcome(202), T0 + wait + 1)
+            book.note(submission, Outcome(202), T0 + wait + 1)
 
     def test_until_its_time_a_postponed_team_waits_for_its_receiver_not_for_us(self) -> None:
         book = agenda()

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.watcher.agenda import Agenda, HandIn, Outcome, TeamKey
+from app.watcher.agenda import Agenda, Outcome, Submission, TeamKey
 from app.watcher.pace import Pace
 from tests.watcher.teams import delivered, team
 
@@ -26,7 +26,7 @@ class AgendaMachine(RuleBasedStateMachine):
         self.pace = Pace(at_once=AT_ONCE, random=lambda: chance)
         self.agenda = Agenda(phases=("Completed",), max_age=86_400.0, pace=self.pace)
         self.versions: dict[str, tuple[str, int, bool]] = {}  # uid, resourceVersion, settled
-        self.under_way: list[HandIn] = []
+        self.under_way: list[Submission] = []
         self.posts: dict[str, list[float]] = {}  # by uid
         self.counter = 0
 
@@ -60,22 +60,22 @@ class AgendaMachine(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         moment = self.agenda.next_moment()
-        hand_in = self.agenda.take(self.now)
-        assert (hand_in is not None) == (moment is not None and moment <= self.now)
-        if hand_in is None:
+        submission = self.agenda.take(self.now)
+        assert (submission is not None) == (moment is not None and moment <= self.now)
+        if submission is None:
             return
-        assert hand_in.team not in {other.team for other in self.under_way}
-        self.under_way.append(hand_in)
+        assert submission.team not in {other.team for other in self.under_way}
+        self.under_way.append(submission)
         assert len(self.under_way) <= AT_ONCE
-        self.posts.setdefault(hand_in.uid, [])
+        self.posts.setdefault(submission.uid, [])
 
     @precondition(lambda self: self.under_way)
     @rule(status=STATUSES, retry_after=st.none() | st.floats(0.0, 600.0), which=st.integers(0, AT_ONCE))
     def answer(self, status: int | None, retry_after: float | None, which: int) -> None:
-        hand_in = self.under_way.pop(which % len(self.under_way))
-        self.agenda.note(hand_in, Outcome(status, retry_after), self.now)
+        submission = self.under_way.pop(which % len(self.under_way))
+        self.agenda.note(submission, Outcome(status, retry_after), self.now)
         if status is not None:
-            self.posts[hand_in.uid].append(self.now)
+            self.posts[submission.uid].append(self.now)
 
     @invariant()
     def never_hot(self) -> None:
@@ -86,20 +86,20 @@ class AgendaMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """No team is forgotten: the next list, at the latest, brings up every team that is not settled."""
-        for hand_in in self.under_way:
-            self.agenda.note(hand_in, Outcome(202), self.now)
+        for submission in self.under_way:
+            self.agenda.note(submission, Outcome(202), self.now)
         self.relist()
         waiting = {name for name, (_, _, is_settled) in self.versions.items() if not is_settled}
         assert len(self.agenda) == len(self.versions)
         assert self.agenda.due(self.now + self.pace.failure.most) == len(waiting)
-        handed_in = set()
+        submitted = set()
         while moment := self.agenda.next_moment():
             self.now = max(self.now, moment)
             last = self.agenda.take(self.now)
             assert last
             self.agenda.note(last, Outcome(200), self.now)
-            handed_in.add(last.team.name)
-        assert handed_in == waiting
+            submitted.add(last.team.name)
+        assert submitted == waiting
 
 
 AgendaMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

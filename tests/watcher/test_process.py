@@ -135,7 +135,7 @@ class TestEnd:
             await until(lambda: watcher.logged("stopping"))
             await finish(kube, "late")
             gate.set()
-        assert watcher.logged("handed_in")[0]["answer"] == 202
+        assert watcher.logged("team_submitted")[0]["answer"] == 202
         assert service.teams == ["report"]
 
     async def test_a_hanging_submission_is_given_up(self, kube: Kube, service: Service) -> None:
@@ -151,7 +151,7 @@ class TestEnd:
             started = time.monotonic()
             await watcher.task
             assert time.monotonic() - started < 3
-        assert not watcher.logged("handed_in")
+        assert not watcher.logged("team_submitted")
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     async def test_a_signal_stops_the_watcher(
@@ -166,7 +166,7 @@ class TestEnd:
             os.kill(os.getpid(), number)
             async with asyncio.timeout(10):
                 await task
-        assert [line["event"] for line in logs] == ["watching", "handed_in", "stopping"]
+        assert [line["event"] for line in logs] == ["watching", "team_submitted", "stopping"]
 
     async def test_a_port_in_use_is_reported(
         self, kube: Kube, service: Service, monkeypatch: pytest.MonkeyPatch

@@ -41,7 +41,7 @@ class TestWhatIsSubmitted:
             await until(lambda: service.requests)
             await finish(kube, "other")
             await until(lambda: "other" in service.teams)
-            await until(lambda: len(watcher.logged("handed_in")) == 2)
+            await until(lambda: len(watcher.logged("team_submitted")) == 2)
             first = service.requests[0]
             assert service.teams == ["report", "other"]
             assert (first.method, first.path) == ("POST", "/deliveries")
@@ -49,8 +49,8 @@ class TestWhatIsSubmitted:
             assert first.headers["prefer"] == "respond-async"
             assert first.headers["content-type"] == "application/json"
             assert "authorization" not in first.headers
-            assert watcher.logged("handed_in")[0] == {
-                "event": "handed_in",
+            assert watcher.logged("team_submitted")[0] == {
+                "event": "team_submitted",
                 "log_level": "info",
                 "namespace": "research",
                 "team": "report",
@@ -190,7 +190,7 @@ class TestAnswers:
         service.answers = [web.json_response(problem, status=500)]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            line = (await until(lambda: watcher.logged("handed_in")))[0]
+            line = (await until(lambda: watcher.logged("team_submitted")))[0]
             assert (line["answer"], line["problem"]) == (500, "ledger-not-kept")
             assert "not to be logged" not in str(watcher.logs)
 
@@ -217,7 +217,7 @@ class TestAnswers:
         service.answers = [web.json_response(problem, status=status)]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            line = (await until(lambda: watcher.logged("handed_in")))[0]
+            line = (await until(lambda: watcher.logged("team_submitted")))[0]
         assert line["log_level"] == ("warning" if says else "info")
         assert says in line.get("advice", "")
 
@@ -238,7 +238,7 @@ class TestAnswers:
         service.answers = [web.Response(status=500, body=body)]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            assert "problem" not in (await until(lambda: watcher.logged("handed_in")))[0]
+            assert "problem" not in (await until(lambda: watcher.logged("team_submitted")))[0]
 
     async def test_retry_after_in_seconds_is_respected(self, kube: Kube, service: Service) -> None:
         service.answers = [web.Response(status=503, headers={"Retry-After": "1"}), 202]
@@ -320,7 +320,7 @@ class TestAnswers:
         service.answers = [web.Response(status=307, headers={"Location": f"{service.url}/elsewhere"})]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            line = (await until(lambda: watcher.logged("handed_in")))[0]
+            line = (await until(lambda: watcher.logged("team_submitted")))[0]
             assert line["answer"] == 307
             assert [request.path for request in service.requests] == ["/deliveries"]
             assert await watcher.metric('agentteam_delivery_watch_posts_total{answer="307"}') == 1

@@ -92,7 +92,7 @@ def _faults_of_webhook(value: dict[str, Any]) -> Iterator[str]:
     if value["event"] not in {"team.completed", TEST}:
         yield f"event: {value['event']} is none"
     if value["phase"] not in TERMINAL_PHASES:
-        yield f"phase: {value['phase']} is no ending"
+        yield f"phase: {value['phase']} is not a terminal phase"
     for artifact in value["artifacts"]:
         if list(artifact) != ARTIFACT:
             yield f"artifacts: each has {', '.join(ARTIFACT)}, not {', '.join(artifact)}"

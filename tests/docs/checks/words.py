@@ -176,7 +176,7 @@ def unknown_words(text: str) -> Iterator[str]:
     ours = [*Reason, *Phase, *TERMINAL_PHASES]
     ends = {re.split(r"(?<=[a-z])(?=[A-Z])", word)[-1] for word in ours}
     if get_close_matches(text, ours, 1, cutoff=0.7) or text.endswith(tuple(ends)):
-        yield f"there is no reason and no ending {text}"
+        yield f"there is no reason and no phase {text}"
 
 
 def misspelt(text: str, slugs: Collection[str]) -> Iterator[str]:
