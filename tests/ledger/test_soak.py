@@ -23,7 +23,7 @@ from tests.harness.kube import GROUP, TEAMS, Kube
 from tests.harness.operator import operate
 from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
-from tests.ledger.support import Entries, Front, Outcomes, have_one_id, by_word, settled
+from tests.ledger.support import Entries, Front, Outcomes, by_word, have_one_id, settled
 
 pytestmark = pytest.mark.alone
 
