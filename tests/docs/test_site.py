@@ -132,9 +132,11 @@ PLANTED = {
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """Build a copy with dead links in a page, and with a page that no index lists."""
+    """Build a part of the site with dead links in a page, and with a page that no index lists."""
     copy = tmp_path_factory.mktemp("copy")
-    kept_out = shutil.ignore_patterns(".*", "build", "node_modules", "__pycache__", "tests")
+    kept_out = shutil.ignore_patterns(
+        ".*", "build", "node_modules", "__pycache__", "tests", "decisions", "how-to", "reference", "clients"
+    )
     shutil.copytree(ROOT, copy, ignore=kept_out, dirs_exist_ok=True)
     with (copy / "SECURITY.md").open("a") as page:
         page.write("".join(f"\n{text}\n" for text in PLANTED))

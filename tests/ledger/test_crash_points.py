@@ -170,7 +170,6 @@ async def test_killed_at(
             assert len(ids(before + after)) == 1
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_a_process_killed_at_eight_random_moments_loses_nothing(own: Cluster[Any]) -> None:
     """On the project's own CRD, whose record shows takeovers; on the operator's there are twelve."""

@@ -140,7 +140,11 @@ async def busy_operator(kube: Kube, namespace: str, names: list[str]) -> AsyncIt
             done.set()
 
 
-@pytest.mark.parametrize("submits", ["a caller", "a watcher that meets the same"])
+@pytest.mark.parametrize(
+    ("cluster", "submits"),
+    [("own", "a caller"), ("theirs", "a watcher that meets the same")],
+    indirect=["cluster"],
+)
 async def test_every_target_is_sent_once_and_recorded_despite_api_faults(
     cluster: Cluster[Any], tmp_path: Path, submits: str
 ) -> None:
@@ -194,14 +198,14 @@ async def test_every_target_is_sent_once_and_recorded_despite_api_faults(
 
 
 async def test_outcomes_are_recorded_after_an_api_outage_that_follows_the_sends(
-    cluster: Cluster[Any], tmp_path: Path
+    own: Cluster[Any], tmp_path: Path
 ) -> None:
-    kube = cluster.kube
+    kube = own.kube
     namespace = await kube.fresh_namespace()
     release = asyncio.Event()
 
     async with (
-        Hostile(cluster.kubeconfig) as hostile,
+        Hostile(own.kubeconfig) as hostile,
         Receiver(respond=answering_after(release)) as hook,
         Service(
             hostile.kubeconfig(tmp_path / "hostile"), api_group=kube.group, **SHORT | {"record_timeout": 8}

@@ -261,25 +261,25 @@ async def test_writes_of_the_operator_at_ten_moments_of_a_dispatch_undo_nothing(
         assert len(receiver.requests) == len(ids(receiver.requests)) == 10
 
 
-async def test_a_write_of_the_operator_just_before_a_kill_loses_nothing(either: Cluster[Any]) -> None:
-    namespace = await either.kube.fresh_namespace()
-    dying = serve(either, **SHORT)
+async def test_a_write_of_the_operator_just_before_a_kill_loses_nothing(theirs: Cluster[Any]) -> None:
+    namespace = await theirs.kube.fresh_namespace()
+    dying = serve(theirs, **SHORT)
 
     async def respond(_: web.Request) -> web.StreamResponse:
         if not dying.ended and len(receiver.requests) == 4:
-            assert await operate(either.kube, namespace, "team") == 200
+            assert await operate(theirs.kube, namespace, "team") == 200
             await dying.stop(signal.SIGKILL)
         return web.Response()
 
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(Receiver(respond=respond))
         await stack.enter_async_context(dying)
-        await finish(either, namespace, "team", *(hook(receiver, str(number)) for number in range(4)))
+        await finish(theirs, namespace, "team", *(hook(receiver, str(number)) for number in range(4)))
         front = await stack.enter_async_context(Front(dying))
-        await stack.enter_async_context(watch(either, front.url, namespaces=namespace))
+        await stack.enter_async_context(watch(theirs, front.url, namespaces=namespace))
         await until(lambda: dying.ended, SOON)
-        front.replicas = [await stack.enter_async_context(serve(either, **SHORT))]
-        found = await until(lambda: settled(either, namespace, "team", 4), SOON)
+        front.replicas = [await stack.enter_async_context(serve(theirs, **SHORT))]
+        found = await until(lambda: settled(theirs, namespace, "team", 4), SOON)
         assert [receipt.phase for receipt in found] == [Phase.DELIVERED] * 4
         for number in range(4):
             sends = [one for one in receiver.requests if one.path == f"/{number}"]

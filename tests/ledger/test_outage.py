@@ -200,18 +200,18 @@ def tell(figures: str) -> None:
 
 
 @pytest.mark.alone
-async def test_an_outage_and_three_killed_processes_lose_nothing(cluster: Cluster[Any]) -> None:
-    kube, number = cluster.kube, TEAMS if isinstance(cluster.server, FakeCluster) else 3
+async def test_an_outage_and_three_killed_processes_lose_nothing(theirs: Cluster[Any]) -> None:
+    kube, number = theirs.kube, TEAMS if isinstance(theirs.server, FakeCluster) else 3
     async with Receiver() as there:
         port = there.port  # unused from here on
     began = monotonic()
     where = {"type": "webhook", "name": "hook", "url": f"http://127.0.0.1:{port}/hook"}
     namespaces = [await finished(kube, where) for _ in range(number)]
     served = ",".join(namespaces)
-    service = serve(cluster, namespaces=served, **SHORT)
+    service = serve(theirs, namespaces=served, **SHORT)
     await service.start()
     async with Front(service) as front:
-        watcher = watch(cluster, front.url, namespaces=served)
+        watcher = watch(theirs, front.url, namespaces=served)
         await watcher.start()
         try:
             least = 0
@@ -225,11 +225,11 @@ async def test_an_outage_and_three_killed_processes_lose_nothing(cluster: Cluste
                 await until(postponed_again, 240)
                 if death == 1:
                     await watcher.stop(signal.SIGKILL)
-                    watcher = watch(cluster, front.url, namespaces=served)
+                    watcher = watch(theirs, front.url, namespaces=served)
                     await watcher.start()
                     continue
                 await service.stop(signal.SIGKILL)
-                service = serve(cluster, namespaces=served, **SHORT)
+                service = serve(theirs, namespaces=served, **SHORT)
                 await service.start()
                 front.replicas = [service]
             away = monotonic() - began
