@@ -363,7 +363,7 @@ SENT_BREAKS: dict[str, tuple[Any, Any, str]] = {
         {"allOf": [OBJECT, {"properties": {"a": STRING}, "required": ["a"]}]},
         ": field a is now required",
     ),
-    "a field that two parts tell of": (
+    "a field that two parts describe": (
         {**OBJECT, "properties": {"a": STRING}},
         {**OBJECT, "allOf": [{"properties": {"a": STRING}}, {"properties": {"a": {"minLength": 1}}}]},
         ".a: minLength is now 1",
@@ -417,7 +417,7 @@ GOT_BREAKS: dict[str, tuple[Any, Any, str]] = {
         ": field a is gone",
     ),
     "no type": (STRING, {}, ": anything is new"),
-    "how to tell them apart": (
+    "how to distinguish them": (
         {"anyOf": [OBJECT, NULL], "discriminator": {"propertyName": "a"}},
         {"anyOf": [OBJECT, NULL], "discriminator": {"propertyName": "b"}},
         f": discriminator {LOOK}",

@@ -494,7 +494,7 @@ NO_ANSWERS = [
     ("half a head", saying(b"HTTP/1.1 200 OK\r\nContent-"), None, None),
     ("junk", saying(b"\x00\x01\x02" + CANARY.encode() + b"\r\n\r\n"), Reason.INVALID_RESPONSE, False),
     ("another protocol", saying(b"220 mail.example.com ESMTP\r\n"), Reason.INVALID_RESPONSE, False),
-    ("a status that is none", saying(b"HTTP/1.1 abc OK\r\n\r\n"), Reason.INVALID_RESPONSE, False),
+    ("an invalid status", saying(b"HTTP/1.1 abc OK\r\n\r\n"), Reason.INVALID_RESPONSE, False),
     (
         "a head without end",
         saying(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"),
@@ -502,7 +502,7 @@ NO_ANSWERS = [
         False,
     ),
     (
-        "a header that is none",
+        "an invalid header",
         saying(b"HTTP/1.1 200 OK\r\n" + CANARY.encode() + b"\r\n\r\n"),
         Reason.INVALID_RESPONSE,
         False,

@@ -24,7 +24,7 @@ ANSWERS: dict[str, tuple[bytes, int, bytes]] = {
     "more than its length": (OK + b"Content-Length: 2\r\n\r\nok and more", 200, b"ok"),
     "a second answer": (OK + b"Content-Length: 2\r\n\r\nok" + OK + b"\r\n", 200, b"ok"),
     "more than its chunks": (OK + CHUNKED + b"\r\n" + CHUNKS + b"and more", 200, b"ok"),
-    "a chunk that is none": (OK + CHUNKED + b"\r\n2\r\nok\r\nzz\r\n", 200, b"ok"),
+    "an invalid chunk": (OK + CHUNKED + b"\r\n2\r\nok\r\nzz\r\n", 200, b"ok"),
     "no length": (OK + b"\r\nok", 200, b"ok"),
     "a long header": (OK + LONG + b"Content-Length: 2\r\n\r\nok", 200, b"ok"),
     "three long headers": (OK + LONG * 3 + b"Content-Length: 2\r\n\r\nok", 200, b"ok"),

@@ -174,7 +174,7 @@ FOUND = {
     "a name that is no text": asking([HOOK], {"delivery": [{"name": "\ud800", "id": "msg_1"}]}),
     "a phase that is no text": asking([HOOK], {"phase": "\ud800"}),
     # Inputs that would do so without precautions.
-    "a pattern that is none": asking(
+    "an invalid pattern": asking(
         [{"type": "webhook", "url": "https://h/", "artifactPath": "[!"}, HOOK], {"artifacts": [{"path": "/"}]}
     ),
     "numbers without end": asking(

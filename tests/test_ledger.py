@@ -144,9 +144,9 @@ def test_a_new_target_is_claimed() -> None:
 
 
 CLAIMED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("handed back", entry(), {}),
-    ("handed back after takeovers", entry(takeovers=3), {"takeovers": 3}),
-    ("handed back after the last takeover", entry(takeovers=10), {"takeovers": 10}),
+    ("released", entry(), {}),
+    ("released after takeovers", entry(takeovers=3), {"takeovers": 3}),
+    ("released after the last takeover", entry(takeovers=10), {"takeovers": 10}),
     ("a claim that has ended", claimed(), {"takeovers": 1}),
     ("a claim that ends now", claimed(until=format_time(NOW)), {"takeovers": 1}),
     ("a claim that has changed hands", claimed(takeovers=4), {"takeovers": 5}),
@@ -162,7 +162,7 @@ CLAIMED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("our own claim that has ended", claimed(by=ME), {}),
     ("an end without a holder", entry(claimedUntil=AFTER), {}),
     (
-        "a redelivery that was handed back",
+        "a released redelivery",
         entry(redeliveries=2, id="msg_2"),
         {"redeliveries": 2, "id": "msg_2"},
     ),
@@ -256,7 +256,7 @@ def test_the_number_of_takeovers_is_a_setting(limit: int) -> None:
 
 
 GONE = [
-    ("handed back", entry()),
+    ("released", entry()),
     ("a claim that has ended", claimed()),
     ("our own claim", claimed(by=ME, until=AFTER)),
 ]
@@ -626,7 +626,7 @@ def lost_claims() -> list[tuple[str, list[dict[str, Any]]]]:
         ("wiped, others left", [{**mine, "name": "other", "id": "msg_other"}]),
         ("taken over", [{**mine, "claimedBy": OTHER, "takeovers": 1}]),
         ("taken over and settled", [entry("Failed", reason="HTTPStatus")]),
-        ("handed back", [wire(claim().receipt.model_copy(update={"claimed_by": None}))]),
+        ("released", [wire(claim().receipt.model_copy(update={"claimed_by": None}))]),
         ("redelivered", [{**mine, "id": "msg_new", "redeliveries": 1}]),
         ("now another program's", [{"name": "hook", "phase": "Delivered", "sentBy": "operator"}]),
     ]

@@ -73,7 +73,7 @@ IMITATIONS: list[tuple[str, str]] = [
     ("a number with a nought before it", WRITTEN.replace("attempts=2", "attempts=02")),
     ("a number in other digits", WRITTEN.replace("attempts=2", "attempts=٢")),
     ("an endless number", WRITTEN.replace("attempts=2", f"attempts={'9' * 5000}")),
-    ("a time that is none", WRITTEN.replace("2026-03-01T12:00:00Z", "soon")),
+    ("an invalid time", WRITTEN.replace("2026-03-01T12:00:00Z", "soon")),
     ("a time in another spelling", WRITTEN.replace("12:00:00Z", "13:00:00+01:00")),
     ("a time without a zone", WRITTEN.replace("12:00:00Z", "12:00:00")),
     ("a text in another spelling", WRITTEN.replace("msg_1", "%6dsg_1")),

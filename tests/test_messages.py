@@ -212,12 +212,12 @@ FACTS: list[tuple[str, dict[str, Any], tuple[tuple[str, str], ...]]] = [
     ("no cost", {"estimatedCost": ""}, ()),
     ("a cost that is a number", {"estimatedCost": 4.5}, ()),
     ("a cost of many digits", {"estimatedCost": "9" * 99}, (("Cost", "$" + "9" * 39 + "…"),)),
-    ("tasks that are none", {"tasks": [1, 2]}, ()),
+    ("invalid tasks", {"tasks": [1, 2]}, ()),
     ("tasks without a total", {"tasks": {"completed": 1}}, ()),
-    ("tasks of which none is done", {"tasks": {"total": 3}}, (("Tasks", "0 of 3"),)),
+    ("tasks, none done", {"tasks": {"total": 3}}, (("Tasks", "0 of 3"),)),
     ("tokens that are text", {"totalTokensUsed": "many"}, ()),
     ("no tokens", {"totalTokensUsed": 0}, (("Tokens", "0"),)),
-    ("times that are none", {"startedAt": 5, "completedAt": ["x"]}, ()),
+    ("invalid times", {"startedAt": 5, "completedAt": ["x"]}, ()),
 ]
 
 

@@ -53,7 +53,7 @@ FAILED = {
 @pytest.mark.parametrize(
     "entry",
     [CLAIMED, TAKEN_OVER, HANDED_BACK, DELIVERED, FAILED],
-    ids=["claimed", "taken over", "handed back", "delivered", "failed"],
+    ids=["claimed", "taken over", "released", "delivered", "failed"],
 )
 def test_an_entry_is_read_and_written_back_unchanged(entry: dict[str, Any]) -> None:
     receipt = Receipt.from_wire(entry)
@@ -166,10 +166,10 @@ THEIRS = [
     ("a failure without a word", {"success": False}, "Failed"),
     ("landed, with an error", {"success": True, "error": "but"}, "Pending"),
     ("no success", {"error": "x"}, "Pending"),
-    ("a time that is none", {"success": False, "deliveredAt": "noon"}, "Pending"),
+    ("an invalid time", {"success": False, "deliveredAt": "noon"}, "Pending"),
     ("no type", {"success": False, "type": None}, "Pending"),
     ("a phase of their own", {"success": False, "phase": "Delivered"}, "Failed"),
-    ("an error that is none", {"success": False, "error": ["x"]}, "Pending"),
+    ("an invalid error", {"success": False, "error": ["x"]}, "Pending"),
 ]
 
 
@@ -199,9 +199,9 @@ ODD = [
     ("a phase that is a list", {"name": "x", "phase": ["Failed"]}, {"phase": Phase.PENDING}),
     ("another reason", {"name": "x", "reason": "BadLuck", "message": "m"}, {"reason": None, "message": "m"}),
     ("a status that is text", {"name": "x", "httpStatus": "teapot"}, {"http_status": None}),
-    ("attempts that are none", {"name": "x", "attempts": {"x": 1}}, {"attempts": 0}),
+    ("invalid attempts", {"name": "x", "attempts": {"x": 1}}, {"attempts": 0}),
     ("attempts that are null", {"name": "x", "attempts": None}, {"attempts": 0}),
-    ("a time that is none", {"name": "x", "timestamp": "noon"}, {"timestamp": None}),
+    ("an invalid time", {"name": "x", "timestamp": "noon"}, {"timestamp": None}),
     ("a time without a zone", {"name": "x", "timestamp": "2026-03-01T12:00:00"}, {"timestamp": None}),
     ("an id that is a number", {"name": "x", "id": 5}, {"id": None}),
     ("a claim that is odd", {"name": "x", "claimedBy": [], "claimedUntil": {}}, {"claimed_by": None}),

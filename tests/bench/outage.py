@@ -184,7 +184,7 @@ async def away(number: int, replicas: int) -> bool:
         f" {again} came twice; the first {first:.1f} s after the return (one wait: {ONE_WAIT:.0f} s), all on"
         f" record after {last:.1f} s. While away, {tries} tries made {attempts} attempts; each try cost the"
         f" service {used / tries * 1e3:.1f} ms of CPU and {calls['GET'] / tries:.1f} reads,"
-        f" {calls['PATCH'] / tries:.1f} writes of a team"
+        f" {calls['PATCH'] / tries:.1f} writes of teams"
     )
     return not (lost or again) and first <= ONE_WAIT
 
@@ -227,7 +227,7 @@ async def burst(number: int, replicas: int) -> bool:
     chat = Chat()
     beside = await _burst(number, replicas, chat)
     say(
-        f"the last webhook was on record {beside.seconds / alone.seconds:.2f} times as late with Slack beside"
+        f"the last webhook was on record {beside.seconds / alone.seconds:.2f} times as late with Slack next to"
         f" it, for {beside.cpu / alone.cpu:.2f} times the CPU; Slack refused {chat.refused} requests"
     )
     return not (alone.wrong or beside.wrong) and (replicas > 1 or not chat.refused)
@@ -262,8 +262,8 @@ async def _burst(number: int, replicas: int, chat: Chat | None) -> Burst:
             handed = [line["answer"] for line in processes.running["watcher"].logged("team_submitted")]
             say(
                 f"{number} teams {'with' if chat else 'without'} Slack: webhooks on record {seconds:.2f} s"
-                f" after the last ended, {cpu / number * 1e3:.1f} ms of CPU a team;"
-                f" {handed.count(HTTPStatus.SERVICE_UNAVAILABLE)} events were told to come later"
+                f" after the last ended, {cpu / number * 1e3:.1f} ms of CPU per team;"
+                f" {handed.count(HTTPStatus.SERVICE_UNAVAILABLE)} events were refused with 503"
             )
             if chat:
                 await until(lambda: len(ledgers.on_record("chat")) == number, 60 + 4 * TAKES * number)

@@ -92,8 +92,8 @@ MATRIX: dict[str, Document] = {
     "no authentication, one namespace": {
         "settings": {"auth": "none", "allowAnyone": True, "namespaces": ["research"]}
     },
-    "TLS by a public authority": {"tls": {"secretName": "delivery-tls", "caKey": ""}},
-    "TLS by an authority that a ConfigMap names": {
+    "TLS by a public certificate authority": {"tls": {"secretName": "delivery-tls", "caKey": ""}},
+    "TLS by a certificate authority in a ConfigMap": {
         "tls": {"secretName": "delivery-tls", "caKey": ""},
         "extraEnv": [{"name": "DELIVERY_CA_FILE", "value": "/authorities/ca.crt"}],
         "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],

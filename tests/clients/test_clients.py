@@ -336,7 +336,7 @@ async def test_the_typescript_client_checks_its_configuration_before_a_request(
         said = (await typescript.run("node", str(program), service.url)).splitlines()
         assert not service.requests
     address = "baseUrl must be the service's address: http:// or https://, a host, and no user"
-    none = "there is no token: what should give it gave none that can be"
+    none = "the token is empty or has invalid characters; check what provides it"
     assert said == [
         *[address] * 4,
         "token must be a string, or a function that returns one",

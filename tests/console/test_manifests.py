@@ -50,7 +50,7 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "no spec": ("spec:", "specs:", 1, "spec: is missing"),
     "a misspelt onComplete": ("onComplete: deliver", "onComplete: delivr", 9, "did you mean deliver?"),
     "an unknown onComplete": ("onComplete: deliver", "onComplete: archive", 9, "it is one of create-pr"),
-    "a list that is none": (
+    "an invalid list": (
         "    delivery:\n      - name: archive\n        type",
         "    delivery:\n        name: archive\n        type",
         15,

@@ -296,7 +296,7 @@ def python(line: Line) -> Complaints:
 
 def pip(line: Line) -> Complaints:
     if line.arguments[:1] not in (["install"], ["show"], ["list"], ["wheel"], ["download"]):
-        yield f"pip is not told what to do: {' '.join(line.arguments)[:80]}"
+        yield f"this pip command is not checked: {' '.join(line.arguments)[:80]}"
     for name in options(line.arguments, "-r", "--requirement", "-c", "--constraint"):
         yield from line.file(name)
     for name in line.arguments[1:]:

@@ -90,7 +90,7 @@ def _faults_of_webhook(value: dict[str, Any]) -> Iterator[str]:
         yield f"a webhook gets exactly {', '.join(KEYS)}, not {', '.join(value)}"
         return
     if value["event"] not in {"team.completed", TEST}:
-        yield f"event: {value['event']} is none"
+        yield f"event: {value['event']} is not an event"
     if value["phase"] not in TERMINAL_PHASES:
         yield f"phase: {value['phase']} is not a terminal phase"
     for artifact in value["artifacts"]:
@@ -112,7 +112,7 @@ def _faults_of_slack(value: dict[str, Any]) -> Iterator[str]:
     known = {block["type"] for block in made["blocks"]}
     for block in value["blocks"]:
         if block.get("type") not in known:
-            yield f"blocks: {block.get('type')} is none that is made"
+            yield f"blocks: {block.get('type')} is not in Slack's messages of the service"
 
 
 def _faults_by(model: type[BaseModel], value: dict[str, Any]) -> Iterator[str]:
