@@ -227,8 +227,8 @@ async def burst(number: int, replicas: int) -> bool:
     chat = Chat()
     beside = await _burst(number, replicas, chat)
     say(
-        f"the last webhook was on record {beside.seconds / alone.seconds:.2f} times as late with Slack next to"
-        f" it, for {beside.cpu / alone.cpu:.2f} times the CPU; Slack refused {chat.refused} requests"
+        f"the last webhook was on record {beside.seconds / alone.seconds:.2f} times as late with Slack"
+        f", for {beside.cpu / alone.cpu:.2f} times the CPU; Slack refused {chat.refused} requests"
     )
     return not (alone.wrong or beside.wrong) and (replicas > 1 or not chat.refused)
 
