@@ -216,7 +216,7 @@ def test_a_settled_or_claimed_entry_is_unchanged(found: dict[str, Any], asked: d
     assert not made.changes
 
 
-def test_without_permission_to_start_no_target_is_claimed() -> None:
+def test_without_start_no_new_target_is_claimed() -> None:
     made = planned(entry(), delivery=[SLACK, HOOK, BAD], start=False)
     assert [claim.target.name for claim in made.claims] == ["hook"]
     assert [found["name"] for found in made.entries] == ["hook"]

@@ -108,7 +108,7 @@ OWNERS = st.sampled_from("abcdefgh")
     st.integers(1, 30),
     st.lists(st.tuples(st.sampled_from(["take", "wait", "leave", "back"]), OWNERS, st.integers(0, 12))),
 )
-def test_no_limit_is_exceeded_no_place_is_lost_and_no_place_is_left_unused(
+def test_no_limit_is_exceeded_no_place_is_lost_and_no_servable_waiter_waits(
     most: int, steps: list[tuple[str, str, int]]
 ) -> None:
     asyncio.run(_play(Shares(most), steps))

@@ -83,7 +83,7 @@ async def shake_hands(context: ssl.SSLContext, port: int) -> None:
     writer.close()
 
 
-async def test_python_s_own_strict_mode_refuses_it(
+async def test_python_s_strict_mode_refuses_an_older_cluster_s_certificate(
     old: tuple[Path, int], strict: Callable[..., ssl.SSLContext]
 ) -> None:
     authority, port = old

@@ -304,7 +304,7 @@ def test_an_ipv6_only_pod_uses_ipv6_internally(helm: Helm) -> None:
     assert [alias["ip"] for alias in covered.pods[0]["hostAliases"]] == ["::1"]
 
 
-def test_a_share_can_be_relative_to_a_limit(helm: Helm) -> None:
+def test_a_utilization_can_be_relative_to_a_limit(helm: Helm) -> None:
     limit = {"requests": {"cpu": None}, "limits": {"cpu": 1}}
     assert helm.render({"autoscaling": {"enabled": True}, "resources": limit}).of("HorizontalPodAutoscaler")
 

@@ -104,7 +104,7 @@ async def test_a_preview_of_a_failing_target_gives_the_delivery_s_reason(bench: 
     }
 
 
-async def test_a_preview_of_a_settled_target_sends_nothing_unless_redelivery_is_requested(
+async def test_a_settled_target_is_previewed_as_left_alone_unless_redelivery_is_requested(
     bench: Bench,
 ) -> None:
     hook = {"type": "webhook", "url": bench.hook.url}
