@@ -66,6 +66,11 @@ def artifact(path: str, name: str, by: str | None = None, at: str | None = None)
     return Artifact(name=name, path=path, producedBy=by, producedAt=at)
 
 
+def on_one_line(text: str) -> bool:
+    """Whether a text has no control character; the joiners U+200C and U+200D are allowed, as in all texts."""
+    return text.translate({0x200C: None, 0x200D: None}).isprintable()
+
+
 def loopback_settings(**changes: Any) -> ServiceSettings:
     """Make settings that permit receivers on 127.0.0.1, also without TLS."""
     return ServiceSettings.load(**{"egress_allow": "127.0.0.1/32", "egress_http": True, **changes})

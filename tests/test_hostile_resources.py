@@ -18,7 +18,7 @@ from app.domain.targets import NAME_LIMIT, InvalidTarget, read_targets, target_n
 from app.domain.teams import AgentTeam, needs_delivery, open_targets
 from app.senders.envelopes import Drafts
 from app.senders.messages import compose, slack_message
-from tests.examples import NOW, picked, unhurried
+from tests.examples import NOW, on_one_line, picked, unhurried
 from tests.test_messages import checked, words
 
 HEALTHY = "healthy"
@@ -287,7 +287,7 @@ def test_an_error_of_a_target_is_one_line(spec: list[Any]) -> None:
     spec = json.loads(json.dumps(spec))
     for target in read_targets(spec):
         assert 0 < len(target.name) <= NAME_LIMIT
-        assert (target.name + target.address + target.type).isprintable()
+        assert on_one_line(target.name + target.address + target.type)
         if isinstance(target, InvalidTarget):
-            assert target.problem.isprintable()
+            assert on_one_line(target.problem)
             assert 0 < len(target.problem) <= 600

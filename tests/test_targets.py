@@ -18,7 +18,7 @@ from app.domain.targets import (
 )
 from app.domain.text import SHOWN_LIMIT, shortened
 from app.domain.urls import redacted
-from tests.examples import CANARY, unhurried
+from tests.examples import CANARY, on_one_line, unhurried
 
 SLACK = {"type": "slack", "credentialsSecret": "slack"}
 HOOK = {"type": "webhook", "url": "https://hooks.example.com/x"}
@@ -99,10 +99,10 @@ def test_every_entry_is_read_with_its_own_name_for_any_spec(spec: list[Any]) -> 
     assert names == target_names(spec)
     for target in targets:
         assert 0 < len(target.name) <= NAME_LIMIT
-        assert target.address.isprintable()
+        assert on_one_line(target.address)
         if isinstance(target, InvalidTarget):
             assert target.problem
-            assert target.problem.isprintable()
+            assert on_one_line(target.problem)
 
 
 def test_a_thousand_and_one_targets_with_one_name_are_distinguished() -> None:
