@@ -14,7 +14,7 @@ from app.domain.events import CompletionEvent
 from app.domain.ledger import Plan, Terms, decide, holds, settle
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase
-from app.domain.targets import NAME_LIMIT, InvalidTarget, read_targets, target_names
+from app.domain.targets import NAME_LIMIT, InvalidTarget, is_place, read_targets, target_names
 from app.domain.teams import AgentTeam, needs_delivery, open_targets
 from app.senders.envelopes import Drafts
 from app.senders.messages import compose, slack_message
@@ -172,6 +172,7 @@ FOUND = {
     "entries without a name": asking([HOOK], {"delivery": [{}, {"id": "msg_1"}]}),
     "two entries of one name": asking([HOOK], {"delivery": [{"name": "a"}, {"name": "a", "id": "msg_1"}]}),
     "a name that is no text": asking([HOOK], {"delivery": [{"name": "\ud800", "id": "msg_1"}]}),
+    "a name that is a position": asking([HOOK], {"delivery": [{"name": "slack-1", "type": "slack"}]}),
     "a phase that is no text": asking([HOOK], {"phase": "\ud800"}),
     # Inputs that would do so without precautions.
     "an invalid pattern": asking(
@@ -204,7 +205,10 @@ def assert_can_be_told(team: AgentTeam) -> None:
     keys = [target["name"] or target.get("id") for target in told]
     assert len(told) <= len(team.entries)
     assert len({key for key in keys if key}) == len([key for key in keys if key])
-    assert {name for entry in team.entries if isinstance(name := entry.get("name"), str)} <= set(keys) | {""}
+    names = [(entry.get("name"), entry.get("type")) for entry in team.entries]
+    # A name that only says a position, such as `slack-1`, is no name if its target is not there.
+    given = {name for name, kind in names if isinstance(name, str) and not is_place(name, kind)}
+    assert given <= set(keys) | {""}
 
 
 def assert_sendable(team: AgentTeam, planned: Plan) -> None:
