@@ -21,7 +21,7 @@ from app.domain.times import steady
 from app.kube.cluster import Cluster, Snapshot
 from app.senders.artifacts import Artifacts
 from app.senders.credentials import Credentials
-from app.senders.envelopes import Drafts, Envelope, Listing, Progress, Senders, forget
+from app.senders.envelopes import Drafts, Envelope, Listing, Progress, Senders, forget, sender_for
 from app.senders.messages import NOTHING, compose, most_bytes
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
@@ -29,7 +29,6 @@ from app.telemetry.tracing import Tracing
 
 ENVELOPE = 500  # bytes of a message without its text and its list
 TURN = 131_072  # bytes of messages that one event builds without a yield to the event loop
-COPIES = 4  # in memory during a send: the text, its bytes, those in flight, those encrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,8 @@ class Errand:
         return self._size(target, await self._listing(target))
 
     def _size(self, target: Target, listing: Listing) -> int:
-        return COPIES * (ENVELOPE + most_bytes(target, listing, self.max_message))
+        copies = sender_for(self.senders, target.type).copies
+        return copies * (ENVELOPE + most_bytes(target, listing, self.max_message))
 
     async def _listing(self, target: Target) -> Listing:
         """Return what a target's notification lists; one is made at a time."""

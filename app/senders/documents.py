@@ -76,7 +76,8 @@ def _html(envelope: Envelope, *, with_envelope: bool) -> Iterator[str]:
     if not fits(envelope):
         yield f"<p>{escape(TOO_LARGE)}</p>"
     elif with_envelope:
-        yield f"<h3>Envelope</h3><pre>{escape(envelope_json(envelope))}</pre>"
+        shown = envelope.drafts.once("html", lambda: escape(envelope_json(envelope)))
+        yield f"<h3>Envelope</h3><pre>{shown}</pre>"
     yield f"<p><small>{escape(f'{envelope.event} · {envelope.id}')}</small></p></body></html>"
 
 

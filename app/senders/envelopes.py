@@ -192,6 +192,11 @@ class Sender(Protocol[Spec_contra]):
         """The keys that it reads of a Secret; the service keeps no other key, even for one dispatch."""
         ...
 
+    @property
+    def copies(self) -> int:
+        """How much memory a message takes until it is sent, at most, in multiples of the webhook's JSON."""
+        ...
+
     def way(self, target: Spec_contra, credentials: Credentials) -> Way:
         """Return where an attempt connects to; raise `TargetError` if no attempt is possible."""
         ...

@@ -12,12 +12,12 @@ from app.domain.reasons import Reason
 from app.domain.targets import RECIPIENTS_LIMIT, EmailTarget
 from app.senders.documents import as_html, as_text, fits, title
 from app.senders.envelopes import Envelope
-from app.senders.headers import AddressList, Mail
+from app.senders.headers import AddressList, Headers, Mail
 
 ATTACHMENT = "envelope.json"
 LONG = 4_000  # characters; quoted-printable costs ten times as much work as base64
 
-_POLICY = Mail(linesep="\r\n", cte_type="7bit")  # so that no relay has to change it
+_POLICY = Mail(header_factory=Headers(), linesep="\r\n", cte_type="7bit")  # so that no relay has to change it
 
 
 def recipients_of(target: EmailTarget) -> tuple[str, ...]:

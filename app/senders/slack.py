@@ -40,6 +40,7 @@ class SlackSender:
     """Sends to the Secret's `slack-webhook-url`, which must be on one of Slack's hosts."""
 
     keys: ClassVar = frozenset({WEBHOOK_URL})
+    copies: ClassVar = 4  # the text, its bytes, those in flight, those encrypted
 
     def __init__(self, http: HttpClient, hosts: tuple[str, ...]) -> None:
         self._http = http

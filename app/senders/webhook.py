@@ -28,6 +28,7 @@ class WebhookSender:
     """
 
     keys: ClassVar = frozenset({URL, SIGNING_SECRET, AUTHORIZATION})
+    copies: ClassVar = 4  # the text, its bytes, those in flight, those encrypted
 
     def __init__(self, http: HttpClient, tracing: Tracing) -> None:
         self._http = http

@@ -118,11 +118,15 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def opened(pages: Iterable[Path]) -> list[str]:
-    """Return the pages to open: all written pages, and one listing per kind of file."""
+    """Return the pages to open: one decision, one listing per kind of file, and all others."""
     chosen: dict[object, str] = {}
     for page in sorted(pages):
-        name = page.as_posix()
-        chosen.setdefault(Path(page.stem).suffix if page.parts[0] == "files" else name, name)
+        kind: object = page
+        if page.parts[0] == "files":
+            kind = Path(page.stem).suffix
+        elif page.parent.name == "decisions":
+            kind = page.parent
+        chosen.setdefault(kind, page.as_posix())
     return sorted(chosen.values())
 
 

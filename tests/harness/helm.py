@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,7 @@ class Helm:
         Raises:
             Refused: the values are wrong.
         """
-        where = ("--namespace", NAMESPACE, *arguments)
-        return run(
-            self.path, "template", RELEASE, CHART, *where, "--values", "-", stdin=json.dumps(values or {})
-        )
+        return _templated(self.path, json.dumps(values or {}), arguments)
 
     def render(self, values: Document | None = None, *arguments: str) -> "Rendering":
         """Render the chart.
@@ -43,7 +41,7 @@ class Helm:
         Raises:
             Refused: the values are wrong.
         """
-        documents = yaml.safe_load_all(self.template(values, *arguments))
+        documents = yaml.load_all(self.template(values, *arguments), yaml.CSafeLoader)
         return Rendering(tuple(document for document in documents if document))
 
 
@@ -83,6 +81,13 @@ class Rendering:
         caller = "agentteam-delivery-caller"
         roles = [*self.of("ClusterRole"), *self.of("Role")]
         return [rule for role in roles if role["metadata"]["name"] != caller for rule in role["rules"]]
+
+
+@cache
+def _templated(helm: Path, values: str, arguments: tuple[str, ...]) -> str:
+    """Render the chart, once for each text of values."""
+    where = ("--namespace", NAMESPACE, *arguments)
+    return run(helm, "template", RELEASE, CHART, *where, "--values", "-", stdin=values)
 
 
 def apply(kubectl: Path, kubeconfig: Path, documents: Sequence[Document], *options: str) -> str:

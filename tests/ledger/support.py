@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import re
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import closing, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -99,25 +99,21 @@ class Front:
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Copy bytes in both directions until either side ends; close a connection that nobody accepts."""
         turn = next(self._turns)
-        try:
-            for number in range(len(self.replicas)):
-                replica = self.replicas[(turn + number) % len(self.replicas)]
-                with suppress(OSError):
-                    far_reader, far_writer = await asyncio.open_connection("127.0.0.1", replica.port)
-                    break
-            else:
-                return
+        for number in range(len(self.replicas)):
+            replica = self.replicas[(turn + number) % len(self.replicas)]
+            with suppress(OSError):
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", replica.port)
+                break
+        else:
+            return
+        with closing(far_writer):  # also if this is cancelled while it waits for the end of both ways
+            there = asyncio.create_task(_pass_on(reader, far_writer))
+            back = asyncio.create_task(_pass_on(far_reader, writer))
             try:
-                there = asyncio.create_task(_pass_on(reader, far_writer))
-                back = asyncio.create_task(_pass_on(far_reader, writer))
                 await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for way in (there, back):
-                    way.cancel()
-                await asyncio.gather(there, back, return_exceptions=True)
-                await _close(far_writer)
-        finally:
-            await _close(writer)
+                there.cancel()
+                back.cancel()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -125,12 +121,6 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         while data := await reader.read(65_536):
             writer.write(data)
             await writer.drain()
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
 
 
 def word(target: dict[str, Any]) -> str:

@@ -172,7 +172,7 @@ async def test_killed_at(
 
 @pytest.mark.timeout(240)
 async def test_a_process_killed_at_eight_random_moments_loses_nothing(own: Cluster[Any]) -> None:
-    """On the project's own CRD, whose record shows takeovers; on the operator's there are twelve."""
+    """On the project's own CRD, whose record shows takeovers; on the operator's there are six."""
     kube = own.kube
     namespace = await kube.fresh_namespace()
     chance = random.Random(9)  # noqa: S311  # the same moments in every run

@@ -132,6 +132,11 @@ class Watched:
         """The Secret's keys that the sender reads."""
         return self.sender.keys
 
+    @property
+    def copies(self) -> int:
+        """What its message takes."""
+        return self.sender.copies
+
     def way(self, target: Target, credentials: Credentials) -> Way:
         """Pass the call on; an error here is the result of the attempt."""
         try:

@@ -1,5 +1,6 @@
 """Subjects and names of mails: decoded as written, in lines of legal length."""
 
+import gc
 import re
 from email import message_from_bytes
 from email.header import decode_header, make_header
@@ -11,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.mailboxes import Mailbox
+from app.domain.targets import EmailTarget
 from app.senders.headers import Mail
-from tests.examples import unhurried
+from app.senders.mail import compose_mail, written
+from tests.examples import NOW, envelope, unhurried
 
 POLICY = Mail(linesep="\r\n", cte_type="7bit")
 WORD = re.compile(rb"=\?[^ ]*\?=")
@@ -80,3 +84,20 @@ def test_a_decoded_display_name_equals_the_original(name: str, address: str) -> 
     written, _, read = str(message_from_bytes(message.as_bytes())["From"]).rpartition("<")
     shown = str(make_header(decode_header(written.strip()))).strip('"')
     assert (shown, read) == (name.strip(), f"{address}>" if name else read)
+
+
+def test_a_mail_leaves_nothing_to_the_garbage_collector() -> None:
+    def compose() -> bytes:
+        target = EmailTarget(type="email", name="editors", to=("ann@example.com",))
+        mail = compose_mail(envelope(), target, ("ann@example.com",), Mailbox("teams@example.com"), at=NOW)
+        return written(mail)
+
+    compose()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            compose()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -523,7 +523,7 @@ class TestPostponed:
         assert (book.undelivered(T0 + 900), book.postponed()) == ([], [])
 
     def test_each_postponed_team_takes_less_than_a_kilobyte(self) -> None:
-        book, number = agenda(), 5_000
+        book, number = agenda(), 1_000
         teams = [
             finished(f"report-{one}", uid=f"u-{one}", delivery=[postponed(at(60 + one))])
             for one in range(number)
