@@ -206,7 +206,7 @@ def assert_can_be_told(team: AgentTeam) -> None:
     assert len(told) <= len(team.entries)
     assert len({key for key in keys if key}) == len([key for key in keys if key])
     names = [(entry.get("name"), entry.get("type")) for entry in team.entries]
-    # A name that only says a position, such as `slack-1`, is no name if its target is not there.
+    # A name that only says a position, such as `slack-1`, does not count if its target is not there.
     given = {name for name, kind in names if isinstance(name, str) and not is_place(name, kind)}
     assert given <= set(keys) | {""}
 

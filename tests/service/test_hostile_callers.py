@@ -67,8 +67,6 @@ async def test_every_answer_to_any_input_is_as_documented(
         token = fake_cluster.server.reviews.token("someone", *granted)
         used = None if permissions == "no token" else token
         code, said = await judged(service, used, PHASES[permissions], tmp_path)
-            service, None if permissions == "no token" else token, PHASES[permissions], tmp_path
-        )
         assert code == 0, said
         assert bool(hook.requests) == (permissions == "all")
         assert not [line for line in service.raw if "Traceback" in line or '"exception"' in line]
