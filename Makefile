@@ -20,7 +20,7 @@ SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test test-pods check bench bench-scale bench-shares bench-outage audit openapi reference docs clients clients-table chart lock release clean
+.PHONY: help setup demo run test test-pods check bench bench-scale bench-shares bench-outage bench-burst audit openapi reference docs clients clients-table chart lock release clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -72,11 +72,15 @@ bench: setup  ## measure what a delivery costs, compared with the minimum and ot
 bench-scale: setup  ## measure how the cost grows, and draw the pictures in docs/ (four minutes)
 	@$(BIN)/python -m tests.bench.scale --json .artifacts/bench-scale.json --pictures docs/pictures
 
-bench-shares: setup  ## 20,000 events at three replicas beside a hostile namespace (ten minutes)
+bench-shares: setup  ## 20,000 events at three replicas beside a hostile namespace, and the largest teams (ten minutes)
 	@$(BIN)/python -m tests.bench.neighbours
+	@$(BIN)/python -m tests.bench.largest
 
 bench-outage: setup  ## 500 teams whose receiver is away, and 300 at once at one Slack webhook (ten minutes)
 	@$(BIN)/python -m tests.bench.outage
+
+bench-burst: setup  ## 600 teams finish within three seconds, here and in an earlier build: BEFORE=2f646f0 (ten minutes)
+	@$(BIN)/python -m tests.bench.burst --before '$(BEFORE)' --picture docs/pictures/burst.svg
 
 audit: setup  ## check the pinned dependencies for known vulnerabilities
 	@$(BIN)/python .ci/audit requirements.txt requirements-extras.txt requirements-dev.txt

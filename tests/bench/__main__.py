@@ -1,9 +1,9 @@
-"""Measures the cost of a delivery in one run: the minimum, this service, Apprise, Alertmanager.
+"""Measures the cost of a delivery in one run: the minimum, this service, Apprise, the current Alertmanager.
 
     python -m tests.bench [--rounds N] [--fanouts 2,8] [--before COMMIT] [--json FILE]
 
-With `--before`, this service as it was at an earlier commit takes part too, installed in an environment of
-its own.
+Debian's older Alertmanager takes part if it is installed. With `--before`, so does this service as it was at
+an earlier commit, installed in an environment of its own.
 
 In each round every participant does the same work in turn, so that a machine whose speed drifts slows all of
 them; figures are medians over the rounds, ratios are taken round by round. CPU is the operating system's
@@ -27,6 +27,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.alertmanager import VERSION, current
 from tests.bench.before import Before, checkout
 from tests.bench.participants import Alertmanager, Measure, Ours, Participant, Script, far_side
 from tests.harness.processes import Memory
@@ -128,8 +129,12 @@ async def run(rounds: int, fanouts: list[int], only: set[str], before: str = "")
         if earlier:
             then = await stack.enter_async_context(Before(earlier, folder / "kubeconfig", **once))
             taking.append(Ours(f"before ({before})", then))
-        if binary := shutil.which("prometheus-alertmanager") or shutil.which("alertmanager"):
-            taking.append(Alertmanager("Alertmanager", binary, folder, ports["receiver"]))
+        old = shutil.which("prometheus-alertmanager")  # Debian's
+        for name, binary in (("Alertmanager (Debian)", old), (f"Alertmanager {VERSION}", current())):
+            if binary:
+                home = folder / name
+                home.mkdir()
+                taking.append(Alertmanager(name, str(binary), home, ports["receiver"]))
         always = {"floor", ours.name}
         taking = [one for one in taking if not only or one.name.partition(" ")[0] in only | always]
         figures["work"] = {}

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.harness.service import Service
+from tests.harness.service import Service, Watcher
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,4 +41,20 @@ class Before(Service):
         self.covered = False
 
     def arguments(self) -> list[str]:
-        return [str(self.folder / ".venv/bin/agentteam-delivery"), self.command]
+        return _command(self.folder, self.command)
+
+
+class BeforeWatcher(Watcher):
+    """An earlier build's `watch`."""
+
+    def __init__(self, folder: Path, kubeconfig: Path, url: str, **settings: object) -> None:
+        super().__init__(kubeconfig, url, **settings)
+        self.folder = folder
+        self.covered = False
+
+    def arguments(self) -> list[str]:
+        return _command(self.folder, self.command)
+
+
+def _command(folder: Path, command: str) -> list[str]:
+    return [str(folder / ".venv/bin/agentteam-delivery"), command]
