@@ -254,7 +254,7 @@ class ReceiverSettings(CommonSettings):
     egress_http: bool = False
     """Allows `http://` URLs for webhook and Slack targets."""
     egress_ca_file: Authorities = None
-    """PEM file of certificate authorities to trust beside the public ones; reloaded when it changes."""
+    """PEM file of certificate authorities to trust with the public ones; reloaded when it changes."""
     egress_proxy: Proxy = None
     """A forward proxy, `http://[user:password@]host:port`."""
     egress_no_proxy: Annotated[Words, AfterValidator(_hosts_apart)] = ()
@@ -352,17 +352,18 @@ class DeliverySettings(CommonSettings):
     """Time to finish work in progress after SIGTERM; by default `ATTEMPT_TIMEOUT` + `API_TIMEOUT` + 5. The
     pod's grace period must be longer."""
     max_in_flight: Count = 200
-    """Maximum number of concurrent events, shared in the same way."""
+    """Maximum number of concurrent events, shared fairly between namespaces."""
     max_targets_in_flight: Count = 4000
-    """Maximum number of concurrent targets, each with at most one connection, shared in the same way."""
+    """Maximum number of concurrent targets, each with at most one connection, shared fairly between
+    namespaces."""
     max_bytes_in_flight: Annotated[int, Field(ge=1_048_576)] = 33_554_432
-    """Memory for messages, in bytes, from before they are built until they are sent; shared in the same
-    way."""
+    """Maximum memory for messages, in bytes, from before they are built until they are sent; shared fairly
+    between namespaces."""
     max_team_bytes_in_flight: Annotated[int, Field(ge=4_194_304)] = 16_777_216
-    """JSON of the AgentTeams with targets in progress, in bytes, each of up to 1.5 MB; shared in the same
-    way."""
+    """Maximum JSON of the AgentTeams with targets in progress, in bytes (up to 1.5 MB each); shared fairly
+    between namespaces."""
     max_read_bytes: Annotated[int, Field(ge=4_194_304)] = 8_388_608
-    """JSON of the AgentTeams that are being read, in bytes; shared in the same way."""
+    """Maximum JSON of the AgentTeams that are being read, in bytes; shared fairly between namespaces."""
     place_timeout: OptionalSeconds = None
     """How long a target waits for a connection to its host or for memory, in addition to its own time; by
     default half of `TARGET_TIMEOUT`. After that the service releases it, and the watcher submits it again."""

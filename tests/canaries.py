@@ -10,8 +10,8 @@ from urllib.parse import unquote_to_bytes
 STEM = "c4naRyQ7z"
 """In every canary, so that half of one is found as well."""
 
-# They are rich in characters that one encoding or another writes in its own way.
-HOST = "host-c4nary-8kq2.example"  # a name that is looked up is written in lower case
+# They contain characters that encodings write differently.
+HOST = "host-c4nary-8kq2.example"  # a resolver writes names in lower case
 PATH = f"T0/{STEM}+path~Zq4=x9"
 QUERY = f"sig={STEM}+query/ü7Wd&x={STEM}"
 FRAGMENT = f"{STEM}-fragment/Lx3m"
@@ -26,7 +26,7 @@ ASKED = f"{STEM}-asked-by-a-caller"
 
 
 class Canary(NamedTuple):
-    """What is planted, and what it stands for."""
+    """The planted secrets, and what each one is."""
 
     name: str
     value: bytes
@@ -54,19 +54,19 @@ EVERYTHING = " ".join(value.decode() for _, value in PLANTED if value != SIGNING
 
 
 def assert_absent(output: str, text: Any) -> None:
-    """Fail where a canary stands in an output, in any form; bytes are taken as they are, all else as text."""
+    """Fail if an output contains a canary in any form; bytes are searched as they are, all else as text."""
     views = _views(text if isinstance(text, bytes) else str(text).encode(errors="surrogatepass"))
     found = [f"{name}, {form}: {around}" for name, form, around in _sightings(views)]
     assert not found, f"in {output}:\n" + "\n".join(found)
 
 
 def secret_url(authority: str = HOST, *, scheme: str = "https", user_info: str = "") -> str:
-    """Make a URL of which all is secret."""
+    """Make a URL whose every part is secret."""
     return f"{scheme}://{user_info}{authority}/services/{PATH}?{QUERY}#{FRAGMENT}"
 
 
 def telling(status: int, *headers: bytes) -> bytes:
-    """Write an answer that says everything: in its reason phrase, its headers and its body."""
+    """Write an answer that repeats everything: in its reason phrase, its headers and its body."""
     told = EVERYTHING.encode()
     lines = [
         b"HTTP/1.1 %d %s" % (status, told),
@@ -80,7 +80,7 @@ def telling(status: int, *headers: bytes) -> bytes:
 
 
 def _sightings(views: list[bytes]) -> Iterator[tuple[str, str, str]]:
-    """Yield each canary that is found: its name, the form, and the place with a little of what is around."""
+    """Yield each canary that is found: its name, its form, and its place with some context."""
     for canary in PLANTED:
         for (form, needle), view in product(_FORMS[canary], views):
             place = view.find(needle)
@@ -91,7 +91,7 @@ def _sightings(views: list[bytes]) -> Iterator[tuple[str, str, str]]:
 
 
 def _views(text: bytes) -> list[bytes]:
-    """Read a text as it stands, and with its encodings taken away, of which there may be two over another."""
+    """Yield a text as it is, and with up to two layers of encoding removed."""
     views = [text]
     for _ in range(2):
         for view in list(views):
@@ -125,7 +125,7 @@ _DECODERS: tuple[Callable[[bytes], bytes], ...] = (
 
 
 def _forms(value: bytes) -> Iterator[tuple[str, bytes]]:
-    """Write a value in the forms that are searched for as they are."""
+    """Return a value in the encoded forms that are searched for directly."""
     yield "as it is", value
     yield "in hex", value.hex().encode()
     yield "in hex", value.hex().upper().encode()
@@ -134,7 +134,7 @@ def _forms(value: bytes) -> Iterator[tuple[str, bytes]]:
             ("in base64", base64.b64encode),
             ("in base64 for URLs", base64.urlsafe_b64encode),
         ):
-            # Where it begins within a group of three bytes tells how it looks; its ends depend on neighbours.
+            # Its position in a group of three bytes decides its form; its ends depend on the bytes around it.
             whole = len(value) + before - (len(value) + before) % 3
             yield form, encode(bytes(before) + value)[(0, 2, 3)[before] : whole // 3 * 4]
 

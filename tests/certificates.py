@@ -16,7 +16,7 @@ def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
 
 
 def asked_names(context: ssl.SSLContext) -> list[str | None]:
-    """Return the list that fills with what each caller asks for by name (SNI)."""
+    """Return a list to which each caller's server name (SNI) is added."""
     asked: list[str | None] = []
     context.sni_callback = lambda _, name, __: asked.append(name)
     return asked
@@ -47,7 +47,7 @@ def of_an_unknown_authority(_: trustme.CA, host: str) -> ssl.SSLContext:
 
 
 def with_the_unknown_authority(_: trustme.CA, host: str) -> ssl.SSLContext:
-    """Show the authority's own certificate as well, as some servers do."""
+    """Send the root certificate as well, as some servers do."""
     authority = trustme.CA()
     return server_context(_chained(authority.issue_cert(host), authority.cert_pem))
 
@@ -58,7 +58,7 @@ def self_signed(_: trustme.CA, __: str) -> ssl.SSLContext:
 
 
 def without_a_link(authority: trustme.CA, host: str) -> ssl.SSLContext:
-    """Leave the certificate of the authority in between out."""
+    """Leave out the intermediate certificate."""
     return server_context(_chained(authority.create_child_ca().issue_cert(host)))
 
 

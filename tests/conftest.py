@@ -1,4 +1,4 @@
-"""Fixtures for every suite: a fake Kubernetes API, a real one, and either in turn."""
+"""Fixtures for all tests: a fake Kubernetes API, a real one, and each of them in turn."""
 
 import os
 import shutil
@@ -18,12 +18,12 @@ PROGRAMS = KUBECTL.with_name("programs")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Where CI needs a real API, have it before the first test and its timeout begin."""
+    """If CI needs a real API, start it before the first test and its timeout begin."""
     if os.environ.get("CI") != "true" or session.config.option.collectonly:
         return
     asked = set().union(*(getattr(item, "fixturenames", []) for item in session.items))
     needed = {
-        "newest": bool(asked & {"apiserver", "cluster", "own"}),  # the others ask for the first at their turn
+        "newest": bool(asked & {"apiserver", "cluster", "own"}),  # the other tests start the first later
         "oldest": any(item.path.parent.name == "contract" for item in session.items),
     }
     for release, wanted in needed.items():
@@ -31,20 +31,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             continue
         if at_hand(release, "build"):
             continue
-        raise pytest.UsageError("CI runs no suite without a kube-apiserver; what is amiss stands above")
+        raise pytest.UsageError("CI requires a kube-apiserver; the output above says why it is missing")
     if asked & {"any_helm", "newest_helm3"}:
         built = subprocess.run([PROGRAMS, "build", "newest", "helm"], check=False, stdout=subprocess.DEVNULL)
         if built.returncode:
-            raise pytest.UsageError("CI runs no suite without the newest Helm 3; what is amiss stands above")
+            raise pytest.UsageError("CI requires the newest Helm 3; the output above says why it is missing")
 
 
 def pytest_runtestloop() -> None:
-    """Count the coverage of the program alone, not of the other processes that tests start."""
+    """Measure the coverage of the program only, not of other processes that tests start."""
     count_here_alone()
 
 
 def at_hand(release: str, verb: str = "find") -> bool:
-    """Tell whether there is an API server of a release, and build it where that is the verb."""
+    """Return whether an API server of a release exists, and build it if the verb is `build`."""
     environment = os.environ | {"KUBERNETES_RELEASE": release}
     stderr = None if verb == "build" else subprocess.DEVNULL
     done = subprocess.run(
@@ -54,7 +54,7 @@ def at_hand(release: str, verb: str = "find") -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what the image was built on, and its figures, which tests tell as properties."""
+    """Print the base of the image, and its figures, which tests record as properties."""
     reports = terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
     for name, value in [one for report in reports for one in report.user_properties if report.when == "call"]:
         if name == "image":
@@ -63,14 +63,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 async def fake_cluster(tmp_path: Path) -> AsyncIterator[Cluster[FakeCluster]]:
-    """Start a fake API of the test's own; `fake_cluster.server` is its far side, where faults are set up."""
+    """Start a fake API for one test; `fake_cluster.server` is its server, where a test injects faults."""
     async with FakeCluster() as server, prepared(server, tmp_path) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def apiserver() -> None:
-    """Skip where no API server is found; whoever starts a real one asks for this first."""
+    """Skip if no API server is found; each fixture that starts a real one depends on this."""
     if not at_hand("newest"):
         pytest.skip("no kube-apiserver: set KUBEBUILDER_ASSETS or run tests/harness/apiserver build")
 
@@ -79,7 +79,7 @@ def apiserver() -> None:
 async def real_cluster(
     apiserver: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Cluster[RealCluster]]:
-    """Start one real API for all tests, which keep apart by fresh namespaces."""
+    """Start one real API for all tests, which use fresh namespaces."""
     async with RealCluster() as server, prepared(server, tmp_path_factory.mktemp("real")) as cluster:
         yield cluster
 
@@ -100,21 +100,21 @@ async def oldest_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 
 @pytest.fixture(scope="session")
 def kubectl() -> Path:
-    """Find a kubectl; CI fetches it."""
+    """Return a kubectl; CI downloads it."""
     verb = "fetch" if os.environ.get("CI") == "true" else "find"
     tools = subprocess.run([KUBECTL, verb], check=False, stdout=subprocess.PIPE, text=True)
     if tools.returncode and verb == "find":
         pytest.skip("no kubectl and helm: install them, or run tests/harness/kubectl fetch")
-    assert tools.returncode == 0, "CI runs no suite without a kubectl; what is amiss stands above"
+    assert tools.returncode == 0, "CI requires a kubectl; the output above says why it is missing"
     return Path(tools.stdout.strip(), "kubectl")
 
 
 @pytest.fixture(scope="session")
 def prometheus() -> None:
-    """Skip where there is no Prometheus; CI has one."""
+    """Skip if Prometheus is missing; CI has it."""
     if shutil.which("promtool") and shutil.which("prometheus"):
         return
-    assert os.environ.get("CI") != "true", "CI runs no suite without promtool and prometheus"
+    assert os.environ.get("CI") != "true", "CI requires promtool and prometheus"
     pytest.skip("no promtool and prometheus: install Debian's package prometheus, or its like")
 
 

@@ -1,4 +1,4 @@
-"""Everything that is logged, by any library, under the service's own configuration."""
+"""Collects everything that any library logs, under the service's own configuration."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ SHORT = logging.Formatter("%(name)s %(levelname)s %(message)s")
 
 
 class Kept(logging.Handler):
-    """Keeps each line as text: its message, its arguments, and its traceback where there is one."""
+    """Stores each line as text: its message, its arguments, and its traceback if there is one."""
 
     def __init__(self) -> None:
         super().__init__(level=0)
@@ -23,7 +23,7 @@ class Kept(logging.Handler):
         self.lines.append(f"{SHORT.format(record)} {record.__dict__!r}")
 
     def keep(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        """Keep one of our own lines, which do not pass through the standard library."""
+        """Store one of our own lines, which do not pass through the standard library."""
         self.lines.append(repr(event))
         return event
 
@@ -34,11 +34,11 @@ class Kept(logging.Handler):
 
 @contextmanager
 def everything_logged(level: str = "DEBUG", form: str = "json") -> Iterator[Kept]:
-    """Configure logging as the service does, and keep every line; put all back as it was."""
+    """Configure logging as the service does, and collect every line; restore everything at the end."""
     root, kept = logging.getLogger(), Kept()
     handlers, root_level = root.handlers, root.level
     levels = {name: logging.getLogger(name).level for name in logs.TALKATIVE}
-    root.handlers = []  # configuring closes those that it finds
+    root.handlers = []  # configuring would close these
     logs.configure(level, form)
     root.addHandler(kept)
     *before, renderer = structlog.get_config()["processors"]

@@ -23,7 +23,7 @@ Lookups = dict[str, list[str]]
 
 
 def named(patch: pytest.MonkeyPatch) -> Lookups:
-    """Stand in for DNS, so that no question leaves the machine: names that are not in this table are none."""
+    """Replace DNS, so that no query leaves the machine; names that are not in this table do not exist."""
     table: Lookups = {}
 
     async def lookup(
@@ -49,7 +49,7 @@ def named(patch: pytest.MonkeyPatch) -> Lookups:
 
 
 def trusted(patch: pytest.MonkeyPatch, authority: trustme.CA, folder: Path) -> None:
-    """Let the machine trust one authority, as it else trusts the public ones, and no other."""
+    """Make the machine trust this certificate authority instead of the public ones."""
     path = folder / "authorities.pem"
     authority.cert_pem.write_to_path(str(path))
     patch.setattr(certifi, "where", lambda: str(path))
@@ -57,19 +57,19 @@ def trusted(patch: pytest.MonkeyPatch, authority: trustme.CA, folder: Path) -> N
 
 @asynccontextmanager
 async def client(**changes: Any) -> AsyncIterator[HttpClient]:
-    """Open a client that may call 127.0.0.1, without TLS too."""
+    """Open a client that may call 127.0.0.1, also without TLS."""
     async with HttpClient(loopback_settings(**changes)) as http:
         yield http
 
 
 async def post(url: str, *, body: bytes = b"{}", **changes: Any) -> Response:
-    """Post once with a client of its own; what takes more than 5 s hangs."""
+    """Post once with a new client; fail if this takes more than 5 s."""
     async with asyncio.timeout(5), client(**changes) as http:
         return await http.post(url, body, HEADERS)
 
 
 async def refused(url: str, **changes: Any) -> TargetError:
-    """Return the error that posting ends in."""
+    """Return the error of a post."""
     with pytest.raises(TargetError) as caught:
         await post(url, **changes)
     assert CANARY not in repr(caught.value) + caught.value.message
@@ -77,7 +77,7 @@ async def refused(url: str, **changes: Any) -> TargetError:
 
 
 async def outcome(posting: Awaitable[Response]) -> Response | ValueError | TargetError:
-    """Return the answer, or the error where it is one of those that may come out."""
+    """Return the answer, or the error if it is one of the documented ones."""
     try:
         return await posting
     except (ValueError, TargetError) as error:

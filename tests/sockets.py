@@ -1,4 +1,4 @@
-"""Servers on loopback that speak invalid HTTP, or none."""
+"""Servers on loopback that speak invalid HTTP, or nothing."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,13 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @dataclass
 class Bare:
-    """A far side: where it listens, and what it has met there."""
+    """A fake server: its addresses, and what it received."""
 
     port: int = 0
     open: int = 0
     most_open: int = 0
-    sent: int = 0  # bytes of endless answers that went out
-    reached: list[str] = field(default_factory=list)  # the address of ours that each connection was made to
+    sent: int = 0  # bytes sent of endless answers
+    reached: list[str] = field(default_factory=list)  # the local address of each connection
     heads: list[bytes] = field(default_factory=list)  # of the requests that were read
 
     @property
@@ -48,9 +48,9 @@ async def listening(
     *,
     addresses: Sequence[str] = ("127.0.0.1",),
 ) -> AsyncIterator[Bare]:
-    """Listen on a port of the system's choice, the same at every one of these addresses.
+    """Listen on a port that the system chooses, the same on each of these addresses.
 
-    Each connection is spoken to as the test says, then closed.
+    The test's function handles each connection, which is then closed.
     """
     bare = Bare()
     talk = speak(bare)
@@ -89,7 +89,7 @@ async def listening(
 
 
 def answering(*pieces: bytes, pause: float = 0.0) -> Callable[[Bare], Speak]:
-    """Answer every request on a connection with the same pieces, so long as the other side keeps it open."""
+    """Answer every request on a connection with the same pieces, until the client closes it."""
 
     def speak(bare: Bare) -> Speak:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,7 +106,7 @@ def answering(*pieces: bytes, pause: float = 0.0) -> Callable[[Bare], Speak]:
 
 
 def saying(*pieces: bytes) -> Callable[[Bare], Speak]:
-    """Read one request, say so much, one piece a packet, and close the connection."""
+    """Read one request, send these pieces, one per packet, and close the connection."""
 
     def speak(bare: Bare) -> Speak:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,7 +122,7 @@ def saying(*pieces: bytes) -> Callable[[Bare], Speak]:
 
 
 def resetting(head: bytes) -> Callable[[Bare], Speak]:
-    """Read one request, say so much, and break the connection off with a reset."""
+    """Read one request, send these pieces, and reset the connection."""
 
     def speak(bare: Bare) -> Speak:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -138,7 +138,7 @@ def resetting(head: bytes) -> Callable[[Bare], Speak]:
 
 
 def endless(head: bytes, piece: bytes, pause: float = 0.0) -> Callable[[Bare], Speak]:
-    """Read one request, answer with this head, and then the same piece again and again."""
+    """Read one request, answer with this head, and then the same piece without end."""
 
     def speak(bare: Bare) -> Speak:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -156,7 +156,7 @@ def endless(head: bytes, piece: bytes, pause: float = 0.0) -> Callable[[Bare], S
 
 
 def silent(_: Bare) -> Speak:
-    """Accept, and never say a word."""
+    """Accept, and send nothing."""
 
     async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         while await reader.read(65_536):
@@ -166,7 +166,7 @@ def silent(_: Bare) -> Speak:
 
 
 def closing(_: Bare) -> Speak:
-    """Accept, and close at once."""
+    """Accept, and close immediately."""
 
     async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()

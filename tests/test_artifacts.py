@@ -28,7 +28,7 @@ async def listings(*targets: dict[str, Any], files: Any = FILES) -> list[Listing
     return [await artifacts.listed_for(target) for target in read(finished.targets)]
 
 
-def test_what_several_targets_list_is_there_once() -> None:
+def test_an_artifact_that_several_targets_list_is_built_once() -> None:
     patterns = (None, "*", "**", "/workspace/", "*.md")
     first, *others = asyncio.run(listings(*[{**HOOK, "artifactPath": pattern} for pattern in patterns]))
     assert len(first) == len(FILES)
@@ -37,7 +37,7 @@ def test_what_several_targets_list_is_there_once() -> None:
     assert len({id(other) for other in others}) == 1
 
 
-def test_a_file_to_attach_is_listed_behind_what_is_picked() -> None:
+def test_a_file_to_attach_is_listed_after_the_selected_ones() -> None:
     mail: dict[str, Any] = {"type": "email", "to": ["a@b.c"], "artifactPath": "1*.md"}
     same, more, unknown = asyncio.run(
         listings(*[{**mail, "attachmentPath": path} for path in ("12.md", "2.md", "/other.pdf")])
@@ -47,13 +47,13 @@ def test_a_file_to_attach_is_listed_behind_what_is_picked() -> None:
     assert all(json.loads(one.json) == list(one) for one in (same, more, unknown))
 
 
-def test_a_long_text_of_an_artifact_is_cut() -> None:
+def test_a_long_text_of_an_artifact_is_truncated() -> None:
     ((one,),) = asyncio.run(listings(HOOK, files=[{"name": "n" * 5_000, "path": f"/{'p' * 5_000}"}]))
     assert {len(one["name"]), len(one["path"])} == {bounds.ARTIFACT_TEXT.most}
     assert one["path"].endswith("…")
 
 
-def test_a_long_list_is_cut_in_what_people_read_and_its_json_is_left_out() -> None:
+def test_a_long_list_is_truncated_for_people_and_its_json_is_omitted() -> None:
     made = envelope(artifacts=[artifact(f"/{'p' * 900}/{n}", f"{n}.md") for n in range(500)])
     assert len(made.body()) > bounds.ENVELOPE.most
     for text in (as_text(made), as_html(made), as_html(made, with_envelope=True)):
@@ -67,7 +67,7 @@ def test_a_long_list_is_cut_in_what_people_read_and_its_json_is_left_out() -> No
     assert len(mail.as_bytes()) < 6 * LISTED_CHARACTERS
 
 
-def test_a_list_that_fits_is_there_as_json() -> None:
+def test_a_list_that_fits_is_included_as_json() -> None:
     made = envelope(artifacts=[artifact("/a", "a")])
     assert TOO_LARGE not in as_text(made)
     assert "Envelope" in as_html(made, with_envelope=True)

@@ -10,7 +10,7 @@ from tests.examples import Clock
 
 
 class Asked:
-    """Answers questions, and counts them."""
+    """Answers reviews, and counts them."""
 
     def __init__(self, answer: str | Exception) -> None:
         self.answer = answer
@@ -26,7 +26,7 @@ class Asked:
         return self.answer
 
 
-async def test_an_answer_holds_from_when_it_was_asked_for_however_often_it_is_used() -> None:
+async def test_a_result_is_cached_from_its_request_on_however_often_it_is_used() -> None:
     clock, asked = Clock(), Asked("yes")
     recent: Recent[str] = Recent(30.0, clock)
     for _ in range(29):
@@ -39,7 +39,7 @@ async def test_an_answer_holds_from_when_it_was_asked_for_however_often_it_is_us
     assert asked.times == 2
 
 
-async def test_an_answer_that_was_long_in_coming_holds_no_longer() -> None:
+async def test_a_slow_result_is_not_cached_for_longer() -> None:
     clock, asked = Clock(), Asked("yes")
     asked.held = asyncio.Event()
     recent: Recent[str] = Recent(30.0, clock)
@@ -52,11 +52,11 @@ async def test_an_answer_that_was_long_in_coming_holds_no_longer() -> None:
     assert "question" not in recent
 
 
-async def test_a_refusal_is_asked_for_again_soon() -> None:
+async def test_a_refusal_is_cached_only_briefly() -> None:
     clock, asked = Clock(), Asked("")
     recent: Recent[str] = Recent(30.0, clock)
     assert await recent.answer("question", asked) == ""
-    await asyncio.sleep(0)  # until it is noted
+    await asyncio.sleep(0)  # until the result is cached
     clock.now += REFUSAL_REMEMBERED - 0.1
     await recent.answer("question", asked)
     assert asked.times == 1
@@ -65,18 +65,18 @@ async def test_a_refusal_is_asked_for_again_soon() -> None:
     assert asked.times == 2
 
 
-async def test_a_failure_is_not_remembered() -> None:
+async def test_a_failure_is_not_cached() -> None:
     asked = Asked(ClusterError("away"))
     recent: Recent[str] = Recent(30.0, Clock())
     for times in (1, 2):
         with pytest.raises(ClusterError):
             await recent.answer("question", asked)
-        await asyncio.sleep(0)  # until it is noted
+        await asyncio.sleep(0)  # until the result is cached
         assert asked.times == times
         assert not len(recent)
 
 
-async def test_one_who_goes_away_does_not_take_the_answer_from_the_others() -> None:
+async def test_a_caller_that_disconnects_does_not_cancel_the_review_for_others() -> None:
     asked = Asked("yes")
     asked.held = asyncio.Event()
     recent: Recent[str] = Recent(30.0, Clock())
@@ -89,7 +89,7 @@ async def test_one_who_goes_away_does_not_take_the_answer_from_the_others() -> N
     assert asked.times == 1
 
 
-async def test_only_so_many_are_looked_up_at_a_time() -> None:
+async def test_the_number_of_concurrent_reviews_is_limited() -> None:
     asked = Asked("yes")
     asked.held = asyncio.Event()
     recent: Recent[str] = Recent(30.0, Clock())
@@ -102,7 +102,7 @@ async def test_only_so_many_are_looked_up_at_a_time() -> None:
     assert await recent.answer("one more", asked) == "yes"
 
 
-async def test_however_many_ask_only_so_many_answers_are_kept() -> None:
+async def test_the_number_of_cached_results_is_limited() -> None:
     recent: Recent[str] = Recent(30.0, Clock())
     for number in range(REMEMBERED + 50):
         await recent.answer(number, Asked("yes"))

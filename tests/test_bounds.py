@@ -18,7 +18,7 @@ from app.domain.errors import TargetError
 from app.domain.events import CompletionEvent
 from app.domain.ledger import Terms, decide
 from app.domain.mailboxes import Mailbox
-from app.domain.targets import EmailTarget, InvalidTarget, labels_of, read_targets, target_names, told_of
+from app.domain.targets import EmailTarget, InvalidTarget, is_notified, labels_of, read_targets, target_names
 from app.domain.teams import AgentTeam
 from app.egress.client import HttpClient
 from app.egress.guard import Guard
@@ -39,17 +39,17 @@ from tests.examples import NOW, envelope, loopback_settings, team
 
 MOST_GROWTH = 3.2
 """Of CPU time over a doubling: two for what is linear, four for what is quadratic."""
-FLOOR = 0.001  # seconds; what takes less is not compared
+FLOOR = 0.001  # seconds; work that takes less is not compared
 LONG = 0.02  # seconds
-PATIENCE = 20  # more measures of what seems to take too long
-MOST_CALL_GROWTH = 2.2  # which do not hang on the machine
-MOST_CALLS = 40_000  # which take less than that
+PATIENCE = 20  # further measurements of what seems to take too long
+MOST_CALL_GROWTH = 2.2  # a count of calls, which does not depend on the machine
+MOST_CALLS = 40_000  # work with fewer calls passes
 
 REPEATED = (
     " ", "a", "a.", "/", "/..", "[", "[a]*", "*a", "**/", "{team}", "{a", "<", "a@", "%", "é", "\u0301\u0315",
     "İ", "xn--", "1", "=?", ",", '"', "\n", "&", "🎉", "\ud800", " [agentteam-delivery/1 ",
 )  # fmt: skip
-"""What somebody may write again and again."""
+"""Texts that an author could repeat without end."""
 
 
 def webhook(text: str) -> str:
@@ -66,7 +66,7 @@ Work = Callable[[str], Any]
 
 
 def a_target(**fields: Any) -> None:
-    """Go all the way that a target goes before anything is sent."""
+    """Do everything that the service does with a target before it sends."""
     entry = {"type": "webhook", **fields}
     (target,) = read_targets([entry])
     for label in labels_of(entry):
@@ -98,7 +98,7 @@ async def composed(finished: AgentTeam, target: Any, artifacts: Artifacts | None
 
 
 def a_status(**status: Any) -> None:
-    """Read a team with this status, plan for it, and write what people read of it."""
+    """Read a team with this status, plan for it, and write its texts for people."""
     finished = team([{"type": "webhook", "url": "https://h/"}, {"type": "email", "to": ["a@b.c"]}], **status)
     finished.record.reads_back({}, finished.record.written({}))
     terms = Terms("us", NOW, timedelta(minutes=3), 10)
@@ -128,7 +128,7 @@ def a_secret(key: str, text: str) -> None:
 
 async def sent(made: Envelope, target: Any, credentials: Credentials) -> None:
     sender = WebhookSender(CLIENT, Tracing())
-    sender._outgoing(made, credentials, sender.way(target, credentials))  # noqa: SLF001  # what would be sent
+    sender._outgoing(made, credentials, sender.way(target, credentials))  # noqa: SLF001  # the message that would be sent
 
 
 SETTINGS = loopback_settings()
@@ -174,7 +174,7 @@ ENTRANCES: dict[str, tuple[int, Work]] = {
 
 
 def seconds(work: Callable[[Any], Any], given: Any) -> float:
-    """Measure in CPU time what it costs to take something in, refused or not."""
+    """Measure the CPU time for processing an input, whether it is accepted or refused."""
     started = process_time()
     with suppress(TargetError, ValueError):
         work(given)
@@ -182,9 +182,9 @@ def seconds(work: Callable[[Any], Any], given: Any) -> float:
 
 
 def holds(within: Callable[..., bool], work: Callable[[Any], Any], *given: Any) -> bool:
-    """Tell whether the least of the costs of each is within a bound.
+    """Return whether the smallest measured cost of each is within a bound.
 
-    Others' work only adds to a cost, so each is measured until the least ones fit, or the patience ends.
+    Other work only adds to a cost, so each is measured until the smallest fit, or `PATIENCE` is used up.
     """
     least = [seconds(work, one) for one in given]
     for _ in range(PATIENCE):
@@ -195,14 +195,14 @@ def holds(within: Callable[..., bool], work: Callable[[Any], Any], *given: Any) 
 
 
 def assert_linear(work: Callable[[Any], Any], half: Any, whole: Any, about: str = "") -> None:
-    """See that twice as much takes at most about twice the work."""
+    """Check that twice the input takes at most about twice the work."""
     if seconds(work, whole) <= MOST_GROWTH * FLOOR:
-        return  # however it grows, it is next to nothing
+        return  # such a small cost is never a problem
     assert holds(lambda before, after: after <= MOST_GROWTH * before, work, half, whole), about
 
 
 @pytest.mark.parametrize("entrance", ENTRANCES)
-def test_twice_as_long_a_text_takes_twice_the_work_at_most_and_one_that_is_too_long_takes_none(
+def test_twice_the_text_takes_at_most_twice_the_work_and_text_over_the_limit_takes_none(
     entrance: str,
 ) -> None:
     most, work = ENTRANCES[entrance]
@@ -259,10 +259,10 @@ def many_recipients(number: int) -> None:
     written(compose_mail(envelope(), target, recipients_of(target), Mailbox("a@b.c"), at=NOW))
 
 
-def endings(number: int) -> None:
+def phases(number: int) -> None:
     (target,) = read_targets([{"type": "webhook", "url": "https://h/", "on": ["x"] * number}])
     assert isinstance(target, InvalidTarget)
-    told_of({"on": ["x"] * number}, "Completed")
+    is_notified({"on": ["x"] * number}, "Completed")
 
 
 def stray_entries(number: int) -> None:
@@ -273,8 +273,8 @@ def stray_entries(number: int) -> None:
 
 
 MANY = {
-    "endings": (endings, bounds.ENDINGS.most),
-    "entries that belong to nobody": (stray_entries, bounds.ENTRIES.most),
+    "phases": (phases, bounds.PHASES.most),
+    "entries without a target": (stray_entries, bounds.ENTRIES.most),
     "long names that differ at their ends": (long_names, 2_000),
     "artifacts": (many_artifacts, 1_000),
     "patterns": (many_patterns, 200),
@@ -284,7 +284,7 @@ MANY = {
 
 
 @pytest.mark.parametrize("what", MANY)
-def test_twice_as_many_take_twice_the_work_at_most(what: str) -> None:
+def test_twice_the_number_takes_at_most_twice_the_work(what: str) -> None:
     work, number = MANY[what]
     half, whole = (calls(partial(work, many)) for many in (number // 2, number))
     assert whole <= MOST_CALL_GROWTH * half
@@ -292,7 +292,7 @@ def test_twice_as_many_take_twice_the_work_at_most(what: str) -> None:
 
 
 def calls(work: Callable[[], Any]) -> int:
-    """Count the calls that are made, of Python and of C: what they cost does not hang on the machine."""
+    """Count the calls, in Python and in C, because their number does not depend on the machine."""
     counted = 0
 
     def count(_: Any, what: str, __: Any) -> None:
@@ -308,7 +308,7 @@ def calls(work: Callable[[], Any]) -> int:
 
 
 @pytest.mark.parametrize("message", ["é" * 40_000, "a\n" * 20_000, "&" * 40_000])
-def test_the_largest_mail_is_written_in_few_steps_and_a_recipient_adds_next_to_none(message: str) -> None:
+def test_the_largest_mail_is_built_in_few_steps_and_a_recipient_adds_almost_none(message: str) -> None:
     finished = team([{"type": "email", "to": ["a@b.c"], "message": message}])
     (target,) = read_targets(finished.targets)
     assert isinstance(target, EmailTarget)
@@ -324,7 +324,7 @@ def test_the_largest_mail_is_written_in_few_steps_and_a_recipient_adds_next_to_n
     assert all_of_them - one < 10 * bounds.RECIPIENTS.most
 
 
-def test_what_a_team_picks_in_all_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_total_work_of_a_team_s_patterns_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = [{"path": f"/workspace/output/{n}"} for n in range(50)]
     hooks = [{"type": "webhook", "url": "https://h/", "artifactPath": f"*[!{n}]*"} for n in range(20)]
     finished = team(hooks, artifacts=listed)
@@ -336,7 +336,7 @@ def test_what_a_team_picks_in_all_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         asyncio.run(all_composed(finished))
 
 
-def test_a_team_of_too_many_artifacts_is_told_so() -> None:
+def test_too_many_artifacts_are_an_error_of_the_team() -> None:
     listed = [{"path": "/a"}] * (bounds.ARTIFACTS.most + 1)
     with pytest.raises(
         TargetError, match=r"^status\.artifacts: has more than 10,000 artifacts; write fewer files"
@@ -344,7 +344,7 @@ def test_a_team_of_too_many_artifacts_is_told_so() -> None:
         asyncio.run(all_composed(team([{"type": "webhook", "url": "https://h/"}], artifacts=listed)))
 
 
-def test_others_get_their_turn_while_artifacts_are_picked() -> None:
+def test_other_tasks_run_while_artifacts_are_selected() -> None:
     listed = [{"path": f"/{'d' * 80}/{n}"} for n in range(2_000)]
 
     async def turns() -> int:
@@ -362,15 +362,15 @@ def test_others_get_their_turn_while_artifacts_are_picked() -> None:
     assert asyncio.run(turns()) > 50
 
 
-def test_a_target_of_too_many_endings_is_told_so() -> None:
-    on = ["Completed"] * (bounds.ENDINGS.most + 1)
+def test_too_many_outcomes_in_a_target_are_an_error() -> None:
+    on = ["Completed"] * (bounds.PHASES.most + 1)
     (refused,) = read_targets([{"type": "webhook", "url": "https://h/", "on": on}])
     assert isinstance(refused, InvalidTarget)
-    assert refused.problem == f"on: {bounds.ENDINGS.words}"
-    assert told_of({"on": on}, "Failed"), "so that its author hears of it"
+    assert refused.problem == f"on: {bounds.PHASES.words}"
+    assert is_notified({"on": on}, "Failed"), "so that its author gets the error"
 
 
-def test_of_a_record_that_is_too_long_what_is_beyond_belongs_to_nobody_and_is_not_read() -> None:
+def test_entries_of_a_record_beyond_the_limit_are_ignored() -> None:
     spec = [{"type": "webhook", "url": "https://h/"}]
     finished = team(spec, entries=[ENTRY, *[{**ENTRY, "target": "x"}] * (2 * bounds.ENTRIES.most)])
     assert len(finished.entries) == bounds.ENTRIES.most
@@ -391,7 +391,7 @@ FIELDS: dict[bounds.Limit, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("bound", FIELDS, ids=lambda bound: bound.what)
-def test_a_field_at_its_bound_is_taken_and_one_beyond_it_says_what_to_change(bound: bounds.Limit) -> None:
+def test_a_field_at_its_limit_is_accepted_and_one_above_it_gets_an_error(bound: bounds.Limit) -> None:
     field, entry = FIELDS[bound]
     (taken,) = read_targets([{**entry, field: at_most(bound, entry.get(field))}])
     assert not isinstance(taken, InvalidTarget)
@@ -405,7 +405,7 @@ def at_most(bound: bounds.Limit, start: str | None) -> str:
 
 
 @pytest.mark.parametrize("key", bounds.SECRET)
-def test_a_value_of_a_secret_beyond_its_bound_is_told_and_not_held(key: str) -> None:
+def test_a_secret_s_value_above_its_limit_is_an_error_and_is_not_stored(key: str) -> None:
     most = bounds.SECRET[key].most
     credentials = Credentials.kept("keys", {key: b"x" * 1_000_000}, {key})
     assert len(credentials.values[key]) == most + 1

@@ -40,7 +40,7 @@ def operation(document: Document, path: str = "/deliveries", method: str = "post
 
 
 def breaks(change: Change) -> list[str]:
-    """Return what is said of a change to the description as it was released."""
+    """Return the output for a change to the released description."""
     new = copy.deepcopy(DESCRIPTION)
     change(new)
     return compared(DESCRIPTION, new)
@@ -51,7 +51,7 @@ def compared(old: Document, new: Document) -> list[str]:
 
 
 def about(name: str, schemas: Document | None = None, **schema: Any) -> Document:
-    """Return a description of one operation, which is sent, or answers with, one schema."""
+    """Return a description of one operation whose request, or answer, has one schema."""
     content = {"application/json": {"schema": schema.get("schema", schema)}}
     call: Document = {"operationId": "do", "responses": {"200": {"description": ""}}}
     if name == "sent":
@@ -90,13 +90,13 @@ BREAKS: dict[str, tuple[Change, str]] = {
         "POST /deliveries: operationId deliver is now send",
     ),
     "a schema has another name": (rename_schema, "schema PreviewedRequest is gone"),
-    "what was open wants a token": (
+    "an open operation requires a token": (
         lambda d: operation(d, "/metrics", "get").update(security=[{"kubernetes": []}]),
-        "GET /metrics wants other credentials",
+        "GET /metrics requires other credentials",
     ),
     "another kind of token": (
         lambda d: d["components"]["securitySchemes"]["kubernetes"].update(scheme="basic"),
-        "POST /deliveries wants other credentials",
+        "POST /deliveries requires other credentials",
     ),
     "a parameter is gone": (
         lambda d: operation(d)["parameters"].remove(parameter(d, "dryRun")),
@@ -159,7 +159,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
         lambda d: fields(d, "CompletionEvent")["team"].update(pattern="^[a-z]+$"),
         "POST /deliveries, its body.team: pattern is now ^[a-z]+$",
     ),
-    "a format is asked for": (
+    "a format is required": (
         lambda d: fields(d, "CompletionEvent")["team"].update(format="uuid"),
         "POST /deliveries, its body.team: format is now uuid",
     ),
@@ -219,7 +219,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
         lambda d: fields(d, "CompletionEvent")["redeliver"].update(default="all"),
         "POST /deliveries, its body.redeliver: default none is now all",
     ),
-    "what happens by default is no longer told": (
+    "the default is no longer documented": (
         lambda d: fields(d, "CompletionEvent")["redeliver"].pop("default"),
         "POST /deliveries, its body.redeliver: default none is now None",
     ),
@@ -243,7 +243,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
         lambda d: d["components"]["headers"]["X-Request-Id"]["schema"].update(type="integer"),
         "POST /deliveries, its 200: header X-Request-Id: integer is new",
     ),
-    "a path wants a parameter": (
+    "a path requires a parameter": (
         lambda d: d["paths"]["/deliveries"].update(
             parameters=[{"name": "why", "in": "query", "required": True, "schema": {}}]
         ),
@@ -257,9 +257,9 @@ BREAKS: dict[str, tuple[Change, str]] = {
         lambda d: operation(d).update(servers=[{"url": "/{v}/", "variables": {"v": {"default": "v2"}}}]),
         "POST /deliveries is no longer at /",
     ),
-    "everything wants a token": (
+    "every operation requires a token": (
         lambda d: d.update(security=[{"kubernetes": []}]),
-        "GET /metrics wants other credentials",
+        "GET /metrics requires other credentials",
     ),
     "two tokens at once": (
         lambda d: (
@@ -268,11 +268,11 @@ BREAKS: dict[str, tuple[Change, str]] = {
             ),
             operation(d).update(security=[{"kubernetes": [], "key": []}]),
         ),
-        "POST /deliveries wants other credentials",
+        "POST /deliveries requires other credentials",
     ),
     "a token is to have a scope": (
         lambda d: operation(d).update(security=[{"kubernetes": ["deliver"]}]),
-        "POST /deliveries wants other credentials",
+        "POST /deliveries requires other credentials",
     ),
     "a parameter is written another way": (
         lambda d: parameter(d, "dryRun").update(style="pipeDelimited"),
@@ -283,12 +283,12 @@ BREAKS: dict[str, tuple[Change, str]] = {
         "POST /deliveries: query parameter dryRun was form, exploded and is now form, not exploded",
     ),
     "an operation is under another tag": (
-        lambda d: operation(d).update(tags=["notices"]),
-        "POST /deliveries: tags deliveries are now notices",
+        lambda d: operation(d).update(tags=["messages"]),
+        "POST /deliveries: tags deliveries are now messages",
     ),
     "an operation has a tag before its own": (
-        lambda d: operation(d)["tags"].insert(0, "notices"),
-        "POST /deliveries: tags deliveries are now notices, deliveries",
+        lambda d: operation(d)["tags"].insert(0, "messages"),
+        "POST /deliveries: tags deliveries are now messages, deliveries",
     ),
     "a kind of problem is gone": (
         lambda d: content(d, "404")["application/problem+json"]["examples"].pop("team-not-found"),
@@ -300,7 +300,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
         ),
         "POST /deliveries, its 404: problem urn:agentteam-delivery:team-not-found is gone",
     ),
-    "an extension that nobody knows": (
+    "an unknown extension": (
         lambda d: operation(d).update({"x-paged": True}),
         "POST /deliveries: x-paged cannot be compared; look at it",
     ),
@@ -322,7 +322,7 @@ STRING, NUMBER, INTEGER = {"type": "string"}, {"type": "number"}, {"type": "inte
 NULL, OBJECT = {"type": "null"}, {"type": "object"}
 LOOK = "cannot be compared; look at it"
 
-# What clients send, what they send now, and what is said of it.
+# What clients send, what they send now, and the output.
 SENT_BREAKS: dict[str, tuple[Any, Any, str]] = {
     "minimum, without itself": (NUMBER, {**NUMBER, "exclusiveMinimum": 0}, ": exclusiveMinimum is now 0"),
     "maximum, without itself": (NUMBER, {**NUMBER, "exclusiveMaximum": 9}, ": exclusiveMaximum is now 9"),
@@ -339,7 +339,7 @@ SENT_BREAKS: dict[str, tuple[Any, Any, str]] = {
         {**OBJECT, "propertyNames": {"maxLength": 3}},
         ", its names: maxLength is now 3",
     ),
-    "fields that want others": (
+    "fields that require others": (
         OBJECT,
         {**OBJECT, "dependentRequired": {"a": ["b"]}},
         ": dependentRequired is now {'a': ['b']}",
@@ -358,12 +358,12 @@ SENT_BREAKS: dict[str, tuple[Any, Any, str]] = {
     ),
     "part of all": (STRING, {"allOf": [STRING, {"maxLength": 3}]}, ": maxLength is now 3"),
     "all of two, at odds": (STRING, {"allOf": [STRING, INTEGER]}, ": string is no longer taken"),
-    "a field that another part wants": (
+    "a field that another part requires": (
         {"allOf": [OBJECT, {"properties": {"a": STRING}}]},
         {"allOf": [OBJECT, {"properties": {"a": STRING}, "required": ["a"]}]},
         ": field a is now required",
     ),
-    "a field that two parts tell of": (
+    "a field that two parts describe": (
         {**OBJECT, "properties": {"a": STRING}},
         {**OBJECT, "allOf": [{"properties": {"a": STRING}}, {"properties": {"a": {"minLength": 1}}}]},
         ".a: minLength is now 1",
@@ -377,7 +377,7 @@ SENT_BREAKS: dict[str, tuple[Any, Any, str]] = {
     "a number where its digits were": ({"enum": ["1"]}, {"enum": [1]}, ": value 1 is no longer taken"),
     "nothing": (STRING, False, ": string is no longer taken"),
     "a default": (STRING, {**STRING, "default": "a"}, ": default None is now a"),
-    "a default beside a reference": (
+    "a default next to a reference": (
         {"$ref": "#/components/schemas/A"},
         {"$ref": "#/components/schemas/A", "default": "b"},
         ": default None is now b",
@@ -417,7 +417,7 @@ GOT_BREAKS: dict[str, tuple[Any, Any, str]] = {
         ": field a is gone",
     ),
     "no type": (STRING, {}, ": anything is new"),
-    "how to tell them apart": (
+    "how to distinguish them": (
         {"anyOf": [OBJECT, NULL], "discriminator": {"propertyName": "a"}},
         {"anyOf": [OBJECT, NULL], "discriminator": {"propertyName": "b"}},
         f": discriminator {LOOK}",
@@ -457,9 +457,9 @@ HARMLESS: dict[str, Change] = {
     "an answer with its characters": lambda d: content(d, "202").update(
         {"application/json; charset=utf-8": content(d, "202").pop("application/json")}
     ),
-    "a token is no longer asked for": lambda d: operation(d).update(security=[{"kubernetes": []}, {}]),
+    "a token is no longer required": lambda d: operation(d).update(security=[{"kubernetes": []}, {}]),
     "another token would do": lambda d: operation(d)["security"].append({"key": []}),
-    "one more tag": lambda d: operation(d)["tags"].append("notices"),
+    "one more tag": lambda d: operation(d)["tags"].append("messages"),
     "one more server": lambda d: d.update(servers=[{"url": "/"}, {"url": "/v1"}]),
     "a new kind of problem": lambda d: content(d, "404")["application/problem+json"]["examples"].update(
         new={"value": {"type": "urn:agentteam-delivery:new"}}
@@ -514,14 +514,14 @@ GOT_HARMLESS: dict[str, tuple[Any, Any]] = {
     "an integer": (NUMBER, INTEGER),
     "all of one": (A, {"allOf": [A]}),
     "a part more": (STRING, {"allOf": [STRING, {"maxLength": 3}]}),
-    "items that are told": ({"type": "array"}, {"type": "array", "items": STRING}),
+    "items that are described": ({"type": "array"}, {"type": "array", "items": STRING}),
     "one type of two, without a name": ({"anyOf": [STRING, NULL]}, STRING),
     "another default": ({**STRING, "default": "a"}, {**STRING, "default": "b"}),
 }
 
 
 def one(operation: Document, **path: Any) -> Document:
-    """Return a description of one operation, and of what stands beside it."""
+    """Return a description of one operation, with these components."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "", "version": "0.1.0"},
@@ -537,7 +537,7 @@ def one(operation: Document, **path: Any) -> Document:
 
 
 def answered(header: Document) -> Document:
-    """Return a description of an answer that has a header by reference."""
+    """Return a description of an answer with a header by reference."""
     document = one({"responses": {"200": {"$ref": "#/components/responses/R"}}})
     document["components"]["headers"]["H"] = header
     return document
@@ -565,12 +565,12 @@ PAIRS: dict[str, tuple[Document, Document, list[str]]] = {
     "nothing need be shown, and then it must": (
         shown({"k": []}, {}),
         shown({"k": []}),
-        ["GET /a/{b} wants other credentials"],
+        ["GET /a/{b} requires other credentials"],
     ),
     "either of two, and then one": (
         shown({"k": []}, {"l": []}),
         shown({"k": []}),
-        ["GET /a/{b} wants other credentials"],
+        ["GET /a/{b} requires other credentials"],
     ),
     "both of two, and then one": (shown({"k": [], "l": []}), shown({"k": []}), []),
     "a parameter of the path takes less": (
@@ -631,26 +631,26 @@ VALID: dict[str, Document] = {
     "a body of no kind": one({"requestBody": {"content": {"application/json": None}}}),
     "no components": {key: value for key, value in one({}).items() if key != "components"},
     "no paths": {"openapi": "3.1.0", "info": {"title": "", "version": "1"}, "components": {}},
-    "a token of a scheme that nobody knows": one({"security": [{"lost": ["a"]}]}),
+    "a token of an unknown scheme": one({"security": [{"lost": ["a"]}]}),
     "a time": about("got", type="string", enum=[dt.date(2026, 1, 1)]),
 }
 
 
 @pytest.mark.parametrize("change", BREAKS)
-def test_a_break_is_found_and_named(change: str) -> None:
+def test_a_breaking_change_is_reported(change: str) -> None:
     made, sentence = BREAKS[change]
     assert sentence in breaks(made)
 
 
 @pytest.mark.parametrize("change", HARMLESS)
-def test_what_breaks_nobody_is_let_through(change: str) -> None:
+def test_a_compatible_change_is_accepted(change: str) -> None:
     assert breaks(HARMLESS[change]) == []
 
 
 @pytest.mark.parametrize(
     ("way", "change"), [*(("sent", one) for one in SENT_BREAKS), *(("got", one) for one in GOT_BREAKS)]
 )
-def test_a_schema_that_breaks_is_found_and_named(way: str, change: str) -> None:
+def test_a_breaking_change_of_a_schema_is_reported(way: str, change: str) -> None:
     old, new, sentence = {"sent": SENT_BREAKS, "got": GOT_BREAKS}[way][change]
     found = compared(*(about(way, {"A": STRING}, schema=schema) for schema in (old, new)))
     assert f"POST /, its {'body' if way == 'sent' else '200'}{sentence}" in found
@@ -659,31 +659,31 @@ def test_a_schema_that_breaks_is_found_and_named(way: str, change: str) -> None:
 @pytest.mark.parametrize(
     ("way", "change"), [*(("sent", one) for one in SENT_HARMLESS), *(("got", one) for one in GOT_HARMLESS)]
 )
-def test_a_schema_that_breaks_nobody_is_let_through(way: str, change: str) -> None:
+def test_a_compatible_change_of_a_schema_is_accepted(way: str, change: str) -> None:
     old, new = {"sent": SENT_HARMLESS, "got": GOT_HARMLESS}[way][change]
     assert compared(*(about(way, {"A": STRING}, schema=schema) for schema in (old, new))) == []
 
 
 @pytest.mark.parametrize("name", VALID)
-def test_whatever_is_valid_is_compared(name: str) -> None:
+def test_every_valid_description_can_be_compared(name: str) -> None:
     assert compared(VALID[name], copy.deepcopy(VALID[name])) == []
 
 
 @pytest.mark.parametrize("change", PAIRS)
-def test_two_descriptions_are_told_apart(change: str) -> None:
+def test_two_different_descriptions_are_distinguished(change: str) -> None:
     old, new, sentences = PAIRS[change]
     assert compared(old, new) == sentences
 
 
 @pytest.mark.parametrize("depth", ["left", "right"])
-def test_a_break_within_a_tree_is_found(depth: str) -> None:
+def test_a_breaking_change_within_a_recursive_schema_is_found(depth: str) -> None:
     tree: Document = {**OBJECT, "properties": {"left": A, "right": {"anyOf": [A, NULL]}, "leaf": INTEGER}}
     other = copy.deepcopy(tree)
     other["properties"][depth] = STRING
     assert f"POST /, its 200.{depth}: string is new" in compared(recursive(tree), recursive(other))
 
 
-def test_what_is_not_understood_is_followed_all_the_same() -> None:
+def test_unknown_keywords_are_compared_too() -> None:
     schema = {"not": A}
     assert compared(about("sent", {"A": STRING}, **schema), about("sent", {"A": INTEGER}, **schema)) == [
         f"POST /, its body: not {LOOK}"
@@ -691,7 +691,7 @@ def test_what_is_not_understood_is_followed_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("leaf", [INTEGER, STRING])
-def test_schemas_that_all_hold_each_other_are_compared_soon(leaf: Document) -> None:
+def test_schemas_that_all_refer_to_each_other_are_compared_quickly(leaf: Document) -> None:
     inner = {
         f"S{number}": {"anyOf": [{"$ref": f"#/components/schemas/S{number}"}, NULL]} for number in range(9)
     }
@@ -701,12 +701,12 @@ def test_schemas_that_all_hold_each_other_are_compared_soon(leaf: Document) -> N
     new["S8"]["properties"]["leaf"] = leaf
     started = time.perf_counter()
     found = compared(about("got", old, **inner["S0"]), about("got", new, **inner["S0"]))
-    assert time.perf_counter() - started < 5  # it would be minutes, were each way through them tried
+    assert time.perf_counter() - started < 5  # trying every path through them would take minutes
     assert bool(found) == (leaf == STRING)
 
 
-def test_what_was_the_same_on_a_condition_is_not_taken_for_the_same_later() -> None:
-    """A schema holds itself by way of another, which is compared again where the first is not in question."""
+def test_a_result_that_depends_on_an_open_comparison_is_not_cached() -> None:
+    """A schema contains itself through another one, which is compared again outside the recursion."""
     ring: Document = {
         "A": {
             **OBJECT,
@@ -739,18 +739,18 @@ def test_what_was_the_same_on_a_condition_is_not_taken_for_the_same_later() -> N
         ("v1.2", "v1.3", False),
     ],
 )
-def test_a_version_tells_of_a_break_or_does_not(old: str, new: str, told: bool) -> None:
+def test_a_version_announces_a_break_or_does_not(old: str, new: str, told: bool) -> None:
     assert BREAKING["announced"](old, new) is told
 
 
 @pytest.mark.parametrize(
     ("version", "code", "verdict"),
     [
-        ("0.1.7", 1, "clients of 0.1.0 would break: undo it, or raise the version so that it says so"),
-        ("0.2.0", 0, "allowed: the version tells of it"),
+        ("0.1.7", 1, "clients of 0.1.0 would break: undo the change, or announce it with the version"),
+        ("0.2.0", 0, "allowed: the version announces it"),
     ],
 )
-def test_a_break_ends_it_with_an_error_unless_the_version_tells_of_it(
+def test_a_breaking_change_fails_unless_the_version_announces_it(
     version: str, code: int, verdict: str, tmp_path: Path
 ) -> None:
     document = yaml.safe_load(RELEASED.read_text())
@@ -769,19 +769,19 @@ def test_a_break_ends_it_with_an_error_unless_the_version_tells_of_it(
     assert ran.stdout == f"GET /readyz is gone\n{verdict}\n"
 
 
-def test_without_files_it_says_how_to_be_used() -> None:
+def test_without_arguments_the_script_prints_its_usage() -> None:
     ran = subprocess.run([sys.executable, SCRIPT], check=False, capture_output=True, text=True)
     assert ran.returncode == 2
     assert ran.stderr.startswith("usage: breaking")
 
 
-def test_what_is_compared_with_is_the_last_release() -> None:
+def test_the_description_is_compared_with_the_last_release() -> None:
     headings = re.findall(
         r"^## \[(\d+\.\d+\.\d+)\] - (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
     )
     dated = [version for version, date in headings if re.fullmatch(r"\d{4}-\d\d-\d\d", date)]
-    # Before the first release, what that is going to be is promised already.
+    # Before the first release, the description of that release is already a promise.
     last = dated[0] if dated else headings[-1][0]
     assert yaml.safe_load(RELEASED.read_text())["info"]["version"] == last, (
-        "a release takes its description along: cp openapi/openapi.yaml openapi/released.yaml"
+        "after a release, copy its description: cp openapi/openapi.yaml openapi/released.yaml"
     )

@@ -13,12 +13,12 @@ from tests.canaries import PLANTED, assert_absent
 
 
 def lower(value: bytes) -> str:
-    """Percent-encode with digits in lower case."""
+    """Percent-encode with lower-case digits."""
     return re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), quote(value, safe=""))
 
 
 def among(encode: Callable[[bytes], bytes], before: int, after: int) -> Callable[[bytes], bytes]:
-    """Encode a value together with so many bytes around it."""
+    """Encode a value with this many bytes around it."""
     return lambda value: encode(b"u" * before + value + b"p" * after)
 
 
@@ -59,7 +59,7 @@ WRITTEN_AS_TEXT: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("form", WRITTEN)
-def test_each_is_found_in_every_form_of_bytes(form: str) -> None:
+def test_each_canary_is_found_in_every_form_of_bytes(form: str) -> None:
     for canary in PLANTED:
         written = WRITTEN[form](canary.value)
         text = written if isinstance(written, bytes) else written.encode()
@@ -68,10 +68,10 @@ def test_each_is_found_in_every_form_of_bytes(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", WRITTEN_AS_TEXT)
-def test_each_is_found_in_every_form_of_text(form: str) -> None:
+def test_each_canary_is_found_in_every_form_of_text(form: str) -> None:
     for name, value in PLANTED:
         if value == canaries.SIGNING_BYTES:
-            continue  # no text
+            continue  # not text
         with pytest.raises(AssertionError, match=f"(?s)in an answer:.*{name}, "):
             assert_absent("an answer", f"before ... {WRITTEN_AS_TEXT[form](value.decode())} ... after")
 
@@ -83,12 +83,12 @@ def test_a_whole_url_is_found_by_each_of_its_parts() -> None:
         assert part in str(caught.value)
 
 
-def test_half_of_one_is_found() -> None:
+def test_half_a_canary_is_found() -> None:
     with pytest.raises(AssertionError, match="a part of a canary"):
         assert_absent("the log", canaries.AUTHORIZATION[:20])
 
 
-def test_little_of_what_is_around_is_told() -> None:
+def test_the_report_shows_little_of_the_context() -> None:
     with pytest.raises(AssertionError) as caught:
         assert_absent("the log", "x" * 10_000 + canaries.CALLER + "y" * 10_000)
     assert "xxx" in str(caught.value)
@@ -96,5 +96,5 @@ def test_little_of_what_is_around_is_told() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "canary", "%", "\\", "\\u12", "%zz", "ü\ud800", b"\xff\x00", None, 7])
-def test_nothing_is_found_where_there_is_none(text: object) -> None:
+def test_nothing_is_found_in_clean_output(text: object) -> None:
     assert_absent("the log", text)

@@ -16,7 +16,7 @@ def capacity(most: int, **settings: object) -> Capacity:
     return Capacity.of(loopback_settings(**given), Metrics())
 
 
-def test_all_of_it_may_be_taken_and_no_more() -> None:
+def test_all_capacity_can_be_taken_and_no_more() -> None:
     bound = capacity(4).events
     with ExitStack() as held:
         for namespace in ("a", "a", "b", "c"):
@@ -30,7 +30,7 @@ def test_all_of_it_may_be_taken_and_no_more() -> None:
     assert not bound.shares.held
 
 
-def test_no_two_namespaces_nor_ten_have_all_of_it() -> None:
+def test_neither_two_namespaces_nor_ten_have_all_of_it() -> None:
     bound = capacity(4000).targets
     with ExitStack() as held:
         for namespace in "abcdefghij" * 20:
@@ -44,26 +44,26 @@ def test_no_two_namespaces_nor_ten_have_all_of_it() -> None:
     assert not bound.shares.held
 
 
-def test_a_namespace_that_is_served_alone_may_have_everything() -> None:
+def test_a_single_served_namespace_may_have_everything() -> None:
     with capacity(10, namespaces="only").targets.taking("only", 10):
         pass
 
 
-def test_what_is_refused_takes_nothing() -> None:
+def test_a_refused_event_takes_no_capacity() -> None:
     bound = capacity(10).targets
     with bound.taking("a", 4), pytest.raises(TooBusy):
         bound.taking("a", 5).__enter__()
     assert not bound.shares.held
 
 
-def test_more_than_a_share_fills_it_and_is_not_refused_for_ever() -> None:
+def test_an_event_larger_than_a_share_fills_it_and_is_accepted_eventually() -> None:
     bound = capacity(10).targets
     with bound.taking("a", 30):
         assert bound.shares.held == {"a": 5}
     assert not bound.shares.held
 
 
-def test_the_teams_of_what_is_in_flight_are_bounded_in_bytes() -> None:
+def test_the_bytes_of_teams_in_flight_are_limited() -> None:
     bound = capacity(100).team_bytes
     with ExitStack() as held:
         for _ in range(5):

@@ -62,14 +62,14 @@ ASKS: dict[str, Ask] = {
 
 @pytest.fixture(autouse=True)
 def outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand outside of any cluster."""
+    """Run outside of any cluster."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.delenv("KUBECONFIG", raising=False)
 
 
 @pytest.fixture
 async def door(fake_cluster: Fake, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
-    """Open the door to a fake API, in which there is one team with one Secret."""
+    """Connect to a fake API that has one team with one Secret."""
     await fake_cluster.kube.namespace("research")
     await fake_cluster.kube.team("research", "report", SPEC)
     await fake_cluster.kube.secret("research", "keys", {"slack-webhook-url": CANARY, "empty": ""})
@@ -79,25 +79,25 @@ async def door(fake_cluster: Fake, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 
 def name_kubeconfig(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    """Name a kubeconfig as an environment does."""
+    """Return the environment that names a kubeconfig."""
     monkeypatch.setenv("KUBECONFIG", str(path))
 
 
 def client_of(url: str) -> Connection:
-    """Connect to whatever stands at an address."""
+    """Connect to the server at an address."""
     return Connection(Access(url))
 
 
 @asynccontextmanager
 async def door_to(url: str, *, limit: float = 5.0) -> AsyncIterator[Cluster]:
-    """Open the door to it."""
+    """Connect to this API."""
     async with client_of(url) as api:
         yield Cluster(api, group=GROUP, timeout=limit)
 
 
 @dataclass(frozen=True)
 class FarSide:
-    """An API that has one answer for everything, and the door to it."""
+    """An API that gives the same answer to every request, and the connection to it."""
 
     receiver: Receiver
     cluster: Cluster
@@ -114,16 +114,16 @@ class FarSide:
 
 @pytest.fixture(scope="module")
 async def far() -> AsyncIterator[FarSide]:
-    """Start it once; no test relies on what another has set."""
+    """Start the API once; each test sets its own answer."""
     async with Receiver() as receiver, client_of(receiver.url) as api:
         yield FarSide(receiver, Cluster(api, group=GROUP, timeout=5.0))
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What it does
+# Requests
 
 
-async def test_a_team_is_read_as_it_is_now(door: Cluster, fake_cluster: Fake) -> None:
+async def test_a_team_is_read_in_its_current_state(door: Cluster, fake_cluster: Fake) -> None:
     before = datetime.now(UTC)
     read = await door.read_team("research", "report")
     assert (read.team.namespace, read.team.name, read.team.phase) == ("research", "report", "")
@@ -137,7 +137,7 @@ async def test_a_team_is_read_as_it_is_now(door: Cluster, fake_cluster: Fake) ->
     assert abs(read.now - datetime.now(UTC)) < timedelta(seconds=3)
 
 
-async def test_a_record_is_written_under_the_version_that_was_read(door: Cluster, fake_cluster: Fake) -> None:
+async def test_a_record_is_written_with_the_version_that_was_read(door: Cluster, fake_cluster: Fake) -> None:
     read = await door.read_team("research", "report")
     written = await door.write_delivery(read.team, [ENTRY])
     assert list(written.team.entries) == [ENTRY]
@@ -148,7 +148,7 @@ async def test_a_record_is_written_under_the_version_that_was_read(door: Cluster
     assert list((await door.write_delivery(written.team, [])).team.entries) == []
 
 
-async def test_a_write_touches_nothing_but_the_record(door: Cluster, fake_cluster: Fake) -> None:
+async def test_a_write_changes_only_the_record(door: Cluster, fake_cluster: Fake) -> None:
     await fake_cluster.kube.finish("research", "report", estimatedCost="4.50")
     before = (await fake_cluster.kube.get("agentteams", "research", "report")).body
     await door.write_delivery((await door.read_team("research", "report")).team, [ENTRY])
@@ -168,7 +168,7 @@ async def test_a_secret_is_read_as_bytes(door: Cluster, fake_cluster: Fake) -> N
     assert (await door.read_secret("research", "binary")).values == {"key": binary}
 
 
-async def test_the_requests_are_those_that_the_service_has_rights_for(
+async def test_the_requests_are_those_that_the_service_has_permission_for(
     door: Cluster, fake_cluster: Fake
 ) -> None:
     fake_cluster.server.requests.clear()
@@ -185,7 +185,7 @@ async def test_the_requests_are_those_that_the_service_has_rights_for(
     ]
 
 
-async def test_what_is_not_there_is_told_as_such(door: Cluster) -> None:
+async def test_an_absent_object_is_a_not_found_error(door: Cluster) -> None:
     with pytest.raises(ObjectNotFound):
         await door.read_team("research", "other")
     with pytest.raises(ObjectNotFound):
@@ -194,7 +194,7 @@ async def test_what_is_not_there_is_told_as_such(door: Cluster) -> None:
         await door.read_secret("research", "other")
 
 
-async def test_the_moment_of_a_read_is_the_server_s_and_never_late(far: FarSide) -> None:
+async def test_the_time_of_a_read_is_the_server_s_and_never_too_late(far: FarSide) -> None:
     past = "Sun, 01 Mar 2026 12:00:00 GMT"
     far.answers(json.dumps(NAMED), Date=past)
     read = await far.cluster.read_team("research", "report")
@@ -203,7 +203,7 @@ async def test_the_moment_of_a_read_is_the_server_s_and_never_late(far: FarSide)
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Sun, 99 Mar 2026 12:00:00 GMT"])
-async def test_without_a_date_our_own_clock_has_to_do(far: FarSide, date: str) -> None:
+async def test_without_a_date_the_local_clock_is_used(far: FarSide, date: str) -> None:
     far.answers(json.dumps(NAMED), Date=date)
     read = await far.cluster.read_team("research", "report")
     assert abs(read.date - datetime.now(UTC)) < timedelta(seconds=3)
@@ -219,13 +219,13 @@ ODD_TEAMS = [
 
 
 @pytest.mark.parametrize("document", ODD_TEAMS)
-async def test_an_odd_team_is_read_all_the_same(far: FarSide, document: dict[str, Any]) -> None:
+async def test_an_odd_team_can_be_read(far: FarSide, document: dict[str, Any]) -> None:
     far.answers(json.dumps(document))
     assert not (await far.cluster.read_team("research", "report")).team.wants_delivery
 
 
 @pytest.mark.parametrize("document", [{}, {"metadata": []}, {"metadata": {"uid": "u"}}, {"kind": "Status"}])
-async def test_what_is_no_team_is_not_taken_for_one_without_delivery(
+async def test_an_answer_that_is_not_a_team_is_not_read_as_one_without_delivery(
     far: FarSide, document: dict[str, Any]
 ) -> None:
     far.answers(json.dumps(document))
@@ -234,7 +234,7 @@ async def test_what_is_no_team_is_not_taken_for_one_without_delivery(
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What it is answered
+# Answers
 
 STATUSES: list[tuple[int, type[ClusterError]]] = [
     (400, Rejected),
@@ -287,7 +287,9 @@ NO_OBJECTS = [row for row in BODIES if row[0] != "a message that is no text"]
 
 
 @pytest.mark.parametrize("body", [row[1] for row in BODIES], ids=[row[0] for row in BODIES])
-async def test_a_refusal_that_is_no_status_shows_nothing_of_its_body(far: FarSide, body: str | bytes) -> None:
+async def test_a_refusal_without_a_status_object_shows_nothing_of_its_body(
+    far: FarSide, body: str | bytes
+) -> None:
     far.answers(body, 503)
     with pytest.raises(ApiUnavailable) as caught:
         await far.cluster.read_team("research", "report")
@@ -295,7 +297,7 @@ async def test_a_refusal_that_is_no_status_shows_nothing_of_its_body(far: FarSid
 
 
 @pytest.mark.parametrize("body", [row[1] for row in NO_OBJECTS], ids=[row[0] for row in NO_OBJECTS])
-async def test_an_answer_that_is_no_object_counts_as_none(far: FarSide, body: str | bytes) -> None:
+async def test_an_answer_that_is_not_an_object_counts_as_no_answer(far: FarSide, body: str | bytes) -> None:
     far.answers(body)
     for ask in ASKS.values():
         with pytest.raises(ApiUnavailable) as caught:
@@ -303,7 +305,7 @@ async def test_an_answer_that_is_no_object_counts_as_none(far: FarSide, body: st
         assert CANARY not in str(caught.value)
 
 
-async def test_a_long_refusal_is_cut(far: FarSide) -> None:
+async def test_a_long_refusal_is_truncated(far: FarSide) -> None:
     far.answers(json.dumps({"message": "x" * 100_000}), 422)
     with pytest.raises(Rejected) as caught:
         await far.cluster.read_team("research", "report")
@@ -315,7 +317,7 @@ WAITS = [("7", 7.0), ("0", 0.0), ("soon", None), ("", None), ("9" * 99, 31_536_0
 
 @pytest.mark.parametrize(("value", "seconds"), WAITS)
 @pytest.mark.parametrize("status", [429, 503])
-async def test_the_wait_that_the_server_asks_for_is_handed_on(
+async def test_the_server_s_retry_after_is_passed_on(
     far: FarSide, status: int, value: str, seconds: float | None
 ) -> None:
     far.answers("{}", status, **{"Retry-After": value})
@@ -338,7 +340,7 @@ SECRETS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("data", [row[1] for row in SECRETS], ids=[row[0] for row in SECRETS])
-async def test_a_secret_whose_data_is_no_base64_is_an_error_of_ours(far: FarSide, data: Any) -> None:
+async def test_a_secret_with_invalid_base64_is_an_error_of_ours(far: FarSide, data: Any) -> None:
     far.answers(json.dumps({"kind": "Secret", "data": data}))
     with pytest.raises(ClusterError) as caught:
         await far.cluster.read_secret("research", "keys")
@@ -346,13 +348,13 @@ async def test_a_secret_whose_data_is_no_base64_is_an_error_of_ours(far: FarSide
 
 
 @pytest.mark.parametrize("document", [{}, {"data": None}, {"data": {}}, {"data": ""}])
-async def test_a_secret_without_data_holds_nothing(far: FarSide, document: dict[str, Any]) -> None:
+async def test_a_secret_without_data_is_empty(far: FarSide, document: dict[str, Any]) -> None:
     far.answers(json.dumps(document))
     assert not (await far.cluster.read_secret("research", "keys")).values
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What it meets instead of an answer
+# Failures instead of an answer
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 BROKEN: list[tuple[str, Callable[[Bare], Speak]]] = [
@@ -370,7 +372,7 @@ BROKEN: list[tuple[str, Callable[[Bare], Speak]]] = [
 
 
 @pytest.mark.parametrize("speak", [row[1] for row in BROKEN], ids=[row[0] for row in BROKEN])
-async def test_a_broken_answer_counts_as_none(speak: Callable[[Bare], Speak]) -> None:
+async def test_a_broken_answer_counts_as_no_answer(speak: Callable[[Bare], Speak]) -> None:
     async with listening(speak) as bare, door_to(f"http://{bare.authority}", limit=0.5) as cluster:
         assert [type(error) for error in await errors(cluster)] == [ApiUnavailable] * len(ASKS)
 
@@ -383,7 +385,7 @@ async def test_a_refused_connection_counts_as_no_answer() -> None:
 
 
 async def errors(cluster: Cluster) -> list[Any]:
-    """Ask everything at once, and return what that ends in."""
+    """Make every kind of request, and return the errors."""
     return await asyncio.gather(*(ask(cluster) for ask in ASKS.values()), return_exceptions=True)
 
 
@@ -396,7 +398,7 @@ HANGS: list[tuple[str, Callable[[Bare], Speak]]] = [
 
 @pytest.mark.alone
 @pytest.mark.parametrize("speak", [row[1] for row in HANGS], ids=[row[0] for row in HANGS])
-async def test_whoever_hangs_is_given_up_in_time(speak: Callable[[Bare], Speak]) -> None:
+async def test_a_hanging_server_is_given_up_in_time(speak: Callable[[Bare], Speak]) -> None:
     async with listening(speak) as bare, door_to(f"http://{bare.authority}", limit=0.2) as cluster:
         started = time.monotonic()
         told = await errors(cluster)
@@ -428,7 +430,7 @@ async def test_a_read_on_a_kept_connection_that_closes_is_made_again_and_a_write
 
 
 def kinds(root: type[BaseException]) -> Iterator[type[BaseException]]:
-    """Yield a kind of exception and all that are derived from it."""
+    """Yield a class of exceptions and all its subclasses."""
     yield root
     for kind in root.__subclasses__():
         yield from kinds(kind)
@@ -439,27 +441,27 @@ FOREIGN = sorted(
         *kinds(aiohttp.ClientError),
         *(kind for kind in kinds(OSError) if kind.__module__ in {"builtins", "ssl", "socket"}),
         TimeoutError,
-        ValueError,  # a token that cannot be read anew
+        ValueError,  # a token file that cannot be read again
     },
     key=lambda kind: f"{kind.__module__}.{kind.__qualname__}",
 )
 
 
 @pytest.mark.parametrize("kind", FOREIGN, ids=lambda kind: f"{kind.__module__}.{kind.__qualname__}")
-async def test_no_foreign_error_comes_through_the_door(
+async def test_no_library_s_exception_passes_through(
     far: FarSide, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: Any, **__: Any) -> NoReturn:
         raise kind.__new__(kind, CANARY)
 
-    monkeypatch.setattr(aiohttp.BaseConnector, "connect", fail)  # the lowest of what is used below
+    monkeypatch.setattr(aiohttp.BaseConnector, "connect", fail)  # the lowest call into the library
     for error in await errors(far.cluster):
         assert type(error) is ApiUnavailable
         assert CANARY not in str(error)
         assert error.__cause__ is None
 
 
-async def test_a_caller_who_goes_away_is_not_held_up() -> None:
+async def test_a_cancelled_request_ends_immediately() -> None:
     async with listening(silent) as bare, door_to(f"http://{bare.authority}") as cluster:
         task = asyncio.create_task(cluster.read_team("research", "report"))
         await asyncio.sleep(0.05)
@@ -469,7 +471,7 @@ async def test_a_caller_who_goes_away_is_not_held_up() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Where it leads
+# Addresses and credentials
 
 
 UNREADABLE, NO_CONTEXT = "set KUBECONFIG to a readable file", "names no current context"
@@ -487,7 +489,7 @@ KUBECONFIGS = {
 
 
 @pytest.mark.parametrize(("content", "words"), KUBECONFIGS.values(), ids=KUBECONFIGS)
-async def test_an_environment_that_names_no_cluster_is_told_so(
+async def test_an_environment_without_a_cluster_is_an_error(
     content: str | None, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "kubeconfig"
@@ -499,7 +501,7 @@ async def test_an_environment_that_names_no_cluster_is_told_so(
             pass
 
 
-async def test_inside_a_cluster_its_token_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_inside_a_cluster_a_token_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
     with pytest.raises(SettingsError, match="no Kubernetes API is configured"):
@@ -508,10 +510,10 @@ async def test_inside_a_cluster_its_token_is_needed(monkeypatch: pytest.MonkeyPa
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is logged
+# Logs
 
 
-async def test_no_line_of_any_log_holds_a_secret_or_a_token(
+async def test_no_log_line_contains_a_secret_or_a_token(
     far: FarSide, door: Cluster, fake_cluster: Fake
 ) -> None:
     encoded = base64.b64encode(CANARY.encode()).decode()
@@ -528,6 +530,6 @@ async def test_no_line_of_any_log_holds_a_secret_or_a_token(
         assert secret not in logged.text
 
 
-def test_ssl_errors_are_among_those_that_are_tried() -> None:
+def test_ssl_errors_are_among_the_tested_exceptions() -> None:
     assert ssl.SSLCertVerificationError in FOREIGN
     assert aiohttp.ClientConnectorCertificateError in FOREIGN

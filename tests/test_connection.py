@@ -27,7 +27,7 @@ async def team(_: web.Request) -> web.Response:
 
 @pytest.fixture(autouse=True)
 def outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand outside of any cluster, where no proxy is named."""
+    """Run outside of any cluster, without a proxy in the environment."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -38,13 +38,13 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
 async def door(
     url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **cluster: Any
 ) -> AsyncIterator[Cluster]:
-    """Open the door to the API that a kubeconfig names."""
+    """Connect to the API that a kubeconfig names."""
     monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(folder / "kubeconfig", url, "t", **cluster)))
     async with connect(lambda *_: None) as api:
         yield Cluster(api, group="kagents.dev", timeout=5.0)
 
 
-async def test_an_authority_that_was_renewed_is_read_again(
+async def test_a_renewed_certificate_authority_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = trustme.CA(), trustme.CA()
@@ -65,7 +65,7 @@ async def test_an_authority_that_was_renewed_is_read_again(
         assert (await cluster.read_team("research", "report")).team.uid == "u"
 
 
-async def test_the_proxy_of_the_environment_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Receiver(respond=team) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         async with door("http://api.test", tmp_path, monkeypatch) as cluster:
@@ -75,7 +75,7 @@ async def test_the_proxy_of_the_environment_is_taken(tmp_path: Path, monkeypatch
     assert request.headers["authorization"] == "Bearer t"
 
 
-async def test_the_proxy_that_a_kubeconfig_names_comes_first(
+async def test_the_proxy_of_the_kubeconfig_takes_precedence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Receiver(respond=team) as proxy, Receiver(respond=team) as other:
@@ -113,7 +113,7 @@ async def test_the_proxy_that_a_kubeconfig_names_comes_first(
         ("https://api.example.com", "", False),
     ],
 )
-def test_which_servers_are_called_directly(
+def test_which_servers_are_called_without_the_proxy(
     server: str, apart: str, direct: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "proxy.test:3128")
@@ -121,12 +121,12 @@ def test_which_servers_are_called_directly(
     assert proxy_for(server, None) == (None if direct else "http://proxy.test:3128")
 
 
-def test_a_proxy_that_cannot_be_used_is_refused() -> None:
+def test_an_unusable_proxy_is_refused() -> None:
     with pytest.raises(ValueError, match="http"):
         proxy_for("https://api.test", "socks5://proxy.test:1080")
 
 
-async def test_a_pod_s_own_api_server_is_called_directly_whatever_the_environment_says(
+async def test_a_pod_calls_its_own_api_server_without_a_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -136,9 +136,7 @@ async def test_a_pod_s_own_api_server_is_called_directly_whatever_the_environmen
     assert in_cluster("10.96.0.1", "443", tmp_path).proxy is None
 
 
-async def test_who_is_not_to_be_reached_by_proxy_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_host_in_no_proxy_is_called_directly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Receiver(respond=team) as proxy, Receiver(respond=team) as server:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")

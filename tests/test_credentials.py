@@ -18,7 +18,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("value", "text"), [row[1:] for row in GOOD], ids=[row[0] for row in GOOD])
-def test_a_value_is_text_without_the_white_space_around_it(value: bytes, text: str) -> None:
+def test_a_value_is_text_without_surrounding_white_space(value: bytes, text: str) -> None:
     credentials = Credentials("keys", {"key": value})
     assert credentials.require("key") == credentials.get("key") == text
 
@@ -37,7 +37,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("value", "problem"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_a_value_that_is_no_good_is_told_by_key_and_secret(value: bytes, problem: str) -> None:
+def test_an_error_about_an_invalid_value_names_the_secret_and_its_key(value: bytes, problem: str) -> None:
     credentials = Credentials("keys", {"key": value})
     for read in (credentials.require, credentials.get):
         with pytest.raises(TargetError) as caught:
@@ -48,7 +48,7 @@ def test_a_value_that_is_no_good_is_told_by_key_and_secret(value: bytes, problem
         assert caught.value.__cause__ is None
 
 
-def test_a_missing_key_is_told_with_what_to_do() -> None:
+def test_a_missing_key_is_reported_with_a_remedy() -> None:
     credentials = Credentials("keys", {"other": CANARY.encode()})
     with pytest.raises(TargetError) as caught:
         credentials.require("key")
@@ -57,14 +57,14 @@ def test_a_missing_key_is_told_with_what_to_do() -> None:
     assert (caught.value.retryable, caught.value.attempted) == (False, False)
 
 
-def test_an_optional_key_may_be_missing() -> None:
+def test_an_optional_key_can_be_missing() -> None:
     credentials = Credentials("keys", {"other": b"x"})
     assert credentials.get("key") is None
     assert "key" not in credentials
     assert "other" in credentials
 
 
-def test_nothing_that_is_printed_shows_a_value() -> None:
+def test_no_printed_form_shows_a_value() -> None:
     credentials = Credentials("keys", {"key": CANARY.encode()})
     shown = f"{credentials} {credentials!r} {credentials.invalid('key', 'is wrong')!r}"
     assert CANARY not in shown

@@ -1,4 +1,4 @@
-"""The demo shows a delivery, returns the right exit code, and leaves nothing behind."""
+"""The demo shows a delivery, returns the correct exit code, and leaves nothing behind."""
 
 import os
 import pty
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "samples/delivery-team.yaml"
 DEMO = (sys.executable, "-m", "samples.demo")
 ASTRAY = {
-    # What a user may happen to have set; each of these would lead the demo elsewhere.
+    # Variables that a user may have set; each would point the demo to another place.
     "DELIVERY_AUTH": "kubernetes",
     "DELIVERY_PORT": "1",
     "DELIVERY_NAMESPACES": "elsewhere",
@@ -32,7 +32,7 @@ ASTRAY = {
 
 @pytest.fixture
 def real_assets() -> str:
-    """Find the folder of a real kube-apiserver."""
+    """Return the folder of a real kube-apiserver."""
     found = subprocess.run([SCRIPT, "find"], check=False, capture_output=True, text=True)
     if found.returncode:
         pytest.skip("no kube-apiserver: set KUBEBUILDER_ASSETS or run tests/harness/apiserver build")
@@ -41,13 +41,13 @@ def real_assets() -> str:
 
 @pytest.fixture(params=["fake", "real"])
 def assets(request: pytest.FixtureRequest) -> str:
-    """Run a test twice: against the fake API and against a real one."""
+    """Each kind of API in turn: the fake one and a real one."""
     return "" if request.param == "fake" else str(request.getfixturevalue("real_assets"))
 
 
 @contextmanager
 def demo(folder: Path, *arguments: str | Path, assets: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Start the demo, its temporary files in a folder of the test's own."""
+    """Start the demo, with its temporary files in the test's folder."""
     with subprocess.Popen(
         (*DEMO, *arguments),
         cwd=ROOT,
@@ -66,7 +66,7 @@ def environment(folder: Path, assets: str = "") -> dict[str, str]:
 
 
 def output(process: subprocess.Popen[str], until: str | None = None) -> str:
-    """Read what the demo says, to its end or up to the line that holds some words."""
+    """Read the demo's output, to its end or to the line that contains a text."""
     assert process.stdout
     said = ""
     for line in process.stdout:
@@ -78,7 +78,7 @@ def output(process: subprocess.Popen[str], until: str | None = None) -> str:
 
 
 def running(folder: Path) -> dict[int, str]:
-    """Find the demo's processes, which all inherit the name of its folder, and their command lines."""
+    """Return the demo's processes and their command lines; all inherit the name of its folder."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -103,9 +103,7 @@ def assert_nothing_is_left(folder: Path) -> None:
     assert not list(folder.iterdir())
 
 
-def test_it_delivers_to_webhook_and_slack_and_shows_what_became_of_each_target(
-    tmp_path: Path, assets: str
-) -> None:
+def test_the_demo_delivers_to_webhook_and_slack_and_shows_each_outcome(tmp_path: Path, assets: str) -> None:
     with demo(tmp_path, assets=assets) as process:
         said = output(process)
     assert process.returncode == 0, said
@@ -131,13 +129,13 @@ def test_it_delivers_to_webhook_and_slack_and_shows_what_became_of_each_target(
     assert_nothing_is_left(tmp_path)
 
 
-def test_it_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
+def test_the_output_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
     reader, terminal = pty.openpty()
     narrow = environment(tmp_path) | {"COLUMNS": "80", "TERM": "xterm-256color"}
     with subprocess.Popen(DEMO, cwd=ROOT, env=narrow, stdout=terminal, start_new_session=True) as process:
         os.close(terminal)
         said = b""
-        with suppress(OSError):  # the terminal's end
+        with suppress(OSError):  # the terminal is closed
             while part := os.read(reader, 65_536):
                 said += part
         os.close(reader)
@@ -146,7 +144,7 @@ def test_it_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode()).splitlines()
     assert max(map(cell_len, lines)) <= 80
     assert any(re.search(r"http://127\.0\.0\.1:\d+/reports *$", line) for line in lines), (
-        "addresses stay whole"
+        "addresses are not wrapped"
     )
 
 
@@ -154,7 +152,7 @@ def test_it_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
     ("number", "to_all"),
     [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGHUP, True)],
 )
-def test_a_signal_ends_it_with_all_its_processes(
+def test_a_signal_ends_the_demo_with_all_its_processes(
     tmp_path: Path, number: signal.Signals, to_all: bool
 ) -> None:
     with demo(tmp_path) as process:
@@ -177,7 +175,7 @@ def test_ctrl_c_while_a_real_api_starts_leaves_no_server(tmp_path: Path, real_as
     assert_nothing_is_left(tmp_path)
 
 
-def test_it_fails_with_a_sentence_and_the_logs_when_a_process_dies(tmp_path: Path) -> None:
+def test_if_a_process_dies_the_demo_fails_with_a_sentence_and_the_logs(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         output(process, until="agentteam-delivery serve")
         os.kill(find(tmp_path, "agentteam-delivery serve"), signal.SIGKILL)
@@ -196,7 +194,7 @@ def test_it_fails_with_a_sentence_and_the_logs_when_a_process_dies(tmp_path: Pat
         ("namespace: research", "", "is no AgentTeam with a namespace"),
     ],
 )
-def test_it_fails_with_a_sentence_when_a_target_does_not_end_as_it_should(
+def test_if_a_target_ends_unexpectedly_the_demo_fails_with_a_sentence(
     tmp_path: Path, line: str, instead: str, sentence: str
 ) -> None:
     folder = tmp_path / "demo"

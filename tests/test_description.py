@@ -48,11 +48,11 @@ def test_the_same_code_gives_the_same_text() -> None:
     command = (Path(sys.executable).parent / "agentteam-delivery", "openapi")
     environment = {**os.environ, "PYTHONHASHSEED": "1"}
     made = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    assert made == TEXT, "to write it again: make openapi"
+    assert made == TEXT, "to write the description again: make openapi"
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_says_what_it_does_and_under_which_tag(name: str) -> None:
+def test_every_operation_has_a_description_and_a_tag(name: str) -> None:
     operation = OPERATIONS[name]
     assert operation["summary"]
     assert operation["description"]
@@ -61,7 +61,7 @@ def test_an_operation_says_what_it_does_and_under_which_tag(name: str) -> None:
     assert all(parameter["description"] for parameter in operation.get("parameters", []))
 
 
-def test_whoever_needs_a_token_is_told_and_nobody_else() -> None:
+def test_exactly_the_operations_that_require_a_token_say_so() -> None:
     secured = {name for name, operation in OPERATIONS.items() if operation.get("security")}
     assert secured == {"deliver", "listDeliveries", "preview", "readDelivery"}
     assert all(operation["security"] == [] for name, operation in OPERATIONS.items() if name not in secured)
@@ -74,7 +74,7 @@ def test_every_error_is_documented_as_a_problem_with_an_example_of_each_kind() -
         if status < "400" or (name, status) == (
             "readyz",
             "503",
-        ):  # which answers what is wrong, as when all is well
+        ):  # its error has the same content as its success
             continue
         [(media, content)] = answer["content"].items()
         assert media == PROBLEM_JSON
@@ -83,10 +83,12 @@ def test_every_error_is_documented_as_a_problem_with_an_example_of_each_kind() -
             assert example["value"]["status"] == int(status)
             assert example["value"]["type"] == PROBLEM_TYPE + slug
             seen.add(slug)
-    assert seen | {"no-such-path", "method-not-allowed"} == {kind.slug for kind in kinds()}  # of no operation
+    assert seen | {"no-such-path", "method-not-allowed"} == {
+        kind.slug for kind in kinds()
+    }  # these belong to no operation
 
 
-def test_examples_are_what_their_schemas_allow() -> None:
+def test_examples_are_valid_against_their_schemas() -> None:
     wrong = []
     body = OPERATIONS["deliver"]["requestBody"]["content"]["application/json"]
     contents = [
@@ -100,7 +102,7 @@ def test_examples_are_what_their_schemas_allow() -> None:
     assert len(body["examples"]) > 1
 
 
-def test_every_answer_has_an_example_and_no_object_has_one_that_would_be_everybody_s() -> None:
+def test_every_answer_has_an_example_and_no_schema_has_a_general_one() -> None:
     for name, status, answer in answers():
         [content] = answer["content"].values()
         assert content["examples"], (name, status)
@@ -108,19 +110,19 @@ def test_every_answer_has_an_example_and_no_object_has_one_that_would_be_everybo
     assert not [name for name, schema in SCHEMAS.items() if "examples" in schema and "properties" in schema]
 
 
-def test_what_is_sent_is_closed_and_what_is_answered_may_grow() -> None:
+def test_requests_are_closed_and_answers_may_get_further_fields() -> None:
     closed = {name: one["additionalProperties"] for name, one in SCHEMAS.items() if "properties" in one}
     assert closed.pop("CompletionEvent") is False
     assert set(closed.values()) == {True}
 
 
-def test_the_server_is_the_one_that_pods_of_the_cluster_reach() -> None:
+def test_the_server_is_the_address_inside_the_cluster() -> None:
     [server] = DOCUMENT["servers"]
     defaults = {name: variable["default"] for name, variable in server["variables"].items()}
     assert server["url"].format(**defaults) == "https://agentteam-delivery.agentteam-delivery.svc:8080"
 
 
-def test_problems_of_one_status_are_told_apart() -> None:
+def test_problems_with_one_status_can_be_distinguished() -> None:
     for _, status, answer in answers():
         kinds_here = answer["content"].get(PROBLEM_JSON, {}).get("examples", {})
         several = len(kinds_here) > 1
@@ -128,7 +130,7 @@ def test_problems_of_one_status_are_told_apart() -> None:
         assert not several or all(f"`{slug}`" in answer["description"] for slug in kinds_here)
 
 
-def test_every_field_is_described_and_no_name_is_made_up_for_it() -> None:
+def test_every_field_has_a_description_and_no_generated_title() -> None:
     undescribed = [
         f"{name}.{field}"
         for name, schema in SCHEMAS.items()
@@ -139,21 +141,21 @@ def test_every_field_is_described_and_no_name_is_made_up_for_it() -> None:
     assert all(schema["description"] for schema in SCHEMAS.values())
 
 
-def test_an_answer_always_has_all_of_its_fields() -> None:
+def test_an_answer_always_has_all_its_fields() -> None:
     for name in ("Report", "Receipt", "Previewed", "PreviewedTarget", "PreviewedRequest", "Health"):
         assert set(SCHEMAS[name]["required"]) == set(SCHEMAS[name]["properties"]), name
 
 
-def test_a_reason_is_text_whose_known_words_are_explained() -> None:
+def test_a_reason_is_text_with_documented_values() -> None:
     told = SCHEMAS["Reason"]
-    # With an enum, or one beside text: Go does not compile, Java refuses pending reports, Rust the settled.
+    # With an enum, or an enum or text: Go does not compile, Java rejects pending reports, Rust settled ones.
     assert set(told) == {"type", "description", "examples"}
     assert told["type"] == "string"
     assert told["examples"] == [*Reason]
     assert all(f"- `{word}`: {word.meaning}" in told["description"] for word in Reason)
 
 
-def test_nothing_that_is_answered_is_one_of_several_kinds() -> None:
+def test_no_answer_is_a_union_of_types() -> None:
     def unions(node: Any) -> Iterator[list[Any]]:
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             if key in {"anyOf", "oneOf"}:
@@ -162,20 +164,22 @@ def test_nothing_that_is_answered_is_one_of_several_kinds() -> None:
                 yield from unions(value)
 
     wrong = [one for one in unions(DOCUMENT) if len(one) != 2 or {"type": "null"} not in one]
-    assert not wrong, "clients merge kinds, or read the first of them; null beside one is all that they know"
+    assert not wrong, (
+        "clients merge the types of a union, or read only the first; they support only null next to a type"
+    )
 
 
 def test_no_word_is_in_two_named_lists() -> None:
     words = [word for schema in SCHEMAS.values() for word in schema.get("enum", [])]
-    assert len(words) == len(set(words)), "Go makes a constant of each, two of one name do not compile"
+    assert len(words) == len(set(words)), "Go generates a constant per word, and duplicates do not compile"
 
 
-def test_the_kinds_of_problems_are_listed() -> None:
+def test_the_types_of_problem_are_listed() -> None:
     kind = SCHEMAS["ProblemDetails"]["properties"]["type"]
     assert kind["examples"] == sorted(PROBLEM_TYPE + kind.slug for kind in kinds())
 
 
-def test_what_is_a_time_or_one_of_a_few_words_says_so() -> None:
+def test_times_and_fixed_words_are_marked_as_such() -> None:
     receipt = SCHEMAS["Receipt"]["properties"]
     for name in ("timestamp", "claimedUntil"):
         assert {"type": "string", "format": "date-time"} in receipt[name]["anyOf"]

@@ -47,24 +47,24 @@ from tests.sockets import OK, Bare, Speak, answering, closing, endless, listenin
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> Lookups:
-    """No question leaves the machine."""
+    """No DNS query leaves the machine."""
     return named(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Make an authority."""
+    """Make a certificate authority."""
     return trustme.CA()
 
 
 @pytest.fixture(autouse=True)
 def trusting(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It stands for the public ones."""
+    """Trust this certificate authority instead of the public ones."""
     trusted(monkeypatch, authority, tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is judged without a call
+# Checks without a request
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def trusting(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: P
         ([], Reason.CONNECTION_FAILED),
     ],
 )
-async def test_a_name_is_judged_as_a_call_would_and_nobody_is_called(
+async def test_a_check_of_a_name_gives_the_same_result_as_a_request_and_connects_to_nothing(
     names: Lookups, addresses: list[str], reason: Reason | None
 ) -> None:
     if addresses:
@@ -92,16 +92,18 @@ async def test_a_name_is_judged_as_a_call_would_and_nobody_is_called(
         assert bare.accepted == 0
 
 
-async def test_what_goes_through_a_proxy_is_the_proxy_s_to_judge() -> None:
+async def test_behind_a_proxy_the_proxy_checks_the_address() -> None:
     async with client(egress_proxy="http://127.0.0.1:1") as http:
         await http.judge(http.guard.check("https://hooks.test/"))
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is dialled
+# Connections
 
 
-async def test_a_name_that_leads_inside_is_denied_without_a_connection(names: Lookups) -> None:
+async def test_a_name_that_resolves_to_an_internal_address_is_denied_without_a_connection(
+    names: Lookups,
+) -> None:
     names["inside.test"] = ["127.0.0.1"]
     async with listening(answering(OK)) as bare:
         error = await refused(f"http://inside.test:{bare.port}/{CANARY}", egress_allow="")
@@ -111,12 +113,12 @@ async def test_a_name_that_leads_inside_is_denied_without_a_connection(names: Lo
 
 
 OUTSIDE, INSIDE = "127.0.0.2", "127.0.0.3"
-"""Stand for a public address and an inner one: what is allowed says which is which, and both are loopback."""
+"""A "public" and an "internal" address: the settings distinguish them, and both are on loopback."""
 
 
 @pytest.fixture
 async def both() -> AsyncIterator[Bare]:
-    """Listen at the outer and at the inner address, on the same port, and close after each answer."""
+    """Listen at both addresses, on the same port, and close after each answer."""
     speak = saying(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
     async with listening(speak, addresses=(OUTSIDE, INSIDE)) as bare:
         yield bare
@@ -149,7 +151,7 @@ async def test_of_several_addresses_only_permitted_ones_are_dialled(
     assert f"host: mixed.test:{both.port}\r\n".encode() in both.heads[0].lower()
 
 
-async def test_a_permitted_address_that_does_not_answer_opens_no_way_to_a_denied_one(names: Lookups) -> None:
+async def test_if_a_permitted_address_does_not_answer_a_denied_one_is_not_tried(names: Lookups) -> None:
     async with listening(answering(OK), addresses=(INSIDE,)) as bare:
         for order in ([OUTSIDE, INSIDE], [INSIDE, OUTSIDE]):
             names["mixed.test"] = order
@@ -158,7 +160,7 @@ async def test_a_permitted_address_that_does_not_answer_opens_no_way_to_a_denied
     assert bare.reached == []
 
 
-async def test_a_denied_address_is_not_dialled_though_it_is_allowed_as_well(
+async def test_a_denied_address_is_not_dialled_even_if_it_is_allowed_as_well(
     names: Lookups, both: Bare
 ) -> None:
     names["mixed.test"] = [INSIDE, OUTSIDE]
@@ -168,12 +170,12 @@ async def test_a_denied_address_is_not_dialled_though_it_is_allowed_as_well(
 
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what a name server said be out of date at once, as it else is after some seconds."""
+    """Let cached DNS answers expire immediately, not after some seconds."""
     monkeypatch.setattr(_DNSCacheTable, "expired", lambda _, __: True)
 
 
 @pytest.mark.usefixtures("forgetful")
-async def test_a_name_that_changes_its_address_between_two_posts_leads_nowhere_inside(
+async def test_a_name_that_changes_to_an_internal_address_between_two_posts_is_denied(
     names: Lookups, both: Bare
 ) -> None:
     url = f"http://rebound.test:{both.port}/"
@@ -189,14 +191,12 @@ async def test_a_name_that_changes_its_address_between_two_posts_leads_nowhere_i
     assert both.reached == [OUTSIDE, OUTSIDE]
 
 
-async def test_an_address_is_judged_at_every_connection_whatever_was_cached(
-    names: Lookups, both: Bare
-) -> None:
+async def test_an_address_is_checked_at_every_connection_despite_caching(names: Lookups, both: Bare) -> None:
     names["cached.test"] = [OUTSIDE]
     url = f"http://cached.test:{both.port}/"
     async with client(egress_allow=OUTSIDE) as http:
         assert (await http.post(url, b"{}", HEADERS)).status == 200
-        http.guard._allow = ()  # noqa: SLF001  # stands for a judgement that would be another by now
+        http.guard._allow = ()  # noqa: SLF001  # as if the settings had changed since the check
         with pytest.raises(TargetError) as caught:
             await http.post(url, b"{}", HEADERS)
     assert caught.value.reason is Reason.EGRESS_DENIED
@@ -204,7 +204,7 @@ async def test_an_address_is_judged_at_every_connection_whatever_was_cached(
 
 
 @pytest.mark.parametrize("answer", [[INSIDE, OUTSIDE], [OUTSIDE, INSIDE]])
-async def test_the_address_that_was_judged_is_dialled_and_host_and_sni_are_the_name_s(
+async def test_the_checked_address_is_dialled_with_the_name_in_host_and_sni(
     answer: list[str], authority: trustme.CA, names: Lookups
 ) -> None:
     names["hooks.test"] = answer
@@ -219,7 +219,7 @@ async def test_the_address_that_was_judged_is_dialled_and_host_and_sni_are_the_n
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "2130706433", "[::ffff:127.0.0.1]"])
-async def test_an_inner_literal_is_never_dialled(host: str) -> None:
+async def test_an_internal_ip_literal_is_never_dialled(host: str) -> None:
     async with listening(answering(OK)) as bare:
         error = await refused(f"http://{host}:{bare.port}/", egress_allow="")
     assert (error.reason, error.attempted) == (Reason.EGRESS_DENIED, False)
@@ -233,14 +233,14 @@ async def test_a_name_that_does_not_resolve_is_a_failed_connection() -> None:
 
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".test", "a..test", ".test"])
-async def test_a_name_that_no_resolver_takes_is_no_valid_url(host: str) -> None:
+async def test_a_name_that_no_resolver_accepts_is_not_a_valid_url(host: str) -> None:
     with pytest.raises(ValueError, match="is not a valid URL"):
         await post(f"https://{host}/")
 
 
 @settings(unhurried, max_examples=60)
 @given(host=st.text("abz09.-_%é漢[]:@", max_size=20), path=st.text(max_size=10))
-def test_whatever_the_url_only_our_own_errors_come_out(host: str, path: str) -> None:
+def test_any_url_raises_only_errors_of_ours(host: str, path: str) -> None:
     async def once() -> None:
         error = await outcome(post(f"https://{host}{CANARY}.test/{path}", egress_allow=""))
         assert not isinstance(error, Response)
@@ -253,10 +253,10 @@ def test_whatever_the_url_only_our_own_errors_come_out(host: str, path: str) -> 
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is answered
+# Answers
 
 
-async def test_a_post_arrives_as_it_was_given() -> None:
+async def test_a_post_arrives_unchanged() -> None:
     async with Receiver() as receiver:
         response = await post(f"{receiver.url}/a/b?c=d", body=b'{"x": "\xc3\xa4"}')
     received = receiver.requests[0]
@@ -269,7 +269,7 @@ async def test_a_post_arrives_as_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("size", [65_536, 65_537, 1_000_000])
-async def test_a_body_of_any_size_arrives_whole_and_its_length_is_said(size: int) -> None:
+async def test_a_body_of_any_size_arrives_whole_with_its_length(size: int) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
     async with Receiver() as receiver:
         assert (await post(f"{receiver.url}/", body=body[:size])).status == 200
@@ -279,7 +279,7 @@ async def test_a_body_of_any_size_arrives_whole_and_its_length_is_said(size: int
     assert "transfer-encoding" not in received.headers
 
 
-async def test_of_a_large_body_that_nobody_takes_little_is_held_for_its_connection() -> None:
+async def test_little_of_a_large_body_is_buffered_while_the_receiver_does_not_read() -> None:
     body, reached = bytes(8_000_000), 0
 
     def full(_: Bare) -> Speak:
@@ -316,7 +316,7 @@ async def test_one_connection_serves_many_posts() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_reported_and_its_second_hop_never_visited(status: int) -> None:
+async def test_a_redirect_is_reported_and_not_followed(status: int) -> None:
     async with Receiver() as second, Receiver() as first:
 
         async def elsewhere(_: web.Request) -> web.StreamResponse:
@@ -343,7 +343,7 @@ async def test_the_environment_s_proxy_and_netrc_are_ignored(
     assert "authorization" not in receiver.requests[0].headers
 
 
-async def test_no_cookie_is_carried_from_one_post_to_the_next() -> None:
+async def test_cookies_are_not_kept_between_posts() -> None:
     async def bake(_: web.Request) -> web.StreamResponse:
         return web.Response(headers={"set-cookie": "session=1; Path=/"})
 
@@ -354,7 +354,7 @@ async def test_no_cookie_is_carried_from_one_post_to_the_next() -> None:
 
 
 @pytest.mark.alone
-async def test_a_body_without_end_is_cut_and_its_connection_given_up() -> None:
+async def test_an_endless_body_is_cut_off_and_its_connection_closed() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with (
         listening(endless(head, b"400\r\n" + b"x" * 1024 + b"\r\n")) as bare,
@@ -367,7 +367,7 @@ async def test_a_body_without_end_is_cut_and_its_connection_given_up() -> None:
         await until(lambda: not bare.open)
 
 
-async def test_a_flood_of_interim_answers_is_cut_and_holds_nobody_up() -> None:
+async def test_a_flood_of_interim_answers_is_cut_off_in_time() -> None:
     async def others() -> float:
         longest = 0.0
         while True:
@@ -398,12 +398,12 @@ async def test_a_flood_of_interim_answers_is_cut_and_holds_nobody_up() -> None:
     ],
     ids=["empty lines", "tiny chunks", "chunk extensions"],
 )
-async def test_bytes_that_count_for_nothing_are_read_with_a_bound(head: bytes, piece: bytes) -> None:
+async def test_ignored_bytes_are_read_up_to_a_limit(head: bytes, piece: bytes) -> None:
     async with listening(endless(head, piece)) as bare, client() as http:
         answer = await outcome(http.post(f"http://{bare.authority}/", b"{}", HEADERS))
         if head:
             assert isinstance(answer, Response)
-            assert answer.status == 200, "the head decides"
+            assert answer.status == 200, "the head of the answer decides"
         else:
             assert isinstance(answer, TargetError)
             assert (answer.reason, answer.retryable) == (Reason.INVALID_RESPONSE, False)
@@ -411,7 +411,7 @@ async def test_bytes_that_count_for_nothing_are_read_with_a_bound(head: bytes, p
 
 
 @pytest.mark.parametrize("stray", [OK, b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b"x"])
-async def test_what_is_said_on_an_idle_connection_is_never_the_next_answer(stray: bytes) -> None:
+async def test_data_on_an_idle_connection_is_never_read_as_the_next_answer(stray: bytes) -> None:
     said = asyncio.Event()
 
     def speak(bare: Bare) -> Speak:
@@ -433,19 +433,19 @@ async def test_what_is_said_on_an_idle_connection_is_never_the_next_answer(stray
         assert (await http.post(f"http://{bare.authority}/", b"{}", HEADERS)).status == 400
         idle.set()
         await said.wait()
-        await asyncio.sleep(0.05)  # until it has crossed loopback: nothing tells when
+        await asyncio.sleep(0.05)  # until the data has arrived, which cannot be observed
         assert (await http.post(f"http://{bare.authority}/", b"{}", HEADERS)).status == 400
     assert bare.accepted == 2
 
 
-async def test_a_few_interim_answers_are_read_over() -> None:
+async def test_a_few_interim_answers_are_skipped() -> None:
     interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3
     async with listening(answering(interim + OK)) as bare:
         assert (await post(f"http://{bare.authority}/")).status == 200
 
 
 @pytest.mark.alone
-async def test_a_trickling_body_holds_nobody_up() -> None:
+async def test_a_trickling_body_causes_no_wait() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
     async with listening(endless(head, b"x", pause=0.02)) as bare, client() as http:
         started = monotonic()
@@ -455,7 +455,7 @@ async def test_a_trickling_body_holds_nobody_up() -> None:
     assert 0 < len(response.body) < 100
 
 
-async def test_an_answer_that_would_explode_is_not_unpacked() -> None:
+async def test_a_compressed_answer_is_not_unpacked() -> None:
     packed = gzip.compress(b"0" * 10_000_000)
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
     async with listening(answering(head + packed)) as bare:
@@ -482,7 +482,7 @@ BROKEN_BODIES: list[tuple[str, Callable[[Bare], Speak]]] = [
 @pytest.mark.parametrize(
     "speak", [speak for _, speak in BROKEN_BODIES], ids=[name for name, _ in BROKEN_BODIES]
 )
-async def test_the_head_alone_decides_whatever_befalls_the_body(speak: Callable[[Bare], Speak]) -> None:
+async def test_the_head_alone_decides_even_if_the_body_fails(speak: Callable[[Bare], Speak]) -> None:
     async with listening(speak) as bare:
         assert (await post(f"http://{bare.authority}/")).status in {200, 204}
 
@@ -494,7 +494,7 @@ NO_ANSWERS = [
     ("half a head", saying(b"HTTP/1.1 200 OK\r\nContent-"), None, None),
     ("junk", saying(b"\x00\x01\x02" + CANARY.encode() + b"\r\n\r\n"), Reason.INVALID_RESPONSE, False),
     ("another protocol", saying(b"220 mail.example.com ESMTP\r\n"), Reason.INVALID_RESPONSE, False),
-    ("a status that is none", saying(b"HTTP/1.1 abc OK\r\n\r\n"), Reason.INVALID_RESPONSE, False),
+    ("an invalid status", saying(b"HTTP/1.1 abc OK\r\n\r\n"), Reason.INVALID_RESPONSE, False),
     (
         "a head without end",
         saying(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"),
@@ -502,7 +502,7 @@ NO_ANSWERS = [
         False,
     ),
     (
-        "a header that is none",
+        "an invalid header",
         saying(b"HTTP/1.1 200 OK\r\n" + CANARY.encode() + b"\r\n\r\n"),
         Reason.INVALID_RESPONSE,
         False,
@@ -519,7 +519,7 @@ NO_ANSWERS = [
 @pytest.mark.parametrize(
     ("speak", "reason", "retryable"), [row[1:] for row in NO_ANSWERS], ids=[row[0] for row in NO_ANSWERS]
 )
-async def test_what_is_no_answer_is_told_in_words_of_ours(
+async def test_an_invalid_answer_is_reported_in_our_own_words(
     speak: Callable[[Bare], Speak], reason: Reason | None, retryable: bool | None
 ) -> None:
     async with listening(speak) as bare:
@@ -531,7 +531,7 @@ async def test_what_is_no_answer_is_told_in_words_of_ours(
         assert (error.reason, error.retryable) == (reason, retryable)
 
 
-async def test_a_refused_connection_is_a_failed_one(free_port: int) -> None:
+async def test_a_refused_connection_is_a_failed_connection(free_port: int) -> None:
     error = await refused(f"http://127.0.0.1:{free_port}/{CANARY}")
     assert (error.reason, error.retryable, error.attempted) == (Reason.CONNECTION_FAILED, True, True)
     assert error.message == "no connection to the receiver"
@@ -539,13 +539,13 @@ async def test_a_refused_connection_is_a_failed_one(free_port: int) -> None:
 
 @pytest.fixture
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
-async def test_the_caller_s_time_limit_cuts_a_silent_receiver_off() -> None:
+async def test_the_caller_s_timeout_ends_a_silent_receiver() -> None:
     async with listening(silent) as bare, client() as http:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
@@ -570,7 +570,7 @@ RETRY_AFTERS = [
 
 
 @pytest.mark.parametrize(("value", "seconds"), RETRY_AFTERS)
-async def test_the_wait_that_a_receiver_asks_for_is_counted_by_its_own_clock(
+async def test_retry_after_as_a_date_is_relative_to_the_receiver_s_clock(
     value: bytes, seconds: float | None
 ) -> None:
     head = b"HTTP/1.1 503 Away\r\nDate: Wed, 21 Oct 2026 07:28:00 GMT\r\nContent-Length: 0\r\nRetry-After: "
@@ -583,12 +583,12 @@ async def test_the_wait_that_a_receiver_asks_for_is_counted_by_its_own_clock(
     st.binary(max_size=40).filter(lambda value: not set(value) & set(b"\r\n\x00")),
     st.binary(max_size=40).filter(lambda value: not set(value) & set(b"\r\n\x00")),
 )
-def test_no_header_that_a_receiver_writes_brings_the_client_down(date: bytes, wait: bytes) -> None:
+def test_no_header_of_a_receiver_crashes_the_client(date: bytes, wait: bytes) -> None:
     async def once() -> None:
         head = b"HTTP/1.1 503 Away\r\nDate: " + date + b"\r\nRetry-After: " + wait
         async with listening(answering(head + b"\r\nContent-Length: 0\r\n\r\n")) as bare:
             answer = await outcome(post(f"http://{bare.authority}/"))
-        if isinstance(answer, TargetError):  # most are read, some are no header
+        if isinstance(answer, TargetError):  # some of these are not valid headers
             assert answer.reason is Reason.INVALID_RESPONSE
         else:
             assert isinstance(answer, Response)
@@ -601,7 +601,7 @@ def test_no_header_that_a_receiver_writes_brings_the_client_down(date: bytes, wa
 # TLS
 
 
-async def test_a_trusted_receiver_is_posted_to_over_tls(authority: trustme.CA, names: Lookups) -> None:
+async def test_a_trusted_receiver_gets_the_post_over_tls(authority: trustme.CA, names: Lookups) -> None:
     names["hooks.test"] = ["127.0.0.1"]
     async with Receiver(tls=good(authority, "hooks.test")) as receiver:
         response = await post(f"https://hooks.test:{receiver.port}/x", egress_http=False)
@@ -625,7 +625,7 @@ BAD_CERTIFICATES = [
 
 
 @pytest.mark.parametrize(("make", "problem"), BAD_CERTIFICATES)
-async def test_a_receiver_whose_certificate_is_no_good_gets_nothing_and_the_error_says_why(
+async def test_a_receiver_with_an_invalid_certificate_gets_nothing_and_the_error_says_why(
     make: Callable[[trustme.CA, str], ssl.SSLContext], problem: str, authority: trustme.CA, names: Lookups
 ) -> None:
     names["hooks.test"] = ["127.0.0.1"]
@@ -649,26 +649,24 @@ async def test_an_address_s_certificate_must_be_for_that_address(authority: trus
 
 
 def up_to(version: str, authority: trustme.CA) -> ssl.SSLContext:
-    """Serve with no newer version of TLS than this one."""
+    """Serve with at most this version of TLS."""
     context = good(authority, "127.0.0.1")
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # else OpenSSL itself leaves the outdated ones out
-    with warnings.catch_warnings(action="ignore"):  # Python too says that they are outdated
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # otherwise OpenSSL itself omits outdated versions
+    with warnings.catch_warnings(action="ignore"):  # Python warns of outdated versions too
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion[version]
     return context
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
-async def test_a_receiver_may_speak_either_of_the_versions_of_tls_in_use(
-    version: str, authority: trustme.CA
-) -> None:
+async def test_a_receiver_can_use_both_current_versions_of_tls(version: str, authority: trustme.CA) -> None:
     async with Receiver(tls=up_to(version, authority)) as receiver:
         assert (await post(f"https://127.0.0.1:{receiver.port}/")).status == 200
 
 
 @contextmanager
 def one_handshake(context: ssl.SSLContext) -> Iterator[int]:
-    """Listen for one caller; unlike asyncio's server it says what is wrong before it hangs up."""
+    """Accept one connection; unlike asyncio's server, report a failure before it closes."""
 
     def serve() -> None:
         with contextlib.suppress(OSError):
@@ -685,9 +683,7 @@ def one_handshake(context: ssl.SSLContext) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
-async def test_a_receiver_that_speaks_only_outdated_tls_gets_nothing(
-    version: str, authority: trustme.CA
-) -> None:
+async def test_a_receiver_with_only_outdated_tls_gets_nothing(version: str, authority: trustme.CA) -> None:
     with one_handshake(up_to(version, authority)) as port:
         error = await refused(f"https://127.0.0.1:{port}/{CANARY}")
     said = "the TLS handshake failed: the receiver supports neither TLS 1.2 nor 1.3"
@@ -697,14 +693,14 @@ async def test_a_receiver_that_speaks_only_outdated_tls_gets_nothing(
 
 @pytest.fixture
 def private(tmp_path: Path) -> tuple[trustme.CA, str]:
-    """Make an authority of the installation's own, and write its certificate where a setting finds it."""
+    """Make a private certificate authority, and write its certificate to the file of the setting."""
     own = trustme.CA()
     path = tmp_path / "private.pem"
     own.cert_pem.write_to_path(str(path))
     return own, str(path)
 
 
-async def test_a_private_authority_is_trusted_where_the_installation_names_it_and_nowhere_else(
+async def test_a_private_certificate_authority_is_trusted_only_if_configured(
     private: tuple[trustme.CA, str],
 ) -> None:
     own, path = private
@@ -716,7 +712,7 @@ async def test_a_private_authority_is_trusted_where_the_installation_names_it_an
     assert len(receiver.requests) == 1
 
 
-async def test_the_public_authorities_stay_trusted_beside_a_private_one(
+async def test_the_public_certificate_authorities_stay_trusted_with_a_private_one(
     private: tuple[trustme.CA, str], authority: trustme.CA
 ) -> None:
     async with Receiver(tls=good(authority, "127.0.0.1")) as receiver:
@@ -724,7 +720,7 @@ async def test_the_public_authorities_stay_trusted_beside_a_private_one(
     assert response.status == 200
 
 
-async def test_a_private_authority_does_not_make_another_host_s_certificate_good(
+async def test_a_private_certificate_authority_does_not_make_another_host_s_certificate_valid(
     private: tuple[trustme.CA, str],
 ) -> None:
     own, path = private
@@ -734,23 +730,23 @@ async def test_a_private_authority_does_not_make_another_host_s_certificate_good
         assert (error.reason, len(receiver.requests)) == (Reason.TLS_FAILED, 0)
 
 
-async def test_https_to_a_port_that_speaks_plain_http_is_a_tls_failure() -> None:
+async def test_https_to_a_plain_http_port_is_a_tls_failure() -> None:
     async with Receiver() as receiver:
         error = await refused(f"https://127.0.0.1:{receiver.port}/{CANARY}")
     assert (error.reason, error.retryable) == (Reason.TLS_FAILED, False)
 
 
-async def test_plain_http_to_a_port_that_speaks_tls_is_no_answer(authority: trustme.CA) -> None:
+async def test_plain_http_to_a_tls_port_is_an_invalid_answer(authority: trustme.CA) -> None:
     async with listening(answering(OK), tls=good(authority, "127.0.0.1")) as bare:
         error = await refused(f"http://{bare.authority}/{CANARY}")
     assert error.reason in {Reason.CONNECTION_FAILED, Reason.INVALID_RESPONSE}
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is logged
+# Logs
 
 
-async def test_no_line_of_any_log_holds_a_url_a_header_or_a_body(free_port: int, names: Lookups) -> None:
+async def test_no_log_line_contains_a_url_a_header_or_a_body(free_port: int, names: Lookups) -> None:
     async def bake(_: web.Request) -> web.StreamResponse:
         return web.Response(status=500, text=CANARY, headers={"set-cookie": f"a={CANARY}", "x": CANARY})
 

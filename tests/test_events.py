@@ -15,7 +15,7 @@ def event(**fields: Any) -> CompletionEvent:
     return CompletionEvent.model_validate({"namespace": "research", "team": "report", **fields})
 
 
-def test_namespace_and_team_are_enough() -> None:
+def test_namespace_and_team_are_sufficient() -> None:
     assert event().model_dump() == {
         "namespace": "research",
         "team": "report",
@@ -28,7 +28,7 @@ def test_namespace_and_team_are_enough() -> None:
     }
 
 
-def test_every_field_is_taken() -> None:
+def test_every_field_is_accepted() -> None:
     given = {
         "uid": "5f8c",
         "event": "team.completed",
@@ -42,7 +42,7 @@ def test_every_field_is_taken() -> None:
 
 
 @pytest.mark.parametrize("missing", ["namespace", "team"])
-def test_neither_namespace_nor_team_may_be_missing(missing: str) -> None:
+def test_namespace_and_team_are_required(missing: str) -> None:
     given = {"namespace": "research", "team": "report"}
     del given[missing]
     with pytest.raises(ValidationError, match=missing):
@@ -62,7 +62,7 @@ GOOD_NAMES = [
 
 
 @pytest.mark.parametrize(("field", "name"), GOOD_NAMES)
-def test_what_kubernetes_takes_for_a_name_is_taken(field: str, name: str) -> None:
+def test_names_that_kubernetes_accepts_are_accepted(field: str, name: str) -> None:
     assert getattr(event(**{field: name}), field) == name
 
 
@@ -96,7 +96,7 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("field", ["namespace", "team"])
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_name_that_is_no_dns_name_is_refused(field: str, name: str) -> None:
+def test_a_name_that_is_not_a_dns_name_is_refused(field: str, name: str) -> None:
     with pytest.raises(ValidationError, match=field):
         event(**{field: name})
 
@@ -133,17 +133,17 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("field", "value"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-def test_what_does_not_belong_is_refused_by_its_name(field: str, value: Any) -> None:
+def test_an_invalid_field_is_refused_by_its_name(field: str, value: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         event(**{field: value})
     assert {error["loc"][0] for error in caught.value.errors()} == {field}
 
 
-def test_a_thousand_targets_of_the_longest_names_are_taken() -> None:
+def test_a_thousand_targets_with_the_longest_names_are_accepted() -> None:
     names = [f"{number:0253}" for number in range(1000)]
     assert event(targets=names).targets == tuple(names)
 
 
-def test_an_event_cannot_be_changed() -> None:
+def test_an_event_is_immutable() -> None:
     with pytest.raises(ValidationError):
         event().team = "other"  # type: ignore[misc]

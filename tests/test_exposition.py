@@ -48,7 +48,7 @@ PROMETHEUS_3 = (
         (PROMETHEUS_3, f"{NEW}; escaping=allow-utf-8"),
     ],
 )
-def test_the_version_that_is_asked_for_is_answered(accept: str, answered: str) -> None:
+def test_the_requested_version_is_returned(accept: str, answered: str) -> None:
     metrics = Metrics()
     metrics.count_request("/deliveries", 200, 0.01)
     body, content_type = metrics.render(accept)

@@ -38,7 +38,7 @@ PUBLIC = [
     "2002:808:808::1",
 ]
 INNER = [
-    "0.0.0.0",  # noqa: S104  # judged, never bound
+    "0.0.0.0",  # noqa: S104  # only checked, never bound
     "0.1.2.3",
     "10.0.0.1",
     "10.96.0.1",
@@ -101,12 +101,12 @@ INNER = [
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_a_public_address_may_be_called(address: str) -> None:
+def test_a_public_address_is_permitted(address: str) -> None:
     assert Guard().permits(ip_address(address))
 
 
 @pytest.mark.parametrize("address", INNER)
-def test_an_address_that_is_not_public_may_not_be_called(address: str) -> None:
+def test_an_address_that_is_not_public_is_denied(address: str) -> None:
     assert not Guard().permits(ip_address(address))
 
 
@@ -130,7 +130,7 @@ ALLOWED = [
     ("0.0.0.0/0", "fd00::1", False),
     ("::/0", "fd00::1", True),
     ("::/0", "::1", True),
-    # However wide, a network of IPv6 addresses opens none of IPv4.
+    # A network of IPv6 addresses, however wide, permits no IPv4 address.
     ("::/0", "10.0.0.1", False),
     ("::/0", "::ffff:10.0.0.1", False),
     ("::/0", "64:ff9b::a9fe:a9fe", False),
@@ -141,12 +141,14 @@ ALLOWED = [
 
 
 @pytest.mark.parametrize(("network", "address", "permitted"), ALLOWED)
-def test_what_the_installation_allows_comes_on_top(network: str, address: str, permitted: bool) -> None:
+def test_networks_of_the_installation_are_permitted_in_addition(
+    network: str, address: str, permitted: bool
+) -> None:
     assert Guard([ip_network(network)]).permits(ip_address(address)) is permitted
 
 
 DENIED = [
-    # The networks allowed, those denied, an address, and whether it may be called.
+    # The networks allowed, those denied, an address, and whether it is permitted.
     ("", "1.1.1.0/24", "1.1.1.1", False),
     ("", "1.1.1.0/24", "1.1.2.1", True),
     ("", "1.1.1.1/32", "::ffff:1.1.1.1", False),
@@ -173,13 +175,13 @@ DENIED = [
     ("0.0.0.0/0", "169.254.0.0/16", "10.0.0.1", True),
     ("fd00::/8", "fd00:ec2::254/128", "fd00:ec2::254", False),
     ("fd00::/8", "fd00:ec2::254/128", "fd00:ec2::255", True),
-    # `::1` is no IPv4 address in disguise, though its first 96 bits are those of one.
+    # `::1` is not an IPv4 address, although its first 96 bits look like one.
     ("::1/128", "0.0.0.0/8", "::1", True),
 ]
 
 
 @pytest.mark.parametrize(("allow", "deny", "address", "permitted"), DENIED)
-def test_what_the_installation_denies_is_denied_whatever_else_allows_it(
+def test_networks_denied_by_the_installation_are_denied_even_if_allowed(
     allow: str, deny: str, address: str, permitted: bool
 ) -> None:
     guard = Guard([ip_network(allow)] if allow else [], deny=[ip_network(deny)])
@@ -187,7 +189,7 @@ def test_what_the_installation_denies_is_denied_whatever_else_allows_it(
 
 
 @pytest.mark.parametrize("url", ["https://1.1.1.1/", "https://0x01010101/", "https://[64:ff9b::101:101]/"])
-def test_a_denied_literal_is_refused_however_it_is_written(url: str) -> None:
+def test_a_denied_ip_literal_is_refused_in_every_spelling(url: str) -> None:
     assert Guard().check(url)
     with pytest.raises(TargetError) as caught:
         Guard([ip_network("1.0.0.0/8")], deny=[ip_network("1.1.1.1/32")]).check(url)
@@ -195,7 +197,7 @@ def test_a_denied_literal_is_refused_however_it_is_written(url: str) -> None:
 
 
 LITERALS = [
-    # As everybody writes it.
+    # In the usual form.
     "http://127.0.0.1/",
     "http://127.0.0.1:8080/",
     "HTTP://127.0.0.1",
@@ -211,7 +213,7 @@ LITERALS = [
     "http://224.0.0.1/",
     "http://240.0.0.1/",
     "http://255.255.255.255/",
-    # Fewer than four parts: the last one fills up.
+    # Fewer than four parts: the last one fills the rest.
     "http://127.0.1/",
     "http://127.1/",
     "http://10.1/",
@@ -271,7 +273,7 @@ LITERALS = [
     "http://127.0.0.1%0a/",
     "http://127.0.0.1%25lo/",
     "http://127.0.0.1%/",
-    # A name that is none.
+    # A name that is not valid.
     "http://localhost/",
     "http://localhost:8080/",
     "http://LocalHost./",
@@ -281,7 +283,7 @@ LITERALS = [
     "http://localhost\u3002/",
     "http://ｌocalhost/",  # noqa: RUF001
     "http://loc%61lhost/",
-    # What stands beside the host does not hide it.
+    # Other parts of the URL do not hide the host.
     "http://127.0.0.1#@hooks.example.com/",
     "http://127.0.0.1?@hooks.example.com/",
     "http://127.0.0.1/@hooks.example.com/",
@@ -327,7 +329,7 @@ LITERALS = [
 
 
 @pytest.mark.parametrize("url", LITERALS)
-def test_an_inner_address_is_seen_through_however_it_is_written(url: str) -> None:
+def test_an_internal_address_is_recognized_in_every_spelling(url: str) -> None:
     with pytest.raises(TargetError) as caught:
         Guard(http=True).check(url)
     assert caught.value.reason is Reason.EGRESS_DENIED
@@ -372,7 +374,7 @@ BAD_URLS = [
     ("https://[::00001]/", "is not a valid URL"),
     ("https://[%3a%3a1]/", "is not a valid URL"),
     ("https://::1/", "has no host"),
-    # What one reader takes for the host, and another does not.
+    # Parsers disagree about the host.
     ("https://127.0.0.1\\@hooks.example.com/", "must not contain backslash"),
     ("https://hooks.example.com\\@127.0.0.1/", "must not contain backslash"),
     ("https:\\\\127.0.0.1/", "must not contain backslash"),
@@ -387,7 +389,7 @@ BAD_URLS = [
     ("https://hooks.example.com／@127.0.0.1/", "is not a valid URL"),  # noqa: RUF001
     ("https://127\u200b.0.0.1/", "must not contain white space or control characters"),
     ("https://127.0.0.1\u00ad/", "must not contain white space or control characters"),
-    # They end in a number, as only an address does, and are none.
+    # They end in a number like an address, but are not valid ones.
     ("https://4294967296/", "is not a valid URL"),
     ("https://4294967297/", "is not a valid URL"),
     ("https://0xffffffffff/", "is not a valid URL"),
@@ -405,7 +407,7 @@ BAD_URLS = [
     ("https://hooks.example.com.1/", "is not a valid URL"),
     ("https://hooks.example.0x7f/", "is not a valid URL"),
     ("https://hooks.example.0x/", "is not a valid URL"),
-    # Percent signs in a host: no resolver knows them, some clients take them off.
+    # Percent signs in a host: no resolver accepts them, some clients decode them.
     ("https://hooks%2eexample.com/", "is not a valid URL"),
     ("https://%68ooks.example.com/", "is not a valid URL"),
     ("https://hooks.example.com%/", "is not a valid URL"),
@@ -415,7 +417,7 @@ BAD_URLS = [
     ("https://8.8.8.8%20x/", "is not a valid URL"),
     ("https://%2531%2532%2537.0.0.1/", "is not a valid URL"),
     ("https://%/", "is not a valid URL"),
-    # Public addresses in spellings that not everybody reads alike.
+    # Public addresses in spellings that parsers read differently.
     ("https://①.①.①.①/", "is not a valid URL"),
     ("https://８.8.8.8/", "is not a valid URL"),  # noqa: RUF001
     ("https://010.010.010.010/", "is not a valid URL"),
@@ -429,13 +431,13 @@ BAD_URLS = [
 
 
 @pytest.mark.parametrize(("url", "problem"), BAD_URLS)
-def test_a_url_that_cannot_be_used_is_refused_with_what_to_change(url: str, problem: str) -> None:
+def test_an_unusable_url_is_refused_with_a_remedy(url: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem) as caught:
         Guard(http=True).check(url)
     assert CANARY not in str(caught.value)
 
 
-def test_plain_http_is_denied_unless_the_installation_lifts_that() -> None:
+def test_plain_http_is_denied_unless_the_installation_allows_it() -> None:
     url = "http://hooks.example.com/x"
     with pytest.raises(TargetError) as caught:
         Guard().check(url)
@@ -443,7 +445,7 @@ def test_plain_http_is_denied_unless_the_installation_lifts_that() -> None:
     assert Guard(http=True).check(url).host == "hooks.example.com"
 
 
-def test_lifting_https_does_not_lift_the_guard() -> None:
+def test_allowing_plain_http_does_not_disable_the_guard() -> None:
     with pytest.raises(TargetError):
         Guard(http=True).check("http://10.0.0.1/")
 
@@ -458,7 +460,7 @@ USABLE = [
     ("https://a_b.example.com/", "a_b.example.com"),
     ("https://hooks.example.com#@127.0.0.1/", "hooks.example.com"),
     ("https://hooks.example.com/?next=http://127.0.0.1/", "hooks.example.com"),
-    # Names that only look like addresses: what they lead to is judged when it is dialled.
+    # Names that only look like addresses: they are checked when they are dialled.
     ("https://127.0.0.1.example.com/", "127.0.0.1.example.com"),
     ("https://0x7f000001.example/", "0x7f000001.example"),
     ("https://localhost.example.com/", "localhost.example.com"),
@@ -481,7 +483,7 @@ USABLE = [
 
 
 @pytest.mark.parametrize(("url", "host"), USABLE)
-def test_a_usable_url_passes_and_says_which_host_is_to_be_called(url: str, host: str) -> None:
+def test_a_usable_url_passes_and_its_host_is_returned(url: str, host: str) -> None:
     assert Guard().check(url).host == host
 
 
@@ -495,7 +497,7 @@ def test_no_mixture_of_bases_and_parts_hides_an_address(address: IPv4Address, da
     try:
         Guard(http=True).check(f"http://{host}/")
         passed = True
-    except ValueError:  # one reader's decimal is another's octal
+    except ValueError:  # some parsers read it as octal, others as decimal
         passed = False
     except TargetError:
         passed = False
@@ -505,7 +507,7 @@ def test_no_mixture_of_bases_and_parts_hides_an_address(address: IPv4Address, da
 
 @unhurried
 @given(st.text(max_size=30), st.text(max_size=20))
-def test_no_url_whatsoever_is_quoted_in_an_error(host: str, rest: str) -> None:
+def test_no_error_quotes_a_url(host: str, rest: str) -> None:
     said = ""
     try:
         Guard(http=True).check(f"https://{host}{CANARY}/{rest}")

@@ -1,4 +1,4 @@
-"""The head of an answer decides, whatever its packet boundaries, in every legal form."""
+"""The head of an answer decides, however it is split into packets, in every legal form."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ CHUNKS = b"2\r\nok\r\n0\r\n\r\n"
 LONG = b"X-Policy: " + b"y" * 9_000 + b"\r\n"
 MANY = b"".join(b"X-%d: y\r\n" % number for number in range(130))
 ANSWERS: dict[str, tuple[bytes, int, bytes]] = {
-    # What is sent; status and content that it means.
+    # The bytes sent; the status and content that they mean.
     "204 with chunks": (b"HTTP/1.1 204 No Content\r\n" + CHUNKED + b"\r\n0\r\n\r\n", 204, b""),
     "204 with a last chunk": (b"HTTP/1.1 204 No Content\r\n\r\n0\r\n\r\n", 204, b""),
     "204 with content": (b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", 204, b""),
@@ -24,7 +24,7 @@ ANSWERS: dict[str, tuple[bytes, int, bytes]] = {
     "more than its length": (OK + b"Content-Length: 2\r\n\r\nok and more", 200, b"ok"),
     "a second answer": (OK + b"Content-Length: 2\r\n\r\nok" + OK + b"\r\n", 200, b"ok"),
     "more than its chunks": (OK + CHUNKED + b"\r\n" + CHUNKS + b"and more", 200, b"ok"),
-    "a chunk that is none": (OK + CHUNKED + b"\r\n2\r\nok\r\nzz\r\n", 200, b"ok"),
+    "an invalid chunk": (OK + CHUNKED + b"\r\n2\r\nok\r\nzz\r\n", 200, b"ok"),
     "no length": (OK + b"\r\nok", 200, b"ok"),
     "a long header": (OK + LONG + b"Content-Length: 2\r\n\r\nok", 200, b"ok"),
     "three long headers": (OK + LONG * 3 + b"Content-Length: 2\r\n\r\nok", 200, b"ok"),
@@ -75,14 +75,14 @@ async def test_an_answer_means_the_same_in_one_packet_and_in_several(
         b"Content-Length: ,\r\n",
     ],
 )
-async def test_lengths_that_contradict_one_another_are_no_answer(head: bytes) -> None:
+async def test_contradictory_lengths_are_an_invalid_answer(head: bytes) -> None:
     async with listening(saying(OK + head + b"\r\nok")) as bare:
         error = await outcome(post(f"http://{bare.authority}/"))
     assert isinstance(error, TargetError)
     assert error.reason is Reason.INVALID_RESPONSE
 
 
-async def test_a_head_beyond_its_limit_is_no_answer() -> None:
+async def test_a_head_above_its_limit_is_an_invalid_answer() -> None:
     async with listening(saying(OK + LONG * 6 + b"\r\n")) as bare:
         error = await outcome(post(f"http://{bare.authority}/"))
     assert isinstance(error, TargetError)
@@ -90,7 +90,7 @@ async def test_a_head_beyond_its_limit_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize("surplus", [b" and more", b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"])
-async def test_a_connection_on_which_more_came_than_was_said_is_not_used_again(surplus: bytes) -> None:
+async def test_a_connection_with_surplus_bytes_is_not_reused(surplus: bytes) -> None:
     async with listening(answering(OK + b"Content-Length: 2\r\n\r\nok" + surplus)) as bare, client() as http:
         for _ in range(2):
             assert (await http.post(f"http://{bare.authority}/", b"", {})).status == 200
@@ -107,7 +107,7 @@ async def test_a_connection_on_which_more_came_than_was_said_is_not_used_again(s
         b"HTTP/1.0 299 Fine\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     ],
 )
-async def test_any_success_of_connect_opens_the_tunnel(opened: bytes) -> None:
+async def test_any_2xx_to_connect_opens_the_tunnel(opened: bytes) -> None:
     tunnelled: list[int] = []
 
     def proxy(bare: Bare) -> Callable[..., object]:
@@ -123,7 +123,7 @@ async def test_any_success_of_connect_opens_the_tunnel(opened: bytes) -> None:
     assert tunnelled == [0x16]  # the first byte of a TLS handshake
 
 
-async def test_a_bare_redirect_of_connect_opens_none() -> None:
+async def test_a_bare_redirect_to_connect_opens_no_tunnel() -> None:
     async with listening(saying(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n")) as proxy:
         error = await outcome(post("https://hooks.test/", egress_proxy=f"http://{proxy.authority}"))
     assert isinstance(error, TargetError)
@@ -138,11 +138,11 @@ async def test_a_bare_redirect_of_connect_opens_none() -> None:
         b"HTTP/2 200\r\n\r\n",
     ],
 )
-def test_a_head_that_says_all_once_is_left_as_it_is(head: bytes) -> None:
+def test_a_head_without_duplicates_is_unchanged(head: bytes) -> None:
     assert plain(head) == head
 
 
-def test_bytes_are_given_out_once_and_in_order() -> None:
+def test_bytes_are_returned_once_and_in_order() -> None:
     heads = Heads()
     sent = b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"X: y\r\n\r\nok"
     pieces = [piece for byte in sent for piece in heads.taken(bytes([byte]))]

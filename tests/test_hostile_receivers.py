@@ -28,7 +28,7 @@ pytestmark = pytest.mark.alone
 Fake = Cluster[FakeCluster]
 
 ATTEMPT, ATTEMPTS = 2.5, 2  # seconds; the waits between two attempts are at most 0.05 s
-LONGEST = ATTEMPT * ATTEMPTS + 4.0  # seconds; on a machine that has other work as well
+LONGEST = ATTEMPT * ATTEMPTS + 4.0  # seconds, with a margin for other work on the machine
 AT_ONCE = 2.0
 """Seconds: 0.2 on an idle machine, and on a busy one still less than any receiver that hangs takes."""
 
@@ -36,8 +36,8 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 BOMB = gzip.compress(b"0" * 10_000_000)
 
 
-class Ending(NamedTuple):
-    """What becomes of a target: reason, attempts, and the shortest and the longest time it may take."""
+class Outcome(NamedTuple):
+    """The outcome of a target: reason, attempts, and the shortest and the longest time it may take."""
 
     reason: Reason
     attempts: int = 1
@@ -45,13 +45,13 @@ class Ending(NamedTuple):
     within: float = AT_ONCE
 
 
-DELIVERED = Ending(Reason.DELIVERED)  # the head alone decides, and it was complete
-NO_ANSWER = Ending(Reason.INVALID_RESPONSE)
-BROKEN = Ending(Reason.CONNECTION_FAILED, attempts=ATTEMPTS)
-CUT_OFF = Ending(Reason.TIMEOUT, attempts=ATTEMPTS, after=ATTEMPT * ATTEMPTS * 0.9, within=LONGEST)
-NOT_TRUSTED = Ending(Reason.TLS_FAILED)
+DELIVERED = Outcome(Reason.DELIVERED)  # the complete head alone decides
+NO_ANSWER = Outcome(Reason.INVALID_RESPONSE)
+BROKEN = Outcome(Reason.CONNECTION_FAILED, attempts=ATTEMPTS)
+CUT_OFF = Outcome(Reason.TIMEOUT, attempts=ATTEMPTS, after=ATTEMPT * ATTEMPTS * 0.9, within=LONGEST)
+NOT_TRUSTED = Outcome(Reason.TLS_FAILED)
 
-HOSTILE: dict[str, tuple[Callable[[Bare], Speak], Ending]] = {
+HOSTILE: dict[str, tuple[Callable[[Bare], Speak], Outcome]] = {
     "header-lines-without-end": (endless(HEAD, b"X-Line: y\r\n" * 100), NO_ANSWER),
     "a-header-line-without-end": (endless(HEAD + b"X-Line: ", b"y" * 1024), NO_ANSWER),
     "a-status-line-without-end": (endless(b"HTTP/1.1 200 O", b"K" * 1024), NO_ANSWER),
@@ -84,7 +84,7 @@ HOSTILE: dict[str, tuple[Callable[[Bare], Speak], Ending]] = {
     "interim-answers-without-end": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 5000), NO_ANSWER),
     "switches-protocols": (
         saying(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
-        Ending(Reason.HTTP_STATUS),
+        Outcome(Reason.HTTP_STATUS),
     ),
 }
 UNTRUSTED = {
@@ -105,7 +105,7 @@ def seconds_between(begun: datetime, timestamp: str) -> float:
     return (ended - begun).total_seconds()
 
 
-async def test_each_hostile_receiver_fails_alone_and_in_time_and_the_healthy_are_served_at_once(
+async def test_each_hostile_receiver_fails_alone_and_in_time_and_healthy_ones_are_served_immediately(
     fake_cluster: Fake, tmp_path: Path
 ) -> None:
     authority, path = trustme.CA(), tmp_path / "authority.pem"
@@ -137,24 +137,24 @@ async def test_each_hostile_receiver_fails_alone_and_in_time_and_the_healthy_are
         logged = {line["target"]: line for line in service.logged("target_settled")}
         entries = {entry["name"]: entry for entry in await fake_cluster.kube.delivery(namespace, "report")}
 
-    expected = {name: ending for name, (_, ending) in HOSTILE.items()}
+    expected = {name: outcome for name, (_, outcome) in HOSTILE.items()}
     expected |= dict.fromkeys(UNTRUSTED, NOT_TRUSTED) | dict.fromkeys(("healthy", "chat"), DELIVERED)
     ended = {name: (entry["reason"], entry["attempts"]) for name, entry in entries.items()}
-    assert ended == {name: (ending.reason, ending.attempts) for name, ending in expected.items()}
+    assert ended == {name: (outcome.reason, outcome.attempts) for name, outcome in expected.items()}
     delivered = {name for name, entry in entries.items() if entry["phase"] == "Delivered"}
-    assert delivered == {name for name, ending in expected.items() if ending.reason is Reason.DELIVERED}
+    assert delivered == {name for name, outcome in expected.items() if outcome.reason is Reason.DELIVERED}
     assert {entry["phase"] for entry in entries.values()} == {"Delivered", "Failed"}
     assert report["phase"] == "PartiallyDelivered"
     assert took < LONGEST
 
     settled = {name: seconds_between(begun, line["timestamp"]) for name, line in logged.items()}
-    late = {name: settled[name] for name, ending in expected.items() if settled[name] > ending.within}
-    early = {name: settled[name] for name, ending in expected.items() if settled[name] < ending.after}
+    late = {name: settled[name] for name, outcome in expected.items() if settled[name] > outcome.within}
+    early = {name: settled[name] for name, outcome in expected.items() if settled[name] < outcome.after}
     assert (late, early) == ({}, {})
     assert max(received.at for received in hook.requests + slack.requests) - started < AT_ONCE
 
 
-async def test_a_host_that_hangs_costs_its_own_targets_their_time_and_its_neighbour_none(
+async def test_a_hanging_host_costs_only_its_own_targets_time(
     fake_cluster: Fake,
 ) -> None:
     bounds = {"max_connections_per_host": 10, "place_timeout": ATTEMPT / 2}
@@ -176,7 +176,7 @@ async def test_a_host_that_hangs_costs_its_own_targets_their_time_and_its_neighb
     assert report["targets"][-1]["phase"] == "Delivered"
     assert hook.requests[0].at - started < AT_ONCE
     assert ATTEMPT < took < LONGEST
-    # Five at a time, of ten, and no 44 rounds of them: whoever waits for a connection is handed back.
+    # Five of ten at a time, and not 44 rounds: targets that wait for a connection are released.
     assert stuck.most_open == 5
 
 
@@ -184,7 +184,7 @@ FULL = HEAD + b"Content-Length: 1073741824\r\n\r\n"
 PACKED = gzip.compress(bytes(200_000_000), compresslevel=1)
 ZIPPED = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(PACKED)
 LARGE: dict[str, tuple[Callable[[Bare], Speak], str, float]] = {
-    # What is said, what it comes to, and by how many MB the process may grow for ten of them at once.
+    # The answer, the resulting reason, and the memory in MB that ten such answers may add to the process.
     "a gigabyte": (endless(FULL, bytes(65_536)), "Delivered", 40),
     "chunks without end": (
         endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + bytes(65_536) + b"\r\n"),
@@ -197,12 +197,12 @@ LARGE: dict[str, tuple[Callable[[Bare], Speak], str, float]] = {
     "interim answers without end": (
         endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 5000),
         "InvalidResponse",
-        60,  # aiohttp parses all that one read of a socket brings, before anybody can say that it is enough
+        60,  # aiohttp parses everything that one read of a socket returns, before any limit applies
     ),
 }
 
 
-async def test_an_answer_beyond_measure_takes_little_memory_and_is_not_waited_for(
+async def test_an_excessive_answer_takes_little_memory_and_is_not_waited_for(
     fake_cluster: Fake,
 ) -> None:
     service = Service(fake_cluster.kubeconfig)
@@ -222,10 +222,10 @@ async def test_an_answer_beyond_measure_takes_little_memory_and_is_not_waited_fo
                 before = memory.held
                 reasons = await ten(f"http://{bare.authority}/")
                 grown = (memory.peak - before) / 2**20
-                await until(lambda: not bare.open)  # the service has hung up
+                await until(lambda: not bare.open)  # the service has closed the connections
                 return set(reasons), grown, bare.sent / 2**20
 
-        for _ in range(3):  # until what is made once has been made
+        for _ in range(3):  # until one-time work is done
             await ten(hook.url)
         seen = {name: await measured(speak) for name, (speak, *_) in LARGE.items()}
 
@@ -233,5 +233,5 @@ async def test_an_answer_beyond_measure_takes_little_memory_and_is_not_waited_fo
         name: {reason} for name, (_, reason, _) in LARGE.items()
     }
     assert {name: grown for name, (_, grown, _) in seen.items() if grown > LARGE[name][-1]} == {}
-    # Each of the ten could send what fills the sockets' buffers, of a gigabyte or more.
+    # Each of the ten answers could fill the sockets' buffers with a gigabyte or more.
     assert {name: sent for name, (*_, sent) in seen.items() if sent > 10 * 16} == {}

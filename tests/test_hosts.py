@@ -46,13 +46,13 @@ lonely.test
         ("second", []),
     ],
 )
-def test_a_line_speaks_for_its_own_names(host: str, addresses: list[str], tmp_path: Path) -> None:
+def test_a_line_defines_only_its_own_names(host: str, addresses: list[str], tmp_path: Path) -> None:
     path = tmp_path / "hosts"
     path.write_text(POD)
     assert [address for _, address in listed(read_hosts(path), host, socket.AF_UNSPEC)] == addresses
 
 
-def test_a_family_may_be_asked_for(tmp_path: Path) -> None:
+def test_an_address_family_can_be_requested(tmp_path: Path) -> None:
     path = tmp_path / "hosts"
     path.write_text(POD)
     hosts = read_hosts(path)
@@ -60,7 +60,7 @@ def test_a_family_may_be_asked_for(tmp_path: Path) -> None:
     assert listed(hosts, "localhost", socket.AF_INET) == [(socket.AF_INET, "127.0.0.1")]
 
 
-def test_this_machine_s_file_says_what_glibc_reads_in_it() -> None:
+def test_this_machine_s_file_gives_the_same_result_as_glibc() -> None:
     hosts = read_hosts(HOSTS)
     for name in (name for name in hosts if "localhost" not in name):
         ours = {address for _, address in listed(hosts, name, socket.AF_INET)}
@@ -68,7 +68,7 @@ def test_this_machine_s_file_says_what_glibc_reads_in_it() -> None:
             assert ours == {one[4][0] for one in socket.getaddrinfo(name, 80, socket.AF_INET)}
 
 
-async def test_a_file_that_changes_is_read_again_even_with_an_older_time(tmp_path: Path) -> None:
+async def test_a_changed_file_is_read_again_even_with_an_older_timestamp(tmp_path: Path) -> None:
     path, new = tmp_path / "hosts", tmp_path / "new"
     path.write_text("192.0.2.1 a.test\n")
     new.write_text("192.0.2.2 a.test\n")

@@ -29,7 +29,7 @@ async def nothing(_: web.Request) -> web.Response:
 
 
 def written(path: Path, user: dict[str, Any], name: str = "test", **cluster: Any) -> Path:
-    """Write a kubeconfig of one context."""
+    """Write a kubeconfig with one context."""
     config = {
         "clusters": [{"name": name, "cluster": {"server": "https://api.test/", **cluster}}],
         "users": [{"name": name, "user": user}],
@@ -72,7 +72,7 @@ USERS = {
 
 
 @pytest.mark.parametrize("user", USERS)
-async def test_as_whom_a_kubeconfig_says_to_come(user: str, tmp_path: Path) -> None:
+async def test_each_kind_of_credentials_in_a_kubeconfig_is_used(user: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("in-a-file\n")
     values, header = USERS[user]
     access = await read_kubeconfig(str(written(tmp_path / "config", values)))
@@ -80,7 +80,7 @@ async def test_as_whom_a_kubeconfig_says_to_come(user: str, tmp_path: Path) -> N
     assert await access.authorization() == header
 
 
-async def test_a_file_is_looked_for_beside_the_kubeconfig_that_names_it(tmp_path: Path) -> None:
+async def test_relative_paths_are_relative_to_the_kubeconfig(tmp_path: Path) -> None:
     elsewhere = written(tmp_path / "b/config", {"tokenFile": "token"}, "other")
     (tmp_path / "b/token").write_text("there")
     first = tmp_path / "a"
@@ -90,14 +90,14 @@ async def test_a_file_is_looked_for_beside_the_kubeconfig_that_names_it(tmp_path
     assert await access.authorization() == "Bearer there"
 
 
-async def test_the_first_of_several_files_that_has_a_name_counts(tmp_path: Path) -> None:
+async def test_the_first_of_several_files_with_a_name_counts(tmp_path: Path) -> None:
     first = written(tmp_path / "a/config", {"token": "first"})
     second = written(tmp_path / "b/config", {"token": "second"})
     access = await read_kubeconfig(f"{first}:{second}")
     assert await access.authorization() == "Bearer first"
 
 
-async def test_the_first_file_that_names_a_context_says_which_is_current(tmp_path: Path) -> None:
+async def test_the_first_file_with_a_current_context_determines_it(tmp_path: Path) -> None:
     first = written(tmp_path / "a/config", {"token": "first"}, "a")
     second = written(tmp_path / "b/config", {"token": "second"}, "b")
     assert await (await read_kubeconfig(f"{first}:{second}")).authorization() == "Bearer first"
@@ -106,16 +106,14 @@ async def test_the_first_file_that_names_a_context_says_which_is_current(tmp_pat
 @pytest.mark.parametrize(
     "text", ["", "\n", "---\n", "# nothing yet\n", "apiVersion: v1\nkind: Config\nclusters: null\n"]
 )
-async def test_a_first_file_that_is_empty_does_no_harm(text: str, tmp_path: Path) -> None:
+async def test_an_empty_first_file_is_ignored(text: str, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text(text)
     second = written(tmp_path / "b/config", {"token": "second"})
     access = await read_kubeconfig(f"{tmp_path / 'empty'}:{second}")
     assert await access.authorization() == "Bearer second"
 
 
-async def test_a_token_s_file_that_is_empty_at_first_or_for_a_moment_does_no_harm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_empty_token_file_is_tolerated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("app.kube.config.steady", lambda: now[0])
     file = tmp_path / "token"
@@ -130,11 +128,11 @@ async def test_a_token_s_file_that_is_empty_at_first_or_for_a_moment_does_no_har
 
 
 async def refusing(header: str, request: web.Request) -> web.Response:
-    """Take the newer credentials alone."""
+    """Accept only the newer credentials."""
     return web.json_response({}, status=200 if request.headers["authorization"] == header else 401)
 
 
-async def test_a_token_that_is_refused_is_read_anew_at_once(tmp_path: Path) -> None:
+async def test_a_refused_token_is_read_again_immediately(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("old\n")
     async with Receiver(respond=partial(refusing, "Bearer new")) as api:
@@ -143,11 +141,11 @@ async def test_a_token_that_is_refused_is_read_anew_at_once(tmp_path: Path) -> N
             assert (await connection.ask("GET", "/version", seconds=5)).status == 401
             file.write_text("new\n")
             assert (await connection.ask("GET", "/version", seconds=5)).status == 200
-    assert len(api.requests) == 3  # a token that is no other is not tried twice
+    assert len(api.requests) == 3  # an unchanged token is not tried twice
 
 
 def plugin(folder: Path, **status: str) -> dict[str, Any]:
-    """Write a plugin that gives another token each time: `first`, `second`, `third`."""
+    """Write a plugin that returns another token each time: `first`, `second`, `third`."""
     script = folder / "plugin"
     script.write_text(
         f"#!{sys.executable}\n"
@@ -163,7 +161,7 @@ def plugin(folder: Path, **status: str) -> dict[str, Any]:
     return {"exec": {"apiVersion": version, "command": "./plugin", "interactiveMode": "Never"}}
 
 
-async def test_a_plugin_is_run_again_when_its_token_is_refused(tmp_path: Path) -> None:
+async def test_a_plugin_runs_again_when_its_token_is_refused(tmp_path: Path) -> None:
     async with Receiver(respond=partial(refusing, "Bearer second")) as api:
         path = written(tmp_path / "config", plugin(tmp_path), server=api.url)
         async with Connection(await read_kubeconfig(str(path))) as connection:
@@ -172,7 +170,7 @@ async def test_a_plugin_is_run_again_when_its_token_is_refused(tmp_path: Path) -
     assert (tmp_path / "runs").read_text() == "xx"
 
 
-async def test_a_plugin_is_run_again_when_its_token_has_ended(
+async def test_a_plugin_runs_again_when_its_token_has_expired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
@@ -187,7 +185,7 @@ async def test_a_plugin_is_run_again_when_its_token_has_ended(
     assert await asyncio.gather(*(access.authorization() for _ in range(3))) == ["Bearer second"] * 3
 
 
-async def test_a_plugin_that_fails_later_is_told_of_in_words(tmp_path: Path) -> None:
+async def test_a_plugin_that_fails_later_is_reported_in_words(tmp_path: Path) -> None:
     access = await read_kubeconfig(str(written(tmp_path / "config", plugin(tmp_path))))
     (tmp_path / "plugin").unlink()
     assert access.renew()
@@ -195,7 +193,7 @@ async def test_a_plugin_that_fails_later_is_told_of_in_words(tmp_path: Path) -> 
         await access.authorization()
 
 
-async def test_a_plugin_is_told_of_the_cluster_where_it_asks_for_that(tmp_path: Path) -> None:
+async def test_a_plugin_gets_information_about_the_cluster_if_it_requests_it(tmp_path: Path) -> None:
     script = (
         "import json, os\n"
         "asked = json.loads(os.environ['KUBERNETES_EXEC_INFO'])\n"
@@ -235,13 +233,13 @@ async def test_a_plugin_is_told_of_the_cluster_where_it_asks_for_that(tmp_path: 
         '{"apiVersion": "client.authentication.k8s.io/v1", "status": {"token": "t", "expirationTimestamp": 1}}',  # noqa: E501
     ],
 )
-async def test_what_a_plugin_prints_beside_credentials_is_refused(printed: str, tmp_path: Path) -> None:
+async def test_invalid_output_of_a_plugin_is_refused(printed: str, tmp_path: Path) -> None:
     command = {"command": "printf", "args": ["%s", printed], "apiVersion": "client.authentication.k8s.io/v1"}
     with pytest.raises((ValueError, KeyError, TypeError)):
         await read_kubeconfig(str(written(tmp_path / "config", {"exec": command})))
 
 
-async def test_what_else_a_kubeconfig_says_of_its_cluster(tmp_path: Path) -> None:
+async def test_other_fields_of_the_cluster_in_a_kubeconfig_are_used(tmp_path: Path) -> None:
     said: dict[str, Any] = {
         "insecure-skip-tls-verify": True,
         "tls-server-name": "other.test",
@@ -253,7 +251,7 @@ async def test_what_else_a_kubeconfig_says_of_its_cluster(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("inline", [True, False], ids=["data", "files"])
-async def test_a_certificate_is_shown_and_an_authority_trusted(tmp_path: Path, *, inline: bool) -> None:
+async def test_client_certificate_and_certificate_authority_are_used(tmp_path: Path, *, inline: bool) -> None:
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(server)
@@ -294,27 +292,29 @@ async def test_a_certificate_is_shown_and_an_authority_trusted(tmp_path: Path, *
         ),
     ],
 )
-async def test_what_a_kubeconfig_lacks_is_said(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+async def test_an_incomplete_kubeconfig_is_reported(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
     path = written(tmp_path / "config", NOBODY)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(SettingsError, match=words):
         await read_kubeconfig(str(path))
 
 
-async def test_a_kubeconfig_that_is_not_there_is_said(tmp_path: Path) -> None:
+async def test_a_missing_kubeconfig_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=f"no Kubernetes API is configured.* no {tmp_path}/absent"):
         await read_kubeconfig(f"{tmp_path}/absent")
 
 
 def issued(authority: trustme.CA, name: str) -> dict[str, str]:
-    """Return a client's certificate and its key, as a plugin names them."""
+    """Return a client's certificate and its key, as a plugin prints them."""
     one = authority.issue_cert(f"{name}@example.com")
     chain = "".join(pem.bytes().decode() for pem in one.cert_chain_pems)
     return {"clientCertificateData": chain, "clientKeyData": one.private_key_pem.bytes().decode()}
 
 
 @pytest.mark.parametrize("way", ["ended", "refused", "file"])
-async def test_a_certificate_of_ours_is_renewed(
+async def test_a_renewed_client_certificate_is_used(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
@@ -328,7 +328,7 @@ async def test_a_certificate_of_ours_is_renewed(
     came: list[str] = []
 
     async def known(request: web.Request) -> web.Response:
-        shown = request.transport.get_extra_info("peercert")  # type: ignore[union-attr]  # it is there
+        shown = request.transport.get_extra_info("peercert")  # type: ignore[union-attr]  # present
         came.append(dict(shown["subjectAltName"])["email"].partition("@")[0])
         return web.json_response({}, status=401 if way != "ended" and came[-1] == "ann" else 200)
 
@@ -363,9 +363,7 @@ async def test_a_certificate_of_ours_is_renewed(
     assert came == (["ann", "ben", "ben"] if way == "refused" else ["ann", "ben"])
 
 
-async def test_a_pod_s_token_is_read_anew_when_it_was_rotated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_pod_s_rotated_token_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ca.crt").write_bytes(trustme.CA().cert_pem.bytes())
     (tmp_path / "token").write_text("old\n")
     now = [1000.0]
@@ -378,13 +376,13 @@ async def test_a_pod_s_token_is_read_anew_when_it_was_rotated(
     assert await access.authorization() == "Bearer new"
 
 
-async def test_a_pod_calls_with_its_account_s_token_and_trusts_its_account_s_authority(
+async def test_a_pod_uses_its_account_s_token_and_certificate_authority(
     tmp_path: Path,
 ) -> None:
     authority = trustme.CA()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
-    (tmp_path / "ca.crt").write_bytes("# an authority's own words: é\n".encode() + authority.cert_pem.bytes())
+    (tmp_path / "ca.crt").write_bytes("# a comment in the file: é\n".encode() + authority.cert_pem.bytes())
     (tmp_path / "token").write_text("a-pods-own")
     async with Receiver(tls=tls, respond=nothing) as api:
         port = api.url.rpartition(":")[2]
@@ -394,22 +392,22 @@ async def test_a_pod_calls_with_its_account_s_token_and_trusts_its_account_s_aut
     assert request.headers["authorization"] == "Bearer a-pods-own"
 
 
-async def test_a_pod_without_a_token_is_told_so(tmp_path: Path) -> None:
+async def test_a_pod_without_a_token_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_bytes(trustme.CA().cert_pem.bytes())
     (tmp_path / "token").write_text("\n")
     with pytest.raises(ValueError, match="no token"):
         in_cluster("10.0.0.1", "443", tmp_path)
 
 
-def test_no_secret_of_an_access_is_shown() -> None:
+def test_no_secret_of_the_credentials_is_shown() -> None:
     async def authorization() -> str:
         return "planted"
 
     assert "planted" not in repr(Access("https://api.test", authorization=authorization))
 
 
-def test_in_a_cluster_the_library_is_not_imported(tmp_path: Path) -> None:
-    """Nor is it for a token: only where credentials are fetched."""
+def test_inside_a_cluster_the_kubernetes_library_is_not_imported(tmp_path: Path) -> None:
+    """Neither is it for a token; only for credentials that must be fetched."""
     path = written(tmp_path / "config", {"token": "t"})
     program = (
         "import asyncio, sys, app.main, app.kube.kubeconfig as k;"

@@ -58,7 +58,7 @@ def terms(**changes: Any) -> Terms:
 
 
 def entry(phase: str = "Pending", **fields: Any) -> dict[str, Any]:
-    """Make an entry of the target `hook`; None leaves a field out."""
+    """Make an entry for the target `hook`; None leaves a field out."""
     given = {
         "name": "hook",
         "type": "webhook",
@@ -74,7 +74,7 @@ def entry(phase: str = "Pending", **fields: Any) -> dict[str, Any]:
 
 
 def as_written(own: dict[str, Any]) -> dict[str, Any]:
-    """Add to our own fields what the operator's say beside them."""
+    """Add the operator's equivalents to our own fields."""
     return {**Receipt.from_wire(own).to_wire(), **own}
 
 
@@ -90,7 +90,7 @@ def planned(
     max_takeovers: int = 10,
     **fields: Any,
 ) -> Plan:
-    """Plan for a team with these entries on record; the record as it was read stays as it was."""
+    """Plan for a team with these entries on record; check that the record read is not modified."""
     read = team(delivery, entries=entries)
     before = copy.deepcopy(read)
     made = decide(read, event(**fields), terms(ours=ours, max_takeovers=max_takeovers), start=start)
@@ -103,7 +103,7 @@ def wire(receipt: Receipt) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is claimed
+# Claims
 
 
 def test_a_new_target_is_claimed() -> None:
@@ -144,9 +144,9 @@ def test_a_new_target_is_claimed() -> None:
 
 
 CLAIMED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("handed back", entry(), {}),
-    ("handed back after takeovers", entry(takeovers=3), {"takeovers": 3}),
-    ("handed back after the last takeover", entry(takeovers=10), {"takeovers": 10}),
+    ("released", entry(), {}),
+    ("released after takeovers", entry(takeovers=3), {"takeovers": 3}),
+    ("released after the last takeover", entry(takeovers=10), {"takeovers": 10}),
     ("a claim that has ended", claimed(), {"takeovers": 1}),
     ("a claim that ends now", claimed(until=format_time(NOW)), {"takeovers": 1}),
     ("a claim that has changed hands", claimed(takeovers=4), {"takeovers": 5}),
@@ -157,23 +157,23 @@ CLAIMED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"takeovers": 1},
     ),
     ("a claim without an end", claimed(until=""), {"takeovers": 1}),
-    ("a claim whose end is no time", claimed(until="noon"), {"takeovers": 1}),
+    ("a claim whose end is not a time", claimed(until="noon"), {"takeovers": 1}),
     ("our own claim, left from a lost answer", claimed(by=ME, until=AFTER), {}),
     ("our own claim that has ended", claimed(by=ME), {}),
     ("an end without a holder", entry(claimedUntil=AFTER), {}),
     (
-        "a redelivery that was handed back",
+        "a released redelivery",
         entry(redeliveries=2, id="msg_2"),
         {"redeliveries": 2, "id": "msg_2"},
     ),
-    ("put off until now", entry(retryAt=format_time(NOW)), {}),
-    ("a phase that nobody knows", entry("Sent"), {}),
+    ("postponed until now", entry(retryAt=format_time(NOW)), {}),
+    ("an unknown phase", entry("Sent"), {}),
 ]
 
 
 @pytest.mark.parametrize(("found", "kept"), [row[1:] for row in CLAIMED], ids=[row[0] for row in CLAIMED])
 @pytest.mark.parametrize("start", [True, False], ids=["start", "only what was begun"])
-def test_an_open_entry_that_nobody_holds_is_claimed(
+def test_an_open_entry_without_a_holder_is_claimed(
     found: dict[str, Any], kept: dict[str, Any], start: bool
 ) -> None:
     made = planned(found, start=start)
@@ -194,15 +194,15 @@ UNTOUCHED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("failed", entry("Failed", reason="HTTPStatus"), {}),
     ("a live claim", claimed(until=AFTER), {}),
     ("our own live claim, being sent", claimed(by=ME, until=AFTER), {"ours": {ID}}),
-    ("put off", entry(retryAt=AFTER), {}),
-    ("somebody else's entry", FOREIGN, {}),
-    ("somebody else's, failed", {**FOREIGN, "phase": "Failed"}, {}),
-    ("somebody else's, with a claim", {**FOREIGN, "claimedBy": OTHER, "claimedUntil": BEFORE}, {}),
-    ("somebody else's, with an empty id", {**FOREIGN, "id": ""}, {}),
-    ("somebody else's, all of it asked for", FOREIGN, {"redeliver": "all"}),
-    ("somebody else's, by name", FOREIGN, {"redeliver": "all", "targets": ["hook"]}),
-    ("somebody else's failure", {**FOREIGN, "phase": "Failed"}, {"redeliver": "failed"}),
-    ("delivered, failures asked for", entry("Delivered"), {"redeliver": "failed"}),
+    ("postponed", entry(retryAt=AFTER), {}),
+    ("another program's entry", FOREIGN, {}),
+    ("another program's, failed", {**FOREIGN, "phase": "Failed"}, {}),
+    ("another program's, with a claim", {**FOREIGN, "claimedBy": OTHER, "claimedUntil": BEFORE}, {}),
+    ("another program's, with an empty id", {**FOREIGN, "id": ""}, {}),
+    ("another program's, redelivery of all", FOREIGN, {"redeliver": "all"}),
+    ("another program's, by name", FOREIGN, {"redeliver": "all", "targets": ["hook"]}),
+    ("another program's failure", {**FOREIGN, "phase": "Failed"}, {"redeliver": "failed"}),
+    ("delivered, redelivery of failures", entry("Delivered"), {"redeliver": "failed"}),
     ("failed, but not to be started", entry("Failed"), {"redeliver": "all", "start": False}),
 ]
 
@@ -210,26 +210,26 @@ UNTOUCHED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("found", "asked"), [row[1:] for row in UNTOUCHED], ids=[row[0] for row in UNTOUCHED]
 )
-def test_a_settled_or_held_entry_is_left_as_it_is(found: dict[str, Any], asked: dict[str, Any]) -> None:
+def test_a_settled_or_claimed_entry_is_unchanged(found: dict[str, Any], asked: dict[str, Any]) -> None:
     made = planned(found, **asked)
     assert made.entries == [found]
     assert not made.changes
 
 
-def test_nothing_new_is_begun_without_leave() -> None:
+def test_without_start_no_new_target_is_claimed() -> None:
     made = planned(entry(), delivery=[SLACK, HOOK, BAD], start=False)
     assert [claim.target.name for claim in made.claims] == ["hook"]
     assert [found["name"] for found in made.entries] == ["hook"]
 
 
-def test_names_new_in_the_spec_are_claimed_beside_those_that_are_settled() -> None:
+def test_new_names_in_the_spec_are_claimed_next_to_settled_ones() -> None:
     made = planned(entry("Delivered"), delivery=[HOOK, SLACK])
     assert [claim.target.name for claim in made.claims] == ["chat"]
     assert made.entries[0] == entry("Delivered")
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is closed
+# Entries that are closed without a send
 
 
 def test_a_target_whose_holders_keep_dying_is_given_up() -> None:
@@ -249,14 +249,14 @@ def test_a_target_whose_holders_keep_dying_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3])
-def test_how_often_a_target_may_change_hands_is_a_setting(limit: int) -> None:
+def test_the_number_of_takeovers_is_a_setting(limit: int) -> None:
     assert planned(claimed(takeovers=limit), max_takeovers=limit).closed
     if limit:
         assert planned(claimed(takeovers=limit - 1), max_takeovers=limit).claims
 
 
 GONE = [
-    ("handed back", entry()),
+    ("released", entry()),
     ("a claim that has ended", claimed()),
     ("our own claim", claimed(by=ME, until=AFTER)),
 ]
@@ -264,7 +264,7 @@ GONE = [
 
 @pytest.mark.parametrize("found", [row[1] for row in GONE], ids=[row[0] for row in GONE])
 @pytest.mark.parametrize("start", [True, False])
-def test_an_open_entry_whose_target_left_the_spec_is_closed(found: dict[str, Any], start: bool) -> None:
+def test_an_open_entry_without_a_target_in_the_spec_is_closed(found: dict[str, Any], start: bool) -> None:
     made = planned(found, delivery=[SLACK], start=start)
     (closed,) = made.closed
     assert (closed.phase, closed.reason) == (Phase.FAILED, Reason.INTERRUPTED)
@@ -277,18 +277,18 @@ def test_an_open_entry_whose_target_left_the_spec_is_closed(found: dict[str, Any
     assert len(made.entries) == (2 if start else 1)
 
 
-def test_a_live_claim_on_a_target_that_left_the_spec_is_its_holder_s() -> None:
+def test_a_valid_claim_without_a_target_in_the_spec_is_left_to_its_holder() -> None:
     made = planned(claimed(until=AFTER), delivery=[SLACK])
     assert made.entries[1] == claimed(until=AFTER)
 
 
-def test_open_entries_are_closed_when_the_team_asks_for_delivery_no_more() -> None:
+def test_open_entries_are_closed_when_the_team_no_longer_requests_delivery() -> None:
     read = team([HOOK], entries=[entry()], lifecycle={"onComplete": "none"})
     made = decide(read, event(), terms(), start=False)
     assert [receipt.reason for receipt in made.closed] == [Reason.INTERRUPTED]
 
 
-def test_an_invalid_target_is_closed_at_once_and_its_neighbours_are_claimed() -> None:
+def test_an_invalid_target_is_closed_immediately_and_others_are_claimed() -> None:
     made = planned(delivery=[HOOK, BAD, SLACK])
     assert [claim.target.name for claim in made.claims] == ["hook", "chat"]
     assert [wire(receipt) for receipt in made.closed] == [
@@ -309,14 +309,14 @@ def test_an_invalid_target_is_closed_at_once_and_its_neighbours_are_claimed() ->
     assert sorted(found["name"] for found in made.entries) == ["bad", "chat", "hook"]
 
 
-def test_a_target_that_became_invalid_is_closed_whatever_its_claim() -> None:
+def test_a_target_that_became_invalid_is_closed_despite_its_claim() -> None:
     made = planned(claimed(), delivery=[{**HOOK, "url": 5}])
     assert [receipt.reason for receipt in made.closed] == [Reason.INVALID_TARGET]
     assert made.closed[0].attempts == 2
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is asked for again
+# Redelivery
 
 FAILED_ONE = entry("Failed", reason="HTTPStatus", message="answered 404", httpStatus=404, takeovers=5)
 DELIVERED_ONE = entry("Delivered", name="chat", reason="Delivered", httpStatus=200, takeovers=5)
@@ -335,7 +335,7 @@ AGAIN: list[tuple[str, Redeliver, list[str] | None, list[str]]] = [
 @pytest.mark.parametrize(
     ("kind", "names", "again"), [row[1:] for row in AGAIN], ids=[row[0] for row in AGAIN]
 )
-def test_a_settled_target_is_sent_again_only_where_it_is_asked_for(
+def test_a_settled_target_is_redelivered_only_on_request(
     kind: Redeliver, names: list[str] | None, again: list[str]
 ) -> None:
     made = planned(FAILED_ONE, DELIVERED_ONE, delivery=[HOOK, SLACK], redeliver=kind, targets=names)
@@ -345,7 +345,7 @@ def test_a_settled_target_is_sent_again_only_where_it_is_asked_for(
             assert after == before
 
 
-def test_what_is_sent_again_gets_a_new_id_and_a_fresh_claim() -> None:
+def test_a_redelivery_gets_a_new_id_and_a_new_claim() -> None:
     made = planned({**FAILED_ONE, "redeliveries": 1}, redeliver="failed")
     assert made.entries == [
         entry(
@@ -359,42 +359,42 @@ def test_what_is_sent_again_gets_a_new_id_and_a_fresh_claim() -> None:
     ]
 
 
-def test_a_redelivery_takes_along_what_is_open_anyway() -> None:
+def test_a_redelivery_includes_open_targets() -> None:
     made = planned(FAILED_ONE, delivery=[HOOK, SLACK], redeliver="failed")
     assert [claim.target.name for claim in made.claims] == ["hook", "chat"]
 
 
 @pytest.mark.parametrize("kind", ["failed", "all"])
-@pytest.mark.parametrize("mine", [True, False], ids=["ours", "somebody else's"])
-def test_a_redelivery_that_meets_a_live_claim_is_refused_whole(kind: Redeliver, mine: bool) -> None:
+@pytest.mark.parametrize("mine", [True, False], ids=["ours", "another process's"])
+def test_a_redelivery_of_a_claimed_target_is_refused_as_a_whole(kind: Redeliver, mine: bool) -> None:
     held = {**claimed(by=ME if mine else OTHER, until=AFTER, id="msg_2"), "name": "chat"}
     with pytest.raises(ClaimInFlight, match=f'"chat" is in progress, until {AFTER}'):
         planned(FAILED_ONE, held, delivery=[HOOK, SLACK], redeliver=kind, ours={"msg_2"} if mine else ())
 
 
-def test_a_redelivery_of_others_does_not_mind_a_live_claim() -> None:
+def test_a_redelivery_of_other_targets_ignores_a_valid_claim() -> None:
     held = {**claimed(until=AFTER), "name": "chat"}
     made = planned(FAILED_ONE, held, delivery=[HOOK, SLACK], redeliver="all", targets=["hook"])
     assert [claim.target.name for claim in made.claims] == ["hook"]
     assert made.entries[1] == held
 
 
-def test_a_redelivery_may_take_over_a_claim_that_has_ended() -> None:
+def test_a_redelivery_can_take_over_an_expired_claim() -> None:
     made = planned(claimed(), redeliver="failed")
     assert (made.takeovers, made.claims[0].receipt.redeliveries) == (1, 0)
 
 
-def test_a_target_that_was_begun_anew_counts_its_takeovers_anew() -> None:
+def test_a_redelivered_target_restarts_its_count_of_takeovers() -> None:
     assert planned({**FAILED_ONE, "takeovers": 11}, redeliver="all").claims[0].receipt.takeovers == 0
 
 
-def test_only_the_targets_that_are_named_are_begun() -> None:
+def test_only_the_named_targets_are_claimed() -> None:
     made = planned(delivery=[HOOK, SLACK, BAD], targets=["chat"])
     assert [found["name"] for found in made.entries] == ["chat"]
 
 
 @pytest.mark.parametrize("name", ["hook ", "HOOK", "webhook-0", "gone"])
-def test_a_name_that_no_target_has_is_refused_with_those_that_are(name: str) -> None:
+def test_an_unknown_name_is_refused_with_the_known_names(name: str) -> None:
     gone = {**entry(), "name": "gone"}
     with pytest.raises(UnknownTarget) as caught:
         planned(gone, delivery=[HOOK, SLACK], targets=["hook", name])
@@ -402,10 +402,10 @@ def test_a_name_that_no_target_has_is_refused_with_those_that_are(name: str) -> 
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Other people's entries
+# Entries of other programs
 
 
-def test_what_others_wrote_is_carried_along_to_the_letter() -> None:
+def test_entries_of_other_programs_are_copied_unchanged() -> None:
     others = [
         {"name": "z", "phase": "Delivered", "sentBy": "operator", "deep": {"a": [1, None, {"b": 2.5}]}},
         {"name": "a", "attempts": "three", "timestamp": "yesterday"},
@@ -417,7 +417,7 @@ def test_what_others_wrote_is_carried_along_to_the_letter() -> None:
     assert json.dumps(made.entries[1:]) == json.dumps([others[2], *others[:2], others[3]])
 
 
-def test_the_list_is_in_the_order_of_the_spec_and_what_is_nobody_s_stays_behind() -> None:
+def test_the_list_is_in_the_order_of_the_spec_with_unassigned_entries_last() -> None:
     made = planned({"name": "a", "x": 1}, entry(), {"name": "c"}, delivery=[SLACK, HOOK])
     assert [found["name"] for found in made.entries] == ["chat", "hook", "a", "c"]
 
@@ -453,7 +453,7 @@ def _final(found: dict[str, Any]) -> bool:
 
 @unhurried
 @given(ledger=_ledgers, spec=_specs, ours=st.sets(_names), start=st.booleans())
-def test_no_plan_touches_an_entry_that_is_settled_or_somebody_else_s(
+def test_no_plan_changes_a_settled_or_foreign_entry(
     ledger: list[dict[str, Any]], spec: list[dict[str, Any]], ours: set[str], start: bool
 ) -> None:
     made = decide(team(spec, entries=ledger), event(), terms(ours=ours), start=start)
@@ -478,7 +478,7 @@ def test_no_plan_touches_an_entry_that_is_settled_or_somebody_else_s(
     kind=st.sampled_from(["failed", "all"]),
     names=st.none() | st.sets(st.sampled_from(["hook", "chat", "bad"]), min_size=1),
 )
-def test_a_redelivery_touches_no_more_than_it_was_asked_to(
+def test_a_redelivery_changes_only_the_requested_targets(
     ledger: list[dict[str, Any]], spec: list[dict[str, Any]], kind: Redeliver, names: set[str] | None
 ) -> None:
     has = {target["name"] for target in spec}
@@ -540,7 +540,7 @@ _by_hand = st.fixed_dictionaries(
     asked=st.sampled_from(["none", "failed", "all"]),
     adopt=st.booleans(),
 )
-def test_entries_by_hand_in_any_shape_are_neither_claimed_twice_nor_changed(
+def test_entries_written_by_hand_are_neither_claimed_twice_nor_changed(
     spec: list[Any], ledger: list[Any], again: int, asked: Redeliver, adopt: bool
 ) -> None:
     ledger = [*ledger, *ledger[:again]]
@@ -553,7 +553,7 @@ def test_entries_by_hand_in_any_shape_are_neither_claimed_twice_nor_changed(
     assert len({one.target.name for one in made.claims}) == len(made.claims)
     ids = {one.receipt.id for one in made.claims}
     if not any("name" in found for found in ledger):
-        assert len(ids) == len(made.claims), "two targets would be sent to under one id"
+        assert len(ids) == len(made.claims), "two targets would have one id"
     for found in ledger:
         receipt = Receipt.from_wire(found)
         if receipt.theirs and not (adopt and receipt.adoptable):
@@ -561,11 +561,11 @@ def test_entries_by_hand_in_any_shape_are_neither_claimed_twice_nor_changed(
     for entries in (made.entries, nameless(made.entries)):
         if made.changes:
             other = decide(team(spec, entries=entries), event(), terms(holder="other"), start=True)
-            assert not ids & {one.receipt.id for one in other.claims}, "claimed, and claimed again"
+            assert not ids & {one.receipt.id for one in other.claims}, "claimed twice"
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What settles
+# Outcomes
 
 
 def claim() -> Claim:
@@ -575,7 +575,7 @@ def claim() -> Claim:
 
 
 def outcome(**changes: Any) -> Receipt:
-    """Make what becomes of that claim."""
+    """Make the outcome of that claim."""
     given: dict[str, Any] = {
         "phase": Phase.DELIVERED,
         "reason": Reason.DELIVERED,
@@ -589,7 +589,7 @@ def outcome(**changes: Any) -> Receipt:
     return claim().receipt.model_copy(update={**given, **changes})
 
 
-def test_an_outcome_is_written_over_our_own_claim() -> None:
+def test_an_outcome_replaces_our_own_claim() -> None:
     others: list[dict[str, Any]] = [{"name": "a", "x": 1}, {"name": "z", "y": [None]}]
     record = [others[0], wire(claim().receipt), others[1]]
     entries, written, lost = settle(team([HOOK], entries=record), [outcome()], holder=ME)
@@ -611,7 +611,7 @@ def test_an_outcome_is_written_over_our_own_claim() -> None:
     }
 
 
-def test_a_target_that_is_handed_back_bears_no_claim() -> None:
+def test_a_released_target_has_no_claim() -> None:
     back = outcome(phase=Phase.PENDING, reason=None, message="answered 503", http_status=503)
     (found,), written, lost = settle(team([HOOK], entries=[wire(claim().receipt)]), [back], holder=ME)
     assert (written, lost) == ([back], [])
@@ -626,9 +626,9 @@ def lost_claims() -> list[tuple[str, list[dict[str, Any]]]]:
         ("wiped, others left", [{**mine, "name": "other", "id": "msg_other"}]),
         ("taken over", [{**mine, "claimedBy": OTHER, "takeovers": 1}]),
         ("taken over and settled", [entry("Failed", reason="HTTPStatus")]),
-        ("handed back", [wire(claim().receipt.model_copy(update={"claimed_by": None}))]),
-        ("asked for again", [{**mine, "id": "msg_new", "redeliveries": 1}]),
-        ("somebody else's by now", [{"name": "hook", "phase": "Delivered", "sentBy": "operator"}]),
+        ("released", [wire(claim().receipt.model_copy(update={"claimed_by": None}))]),
+        ("redelivered", [{**mine, "id": "msg_new", "redeliveries": 1}]),
+        ("now another program's", [{"name": "hook", "phase": "Delivered", "sentBy": "operator"}]),
     ]
 
 
@@ -640,7 +640,7 @@ def test_an_outcome_whose_claim_is_gone_is_lost_and_changes_nothing(record: list
 
 
 @pytest.mark.parametrize("phase", list(Phase))
-def test_an_outcome_that_is_there_already_counts_as_written(phase: Phase) -> None:
+def test_an_outcome_already_on_record_counts_as_written(phase: Phase) -> None:
     again = outcome(phase=phase)
     once, _, _ = settle(team([HOOK], entries=[wire(claim().receipt)]), [again], holder=ME)
     twice, written, lost = settle(team([HOOK], entries=once), [again], holder=ME)
@@ -648,7 +648,7 @@ def test_an_outcome_that_is_there_already_counts_as_written(phase: Phase) -> Non
     assert twice == once
 
 
-def test_each_outcome_of_a_batch_is_judged_by_itself() -> None:
+def test_each_outcome_of_a_batch_is_judged_separately() -> None:
     chat = planned(delivery=[SLACK]).claims[0].receipt
     record = [wire(claim().receipt), {**wire(chat), "claimedBy": OTHER}]
     gone = chat.model_copy(update={"phase": Phase.FAILED})
@@ -658,10 +658,10 @@ def test_each_outcome_of_a_batch_is_judged_by_itself() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# How large a team may become
+# The size of a team
 
 
-def test_a_team_outgrows_its_limit_with_the_claims_or_with_their_outcomes() -> None:
+def test_a_team_exceeds_its_limit_with_the_claims_or_with_their_outcomes() -> None:
     made = planned(delivery=[HOOK])
     claim_bytes = len(json.dumps(made.entries))
     largest = OBJECT_LIMIT - 2 * SHOWN_LIMIT - claim_bytes + len("[]")
@@ -669,7 +669,7 @@ def test_a_team_outgrows_its_limit_with_the_claims_or_with_their_outcomes() -> N
     assert outgrows(largest + 1, team(), made)
 
 
-def test_who_will_have_a_mail_while_others_have_not_is_counted_before_it_is_sent() -> None:
+def test_the_record_of_a_mail_s_recipients_is_counted_before_the_send() -> None:
     to = [f"{'a' * 60}{number}@{'b' * 60}.example" for number in range(100)]
     made = planned(delivery=[{"type": "email", "to": to}])
     claim_bytes = len(json.dumps(made.entries))
@@ -679,14 +679,14 @@ def test_who_will_have_a_mail_while_others_have_not_is_counted_before_it_is_sent
     assert not outgrows(OBJECT_LIMIT // 2, team(), endless)
 
 
-def test_what_is_on_record_already_does_not_count_twice() -> None:
+def test_entries_on_record_do_not_count_twice() -> None:
     made = planned(delivery=[HOOK])
     recorded = team(entries=made.entries)
     assert not outgrows(OBJECT_LIMIT - 2 * SHOWN_LIMIT, recorded, made)
     assert outgrows(OBJECT_LIMIT - 2 * SHOWN_LIMIT + 1, recorded, made)
 
 
-def test_an_entry_never_comes_to_what_is_allowed_for_it() -> None:
+def test_an_entry_is_never_larger_than_the_size_reserved_for_it() -> None:
     odd = "\U0001f600"
     longest = outcome(
         phase=Phase.FAILED,
@@ -702,10 +702,10 @@ def test_an_entry_never_comes_to_what_is_allowed_for_it() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What the API server kept
+# What the API server stored
 
 
-def test_a_record_that_is_kept_holds() -> None:
+def test_a_record_that_was_stored_is_recognized() -> None:
     made = planned(delivery=[HOOK, BAD])
     receipts = [made.claims[0].receipt, *made.closed]
     assert holds(team(entries=made.entries), receipts)
@@ -717,13 +717,13 @@ OWN = ("name", "phase", "id", "attempts", "claimedBy", "claimedUntil", "timestam
 
 
 @pytest.mark.parametrize("field", OWN)
-def test_a_record_holds_without_any_of_our_own_fields(field: str) -> None:
+def test_a_record_is_recognized_without_any_one_of_our_own_fields(field: str) -> None:
     (found,) = planned().entries
     dropped = {key: value for key, value in found.items() if key != field}
     assert holds(team([HOOK], entries=[dropped]), [claim().receipt])
 
 
-def test_a_record_holds_with_the_operator_s_fields_alone_and_with_our_own_alone() -> None:
+def test_a_record_is_recognized_with_only_the_operator_s_or_only_our_own_fields() -> None:
     (found,) = planned().entries
     five = {key: value for key, value in found.items() if key in OPERATORS_FIELDS}
     own = {key: value for key, value in found.items() if key not in OPERATORS_FIELDS}
@@ -732,26 +732,26 @@ def test_a_record_holds_with_the_operator_s_fields_alone_and_with_our_own_alone(
 
 
 @pytest.mark.parametrize("field", ["type", "success", "deliveredAt", "error"])
-def test_a_record_does_not_hold_without_one_of_the_five(field: str) -> None:
+def test_a_record_is_not_recognized_without_one_of_the_five_fields(field: str) -> None:
     (found,) = planned().entries
     left = {key: value for key, value in found.items() if key in OPERATORS_FIELDS and key != field}
     assert not holds(team([HOOK], entries=[left]), [claim().receipt])
 
 
 @pytest.mark.parametrize("field", ["id", "attempts", "claimedBy", "claimedUntil"])
-def test_a_record_does_not_hold_where_what_is_essential_was_changed(field: str) -> None:
+def test_a_record_is_not_recognized_if_an_essential_field_was_changed(field: str) -> None:
     (found,) = planned().entries
     assert not holds(team([HOOK], entries=[{**found, field: "other"}]), [claim().receipt]) or (
-        field in {"attempts", "claimedUntil"}  # no number and no time: the mark is asked
+        field in {"attempts", "claimedUntil"}  # invalid values there are read from the mark
     )
 
 
-def test_a_record_that_was_dropped_whole_does_not_hold() -> None:
+def test_a_record_that_was_dropped_is_not_recognized() -> None:
     assert not holds(team([HOOK]), [claim().receipt])
 
 
 @pytest.mark.parametrize("phase", list(Phase))
-def test_an_outcome_holds_in_five_fields(phase: Phase) -> None:
+def test_an_outcome_is_recognized_in_five_fields(phase: Phase) -> None:
     came = outcome(phase=phase)
     (found,), _, _ = settle(team([HOOK], entries=planned().entries), [came], holder=ME)
     five = {key: value for key, value in found.items() if key in OPERATORS_FIELDS}
@@ -760,15 +760,15 @@ def test_an_outcome_holds_in_five_fields(phase: Phase) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Where names are taken away
+# Names that are removed from the spec
 
 
 def nameless(entries: Any) -> list[dict[str, Any]]:
-    """Leave of a list what a typed write of the operator's leaves."""
+    """Return what a typed write of the operator leaves of a list."""
     return [{key: said for key, said in one.items() if key in OPERATORS_FIELDS} for one in entries]
 
 
-def test_what_landed_is_known_to_be_on_record_though_its_target_left_the_spec() -> None:
+def test_a_delivered_target_is_known_to_be_recorded_after_it_left_the_spec() -> None:
     (claim,) = planned().claims
     landed = claim.receipt.model_copy(
         update={
@@ -787,7 +787,7 @@ def test_what_landed_is_known_to_be_on_record_though_its_target_left_the_spec() 
     assert not holds(team([SLACK], entries=[]), [landed])
 
 
-def test_a_twin_that_comes_while_names_are_gone_is_sent_one_message_of_its_own() -> None:
+def test_a_new_twin_gets_its_own_message_while_names_are_missing() -> None:
     old = {"type": "webhook", "name": "a", "url": "https://hooks.example.com/a"}
     twin = {**old, "name": "b"}
     entries = nameless([wire(planned(delivery=[SLACK, old]).claims[1].receipt)])
@@ -796,7 +796,7 @@ def test_a_twin_that_comes_while_names_are_gone_is_sent_one_message_of_its_own()
     first = message_id("uid-1", "team.completed", "a")
     (claim,) = [one for one in planned(*landed, delivery=[twin, old]).claims if one.target.name]
     assert claim.receipt.id != first
-    # One that only repeats a name cannot be sent to, and takes nobody's entry.
+    # One that only duplicates a name cannot be sent to, and takes no other target's entry.
     made = planned(*nameless([FOREIGN | {"type": "x"}]), *landed, delivery=[old, old])
     assert not made.claims
     assert [one.reason for one in made.closed] == [Reason.INVALID_TARGET]

@@ -1,4 +1,4 @@
-"""A list in pieces: every item comes out once, wherever the bytes are cut."""
+"""A list read in pieces: every item is returned once, wherever the bytes are split."""
 
 import json
 from itertools import chain, repeat
@@ -23,7 +23,7 @@ AROUND = st.fixed_dictionaries(
 
 
 def read(text: bytes, size: int) -> tuple[list[Any], Pieces]:
-    """Feed a text in pieces of a size."""
+    """Feed a text in pieces of this size."""
     pieces = Pieces()
     items: list[Any] = []
     for start in range(0, len(text), size):
@@ -34,7 +34,7 @@ def read(text: bytes, size: int) -> tuple[list[Any], Pieces]:
 
 @unhurried
 @given(st.lists(OBJECTS, max_size=5), AROUND, st.integers(1, 40), st.integers(0, 3), st.booleans())
-def test_it_says_what_the_standard_library_says(
+def test_the_result_equals_the_standard_library_s(
     items: list[Any], around: dict[str, Any], size: int, place: int, ascii_only: bool
 ) -> None:
     fields = list(around.items())
@@ -47,7 +47,7 @@ def test_it_says_what_the_standard_library_says(
 
 
 @pytest.mark.parametrize("size", [7, 4096, 1_000_000])
-def test_an_item_nested_too_deep_is_passed_over_and_its_neighbours_are_read(size: int) -> None:
+def test_an_item_nested_too_deep_is_skipped_and_others_are_read(size: int) -> None:
     deep = b"[" * 3000 + b'"]]\\"]"' + b"]" * 3000
     text = b'{"items":[{"a":1},{"x":' + deep + b'},{"b":2}],"metadata":{"resourceVersion":"7"}}'
     found, pieces = read(text, size)
@@ -68,24 +68,24 @@ def test_an_item_nested_too_deep_is_passed_over_and_its_neighbours_are_read(size
         b'"x"',
     ],
 )
-def test_what_is_no_whole_list_is_said(text: bytes) -> None:
+def test_an_incomplete_list_is_reported(text: bytes) -> None:
     with pytest.raises(NoList):
         read(text, 4)
 
 
-def test_an_item_without_end_is_given_up() -> None:
+def test_an_endless_item_is_given_up() -> None:
     pieces = Pieces()
     endless = chain([b'{"items":[{"a":"'], repeat(b"x" * 65_536, 300))
     with pytest.raises(NoList):
         list(chain.from_iterable(map(pieces.feed, endless)))
 
 
-def test_no_more_than_an_item_is_held() -> None:
+def test_at_most_one_item_is_buffered() -> None:
     pieces = Pieces()
     text = json.dumps({"items": [{"a": "x" * 100_000}] * 50, "metadata": {}}).encode()
     most = number = 0
     for start in range(0, len(text), 65_536):
         number += len(list(pieces.feed(text[start : start + 65_536])))
-        most = max(most, len(pieces._text))  # noqa: SLF001  # what is held is all that this is about
+        most = max(most, len(pieces._text))  # noqa: SLF001  # this test is about the buffer
     assert number + len(list(pieces.end())) == 50
     assert most < 400_000

@@ -37,7 +37,7 @@ def test_a_line_is_json_with_time_level_and_origin(capsys: pytest.CaptureFixture
     }
 
 
-def test_what_libraries_log_takes_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_libraries_have_the_same_format(capsys: pytest.CaptureFixture[str]) -> None:
     with everything_logged("INFO"):
         logging.getLogger("uvicorn.error").warning("Shutting %s", "down")
     (line,) = lines(capsys.readouterr().err)
@@ -45,7 +45,7 @@ def test_what_libraries_log_takes_the_same_form(capsys: pytest.CaptureFixture[st
     assert "timestamp" in line
 
 
-def test_a_line_stays_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_content_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with everything_logged("INFO"):
         structlog.get_logger("app.test").info(
             "a\nb\r\nc", team='"}\n{"event": "forged"}', odd="\u2028\x1b[31m"
@@ -55,11 +55,11 @@ def test_a_line_stays_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[s
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Exceptions: their types and places, and no text but our own
+# Exceptions: their types and places, and no text except our own
 
 
 def both_logged(error: BaseException, capsys: pytest.CaptureFixture[str], form: str = "json") -> str:
-    """Log an exception as we do and as a library does, and return what is shown, which is the same."""
+    """Log an exception as we do and as a library does, check that both look alike, and return the output."""
     with everything_logged("DEBUG", form):
         structlog.get_logger("app.test").error("crashed", exc_info=error)
         logging.getLogger("foreign").error("crashed", exc_info=error)
@@ -71,16 +71,16 @@ def both_logged(error: BaseException, capsys: pytest.CaptureFixture[str], form: 
 
 
 def caught(raising: Callable[[], object]) -> BaseException:
-    """Return what this raises, with its traceback."""
+    """Return the exception that this raises, with its traceback."""
     try:
         raising()
-    except BaseException as error:  # noqa: BLE001  # whatever it is
+    except BaseException as error:  # noqa: BLE001  # of any class
         return error
     raise AssertionError
 
 
 def foreign() -> object:
-    """Fail as a library does that quotes what it was given."""
+    """Fail like a library that quotes its input."""
     return int(secret_url())
 
 
@@ -95,7 +95,7 @@ def test_our_own_error_is_shown_with_its_text(capsys: pytest.CaptureFixture[str]
     assert shown == "app.domain.errors.ApiUnavailable: the Kubernetes API does not answer"
 
 
-def test_all_of_a_chain_is_shown_the_first_cause_first(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_chain_is_shown_starting_with_the_first_cause(capsys: pytest.CaptureFixture[str]) -> None:
     def caused() -> None:
         try:
             foreign()
@@ -106,7 +106,7 @@ def test_all_of_a_chain_is_shown_the_first_cause_first(capsys: pytest.CaptureFix
         try:
             caused()
         except ApiUnavailable:
-            raise KeyError(secret_url())  # noqa: B904  # Python's own way to chain
+            raise KeyError(secret_url())  # noqa: B904  # Python chains it implicitly
 
     shown = both_logged(caught(in_context), capsys)
     told = [line for line in shown.splitlines() if line and not line.startswith(" ")]
@@ -120,7 +120,7 @@ def test_all_of_a_chain_is_shown_the_first_cause_first(capsys: pytest.CaptureFix
     assert all(f"in {name}" in shown for name in ("foreign", "caused", "in_context"))
 
 
-def test_what_was_hidden_on_purpose_stays_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_suppressed_cause_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     def translated() -> None:
         try:
             foreign()
@@ -130,7 +130,7 @@ def test_what_was_hidden_on_purpose_stays_hidden(capsys: pytest.CaptureFixture[s
     assert "ValueError" not in both_logged(caught(translated), capsys)
 
 
-def test_a_chain_that_is_a_circle_has_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_circular_chain_ends(capsys: pytest.CaptureFixture[str]) -> None:
     one, two, three = ValueError(secret_url()), KeyError(secret_url()), ApiUnavailable("away")
     one.__cause__, two.__cause__, three.__context__ = two, three, one
     assert both_logged(one, capsys).splitlines() == [
@@ -158,14 +158,14 @@ def test_every_part_of_a_group_is_shown(capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
-def test_a_group_that_is_its_own_part_has_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_group_that_contains_itself_ends(capsys: pytest.CaptureFixture[str]) -> None:
     part = ValueError(secret_url())
     group = ExceptionGroup(secret_url(), [part])
     part.__context__ = group
     assert both_logged(group, capsys).splitlines() == ["builtins.ExceptionGroup", "builtins.ValueError"]
 
 
-def test_an_exception_that_cannot_be_written_is_shown_all_the_same(
+def test_an_exception_that_cannot_be_printed_is_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     class Unwritable(Exception):
@@ -176,7 +176,7 @@ def test_an_exception_that_cannot_be_written_is_shown_all_the_same(
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_no_text_of_an_exception_is_shown_in_any_form_of_logging_it(
+def test_no_way_of_logging_shows_the_text_of_an_exception(
     form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with everything_logged("DEBUG", form):
@@ -189,7 +189,7 @@ def test_no_text_of_an_exception_is_shown_in_any_form_of_logging_it(
                 log.warning("crashed", exc_info=error)
                 log.warning("crashed", exc_info=(type(error), error, error.__traceback__))
                 log.warning("crashed", exc_info=True, stack_info=True)
-            log.warning("crashed", exc_info=True)  # noqa: LOG014  # there is none, which is no reason to fail
+            log.warning("crashed", exc_info=True)  # noqa: LOG014  # without an exception, this must not fail
     printed = capsys.readouterr().err
     assert printed.count("builtins.ValueError") == 10
     assert printed.count("crashed") >= 12
@@ -197,7 +197,7 @@ def test_no_text_of_an_exception_is_shown_in_any_form_of_logging_it(
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_what_nobody_caught_in_a_loop_is_shown_without_what_it_holds(
+def test_an_unhandled_exception_in_a_loop_is_shown_without_its_values(
     form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def fail() -> None:
@@ -210,7 +210,7 @@ def test_what_nobody_caught_in_a_loop_is_shown_without_what_it_holds(
         task = loop.create_task(fail(), name=secret_url())
         await asyncio.wait([task])
         del task
-        gc.collect()  # what nobody asked for is told when it is forgotten
+        gc.collect()  # an unread exception is logged when it is collected
         loop.call_exception_handler({"message": "something else", "transport": secret_url()})
 
     with everything_logged("DEBUG", form):
@@ -224,7 +224,7 @@ def test_what_nobody_caught_in_a_loop_is_shown_without_what_it_holds(
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Libraries' own words
+# Lines of libraries
 
 
 URLS = [
@@ -245,7 +245,7 @@ URLS = [
 
 
 @pytest.mark.parametrize(("line", "shown"), URLS)
-def test_of_a_url_in_a_library_s_line_only_the_scheme_is_shown(
+def test_only_the_scheme_of_a_url_in_a_library_s_line_is_shown(
     line: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with everything_logged("INFO"):
@@ -255,7 +255,7 @@ def test_of_a_url_in_a_library_s_line_only_the_scheme_is_shown(
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_no_url_of_a_library_s_is_shown_however_it_is_given(
+def test_no_url_in_a_library_s_line_is_shown_in_any_form(
     form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = logging.getLogger("foreign")
@@ -271,12 +271,12 @@ def test_no_url_of_a_library_s_is_shown_however_it_is_given(
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_a_line_that_a_library_got_wrong_does_not_show_what_it_was_given(
+def test_a_malformed_log_call_of_a_library_does_not_show_its_arguments(
     form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with everything_logged("DEBUG", form) as kept:
-        logging.getLogger().removeHandler(kept)  # it cannot keep such a line
-        logging.getLogger("foreign").warning("%d %s", secret_url())  # noqa: PLE1206  # the slip in question
+        logging.getLogger().removeHandler(kept)  # it cannot store such a line
+        logging.getLogger("foreign").warning("%d %s", secret_url())  # noqa: PLE1206  # the mistake under test
         logging.getLogger("foreign").warning("next")
     wrong, following = capsys.readouterr().err.rstrip().rsplit("\n", 1)
     assert "line_not_written" in wrong
@@ -285,7 +285,7 @@ def test_a_line_that_a_library_got_wrong_does_not_show_what_it_was_given(
     assert_absent("stderr", wrong)
 
 
-def test_where_nothing_can_be_written_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_output_causes_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(io.StringIO):
         def write(self, _: str) -> int:
             raise BrokenPipeError
@@ -306,7 +306,7 @@ def test_where_nothing_can_be_written_nothing_fails(monkeypatch: pytest.MonkeyPa
         ("CRITICAL", []),
     ],
 )
-def test_the_level_holds_for_our_lines_and_for_others(
+def test_the_level_applies_to_our_lines_and_to_libraries(
     level: str, told: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with everything_logged(level):
@@ -322,7 +322,7 @@ def test_the_level_holds_for_our_lines_and_for_others(
 @pytest.mark.parametrize(
     "name", [*TALKATIVE, "kubernetes_asyncio.client.rest", "aiohttp.client", "httpcore.x"]
 )
-def test_those_who_log_urls_and_bodies_are_silent_at_every_level(name: str, level: str) -> None:
+def test_libraries_that_log_urls_and_bodies_are_silent_at_every_level(name: str, level: str) -> None:
     with everything_logged(level) as logged:
         logging.getLogger(name).debug("response body: %s", CANARY)
         logging.getLogger(name).info("POST https://hooks.example.com/%s", CANARY)
@@ -331,13 +331,13 @@ def test_those_who_log_urls_and_bodies_are_silent_at_every_level(name: str, leve
     assert "cannot go on" in logged.text
 
 
-def test_those_who_talk_are_no_louder_than_the_rest() -> None:
+def test_verbose_libraries_log_no_more_than_the_rest() -> None:
     with everything_logged("ERROR") as logged:
         logging.getLogger("httpx").warning("cannot go on")
     assert logged.lines == []
 
 
-def test_a_person_may_read_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_format_for_people_exists(capsys: pytest.CaptureFixture[str]) -> None:
     with everything_logged("INFO", "console"):
         structlog.get_logger("app.test").info("target_settled", target="slack-1")
         logging.getLogger("foreign").info("Started")
@@ -345,10 +345,10 @@ def test_a_person_may_read_it_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "target_settled" in ours
     assert "target=slack-1" in ours
     assert "Started" in theirs
-    assert "\x1b" not in ours + theirs, "no colours where nobody looks at a terminal"
+    assert "\x1b" not in ours + theirs, "no colours outside a terminal"
 
 
-def test_configuring_twice_does_not_say_everything_twice(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuring_twice_does_not_duplicate_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with everything_logged("INFO"), everything_logged("INFO"):
         structlog.get_logger("app.test").info("once")
     assert len(lines(capsys.readouterr().err)) == 1

@@ -30,13 +30,13 @@ echo ready
 
 @pytest.fixture
 def mark() -> str:
-    """A word by which the processes of one machine are known."""
+    """A word that identifies the processes of one machine."""
     return uuid.uuid4().hex
 
 
 @pytest.fixture
 def machine(mark: str) -> Iterator[list[str]]:
-    """The command of a machine on which something lives, without its end."""
+    """The command of a machine on which a process runs without end."""
     needed = ("unshare", "setpriv", "ip", "iptables", "ipset", "runc")
     if os.geteuid() != 0 or not all(map(shutil.which, needed)):
         said = f"needs root, and {', '.join(needed)} (Debian: util-linux iproute2 iptables ipset runc)"
@@ -53,7 +53,7 @@ def _marked(mark: str) -> list[psutil.Process]:
 
 
 def _left() -> set[str]:
-    """What machines have on this one: groups of processes, folders, mounts, networks."""
+    """Return what machines have left here: process groups, folders, mounts, networks."""
     places = [
         *Path("/sys/fs/cgroup").glob("*/agentteam-node-*"),
         *Path(tempfile.gettempdir()).glob("agentteam-node-*"),
@@ -67,7 +67,7 @@ def _left() -> set[str]:
     )
 
 
-def test_its_command_ends_and_all_is_gone(machine: list[str], mark: str) -> None:
+def test_nothing_is_left_after_its_command_ends(machine: list[str], mark: str) -> None:
     done = subprocess.run(
         [*machine, LIVES + "exit 3", sys.executable, mark],
         check=False,
@@ -78,7 +78,7 @@ def test_its_command_ends_and_all_is_gone(machine: list[str], mark: str) -> None
     assert (done.returncode, done.stdout) == (3, "ready\n"), done.stderr
 
 
-async def test_it_is_killed_and_all_is_gone_by_the_next_start(machine: list[str], mark: str) -> None:
+async def test_nothing_is_left_at_the_next_start_after_a_kill(machine: list[str], mark: str) -> None:
     command = [*machine, LIVES + "wait", sys.executable, mark]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout
@@ -90,7 +90,7 @@ async def test_it_is_killed_and_all_is_gone_by_the_next_start(machine: list[str]
     assert await after.wait() == 0
 
 
-def test_it_has_no_way_out(machine: list[str]) -> None:
+def test_the_machine_has_no_route_out(machine: list[str]) -> None:
     shown = subprocess.run(
         [*machine, "ip route show default"], check=True, capture_output=True, text=True, timeout=60
     )

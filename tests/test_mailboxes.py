@@ -18,7 +18,7 @@ from tests.examples import unhurried
         ("root@localhost", "root@localhost"),
     ],
 )
-def test_an_address_is_taken_as_smtp_takes_it(text: str, address: str) -> None:
+def test_an_address_is_read_as_in_smtp(text: str, address: str) -> None:
     assert read_address(text) == address
 
 
@@ -31,7 +31,7 @@ def test_an_address_is_taken_as_smtp_takes_it(text: str, address: str) -> None:
         f"a@{'b' * 64}.c", f"a@{'.'.join(['b' * 60] * 5)}", "a@\ud800.com",
     ],
 )  # fmt: skip
-def test_what_is_no_address_is_refused_without_being_repeated(text: str) -> None:
+def test_an_invalid_address_is_refused_without_being_shown(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"^is not a mail address; write a plain one in ASCII, such as jane@example\.com$"
     ):
@@ -40,7 +40,7 @@ def test_what_is_no_address_is_refused_without_being_repeated(text: str) -> None
 
 @unhurried
 @given(st.text() | st.from_regex(r"[ -~]{1,20}@[ -~]{1,20}", fullmatch=True))
-def test_whatever_is_written_an_address_holds_nothing_that_ends_a_command(text: str) -> None:
+def test_no_address_contains_anything_that_ends_a_command(text: str) -> None:
     try:
         address = read_address(text)
     except ValueError:
@@ -61,12 +61,12 @@ def test_whatever_is_written_an_address_holds_nothing_that_ends_a_command(text: 
         ("<jane@example.com>", Mailbox("jane@example.com")),
     ],
 )
-def test_a_mailbox_may_have_a_name(text: str, mailbox: Mailbox) -> None:
+def test_a_mailbox_can_have_a_name(text: str, mailbox: Mailbox) -> None:
     assert read_mailbox(text) == mailbox
     assert mailbox.domain == "example.com"
 
 
 @pytest.mark.parametrize("text", ["Jane", "Jane <>", "a@b <c@d.e>", "Jane\n<jane@example.com>", "<<a@b.c>>"])
-def test_what_is_no_mailbox_is_not(text: str) -> None:
+def test_an_invalid_mailbox_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"mail address|control characters"):
         read_mailbox(text)

@@ -42,14 +42,14 @@ _marks = st.builds(
 )
 
 
-def test_it_is_short_and_can_be_read_by_people_too() -> None:
+def test_a_mark_is_short_and_readable() -> None:
     assert str(MARK) == WRITTEN
     assert split("Timeout: no answer" + WRITTEN) == ("Timeout: no answer", MARK)
 
 
 @unhurried
 @given(_marks, st.text(max_size=40))
-def test_every_mark_is_read_back_behind_whatever_text(mark: Mark, text: str) -> None:
+def test_every_mark_is_read_back_after_any_text(mark: Mark, text: str) -> None:
     assert split(f"{text}{mark}") == (text, mark)
     assert str(mark).isprintable()
 
@@ -73,7 +73,7 @@ IMITATIONS: list[tuple[str, str]] = [
     ("a number with a nought before it", WRITTEN.replace("attempts=2", "attempts=02")),
     ("a number in other digits", WRITTEN.replace("attempts=2", "attempts=٢")),
     ("an endless number", WRITTEN.replace("attempts=2", f"attempts={'9' * 5000}")),
-    ("a time that is none", WRITTEN.replace("2026-03-01T12:00:00Z", "soon")),
+    ("an invalid time", WRITTEN.replace("2026-03-01T12:00:00Z", "soon")),
     ("a time in another spelling", WRITTEN.replace("12:00:00Z", "13:00:00+01:00")),
     ("a time without a zone", WRITTEN.replace("12:00:00Z", "12:00:00")),
     ("a text in another spelling", WRITTEN.replace("msg_1", "%6dsg_1")),
@@ -86,23 +86,23 @@ IMITATIONS: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize("error", [row[1] for row in IMITATIONS], ids=[row[0] for row in IMITATIONS])
-def test_what_is_not_exactly_a_mark_is_none(error: str) -> None:
+def test_text_that_is_not_exactly_a_mark_is_none(error: str) -> None:
     found = split(error)
-    assert found is None or "[agentteam-delivery/1" in found[0], "the last one counts, whatever stands before"
+    assert found is None or "[agentteam-delivery/1" in found[0], "the last mark counts"
 
 
 @unhurried
 @given(st.text() | st.text("[agentteam-delivery/1 id=msg_]%0123456789", max_size=80))
-def test_no_text_of_others_is_taken_for_a_mark(text: str) -> None:
+def test_no_other_text_is_read_as_a_mark(text: str) -> None:
     found = split(text)
-    if found is not None:  # it was one, by chance
+    if found is not None:  # by chance, it was one
         before, mark = found
         assert f"{before}{mark}" == text
 
 
 @unhurried
 @given(_marks, st.data())
-def test_a_mark_of_which_one_letter_differs_is_none_or_another(mark: Mark, data: Any) -> None:
+def test_a_mark_with_one_changed_letter_is_none_or_another(mark: Mark, data: Any) -> None:
     written = str(mark)
     at = data.draw(st.integers(0, len(written) - 1))
     letter = data.draw(st.characters(codec="utf-8").filter(lambda one: one != written[at]))

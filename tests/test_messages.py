@@ -31,7 +31,7 @@ RUN = {
 }
 
 
-MOST = 40_000  # characters of a notice's text, as by default
+MOST = 40_000  # characters of a notification's text, by default
 
 
 def composed(
@@ -41,7 +41,7 @@ def composed(
     event: str = "team.completed",
     **target: Any,
 ) -> Envelope:
-    """Compose the notice of a team with this status for a webhook with these fields."""
+    """Build the notification of a team with this status for a webhook with these fields."""
     (hook,) = read_targets([{"type": "webhook", "url": "https://hooks.example.com", **target}])
     assert not hasattr(hook, "problem"), hook
     finished = team(name=name, **(status or {}))
@@ -61,7 +61,7 @@ def composed(
 # The text
 
 
-def test_the_default_text_says_who_where_and_how() -> None:
+def test_the_default_text_names_team_namespace_and_outcome() -> None:
     assert composed().message == "Team report in research finished: Completed."
 
 
@@ -96,18 +96,18 @@ TEMPLATES = [
 
 
 @pytest.mark.parametrize(("template", "text"), TEMPLATES)
-def test_only_named_placeholders_are_filled_and_nothing_is_evaluated(template: str, text: str) -> None:
+def test_only_known_placeholders_are_replaced_and_nothing_is_evaluated(template: str, text: str) -> None:
     assert fill(template, VALUES, MOST) == text
 
 
 @unhurried
 @given(st.text("{}te am!.[]", max_size=60))
-def test_no_template_whatsoever_brings_anybody_down(template: str) -> None:
+def test_no_template_raises_an_error(template: str) -> None:
     assert fill(template, {}, MOST) == template
 
 
 @pytest.mark.parametrize("limit", [1, 10, 4_999, 5_000])
-def test_a_text_is_no_longer_than_it_may_be(limit: int) -> None:
+def test_a_text_is_not_longer_than_its_limit(limit: int) -> None:
     for template in ("x" * 5_001, "{team}" * 2_000, "{nobody}" * 2_000):
         text = fill(template, VALUES, limit)
         assert len(text) == limit
@@ -115,19 +115,19 @@ def test_a_text_is_no_longer_than_it_may_be(limit: int) -> None:
     assert fill("x" * limit, VALUES, limit) == "x" * limit
 
 
-def test_every_placeholder_has_its_value() -> None:
+def test_every_placeholder_is_replaced() -> None:
     text = "{team}|{namespace}|{phase}|{artifacts}|{duration}|{cost}|{tasks}|{tokens}"
     made = composed({**RUN, "artifacts": [REPORT, DATA]}, message=text)
     assert made.message == ("report|research|Completed|report.md, Data|2 h 5 min|$4.50|6 of 7|1,234,567")
 
 
-def test_what_the_status_does_not_know_is_said_to_be_unknown() -> None:
+def test_a_value_missing_from_the_status_becomes_unknown() -> None:
     text = "took {duration}, cost {cost}, {tasks} tasks, {tokens} tokens, {other}"
     said = "took unknown, cost unknown, unknown tasks, unknown tokens, {other}"
     assert composed(message=text).message == said
 
 
-def test_a_time_that_go_never_set_is_none() -> None:
+def test_go_s_zero_time_counts_as_absent() -> None:
     unset = "0001-01-01T00:00:00Z"
     file = {"name": "a.md", "path": "/a.md", "producedBy": "writer", "producedAt": unset}
     made = composed({"startedAt": unset, "completedAt": unset, "artifacts": [file]}, message="{duration}")
@@ -135,7 +135,7 @@ def test_a_time_that_go_never_set_is_none() -> None:
     assert [one["producedAt"] for one in made.artifacts] == [None]
 
 
-def test_joiners_stay_in_what_people_read() -> None:
+def test_zero_width_joiners_are_kept_in_texts_for_people() -> None:
     family, persian = "👨\u200d👩\u200d👧", "\u0645\u06cc\u200c\u062e"
     made = composed({"artifacts": [{"name": f"{family}.md", "path": "/x"}]}, message=persian)
     assert persian in made.message
@@ -144,7 +144,7 @@ def test_joiners_stay_in_what_people_read() -> None:
 
 
 @pytest.mark.parametrize("sign", ["🎉", "x", "é", "&", "👨\u200d👩\u200d👧"])
-def test_slack_s_limits_are_counted_as_slack_counts(sign: str) -> None:
+def test_lengths_are_counted_as_slack_counts_them(sign: str) -> None:
     made = envelope(
         message=sign * 4000,
         team=sign * 300,
@@ -163,19 +163,19 @@ def test_slack_s_limits_are_counted_as_slack_counts(sign: str) -> None:
 
 
 @pytest.mark.parametrize("message", ["{artifacts}", " ", "\n\t", "{artifacts}\n{artifacts}", "\u200b\ufeff"])
-def test_a_text_that_comes_out_blank_is_the_default(message: str) -> None:
+def test_a_blank_text_is_replaced_by_the_default(message: str) -> None:
     made = composed(message=message)
     assert made.message == "Team report in research finished: Completed."
 
 
-def test_a_text_cannot_be_made_to_explode() -> None:
+def test_a_text_cannot_grow_without_limit() -> None:
     artifacts = [{"name": "n" * 100, "path": f"/out/{number}"} for number in range(200)]
     made = composed({"artifacts": artifacts}, message="{artifacts}" * 2000)
     assert len(made.message) < 1_000_000
     assert made.message.startswith("n" * 100 + ", ")
 
 
-def test_a_value_is_not_filled_in_turn() -> None:
+def test_placeholders_in_a_value_are_not_replaced() -> None:
     made = composed({"artifacts": [{"name": "{namespace}", "path": "/x"}]}, message="{artifacts}")
     assert made.message == "{namespace}"
 
@@ -200,7 +200,7 @@ FACTS: list[tuple[str, dict[str, Any], tuple[tuple[str, str], ...]]] = [
         (("Duration", "8 s"),),
     ),
     (
-        "no time at all",
+        "no time",
         {"startedAt": "2026-03-01T10:00:00Z", "completedAt": "2026-03-01T10:00:00Z"},
         (("Duration", "0 s"),),
     ),
@@ -212,17 +212,17 @@ FACTS: list[tuple[str, dict[str, Any], tuple[tuple[str, str], ...]]] = [
     ("no cost", {"estimatedCost": ""}, ()),
     ("a cost that is a number", {"estimatedCost": 4.5}, ()),
     ("a cost of many digits", {"estimatedCost": "9" * 99}, (("Cost", "$" + "9" * 39 + "…"),)),
-    ("tasks that are none", {"tasks": [1, 2]}, ()),
+    ("invalid tasks", {"tasks": [1, 2]}, ()),
     ("tasks without a total", {"tasks": {"completed": 1}}, ()),
-    ("tasks of which none is done", {"tasks": {"total": 3}}, (("Tasks", "0 of 3"),)),
+    ("tasks, none done", {"tasks": {"total": 3}}, (("Tasks", "0 of 3"),)),
     ("tokens that are text", {"totalTokensUsed": "many"}, ()),
     ("no tokens", {"totalTokensUsed": 0}, (("Tokens", "0"),)),
-    ("times that are none", {"startedAt": 5, "completedAt": ["x"]}, ()),
+    ("invalid times", {"startedAt": 5, "completedAt": ["x"]}, ()),
 ]
 
 
 @pytest.mark.parametrize(("status", "facts"), [row[1:] for row in FACTS], ids=[row[0] for row in FACTS])
-def test_what_the_status_knows_of_the_run_becomes_facts(
+def test_values_of_the_status_about_the_run_become_facts(
     status: dict[str, Any], facts: tuple[tuple[str, str], ...]
 ) -> None:
     assert composed(status).facts == facts
@@ -259,7 +259,7 @@ PICKED: list[tuple[str, str | None, list[str]]] = [
 
 
 @pytest.mark.parametrize(("pattern", "names"), [row[1:] for row in PICKED], ids=[row[0] for row in PICKED])
-def test_a_pattern_picks_artifacts_by_path_folder_or_glob(pattern: str | None, names: list[str]) -> None:
+def test_a_pattern_selects_artifacts_by_path_folder_or_glob(pattern: str | None, names: list[str]) -> None:
     made = composed({"artifacts": [REPORT, DATA, LOG]}, artifactPath=pattern)
     assert [artifact["name"] for artifact in made.artifacts] == names
 
@@ -277,7 +277,7 @@ ALONE = [
 
 @pytest.mark.parametrize(("pattern", "artifacts"), ALONE)
 @pytest.mark.parametrize("status", [{}, {"artifacts": []}, {"artifacts": None}, {"artifacts": "x"}])
-def test_where_there_is_no_list_a_path_without_wildcards_is_listed_itself(
+def test_without_a_list_a_path_without_wildcards_is_listed_itself(
     pattern: str | None, artifacts: list[Artifact], status: dict[str, Any]
 ) -> None:
     assert list(composed(status, artifactPath=pattern).artifacts) == artifacts
@@ -285,7 +285,7 @@ def test_where_there_is_no_list_a_path_without_wildcards_is_listed_itself(
 
 @pytest.mark.parametrize("pattern", [".", "./", "/", "//", "..", "~"])
 @pytest.mark.parametrize("listed", [True, False])
-def test_every_artifact_has_a_name_whatever_the_path(pattern: str, listed: bool) -> None:
+def test_every_artifact_has_a_name(pattern: str, listed: bool) -> None:
     made = composed({"artifacts": [REPORT] if listed else []}, artifactPath=pattern)
     assert all(artifact["name"] for artifact in made.artifacts)
 
@@ -315,13 +315,11 @@ ODD_ARTIFACTS: list[tuple[str, Any, list[Artifact]]] = [
 @pytest.mark.parametrize(
     ("artifacts", "sent"), [row[1:] for row in ODD_ARTIFACTS], ids=[row[0] for row in ODD_ARTIFACTS]
 )
-def test_of_each_artifact_four_fields_are_sent_where_it_has_them(
-    artifacts: Any, sent: list[Artifact]
-) -> None:
+def test_four_fields_of_each_artifact_are_sent_if_present(artifacts: Any, sent: list[Artifact]) -> None:
     assert list(composed({"artifacts": artifacts}).artifacts) == sent
 
 
-def test_an_artifact_without_a_path_is_picked_by_its_name() -> None:
+def test_an_artifact_without_a_path_is_selected_by_its_name() -> None:
     assert (
         len(composed({"artifacts": [{"name": "a.md"}, {"name": "a.txt"}]}, artifactPath="*.md").artifacts)
         == 1
@@ -330,12 +328,12 @@ def test_an_artifact_without_a_path_is_picked_by_its_name() -> None:
 
 @unhurried
 @given(st.text("ab*?[]!-./\\~{} ", min_size=1, max_size=12), st.text("ab/.-[]", max_size=10))
-def test_no_pattern_whatsoever_brings_anybody_down(pattern: str, path: str) -> None:
+def test_no_pattern_raises_an_error(pattern: str, path: str) -> None:
     composed({"artifacts": [{"name": "a", "path": path}]}, artifactPath=pattern)
     composed(artifactPath=pattern)
 
 
-def test_the_body_holds_six_keys_and_no_more() -> None:
+def test_the_body_has_exactly_six_keys() -> None:
     by = {"producedBy": "writer", "producedAt": "2026-03-01T10:00:00Z"}
     made = composed({**RUN, "artifacts": [{**REPORT, **by}]})
     assert json.loads(made.body()) == {
@@ -348,7 +346,7 @@ def test_the_body_holds_six_keys_and_no_more() -> None:
     }
 
 
-def test_who_made_what_is_told_and_that_a_file_that_was_named_is_not_attached() -> None:
+def test_the_producer_is_shown_and_a_named_file_is_not_attached() -> None:
     listed = {"artifacts": [{**REPORT, "producedBy": "wri<t>er"}]}
     for target, told in (({}, False), ({"artifactPath": "*.md"}, True)):
         made = composed(listed, **target)
@@ -365,7 +363,7 @@ def test_who_made_what_is_told_and_that_a_file_that_was_named_is_not_attached() 
 
 
 def checked(message: dict[str, Any]) -> dict[str, Any]:
-    """See that Slack would take the message: by the models of its own SDK, and by its published limits."""
+    """Check that Slack would accept the message: with the models of its SDK, and by its published limits."""
     message = json.loads(json.dumps(message))
     assert message["text"].strip()
     assert len(message["text"]) <= 40_000
@@ -395,7 +393,7 @@ def checked(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def words(message: dict[str, Any]) -> str:
-    """Return all that Slack reads as mrkdwn."""
+    """Return all texts that Slack reads as mrkdwn."""
     found = [message["text"]]
     for block in message["blocks"]:
         parts = [block.get("text", {}), *block.get("fields", []), *block.get("elements", [])]
@@ -403,7 +401,7 @@ def words(message: dict[str, Any]) -> str:
     return "\n".join(found)
 
 
-def test_a_message_with_all_there_is_to_say_reads_like_this() -> None:
+def test_a_complete_message_looks_like_this() -> None:
     made = composed(
         {**RUN, "artifacts": [REPORT, {**DATA, "name": "Data <2026> & more"}]},
         message="*{team}* is done: {artifacts}",
@@ -414,7 +412,7 @@ def test_a_message_with_all_there_is_to_say_reads_like_this() -> None:
 
 
 def read(message: dict[str, Any]) -> str:
-    """Write a message down as its readers see it, block by block."""
+    """Write a message as its readers see it, block by block."""
     lines = []
     for block in message["blocks"]:
         match block:
@@ -430,16 +428,16 @@ def read(message: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def test_every_kind_of_notice_reads_as_it_is_written_down() -> None:
-    notices = []
+def test_every_kind_of_notification_matches_the_stored_text() -> None:
+    shown = []
     for phase, event in [*((phase, "team.completed") for phase in TERMINAL_PHASES), ("Completed", TEST)]:
         status = {**RUN, "artifacts": [REPORT, DATA], "phase": phase}
         made = composed(status, phase=phase, event=event, message="{team}: {phase} after {duration}, {cost}.")
-        notices.append(f"==== {phase}, {event}\n\n{read(checked(slack_message(made)))}")
-    assert "\n".join(notices) == (FIXTURES / "slack-notices.txt").read_text()
+        shown.append(f"==== {phase}, {event}\n\n{read(checked(slack_message(made)))}")
+    assert "\n".join(shown) == (FIXTURES / "slack-notifications.txt").read_text()
 
 
-def test_the_smallest_message_is_taken_too() -> None:
+def test_the_smallest_message_is_valid_too() -> None:
     message = checked(slack_message(envelope()))
     assert [block["type"] for block in message["blocks"]] == ["header", "section", "section", "context"]
 
@@ -453,13 +451,13 @@ def test_each_outcome_looks_different() -> None:
         assert phase in words(message)
 
 
-def test_a_test_says_so_at_a_glance_and_in_words() -> None:
+def test_a_test_is_marked_with_a_symbol_and_in_words() -> None:
     message = checked(slack_message(envelope(event=TEST)))
     assert message["blocks"][0]["text"]["text"].startswith(":test_tube: Test: ")
     assert message["blocks"][-1]["elements"][0]["text"].startswith("team.test · ")
 
 
-def test_an_outcome_that_nobody_knows_is_told_all_the_same() -> None:
+def test_an_unknown_outcome_is_shown() -> None:
     assert "Paused" in words(checked(slack_message(envelope(phase="Paused"))))
 
 
@@ -475,7 +473,7 @@ def test_a_text_of_any_length_fits(text: str, size: int) -> None:
     checked(slack_message(made))
 
 
-def test_more_facts_than_slack_shows_are_left_out() -> None:
+def test_facts_beyond_slack_s_limit_are_omitted() -> None:
     checked(slack_message(envelope(facts=tuple((f"Fact {number}", "x") for number in range(20)))))
 
 
@@ -488,7 +486,7 @@ def listed(artifacts: list[Artifact]) -> str:
 
 @pytest.mark.parametrize("size", [1, 2, 30, 10_000])
 @pytest.mark.parametrize("length", [1, 50, 255, 4096])
-def test_of_many_artifacts_as_many_as_fit_are_listed_and_the_rest_is_counted(size: int, length: int) -> None:
+def test_as_many_artifacts_as_fit_are_listed_and_the_rest_is_counted(size: int, length: int) -> None:
     artifacts = [
         artifact(path=f"/out/{'p' * length}{number}", name=f"file-{number}.md") for number in range(size)
     ]
@@ -500,13 +498,13 @@ def test_of_many_artifacts_as_many_as_fit_are_listed_and_the_rest_is_counted(siz
     assert shown
 
 
-def test_three_thousand_characters_are_used_well() -> None:
+def test_almost_all_of_three_thousand_characters_are_used() -> None:
     text = listed([artifact(path=f"/out/{number}", name=f"{number}") for number in range(10_000)])
     assert 2900 < len(text) <= 3000
     assert re.search(r"\nand \d+ more$", text)
 
 
-def test_an_artifact_s_name_cannot_pass_for_another_line() -> None:
+def test_an_artifact_s_name_cannot_fake_another_line() -> None:
     text = listed([artifact(path="/a`\n• forged", name="a\n• forged\r\n• again\u2028• more")])
     assert len(text.splitlines()) == 2
 
@@ -525,7 +523,7 @@ PINGS = [
 
 
 @pytest.mark.parametrize("ping", PINGS)
-def test_no_text_can_ping_anybody_or_pass_for_a_link(ping: str) -> None:
+def test_no_text_can_mention_a_user_or_fake_a_link(ping: str) -> None:
     made = envelope(
         message=ping,
         namespace=ping,
@@ -539,7 +537,7 @@ def test_no_text_can_ping_anybody_or_pass_for_a_link(ping: str) -> None:
     assert said.count("&lt;") >= 6
 
 
-def test_slack_is_told_to_make_no_links_of_its_own() -> None:
+def test_slack_is_configured_not_to_create_links() -> None:
     message = slack_message(envelope(message="@channel #general https://evil.example.com"))
     sections = [
         block["text"] for block in message["blocks"] if block["type"] == "section" and "text" in block
@@ -566,15 +564,13 @@ ESCAPED = [
 
 
 @pytest.mark.parametrize(("text", "limit", "shown"), ESCAPED)
-def test_what_slack_reads_as_markup_is_escaped_and_no_escape_is_split(
-    text: str, limit: int, shown: str
-) -> None:
+def test_slack_s_markup_is_escaped_and_no_escape_is_split(text: str, limit: int, shown: str) -> None:
     assert escaped(text, limit) == shown
 
 
 @unhurried
 @given(st.text("&<>x;amplt", max_size=40), st.integers(1, 60))
-def test_a_cut_never_splits_an_escape(text: str, limit: int) -> None:
+def test_truncation_never_splits_an_escape(text: str, limit: int) -> None:
     shown = escaped(text, limit)
     assert len(shown) <= limit
     kept = shown.removesuffix("…")
@@ -604,5 +600,5 @@ def test_a_cut_never_splits_an_escape(text: str, limit: int) -> None:
         ).map(tuple),
     )
 )
-def test_slack_takes_every_message(made: Envelope) -> None:
+def test_slack_accepts_every_message(made: Envelope) -> None:
     checked(slack_message(made))

@@ -1,6 +1,6 @@
 """Names resolve as in glibc: failing search domains are skipped, `ndots` and final dots count.
 
-The name server is on loopback, and c-ares asks it.
+The name server is on loopback, and c-ares queries it.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ IN_A_POD = f"nameserver 127.0.0.1\nsearch {' '.join(POD)} corp.test\noptions ndo
 
 @dataclass
 class Server(asyncio.DatagramProtocol):
-    """A name server: what it knows, and domains for which it answers with a code, or (None) not at all."""
+    """A name server: its names, and domains for which it answers with a code, or (None) not at all."""
 
     known: dict[str, list[str]] = field(default_factory=dict)
     unwell: dict[str, int | None] = field(default_factory=dict)
     questions: list[str] = field(default_factory=list)
 
     def asked(self, host: str) -> list[str]:
-        """Return what was asked for on behalf of a host, each name once; other tests' retries may be late."""
+        """Return the queries for a host, each name once; retries of other tests may arrive late."""
         return [name for name in dict.fromkeys(self.questions) if f"{name}.".startswith(f"{host}.")]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -63,7 +63,7 @@ Asking = tuple[Server, Callable[..., Names]]
 
 @pytest.fixture(scope="module")
 async def channel() -> AsyncIterator[tuple[Server, AsyncResolver, int]]:
-    """Serve names on a port of its own, and ask by a channel of c-ares that stays open."""
+    """Serve names on a new port, and query them on a channel of c-ares that stays open."""
     server, loop = Server(), asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: server, local_addr=("127.0.0.1", 0))
     port = transport.get_extra_info("sockname")[1]
@@ -75,7 +75,7 @@ async def channel() -> AsyncIterator[tuple[Server, AsyncResolver, int]]:
 
 @pytest.fixture
 def asking(channel: tuple[Server, AsyncResolver, int], conf: Path) -> Asking:
-    """Return the name server, which knows nothing, and what makes a resolver of these settings."""
+    """Return an empty name server, and a function that makes a resolver with these settings."""
     server, resolver, _ = channel
     server.known, server.unwell, server.questions = {}, {}, []
     return server, lambda text=IN_A_POD: (conf.write_text(text), Names(resolver, resolv_conf=conf))[1]
@@ -83,7 +83,7 @@ def asking(channel: tuple[Server, AsyncResolver, int], conf: Path) -> Asking:
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
-    """Name a resolver's settings."""
+    """Return a resolver's settings."""
     return tmp_path / "resolv.conf"
 
 
@@ -93,7 +93,7 @@ async def found(names: Names, host: str) -> list[str]:
 
 
 @pytest.mark.parametrize("code", [SERVFAIL, REFUSED, None], ids=["SERVFAIL", "REFUSED", "silence"])
-async def test_a_search_domain_that_fails_is_passed_over(
+async def test_a_failing_search_domain_is_skipped(
     code: int | None, asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looked_up, "SEARCH_PATIENCE", 0.2)
@@ -108,7 +108,7 @@ async def test_a_search_domain_that_fails_is_passed_over(
     ]
 
 
-async def test_all_search_domains_may_fail(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_search_domains_can_fail(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looked_up, "SEARCH_PATIENCE", 0.1)
     far, made = asking
     far.known["h2.example.test"] = ["192.0.2.1", "2001:db8::1"]
@@ -116,7 +116,7 @@ async def test_all_search_domains_may_fail(asking: Asking, monkeypatch: pytest.M
     assert set(await found(made(), "h2.example.test")) == {"192.0.2.1", "2001:db8::1"}
 
 
-async def test_a_domain_that_was_silent_costs_the_next_name_nothing(
+async def test_a_silent_domain_does_not_delay_the_next_name(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looked_up, "SEARCH_PATIENCE", 0.1)
@@ -142,7 +142,7 @@ async def test_a_short_name_is_found_in_its_search_domain(asking: Asking) -> Non
     assert far.asked("gateway") == ["gateway.research.svc.cluster.test"]
 
 
-async def test_a_name_of_enough_dots_is_asked_for_as_it_is(asking: Asking) -> None:
+async def test_a_name_with_enough_dots_is_queried_unchanged(asking: Asking) -> None:
     far, made = asking
     far.known |= {"h5.example.test": ["192.0.2.1"], "gateway.research.svc.cluster.test": ["10.0.0.1"]}
     names = made(IN_A_POD.replace("ndots:5", "ndots:2"))
@@ -151,14 +151,14 @@ async def test_a_name_of_enough_dots_is_asked_for_as_it_is(asking: Asking) -> No
     assert await found(names, "gateway.research.svc") == ["10.0.0.1"]
 
 
-async def test_a_final_dot_asks_for_the_name_as_it_is_alone(asking: Asking) -> None:
+async def test_a_final_dot_disables_search_domains(asking: Asking) -> None:
     far, made = asking
     far.known["h6.example.test"] = ["192.0.2.1"]
     assert await found(made(), "h6.example.test.") == ["192.0.2.1"]
     assert far.asked("h6") == ["h6.example.test"]
 
 
-async def test_a_name_that_nobody_knows_does_not_resolve(asking: Asking) -> None:
+async def test_an_unknown_name_does_not_resolve(asking: Asking) -> None:
     far, made = asking
     with pytest.raises(OSError, match="not found"):
         await found(made(), "h7.example.test")
@@ -171,33 +171,33 @@ async def test_a_name_that_nobody_knows_does_not_resolve(asking: Asking) -> None
         (SERVFAIL, "the name server failed to look the host name up (SERVFAIL)"),
         (REFUSED, "the name server refuses to look the host name up (REFUSED)"),
         (3, "the host name does not resolve"),
-        (0, "the host name does not resolve"),  # there is such a name, without an address
+        (0, "the host name does not resolve"),  # the name exists, without an address
     ],
 )
-async def test_a_look_up_that_fails_says_how(code: int, words: str, asking: Asking) -> None:
+async def test_a_failed_lookup_says_why(code: int, words: str, asking: Asking) -> None:
     far, made = asking
     far.unwell["example.test"] = code
-    with pytest.raises(OSError) as raised:  # noqa: PT011  # its words are what is looked at
+    with pytest.raises(OSError) as raised:  # noqa: PT011  # its text is checked
         await found(made("search corp.test\n"), f"failing-{code}.example.test")
     assert unresolved(raised.value) == words
 
 
-async def test_a_server_that_is_silent_or_away_is_not_a_name_that_is_absent(tmp_path: Path) -> None:
+async def test_a_silent_or_absent_server_is_not_an_absent_name(tmp_path: Path) -> None:
     quick = tmp_path / "resolv.conf"
     quick.write_text("search .\noptions timeout:1 attempts:1\n")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind(("127.0.0.1", 0))
         silent = f"127.0.0.1:{bound.getsockname()[1]}"
         names = Names(nameservers=[silent], resolv_conf=quick)
-        with pytest.raises(OSError) as raised:  # noqa: PT011  # its words are what is looked at
+        with pytest.raises(OSError) as raised:  # noqa: PT011  # its text is checked
             await found(names, "silent.example.test")
         assert unresolved(raised.value) == "no name server answered for the host name in time"
         await names.close()
 
 
-async def test_no_text_is_among_the_options_of_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    # pycares lets go of a text (`lookups`, `resolvconf_path`) before c-ares reads it: of a hundred channels
-    # one or more looked nothing up, for as long as their process lived.
+async def test_no_option_of_a_channel_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    # pycares frees a text (`lookups`, `resolvconf_path`) before c-ares reads it: of a hundred channels,
+    # one or more resolved nothing, as long as their process ran.
     given: list[object] = []
 
     class Channel(pycares.Channel):
@@ -211,7 +211,7 @@ async def test_no_text_is_among_the_options_of_a_channel(monkeypatch: pytest.Mon
     assert not [value for value in given if isinstance(value, str | bytes)]
 
 
-async def test_a_file_that_changes_is_read_again(asking: Asking) -> None:
+async def test_a_changed_file_is_read_again(asking: Asking) -> None:
     far, made = asking
     far.known |= {"a.one.test": ["192.0.2.1"], "a.second.test": ["192.0.2.2"]}
     names = made("search one.test\n")
@@ -243,7 +243,7 @@ async def test_a_file_that_changes_is_read_again(asking: Asking) -> None:
         ("search .\n", {}, Search(("",))),
     ],
 )
-def test_what_a_file_says(
+def test_the_configuration_file_is_parsed_as_glibc_does(
     text: str, environment: dict[str, str], search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LOCALDOMAIN", "RES_OPTIONS"):
@@ -255,7 +255,7 @@ def test_what_a_file_says(
     assert Search.read(path) == search
 
 
-def test_without_a_search_list_the_domain_is_the_machine_s_own(
+def test_without_a_search_list_the_machine_s_own_domain_is_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "node.dc.test")
@@ -273,5 +273,5 @@ def test_without_a_search_list_the_domain_is_the_machine_s_own(
         ("a.", Search(("x.test",)), ["a."]),
     ],
 )
-def test_which_names_a_host_may_stand_for(host: str, search: Search, names: list[str]) -> None:
+def test_which_names_are_queried_for_a_host(host: str, search: Search, names: list[str]) -> None:
     assert [name for name, _ in search.names(host)] == names

@@ -1,9 +1,9 @@
 """The service in a network namespace where internal addresses answer: it calls none, by any name.
 
-The machine is a network namespace: loopback and no way out. On its loopback lie the addresses that clouds and
-clusters keep their secrets at, each with somebody who answers, and its name server leads to all of them.
+The machine is a network namespace with loopback and no route out. On its loopback are the addresses at which
+clouds and clusters keep their secrets. A server answers at each, and the name server has names for all.
 
-Inside: python -m tests.test_no_way_out FOLDER
+In the network namespace: python -m tests.test_no_way_out FOLDER
 """
 
 import asyncio
@@ -73,14 +73,14 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP = 0x8913, 0x8914, 0x8916, 0x1
 
 
 def unshared(*command: str) -> list[str]:
-    """Run a command on a machine of its own: its own network, and its own /etc/resolv.conf."""
+    """Run a command in a new network namespace, with its own /etc/resolv.conf."""
     become_root = () if os.geteuid() == 0 else ("--map-root-user",)
     return ["unshare", *become_root, "--net", "--mount", *command]
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Have the service deliver one team in there, once, and return what was seen."""
+    """Let the service deliver one team in the namespace, once, and return what was observed."""
     try:
         able = subprocess.run(unshared("true"), capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
@@ -103,17 +103,17 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout)
 
 
-def test_every_inner_address_would_have_answered(seen: Any) -> None:
+def test_every_internal_address_would_have_answered(seen: Any) -> None:
     assert seen["answering"] == [*INNER]
 
 
-def test_there_is_no_way_out(seen: Any) -> None:
+def test_the_namespace_has_no_route_out(seen: Any) -> None:
     assert seen["routes"] == []
 
 
 @pytest.mark.parametrize("host", DENIED_HOSTS)
 @pytest.mark.parametrize("where", ["spec", "secret"])
-def test_no_inner_address_is_called_however_it_is_written_or_named(where: str, host: str, seen: Any) -> None:
+def test_no_internal_address_is_called_in_any_spelling_or_by_name(where: str, host: str, seen: Any) -> None:
     entry = seen["entries"][f"{where}-{host}"]
     assert (entry["phase"], entry["reason"]) == ("Failed", "EgressDenied")
     assert entry.get("attempts", 0) == 0
@@ -122,21 +122,21 @@ def test_no_inner_address_is_called_however_it_is_written_or_named(where: str, h
 
 @pytest.mark.parametrize("host", SERVED_HOSTS)
 @pytest.mark.parametrize("where", ["spec", "secret"])
-def test_a_permitted_neighbour_is_served_in_the_same_event(where: str, host: str, seen: Any) -> None:
+def test_a_permitted_target_is_delivered_in_the_same_event(where: str, host: str, seen: Any) -> None:
     entry = seen["entries"][f"{where}-{host}"]
     assert (entry["phase"], entry["attempts"]) == ("Delivered", 1)
 
 
-def test_nobody_but_the_permitted_neighbour_saw_a_connection(seen: Any) -> None:
+def test_only_the_permitted_receiver_got_a_connection(seen: Any) -> None:
     assert set(seen["reached"]) == {PERMITTED}
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Inside
+# In the network namespace
 
 
 def put_up_loopback() -> None:
-    """Do what `ip link set lo up` and `ip address add` do, on machines without them."""
+    """Do the same as `ip link set lo up` and `ip address add`, on machines without them."""
     with closing(socket.socket()) as v4, closing(socket.socket(socket.AF_INET6)) as v6:
         flags = struct.unpack("16sh", fcntl.ioctl(v4, SIOCGIFFLAGS, struct.pack("16sh", b"lo", 0)))[1]
         fcntl.ioctl(v4, SIOCSIFFLAGS, struct.pack("16sh", b"lo", flags | IFF_UP))
@@ -151,11 +151,11 @@ def put_up_loopback() -> None:
             else:
                 request = struct.pack("16sIi", address.packed, 128, socket.if_nametoindex("lo"))
                 fcntl.ioctl(v6, SIOCSIFADDR, request)
-                assert soon_bound(text), f"{text} cannot be listened at"
+                assert soon_bound(text), f"{text} cannot be bound"
 
 
 def soon_bound(address: str) -> bool:
-    """Whether an IPv6 address can be listened at; the kernel takes a moment to put one up."""
+    """Whether an IPv6 address can be bound; the kernel takes a moment to activate one."""
     ends = time.monotonic() + 10
     while time.monotonic() < ends:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
@@ -169,13 +169,13 @@ def soon_bound(address: str) -> bool:
 
 
 def default_routes() -> list[str]:
-    """Return the routes that lead to anywhere."""
+    """Return all routes that lead out."""
     lines = Path("/proc/net/route").read_text().splitlines()[1:]
     return [line for line in lines if not line.startswith("lo")]
 
 
 async def whoever_answers(port: int) -> list[str]:
-    """Return the inner addresses that somebody answers at."""
+    """Return the internal addresses at which a server answers."""
     found = []
     for address in INNER:
         try:
@@ -201,7 +201,7 @@ def targets(port: int) -> tuple[list[dict[str, Any]], dict[str, dict[str, str | 
 
 
 async def main(folder: Path) -> None:
-    """Deliver one team to everywhere, and print what came of it."""
+    """Deliver one team to all targets, and print what was observed."""
     everywhere = (*INNER, PERMITTED)
     async with (
         listening(answering(OK), addresses=everywhere) as bare,
@@ -222,11 +222,11 @@ async def main(folder: Path) -> None:
         "entries": entries,
         "reached": [address.removeprefix("::ffff:") for address in bare.reached],
     }
-    print(json.dumps(seen))  # noqa: T201  # to the test that started this
+    print(json.dumps(seen))  # noqa: T201  # for the test that started this process
 
 
 def ask_loopback_for_names(folder: Path) -> None:
-    """Let the machine's name server be the one on its loopback."""
+    """Make the name server on loopback the machine's name server."""
     resolver = folder / "resolv.conf"
     resolver.write_text("nameserver 127.0.0.1\n")
     subprocess.run(["mount", "--bind", resolver, "/etc/resolv.conf"], check=True)

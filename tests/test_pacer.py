@@ -1,4 +1,4 @@
-"""The pacer: which target waits for which, what is learned of a receiver, and that it stays separate."""
+"""The pacer: which target waits for which, what it learns about a receiver, and what stays separate."""
 
 import asyncio
 from collections import Counter
@@ -35,7 +35,7 @@ def way(url: str = URL) -> Way:
 
 @dataclass
 class World:
-    """A clock that only waiting moves, and what was sent when."""
+    """A clock that only waiting moves, and the times of all sends."""
 
     now: float = 1000.0
     sent: list[tuple[float, str]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class World:
         url: str = URL,
         *,
         kind: str = "slack",
-        room: float = PATIENCE,
+        within: float = PATIENCE,
         owner: str = "research",
     ) -> Verdict:
         async def attempt() -> Verdict:
@@ -70,13 +70,13 @@ class World:
 
         try:
             return await self.pacer.paced(
-                kind, way(url), attempt, owner=owner, who=who, room=room, rest=self.rest
+                kind, way(url), attempt, owner=owner, who=who, within=within, rest=self.rest
             )
         except TargetError as error:
             return Verdict(error.reason, error.message, retryable=error.retryable)
 
     async def all(self, *sends: Awaitable[Verdict]) -> list[Verdict]:
-        """Let them run together; where nobody can go on, time does."""
+        """Run these concurrently; when all wait, the clock moves on."""
         together = asyncio.gather(*sends)
         while True:
             for _ in range(20):
@@ -89,7 +89,7 @@ class World:
             woken.set_result(True)
 
 
-async def test_one_webhook_of_slack_gets_one_a_second_and_who_cannot_wait_comes_back_for_its_turn() -> None:
+async def test_a_slack_webhook_gets_one_message_per_second_and_others_return_at_their_turn() -> None:
     world = World()
     verdicts = await world.all(*(world.send(f"team-{number}") for number in range(300)))
     times = [at - 1000.0 for at, _ in world.sent]
@@ -99,13 +99,13 @@ async def test_one_webhook_of_slack_gets_one_a_second_and_who_cannot_wait_comes_
     assert all(one.queued and not one.attempted and one.retryable for one in later)
     assert later[-1].message.endswith("its turn comes in 4 min 59 s, and no attempt was made")
 
-    for number, one in enumerate(later, len(times)):  # each when it was told to
+    for number, one in enumerate(later, len(times)):  # each at its time
         world.now = 1000.0 + (one.retry_after or 0)
         assert await world.send(f"team-{number}") == DELIVERED
     assert [at - 1000.0 for at, _ in world.sent] == [float(second) for second in range(300)]
 
 
-async def test_no_other_receiver_waits() -> None:
+async def test_other_receivers_do_not_wait() -> None:
     world = World()
     others = [f"https://hooks.slack.com/services/T/B/{number}" for number in range(5)]
     slack = [world.send(f"slow-{number}") for number in range(9)]
@@ -123,7 +123,7 @@ async def test_no_other_receiver_waits() -> None:
     }
 
 
-async def test_what_a_receiver_asks_of_one_holds_for_all_behind_that_address_and_for_no_other() -> None:
+async def test_retry_after_applies_to_all_targets_at_that_url_path_and_to_no_other() -> None:
     world = World()
     url = "https://hooks.example.com/a?team="
     assert await world.send("first", busy(3600.0), url + "1", kind="webhook") == busy(3600.0)
@@ -131,13 +131,13 @@ async def test_what_a_receiver_asks_of_one_holds_for_all_behind_that_address_and
     assert (second.reason, second.retry_after, second.attempted) == (Reason.RATE_LIMITED, 3600.0, False)
     assert await world.send("third", url="https://hooks.example.com/b", kind="webhook") == DELIVERED
     world.now += 3599.0
-    assert (await world.send("second", url=url + "2", kind="webhook", room=0.5)).queued
+    assert (await world.send("second", url=url + "2", kind="webhook", within=0.5)).queued
     world.now += 1.0
     assert await world.send("second", url=url + "2", kind="webhook") == DELIVERED
     assert [who for _, who in world.sent] == ["first", "third", "second"]
 
 
-async def test_who_asks_for_a_year_is_asked_again_by_others_when_the_longest_wait_is_over() -> None:
+async def test_a_retry_after_of_a_year_is_limited_to_the_longest_wait() -> None:
     world = World()
     url = "https://hooks.example.com/a"
     year = 365 * 86_400.0
@@ -147,13 +147,13 @@ async def test_who_asks_for_a_year_is_asked_again_by_others_when_the_longest_wai
     assert await world.send("second", url=url, kind="webhook") == DELIVERED
 
 
-async def test_who_waits_when_a_refusal_comes_waits_on() -> None:
+async def test_targets_that_wait_during_a_refusal_continue_to_wait() -> None:
     world = World()
     await world.all(world.send("a"), world.send("b", busy(2.0)), world.send("c"))
     assert [at - 1000.0 for at, _ in world.sent] == [0.0, 1.0, 3.0]
 
 
-async def test_who_says_too_many_and_not_when_is_sent_to_slower_and_then_faster_again() -> None:
+async def test_a_429_without_retry_after_slows_the_pace_down_which_then_recovers() -> None:
     world = World()
     url = "https://hooks.example.com/a"
     for answer in [*[busy(None)] * 3, *[DELIVERED] * 12]:
@@ -163,20 +163,18 @@ async def test_who_says_too_many_and_not_when_is_sent_to_slower_and_then_faster_
     rates = [1 / gap for gap in gaps[3:] if gap]
     assert rates == pytest.approx([0.25 + FASTER * number for number in range(len(rates))])
     assert rates[-1] == pytest.approx(1.0, abs=FASTER)
-    assert gaps[-1] == 0.0, "what is trusted with one a second is not held back"
+    assert gaps[-1] == 0.0, "a pace above one per second is no longer limited"
 
 
 @pytest.mark.parametrize(("replicas", "most"), [(2, 15), (4, 30)])
-async def test_replicas_that_know_nothing_of_each_other_find_the_pace_that_a_receiver_takes(
-    replicas: int, most: int
-) -> None:
-    """Each has a pacer of its own; the receiver takes one a second, and one that comes early."""
+async def test_independent_replicas_find_the_pace_of_a_receiver(replicas: int, most: int) -> None:
+    """Each has its own pacer; the receiver accepts one per second, and one that comes early."""
     world, number, free, came = World(), 100, 0.0, Counter[bool]()
     pacers = [Pacer(1.1, clock=lambda: world.now) for _ in range(replicas)]
 
     async def take() -> Verdict:
         nonlocal free
-        await world.rest(0.25)  # as long as it takes to answer
+        await world.rest(0.25)  # the receiver's response time
         taken = world.now >= free - 1.0
         came[taken] += 1
         free = max(world.now, free) + taken
@@ -187,7 +185,7 @@ async def test_replicas_that_know_nothing_of_each_other_find_the_pace_that_a_rec
         while not verdict.delivered:
             await world.rest(verdict.retry_after or 0.0)
             verdict = await pacer.paced(
-                "slack", way(), take, owner="research", who=who, room=PATIENCE, rest=world.rest
+                "slack", way(), take, owner="research", who=who, within=PATIENCE, rest=world.rest
             )
         return verdict
 
@@ -198,28 +196,32 @@ async def test_replicas_that_know_nothing_of_each_other_find_the_pace_that_a_rec
 
 
 @pytest.mark.parametrize("path", ["same", "other"])
-async def test_where_nothing_can_be_connected_to_one_target_finds_out_for_all(path: str) -> None:
+async def test_one_target_probes_an_unreachable_receiver_for_all(path: str) -> None:
     world = World()
     urls = [f"https://down.example.com/{path if path == 'same' else number}" for number in range(200)]
     await world.send("first", UNREACHED, urls[0], kind="webhook")
     for number, url in enumerate(urls):
         verdict = await world.send(f"team-{number}", UNREACHED, url, kind="webhook")
         assert (verdict.reason, verdict.retryable) == (Reason.CONNECTION_FAILED, True)
-    assert [who for _, who in world.sent] == ["first"], "the others are told what it met"
+    assert [who for _, who in world.sent] == ["first"], "the others get its result"
     await world.send("first", UNREACHED, urls[0], kind="webhook")
-    assert len(world.sent) == 2, "it goes on with its own attempts"
+    assert len(world.sent) == 2, "it continues its own attempts"
     world.now += HOLD
     await world.all(
         *(world.send(f"team-{number}", UNREACHED, url, kind="webhook") for number, url in enumerate(urls))
     )
-    assert len(world.sent) == 3, "and then another has its turn"
+    assert len(world.sent) == 3, "then another target probes"
     world.now += HOLD + 3600.0
     assert await world.send("team-7", url=urls[7], kind="webhook") == DELIVERED
-    assert await world.send("team-8", url=urls[8], kind="webhook") == DELIVERED, "it is back, for all"
+    assert await world.send("team-8", url=urls[8], kind="webhook") == DELIVERED, (
+        "the receiver is back, for all targets"
+    )
 
 
 @pytest.mark.parametrize("answer", [AWAY, BROKEN, Verdict(Reason.TIMEOUT, "no answer", retryable=True)])
-async def test_what_two_teams_meet_in_a_row_is_how_the_receiver_is(answer: Verdict | TargetError) -> None:
+async def test_failures_of_two_teams_in_a_row_count_as_the_receiver_s_state(
+    answer: Verdict | TargetError,
+) -> None:
     world = World()
     url = "https://hooks.example.com/a"
     for who in ("a", "a", "a", "b"):
@@ -229,7 +231,7 @@ async def test_what_two_teams_meet_in_a_row_is_how_the_receiver_is(answer: Verdi
     assert [who for _, who in world.sent] == ["a", "a", "a", "b", "c"]
 
 
-async def test_a_message_that_a_receiver_cannot_take_holds_nobody_up() -> None:
+async def test_a_message_that_a_receiver_rejects_delays_no_other() -> None:
     world = World()
     url = "https://hooks.example.com/a"
     for _ in range(5):
@@ -240,7 +242,7 @@ async def test_a_message_that_a_receiver_cannot_take_holds_nobody_up() -> None:
     assert await world.send("good", url=url, kind="webhook") == DELIVERED
 
 
-async def test_who_drains_waits_no_longer() -> None:
+async def test_a_drain_ends_all_waits() -> None:
     world = World()
     await world.send("a")
     world.draining = True
@@ -248,7 +250,7 @@ async def test_who_drains_waits_no_longer() -> None:
     assert (verdict.queued, verdict.retry_after, len(world.sent)) == (True, None, 1)
 
 
-async def test_one_who_dies_while_it_finds_out_leaves_it_to_the_next() -> None:
+async def test_if_the_probing_target_dies_the_next_one_probes() -> None:
     world = World()
     url = "https://down.example.com/a"
     await world.send("first", UNREACHED, url, kind="webhook")
@@ -259,12 +261,12 @@ async def test_one_who_dies_while_it_finds_out_leaves_it_to_the_next() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await world.pacer.paced(
-            "webhook", way(url), cancelled, owner="research", who="second", room=1.0, rest=world.rest
+            "webhook", way(url), cancelled, owner="research", who="second", within=1.0, rest=world.rest
         )
     assert await world.send("third", url=url, kind="webhook") == DELIVERED
 
 
-async def test_nothing_is_remembered_longer_than_the_traffic_and_no_more_than_so_much() -> None:
+async def test_the_memory_of_receivers_is_limited_in_time_and_number() -> None:
     world = World()
     for number in range(100):
         await world.send("a", url=f"{URL}{number}")
@@ -277,10 +279,10 @@ async def test_nothing_is_remembered_longer_than_the_traffic_and_no_more_than_so
     for _ in range(10):
         await world.send("a", url="https://hooks.example.com/a", kind="webhook")
     assert len(world.pacer) <= 4
-    assert "services" not in repr(vars(world.pacer)), "a URL of Slack's is known by a hash alone"
+    assert "services" not in repr(vars(world.pacer)), "a Slack URL is stored only as a hash"
 
 
-async def test_the_bound_holds_whatever_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_limit_holds_while_receivers_are_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.delivery.pacer.LANES", 50)
     world = World()
     for number in range(300):
@@ -292,7 +294,7 @@ async def test_the_bound_holds_whatever_is_down(monkeypatch: pytest.MonkeyPatch)
     "answer",
     [AWAY, BROKEN, UNREACHED, busy(86_400.0), Verdict(Reason.TIMEOUT, "no answer", retryable=True)],
 )
-async def test_what_one_namespace_meets_keeps_no_other_waiting(answer: Verdict | TargetError) -> None:
+async def test_failures_of_one_namespace_delay_no_other(answer: Verdict | TargetError) -> None:
     world = World()
     url = "https://hooks.example.com/a?team="
     for number in range(200):
@@ -303,7 +305,7 @@ async def test_what_one_namespace_meets_keeps_no_other_waiting(answer: Verdict |
     assert {at for at, who in world.sent if who.startswith("good")} == {1000.0}
 
 
-async def test_the_pace_of_a_webhook_of_slack_is_kept_by_all_and_booked_ahead_by_nobody_for_others() -> None:
+async def test_a_slack_webhook_s_pace_is_shared_and_no_namespace_books_it_ahead() -> None:
     world = World()
     many = [world.send(f"bad-{number}", owner="hostile") for number in range(300)]
     few = [world.send(f"good-{number}", owner="good") for number in range(2)]

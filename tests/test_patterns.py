@@ -51,12 +51,12 @@ PICKS: list[tuple[str, str, bool]] = [
 
 
 @pytest.mark.parametrize(("pattern", "path", "picked"), PICKS)
-def test_a_pattern_picks_what_the_page_says(pattern: str, path: str, picked: bool) -> None:
+def test_a_pattern_selects_what_the_documentation_says(pattern: str, path: str, picked: bool) -> None:
     assert Pattern(pattern).picks(path)[0] is picked
 
 
 def picks_slowly(pattern: str, path: str) -> bool:
-    """Say the same by trying all ways one after the other, each part as the standard library has it."""
+    """Return the same result by trying all alternatives in turn, with the standard library for each part."""
     if pattern.startswith("/") and not path.startswith("/"):
         return False
     parts, held = ([part for part in text.split("/") if part not in {"", "."}] for text in (pattern, path))
@@ -77,7 +77,7 @@ def picks_slowly(pattern: str, path: str) -> bool:
 
 @unhurried
 @given(st.text("ab*?[]!-./", max_size=9), st.text("aab/.-[]", max_size=9))
-def test_a_pattern_picks_what_trying_every_way_would(pattern: str, path: str) -> None:
+def test_a_pattern_selects_the_same_as_trying_all_alternatives(pattern: str, path: str) -> None:
     found, steps = Pattern(pattern).picks(path)
     assert found is picks_slowly(pattern, path)
     assert 1 <= steps <= len(path) + 2

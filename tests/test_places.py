@@ -26,7 +26,7 @@ def waiting(metrics: Metrics, place: str) -> float | None:
     return metrics.registry.get_sample_value("agentteam_delivery_waiting", {"place": place})
 
 
-async def test_a_host_is_shared_by_namespaces_and_another_host_is_another_room(places: Places) -> None:
+async def test_namespaces_share_a_host_s_connections_and_other_hosts_are_separate(places: Places) -> None:
     turns = [places.for_message("greedy", HOST, 100) for _ in range(3)]
     assert [turn.take() for turn in turns] == [True, True, False]
     assert places.for_message("greedy", OTHER, 100).take()
@@ -43,7 +43,7 @@ async def test_memory_is_shared_across_hosts_and_a_message_of_any_size_fits(plac
     assert small.take()
 
 
-async def test_who_waits_is_counted_and_served_or_told_what_was_lacking(
+async def test_a_waiting_message_is_counted_and_gets_a_place_or_learns_what_was_missing(
     places: Places, metrics: Metrics
 ) -> None:
     held = [places.for_message("a", HOST, 1) for _ in range(2)]
@@ -61,16 +61,14 @@ async def test_who_waits_is_counted_and_served_or_told_what_was_lacking(
     assert places.for_message("a", HOST, 1).take()
 
 
-async def test_a_wait_that_is_cancelled_or_ended_leaves_nothing_behind(
-    places: Places, metrics: Metrics
-) -> None:
+async def test_a_cancelled_or_expired_wait_leaves_nothing_behind(places: Places, metrics: Metrics) -> None:
     held = [places.for_message("a", HOST, 1) for _ in range(2)]
     assert [turn.take() for turn in held] == [True, True]
     turn = places.for_message("a", HOST, 1)
     waits = asyncio.create_task(turn.wait(60, asleep))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    held[0].leave()  # granted, and not yet known
+    held[0].leave()  # granted, but its waiter has not run yet
     waits.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waits

@@ -1,7 +1,7 @@
-"""Undocumented names of libraries that are used: each one, and the effect of its absence.
+"""Undocumented names of libraries that the code uses: each one, and the effect of its absence.
 
-A release that drops one of them fails here by its name, before anything fails by its absence. Upper bounds in
-`pyproject.toml` keep such a release away until somebody has looked.
+If a release drops one of them, these tests name it before anything else fails. Upper bounds in
+`pyproject.toml` exclude such a release until a developer has checked it.
 """
 
 import dis
@@ -85,16 +85,16 @@ RELIED_ON: tuple[tuple[str, Any, str, str], ...] = (
 
 
 def missing(relied_on: Iterable[tuple[str, Any, str, str]]) -> list[str]:
-    """Say of each name that is gone whose it was, from which release on, and what stood on it."""
+    """Describe each missing name: its owner, the library's release, and what depends on it."""
     return [
-        f"{library} {version(library)} has no {owner.__name__}.{name}, on which stands {what}"
+        f"{library} {version(library)} has no {owner.__name__}.{name}, required for: {what}"
         for library, owner, name, what in relied_on
         if not hasattr(owner, name) and name not in attributes(owner)
     ]
 
 
 def attributes(owner: type) -> set[str]:
-    """Return what a class gives its instances, in whichever of its methods."""
+    """Return the attributes that any method of a class assigns to its instances."""
     methods = [one for kind in owner.__mro__ for one in vars(kind).values() if isinstance(one, FunctionType)]
     return {
         str(step.argval)
@@ -105,16 +105,16 @@ def attributes(owner: type) -> set[str]:
 
 
 @pytest.mark.parametrize("one", RELIED_ON, ids=lambda one: f"{one[1].__name__}.{one[2]}")
-def test_what_is_relied_on_is_there(one: tuple[str, Any, str, str]) -> None:
+def test_every_undocumented_name_in_use_exists(one: tuple[str, Any, str, str]) -> None:
     assert not missing([one])
 
 
-def test_what_is_gone_is_named_with_the_release_that_dropped_it() -> None:
+def test_a_missing_name_is_reported_with_the_release() -> None:
     [said] = missing([("aiohttp", BaseConnector, "_gone", "a bound")])
-    assert said == f"aiohttp {version('aiohttp')} has no BaseConnector._gone, on which stands a bound"
+    assert said == f"aiohttp {version('aiohttp')} has no BaseConnector._gone, required for: a bound"
 
 
-def test_a_library_that_is_relied_on_so_is_bounded_above() -> None:
+def test_a_library_with_undocumented_names_in_use_has_an_upper_bound() -> None:
     project = PROJECT["project"]
     listed = [*project["dependencies"], *project["optional-dependencies"]["service"]]
     needs = {need.name: need.specifier for need in map(Requirement, listed)}
@@ -122,13 +122,13 @@ def test_a_library_that_is_relied_on_so_is_bounded_above() -> None:
         assert any(bound.operator == "<" for bound in needs[library]), library
 
 
-async def test_where_aiohttp_makes_its_connections_in_another_way_nothing_is_sent(
+async def test_if_aiohttp_changes_how_it_connects_nothing_is_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As after a renaming: what is put under the old name is read by nobody."""
+    """After a renaming in the library, nothing would read the old name."""
     renamed = property(lambda self: partial(ResponseHandler, self._loop), lambda *_: None)
     monkeypatch.setattr(BaseConnector, "_factory", renamed, raising=False)
-    flood = endless(b"", b"\r\n" * 32_768)  # aiohttp passes over empty lines, however many
+    flood = endless(b"", b"\r\n" * 32_768)  # aiohttp skips any number of empty lines
     async with listening(flood) as far:
         error = await refused(f"http://{far.authority}/")
     assert (error.reason, error.retryable) == (Reason.CONNECTION_FAILED, False)

@@ -1,4 +1,4 @@
-"""The forward proxy: what goes through it, what goes past it, and what it never receives."""
+"""The forward proxy: what uses it, what does not, and what it never receives."""
 
 import asyncio
 import base64
@@ -23,24 +23,24 @@ from tests.posting import HEADERS, Lookups, client, named, outcome, post, refuse
 from tests.sockets import OK, Bare, Speak, closing, endless, listening, saying, silent
 
 PASSWORD = "canary-0f81e2aa6c"
-NO_HOP = (b"proxy-authorization", b"proxy-connection")  # what a proxy keeps to itself
+NO_HOP = (b"proxy-authorization", b"proxy-connection")  # headers that a proxy does not pass on
 
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> Lookups:
-    """No question leaves the machine, and the client itself knows no name but those that a test adds."""
+    """No DNS query leaves the machine, and the client knows only the names that a test adds."""
     return named(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Make an authority."""
+    """Make a certificate authority."""
     return trustme.CA()
 
 
 @pytest.fixture(autouse=True)
 def trusting(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It stands for the public ones."""
+    """Trust this certificate authority instead of the public ones."""
     trusted(monkeypatch, authority, tmp_path)
 
 
@@ -51,7 +51,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 def forwarding(bare: Bare) -> Speak:
-    """Do as a forward proxy does, for CONNECT and for absolute URLs; every name leads to loopback."""
+    """Act as a forward proxy, for CONNECT and for absolute URLs; every name resolves to loopback."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -79,7 +79,7 @@ def forwarding(bare: Bare) -> Speak:
 
 
 def through(proxy: Bare, **changes: Any) -> dict[str, Any]:
-    """Settings under which nothing but the proxy can be reached, which needs no leave of the guard."""
+    """Settings under which only the proxy can be reached, which the guard does not check."""
     return {
         "egress_proxy": f"http://user:{PASSWORD}@{proxy.authority}",
         "egress_allow": "",
@@ -89,22 +89,22 @@ def through(proxy: Bare, **changes: Any) -> dict[str, Any]:
 
 
 def asked(proxy: Bare) -> list[str]:
-    """Return the first line of each request that the proxy was sent."""
+    """Return the first line of each request to the proxy."""
     return [head.partition(b"\r\n")[0].decode() for head in proxy.heads]
 
 
 @asynccontextmanager
 async def receiving(authority: trustme.CA, host: str = "hooks.test") -> AsyncIterator[Receiver]:
-    """Receive over TLS under a name that only the proxy can look up."""
+    """Receive over TLS under a name that only the proxy can resolve."""
     async with Receiver(tls=good(authority, host)) as receiver:
         yield receiver
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Through it
+# Through the proxy
 
 
-async def test_https_goes_through_a_tunnel_to_a_name_that_the_proxy_looks_up(authority: trustme.CA) -> None:
+async def test_https_uses_a_tunnel_and_the_proxy_resolves_the_name(authority: trustme.CA) -> None:
     context = good(authority, "hooks.test")
     names_asked = asked_names(context)
     async with Receiver(tls=context) as receiver, listening(forwarding) as proxy:
@@ -117,7 +117,7 @@ async def test_https_goes_through_a_tunnel_to_a_name_that_the_proxy_looks_up(aut
     assert received.headers["authorization"] == HEADERS["authorization"]
 
 
-async def test_http_goes_through_the_proxy_as_an_absolute_url() -> None:
+async def test_http_is_sent_to_the_proxy_with_an_absolute_url() -> None:
     async with Receiver() as receiver, listening(forwarding) as proxy:
         url = f"http://hooks.test:{receiver.port}/a"
         response = await post(url, **through(proxy, egress_http=True))
@@ -126,7 +126,7 @@ async def test_http_goes_through_the_proxy_as_an_absolute_url() -> None:
     assert receiver.requests[0].path == "/a"
 
 
-async def test_http_is_denied_through_a_proxy_as_without() -> None:
+async def test_http_is_denied_with_a_proxy_as_without() -> None:
     async with listening(forwarding) as proxy:
         error = await refused("http://hooks.test/", **through(proxy))
     assert (error.reason, proxy.accepted) == (Reason.EGRESS_DENIED, 0)
@@ -152,20 +152,20 @@ async def test_the_proxy_gets_its_credentials_and_the_receiver_does_not(
     assert told not in str(receiver.requests[0])
 
 
-async def test_the_proxy_learns_of_https_only_the_host(authority: trustme.CA) -> None:
+async def test_the_proxy_sees_only_the_host_of_an_https_url(authority: trustme.CA) -> None:
     async with receiving(authority) as receiver, listening(forwarding) as proxy:
         await post(f"https://hooks.test:{receiver.port}/{CANARY}", **through(proxy))
     assert CANARY.encode() not in b"".join(proxy.heads)
 
 
-async def test_a_proxy_without_credentials_is_sent_none(authority: trustme.CA) -> None:
+async def test_a_proxy_without_credentials_gets_none(authority: trustme.CA) -> None:
     async with receiving(authority) as receiver, listening(forwarding) as proxy:
         url = f"https://hooks.test:{receiver.port}/"
         await post(url, **through(proxy, egress_proxy=f"http://{proxy.authority}"))
     assert b"proxy-authorization" not in proxy.heads[0].lower()
 
 
-async def test_a_tunnel_is_used_again_for_the_same_host_and_for_no_other(authority: trustme.CA) -> None:
+async def test_a_tunnel_is_reused_for_the_same_host_only(authority: trustme.CA) -> None:
     async with (
         receiving(authority, "a.test") as first,
         receiving(authority, "b.test") as second,
@@ -182,7 +182,7 @@ async def test_a_tunnel_is_used_again_for_the_same_host_and_for_no_other(authori
     assert [len(receiver.requests) for receiver in (first, second)] == [2, 2]
 
 
-async def test_a_receiver_behind_the_proxy_must_show_a_certificate_that_is_good(
+async def test_a_receiver_behind_the_proxy_must_have_a_valid_certificate(
     authority: trustme.CA, tmp_path: Path
 ) -> None:
     own, path = trustme.CA(), tmp_path / "private.pem"
@@ -198,7 +198,7 @@ async def test_a_receiver_behind_the_proxy_must_show_a_certificate_that_is_good(
         assert (await post(url, **through(proxy, egress_ca_file=str(path)))).status == 200
 
 
-async def test_a_redirect_through_the_proxy_is_reported_and_its_second_hop_never_visited(
+async def test_a_redirect_through_the_proxy_is_reported_and_not_followed(
     authority: trustme.CA,
 ) -> None:
     async with (
@@ -218,7 +218,7 @@ async def test_a_redirect_through_the_proxy_is_reported_and_its_second_hop_never
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Not through it
+# Past the proxy
 
 
 @pytest.mark.parametrize(
@@ -238,14 +238,14 @@ async def test_a_redirect_through_the_proxy_is_reported_and_its_second_hop_never
         "[fd00:ec2::254]",
     ],
 )
-async def test_an_inner_literal_is_refused_before_the_proxy_is_asked(host: str) -> None:
+async def test_an_internal_ip_literal_is_refused_before_the_proxy_is_contacted(host: str) -> None:
     async with listening(forwarding) as proxy:
         error = await refused(f"https://{host}/", **through(proxy))
     assert (error.reason, error.message, error.attempted) == (Reason.EGRESS_DENIED, NOT_PERMITTED, False)
     assert proxy.accepted == 0
 
 
-async def test_a_denied_literal_is_refused_before_the_proxy_is_asked() -> None:
+async def test_a_denied_ip_literal_is_refused_before_the_proxy_is_contacted() -> None:
     async with listening(forwarding) as proxy:
         error = await refused("https://1.1.1.1/", **through(proxy, egress_deny="1.1.1.0/24"))
     assert (error.reason, proxy.accepted) == (Reason.EGRESS_DENIED, 0)
@@ -269,7 +269,7 @@ async def test_a_denied_literal_is_refused_before_the_proxy_is_asked() -> None:
         ("straße.test", "xn--strae-oqa.test"),
     ],
 )
-async def test_a_host_apart_is_called_directly_and_without_the_proxy_s_credentials(
+async def test_an_excepted_host_is_called_directly_without_the_proxy_s_credentials(
     apart: str, host: str, authority: trustme.CA, names: Lookups
 ) -> None:
     names[host.lower()] = ["127.0.0.1"]
@@ -282,7 +282,7 @@ async def test_a_host_apart_is_called_directly_and_without_the_proxy_s_credentia
 
 
 @pytest.mark.parametrize("host", ["begin.test", "in.test.example", "test"])
-async def test_a_host_whose_name_only_looks_like_one_apart_goes_through_the_proxy(
+async def test_a_host_that_only_resembles_an_excepted_one_uses_the_proxy(
     host: str, authority: trustme.CA, names: Lookups
 ) -> None:
     names[host] = ["127.0.0.1"]
@@ -292,7 +292,7 @@ async def test_a_host_whose_name_only_looks_like_one_apart_goes_through_the_prox
     assert asked(proxy) == [f"CONNECT {host}:{receiver.port} HTTP/1.1"]
 
 
-async def test_a_host_apart_is_under_the_guard(authority: trustme.CA, names: Lookups) -> None:
+async def test_the_guard_applies_to_an_excepted_host(authority: trustme.CA, names: Lookups) -> None:
     names["in.test"] = ["127.0.0.1"]
     async with receiving(authority, "in.test") as receiver, listening(forwarding) as proxy:
         error = await refused(
@@ -315,7 +315,7 @@ async def test_the_environment_s_proxies_and_exceptions_are_ignored(
     ):
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://{foreign.authority}")
-        if configured:  # else they would keep the other proxies from being noticed
+        if configured:  # otherwise they would hide the other proxies' effect
             for name in ("no_proxy", "NO_PROXY"):
                 monkeypatch.setenv(name, "hooks.test,*")
         changes = through(proxy) if configured else {}
@@ -325,7 +325,7 @@ async def test_the_environment_s_proxies_and_exceptions_are_ignored(
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Where it does not do its part
+# Failures of the proxy
 
 REFUSALS = [
     (403, Reason.EGRESS_DENIED, False, "the forward proxy refuses this address"),
@@ -343,7 +343,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("status", "reason", "retryable", "message"), REFUSALS)
-async def test_what_the_proxy_says_instead_of_a_tunnel_is_told_apart(
+async def test_each_failure_of_the_proxy_has_its_own_message(
     status: int, reason: Reason, retryable: bool, message: str
 ) -> None:
     refusal = f"HTTP/1.1 {status} {CANARY}\r\nLocation: https://{CANARY}.test/\r\nContent-Length: 0\r\n\r\n"
@@ -365,7 +365,7 @@ BROKEN: list[tuple[str, Callable[[Bare], Speak], Reason]] = [
 
 
 @pytest.mark.parametrize(("speak", "reason"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
-async def test_a_broken_proxy_is_a_failure_of_its_kind(
+async def test_a_broken_proxy_is_its_own_kind_of_failure(
     speak: Callable[[Bare], Speak], reason: Reason
 ) -> None:
     async with listening(speak) as proxy:
@@ -374,7 +374,7 @@ async def test_a_broken_proxy_is_a_failure_of_its_kind(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "proxy.test"])
-async def test_a_proxy_that_is_not_there_is_told_apart_from_a_receiver_that_is_not(host: str) -> None:
+async def test_an_unreachable_proxy_is_distinguished_from_an_unreachable_receiver(host: str) -> None:
     async with listening(silent) as gone:
         pass
     proxy = f"http://user:{PASSWORD}@{host}:{gone.port}"
@@ -383,7 +383,7 @@ async def test_a_proxy_that_is_not_there_is_told_apart_from_a_receiver_that_is_n
     assert error.message == "no connection to the forward proxy"
 
 
-async def test_a_proxy_that_says_nothing_is_cut_off_by_the_caller_s_time_limit() -> None:
+async def test_the_caller_s_timeout_ends_a_silent_proxy() -> None:
     async with listening(silent) as proxy, client(**through(proxy)) as http:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
@@ -392,10 +392,10 @@ async def test_a_proxy_that_says_nothing_is_cut_off_by_the_caller_s_time_limit()
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Its password
+# The proxy's password
 
 
-async def test_the_proxy_s_password_is_in_no_error_no_log_and_no_setting_that_is_shown(
+async def test_no_error_log_or_setting_shows_the_proxy_s_password(
     authority: trustme.CA,
 ) -> None:
     told = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
@@ -422,7 +422,7 @@ async def test_the_proxy_s_password_is_in_no_error_no_log_and_no_setting_that_is
 
 
 @pytest.mark.parametrize("form", ["http://user:{}@proxy", "https://user:{}@proxy:1", "http://user:{}@[x:1"])
-def test_the_proxy_s_password_is_not_in_the_sentence_that_refuses_the_setting(form: str) -> None:
+def test_the_error_about_the_setting_does_not_show_the_proxy_s_password(form: str) -> None:
     with pytest.raises(SettingsError) as caught:
         loopback_settings(egress_proxy=form.format(PASSWORD))
     assert PASSWORD not in str(caught.value)

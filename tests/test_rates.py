@@ -8,7 +8,7 @@ from tests.examples import Clock
 
 
 def admitted(rate: RateLimit, caller: str, requests: int) -> int:
-    """Count how many of so many requests are let in."""
+    """Count how many of these requests are permitted."""
     count = 0
     for _ in range(requests):
         try:
@@ -20,7 +20,7 @@ def admitted(rate: RateLimit, caller: str, requests: int) -> int:
 
 
 @pytest.mark.parametrize("per_second", [1, 3, 7, 200])
-def test_a_second_s_requests_may_come_at_once_and_no_more(per_second: int) -> None:
+def test_a_burst_may_have_the_requests_of_one_second(per_second: int) -> None:
     clock = Clock()
     rate = RateLimit(per_second, clock)
     assert admitted(rate, "a", 3 * per_second) == per_second
@@ -30,7 +30,7 @@ def test_a_second_s_requests_may_come_at_once_and_no_more(per_second: int) -> No
     assert admitted(rate, "a", 3 * per_second) == per_second
 
 
-def test_the_wait_that_is_told_is_the_one_that_helps() -> None:
+def test_the_returned_wait_is_sufficient() -> None:
     clock = Clock()
     rate = RateLimit(4, clock)
     assert admitted(rate, "a", 4) == 4
@@ -43,13 +43,13 @@ def test_the_wait_that_is_told_is_the_one_that_helps() -> None:
     assert admitted(rate, "a", 2) == 1
 
 
-def test_nobody_pays_for_another() -> None:
+def test_callers_do_not_affect_each_other() -> None:
     rate = RateLimit(1, Clock())
     assert [admitted(rate, f"caller-{number}", 2) for number in range(50)] == [1] * 50
 
 
-def test_however_many_callers_there_are_only_so_many_are_remembered() -> None:
+def test_the_number_of_remembered_callers_is_limited() -> None:
     rate = RateLimit(1, Clock())
     for number in range(CALLERS + 100):
         rate.admit(f"caller-{number}")
-    assert len(rate._full) == CALLERS  # noqa: SLF001  # its size is what this is about
+    assert len(rate._full) == CALLERS  # noqa: SLF001  # this test is about its size

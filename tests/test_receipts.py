@@ -53,9 +53,9 @@ FAILED = {
 @pytest.mark.parametrize(
     "entry",
     [CLAIMED, TAKEN_OVER, HANDED_BACK, DELIVERED, FAILED],
-    ids=["claimed", "taken over", "handed back", "delivered", "failed"],
+    ids=["claimed", "taken over", "released", "delivered", "failed"],
 )
-def test_an_entry_is_read_and_written_back_as_it_was(entry: dict[str, Any]) -> None:
+def test_an_entry_is_read_and_written_back_unchanged(entry: dict[str, Any]) -> None:
     receipt = Receipt.from_wire(entry)
     assert entry.items() <= receipt.to_wire().items()
     assert set(receipt.to_wire()) - set(entry) <= set(OPERATORS_FIELDS)
@@ -67,7 +67,7 @@ _lines = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
 def _as_it_can_be(receipt: Receipt) -> Receipt:
-    """What landed says so, at the time when it did."""
+    """A delivered target has its delivery time."""
     if receipt.phase is not Phase.DELIVERED:
         return receipt
     return receipt.model_copy(update={"reason": Reason.DELIVERED, "timestamp": receipt.delivered_at})
@@ -97,33 +97,33 @@ _receipts = st.builds(
 
 @unhurried
 @given(_receipts.filter(lambda receipt: receipt.id))
-def test_every_receipt_survives_the_wire(receipt: Receipt) -> None:
+def test_every_receipt_survives_writing_and_reading(receipt: Receipt) -> None:
     wire = json.loads(json.dumps(receipt.to_wire()))
     assert Receipt.from_wire(wire) == receipt
-    assert all(value is not None for value in wire.values()), "a null would remove a field, not say it"
+    assert all(value is not None for value in wire.values()), "null would remove the field"
     assert {type(value) for value in wire.values()} <= {str, int, bool, list}, "as the CRD has it"
 
 
-def test_times_are_written_as_kubernetes_writes_them() -> None:
+def test_times_are_written_as_in_kubernetes() -> None:
     receipt = Receipt(name="hook", timestamp=NOW.replace(microsecond=999_999), claimed_until=NOW)
     wire = receipt.to_wire()
     assert (wire["timestamp"], wire["claimedUntil"]) == ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z")
 
 
 def five(entry: dict[str, Any]) -> dict[str, Any]:
-    """Strip an entry as the operator's typed write does, and as its CRD does to ours."""
+    """Reduce an entry as the operator's typed write does, and as its CRD does with ours."""
     return {key: value for key, value in entry.items() if key in OPERATORS_FIELDS}
 
 
 @unhurried
 @given(_receipts.filter(lambda receipt: receipt.id))
-def test_the_operator_s_five_fields_lose_nothing_that_must_be_known(receipt: Receipt) -> None:
+def test_the_operator_s_five_fields_keep_everything_essential(receipt: Receipt) -> None:
     entry = json.loads(json.dumps(receipt.to_wire()))
     assert valid(entry)
     read = Receipt.from_wire(five(entry))
     assert read.essence == receipt.essence
     assert read.essence == Receipt.from_wire(entry).essence, "our own fields say the same"
-    assert five(read.to_wire()) == five(entry), "and what was read so is written as it was"
+    assert five(read.to_wire()) == five(entry), "and an entry read so is written back unchanged"
     if receipt.phase is not Phase.DELIVERED:
         assert (read.id, read.name, read.timestamp, read.http_status) == (
             receipt.id,
@@ -135,13 +135,13 @@ def test_the_operator_s_five_fields_lose_nothing_that_must_be_known(receipt: Rec
 
 @unhurried
 @given(_receipts.filter(lambda receipt: receipt.id and receipt.phase is Phase.FAILED))
-def test_a_failure_says_why_in_five_fields_as_in_all(receipt: Receipt) -> None:
+def test_a_failure_in_five_fields_has_its_reason(receipt: Receipt) -> None:
     read = Receipt.from_wire(five(receipt.to_wire()))
     assert (read.reason, read.message) == (receipt.reason, receipt.message)
 
 
 def valid(entry: dict[str, Any]) -> bool:
-    """Whether the operator's CRD takes an entry."""
+    """Whether the operator's CRD accepts an entry."""
     at = entry["deliveredAt"]
     return (
         isinstance(entry["type"], str)
@@ -155,7 +155,7 @@ def valid(entry: dict[str, Any]) -> bool:
 
 @unhurried
 @given(_receipts)
-def test_every_entry_is_one_of_the_operator_s(receipt: Receipt) -> None:
+def test_every_entry_is_valid_for_the_operator(receipt: Receipt) -> None:
     assert valid(receipt.to_wire())
     assert valid(Receipt.from_wire({"name": receipt.name, "id": receipt.id}).to_wire())
 
@@ -166,24 +166,24 @@ THEIRS = [
     ("a failure without a word", {"success": False}, "Failed"),
     ("landed, with an error", {"success": True, "error": "but"}, "Pending"),
     ("no success", {"error": "x"}, "Pending"),
-    ("a time that is none", {"success": False, "deliveredAt": "noon"}, "Pending"),
+    ("an invalid time", {"success": False, "deliveredAt": "noon"}, "Pending"),
     ("no type", {"success": False, "type": None}, "Pending"),
     ("a phase of their own", {"success": False, "phase": "Delivered"}, "Failed"),
-    ("an error that is none", {"success": False, "error": ["x"]}, "Pending"),
+    ("an invalid error", {"success": False, "error": ["x"]}, "Pending"),
 ]
 
 
 @pytest.mark.parametrize(("fields", "phase"), [row[1:] for row in THEIRS], ids=[row[0] for row in THEIRS])
-def test_what_bears_no_mark_of_ours_is_somebody_else_s(fields: dict[str, Any], phase: str) -> None:
+def test_an_entry_without_our_mark_belongs_to_another_program(fields: dict[str, Any], phase: str) -> None:
     receipt = Receipt.from_wire({**OPERATORS, **fields})
     assert receipt.theirs
     assert receipt.settled
     assert receipt.phase == phase
     assert receipt.adoptable is (phase == "Failed")
-    assert receipt.error == "", "their words may hold what is nobody's business"
+    assert receipt.error == "", "another program's text may contain secrets"
 
 
-def test_what_landed_may_be_ours_and_is_never_adopted() -> None:
+def test_a_delivered_foreign_entry_may_be_ours_and_is_never_adopted() -> None:
     receipt = Receipt.from_wire({**OPERATORS, "success": True})
     assert (receipt.phase, receipt.reason, receipt.settled) == (Phase.DELIVERED, Reason.DELIVERED, True)
     assert not receipt.theirs
@@ -199,9 +199,9 @@ ODD = [
     ("a phase that is a list", {"name": "x", "phase": ["Failed"]}, {"phase": Phase.PENDING}),
     ("another reason", {"name": "x", "reason": "BadLuck", "message": "m"}, {"reason": None, "message": "m"}),
     ("a status that is text", {"name": "x", "httpStatus": "teapot"}, {"http_status": None}),
-    ("attempts that are none", {"name": "x", "attempts": {"x": 1}}, {"attempts": 0}),
+    ("invalid attempts", {"name": "x", "attempts": {"x": 1}}, {"attempts": 0}),
     ("attempts that are null", {"name": "x", "attempts": None}, {"attempts": 0}),
-    ("a time that is none", {"name": "x", "timestamp": "noon"}, {"timestamp": None}),
+    ("an invalid time", {"name": "x", "timestamp": "noon"}, {"timestamp": None}),
     ("a time without a zone", {"name": "x", "timestamp": "2026-03-01T12:00:00"}, {"timestamp": None}),
     ("an id that is a number", {"name": "x", "id": 5}, {"id": None}),
     ("a claim that is odd", {"name": "x", "claimedBy": [], "claimedUntil": {}}, {"claimed_by": None}),
@@ -215,7 +215,7 @@ ODD = [
 
 
 @pytest.mark.parametrize(("entry", "fields"), [row[1:] for row in ODD], ids=[row[0] for row in ODD])
-def test_what_somebody_else_wrote_is_read_without_a_complaint(
+def test_an_entry_of_another_program_is_read_without_an_error(
     entry: dict[str, Any], fields: dict[str, Any]
 ) -> None:
     receipt = Receipt.from_wire(entry)
@@ -232,7 +232,7 @@ _keys = st.sampled_from([*TAKEN_OVER, *DELIVERED, "http_status", "claimed_until"
 
 @unhurried
 @given(st.dictionaries(_keys, _odd, max_size=8))
-def test_no_entry_whatsoever_brings_the_reader_down(entry: dict[str, Any]) -> None:
+def test_no_entry_crashes_the_reader(entry: dict[str, Any]) -> None:
     Receipt.from_wire(entry).to_wire()
 
 
@@ -241,14 +241,14 @@ SETTLED = [
     (HANDED_BACK, False),
     (DELIVERED, True),
     (FAILED, True),
-    ({"name": "x", "phase": "Pending"}, True),  # somebody else's
+    ({"name": "x", "phase": "Pending"}, True),  # another program's
     ({"name": "x", "phase": "Sent"}, True),
     ({"name": "x", "phase": "Sent", "id": "msg_1"}, False),
 ]
 
 
 @pytest.mark.parametrize(("entry", "settled"), SETTLED)
-def test_an_entry_is_settled_when_it_says_so_or_is_somebody_else_s(
+def test_an_entry_is_settled_if_it_says_so_or_is_another_program_s(
     entry: dict[str, Any], settled: bool
 ) -> None:
     assert Receipt.from_wire(entry).settled is settled
@@ -270,21 +270,23 @@ PHASES = {
 
 
 @pytest.mark.parametrize(("phases", "overall"), PHASES.items())
-def test_the_phases_of_the_targets_sum_up_in_whatever_order(phases: tuple[str, ...], overall: str) -> None:
+def test_the_overall_phase_does_not_depend_on_the_order(phases: tuple[str, ...], overall: str) -> None:
     for order in itertools.permutations(phases):
         receipts = [Receipt(name=str(at), phase=Phase(phase), id="msg_1") for at, phase in enumerate(order)]
         assert overall_phase(receipts) == overall
         assert overall_phase(iter(receipts)) == overall
 
 
-def test_an_id_is_the_same_whoever_makes_it_and_whenever() -> None:
+def test_an_id_is_deterministic() -> None:
     made = message_id("uid-1", "team.completed", "slack-1")
     assert made == message_id("uid-1", "team.completed", "slack-1")
-    assert made == "msg_74b1c6b3070455bfa18becdc4001c92d", "changing it makes receivers take repeats for new"
+    assert made == "msg_74b1c6b3070455bfa18becdc4001c92d", (
+        "a change would make receivers treat retries as new messages"
+    )
     assert re.fullmatch(r"msg_[0-9a-f]{32}", made)
 
 
-def test_an_id_differs_where_anything_else_does() -> None:
+def test_an_id_differs_if_any_input_differs() -> None:
     ids = {
         message_id(uid, event, name, supersedes)
         for uid in ("uid-1", "uid-2")

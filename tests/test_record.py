@@ -24,7 +24,7 @@ def entry(kind: str, label: str | None, **fields: Any) -> dict[str, Any]:
 
 
 def marked(name: str) -> dict[str, Any]:
-    """What is left in five fields of an entry of A that is pending under a name."""
+    """Return the five fields that remain of a pending entry of A with a name."""
     wire = Receipt(name=name, type="webhook", target=ENTRY_A["target"], id="msg_1").to_wire()
     return {key: value for key, value in wire.items() if key in OPERATORS_FIELDS}
 
@@ -51,9 +51,9 @@ CASES: list[tuple[str, list[Any], list[Any], list[str]]] = [
     ("two alike", [A, A], [ENTRY_A, ENTRY_A], ["webhook-0", "webhook-1"]),
     ("two alike behind another", [B, A, A], [ENTRY_A, ENTRY_A], ["webhook-2", "webhook-1"]),
     ("a name wins", [A, B | {"name": "b"}], [ENTRY_A | {"name": "b"}, ENTRY_A], ["b", "webhook-0"]),
-    ("a place's name tells twins apart", [A, A], [ENTRY_A | {"name": "webhook-1"}], ["webhook-1"]),
+    ("a position's name distinguishes twins", [A, A], [ENTRY_A | {"name": "webhook-1"}], ["webhook-1"]),
     (
-        "a place's name says nothing where another came to stand there",
+        "a position's name is ignored if another target is there now",
         [A, B],
         [ENTRY_B | {"name": "webhook-0"}],
         ["webhook-1"],
@@ -65,13 +65,13 @@ CASES: list[tuple[str, list[Any], list[Any], list[str]]] = [
         ["webhook-5"],
     ),
     ("a place's name of a target that is gone", [B], [ENTRY_A | {"name": "webhook-0"}], [""]),
-    ("a twin that cannot be sent to stands in its place", TWINS, [ENTRY_B, ENTRY_A], ["", "a"]),
+    ("an invalid twin keeps its position", TWINS, [ENTRY_B, ENTRY_A], ["", "a"]),
     ("the operator sent to both twins", TWINS, [ENTRY_A, entry("webhook", A["url"])], ["a", "a-2"]),
     ("a name that is no target's", [A | {"name": "a"}], [ENTRY_A | {"name": "pager"}], ["pager"]),
     ("a name that is no target's, of another label", [A], [ENTRY_B | {"name": "pager"}], ["pager"]),
     ("a name that was taken out of the spec", [B, A], [ENTRY_A | {"name": "a"}], ["webhook-1"]),
     (
-        "a name that was taken out of the spec, and one that goes by its place",
+        "a name removed from the spec, and one from the position",
         [A, A],
         [ENTRY_A | {"name": "a"}, ENTRY_A | {"name": "webhook-0"}],
         ["webhook-1", "webhook-0"],
@@ -102,9 +102,9 @@ CASES: list[tuple[str, list[Any], list[Any], list[str]]] = [
     ("no channel, as the operator writes it", [A, NO_CHANNEL], [entry("slack", None)], ["slack-1"]),
     ("recipients", [MAIL], [entry("email", "a@example.com, b@example.com")], ["email-0"]),
     ("a folder", [DRIVE], [entry("google-drive", "Shared Reports/Q3")], ["google-drive-0"]),
-    ("a URL that stands in a Secret", [WEBHOOK_OF_SECRET], [entry("webhook", "secret/keys")], ["webhook-0"]),
+    ("a URL in a Secret", [WEBHOOK_OF_SECRET], [entry("webhook", "secret/keys")], ["webhook-0"]),
     (
-        "a URL whose Secret has another",
+        "a URL whose Secret has another one",
         [{**A, **WEBHOOK_OF_SECRET}],
         [entry("webhook", "secret/keys")],
         ["webhook-0"],
@@ -118,12 +118,12 @@ CASES: list[tuple[str, list[Any], list[Any], list[str]]] = [
 @pytest.mark.parametrize(
     ("spec", "entries", "names"), [row[1:] for row in CASES], ids=[row[0] for row in CASES]
 )
-def test_whose_an_entry_is(spec: list[Any], entries: list[Any], names: list[str]) -> None:
+def test_each_entry_is_assigned_to_its_target(spec: list[Any], entries: list[Any], names: list[str]) -> None:
     assert [line.name for line in Record(spec, entries).lines] == names
 
 
 FOR_FAILURES, FOR_SUCCESS = A | {"on": ["Failed", "TimedOut"]}, A | {"on": ["Completed"]}
-ENDINGS: list[tuple[str, str, list[Any], list[Any], list[str]]] = [
+PHASES: list[tuple[str, str, list[Any], list[Any], list[str]]] = [
     ("the first is for failures", "Completed", [FOR_FAILURES, FOR_SUCCESS], [ENTRY_A], ["webhook-1"]),
     ("the first is for success", "Completed", [FOR_SUCCESS, FOR_FAILURES], [ENTRY_A], ["webhook-0"]),
     ("it failed", "Failed", [FOR_FAILURES, FOR_SUCCESS], [ENTRY_A], ["webhook-0"]),
@@ -147,15 +147,15 @@ ENDINGS: list[tuple[str, str, list[Any], list[Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(
-    ("ending", "spec", "entries", "names"), [row[1:] for row in ENDINGS], ids=[row[0] for row in ENDINGS]
+    ("phase", "spec", "entries", "names"), [row[1:] for row in PHASES], ids=[row[0] for row in PHASES]
 )
-def test_of_targets_that_are_alike_those_that_are_notified_have_the_entries(
-    ending: str, spec: list[Any], entries: list[Any], names: list[str]
+def test_of_equal_targets_those_that_are_notified_get_the_entries(
+    phase: str, spec: list[Any], entries: list[Any], names: list[str]
 ) -> None:
-    assert [line.name for line in Record(spec, entries, ending=ending).lines] == names
+    assert [line.name for line in Record(spec, entries, phase=phase).lines] == names
 
 
-def test_a_copy_of_an_entry_of_ours_is_nobody_s_and_leaves_the_list() -> None:
+def test_a_copy_of_our_entry_belongs_to_no_target_and_is_removed() -> None:
     pending = Receipt(name="webhook-0", type="webhook", target=ENTRY_A["target"], id="msg_1").to_wire()
     five = {key: value for key, value in pending.items() if key in OPERATORS_FIELDS}
     imitation = ENTRY_A | {"success": False, "error": "Timeout: x [agentteam-delivery/2 id=msg_1]"}
@@ -165,7 +165,7 @@ def test_a_copy_of_an_entry_of_ours_is_nobody_s_and_leaves_the_list() -> None:
         assert "webhook-1" not in record.by_key
         new = Receipt(name="webhook-1", type="webhook", target=ENTRY_A["target"], id="msg_2")
         assert record.written({"webhook-1": new}) == [entries[0], new.to_wire(), *entries[2:3]]
-    # What somebody else wrote is left, however often, and whatever it imitates.
+    # Entries of other programs are kept, even duplicates and imitations.
     assert [line.name for line in Record([A, A], [five, imitation, imitation]).lines] == [
         "webhook-0",
         "webhook-1",
@@ -174,7 +174,7 @@ def test_a_copy_of_an_entry_of_ours_is_nobody_s_and_leaves_the_list() -> None:
     assert len(Record([A], [ENTRY_A, ENTRY_A, {"id": 5}, {"id": 5}]).lines) == 4
 
 
-def test_of_entries_of_one_name_the_first_counts() -> None:
+def test_of_entries_with_one_name_the_first_counts() -> None:
     first = Receipt(name="a", type="webhook", target=ENTRY_A["target"], id="msg_1", phase=Phase.DELIVERED)
     second = first.model_copy(update={"id": "msg_2", "phase": Phase.PENDING})
     record = Record([A | {"name": "a"}], [first.to_wire(), second.to_wire()])
@@ -183,7 +183,7 @@ def test_of_entries_of_one_name_the_first_counts() -> None:
     assert record.written({}) == [first.to_wire(), second.to_wire()]
 
 
-def test_the_list_has_one_entry_a_target_in_the_order_of_the_spec() -> None:
+def test_the_list_has_one_entry_per_target_in_the_order_of_the_spec() -> None:
     record = Record([A, SLACK, B], [{"odd": 1}, ENTRY_B])
     new = Receipt(name="slack-1", type="slack", target="#x")
     assert record.written({"slack-1": new}) == [new.to_wire(), ENTRY_B, {"odd": 1}]
@@ -193,7 +193,7 @@ def reads_back(record: Record, changes: dict[str, Receipt]) -> bool:
     return record.reads_back(changes, record.written(changes))
 
 
-def test_only_twins_are_in_doubt() -> None:
+def test_only_twins_are_ambiguous() -> None:
     def new(*names: str) -> dict[str, Receipt]:
         return {name: Receipt(name=name, type="webhook", target=ENTRY_A["target"]) for name in names}
 
@@ -202,6 +202,6 @@ def test_only_twins_are_in_doubt() -> None:
     assert not reads_back(twins, new("webhook-1"))
     assert reads_back(twins, new("webhook-0", "webhook-1"))
     moved = Record([B, A | {"name": "a"}], [ENTRY_A | {"name": "gone"}])
-    assert not reads_back(moved, new("a")), "what is left of another may be taken for it"
+    assert not reads_back(moved, new("a")), "the remains of another entry could be mistaken for it"
     named = Record([A | {"name": "a"}, A | {"name": "b"}], [])
-    assert not reads_back(named, new("b")), "once it has landed, nothing says its name"
+    assert not reads_back(named, new("b")), "a delivered entry does not contain its name"

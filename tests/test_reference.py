@@ -21,7 +21,7 @@ NEEDED = (
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Copy what the pages are made from."""
+    """Copy the sources of the pages."""
     for name in NEEDED:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():
@@ -96,7 +96,7 @@ CHANGES = {
         ),
         "+| `spec.lifecycle.color` | string | Its color. |",
     ),
-    "a room of another name": (
+    "a package with another description": (
         "app/egress/__init__.py",
         '"""Outgoing connections:',
         '"""All outgoing connections:',
@@ -120,7 +120,7 @@ CHANGES = {
 }
 
 
-def test_what_changes_without_its_page_fails_the_check(copy: Path) -> None:
+def test_a_change_without_its_page_fails_the_check(copy: Path) -> None:
     for file, old, new, _ in CHANGES.values():
         change(copy, file, old, new)
     code, said = check(copy)
@@ -165,7 +165,7 @@ UNTOLD = {
 
 
 @pytest.mark.parametrize("what", UNTOLD)
-def test_what_says_nothing_of_itself_fails_the_check(what: str, copy: Path) -> None:
+def test_code_without_a_description_fails_the_check(what: str, copy: Path) -> None:
     file, old, new, subject = UNTOLD[what]
     change(copy, file, old, new)
     code, said = check(copy)
@@ -173,6 +173,6 @@ def test_what_says_nothing_of_itself_fails_the_check(what: str, copy: Path) -> N
     assert f"{subject} has no description; give it one where it is declared" in said
 
 
-def test_a_room_without_a_place_fails_the_check(copy: Path) -> None:
+def test_a_package_without_a_layer_fails_the_check(copy: Path) -> None:
     change(copy, "pyproject.toml", '  "telemetry",\n', "")
     assert check(copy) == (1, "telemetry has no place among the layers in pyproject.toml\n")

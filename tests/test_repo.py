@@ -34,7 +34,7 @@ FOREIGN = {
 
 
 def files() -> list[Path]:
-    """Return every file that git knows, or would know after `git add`."""
+    """Return every file that git tracks, or would track after `git add`."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git clone")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -47,7 +47,7 @@ def documents() -> list[Path]:
 
 
 def pins(lock: str) -> dict[str, str]:
-    """Return name and version of what a requirements file pins; a line of any other form fails."""
+    """Return name and version of each pin in a requirements file; a line in another form fails."""
     found: dict[str, str] = {}
     for requirement in (ROOT / lock).read_text().replace("\\\n", " ").splitlines():
         pin = re.match(r"([\w.-]+)==([\w.!+]+)(?: ;[^\\]*?)? +--hash=sha256:[0-9a-f]{64}\b", requirement)
@@ -57,7 +57,7 @@ def pins(lock: str) -> dict[str, str]:
 
 
 def wanted(lock: str) -> list[Requirement]:
-    """Return what pyproject.toml asks of a requirements file."""
+    """Return what pyproject.toml requires of a requirements file."""
     service = [*PROJECT["project"]["dependencies"], *OPTIONAL["service"]]
     every = [text for name, extra in OPTIONAL.items() if name != "dev" for text in extra]
     texts = {
@@ -71,7 +71,7 @@ def wanted(lock: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_pins_are_what_pyproject_asks_for(lock: str) -> None:
+def test_pins_match_pyproject(lock: str) -> None:
     pinned = pins(lock)
     stale = [
         str(need)
@@ -88,7 +88,7 @@ def test_the_service_is_tested_with_the_versions_it_ships_with() -> None:
 
 
 UNIMPORTED = {
-    # What is used without being imported, and by whom.
+    # Packages that are used without an import, and their users.
     "aiodns": "aiohttp's AsyncResolver",
     "editables": "hatchling, for an editable install",
     "fastapi-swagger": "app/api/docs.py, for its files alone",
@@ -97,7 +97,7 @@ UNIMPORTED = {
     "hatchling": "pip, to build the wheel",
     "httptools": "uvicorn",
     "myst-parser": "docs/conf.py",
-    "pre-commit": "whoever wants the checks at each commit",
+    "pre-commit": "developers who run the checks at each commit",
     "pytest-asyncio": "pytest",
     "pytest-cov": "pytest",
     "pytest-timeout": "pytest",
@@ -119,7 +119,7 @@ def imported(*folders: str) -> set[str]:
 
 @cache
 def modules() -> dict[str, set[str]]:
-    """Return the top-level modules of each distribution that is installed."""
+    """Return the top-level modules of each installed distribution."""
     found: dict[str, set[str]] = {}
     for module, names in importlib.metadata.packages_distributions().items():
         for name in names:
@@ -127,7 +127,7 @@ def modules() -> dict[str, set[str]]:
     return found
 
 
-def test_no_dependency_is_without_a_use() -> None:
+def test_every_dependency_is_used() -> None:
     project = PROJECT["project"]
     callers = [ROOT / "Makefile", ROOT / ".ci/audit", ROOT / ".ci/release", *(ROOT / "tests").rglob("*.py")]
     tools = "\n".join(path.read_text() for path in callers if path != Path(__file__))
@@ -148,7 +148,7 @@ def test_no_dependency_is_without_a_use() -> None:
 
 
 AUDITED = {"name": "sound", "version": "1.0", "vulns": []}
-MENDED = {**AUDITED, "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1", "2.0"]}]}
+FIXED = {**AUDITED, "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1", "2.0"]}]}
 OPEN = {**AUDITED, "vulns": [{"id": "PYSEC-2", "fix_versions": []}]}
 SKIPPED = {"name": "unknown", "skip_reason": "not found"}
 
@@ -157,15 +157,15 @@ SKIPPED = {"name": "unknown", "skip_reason": "not found"}
     ("dependencies", "well", "says"),
     [
         ([AUDITED], True, "nothing is known against its 1 packages"),
-        ([AUDITED, MENDED], False, "sound 1.0 has PYSEC-1, mended in 1.1, 2.0; run: make lock"),
-        ([AUDITED, OPEN], True, "sound 1.0 has PYSEC-2, not mended yet"),
+        ([AUDITED, FIXED], False, "sound 1.0 has PYSEC-1, fixed in 1.1, 2.0; run: make lock"),
+        ([AUDITED, OPEN], True, "sound 1.0 has PYSEC-2, not fixed yet"),
         ([AUDITED, SKIPPED], True, "nothing is known of unknown"),
-        ([SKIPPED, MENDED], False, "PYSEC-1"),
+        ([SKIPPED, FIXED], False, "PYSEC-1"),
         ([SKIPPED], True, "cannot be reached"),
         ([], True, "cannot be reached"),
     ],
 )
-def test_a_known_vulnerability_that_has_a_mend_fails_the_audit(
+def test_a_known_vulnerability_with_a_fix_fails_the_audit(
     dependencies: list[dict[str, Any]], well: bool, says: str
 ) -> None:
     audit = runpy.run_path(str(ROOT / ".ci/audit"))
@@ -184,7 +184,7 @@ def test_a_known_vulnerability_that_has_a_mend_fails_the_audit(
         ("no json", "", 1),
     ],
 )
-def test_an_audit_that_breaks_is_not_taken_for_data_that_cannot_be_reached(
+def test_a_failing_audit_is_not_mistaken_for_unreachable_data(
     tmp_path: Path, prints: str, complains: str, code: int
 ) -> None:
     tool = tmp_path / "pip-audit"
@@ -194,7 +194,7 @@ def test_an_audit_that_breaks_is_not_taken_for_data_that_cannot_be_reached(
     assert subprocess.run(command, cwd=ROOT, env={"PIP_AUDIT": str(tool)}, check=False).returncode == code
 
 
-def test_an_audit_of_nothing_or_of_what_is_not_there_fails() -> None:
+def test_an_audit_of_an_empty_or_absent_file_fails() -> None:
     for files in ([], ["absent.txt"]):
         assert subprocess.run([sys.executable, ".ci/audit", *files], cwd=ROOT, check=False).returncode == 1
 
@@ -207,7 +207,7 @@ def test_help_lists_every_target_and_no_other() -> None:
     assert set(re.findall(r"^  ([a-z-]+) ", listed, re.MULTILINE)) == rules == set(phony[1].split())
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_links_between_documents_have_a_target() -> None:
     dead = [
         f"{document.relative_to(ROOT)}: {link}"
         for document in documents()
@@ -218,17 +218,17 @@ def test_links_between_documents_lead_somewhere() -> None:
     assert not dead
 
 
-def test_tests_that_are_spoken_of_exist() -> None:
+def test_tests_that_a_document_names_exist() -> None:
     absent = [
         f"{document.relative_to(ROOT)}: {file}::{test}"
         for document in documents()
-        for file, test in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", document.read_text())
+        for file, test in re.findall(r"`(tests/[\w/]+\.py)::(?:Test\w+::)?(test_\w+)`", document.read_text())
         if not (ROOT / file).is_file() or f"def {test}(" not in (ROOT / file).read_text()
     ]
     assert not absent
 
 
-def test_no_two_types_bear_one_name() -> None:
+def test_no_two_classes_have_the_same_name() -> None:
     defined: dict[str, list[str]] = {}
     for path in sorted((ROOT / "app").rglob("*.py")):
         where = str(path.relative_to(ROOT))
@@ -242,7 +242,7 @@ def test_no_two_types_bear_one_name() -> None:
     assert {name: places for name, places in defined.items() if len(places) > 1} == {}
 
 
-def test_a_room_opens_with_one_sentence_and_no_code() -> None:
+def test_a_package_has_one_sentence_and_no_code() -> None:
     for path in sorted((ROOT / "app").glob("*/__init__.py")):
         opening, *rest = ast.parse(path.read_text()).body
         assert isinstance(opening, ast.Expr), path
@@ -254,7 +254,7 @@ def test_a_room_opens_with_one_sentence_and_no_code() -> None:
         ), path
 
 
-def test_decision_records_are_numbered_without_a_gap() -> None:
+def test_decision_records_are_numbered_without_gaps() -> None:
     numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs/adr").glob("[0-9]*.md"))]
     assert numbers == list(range(1, len(numbers) + 1))
 
@@ -267,14 +267,14 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
         if (match := pattern.search(path.read_text(errors="replace")))
     ]
     assert not found
-    assert "uv.lock" not in {path.name for path in files()}, "it would hold registry addresses"
+    assert "uv.lock" not in {path.name for path in files()}, "it would contain registry addresses"
 
 
-def test_one_version() -> None:
+def test_every_place_has_the_same_version() -> None:
     assert runpy.run_path(str(ROOT / ".ci/version"))["faults"](ROOT) == []
 
 
-def test_the_image_gets_all_that_its_wheel_needs() -> None:
+def test_the_image_gets_everything_that_its_wheel_needs() -> None:
     copied = {
         source
         for line in re.findall(r"^COPY (?!--)(.+)$", DOCKERFILE, re.MULTILINE)
@@ -288,7 +288,7 @@ def test_the_image_gets_all_that_its_wheel_needs() -> None:
     assert all((ROOT / source).exists() for source in copied)
 
 
-def test_the_image_runs_the_console_script_as_nobody() -> None:
+def test_the_image_runs_the_console_script_without_root() -> None:
     final = DOCKERFILE.rpartition("\nFROM ")[2]
     users = re.findall(r"^USER (.+)$", final, re.MULTILINE)
     assert users
@@ -299,7 +299,7 @@ def test_the_image_runs_the_console_script_as_nobody() -> None:
     assert "agentteam-delivery" in PROJECT["project"]["scripts"]
 
 
-def test_ci_can_be_run() -> None:
+def test_ci_run_is_executable() -> None:
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
     subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text())
@@ -317,15 +317,13 @@ def test_ci_can_be_run() -> None:
         ("code.py", '"""Docstring.\n\nOf rights."""\nnotice = f"{notice} anew"  # It bears it.\n', [3, 4, 4]),
     ],
 )
-def test_a_word_that_has_a_plainer_one_is_found(
-    tmp_path: Path, name: str, text: str, found: list[int]
-) -> None:
+def test_a_word_with_a_plainer_one_is_found(tmp_path: Path, name: str, text: str, found: list[int]) -> None:
     (tmp_path / name).write_text(text)
     finds = runpy.run_path(str(ROOT / ".ci/words"))["finds"](tmp_path / name)
     assert [int(line.split(":")[1]) for line in finds] == found
 
 
-def test_people_read_plain_words() -> None:
+def test_texts_use_plain_words() -> None:
     found = subprocess.run(
         [sys.executable, ".ci/words"], cwd=ROOT, check=False, capture_output=True, text=True
     )

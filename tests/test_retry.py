@@ -31,17 +31,17 @@ def busy(wait: float | None) -> Verdict:
 
 @dataclass
 class World:
-    """A receiver that answers as told, and a clock that only attempts and sleeps move."""
+    """A receiver with prepared answers, and a clock that only attempts and sleeps move."""
 
     answers: list[Verdict | TargetError]
     takes: float = 0.0  # seconds an attempt takes, unless its time limit is shorter
-    drains_after: int = 1000  # sleeps
+    drains_after: int = 1000  # number of sleeps before the drain
     jitter: Callable[[float], float] = lambda longest: longest
     start: float = 50.0
-    begun: list[float] = field(default_factory=list)  # when each attempt began, from the start on
-    limits: list[float] = field(default_factory=list)  # what each was given
+    begun: list[float] = field(default_factory=list)  # start of each attempt, in seconds since the first
+    limits: list[float] = field(default_factory=list)  # the time limit of each attempt
     slept: list[float] = field(default_factory=list)
-    failures: list[Verdict] = field(default_factory=list)  # as they were told of
+    failures: list[Verdict] = field(default_factory=list)  # as reported after each attempt
 
     def __post_init__(self) -> None:
         self.now = self.start
@@ -75,7 +75,7 @@ class World:
         return self.now - self.start
 
 
-async def test_what_is_delivered_is_not_sent_again() -> None:
+async def test_a_delivered_target_is_not_sent_again() -> None:
     world = World([DELIVERED])
     assert await world.run() == Tried(DELIVERED, 1)
     assert world.slept == []
@@ -104,7 +104,7 @@ async def test_there_are_no_more_attempts_than_allowed(attempts: int) -> None:
     assert len(world.begun) == attempts
 
 
-async def test_a_single_attempt_is_told_without_counting() -> None:
+async def test_a_single_attempt_is_not_counted_in_the_message() -> None:
     assert (await World([AWAY]).run(attempts=1)).verdict == AWAY
 
 
@@ -116,13 +116,13 @@ def test_the_wait_doubles_up_to_a_limit(tries: int, longest: float) -> None:
     assert RetryPolicy().backoff(tries) == longest
 
 
-def test_the_default_schedule_fits_into_its_budget() -> None:
+def test_the_default_schedule_fits_its_budget() -> None:
     policy = RetryPolicy()
     waits = sum(policy.backoff(tries) for tries in range(1, policy.attempts))
     assert policy.attempts * policy.attempt_timeout + waits < policy.target_timeout
 
 
-def test_jitter_lies_between_none_and_the_longest_and_spreads() -> None:
+def test_jitter_is_between_zero_and_the_longest_wait_and_spread_out() -> None:
     random.seed(7)
     drawn = [full_jitter(8.0) for _ in range(2000)]
     assert all(0.0 <= wait <= 8.0 for wait in drawn)
@@ -142,7 +142,7 @@ FINAL: list[tuple[Verdict | TargetError, int]] = [
 
 
 @pytest.mark.parametrize(("answer", "attempts"), FINAL)
-async def test_what_is_final_ends_it_at_once(answer: Verdict | TargetError, attempts: int) -> None:
+async def test_a_permanent_result_ends_the_retries(answer: Verdict | TargetError, attempts: int) -> None:
     world = World([answer])
     tried = await world.run()
     assert (tried.verdict.reason, tried.verdict.message) == (
@@ -152,14 +152,14 @@ async def test_what_is_final_ends_it_at_once(answer: Verdict | TargetError, atte
     assert (tried.attempts, tried.settled, len(world.begun)) == (attempts, True, 1)
 
 
-async def test_only_attempts_that_reached_for_the_network_are_counted() -> None:
+async def test_only_attempts_that_used_the_network_are_counted() -> None:
     world = World([NO_SECRET, NO_SECRET, AWAY, NO_ADDRESS])
     tried = await world.run()
     assert (tried.attempts, len(world.begun)) == (2, 4)
     assert tried.verdict.message == "no connection, after 2 attempts"
 
 
-async def test_secrets_that_stay_away_are_tried_no_more_often_than_receivers() -> None:
+async def test_missing_secrets_are_retried_no_more_often_than_receivers() -> None:
     world = World([NO_SECRET])
     tried = await world.run()
     assert (tried.attempts, len(world.begun), tried.verdict.reason) == (0, 4, Reason.SECRET_UNAVAILABLE)
@@ -170,14 +170,14 @@ async def test_secrets_that_stay_away_are_tried_no_more_often_than_receivers() -
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.2, 7.0, 59.0])
-async def test_a_wait_that_fits_is_honoured_to_the_letter(wait: float) -> None:
+async def test_a_retry_after_that_fits_is_honoured_exactly(wait: float) -> None:
     world = World([busy(wait), DELIVERED])
     assert await world.run() == Tried(DELIVERED, 2)
     assert world.slept == [wait]
 
 
 @pytest.mark.parametrize("wait", [60.0, 61.0, 120.0, 86_400.0, 31_536_000.0])
-async def test_a_wait_that_does_not_fit_fails_now_and_says_when(wait: float) -> None:
+async def test_a_retry_after_that_does_not_fit_fails_immediately_and_is_reported(wait: float) -> None:
     world = World([busy(wait)])
     tried = await world.run()
     assert world.slept == []
@@ -187,12 +187,12 @@ async def test_a_wait_that_does_not_fit_fails_now_and_says_when(wait: float) -> 
     assert tried.verdict.message.endswith(", but only 60 s are left")
 
 
-async def test_when_it_could_be_tried_again_is_said_for_a_person() -> None:
+async def test_the_time_of_the_next_possible_retry_is_given_for_people() -> None:
     tried = await World([busy(120.0)]).run()
     assert "in 2 min, but" in tried.verdict.message
 
 
-async def test_a_wait_is_measured_against_what_is_left() -> None:
+async def test_a_retry_after_is_compared_with_the_remaining_time() -> None:
     world = World([busy(25.0)], takes=1.0)
     tried = await world.run()
     assert world.slept == [25.0, 25.0]
@@ -200,12 +200,12 @@ async def test_a_wait_is_measured_against_what_is_left() -> None:
     assert tried.verdict.reason is Reason.RATE_LIMITED
 
 
-async def test_a_server_that_is_away_and_says_for_how_long_is_rate_limiting_too() -> None:
+async def test_a_503_with_retry_after_counts_as_a_rate_limit_too() -> None:
     away = Verdict(Reason.HTTP_STATUS, "answered 503", 503, retryable=True, retry_after=600.0)
     assert (await World([away]).run()).verdict.reason is Reason.RATE_LIMITED
 
 
-async def test_after_the_last_attempt_no_wait_matters() -> None:
+async def test_after_the_last_attempt_retry_after_is_ignored() -> None:
     world = World([busy(1.0)])
     tried = await world.run(attempts=2)
     assert world.slept == [1.0]
@@ -216,7 +216,7 @@ async def test_after_the_last_attempt_no_wait_matters() -> None:
 # Bounds
 
 
-async def test_no_attempt_is_given_more_than_what_is_left() -> None:
+async def test_no_attempt_gets_more_than_the_remaining_time() -> None:
     world = World([AWAY], takes=FAR, jitter=lambda _: 1.0)
     tried = await world.run(attempts=100, attempt_timeout=10.0, target_timeout=35.0)
     assert world.limits == [10.0, 10.0, 10.0, 2.0]
@@ -224,7 +224,7 @@ async def test_no_attempt_is_given_more_than_what_is_left() -> None:
     assert tried.verdict.reason is Reason.TIMEOUT
 
 
-async def test_the_last_real_verdict_is_told_when_time_runs_out() -> None:
+async def test_the_last_real_verdict_is_returned_when_time_runs_out() -> None:
     world = World([AWAY], takes=4.0)
     tried = await world.run(attempts=100, target_timeout=9.0)
     assert world.begun == [0.0, 4.5]
@@ -249,7 +249,7 @@ _worlds = st.builds(
 
 @unhurried
 @given(world=_worlds, policy=_policies, left=st.floats(-5, 200))
-async def test_whatever_happens_the_budget_and_the_claim_are_never_overrun(
+async def test_the_budget_and_the_claim_are_never_exceeded(
     world: World, policy: RetryPolicy, left: float
 ) -> None:
     tried = await world.run(ends=world.start + left, **asdict(policy))
@@ -257,13 +257,13 @@ async def test_whatever_happens_the_budget_and_the_claim_are_never_overrun(
     assert world.elapsed <= end + 1e-6
     assert len(world.begun) <= policy.attempts
     assert tried.attempts == len(world.begun)
-    assert tried.settled or world.elapsed >= max(left, 0.0) - 1e-6, "only where the claim has ended"
+    assert tried.settled or world.elapsed >= max(left, 0.0) - 1e-6, "only if the claim has expired"
     for begun, limit in zip(world.begun, world.limits, strict=True):
         assert limit <= policy.attempt_timeout
         assert begun + limit <= end + 1e-6
 
 
-async def test_no_attempt_begins_after_the_claim_has_ended_and_the_target_is_left_to_others() -> None:
+async def test_no_attempt_starts_after_the_claim_has_expired() -> None:
     world = World([DELIVERED])
     tried = await world.run(ends=world.start)
     assert world.begun == []
@@ -271,7 +271,7 @@ async def test_no_attempt_begins_after_the_claim_has_ended_and_the_target_is_lef
     assert tried.verdict.message == "the claim expired before the first attempt"
 
 
-async def test_a_process_that_slept_through_its_claim_sends_nothing_more() -> None:
+async def test_a_process_suspended_past_its_claim_sends_nothing_more() -> None:
     world = World([AWAY])
 
     def oversleep(longest: float) -> float:
@@ -284,14 +284,14 @@ async def test_a_process_that_slept_through_its_claim_sends_nothing_more() -> No
     assert tried.verdict.message == "answered 503 Service Unavailable"
 
 
-async def test_a_last_attempt_that_is_cut_short_does_not_hide_what_was_wrong_before() -> None:
+async def test_an_interrupted_last_attempt_does_not_hide_the_earlier_error() -> None:
     world = World([AWAY, Verdict(Reason.TIMEOUT, "no answer within 4 s", retryable=True)])
     tried = await world.run(ends=world.start + 5.0, attempts=2)
     assert tried.attempts == 2
     assert tried.verdict.message == "answered 503 Service Unavailable, after 2 attempts"
 
 
-async def test_the_claim_s_end_counts_even_where_the_budget_is_larger() -> None:
+async def test_the_claim_s_end_applies_even_with_a_larger_budget() -> None:
     world = World([AWAY], takes=FAR)
     await world.run(ends=world.start + 12.0)
     assert world.limits == [10.0, 1.5]
@@ -301,19 +301,19 @@ async def test_the_claim_s_end_counts_even_where_the_budget_is_larger() -> None:
 # Draining
 
 
-async def test_a_wait_that_is_cut_short_hands_the_target_back() -> None:
+async def test_a_drain_during_a_wait_releases_the_target() -> None:
     world = World([AWAY], drains_after=1)
     tried = await world.run()
     assert tried == Tried(AWAY, 2, settled=False)
     assert world.begun == [0.0, 0.5]
 
 
-async def test_a_drain_does_not_touch_what_is_settled() -> None:
+async def test_a_drain_does_not_change_a_settled_target() -> None:
     world = World([DELIVERED], drains_after=0)
     assert await world.run() == Tried(DELIVERED, 1)
 
 
-async def test_an_unknown_error_is_not_taken_for_a_verdict() -> None:
+async def test_an_unknown_exception_is_not_a_verdict() -> None:
     async def crash(_: float) -> Verdict:
         raise ZeroDivisionError
 

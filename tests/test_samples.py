@@ -22,7 +22,7 @@ MANIFESTS = [SAMPLES / "delivery-team.yaml", *sorted((SAMPLES / "teams").glob("*
 SCHEDULE = SAMPLES / "schedule.yaml"
 EVENTS = sorted((SAMPLES / "events").glob("*.json"))
 PUBLIC = "192.0.2.1"
-"""Of the block for documentation, which the settings here allow; nobody is there."""
+"""An address reserved for documentation, which these settings allow; no server is there."""
 
 SECRETS = {
     "slack-credentials": {"slack-webhook-url": "https://hooks.slack.com/services/T/B/x"},
@@ -55,7 +55,7 @@ async def caller(
 
 
 @pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: file.stem)
-async def test_a_manifest_is_right_and_can_be_previewed(
+async def test_a_manifest_is_valid_and_can_be_previewed(
     file: Path, fake_cluster: Cluster[FakeCluster], caller: httpx.AsyncClient
 ) -> None:
     assert findings_of(file) == []
@@ -81,13 +81,13 @@ async def test_a_manifest_is_right_and_can_be_previewed(
         )
 
 
-def test_what_teams_are_made_of_is_right() -> None:
+def test_templates_are_valid() -> None:
     assert {document["kind"] for document in loaded(SCHEDULE)} == {"AgentTeamTemplate", "AgentTeamSchedule"}
     assert findings_of(SCHEDULE) == []
 
 
 @pytest.mark.parametrize("file", EVENTS, ids=lambda file: file.stem)
-def test_an_event_is_one(file: Path) -> None:
+def test_a_sample_event_is_valid(file: Path) -> None:
     event = CompletionEvent.model_validate_json(file.read_text())
     assert (event.namespace, event.team) == ("research", "report")
 

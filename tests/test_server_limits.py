@@ -47,7 +47,7 @@ READ = b"GET /deliveries/research/smuggled HTTP/1.1\r\n"
 
 @dataclass(frozen=True)
 class Ports:
-    """A service with the default limits, a hasty one, and the API behind both."""
+    """A service with the default limits, one with short limits, and the API behind both."""
 
     patient: Service
     hasty: Service
@@ -60,7 +60,7 @@ async def ports(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ports
     """Start both once."""
     async with FakeCluster() as fake, prepared(fake, tmp_path_factory.mktemp("ports")) as cluster:
         patient = Service(cluster.kubeconfig)
-        patient.covered = False  # its speed and size are measured
+        patient.covered = False  # the tests measure its speed and size
         hasty = Service(cluster.kubeconfig, read_timeout=HASTE, max_callers=CALLERS)
         async with patient, hasty:
             yield Ports(patient, hasty, fake, cluster.kube)
@@ -76,12 +76,12 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 
 async def said(port: int, *packets: bytes) -> bytes:
-    """Send these, one packet each, and return all that is answered until the service closes."""
+    """Send these pieces, one per packet, and return everything that the service answers until it closes."""
     async with connected(port) as (reader, writer):
         for packet in packets:
             writer.write(packet)
             await writer.drain()
-            await asyncio.sleep(0.02)  # so that each is a packet of its own
+            await asyncio.sleep(0.02)  # so that each is a separate packet
         return await asyncio.wait_for(reader.read(), 20)
 
 
@@ -91,7 +91,7 @@ def statuses(answers: bytes) -> list[int]:
 
 
 def problem(answers: bytes) -> str:
-    """Return the slug of the one problem that was answered."""
+    """Return the slug of the only problem in the answer."""
     head, _, body = answers.partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     assert b"content-type: application/problem+json" in lines, answers
@@ -110,7 +110,7 @@ class TestHead:
     @pytest.mark.parametrize("size", [HEAD, HEAD + 1])
     @pytest.mark.parametrize("packet", [HEAD * 2, 5000], ids=["at-once", "in-packets"])
     @pytest.mark.parametrize("where", ["url", "one-header", "headers"])
-    async def test_it_may_have_max_head_bytes_and_not_one_more(
+    async def test_the_head_may_have_max_head_bytes_and_not_one_more(
         self, size: int, packet: int, where: str, ports: Ports
     ) -> None:
         start, end = b"GET /healthz HTTP/1.1\r\n", CLOSE
@@ -153,7 +153,7 @@ class TestHead:
             ),
         ],
     )
-    async def test_200_mb_of_it_are_refused_and_cost_no_memory(
+    async def test_a_head_of_200_mb_is_refused_and_costs_no_memory(
         self, begin: bytes, more: bytes, ports: Ports
     ) -> None:
         process = psutil.Process(ports.patient.pid)
@@ -163,7 +163,9 @@ class TestHead:
             writer.write(begin)
             left = 200_000_000
             answering = asyncio.create_task(reader.readuntil(b"}"))
-            with contextlib.suppress(ConnectionError):  # who is still sending after two seconds is cut off
+            with contextlib.suppress(
+                ConnectionError
+            ):  # the service resets a client that still sends after two seconds
                 while left > 0:
                     writer.write(more * 16)
                     left -= len(more * 16)
@@ -173,7 +175,7 @@ class TestHead:
         assert most - before < 20 * MEBIBYTE
         assert not [path for _, path in ports.cluster.requests if "smuggled" in path]
 
-    async def test_chunks_of_a_single_byte_are_no_excess(self, ports: Ports) -> None:
+    async def test_chunks_of_a_single_byte_are_not_excessive(self, ports: Ports) -> None:
         body = EVENT + b" " * HEAD
         chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
         answers = await said(
@@ -182,7 +184,7 @@ class TestHead:
         assert statuses(answers) == [404]
         assert b"team-not-found" in answers
 
-    async def test_a_trailer_never_passes_for_a_header(self, ports: Ports) -> None:
+    async def test_a_trailer_is_never_read_as_a_header(self, ports: Ports) -> None:
         untyped = b"POST /deliveries HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + CLOSE
         answers = await said(ports.patient.port, untyped + CHUNKED.removesuffix(b"\r\n") + JSON + b"\r\n")
         assert statuses(answers) == [422]
@@ -241,10 +243,10 @@ FRAMED_IN_TWO_WAYS = {
 
 
 class TestSmuggling:
-    """What two readers could understand in two ways is refused, or is one request: never two."""
+    """Input that two parsers could read differently is refused, or is one request: never two."""
 
     @pytest.mark.parametrize("sent", TWO_WAYS.values(), ids=TWO_WAYS)
-    async def test_a_head_of_two_meanings_is_refused_before_the_application_sees_it(
+    async def test_an_ambiguous_head_is_refused_before_the_application_gets_it(
         self, sent: bytes, ports: Ports
     ) -> None:
         for packets in ([sent + NEXT], [sent, NEXT]):
@@ -254,7 +256,7 @@ class TestSmuggling:
         assert not [path for _, path in ports.cluster.requests if "smuggled" in path]
 
     @pytest.mark.parametrize("body", FRAMED_IN_TWO_WAYS.values(), ids=FRAMED_IN_TWO_WAYS)
-    async def test_a_body_of_two_meanings_is_refused(self, body: bytes, ports: Ports) -> None:
+    async def test_an_ambiguous_body_is_refused(self, body: bytes, ports: Ports) -> None:
         answers = await said(ports.patient.port, POST + b"Transfer-Encoding: chunked\r\n\r\n" + body + NEXT)
         assert statuses(answers) == [400]
         assert problem(answers) == "bad-request"
@@ -286,7 +288,7 @@ class TestSmuggling:
             ),
         ],
     )
-    async def test_it_is_one_request_whatever_comes_behind(
+    async def test_a_request_stays_one_request_whatever_follows(
         self, sent: list[bytes], status: int, ports: Ports
     ) -> None:
         answers = await said(ports.patient.port, *sent[:-1], sent[-1] + READ + CLOSE)
@@ -294,7 +296,7 @@ class TestSmuggling:
         assert not [path for _, path in ports.cluster.requests if "smuggled" in path]
 
     @pytest.mark.parametrize("target", [b"http://elsewhere", b"x:80", b"/\xff", b"\x00"])
-    async def test_a_target_that_is_none_is_refused_on_a_connection_that_was_good_before(
+    async def test_an_invalid_target_is_refused_on_a_connection_with_earlier_valid_requests(
         self, target: bytes, ports: Ports
     ) -> None:
         async with connected(ports.patient.port) as (reader, writer):
@@ -304,14 +306,14 @@ class TestSmuggling:
             assert problem(await asyncio.wait_for(reader.read(), 10)) == "bad-request"
 
     @pytest.mark.parametrize(("version", "first"), [(b"1.1", [100]), (b"1.0", [])])
-    async def test_only_http_1_1_is_told_to_continue(
+    async def test_only_http_1_1_gets_100_continue(
         self, version: bytes, first: list[int], ports: Ports
     ) -> None:
         head = POST.replace(b"1.1", version) + b"Connection: close\r\nExpect: 100-continue\r\n" + LENGTH
         answers = await said(ports.patient.port, head + b"\r\n", EVENT)
         assert statuses(answers) == [*first, 404]
 
-    async def test_a_caller_does_not_choose_its_own_address(self) -> None:
+    async def test_a_caller_cannot_choose_its_own_address(self) -> None:
         seen: list[Scope] = []
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -327,9 +329,9 @@ class TestSmuggling:
 
 
 class TestTime:
-    """A request that has begun has so long to be complete; an answer has all the time it needs."""
+    """A request that has started must be complete within a limit; an answer has no limit."""
 
-    async def test_a_request_that_is_never_complete_is_told_so_and_closed(self, ports: Ports) -> None:
+    async def test_an_incomplete_request_gets_an_error_and_is_closed(self, ports: Ports) -> None:
         begun = {
             "one byte": b"G",
             "half a head": READ,
@@ -344,7 +346,7 @@ class TestTime:
             assert statuses(answered) == ([100, 408] if name == "no body" else [408]), name
             assert problem(answered[answered.index(b"HTTP/1.1 408") :]) == "request-timeout"
 
-    async def test_a_byte_now_and_then_buys_no_time(self, ports: Ports) -> None:
+    async def test_single_bytes_do_not_extend_the_time(self, ports: Ports) -> None:
         async with connected(ports.hasty.port) as (reader, writer):
             answering = asyncio.create_task(reader.read())
             writer.write(READ + b"X: ")
@@ -355,12 +357,14 @@ class TestTime:
                     break
             assert problem(await asyncio.wait_for(answering, 10)) == "request-timeout"
 
-    async def test_a_silent_connection_is_closed_without_a_word(self, ports: Ports) -> None:
+    async def test_a_silent_connection_is_closed_without_an_answer(self, ports: Ports) -> None:
         started = monotonic()
         assert await said(ports.hasty.port) == b""
         assert monotonic() - started >= HASTE
 
-    async def test_a_second_request_on_a_connection_is_timed_like_the_first(self, ports: Ports) -> None:
+    async def test_a_second_request_on_a_connection_has_the_same_limit_as_the_first(
+        self, ports: Ports
+    ) -> None:
         async with connected(ports.hasty.port) as (reader, writer):
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             await reader.readuntil(b"}}")
@@ -369,9 +373,7 @@ class TestTime:
             writer.write(READ)
             assert problem(await asyncio.wait_for(reader.read(), 10)) == "request-timeout"
 
-    async def test_an_answer_that_takes_longer_is_not_cut_whatever_is_sent_meanwhile(
-        self, ports: Ports
-    ) -> None:
+    async def test_a_slow_answer_is_not_cut_off_whatever_the_caller_sends(self, ports: Ports) -> None:
         gate = Gate()
         async with Receiver(respond=gate) as hook:
 
@@ -388,7 +390,7 @@ class TestTime:
             assert list(answers) == [[202]] * 5
             gate.open()
 
-    async def test_a_body_that_the_application_does_not_read_is_not_held_against_the_caller(self) -> None:
+    async def test_time_in_which_the_application_does_not_read_the_body_does_not_count(self) -> None:
         size = MEBIBYTE
         reading = asyncio.Event()
 
@@ -405,7 +407,7 @@ class TestTime:
             sending = asyncio.create_task(
                 said(port, b"POST / HTTP/1.1\r\nContent-Length: %d\r\n" % size + CLOSE + b"x" * size)
             )
-            # Twice the time that the caller has, by a request that is timed the same way.
+            # Twice the caller's time, measured by a request with the same limit.
             for _ in range(2):
                 assert statuses(await said(port, b"POST / HTTP/1.1\r\nContent-Length: 1\r\n" + CLOSE)) == [
                     408
@@ -415,7 +417,7 @@ class TestTime:
             assert statuses(answers) == [200]
             assert answers.endswith(str(size).encode())
 
-    async def test_a_body_that_goes_on_after_its_answer_is_cut(self) -> None:
+    async def test_a_body_that_continues_after_its_answer_is_cut_off(self) -> None:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await answer(send)
 
@@ -433,7 +435,7 @@ class TestTime:
             assert statuses(await asyncio.wait_for(reader.read(), 10)) == [200]
             sending.cancel()
 
-    async def test_who_does_not_read_the_answer_is_cut(self) -> None:
+    async def test_a_caller_that_does_not_read_the_answer_is_cut_off(self) -> None:
         ended = asyncio.Event()
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -445,15 +447,17 @@ class TestTime:
                 ended.set()
 
         async with toy(app, read_timeout=0.5) as port, connected(port) as (_, writer):
-            writer.write(b"GET / HTTP/1.1\r\n" + CLOSE)  # and the stream's own limit keeps the rest unread
+            writer.write(
+                b"GET / HTTP/1.1\r\n" + CLOSE
+            )  # because of the stream's limit, the rest stays unread
             await asyncio.wait_for(ended.wait(), 10)
 
 
 class TestCallers:
-    """So many callers may wait for their request to be complete; files that run out end nothing."""
+    """The number of callers with incomplete requests is limited; running out of files ends nothing."""
 
     @pytest.mark.parametrize("begun", [b"", READ, POST + LENGTH + b"\r\n"], ids=["silent", "head", "body"])
-    async def test_one_more_closes_the_oldest_and_nobody_else(self, begun: bytes) -> None:
+    async def test_one_caller_too_many_closes_only_the_oldest(self, begun: bytes) -> None:
         async with toy(consuming, max_callers=CALLERS) as port, contextlib.AsyncExitStack() as stack:
             callers = []
             for _ in range(CALLERS):
@@ -464,12 +468,12 @@ class TestCallers:
             callers.append(asyncio.create_task(reader.read()))
             await asyncio.wait_for(asyncio.wait({callers[0]}), 10)
             assert statuses(await said(port, b"GET / HTTP/1.1\r\n" + CLOSE)) == [200]
-            await asyncio.wait_for(asyncio.wait({callers[1]}), 10)  # the good one came on top
+            await asyncio.wait_for(asyncio.wait({callers[1]}), 10)  # the valid one came in addition
             assert not any(caller.done() for caller in callers[2:])
             for caller in callers:
                 caller.cancel()
 
-    async def test_who_is_being_answered_does_not_count(self) -> None:
+    async def test_a_caller_that_is_being_answered_does_not_count(self) -> None:
         answering = asyncio.Event()
 
         async def app(_: Scope, __: Receive, send: Send) -> None:
@@ -483,14 +487,14 @@ class TestCallers:
                 answering.set()
                 assert statuses(await reader.read()) == [200]
 
-    async def test_who_was_answered_and_stays_makes_room(self) -> None:
+    async def test_an_idle_connection_is_closed_for_a_new_caller(self) -> None:
         async with toy(consuming, max_callers=1) as port, connected(port) as (reader, writer):
             writer.write(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
             await reader.readuntil(b"ok")
             async with connected(port):
                 assert await asyncio.wait_for(reader.read(), 10) == b""
 
-    async def test_a_flood_of_1000_slow_callers_delays_nobody(self, ports: Ports) -> None:
+    async def test_a_flood_of_1000_slow_callers_delays_no_other(self, ports: Ports) -> None:
         calm = await pace(ports.patient)
         async with trickling(ports.patient.port, 1000):
             flooded = await pace(ports.patient)
@@ -499,7 +503,7 @@ class TestCallers:
         assert flooded["/healthz"] < 0.5
         assert flooded["/readyz"] < 0.5
 
-    async def test_more_callers_than_may_wait_shut_nobody_out(self, ports: Ports) -> None:
+    async def test_more_callers_than_the_limit_do_not_lock_others_out(self, ports: Ports) -> None:
         async with trickling(ports.hasty.port, CALLERS * 4):
             flooded = await pace(ports.hasty)
             [*_, line] = await until(lambda: ports.hasty.logged("callers_pushed_out"))
@@ -507,19 +511,19 @@ class TestCallers:
         assert max(flooded.values()) < 2
 
     @pytest.mark.parametrize("request_", [b"GARBAGE\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nmore"])
-    async def test_who_lingers_after_the_last_answer_makes_room(self, request_: bytes) -> None:
+    async def test_a_lingering_connection_is_closed_for_a_new_caller(self, request_: bytes) -> None:
         async with toy(consuming, max_callers=1) as port, connected(port) as (reader, writer):
             writer.write(request_)
             assert await reader.read()  # the answer and its end; the caller's own side stays open
             async with connected(port):
 
                 def pushed_out() -> bool:
-                    writer.write(b"x")  # answered with a reset once nobody has the connection any more
+                    writer.write(b"x")  # answered with a reset once the connection is gone
                     return writer.transport.is_closing()
 
                 await until(pushed_out, LINGERING / 2)
 
-    async def test_files_that_run_out_end_nothing_and_shut_nobody_out(self, ports: Ports) -> None:
+    async def test_running_out_of_files_ends_nothing_and_locks_no_caller_out(self, ports: Ports) -> None:
         service = ports.patient
         process = psutil.Process(service.pid)
         before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
@@ -530,14 +534,14 @@ class TestCallers:
                 await until(lambda: service.logged("accept_failed"))
                 started = monotonic()
                 assert (await service.request("GET", "/healthz")).status == 200
-                assert monotonic() - started < 5, "sooner than the others run out of time"
+                assert monotonic() - started < 5, "before the others reach their time limit"
         finally:
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
         assert (await service.request("GET", "/readyz")).status == 200
 
 
 async def pace(service: Service) -> dict[str, float]:
-    """Return the seconds that 20 requests of a kind took, but for the unluckiest one."""
+    """Return the seconds that 20 requests of a kind took, except for the slowest one."""
     took: dict[str, list[float]] = {"/deliveries": [], "/healthz": [], "/readyz": []}
     for _ in range(20):
         for path, times in took.items():
@@ -552,7 +556,7 @@ async def pace(service: Service) -> dict[str, float]:
 
 @asynccontextmanager
 async def toy(app: ASGIApp, **settings: Any) -> AsyncIterator[int]:
-    """Run the server alone, with an application of the test's own, and yield its port."""
+    """Run the server alone, with a test's application, and yield its port."""
 
     async def living(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

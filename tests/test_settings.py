@@ -24,7 +24,7 @@ Env = Callable[..., None]
 
 @pytest.fixture
 def env(monkeypatch: pytest.MonkeyPatch) -> Env:
-    """Let an environment of these settings alone hold; they are given without their prefix."""
+    """Set an environment with only these settings; they are given without their prefix."""
     for name in list(os.environ):
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
@@ -76,11 +76,11 @@ DEFAULTS: list[tuple[Kind, str, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), DEFAULTS)
-def test_a_setting_that_is_not_made_has_its_default(env: Env, kind: Kind, name: str, value: Any) -> None:
+def test_an_unset_setting_has_its_default(env: Env, kind: Kind, name: str, value: Any) -> None:
     assert getattr(kind.load(), name.lower()) == value
 
 
-def test_the_watcher_finds_the_service_beside_it(env: Env) -> None:
+def test_the_watcher_s_default_is_the_service_in_its_pod(env: Env) -> None:
     assert str(WatcherSettings.load().url) == "http://127.0.0.1:8080/"
 
 
@@ -128,17 +128,17 @@ MADE: list[tuple[Kind, str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "name", "text", "value"), MADE)
-def test_a_setting_is_made_by_its_variable(env: Env, kind: Kind, name: str, text: str, value: Any) -> None:
+def test_a_variable_sets_its_setting(env: Env, kind: Kind, name: str, text: str, value: Any) -> None:
     env(**{name: text})
     assert getattr(kind.load(), name.lower()) == value
 
 
-def test_the_watcher_may_be_told_another_service(env: Env) -> None:
+def test_the_watcher_can_use_another_service(env: Env) -> None:
     env(URL="https://delivery.example.com:8443/base")
     assert str(WatcherSettings.load().url) == "https://delivery.example.com:8443/base"
 
 
-def test_what_is_not_ours_is_ignored(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_variables_are_ignored(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
     env(UNHEARD_OF="x")
     monkeypatch.setenv("PORT", "99")
     assert ServiceSettings.load().port == 8080
@@ -226,7 +226,7 @@ REFUSED: list[tuple[Kind, str, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "name", "text"), REFUSED)
-def test_a_value_that_cannot_be_used_is_refused_by_the_variable_s_name(
+def test_an_invalid_value_is_refused_with_the_variable_s_name(
     env: Env, kind: Kind, name: str, text: str
 ) -> None:
     env(**{name: text})
@@ -238,7 +238,7 @@ def test_a_value_that_cannot_be_used_is_refused_by_the_variable_s_name(
     assert "\n" not in str(caught.value)
 
 
-def test_every_value_that_cannot_be_used_is_named_at_once(env: Env) -> None:
+def test_all_invalid_values_are_reported_together(env: Env) -> None:
     env(PORT="x", ATTEMPTS="0", LOG_LEVEL="loud")
     with pytest.raises(SettingsError) as caught:
         ServiceSettings.load()
@@ -255,7 +255,7 @@ def test_every_value_that_cannot_be_used_is_named_at_once(env: Env) -> None:
         {"ATTEMPT_TIMEOUT": "3", "TARGET_TIMEOUT": "2.9"},
     ],
 )
-def test_an_attempt_that_outlasts_its_target_s_time_is_refused(env: Env, settings: dict[str, str]) -> None:
+def test_an_attempt_longer_than_its_target_s_time_is_refused(env: Env, settings: dict[str, str]) -> None:
     env(**settings)
     with pytest.raises(SettingsError, match=r"ATTEMPT_TIMEOUT is longer than .*TARGET_TIMEOUT.*; lower"):
         ServiceSettings.load()
@@ -272,7 +272,7 @@ def test_fewer_targets_in_flight_than_two_full_teams_is_refused(env: Env) -> Non
 
 
 @pytest.mark.parametrize("text", ["0", "45.1", "300"])
-def test_no_answer_about_a_caller_may_hold_for_more_than_a_minute(env: Env, text: str) -> None:
+def test_authorization_results_may_be_cached_for_at_most_a_minute(env: Env, text: str) -> None:
     env(AUTH_CACHE=text)
     with pytest.raises(SettingsError, match=r"^DELIVERY_AUTH_CACHE: "):
         ServiceSettings.load()
@@ -321,14 +321,14 @@ LOGIN = {"SMTP_USERNAME": "teams", "SMTP_PASSWORD_FILE": "/run/secrets/password"
         ),
     ],
 )
-def test_backends_that_are_half_set_up_are_refused(env: Env, settings: dict[str, str], said: str) -> None:
+def test_partly_configured_backends_are_refused(env: Env, settings: dict[str, str], said: str) -> None:
     env(**settings)
     with pytest.raises(SettingsError) as caught:
         ServiceSettings.load()
     assert said in str(caught.value)
 
 
-def test_a_relay_is_known_by_its_host_and_who_writes(env: Env) -> None:
+def test_a_relay_is_configured_by_its_host_and_sender(env: Env) -> None:
     env(**RELAY, **LOGIN, SMTP_PORT="", GOOGLE_DRIVE="api", GOOGLE_API_URL="https://google.example/")
     settings = ServiceSettings.load()
     assert (settings.email, settings.smtp_tls, settings.smtp_port) == ("smtp", "starttls", None)
@@ -340,7 +340,7 @@ BEYOND = ["0.0.0.0", "::", "10.0.0.7", "::ffff:10.0.0.7", "0", "127.1", "deliver
 
 
 @pytest.mark.parametrize("host", BEYOND)
-def test_beyond_loopback_the_service_starts_only_as_it_was_told_to(env: Env, host: str) -> None:
+def test_beyond_loopback_the_service_requires_an_explicit_configuration(env: Env, host: str) -> None:
     env(HOST=host, AUTH="none")
     with pytest.raises(
         SettingsError, match=r"AUTH=none on DELIVERY_HOST=.*; use .* or set DELIVERY_ALLOW_ANY"
@@ -358,7 +358,7 @@ def test_beyond_loopback_the_service_starts_only_as_it_was_told_to(env: Env, hos
 
 
 @pytest.mark.parametrize("host", BEYOND)
-def test_with_tls_the_service_starts_anywhere(env: Env, host: str) -> None:
+def test_with_tls_the_service_starts_on_any_address(env: Env, host: str) -> None:
     env(HOST=host, TLS_CERT_FILE="cert.pem", TLS_KEY_FILE="key.pem")
     assert ServiceSettings.load().host == host
 
@@ -389,7 +389,7 @@ def test_a_certificate_without_its_key_is_refused(env: Env, name: str) -> None:
         ("http://127.0.0.1.example.com", False),
     ],
 )
-def test_the_watcher_s_token_goes_nowhere_in_the_clear(env: Env, url: str, sent: bool) -> None:
+def test_the_watcher_s_token_is_never_sent_unencrypted(env: Env, url: str, sent: bool) -> None:
     env(URL=url)
     assert WatcherSettings.load().token_file is None
     env(TOKEN_FILE="token")
@@ -403,13 +403,13 @@ def test_the_watcher_s_token_goes_nowhere_in_the_clear(env: Env, url: str, sent:
 
 
 @pytest.mark.parametrize("label", ["a", "a=", "a=b", "example.com/a.b_c=D-e", "kagents.dev/delivery=true"])
-def test_a_label_that_kubernetes_takes_may_be_asked_of_secrets(env: Env, label: str) -> None:
+def test_a_label_valid_in_kubernetes_can_be_required_of_secrets(env: Env, label: str) -> None:
     env(SECRET_LABEL=label)
     assert ServiceSettings.load().secret_label == label
 
 
 @pytest.mark.parametrize("proxy", ["http://proxy:3128", "http://u:p%40@10.0.0.1:1/", "http://[::1]:3128"])
-def test_a_proxy_is_known_by_its_address_and_its_password_shown_by_nothing(env: Env, proxy: str) -> None:
+def test_a_proxy_is_set_by_its_address_and_its_password_is_never_shown(env: Env, proxy: str) -> None:
     env(EGRESS_PROXY=proxy)
     settings = ServiceSettings.load()
     assert settings.egress_proxy is not None
@@ -417,20 +417,20 @@ def test_a_proxy_is_known_by_its_address_and_its_password_shown_by_nothing(env: 
     assert proxy not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
 
 
-def test_hosts_are_called_directly_by_their_names(env: Env) -> None:
+def test_hosts_are_excepted_from_the_proxy_by_name(env: Env) -> None:
     names = ("svc.cluster.local", ".bücher.example", "*.Example.org", "10.0.0.0/8", "fd00::1", "a.test:8443")
     env(EGRESS_NO_PROXY=",".join(names))
     assert ServiceSettings.load().egress_no_proxy == names
 
 
-def test_a_proxy_that_is_none_is_told_without_its_password(env: Env) -> None:
+def test_an_invalid_proxy_is_refused_without_showing_its_password(env: Env) -> None:
     env(EGRESS_PROXY=f"https://user:{CANARY}@proxy:3128")
     with pytest.raises(SettingsError, match=r"EGRESS_PROXY: must be http://host:port") as caught:
         ServiceSettings.load()
     assert CANARY not in str(caught.value)
 
 
-def test_authorities_are_read_when_the_settings_are(env: Env, tmp_path: Path) -> None:
+def test_certificate_authorities_are_read_with_the_settings(env: Env, tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     env(EGRESS_CA_FILE=str(file))
     with pytest.raises(SettingsError, match=r"EGRESS_CA_FILE: .*ca\.pem cannot be read: No such file"):
@@ -448,13 +448,13 @@ def test_authorities_are_read_when_the_settings_are(env: Env, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("settings", [{"BACKOFF_INITIAL": "60"}, {"BACKOFF_INITIAL": "99"}])
-def test_a_wait_that_outlasts_the_target_s_time_is_refused(env: Env, settings: dict[str, str]) -> None:
+def test_a_wait_longer_than_the_target_s_time_is_refused(env: Env, settings: dict[str, str]) -> None:
     env(**settings)
     with pytest.raises(SettingsError, match=r"BACKOFF_INITIAL is not shorter than .*TARGET_TIMEOUT.*; lower"):
         ServiceSettings.load()
 
 
-def test_a_drain_that_would_cut_attempts_off_is_refused(env: Env) -> None:
+def test_a_drain_shorter_than_an_attempt_is_refused(env: Env) -> None:
     env(DRAIN_TIMEOUT="9")
     with pytest.raises(SettingsError, match=r"DRAIN_TIMEOUT is shorter than .*ATTEMPT_TIMEOUT"):
         ServiceSettings.load()
@@ -470,7 +470,7 @@ def test_a_drain_that_would_cut_attempts_off_is_refused(env: Env) -> None:
         ({"DRAIN_TIMEOUT": ""}, 25.0),
     ],
 )
-def test_a_drain_lasts_as_long_as_an_attempt_and_its_record(
+def test_a_drain_takes_as_long_as_an_attempt_and_its_record(
     env: Env, settings: dict[str, str], seconds: float
 ) -> None:
     env(**settings)
@@ -478,7 +478,7 @@ def test_a_drain_lasts_as_long_as_an_attempt_and_its_record(
 
 
 @pytest.mark.parametrize("name", ["TARGET_TIMEOUT", "RECORD_TIMEOUT", "API_TIMEOUT"])
-def test_a_claim_that_would_not_be_believed_is_refused(env: Env, name: str) -> None:
+def test_a_claim_longer_than_the_accepted_maximum_is_refused(env: Env, name: str) -> None:
     env(**{name: "7200", "DRAIN_TIMEOUT": "60"})
     with pytest.raises(SettingsError, match=r"claims would last .* s, but at most 7200 s are allowed; lower"):
         ServiceSettings.load()
@@ -493,7 +493,7 @@ def test_an_attempt_may_take_all_of_its_target_s_time(env: Env) -> None:
     ("settings", "seconds"),
     [({}, 75.0), ({"TARGET_TIMEOUT": "20"}, 35.0), ({"WAIT_LIMIT": "3"}, 3.0), ({"WAIT_LIMIT": ""}, 75.0)],
 )
-def test_a_caller_waits_a_little_longer_than_a_target_may_take(
+def test_a_caller_waits_slightly_longer_than_a_target_may_take(
     env: Env, settings: dict[str, str], seconds: float
 ) -> None:
     env(**settings)
@@ -505,7 +505,7 @@ _seconds = st.floats(0.001, 1_800)
 
 @unhurried
 @given(attempt=_seconds, target=_seconds, record=_seconds, api=_seconds, first=st.floats(0.001, 10))
-def test_a_claim_outlives_the_longest_dispatch_whatever_the_settings(
+def test_a_claim_outlasts_the_longest_dispatch_with_any_settings(
     attempt: float, target: float, record: float, api: float, first: float
 ) -> None:
     assume(attempt <= target)
@@ -519,24 +519,24 @@ def test_a_claim_outlives_the_longest_dispatch_whatever_the_settings(
         backoff_initial=first,
         drain_timeout=max(attempt, 1.0),
     )
-    # Read and claim, the sends, the last record with its own read and write; by a clock of whole seconds.
+    # Read and claim, the sends, the last record with its own read and write; with a clock of whole seconds.
     longest = 4 * api + settings.patience + target + record
     assert settings.claim_life.total_seconds() - CLOCK_STEP >= longest
     assert settings.claim_life <= LONGEST_CLAIM
 
 
-def test_a_service_serves_the_namespaces_that_it_is_told() -> None:
+def test_a_service_serves_the_configured_namespaces() -> None:
     assert ServiceSettings.load(namespaces="").serves("research")
     told = ServiceSettings.load(namespaces="research,ops")
     assert [told.serves(name) for name in ("research", "ops", "other", "")] == [True, True, False, False]
 
 
-def test_settings_cannot_be_changed_once_they_are_read(env: Env) -> None:
+def test_settings_are_immutable(env: Env) -> None:
     with pytest.raises(ValueError, match="frozen"):
         ServiceSettings.load().port = 1  # type: ignore[misc]
 
 
-def test_variables_that_nobody_reads_are_found_and_others_are_not() -> None:
+def test_unknown_variables_with_our_prefix_are_found() -> None:
     read = {
         "DELIVERY_PORT": "8080",
         "delivery_log_level": "INFO",

@@ -1,4 +1,4 @@
-"""Shares: nobody takes all places, small requests are served, and waiting requests get their turn."""
+"""Shares: no owner takes all places, small requests are served, and waiting requests get their turn."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from tests.examples import unhurried
 
 
 def greedy(shares: Shares, *owners: str) -> None:
-    """Take whatever is to be had, one each in turn."""
+    """Take as much as possible, one place each in turn."""
     for owner in owners * shares.most:
         shares.take(owner)
 
@@ -25,7 +25,7 @@ def test_one_owner_gets_half_rounded_up(most: int, share: int) -> None:
 
 
 @pytest.mark.parametrize("number", [2, 3, 10, 49])
-def test_owners_that_take_all_they_can_leave_a_share_as_large_as_theirs(number: int) -> None:
+def test_greedy_owners_leave_a_share_as_large_as_theirs(number: int) -> None:
     shares = Shares(1000)
     owners = [f"owner-{one}" for one in range(number)]
     greedy(shares, *owners)
@@ -35,7 +35,7 @@ def test_owners_that_take_all_they_can_leave_a_share_as_large_as_theirs(number: 
     assert shares.take("new")
 
 
-def test_where_all_owners_are_one_it_may_have_everything() -> None:
+def test_a_single_owner_may_have_everything() -> None:
     shares = Shares(10, alone=True)
     assert shares.take("only", 12)
     assert shares.held == {"only": 10}
@@ -44,7 +44,7 @@ def test_where_all_owners_are_one_it_may_have_everything() -> None:
     assert not shares.held
 
 
-def test_more_than_the_largest_share_is_the_largest_share_and_not_refused_for_ever() -> None:
+def test_a_request_larger_than_a_share_counts_as_a_whole_share() -> None:
     shares = Shares(10)
     assert shares.take("a", 30)
     assert shares.held == {"a": 5}
@@ -52,7 +52,7 @@ def test_more_than_the_largest_share_is_the_largest_share_and_not_refused_for_ev
     assert shares.taken == 0
 
 
-def test_none_is_always_to_be_had() -> None:
+def test_zero_places_are_always_available() -> None:
     shares = Shares(2)
     greedy(shares, "a", "b")
     assert shares.take("c", 0)
@@ -60,7 +60,7 @@ def test_none_is_always_to_be_had() -> None:
     assert shares.taken == 2
 
 
-async def test_whoever_would_hold_least_is_served_first_and_each_owner_s_own_in_turn() -> None:
+async def test_the_owner_with_the_fewest_places_is_served_first_and_each_owner_s_requests_in_turn() -> None:
     shares = Shares(4)
     greedy(shares, "many")
     assert shares.take("few")
@@ -75,18 +75,18 @@ async def test_whoever_would_hold_least_is_served_first_and_each_owner_s_own_in_
     assert [wait.granted.done() for wait in waits] == [True] * 5
 
 
-async def test_one_that_waits_for_much_is_not_overtaken_by_who_would_hold_more() -> None:
+async def test_a_large_waiting_request_is_not_overtaken_by_an_owner_with_more() -> None:
     shares = Shares(16)
     assert shares.take("hog", 6)
     large = shares.line_up("large", 6)
     assert not large.granted.done()
-    assert not shares.take("hog", 1)  # of its own share there was more
-    assert shares.take("new", 1)  # but who asks for little has it
+    assert not shares.take("hog", 1)  # its own share has places left
+    assert shares.take("new", 1)  # but an owner with a small request gets one
     shares.give_back("hog", 6)
     assert large.granted.done()
 
 
-async def test_who_leaves_gives_way_and_gives_back() -> None:
+async def test_a_cancelled_waiter_leaves_the_queue_and_releases_its_places() -> None:
     shares = Shares(2)
     greedy(shares, "a", "b")
     first, second = shares.line_up("c"), shares.line_up("c")
@@ -108,7 +108,7 @@ OWNERS = st.sampled_from("abcdefgh")
     st.integers(1, 30),
     st.lists(st.tuples(st.sampled_from(["take", "wait", "leave", "back"]), OWNERS, st.integers(0, 12))),
 )
-def test_no_bound_is_passed_nothing_is_lost_and_room_is_never_left_to_who_could_use_it(
+def test_no_limit_is_exceeded_no_place_is_lost_and_no_servable_waiter_waits(
     most: int, steps: list[tuple[str, str, int]]
 ) -> None:
     asyncio.run(_play(Shares(most), steps))
@@ -134,7 +134,7 @@ async def _play(shares: Shares, steps: list[tuple[str, str, int]]) -> None:
         elif what == "back" and held:
             shares.give_back(*held.pop(number % len(held)))
         note()
-    while held:  # nobody waits for ever
+    while held:  # no request waits forever
         shares.give_back(*held.pop())
         note()
     assert (waits, shares.taken, shares.held, shares.waiting) == ([], 0, {}, 0)
@@ -149,5 +149,5 @@ def _check(shares: Shares, held: list[tuple[str, int]], waits: list[Waiter]) -> 
     assert all(number <= shares.largest for number in shares.held.values())
     assert shares.waiting == len(waits)
     if waits:
-        # Somebody of those whose turn it may be does not fit: else there would be one fewer.
+        # At least one owner whose turn it may be does not fit: otherwise there would be one fewer.
         assert not all(shares.fits(wait.owner, wait.number) for wait in waits)

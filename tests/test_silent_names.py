@@ -1,6 +1,6 @@
-"""Names whose name server never answers affect their own targets only.
+"""Names whose name server never answers affect only their own targets.
 
-Runs in a network and mount namespace of its own, with a name server on loopback that is silent.
+Runs in a new network and mount namespace, with a silent name server on loopback.
 """
 
 import os
@@ -23,7 +23,7 @@ mount --bind "$FOLDER/resolv.conf" /etc/resolv.conf
 exec "$PYTHON" "$SCRIPT"
 """
 
-# What `ip link set lo up` does, for machines without it: SIOCGIFFLAGS, then SIOCSIFFLAGS with IFF_UP.
+# Does the same as `ip link set lo up`, for machines without it: SIOCGIFFLAGS, then SIOCSIFFLAGS with IFF_UP.
 LOOPBACK_UP = """
 import fcntl, socket, struct
 with socket.socket() as sock:
@@ -63,7 +63,7 @@ asyncio.run(main())
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare (util-linux)"
 )
-def test_a_silent_name_server_does_not_hold_up_a_healthy_target(tmp_path: Path) -> None:
+def test_a_silent_name_server_does_not_delay_a_healthy_target(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run(

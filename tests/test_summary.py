@@ -1,4 +1,4 @@
-"""The summary for people counts every target, whoever wrote its entry, whatever fields the CRD keeps."""
+"""The summary for people counts every target, whichever program wrote it and whichever CRD keeps it."""
 
 import pytest
 
@@ -32,13 +32,13 @@ THEIRS = {"type": "slack", "success": True, "deliveredAt": "2026-11-28T03:00:00Z
         ([{"name": "a", "rubbish": 1}, THEIRS], "PartiallyDelivered 1/2"),
     ],
 )
-def test_it_counts_what_is_delivered_and_names_the_phase_of_the_whole(
+def test_the_summary_counts_delivered_targets_and_names_the_overall_phase(
     entries: list[dict[str, object]], said: str | None
 ) -> None:
     assert summary_of(entries) == said
 
 
-def test_it_is_the_same_where_the_crd_keeps_five_fields() -> None:
+def test_the_summary_is_the_same_if_the_crd_keeps_five_fields() -> None:
     entries = [DELIVERED, FAILED, PENDING]
     pruned = [{key: one[key] for key in OPERATORS_FIELDS if key in one} for one in entries]
     assert summary_of(pruned) == summary_of(entries)

@@ -18,7 +18,7 @@ from app.domain.targets import (
 )
 from app.domain.text import SHOWN_LIMIT, shortened
 from app.domain.urls import redacted
-from tests.examples import CANARY, unhurried
+from tests.examples import CANARY, on_one_line, unhurried
 
 SLACK = {"type": "slack", "credentialsSecret": "slack"}
 HOOK = {"type": "webhook", "url": "https://hooks.example.com/x"}
@@ -26,7 +26,7 @@ LONG = "n" * NAME_LIMIT
 
 
 def named(*names: Any) -> list[dict[str, Any]]:
-    """Make webhooks of these names; None: without one."""
+    """Make webhooks with these names; None: without one."""
     return [HOOK if name is None else {**HOOK, "name": name} for name in names]
 
 
@@ -34,8 +34,8 @@ NAMES = [
     ("none", [], []),
     ("defaults count positions, not types", [HOOK, SLACK, HOOK], ["webhook-0", "slack-1", "webhook-2"]),
     ("a given name is taken", named("team", "ops"), ["team", "ops"]),
-    ("an empty name is none", named("", "ops"), ["webhook-0", "ops"]),
-    ("a null name is none", [{**HOOK, "name": None}], ["webhook-0"]),
+    ("an empty name is no name", named("", "ops"), ["webhook-0", "ops"]),
+    ("a null name is no name", [{**HOOK, "name": None}], ["webhook-0"]),
     ("the later of two gets a number", named("a", "a"), ["a", "a-2"]),
     ("so do the third and the fourth", named("a", "a", "a", "a"), ["a", "a-2", "a-3", "a-4"]),
     ("a number never takes a name away", named("a", "a", "a-2"), ["a", "a-3", "a-2"]),
@@ -43,8 +43,8 @@ NAMES = [
     ("nor two of them", named("a", "a", "a-2", "a-2"), ["a", "a-3", "a-2", "a-2-2"]),
     ("a default clashes like a name", [{**HOOK, "name": "slack-1"}, SLACK], ["slack-1", "slack-1-2"]),
     ("a default that comes first has it", [HOOK, *named("webhook-0")], ["webhook-0", "webhook-0-2"]),
-    ("case tells names apart", named("a", "A"), ["a", "A"]),
-    ("white space tells names apart", named("a", "a "), ["a", "a "]),
+    ("names differ by case", named("a", "A"), ["a", "A"]),
+    ("names differ by white space", named("a", "a "), ["a", "a "]),
     ("any script will do", named("отчёт", "報告", "🎉"), ["отчёт", "報告", "🎉"]),
     ("the longest name", named(LONG), [LONG]),
     ("a clash of the longest", named(LONG, LONG), [LONG, "n" * (NAME_LIMIT - 6) + "-2"]),
@@ -62,12 +62,12 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("spec", "names"), [row[1:] for row in NAMES], ids=[row[0] for row in NAMES])
-def test_every_target_has_a_name_of_its_own(spec: list[Any], names: list[str]) -> None:
+def test_every_target_has_its_own_name(spec: list[Any], names: list[str]) -> None:
     assert target_names(spec) == names
     assert [target.name for target in read_targets(spec)] == names
 
 
-def test_only_the_first_of_a_name_is_delivered() -> None:
+def test_only_the_first_of_several_with_one_name_is_delivered() -> None:
     first, second, third = read_targets(named("a", "a", "a-2"))
     assert isinstance(first, WebhookTarget)
     assert isinstance(third, WebhookTarget)
@@ -92,20 +92,20 @@ _entries = st.fixed_dictionaries(
 
 @unhurried
 @given(st.lists(_entries | _odd, max_size=12))
-def test_whatever_the_spec_every_entry_is_read_under_a_name_of_its_own(spec: list[Any]) -> None:
+def test_every_entry_is_read_with_its_own_name_for_any_spec(spec: list[Any]) -> None:
     targets = read_targets(spec)
     names = [target.name for target in targets]
     assert len(set(names)) == len(spec)
     assert names == target_names(spec)
     for target in targets:
         assert 0 < len(target.name) <= NAME_LIMIT
-        assert target.address.isprintable()
+        assert on_one_line(target.address)
         if isinstance(target, InvalidTarget):
             assert target.problem
-            assert target.problem.isprintable()
+            assert on_one_line(target.problem)
 
 
-def test_a_thousand_and_one_of_one_name_are_told_apart() -> None:
+def test_a_thousand_and_one_targets_with_one_name_are_distinguished() -> None:
     names = target_names(named(*["a"] * 1001))
     assert len(set(names)) == 1001
     assert (names[0], names[1], names[-1]) == ("a", "a-2", "a-1001")
@@ -139,7 +139,7 @@ def test_every_field_of_every_type_is_read() -> None:
     ]
 
 
-def test_what_is_null_or_empty_counts_as_absent() -> None:
+def test_null_or_empty_counts_as_absent() -> None:
     empty = {"credentialsSecret": "", "artifactPath": "", "message": None, "subject": "", "to": None}
     mail, hook = read_targets([{"type": "email", **empty}, {**HOOK, **empty, "unheard-of": {"x": 1}}])
     assert isinstance(mail, EmailTarget)
@@ -148,13 +148,13 @@ def test_what_is_null_or_empty_counts_as_absent() -> None:
     assert isinstance(hook, WebhookTarget)
 
 
-def test_a_webhook_may_have_its_url_in_the_secret_alone() -> None:
+def test_a_webhook_s_url_can_be_only_in_the_secret() -> None:
     (hook,) = read_targets([{"type": "webhook", "credentialsSecret": "keys"}])
     assert isinstance(hook, WebhookTarget)
     assert hook.address == hook.secret_address == "secret/keys"
 
 
-def test_of_very_many_recipients_the_first_are_shown() -> None:
+def test_only_the_first_of_many_recipients_are_shown() -> None:
     (mail,) = read_targets([{"type": "email", "to": [f"{number}@example.com" for number in range(100)]}])
     assert mail.address.startswith("0@example.com, 1@example.com, 2@example.com, ")
     assert (len(mail.address), mail.address[-1]) == (SHOWN_LIMIT, "…")
@@ -252,11 +252,11 @@ URLS = [
 
 
 @pytest.mark.parametrize(("url", "shown"), URLS)
-def test_of_a_url_only_what_holds_no_secret_is_shown(url: str, shown: str) -> None:
+def test_only_the_public_part_of_a_url_is_shown(url: str, shown: str) -> None:
     assert redacted(url) == shown
 
 
-def test_a_url_of_any_length_is_cut() -> None:
+def test_a_long_url_is_truncated() -> None:
     shown = redacted("https://hooks.example.com/" + "x" * 7_000)
     assert len(shown) == SHOWN_LIMIT
     assert shown.startswith("https://hooks.example.com/xxx")
@@ -286,5 +286,5 @@ SHORTENED = [
 
 
 @pytest.mark.parametrize(("text", "limit", "line"), SHORTENED)
-def test_a_text_is_brought_to_one_short_line(text: str, limit: int, line: str) -> None:
+def test_a_text_is_reduced_to_one_short_line(text: str, limit: int, line: str) -> None:
     assert shortened(text, limit) == line

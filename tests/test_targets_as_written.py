@@ -37,26 +37,28 @@ ENCODED = [
 
 
 def target(bare: Bare) -> str:
-    """Return what the one request that was read asks for."""
+    """Return the target of the only request that was read."""
     [head] = bare.heads
     return head.split(b" ")[1].decode()
 
 
 @pytest.mark.parametrize("written", AS_WRITTEN)
-async def test_a_url_goes_out_as_it_was_written(written: str) -> None:
+async def test_a_url_is_sent_as_written(written: str) -> None:
     async with listening(answering(OK)) as bare:
         assert (await post(f"http://{bare.authority}{written}")).status == 200
     assert target(bare) == written
 
 
 @pytest.mark.parametrize(("written", "sent"), ENCODED)
-async def test_what_no_url_may_hold_is_encoded_and_a_fragment_stays_here(written: str, sent: str) -> None:
+async def test_invalid_characters_of_a_url_are_encoded_and_a_fragment_is_not_sent(
+    written: str, sent: str
+) -> None:
     async with listening(answering(OK)) as bare:
         await post(f"http://{bare.authority}{written}")
     assert target(bare) == sent
 
 
-async def test_a_url_goes_to_a_proxy_as_it_was_written() -> None:
+async def test_a_url_is_sent_to_a_proxy_as_written() -> None:
     async with listening(answering(OK)) as proxy:
         url = "http://hooks.test/hook%40team/../a?sig=a%2Bb"
         await post(url, egress_proxy=f"http://{proxy.authority}", egress_http=True)
@@ -64,7 +66,7 @@ async def test_a_url_goes_to_a_proxy_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("kind", ["webhook", "webhook by its Secret", "slack"])
-async def test_every_sender_keeps_what_was_written(kind: str) -> None:
+async def test_every_sender_keeps_the_url_as_written(kind: str) -> None:
     async with listening(answering(OK)) as bare:
         url = f"http://{bare.authority}/hook%40team?sig=AbC%2Bdef%3D"
         kinds: dict[str, tuple[dict[str, Any], dict[str, str | bytes] | None]] = {
@@ -80,23 +82,23 @@ async def test_every_sender_keeps_what_was_written(kind: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# A final dot: the name as it is, without search domains (RFC 1034, section 3.1)
+# A final dot: the name without search domains (RFC 1034, section 3.1)
 
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Lookups:
-    """No question leaves the machine."""
+    """No DNS query leaves the machine."""
     return named(monkeypatch)
 
 
-async def test_a_final_dot_is_looked_up_with_it_and_asked_for_without(names: Lookups) -> None:
+async def test_a_final_dot_is_used_for_the_lookup_and_not_in_the_request(names: Lookups) -> None:
     names["hooks.test"] = ["127.0.0.1"]
     async with listening(answering(OK)) as bare:
         await post(f"http://Hooks.test.:{bare.port}/")
     assert f"Host: hooks.test:{bare.port}\r\n".encode() in bare.heads[0]
 
 
-async def test_a_host_with_a_final_dot_is_apart_like_the_one_without(names: Lookups) -> None:
+async def test_a_host_with_a_final_dot_is_excepted_like_the_one_without(names: Lookups) -> None:
     names["hooks.test"] = ["127.0.0.1"]
     async with listening(answering(OK)) as bare, listening(answering(OK)) as proxy:
         changes: dict[str, Any] = {
@@ -107,7 +109,7 @@ async def test_a_host_with_a_final_dot_is_apart_like_the_one_without(names: Look
     assert (bare.accepted, proxy.accepted) == (1, 0)
 
 
-async def test_a_proxy_is_told_no_final_dot() -> None:
+async def test_a_proxy_gets_no_final_dot() -> None:
     async with (
         listening(saying(b"HTTP/1.1 502 Away\r\n\r\n")) as proxy,
         client(egress_proxy=f"http://{proxy.authority}") as http,
@@ -118,12 +120,12 @@ async def test_a_proxy_is_told_no_final_dot() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1.", "localhost.", "0x7f.1.", "10.0.0.1."])
-def test_a_final_dot_opens_nothing(host: str) -> None:
+def test_a_final_dot_does_not_bypass_the_guard(host: str) -> None:
     with pytest.raises(TargetError):
         Guard().check(f"https://{host}/")
 
 
-async def test_slack_s_own_host_may_have_one() -> None:
+async def test_slack_s_host_may_have_a_final_dot() -> None:
     async with listening(answering(OK)) as bare:
         url = f"http://127.0.0.1.:{bare.port}/"
         spec = {"type": "slack", "credentialsSecret": "keys"}

@@ -56,9 +56,9 @@ def when(
 
 
 class TestReading:
-    """A field that is missing or odd counts as absent."""
+    """A missing or odd field counts as absent."""
 
-    def test_all_that_is_read(self) -> None:
+    def test_a_complete_team(self) -> None:
         team = AgentTeam.from_resource(
             {
                 "metadata": {"namespace": "research", "name": "report", "uid": "u-1", "resourceVersion": "7"},
@@ -116,7 +116,7 @@ class TestReading:
 
     @pytest.mark.parametrize("odd", [None, 0, [], {}, ["Delivered"], {"a": 1}])
     @pytest.mark.parametrize("field", ["name", "phase", "id", "claimedBy", "claimedUntil"])
-    def test_odd_entries_do_not_stop_the_reading(self, field: str, odd: Any) -> None:
+    def test_odd_entries_do_not_prevent_reading_the_others(self, field: str, odd: Any) -> None:
         when(resource(WEBHOOK, delivery=[claimed("webhook-0", NOW) | {field: odd}]))
 
     def test_an_empty_resource(self) -> None:
@@ -135,7 +135,7 @@ class TestReading:
 
 
 class TestEntries:
-    """What one entry of the ledger says."""
+    """What one entry of the ledger means."""
 
     @pytest.mark.parametrize(
         ("one", "expected"),
@@ -143,7 +143,7 @@ class TestEntries:
             (entry("a", "Delivered"), True),
             (entry("a", "Failed"), True),
             (entry("a", "Pending"), False),
-            (entry("a", "Pending") | {"id": ""}, True),  # somebody else's
+            (entry("a", "Pending") | {"id": ""}, True),  # another program's
             ({"name": "a", "phase": "Pending"}, True),
             ({"name": "a"}, True),
             ({"name": "a", "id": "msg_a"}, False),
@@ -156,27 +156,27 @@ class TestEntries:
         ("one", "expected"),
         [
             (claimed("a", NOW), NOW),
-            (entry("a", claimedUntil=format_time(NOW)), None),  # handed back
+            (entry("a", claimedUntil=format_time(NOW)), None),  # released
             (entry("a", claimedBy="holder"), None),
             (entry("a", claimedBy="holder", claimedUntil="soon"), None),
             (entry("a", retryAt=format_time(NOW)), NOW),
         ],
     )
-    def test_when_it_may_be_claimed(self, one: dict[str, Any], expected: datetime | None) -> None:
+    def test_when_an_entry_may_be_claimed(self, one: dict[str, Any], expected: datetime | None) -> None:
         assert Receipt.from_wire(one).due == expected
 
 
 class TestFinishedTeams:
-    """A team that has finished is handed in once its end is on record, and while it is news."""
+    """A finished team is submitted once its end is on record, unless it is too old."""
 
-    def test_at_once_with_completed_at(self) -> None:
+    def test_with_completed_at_a_team_is_due_immediately(self) -> None:
         assert when(resource(WEBHOOK)) == NOW
 
-    def test_completed_at_in_the_past_is_due_since_then(self) -> None:
+    def test_with_completed_at_in_the_past_a_team_is_due_since_then(self) -> None:
         completed = NOW - timedelta(minutes=5)
         assert when(resource(WEBHOOK, completed=completed)) == completed
 
-    def test_without_completed_at_after_a_grace(self) -> None:
+    def test_without_completed_at_a_team_is_due_after_a_grace_period(self) -> None:
         assert timedelta(seconds=30) == COMPLETION_GRACE
         team = resource(WEBHOOK, completed=None)
         assert when(team) == NOW + COMPLETION_GRACE
@@ -187,55 +187,55 @@ class TestFinishedTeams:
         ("age", "expected"),
         [(MAX_AGE - SECOND, True), (MAX_AGE, True), (MAX_AGE + SECOND, False)],
     )
-    def test_history_is_no_news(self, age: timedelta, *, expected: bool) -> None:
+    def test_a_team_that_finished_long_ago_is_not_submitted(self, age: timedelta, *, expected: bool) -> None:
         assert (when(resource(WEBHOOK, completed=NOW - age)) is not None) is expected
 
-    def test_a_team_without_completed_at_ages_from_when_it_was_seen(self) -> None:
+    def test_the_age_of_a_team_without_completed_at_counts_from_its_first_sight(self) -> None:
         team = resource(WEBHOOK, completed=None)
         assert when(team, finished_since=NOW - MAX_AGE - SECOND) is None
 
     @pytest.mark.parametrize("phase", ["Pending", "Running", "Failed", "TimedOut", "BudgetExceeded", ""])
-    def test_only_the_phases_asked_for(self, phase: str) -> None:
+    def test_only_the_configured_phases_are_submitted(self, phase: str) -> None:
         assert when(resource(WEBHOOK, phase=phase)) is None
 
-    def test_other_phases_where_asked_for(self) -> None:
+    def test_other_phases_are_submitted_if_configured(self) -> None:
         assert when(resource(WEBHOOK, phase="Failed"), phases=("Completed", "Failed")) == NOW
 
     @pytest.mark.parametrize("on", ["create-pr", "push-branch", "notify", "none", None, ""])
-    def test_only_where_delivery_is_asked_for(self, on: str | None) -> None:
+    def test_only_teams_that_request_delivery_are_submitted(self, on: str | None) -> None:
         assert when(resource(WEBHOOK, on=on)) is None
 
-    def test_nowhere_to_deliver_to(self) -> None:
+    def test_a_team_without_targets_is_not_submitted(self) -> None:
         assert when(resource()) is None
 
-    def test_a_malformed_target_is_work_too(self) -> None:
+    def test_a_team_with_a_malformed_target_is_submitted(self) -> None:
         assert when(resource("odd")) == NOW
 
 
 class TestLedger:
-    """What is settled is left alone; what is pending is work until it is settled."""
+    """Settled targets need no delivery; pending ones do until they are settled."""
 
     @pytest.mark.parametrize("phase", ["Delivered", "Failed"])
-    def test_all_settled(self, phase: str) -> None:
+    def test_a_team_with_only_settled_targets_needs_nothing(self, phase: str) -> None:
         assert when(resource(WEBHOOK, delivery=[entry("webhook-0", phase)])) is None
 
-    def test_an_entry_of_somebody_else_counts_as_settled(self) -> None:
+    def test_an_entry_of_another_program_counts_as_settled(self) -> None:
         assert when(resource(WEBHOOK, delivery=[{"name": "webhook-0", "phase": "Pending"}])) is None
 
-    def test_one_of_two_settled(self) -> None:
+    def test_a_team_with_one_of_two_targets_settled_is_due(self) -> None:
         assert when(resource(WEBHOOK, SLACK, delivery=[entry("webhook-0", "Delivered")])) == NOW
 
-    def test_a_target_new_in_the_spec(self) -> None:
+    def test_a_new_target_in_the_spec_is_due(self) -> None:
         late = NOW + timedelta(hours=1)
         ledger = [entry("webhook-0", "Delivered")]
         assert when(resource(WEBHOOK, SLACK, delivery=ledger), now=late) == NOW
         assert when(resource(WEBHOOK, SLACK, delivery=ledger), now=NOW + MAX_AGE + SECOND) is None
 
-    def test_a_live_claim_is_looked_at_when_it_ends(self) -> None:
+    def test_a_claimed_target_is_due_when_its_claim_expires(self) -> None:
         ends = NOW + timedelta(seconds=140)
         assert when(resource(WEBHOOK, delivery=[claimed("webhook-0", ends)])) == ends
 
-    def test_a_claim_that_ends_later_than_any_could_has_ended(self) -> None:
+    def test_a_claim_beyond_the_longest_possible_has_expired(self) -> None:
         longest = NOW + LONGEST_CLAIM + CLOCKS_APART
         assert when(resource(WEBHOOK, delivery=[claimed("webhook-0", longest)])) == longest
         assert when(resource(WEBHOOK, delivery=[claimed("webhook-0", longest + SECOND)])) == NOW
@@ -244,23 +244,23 @@ class TestLedger:
         ended = NOW - SECOND
         assert when(resource(WEBHOOK, delivery=[claimed("webhook-0", ended)])) == ended
 
-    def test_a_target_handed_back_is_due(self) -> None:
+    def test_a_released_target_is_due(self) -> None:
         assert when(resource(WEBHOOK, delivery=[entry("webhook-0", attempts=2)])) == NOW
 
-    def test_the_earliest_counts(self) -> None:
+    def test_the_earliest_of_several_times_counts(self) -> None:
         soon, later = NOW + SECOND, NOW + 2 * SECOND
         ledger = [claimed("webhook-0", later), claimed("slack-1", soon)]
         assert when(resource(WEBHOOK, SLACK, delivery=ledger)) == soon
         assert when(resource(WEBHOOK, SLACK, delivery=ledger[:1])) == NOW
 
-    def test_pending_is_work_whatever_the_age_or_phase(self) -> None:
+    def test_a_pending_target_is_due_at_any_age_and_phase(self) -> None:
         old = NOW - 10 * MAX_AGE
         ledger = [claimed("webhook-0", old)]
         assert when(resource(WEBHOOK, completed=old, delivery=ledger)) == old
         assert when(resource(WEBHOOK, phase="Running", completed=None, delivery=ledger)) == old
         assert when(resource(WEBHOOK, on="none", delivery=ledger)) == old
 
-    def test_a_pending_entry_whose_target_left_the_spec(self) -> None:
+    def test_a_pending_entry_without_a_target_in_the_spec_is_due(self) -> None:
         assert when(resource(delivery=[entry("webhook-0")])) == NOW
 
     def test_open_targets_by_name(self) -> None:

@@ -47,7 +47,7 @@ async def service(tmp_path_factory: pytest.TempPathFactory, mounted: Mounted) ->
 
 @contextmanager
 def shaken(service: Service, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-    """Make a connection whose handshake is done."""
+    """Make a connection and complete its handshake."""
     with (
         socket.create_connection(("127.0.0.1", service.port), 10) as bare,
         context.wrap_socket(bare, server_hostname="127.0.0.1") as wrapped,
@@ -56,12 +56,12 @@ def shaken(service: Service, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]
 
 
 def shown(service: Service, mounted: Mounted) -> bytes:
-    """Return the certificate that a new caller is shown, in DER form."""
+    """Return the certificate that a new caller gets, in DER form."""
     with shaken(service, mounted.trusting) as connection:
         return connection.getpeercert(binary_form=True) or b""
 
 
-async def test_callers_are_answered_over_https(service: Service) -> None:
+async def test_callers_get_answers_over_https(service: Service) -> None:
     assert service.url.startswith("https://")
     assert (await service.request("GET", "/readyz")).status == 200
     assert (await service.deliver("research", "absent")).problem == "team-not-found"
@@ -69,7 +69,9 @@ async def test_callers_are_answered_over_https(service: Service) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_these_versions_are_spoken(version: ssl.TLSVersion, service: Service, mounted: Mounted) -> None:
+async def test_these_tls_versions_are_supported(
+    version: ssl.TLSVersion, service: Service, mounted: Mounted
+) -> None:
     context = mounted.trusting
     context.minimum_version = context.maximum_version = version
     with shaken(service, context) as connection:
@@ -78,15 +80,17 @@ async def test_these_versions_are_spoken(version: ssl.TLSVersion, service: Servi
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-async def test_older_versions_are_not(version: ssl.TLSVersion, service: Service, mounted: Mounted) -> None:
+async def test_older_tls_versions_are_refused(
+    version: ssl.TLSVersion, service: Service, mounted: Mounted
+) -> None:
     context = mounted.trusting
-    context.set_ciphers("ALL:@SECLEVEL=0")  # else OpenSSL's client would not offer them
+    context.set_ciphers("ALL:@SECLEVEL=0")  # otherwise OpenSSL's client would not offer them
     context.minimum_version = context.maximum_version = version
     with pytest.raises(ssl.SSLError, match=r"EOF occurred|alert protocol version"), shaken(service, context):
         pass
 
 
-def test_older_versions_and_renegotiation_are_not_left_to_openssl_s_defaults(mounted: Mounted) -> None:
+def test_tls_versions_and_renegotiation_do_not_depend_on_openssl_s_defaults(mounted: Mounted) -> None:
     files = {name: str(file) for name, file in mounted.settings.items()}
     certificate = Certificate.of(ServiceSettings.load(**files))
     assert certificate is not None
@@ -95,7 +99,7 @@ def test_older_versions_and_renegotiation_are_not_left_to_openssl_s_defaults(mou
 
 
 @pytest.mark.alone
-async def test_a_handshake_and_its_request_take_one_place(
+async def test_a_handshake_and_its_request_count_as_one_caller(
     tmp_path_factory: pytest.TempPathFactory, mounted: Mounted
 ) -> None:
     async with FakeCluster() as fake, prepared(fake, tmp_path_factory.mktemp("one")) as cluster:
@@ -105,7 +109,7 @@ async def test_a_handshake_and_its_request_take_one_place(
             assert (await service.request("GET", "/readyz")).status == 200
 
 
-async def test_plain_http_gets_nothing_and_harms_nobody(service: Service) -> None:
+async def test_plain_http_gets_no_answer_and_affects_no_other(service: Service) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     with contextlib.suppress(ConnectionError):
@@ -114,7 +118,7 @@ async def test_plain_http_gets_nothing_and_harms_nobody(service: Service) -> Non
     assert (await service.request("GET", "/healthz")).status == 200
 
 
-async def test_a_request_that_is_too_large_is_told_so_over_tls_as_well(
+async def test_a_request_that_is_too_large_gets_its_error_over_tls_too(
     service: Service, mounted: Mounted
 ) -> None:
     def ask() -> bytes:
@@ -128,12 +132,12 @@ async def test_a_request_that_is_too_large_is_told_so_over_tls_as_well(
 
 
 @pytest.mark.alone
-async def test_a_handshake_that_never_ends_is_cut_and_delays_nobody(service: Service) -> None:
+async def test_an_endless_handshake_is_cut_off_and_delays_no_other(service: Service) -> None:
     started = monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(b"\x16\x03\x01")
     assert (await service.request("GET", "/healthz")).status == 200
-    assert monotonic() - started < HASTE, "answered while the other had not begun to speak"
+    assert monotonic() - started < HASTE, "answered while the other client was silent"
     with contextlib.suppress(ConnectionError):
         assert await asyncio.wait_for(reader.read(), 10) == b""
     assert monotonic() - started >= HASTE
@@ -141,9 +145,7 @@ async def test_a_handshake_that_never_ends_is_cut_and_delays_nobody(service: Ser
 
 
 @pytest.mark.alone
-async def test_handshakes_under_way_count_among_the_callers_that_wait(
-    service: Service, mounted: Mounted
-) -> None:
+async def test_handshakes_in_progress_count_as_waiting_callers(service: Service, mounted: Mounted) -> None:
     async with contextlib.AsyncExitStack() as stack:
         readers = []
         for _ in range(CALLERS * 2):
@@ -152,19 +154,19 @@ async def test_handshakes_under_way_count_among_the_callers_that_wait(
             readers.append(reader)
         started = monotonic()
         await asyncio.wait_for(asyncio.wait([asyncio.ensure_future(r.read()) for r in readers[:CALLERS]]), 10)
-        assert monotonic() - started < HASTE, "pushed out, and not timed out"
+        assert monotonic() - started < HASTE, "closed for another caller, not by its time limit"
         assert (await service.request("GET", "/healthz")).status == 200
     assert service.logged("callers_pushed_out")
 
 
-async def test_a_rotated_certificate_is_used_without_a_restart_and_a_bad_one_never(
+async def test_a_rotated_certificate_is_used_without_a_restart_and_an_invalid_one_never(
     service: Service, mounted: Mounted
 ) -> None:
     first = shown(service, mounted)
     kept = HTTPSConnection("127.0.0.1", service.port, context=mounted.trusting, timeout=10)
 
     async def speak() -> int:
-        """Ask on the connection that is kept open; another would be another socket."""
+        """Send a request on the open connection; another connection would be another socket."""
 
         def ask() -> int:
             kept.request("GET", "/healthz")
@@ -201,7 +203,7 @@ async def test_a_rotated_certificate_is_used_without_a_restart_and_a_bad_one_nev
     assert kept.sock is open_socket
     kept.close()
 
-    # One that OpenSSL takes, and whose end cannot be told: it is used all the same, and so is the next.
+    # OpenSSL accepts this one, but its expiry cannot be read: it is used, and so is the next one.
     leaf = mounted.authority.issue_cert("127.0.0.1")
     mounted.swap(trusted(leaf.cert_chain_pems[0].bytes()), leaf.private_key_pem.bytes())
     await until(lambda: len(service.logged("tls_reloaded")) == 3)
@@ -214,11 +216,11 @@ async def test_a_rotated_certificate_is_used_without_a_restart_and_a_bad_one_nev
     fourth = mounted.rotate()
     await until(lambda: shown(service, mounted) == fourth)
     await until(lambda: len(service.logged("tls_reloaded")) == 5)
-    assert len(service.logged("tls_reload_failed")) == 3, "each bad state is told once"
+    assert len(service.logged("tls_reload_failed")) == 3, "each invalid state is logged once"
 
 
 def trusted(pem: bytes) -> bytes:
-    """Write a certificate in OpenSSL's own form, which says what it is trusted for."""
+    """Write a certificate in OpenSSL's own form, which contains its trusted uses."""
     command = ["openssl", "x509", "-addtrust", "serverAuth", "-trustout"]
     return subprocess.run(command, input=pem, check=True, capture_output=True).stdout
 
@@ -227,7 +229,7 @@ def other_key(mounted: Mounted) -> bytes:
     return mounted.authority.issue_cert("127.0.0.1").private_key_pem.bytes()
 
 
-async def test_a_pair_that_cannot_be_used_ends_the_process_with_a_sentence_that_names_the_setting(
+async def test_an_unusable_pair_ends_the_process_with_a_sentence_that_names_the_setting(
     mounted: Mounted, tmp_path: Path
 ) -> None:
     leaf = mounted.authority.issue_cert("127.0.0.1")

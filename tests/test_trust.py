@@ -1,6 +1,6 @@
 """The owner's certificate authorities are trusted: older ones, intermediate ones, renewed ones.
 
-And what is wrong with a certificate is said in words.
+Errors say in words what is wrong with a certificate.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ A_DAY = dt.timedelta(days=1)
 def _signed(
     subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.EllipticCurvePrivateKey, *, ca: bool
 ) -> x509.Certificate:
-    """Sign a certificate that has no key identifiers, neither its own nor its issuer's."""
+    """Sign a certificate without key identifiers, neither its own nor its issuer's."""
     now = dt.datetime.now(dt.UTC)
     names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in (subject, issuer)]
     builder = x509.CertificateBuilder(names[1], names[0], key.public_key(), x509.random_serial_number())
@@ -46,7 +46,7 @@ def _signed(
 
 @pytest.fixture
 async def old(tmp_path: Path) -> AsyncIterator[tuple[Path, int]]:
-    """Serve TLS as an older cluster does; give the file of its authority, and the port."""
+    """Serve TLS like an older cluster; yield the file of its certificate authority, and the port."""
     authority, leaf = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     files = {
         "ca.crt": _signed("authority", authority, "authority", authority, ca=True),
@@ -66,11 +66,11 @@ async def old(tmp_path: Path) -> AsyncIterator[tuple[Path, int]]:
 
 @pytest.fixture(autouse=True)
 def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
-    """Make default contexts as Python 3.13 and later make them, whichever this is."""
+    """Make default contexts as in Python 3.13 and later, on any version."""
     plain = ssl.create_default_context
 
     def create(*arguments: ssl.Purpose, **options: str | bytes | None) -> ssl.SSLContext:
-        context = plain(*arguments, **options)  # type: ignore[arg-type]  # handed on as they came
+        context = plain(*arguments, **options)  # type: ignore[arg-type]  # passed on unchanged
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         return context
 
@@ -83,7 +83,7 @@ async def shake_hands(context: ssl.SSLContext, port: int) -> None:
     writer.close()
 
 
-async def test_python_s_own_strictness_refuses_it(
+async def test_python_s_strict_mode_refuses_an_older_cluster_s_certificate(
     old: tuple[Path, int], strict: Callable[..., ssl.SSLContext]
 ) -> None:
     authority, port = old
@@ -91,7 +91,7 @@ async def test_python_s_own_strictness_refuses_it(
         await shake_hands(strict(cafile=str(authority)), port)
 
 
-async def test_the_cluster_s_authority_is_trusted(old: tuple[Path, int]) -> None:
+async def test_the_cluster_s_certificate_authority_is_trusted(old: tuple[Path, int]) -> None:
     authority, port = old
     await shake_hands(Access("https://api.test", authority=Pem(authority)).trust(), port)
 
@@ -101,23 +101,25 @@ async def test_the_watcher_trusts_its_file(old: tuple[Path, int]) -> None:
     await shake_hands(Trust(authority).context(), port)
 
 
-async def test_the_receivers_authorities_that_the_owner_added_are_trusted(old: tuple[Path, int]) -> None:
+async def test_the_owner_s_additional_certificate_authorities_for_receivers_are_trusted(
+    old: tuple[Path, int],
+) -> None:
     authority, port = old
     settings = ServiceSettings(auth="none", egress_ca_file=str(authority))
     await shake_hands(HttpClient(settings).tls, port)
 
 
-async def test_without_such_a_file_receivers_are_held_to_the_whole_standard() -> None:
+async def test_without_such_a_file_receivers_must_meet_the_strict_standard() -> None:
     assert HttpClient(ServiceSettings(auth="none")).tls.verify_flags & ssl.VERIFY_X509_STRICT
 
 
 # ---------------------------------------------------------------------------------------------------------
-# One that stands in between, without the one above it
+# An intermediate certificate authority, without its root
 
 
 @pytest.fixture
 async def between(tmp_path: Path) -> AsyncIterator[tuple[Path, int]]:
-    """Serve TLS by an authority in between; give a file of that one alone, and the port."""
+    """Serve TLS by an intermediate authority; yield the file of its certificate, and the port."""
     middle = trustme.CA().create_child_ca()
     file = tmp_path / "middle.crt"
     middle.cert_pem.write_to_path(str(file))
@@ -128,7 +130,7 @@ async def between(tmp_path: Path) -> AsyncIterator[tuple[Path, int]]:
         yield file, server.sockets[0].getsockname()[1]
 
 
-async def test_an_authority_in_between_is_trusted_by_itself(between: tuple[Path, int]) -> None:
+async def test_an_intermediate_certificate_authority_is_trusted_by_itself(between: tuple[Path, int]) -> None:
     file, port = between
     settings = ServiceSettings(auth="none", egress_ca_file=str(file))
     for context in (
@@ -140,10 +142,10 @@ async def test_an_authority_in_between_is_trusted_by_itself(between: tuple[Path,
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Renewed while the service runs
+# Renewal while the service runs
 
 
-async def test_a_file_of_authorities_that_was_renewed_is_read_anew(tmp_path: Path) -> None:
+async def test_a_renewed_file_of_certificate_authorities_is_read_again(tmp_path: Path) -> None:
     old, new = trustme.CA(), trustme.CA()
     file = tmp_path / "ca.pem"
     old.cert_pem.write_to_path(str(file))
@@ -174,18 +176,18 @@ async def test_a_file_of_authorities_that_was_renewed_is_read_anew(tmp_path: Pat
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is wrong, in words
+# Errors in words
 
 
 @pytest.mark.parametrize("code", range(1, 95))
-def test_whatever_openssl_finds_wrong_is_said_in_words(code: int) -> None:
+def test_every_openssl_error_has_words(code: int) -> None:
     error = ssl.SSLCertVerificationError()
     error.verify_code, error.verify_message = code, "a certificate's key is odd"
     assert len(trust.refused(error).split()) > 4
     assert trust.refused(error) != "the receiver's certificate is not valid"
 
 
-async def test_a_port_without_tls_is_told() -> None:
+async def test_a_port_without_tls_is_reported() -> None:
     async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
@@ -203,7 +205,7 @@ async def test_a_port_without_tls_is_told() -> None:
         (None, "the TLS handshake failed"),
     ],
 )
-def test_a_handshake_s_failure_is_said_in_words(word: str | None, said: str) -> None:
+def test_a_failed_handshake_is_reported_in_words(word: str | None, said: str) -> None:
     error = ssl.SSLError()
-    error.reason = word  # type: ignore[assignment]  # as it is of one made elsewhere
+    error.reason = word  # type: ignore[assignment]  # as in an error that is made elsewhere
     assert trust.broken(error) == said

@@ -114,7 +114,7 @@ _CLAIMED = {
     "timestamp": "2026-11-05T14:03:10Z",
     "claimedUntil": "2026-11-05T14:05:10Z",
 }
-_PUT_OFF = {
+_POSTPONED = {
     **_CLAIMED,
     "error": (
         "Pending: next try at 2026-11-05T14:04:20Z; last attempt: answered 503 Service Unavailable, after 4"
@@ -142,7 +142,7 @@ _IN_PART = {
     "value": _report("PartiallyDelivered", _ARCHIVED, _REFUSED),
 }
 _UNDER_WAY = {"summary": "Claimed, in progress", "value": _report("Pending", _CLAIMED)}
-_LATER = {"summary": "The receiver is down; the service retries", "value": _report("Pending", _PUT_OFF)}
+_LATER = {"summary": "The receiver is down; the service retries", "value": _report("Pending", _POSTPONED)}
 _PREVIEWED: dict[str, Any] = {
     **TEAM,
     "phase": "Completed",
@@ -197,7 +197,7 @@ ANSWERS: dict[tuple[str, str], Examples] = {
                 "next": "WzAsICJleUoySWpvaWJXVjBZUyJd",
             },
         },
-        "last": {"summary": "The last page, with none", "value": {"items": [], "next": None}},
+        "last": {"summary": "The last page, without a matching team", "value": {"items": [], "next": None}},
     },
     ("readDelivery", "200"): {
         "delivered": _DELIVERED,
@@ -234,7 +234,7 @@ ANSWERS: dict[tuple[str, str], Examples] = {
     },
     ("metrics", "200"): {
         "metrics": {
-            "summary": "One of them",
+            "summary": "One of the metrics",
             "value": (
                 "# HELP agentteam_delivery_build_info Which version this is.\n"
                 "# TYPE agentteam_delivery_build_info gauge\n"

@@ -46,7 +46,7 @@ CALLING: dict[str, tuple[Any, Any]] = {
                 "--namespace",
                 "-n",
                 envvar="DELIVERY_NAMESPACE",
-                help="The team's namespace (default: `default`); with --all-teams, by default all.",
+                help="The team's namespace (default: `default`).",
             ),
         ],
         None,
@@ -181,14 +181,18 @@ def redeliver(  # noqa: PLR0913
     everything: Annotated[bool, typer.Option("--all", help="Also send targets that were delivered.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Send failed targets (the default).")] = False,
     all_teams: Annotated[
-        bool, typer.Option("--all-teams", help="All teams, or all in --namespace; asks first.")
+        bool, typer.Option("--all-teams", help="All teams, or all in --namespace; asks for confirmation.")
     ] = False,
     since: Since = None,
     kind: OfType = None,
     reason: ForReason = None,
     rate: Annotated[float, typer.Option(min=0.01, help="With --all-teams: teams per second.")] = 5.0,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --all-teams: do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --all-teams: only show them.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="With --all-teams: do not ask for confirmation.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --all-teams: list the targets, and send nothing.")
+    ] = False,
     output: Output = Form.TABLE,
     timeout: Timeout = SETTLED,
 ) -> None:

@@ -37,7 +37,7 @@ NOT_KEPT = {
 }
 """Fields of a target that those kinds drop, and the effect."""
 JUDGED = (KIND, *MAKERS)
-ENDINGS = ("create-pr", "push-branch", "notify", "deliver", "none")
+ON_COMPLETE = ("create-pr", "push-branch", "notify", "deliver", "none")
 KINDS: dict[str, type[TargetSpec]] = {
     "webhook": WebhookTarget,
     "slack": SlackTarget,
@@ -84,7 +84,7 @@ def findings_of(file: Path) -> list[Finding]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "it cannot be read"
-        return [Finding(str(file), mark.line + 1 if mark else 1, f"no YAML: {problem}")]
+        return [Finding(str(file), mark.line + 1 if mark else 1, f"not YAML: {problem}")]
     nodes = [one for node in nodes for one in _listed(node)]
     documents = [Manifest(str(file), node) for node in nodes]
     found = [finding for document in documents for finding in document.findings()]
@@ -226,16 +226,16 @@ class Manifest:
 
     def _lifecycle(self, lifecycle: dict[str, Any]) -> Iterator[Finding]:
         at = ("spec", "lifecycle")
-        ending, delivery = lifecycle.get("onComplete"), lifecycle.get("delivery")
-        if ending is not None and not isinstance(ending, str):
-            yield self._at((*at, "onComplete"), f"onComplete: must be one of {', '.join(ENDINGS)}")
+        chosen, delivery = lifecycle.get("onComplete"), lifecycle.get("delivery")
+        if chosen is not None and not isinstance(chosen, str):
+            yield self._at((*at, "onComplete"), f"onComplete: must be one of {', '.join(ON_COMPLETE)}")
             return
-        if ending is not None and ending not in ENDINGS:
-            meant = get_close_matches(str(ending), ENDINGS, 1)
-            hint = f"; did you mean {meant[0]}?" if meant else f"; it is one of {', '.join(ENDINGS)}"
-            yield self._at((*at, "onComplete"), f'onComplete: "{ending}" is not known{hint}')
+        if chosen is not None and chosen not in ON_COMPLETE:
+            meant = get_close_matches(str(chosen), ON_COMPLETE, 1)
+            hint = f"; did you mean {meant[0]}?" if meant else f"; it is one of {', '.join(ON_COMPLETE)}"
+            yield self._at((*at, "onComplete"), f'onComplete: "{chosen}" is not known{hint}')
         if delivery is None:
-            if ending == "deliver":
+            if chosen == "deliver":
                 text = "delivery: is missing, so nothing is delivered; list the targets"
                 yield self._at((*at, "onComplete"), text)
             return
@@ -244,11 +244,11 @@ class Manifest:
                 (*at, "delivery"), "delivery: must be a list of targets, each with a dash in front"
             )
             return
-        if ending == "deliver" and not delivery:
+        if chosen == "deliver" and not delivery:
             text = "delivery: is empty, so nothing is delivered; list the targets"
             yield self._at((*at, "delivery"), text)
-        if ending is None or ending in set(ENDINGS) - {"deliver"}:
-            text = f"onComplete: is {ending or 'missing'}, so these targets get nothing; write deliver"
+        if chosen is None or chosen in set(ON_COMPLETE) - {"deliver"}:
+            text = f"onComplete: is {chosen or 'missing'}, so these targets get nothing; write deliver"
             yield self._at((*at, "delivery"), text, warning=True)
         for position, target in enumerate(read_targets(delivery)):
             yield from self._target((*at, "delivery", position), delivery[position], target)

@@ -90,7 +90,7 @@ class Attempts:
             "claimed_until": None,
         }
         message = verdict.message
-        if tried.passing and (retry_at := self._errand.put_off.until(receipt, tried.passing, now)):
+        if tried.passing and (retry_at := self._errand.postponement.until(receipt, tried.passing, now)):
             verdict = tried.passing
             message = verdict.message
             # This process completed its attempts, so earlier takeovers no longer count against the target.
@@ -101,8 +101,8 @@ class Attempts:
             update["phase"] = Phase.DELIVERED if verdict.delivered else Phase.FAILED
             update["reason"] = verdict.reason
             update |= {"timestamp": now, "delivered_at": max(filter(None, (now, receipt.delivered_at)))}
-            if tried.passing and self._errand.put_off.during:
-                message = self._errand.put_off.given_up(receipt, tried.passing, now)
+            if tried.passing and self._errand.postponement.during:
+                message = self._errand.postponement.given_up(receipt, tried.passing, now)
         return receipt.model_copy(update={**update, "message": message, "http_status": verdict.http_status})
 
     def waited(self) -> float:
@@ -131,13 +131,13 @@ class Attempts:
 
         began = errand.timing.clock()
         left = ends - began
-        if not errand.put_off.during:
+        if not errand.postponement.during:
             return await send()  # a target that cannot be postponed does not wait for a place
-        room = max(0.0, min(PATIENCE, errand.policy.place_timeout - self._waited))
+        within = max(0.0, min(PATIENCE, errand.policy.place_timeout - self._waited))
         who = self._receipt.id
         owner = errand.team.namespace
         return await errand.pacer.paced(
-            target.type, way, send, owner=owner, who=who, room=room, rest=errand.rest
+            target.type, way, send, owner=owner, who=who, within=within, rest=errand.rest
         )
 
     async def _placed(self, sender: Sender[Any], credentials: Credentials, way: Way, ends: float) -> Verdict:

@@ -1,7 +1,7 @@
 """The service's capacity, and how namespaces share it fairly.
 
-An event needs room before it is accepted: for itself, for its targets, and for its team's bytes. Without
-room, the service refuses it and says when to try again, so nothing waits before the claim. After the claim,
+An event needs places before it is accepted: for itself, for its targets, and for its team's bytes. Without
+them, the service refuses it and says when to try again, so nothing waits before the claim. After the claim,
 deliveries wait for places, with one queue per namespace.
 """
 

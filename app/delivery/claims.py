@@ -98,8 +98,8 @@ class Claims:
             adopt=self._settings.adopt == "failed",
         )
 
-    async def take(self, event: CompletionEvent, room: ExitStack) -> Accepted:
-        """Claim the targets that an event requests; each keeps its place until the room is left.
+    async def take(self, event: CompletionEvent, places: ExitStack) -> Accepted:
+        """Claim the targets that an event requests; each keeps its place until `places` is closed.
 
         One event per team at a time, so that this process can tell its own claims apart.
 
@@ -111,7 +111,7 @@ class Claims:
             # The wait for its turn counts too: an event is answered in time, however many events precede it.
             async with asyncio.timeout(2 * self._settings.api_timeout), turn:
                 with self._tracing.span("claim"):
-                    accepted = await self._claim(event, room)
+                    accepted = await self._claim(event, places)
                 if accepted.plan.claims:
                     self._lost.difference_update(claim.receipt.id for claim in accepted.plan.claims)
                     self._sending[accepted.read.team.uid] += _ids(accepted.plan)
@@ -129,7 +129,7 @@ class Claims:
         """Remember which outcomes could not be written."""
         self._lost.update(receipt.id for receipt in unwritten if receipt.id)
 
-    async def _claim(self, event: CompletionEvent, room: ExitStack) -> Accepted:
+    async def _claim(self, event: CompletionEvent, places: ExitStack) -> Accepted:
         """Read, judge and write; start over if the team changed in between."""
         error: ClusterError = ApiUnavailable("the team keeps changing")
         for tries in range(1, TRIES + 1):
@@ -146,7 +146,7 @@ class Claims:
                 return Accepted(read, read, judgement)
             faults.reach("read")
             try:
-                claimed = await self._write(read, judgement.plan, room)
+                claimed = await self._write(read, judgement.plan, places)
             except (Conflict, ApiUnavailable, ObjectNotFound) as lost:
                 # Without an answer, the claim may be on record. If so, the next plan finds and uses it.
                 error = lost
@@ -159,8 +159,8 @@ class Claims:
             return Accepted(read, claimed, judgement)
         raise unavailable(error)
 
-    async def _write(self, read: Snapshot, plan: Plan, room: ExitStack) -> Snapshot:
-        """Write the claims once; each takes a place in the room."""
+    async def _write(self, read: Snapshot, plan: Plan, places: ExitStack) -> Snapshot:
+        """Write the claims once; each takes a place, kept in `places`."""
         if outgrows(read.size, read.team, plan):
             raise LedgerRefused(
                 "nothing was sent: with the record of its targets the team would be larger than the API"
@@ -168,12 +168,12 @@ class Claims:
                 recorded=False,
             )
         try:
-            with ExitStack() as places:
+            with ExitStack() as taken:
                 namespace, capacity = read.team.namespace, self._capacity
-                places.enter_context(capacity.targets.taking(namespace, len(plan.claims)))
-                places.enter_context(capacity.team_bytes.taking(namespace, read.size))
+                taken.enter_context(capacity.targets.taking(namespace, len(plan.claims)))
+                taken.enter_context(capacity.team_bytes.taking(namespace, read.size))
                 claimed = await self._cluster.write_delivery(read.team, plan.entries)
-                room.enter_context(places.pop_all())
+                places.enter_context(taken.pop_all())
         except (Conflict, ApiUnavailable, ObjectNotFound):
             raise
         except Rejected as refused:

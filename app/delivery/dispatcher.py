@@ -16,7 +16,7 @@ from app.delivery.fanout import fan_out, tell
 from app.delivery.recorder import Recorder
 from app.delivery.retry import Timing
 from app.delivery.underway import UnderWay
-from app.domain.announcements import Announcement, announce, announce_put_off, had_problem
+from app.domain.announcements import Announcement, announce, announce_postponed, had_problem
 from app.domain.errors import RETRY_SOON, ClusterError, Draining, Problem
 from app.domain.events import CompletionEvent
 from app.domain.targets import TYPES
@@ -63,22 +63,22 @@ class Dispatcher:
             Problem: the event is not accepted, and nothing is sent for it.
         """
         accepted: asyncio.Future[Dispatch] = asyncio.get_running_loop().create_future()
-        room = ExitStack()
-        room.enter_context(self._capacity.events.taking(event.namespace))
-        self._under_way.start(self._see_through(event, accepted, room))
+        places = ExitStack()
+        places.enter_context(self._capacity.events.taking(event.namespace))
+        self._under_way.start(self._carry_out(event, accepted, places))
         return await asyncio.shield(accepted)
 
-    async def _see_through(
-        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack
+    async def _carry_out(
+        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], places: ExitStack
     ) -> None:
-        """Claim, answer with the dispatch or the problem, send and record; then leave the room."""
+        """Claim, answer with the dispatch or the problem, send and record; then give up its places."""
         arrived = steady()
         about = log.bind(team=event.team, namespace=event.namespace)
         with self._tracing.span("event", "SERVER", namespace=event.namespace, team=event.team) as say:
             if trace_id := self._tracing.trace_id():
                 bind_contextvars(trace_id=trace_id)
-            with room, self._metrics.in_flight.track_inprogress():
-                accepted = await self._claim(event, answer, room, say)
+            with places, self._metrics.in_flight.track_inprogress():
+                accepted = await self._claim(event, answer, places, say)
                 if accepted is None:
                     return
                 recorder = self._recorder(accepted, about)
@@ -94,11 +94,11 @@ class Dispatcher:
                     self._under_way.start(self.publish(recorder.latest.team, said))
 
     async def _claim(
-        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], room: ExitStack, say: Say
+        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], places: ExitStack, say: Say
     ) -> Accepted | None:
         """Claim; if the event is not accepted, answer with the problem."""
         try:
-            accepted = await self._claims.take(event, room)
+            accepted = await self._claims.take(event, places)
         except asyncio.CancelledError:
             answer.set_exception(Draining("this replica is shutting down; retry", retry_after=RETRY_SOON))
             answer.exception()
@@ -159,7 +159,7 @@ class Dispatcher:
         team = recorder.latest.team
         receipts, written = team.record.receipts, recorder.written.values()
         successes = self._settings.events == "all" or any(map(had_problem, written))
-        return announce(team, event.event, receipts, successes=successes) or announce_put_off(
+        return announce(team, event.event, receipts, successes=successes) or announce_postponed(
             team, event.event, receipts, written
         )
 

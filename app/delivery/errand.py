@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app.delivery.pacer import Pacer
 from app.delivery.places import Places, Sleep, asleep
-from app.delivery.putoff import PutOff
+from app.delivery.postponement import Postponement
 from app.delivery.retry import RetryPolicy, Timing
 from app.delivery.secrets import SecretResolver
 from app.domain.events import TEST
@@ -41,7 +41,7 @@ class Errand:
     senders: Senders
     resolve: Callable[[str | None], Awaitable[Credentials]]
     policy: RetryPolicy
-    put_off: PutOff
+    postponement: Postponement
     timing: Timing
     metrics: Metrics
     tracing: Tracing
@@ -141,7 +141,7 @@ class Errands:
             settings.patience,
         )
         self._pacer = Pacer(settings.slack_interval)
-        self._put_off = PutOff(settings.retry_waits, settings.retry_for)
+        self._postponement = Postponement(settings.retry_waits, settings.retry_for)
 
     def deliver(  # noqa: PLR0913  # the differences between errands
         self,
@@ -167,7 +167,7 @@ class Errands:
             senders=self._senders,
             resolve=secrets.resolve,
             policy=self._policy,
-            put_off=replace(self._put_off, chance=random.random()),  # noqa: S311  # not used for a secret
+            postponement=replace(self._postponement, chance=random.random()),  # noqa: S311  # not used for a secret
             timing=timing,
             metrics=self._metrics,
             tracing=self._tracing,
@@ -187,10 +187,10 @@ class Errands:
         """Return an errand with one attempt per target."""
         ends, timing = steady() + self._settings.target_timeout, Timing(sleep=_never)
         errand = self.deliver(read, event, phase, targets=targets, timing=timing, ends=ends, log=log)
-        return replace(errand, policy=replace(self._policy, attempts=1), put_off=NEVER, rest=asleep)
+        return replace(errand, policy=replace(self._policy, attempts=1), postponement=NEVER, rest=asleep)
 
 
-NEVER = PutOff((), 0.0)
+NEVER = Postponement((), 0.0)
 """A test or a preview is not retried."""
 
 

@@ -66,8 +66,8 @@ async def _tried(errand: Errand, claim: Claim) -> Receipt:
             metrics.tries.labels(kind).observe(receipt.retries + 1)
             if receipt.retries and tried.passing:
                 metrics.given_up.labels(kind, receipt.reason).inc()
-        elif receipt.put_off:
-            metrics.put_off.labels(kind, receipt.reason).inc()
+        elif receipt.postponed:
+            metrics.postponed.labels(kind, receipt.reason).inc()
     tell(errand.log, receipt)
     return receipt
 
@@ -77,7 +77,7 @@ def tell(log: FilteringBoundLogger, receipt: Receipt) -> None:
     if receipt.settled:
         event = "target_settled"
     else:
-        event = "target_put_off" if receipt.put_off else "target_handed_back"
+        event = "target_postponed" if receipt.postponed else "target_released"
     log.info(
         event,
         target=receipt.name,

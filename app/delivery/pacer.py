@@ -93,9 +93,9 @@ class Pacer:
         return len(self._lanes)
 
     async def paced(  # noqa: PLR0913  # who sends what where, and for how long it may wait
-        self, kind: str, way: Way, send: Send, *, owner: str, who: Hashable, room: float, rest: Sleep
+        self, kind: str, way: Way, send: Send, *, owner: str, who: Hashable, within: float, rest: Sleep
     ) -> Verdict:
-        """Make the attempt when its turn comes; if that is not within `room` seconds, return when it is.
+        """Make the attempt when its turn comes; after more than `within` seconds, return its time instead.
 
         `owner` is the namespace whose lanes apply. `who` identifies the target by a short key, because the
         lane keeps it while its receiver is down.
@@ -107,17 +107,19 @@ class Pacer:
         for lane in lanes:
             lane.inside += 1
         try:
-            not_now = await self._turn(lanes, who, room, rest)
+            not_now = await self._turn(lanes, who, within, rest)
             return not_now or await self._sent(lanes, who, send)
         finally:
             for lane in lanes:
                 lane.inside -= 1
             self._forget()
 
-    async def _turn(self, lanes: tuple[Lane, ...], who: Hashable, room: float, rest: Sleep) -> Verdict | None:
+    async def _turn(
+        self, lanes: tuple[Lane, ...], who: Hashable, within: float, rest: Sleep
+    ) -> Verdict | None:
         """Wait for a turn; return why there is none, or None."""
         now = self._clock()
-        latest = ends = now + room
+        latest = ends = now + within
         if met := _shut(lanes, who, now):
             return met
         ready = max(now, *(max(lane.free_at, lane.ready_at(now)) for lane in lanes))
@@ -135,7 +137,7 @@ class Pacer:
                     attempted=False,
                     queued=True,
                 )
-            latest = ends + room  # a target that has a turn is not turned away for a short wait
+            latest = ends + within  # a target that has a turn is not turned away for a short wait
             now = self._clock()
             if met := _shut(lanes, who, now):
                 return met

@@ -21,7 +21,7 @@ class Announcement:
 
     name: str
     type: Literal["Normal", "Warning"]
-    reason: Literal["Delivered", "DeliveryFailed", "DeliveryPutOff", "RedeliveryRequested"]
+    reason: Literal["Delivered", "DeliveryFailed", "DeliveryPostponed", "RedeliveryRequested"]
     message: str
     count: int
 
@@ -71,25 +71,25 @@ def announce_redelivery(
     )
 
 
-def announce_put_off(
+def announce_postponed(
     team: AgentTeam, event: str, receipts: Iterable[Receipt], written: Iterable[Receipt]
 ) -> Announcement | None:
     """Say which of a team's targets are retried, and when; None unless one is postponed for the first time.
 
     `written` holds the receipts that a dispatch has just recorded.
     """
-    if not any(receipt.put_off and receipt.retries == 1 for receipt in written):
+    if not any(receipt.postponed and receipt.retries == 1 for receipt in written):
         return None
     receipts = [receipt for receipt in receipts if not receipt.theirs]
-    waiting = [receipt for receipt in receipts if receipt.put_off]
+    waiting = [receipt for receipt in receipts if receipt.postponed]
     next_try = min((receipt.retry_at for receipt in waiting if receipt.retry_at), default=None)
     if next_try is None:
         return None
     names = _listed(f"{shortened(receipt.name, 60)} ({receipt.reason})" for receipt in waiting)
     return Announcement(
-        name=_name(team, f"{event}\nput off"),
+        name=_name(team, f"{event}\npostponed"),
         type="Warning",
-        reason="DeliveryPutOff",
+        reason="DeliveryPostponed",
         message=f"{len(waiting)} of {len(receipts)} targets postponed: {names};"
         f" next try at {format_time(next_try)}; see status.delivery",
         count=1 + max(receipt.redeliveries for receipt in waiting),

@@ -7,7 +7,7 @@ limit the answers of receivers and the requests of callers.
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-Unit = Literal["characters", "bytes", "bits", "recipients", "endings", "artifacts", "entries", "steps"]
+Unit = Literal["characters", "bytes", "bits", "recipients", "phases", "artifacts", "entries", "steps"]
 MaybeText = TypeVar("MaybeText", str, str | None)
 
 
@@ -47,11 +47,11 @@ PATTERN = Limit("artifactPath, attachmentPath", 1_024, "characters", "name a fol
 SUBJECT = Limit("subject", 1_000, "characters", "shorten it")
 RECIPIENT = Limit("each of to", 320, "characters", "mail addresses are shorter; correct it")
 RECIPIENTS = Limit("to", 100, "recipients", "use a mailing list")
-ENDINGS = Limit("on", 16, "endings", "name each once")
+PHASES = Limit("on", 16, "phases", "name each once")
 SECRET_NAME = Limit("credentialsSecret", 253, "characters", "names of Secrets are shorter; correct it")
 
 TARGET = (
-    NAME, URL, HOST, CHANNEL, FOLDER, MESSAGE, PATTERN, SUBJECT, RECIPIENTS, RECIPIENT, ENDINGS, SECRET_NAME
+    NAME, URL, HOST, CHANNEL, FOLDER, MESSAGE, PATTERN, SUBJECT, RECIPIENTS, RECIPIENT, PHASES, SECRET_NAME
 )  # fmt: skip
 """Limits of an entry of `spec.lifecycle.delivery[]`; beyond them, only that target is `InvalidTarget`."""
 

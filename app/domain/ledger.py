@@ -23,7 +23,7 @@ from app.domain.reasons import Reason
 from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, lasting, message_id
 from app.domain.record import Entries, Line, Record
 from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
-from app.domain.teams import AgentTeam, open_targets, told_targets
+from app.domain.teams import AgentTeam, notified_targets, open_targets
 from app.domain.text import SHOWN_LIMIT, shortened
 from app.domain.times import format_time
 
@@ -86,7 +86,7 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
     recorded = record.by_key
     targets = {target.name: target for target in (record.targets if team.wants_delivery else ())}
     wanted = _wanted(event, targets, recorded)
-    told = {*told_targets(team)}
+    told = {*notified_targets(team)}
     due = _due(team, recorded, terms)
     opened: dict[str, Claim | Receipt] = {}
     takeovers = 0
@@ -304,7 +304,7 @@ def _opened(  # noqa: PLR0913  # the parts of an entry
         base = _again(team, event, terms, receipt)
     else:
         # by request, so its waits start from the beginning
-        sooner = receipt.put_off and event.redeliver != "none"
+        sooner = receipt.postponed and event.redeliver != "none"
         base = receipt.model_copy(
             update={
                 "delivered_at": max(filter(None, (terms.now, receipt.delivered_at))),

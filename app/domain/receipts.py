@@ -158,7 +158,7 @@ class Receipt(BaseModel):
         }
         five = _from_five(own)
         if isinstance(own.get("success"), bool) and not (five.get("id") or own.get("id")):
-            own.pop("phase", None)  # whoever wrote this entry, `success` says what they mean
+            own.pop("phase", None)  # any program may have written this entry; `success` has its outcome
         fields = {**five, **own}
         try:
             return cls.model_validate(fields, by_alias=True, by_name=False)
@@ -215,7 +215,7 @@ class Receipt(BaseModel):
     def theirs(self) -> bool:
         """Whether the operator or a person wrote this entry, not this service.
 
-        A delivered entry without an id may be ours: its five fields are the same, whoever wrote them.
+        A delivered entry without an id may be ours: its five fields are the same for every writer.
         """
         return not self.id and not (self.phase is Phase.DELIVERED and self.delivered_at)
 
@@ -225,7 +225,7 @@ class Receipt(BaseModel):
         return not self.id and self.phase is Phase.FAILED and self.delivered_at is not None
 
     @property
-    def put_off(self) -> bool:
+    def postponed(self) -> bool:
         """Whether it waits for a later retry, and nobody holds it."""
         return not self.settled and self.claimed_by is None and self.retry_at is not None
 

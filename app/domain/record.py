@@ -25,11 +25,11 @@ from app.domain.targets import (
     InvalidTarget,
     Target,
     given_names,
+    is_notified,
     is_place,
     labels_of,
     read_targets,
     target_names,
-    told_of,
     type_of,
 )
 from app.domain.text import readable
@@ -98,15 +98,13 @@ class Listed(list[Any]):
 class Record:
     """A team's record: its lines, and the target of each.
 
-    `ending`: the terminal phase of the team. If it is empty, the team has not finished, and all targets count
+    `phase`: the terminal phase of the team. If it is empty, the team has not finished, and all targets count
     alike.
     """
 
-    def __init__(
-        self, spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], *, ending: str = ""
-    ) -> None:
+    def __init__(self, spec: Sequence[Any], entries: Sequence[Mapping[str, Any]], *, phase: str = "") -> None:
         self._spec = spec if isinstance(spec, Listed) else Listed(spec)
-        self._ending = ending
+        self._phase = phase
         self.lines = self._lines(_without_copies(entries))
 
     @cached_property
@@ -213,7 +211,7 @@ class Record:
         told = {
             name
             for name, entry in zip(targets, self._spec, strict=True)
-            if not self._ending or told_of(entry, self._ending)
+            if not self._phase or is_notified(entry, self._phase)
         }
         if "" in matching.found:  # seldom where names are kept, so that no target has to be read
             invalid = [target for target in self.targets if isinstance(target, InvalidTarget)]

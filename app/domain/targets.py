@@ -45,14 +45,14 @@ PathText = Annotated[Text, AfterValidator(bounds.PATTERN.check)]
 Recipient = Annotated[str, AfterValidator(bounds.RECIPIENT.check)]
 
 
-def _endings(value: Any) -> Any:
+def _phases(value: Any) -> Any:
     """Check the length first, because each invalid item is an error of its own."""
-    if isinstance(value, list) and len(value) > bounds.ENDINGS.most:
-        raise ValueError(bounds.ENDINGS.words)
+    if isinstance(value, list) and len(value) > bounds.PHASES.most:
+        raise ValueError(bounds.PHASES.words)
     return value or None
 
 
-Endings = tuple[Literal["Completed", "Failed", "TimedOut", "BudgetExceeded"], ...]
+Phases = tuple[Literal["Completed", "Failed", "TimedOut", "BudgetExceeded"], ...]
 
 
 class TargetSpec(BaseModel):
@@ -67,7 +67,7 @@ class TargetSpec(BaseModel):
     ] = None
     artifact_path: Annotated[PathText, Field(alias="artifactPath")] = None
     message: Annotated[Text, AfterValidator(bounds.MESSAGE.check)] = None
-    on: Annotated[Endings | None, Field(strict=False), BeforeValidator(_endings)] = None
+    on: Annotated[Phases | None, Field(strict=False), BeforeValidator(_phases)] = None
     """The phases in which it is notified; None: all phases that the installation delivers."""
 
     @classmethod
@@ -210,10 +210,10 @@ def is_place(name: str, kind: Any) -> bool:
     return isinstance(kind, str) and _PLACE.fullmatch(name.removeprefix(kind)) is not None
 
 
-def told_of(entry: Any, phase: str) -> bool:
+def is_notified(entry: Any, phase: str) -> bool:
     """Whether an entry of the spec requests notification in this phase; an unreadable one does."""
     on = entry.get("on") if isinstance(entry, dict) else None
-    if not isinstance(on, list) or len(on) > bounds.ENDINGS.most:
+    if not isinstance(on, list) or len(on) > bounds.PHASES.most:
         return True
     return not on or phase in on or not set(map(str, on)) <= {*TERMINAL_PHASES}
 

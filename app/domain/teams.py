@@ -14,7 +14,7 @@ from app.domain.bounds import ENTRIES
 from app.domain.events import TERMINAL_PHASES
 from app.domain.receipts import Receipt
 from app.domain.record import Listed, Record
-from app.domain.targets import told_of
+from app.domain.targets import is_notified
 from app.domain.text import readable
 from app.domain.times import parse_time
 
@@ -100,7 +100,7 @@ class AgentTeam:
     @cached_property
     def record(self) -> Record:
         """The entries and the target of each; computed once, because an event needs it often."""
-        return Record(self.targets, self.entries, ending=self.phase if self.finished else "")
+        return Record(self.targets, self.entries, phase=self.phase if self.finished else "")
 
     @property
     def finished(self) -> bool:
@@ -122,7 +122,7 @@ def open_targets(team: AgentTeam, now: datetime, *, adopt: bool = False) -> dict
         if not (line.done or line.receipt.settled)
     }
     if team.wants_delivery:
-        due.update((name, now) for name in told_targets(team) if record.is_new(name, adopt=adopt))
+        due.update((name, now) for name in notified_targets(team) if record.is_new(name, adopt=adopt))
     return due
 
 
@@ -137,10 +137,10 @@ def _claimable(receipt: Receipt, now: datetime) -> datetime:
     return now if is_astray else due
 
 
-def told_targets(team: AgentTeam) -> list[str]:
+def notified_targets(team: AgentTeam) -> list[str]:
     """Return the names of the targets that request notification in the team's phase."""
     names = team.record.names
-    return [name for name, entry in zip(names, team.targets, strict=True) if told_of(entry, team.phase)]
+    return [name for name, entry in zip(names, team.targets, strict=True) if is_notified(entry, team.phase)]
 
 
 def retried_targets(team: AgentTeam) -> tuple[list[Receipt], bool]:
@@ -151,7 +151,7 @@ def retried_targets(team: AgentTeam) -> tuple[list[Receipt], bool]:
     if not retried:
         return [], False
     alone = len(retried) == len(still) and not any(
-        record.is_new(name, adopt=False) for name in told_targets(team)
+        record.is_new(name, adopt=False) for name in notified_targets(team)
     )
     return retried, alone
 
@@ -174,7 +174,7 @@ def needs_delivery(  # noqa: PLR0913  # settings of an installation, and two tim
     finished_at = team.completed_at or finished_since
     fresh = team.phase in phases and now - finished_at <= max_age
     begins = team.completed_at or finished_since + COMPLETION_GRACE
-    new = {key for key in told_targets(team) if record.is_new(key, adopt=adopt)}
+    new = {key for key in notified_targets(team) if record.is_new(key, adopt=adopt)}
     return min(
         (
             begins if key in new else due

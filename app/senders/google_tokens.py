@@ -157,8 +157,8 @@ def _key(written: str) -> RSAPrivateKey:
 class AccessTokens:
     """Tokens by the digest of their key file, so that nobody gets one without the whole key.
 
-    An account's address and its key's id are not secret. Whoever knows those of another team's account must
-    not get a token that was requested with its key.
+    An account's address and its key's id are not secret. A team that knows those of another team's account
+    must not get a token that was requested with its key.
     """
 
     def __init__(

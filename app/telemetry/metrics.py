@@ -50,8 +50,8 @@ class Metrics(Instruments):
             type=kinds,
             reason=failures,
         )
-        self.put_off = self.counter(
-            "put_off", "Postponements of targets to a later retry.", type=kinds, reason=failures
+        self.postponed = self.counter(
+            "postponed", "Postponements of targets to a later retry.", type=kinds, reason=failures
         )
         self.given_up = self.counter(
             "given_up",

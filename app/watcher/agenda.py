@@ -23,7 +23,7 @@ class TeamKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class HandIn:
+class Submission:
     """One team to submit now. The caller must report its outcome before the next submission for its team.
 
     `completed_at` is set on the first submission after a completion.
@@ -56,7 +56,7 @@ class _Memory:
     finished_since: float | None = None  # when the terminal phase was first seen
     # When it finished, or a redelivery was found; for a postponed one, when its retry is due.
     undelivered_since: float | None = None
-    put_off_since: float | None = None  # when the postponed event was accepted
+    postponed_since: float | None = None  # when the postponed event was accepted
     completed_at: float | None = None  # until the completion was submitted
     accepted: bool = False
     due: float | None = None
@@ -81,7 +81,7 @@ class Agenda:
         self._max_age = timedelta(seconds=max_age)
         self._pace = pace
         self._records: dict[TeamKey, _Memory] = {}
-        self._under_way: dict[TeamKey, HandIn] = {}
+        self._under_way: dict[TeamKey, Submission] = {}
         # Times at which to look at a team; an entry that no longer agrees with the team's record is skipped.
         self._queue: list[tuple[float, TeamKey]] = []
         self._outage_steps = 0
@@ -107,9 +107,9 @@ class Agenda:
         waits = (record.undelivered_since for record in self._records.values())
         return [since for since in waits if since is not None and since <= now]
 
-    def put_off(self) -> list[float]:
+    def postponed(self) -> list[float]:
         """Return since when each team has waited for the retry of a receiver."""
-        waits = (record.put_off_since for record in self._records.values())
+        waits = (record.postponed_since for record in self._records.values())
         return [since for since in waits if since is not None]
 
     def is_news_without_time(self, team: AgentTeam) -> bool:
@@ -150,13 +150,13 @@ class Agenda:
             if record.wipes > 1:  # a single one may be an accident
                 wait = self._pace.wiped.wait(record.wipes - 2, self._pace.random)
                 record.not_before = max(record.not_before, now + wait)
-        record.put_off_since = None
+        record.postponed_since = None
         if due is None:
             record.due = record.undelivered_since = None
             return 0
         retried, alone = retried_targets(team)
         if retried:
-            record.put_off_since = min(_seconds(receipt.timestamp, now) for receipt in retried)
+            record.postponed_since = min(_seconds(receipt.timestamp, now) for receipt in retried)
         if alone:
             record.undelivered_since = min(
                 _seconds(receipt.retry_at or receipt.delivered_at, now) for receipt in retried
@@ -181,7 +181,7 @@ class Agenda:
         for key in gone:
             self.forget(key)
 
-    def take(self, now: float) -> HandIn | None:
+    def take(self, now: float) -> Submission | None:
         """Remove and return the team that has been due longest; None: nothing may be submitted now."""
         moment = self.next_moment()
         if moment is None or moment > now:
@@ -189,9 +189,9 @@ class Agenda:
         _, key = heapq.heappop(self._queue)
         record = self._records[key]
         record.due = None
-        hand_in = HandIn(key, record.uid, record.resource_version, record.completed_at, self.away)
-        self._under_way[key] = hand_in
-        return hand_in
+        submission = Submission(key, record.uid, record.resource_version, record.completed_at, self.away)
+        self._under_way[key] = submission
+        return submission
 
     def next_moment(self) -> float | None:
         """Return when `take` will return a team, unless a team is observed or a submission ends before."""
@@ -203,24 +203,24 @@ class Agenda:
             return None
         return max(self._queue[0][0], self._resume_at)
 
-    def note(self, hand_in: HandIn, answer: Outcome, now: float) -> None:
+    def note(self, submission: Submission, answer: Outcome, now: float) -> None:
         """Record the outcome of a submission, and when its team is due again."""
-        del self._under_way[hand_in.team]
+        del self._under_way[submission.team]
         if answer.status is not None:
             self._outage_steps, self._resume_at = 0, 0.0
-        elif hand_in.is_probe or not self.away:  # submissions that failed together count as one failure
+        elif submission.is_probe or not self.away:  # submissions that failed together count as one failure
             self._resume_at = now + self._pace.outage.wait(self._outage_steps, self._pace.random)
             self._outage_steps += 1
-        record = self._records.get(hand_in.team)
+        record = self._records.get(submission.team)
         if record is None:
             return
-        if record.uid == hand_in.uid:
+        if record.uid == submission.uid:
             again = self._again(record, answer, now)
-            if record.resource_version == hand_in.resource_version:
+            if record.resource_version == submission.resource_version:
                 record.due = again
             elif record.due is not None:  # judged again since then, which takes precedence
                 record.due = max(record.due, record.not_before)
-        self._enqueue(hand_in.team, record)
+        self._enqueue(submission.team, record)
 
     def _again(self, record: _Memory, answer: Outcome, now: float) -> float | None:
         """Return when an unchanged team is due again; None: when it is next listed."""
@@ -248,7 +248,7 @@ class Agenda:
 
     @property
     def _probing(self) -> bool:
-        return self.away and any(hand_in.is_probe for hand_in in self._under_way.values())
+        return self.away and any(submission.is_probe for submission in self._under_way.values())
 
     def _enqueue(self, key: TeamKey, record: _Memory) -> None:
         if record.due is not None and key not in self._under_way:

@@ -9,7 +9,7 @@ import structlog
 
 from app.domain.errors import ClusterError, ObjectNotFound
 from app.watcher.advice import advice_on
-from app.watcher.agenda import Agenda, HandIn, Outcome
+from app.watcher.agenda import Agenda, Outcome, Submission
 from app.watcher.clock import ServerClock
 from app.watcher.metrics import WatchMetrics
 from app.watcher.service import NoToken, ServiceAway, ServiceClient
@@ -45,53 +45,56 @@ class Courier:
         async with asyncio.TaskGroup() as posts:
             while not self._stopping:
                 self._news.clear()
-                while hand_in := self.agenda.take(self.clock.now()):
-                    posts.create_task(self._hand_in(hand_in))
+                while submission := self.agenda.take(self.clock.now()):
+                    posts.create_task(self._submit(submission))
                 moment = self.agenda.next_moment()
                 wait = None if moment is None else moment - self.clock.now()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._news.wait()
 
-    async def _hand_in(self, hand_in: HandIn) -> None:
+    async def _submit(self, submission: Submission) -> None:
         try:
-            answer, problem = await self.service.post(hand_in)
+            answer, problem = await self.service.post(submission)
         except ServiceAway as error:
             self.metrics.posts.labels("no_token" if isinstance(error, NoToken) else "error").inc()
             if not self.agenda.away:
                 log.warning("service_lost", error=str(error))
-            namespace, team = hand_in.team
-            log.info("not_handed_in", namespace=namespace, team=team, error=str(error))
-            self.agenda.note(hand_in, Outcome(None), self.clock.now())
+            namespace, team = submission.team
+            log.info("team_not_submitted", namespace=namespace, team=team, error=str(error))
+            self.agenda.note(submission, Outcome(None), self.clock.now())
         else:
-            await self._note(hand_in, answer, problem)
+            await self._note(submission, answer, problem)
             if self.agenda.away:
                 log.info("service_back")
-            self.agenda.note(hand_in, answer, self.clock.now())
+            self.agenda.note(submission, answer, self.clock.now())
         self.wake()
 
-    async def _note(self, hand_in: HandIn, answer: Outcome, problem: str) -> None:
-        where = {"namespace": hand_in.team.namespace, "team": hand_in.team.name}
+    async def _note(self, submission: Submission, answer: Outcome, problem: str) -> None:
+        where = {"namespace": submission.team.namespace, "team": submission.team.name}
         self.metrics.posts.labels(str(answer.status)).inc()
         said = {**where, "answer": answer.status, **({"problem": problem} if problem else {})}
         if advice := advice_on(answer.status, problem):
-            log.warning("handed_in", **said, advice=advice)
+            log.warning("team_submitted", **said, advice=advice)
         else:
-            log.info("handed_in", **said)
-        if answer.accepted and hand_in.completed_at is not None:
-            self.metrics.lag.observe(max(0.0, self.clock.now() - hand_in.completed_at))
+            log.info("team_submitted", **said)
+        if answer.accepted and submission.completed_at is not None:
+            self.metrics.lag.observe(max(0.0, self.clock.now() - submission.completed_at))
         if answer.status == HTTPStatus.CONFLICT:
-            await self._read_again(hand_in)
+            await self._read_again(submission)
 
-    async def _read_again(self, hand_in: HandIn) -> None:
+    async def _read_again(self, submission: Submission) -> None:
         """Read the current state of a team; without an answer, the backoff leads here again."""
         try:
-            team = await self.source.team(*hand_in.team)
+            team = await self.source.team(*submission.team)
         except ObjectNotFound:
-            self.agenda.forget(hand_in.team)
+            self.agenda.forget(submission.team)
         except ClusterError as error:
             log.warning(
-                "team_unread", namespace=hand_in.team.namespace, team=hand_in.team.name, error=str(error)
+                "team_unread",
+                namespace=submission.team.namespace,
+                team=submission.team.name,
+                error=str(error),
             )
         else:
             self.agenda.observe(team, self.clock.now())

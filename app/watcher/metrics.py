@@ -40,8 +40,8 @@ class WatchMetrics(Instruments):
         due: Callable[[], float],
         undelivered: Callable[[], float],
         oldest_undelivered: Callable[[], float],
-        put_off: Callable[[], float],
-        oldest_put_off: Callable[[], float],
+        postponed: Callable[[], float],
+        oldest_postponed: Callable[[], float],
         silence: Callable[[], float],
     ) -> None:
         """Export what the watcher knows and waits for, evaluated at every scrape."""
@@ -59,14 +59,14 @@ class WatchMetrics(Instruments):
             oldest_undelivered,
         )
         self.show(
-            "watch_put_off",
+            "watch_postponed",
             "Teams with a postponed target, or one that was postponed until the current attempt.",
-            put_off,
+            postponed,
         )
         self.show(
-            "watch_oldest_put_off_seconds",
+            "watch_oldest_postponed_seconds",
             "Seconds that the oldest of them has waited for its receiver since its event; 0: none.",
-            oldest_put_off,
+            oldest_postponed,
         )
         self.show(
             "watch_silence_seconds",

@@ -68,8 +68,8 @@ async def watch_until(
         due=lambda: agenda.due(clock.now()),
         undelivered=lambda: len(agenda.undelivered(clock.now())),
         oldest_undelivered=lambda: _oldest(agenda.undelivered(clock.now()), clock.now()),
-        put_off=lambda: len(agenda.put_off()),
-        oldest_put_off=lambda: _oldest(agenda.put_off(), clock.now()),
+        postponed=lambda: len(agenda.postponed()),
+        oldest_postponed=lambda: _oldest(agenda.postponed(), clock.now()),
         silence=lambda: max(feed.silence for feed in feeds),
     )
     if settings.token_file:

@@ -18,7 +18,7 @@ from app.domain.errors import DeliveryError
 from app.domain.text import json_object
 from app.domain.times import asked_to_wait
 from app.domain.tokens import bearer_token
-from app.watcher.agenda import HandIn, Outcome
+from app.watcher.agenda import Outcome, Submission
 from app.watcher.pace import Pace
 
 _SHOWN = 65_536  # bytes of an answer that are read
@@ -58,7 +58,7 @@ class ServiceClient:
     ) -> None:
         await self._http.close()
 
-    async def post(self, hand_in: HandIn) -> tuple[Outcome, str]:
+    async def post(self, submission: Submission) -> tuple[Outcome, str]:
         """Submit a team; return the answer and, for an error, the kind of problem.
 
         Raises:
@@ -66,7 +66,7 @@ class ServiceClient:
             ServiceAway: no connection, an untrusted server, or no answer in time.
         """
         tls = self._trust.context() if self._trust else True  # True: aiohttp's default, unused by http
-        event = {"namespace": hand_in.team.namespace, "team": hand_in.team.name, "uid": hand_in.uid}
+        event = {"namespace": submission.team.namespace, "team": submission.team.name, "uid": submission.uid}
         headers = {"Prefer": "respond-async", **self._authorization()}
         try:
             async with self._http.post(

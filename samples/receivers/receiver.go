@@ -6,7 +6,7 @@
 //
 //	SIGNING_SECRETS  the accepted keys, whsec_…, separated by spaces
 //	AUTHORIZATION    the required value of that header; empty: not checked
-//	NOTICES          where notifications are stored; default: notices
+//	NOTIFICATIONS    where notifications are stored; default: notifications
 //	HOST, PORT       where it listens; default: 127.0.0.1 and 9000
 package main
 
@@ -49,12 +49,12 @@ func verify(header http.Header, body []byte, keys [][]byte, now time.Time) (stri
 	}
 	id, timestamp, signatures := ids[0], times[0], lists[0]
 	if !identifiers.MatchString(id) {
-		return "", errors.New("the id is none")
+		return "", errors.New("the id is invalid")
 	}
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	age := now.Sub(time.Unix(seconds, 0))
 	if err != nil || !timestamps.MatchString(timestamp) || age > tolerance || age < -tolerance {
-		return "", errors.New("the timestamp is not of now")
+		return "", errors.New("the timestamp is not current")
 	}
 	for _, key := range keys {
 		mac := hmac.New(sha256.New, key)
@@ -67,7 +67,7 @@ func verify(header http.Header, body []byte, keys [][]byte, now time.Time) (stri
 			}
 		}
 	}
-	return "", errors.New("no signature fits")
+	return "", errors.New("no signature matches")
 }
 
 // keep writes a notification to a file atomically, and returns whether it is new.
@@ -174,7 +174,7 @@ func told(name, otherwise string) string {
 }
 
 func main() {
-	r := receiver{keysOf(os.Getenv("SIGNING_SECRETS")), os.Getenv("AUTHORIZATION"), told("NOTICES", "notices")}
+	r := receiver{keysOf(os.Getenv("SIGNING_SECRETS")), os.Getenv("AUTHORIZATION"), told("NOTIFICATIONS", "notifications")}
 	if !ascii.MatchString(r.authorization) {
 		stop("AUTHORIZATION: must be ASCII")
 	}

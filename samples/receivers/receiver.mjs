@@ -6,7 +6,7 @@
 //
 //   SIGNING_SECRETS  the accepted keys, whsec_…, separated by spaces
 //   AUTHORIZATION    the required value of that header; empty: not checked
-//   NOTICES          where notifications are stored; default: notices
+//   NOTIFICATIONS    where notifications are stored; default: notifications
 //   HOST, PORT       where it listens; default: 127.0.0.1 and 9000
 
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto'
@@ -32,9 +32,9 @@ function verify(headers, body, keys, now) {
   const given = names.map((name) => headers[name] ?? []) // of request.headersDistinct: a list for each name
   if (given.some((values) => values.length !== 1)) throw new Refused('a header is missing or repeated')
   const [[id], [timestamp], [signatures]] = given
-  if (!/^[A-Za-z0-9_-]{1,128}$/.test(id)) throw new Refused('the id is none') // it becomes a file's name
+  if (!/^[A-Za-z0-9_-]{1,128}$/.test(id)) throw new Refused('the id is invalid') // it becomes a file's name
   if (!/^[0-9]{1,12}$/.test(timestamp) || Math.abs(now - Number(timestamp)) > TOLERANCE) {
-    throw new Refused('the timestamp is not of now')
+    throw new Refused('the timestamp is not current')
   }
   for (const key of keys) {
     const mac = createHmac('sha256', key).update(`${id}.${timestamp}.`).update(body)
@@ -43,7 +43,7 @@ function verify(headers, body, keys, now) {
       if (same(ours, theirs)) return id
     }
   }
-  throw new Refused('no signature fits')
+  throw new Refused('no signature matches')
 }
 
 // Writes a notification to a file atomically, and returns whether it is new.
@@ -119,7 +119,7 @@ const authorization = process.env.AUTHORIZATION ?? ''
 if (!/^[ -~]*$/.test(authorization)) stop('AUTHORIZATION: must be ASCII')
 const port = process.env.PORT || '9000'
 if (!/^[0-9]{1,5}$/.test(port) || Number(port) > 65535) stop('PORT: must be a number up to 65535')
-const folder = process.env.NOTICES || 'notices'
+const folder = process.env.NOTIFICATIONS || 'notifications'
 process.umask(0o077)
 try {
   await mkdir(folder, { recursive: true })

@@ -6,7 +6,7 @@ and does the work. Put it behind something that terminates TLS. Its environment 
 
     SIGNING_SECRETS  the accepted keys, whsec_…, separated by spaces
     AUTHORIZATION    the required value of that header; empty: not checked
-    NOTICES          where notifications are stored; default: notices
+    NOTIFICATIONS    where notifications are stored; default: notifications
     HOST, PORT       where it listens; default: 127.0.0.1 and 9000
 """
 
@@ -52,16 +52,16 @@ def verify(headers: Message, body: bytes, keys: Iterable[bytes], now: float) -> 
         raise Refused("a header is missing or repeated")
     [identifier], [timestamp], [signatures] = given
     if not re.fullmatch("[A-Za-z0-9_-]{1,128}", identifier):  # it becomes a file name
-        raise Refused("the id is none")
+        raise Refused("the id is invalid")
     if not re.fullmatch("[0-9]{1,12}", timestamp) or abs(now - int(timestamp)) > TOLERANCE:
-        raise Refused("the timestamp is not of now")
+        raise Refused("the timestamp is not current")
     signed = f"{identifier}.{timestamp}.".encode() + body
     for key in keys:
         ours = b"v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256))
         for theirs in signatures.split(" "):
             if hmac.compare_digest(ours, theirs.encode()):
                 return identifier
-    raise Refused("no signature fits")
+    raise Refused("no signature matches")
 
 
 def keep(folder: Path, identifier: str, body: bytes) -> bool:
@@ -209,7 +209,7 @@ def main() -> None:
     host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "9000"
     if not re.fullmatch("[0-9]{1,5}", port) or int(port) > PORTS:
         stop("PORT: must be a number up to 65535")
-    Handler.folder = Path(os.environ.get("NOTICES") or "notices")
+    Handler.folder = Path(os.environ.get("NOTIFICATIONS") or "notifications")
     Server.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
     os.umask(0o077)
     try:

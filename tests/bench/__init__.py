@@ -1,1 +1,1 @@
-"""The cost of a delivery: this service, the minimum, and comparable tools, side by side in one run."""
+"""The cost of a delivery: this service, the minimum, and comparable tools, measured in one run."""

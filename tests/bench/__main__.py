@@ -73,7 +73,7 @@ async def neighbours(ours: Ours, receiver: str, rounds: int) -> dict[str, float]
 
         async with asyncio.TaskGroup() as posts:
             for number in range(events):
-                for kind in "th":  # in turn, so that whatever else goes on befalls both
+                for kind in "th":  # in turn, so that other work on the machine affects both
                     posts.create_task(post(f"{kind}8-{number}"))
                     await asyncio.sleep(0.04)  # hardly any waits for another, which would blur it
         arrivals: dict[str, float] = {}

@@ -1,6 +1,6 @@
-"""Apprise with the same work: each event goes to several JSON webhooks; it reads and records nothing.
+"""Apprise with the same work: it sends each event to several JSON webhooks, and reads and records nothing.
 
-python -m tests.bench.apprise FOLDER EVENTS FANOUT AT_ONCE PREFIX     prints its measures as JSON
+python -m tests.bench.apprise FOLDER EVENTS FANOUT AT_ONCE PREFIX     prints its figures as JSON
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from tests.bench.floor import cpu
 
 
 async def main(folder: Path, events: int, fanout: int, at_once: int) -> dict[str, Any]:
-    """Work through the events; return the measures."""
+    """Process the events; return the figures."""
     logging.disable(logging.CRITICAL)
     receiver = json.loads((folder / "ports.json").read_text())["receiver"].removeprefix("http://")
     notifier = Apprise()

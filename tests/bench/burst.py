@@ -41,7 +41,7 @@ POINTS = 101  # of a curve in the picture
 
 @dataclass(frozen=True)
 class Burst:
-    """What became of one burst: the lags in seconds, sorted, and the CPU seconds of all replicas."""
+    """The figures of one burst: the lags in seconds, sorted, and the CPU seconds of all replicas."""
 
     lags: list[float]
     cpu: float

@@ -1,8 +1,8 @@
-"""The far side of a benchmark in one process: a Kubernetes API over TLS and a receiver, both minimal.
+"""The fake servers of a benchmark in one process: a Kubernetes API over TLS and a receiver, both minimal.
 
-Teams are there as soon as they are asked for, and have finished: `f8-123` has eight targets, one half
-webhooks, the other Slack; `t8-123` has eight webhooks whose arrivals are noted, and of `h8-123` the first
-never answers. A stale resourceVersion is refused as the real API does; nothing else is checked.
+Any team exists as soon as a caller reads it, and has finished: `f8-123` has eight targets, half of them
+webhooks and half Slack; of `t8-123`, with eight webhooks, the arrivals are recorded; of `h8-123`, the first
+never answers. Like the real API, it refuses a stale resourceVersion; it checks nothing else.
 
     python -m tests.bench.far_side FOLDER     writes FOLDER/kubeconfig and FOLDER/ports.json
 """
@@ -43,7 +43,7 @@ Document = dict[str, Any]
 
 
 def targets(team: str, receiver: str, hanging: str) -> list[Document]:
-    """Return a team's targets, as its name says."""
+    """Return the targets that a team's name describes."""
     kind, number = team[0], int(team[1:].partition("-")[0])
     if kind == "f":
         return [
@@ -74,7 +74,7 @@ class Api:
         ).encode()
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Carry out a request."""
+        """Handle a request."""
         if path.startswith(TEAMS):
             name = path[len(TEAMS) :].partition("?")[0].removesuffix("/status")
             if method == "GET":
@@ -134,7 +134,7 @@ class Api:
 
 
 class Speaker(asyncio.Protocol):
-    """Speaks HTTP/1.1, one request after the other."""
+    """An HTTP/1.1 connection: one request after the other."""
 
     def __init__(self, api: Api | None) -> None:
         self._api = api
@@ -143,20 +143,20 @@ class Speaker(asyncio.Protocol):
         self._body: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write."""
+        """Keep the transport, for the answers."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser."""
+        """Pass data to the parser."""
         self._parser.feed_data(data)
 
     def on_url(self, url: bytes) -> None:
-        """Begin a request."""
+        """Start a request."""
         self._url = url
         self._body = []
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Add a part of the body."""
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -184,7 +184,7 @@ class Speaker(asyncio.Protocol):
 
 
 class _Known:
-    """What the process knows: who was posted to how often and when, and the text of the present second."""
+    """The state of the process: requests by target, their times, and the text of the current second."""
 
     hooks = 0
     arrivals: ClassVar[dict[str, float]] = {}  # by team and target
@@ -201,7 +201,7 @@ def _date() -> str:
 
 
 async def serve(folder: Path) -> None:
-    """Listen, say where, and go on until stopped."""
+    """Listen, write the ports to the folder, and run until stopped."""
     loop = asyncio.get_running_loop()
     receiver = await loop.create_server(lambda: Speaker(None), "127.0.0.1", 0)
     hook = f"http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}"

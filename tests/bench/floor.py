@@ -1,6 +1,6 @@
 """The minimum: a bare aiohttp script that makes the HTTP calls of one event, and nothing else.
 
-python -m tests.bench.floor FOLDER EVENTS FANOUT AT_ONCE PREFIX     prints its measures as JSON
+python -m tests.bench.floor FOLDER EVENTS FANOUT AT_ONCE PREFIX     prints its figures as JSON
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Floor:
         self._http = http
 
     async def event(self, name: str) -> None:
-        """Make the calls of one event."""
+        """Make the requests of one event."""
         async with self._api.get(TEAMS + name) as answer:
             team = await answer.json()
         targets = team["spec"]["lifecycle"]["delivery"]
@@ -59,12 +59,12 @@ class Floor:
 
 
 def entry(target: Document, phase: str) -> Document:
-    """Return what the record says of a target."""
+    """Return the record's entry for a target."""
     return {"name": target["name"], "type": target["type"], "phase": phase, "attempts": 1}
 
 
 async def main(folder: Path, events: int, fanout: int, at_once: int, prefix: str) -> Document:
-    """Work through the events; return the measures."""
+    """Process the events; return the figures."""
     ports = json.loads((folder / "ports.json").read_text())
     tls = ssl.create_default_context(cafile=folder / "ca.pem")
     connector = aiohttp.TCPConnector(ssl=tls, limit=0)
@@ -90,7 +90,7 @@ async def main(folder: Path, events: int, fanout: int, at_once: int, prefix: str
 
 
 def cpu() -> float:
-    """Seconds of CPU that this process has used."""
+    """Return the seconds of CPU that this process has used."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 

@@ -1,10 +1,10 @@
-"""Runs three replicas and fifty namespaces, one of them hostile: nothing is lost, memory stays flat.
+"""Measures three replicas and fifty namespaces, one of them hostile: nothing is lost, memory stays flat.
 
     python -m tests.bench.neighbours [--events 20000] [--minutes 20] [--cycles 4]
 
-Each event is a team of its own with one webhook. Meanwhile one namespace does nothing, then hangs on to
-connections, sends large messages, brings large Secrets, reads a large team all the time; and then all over
-again, so that what a replica holds after the same harm can be compared.
+Each event is a new team with one webhook. Meanwhile the hostile namespace runs one attack after another:
+hanging receivers, large messages, large Secrets, frequent reads of a large team. Each cycle starts without an
+attack. Several cycles show whether a replica's memory grows.
 """
 
 import argparse
@@ -35,53 +35,55 @@ from tests.harness.service import Service, lifecycle
 
 REPLICAS = 3
 NAMESPACES = 50
-AT_ONCE = 24  # good events that are under way
+AT_ONCE = 24  # concurrent events of the other namespaces
 CYCLES = 4
 MINUTES = 20.0
-EVERY = 1.0  # second between two rounds of harm: the far side, which is not measured, has to bear them too
+EVERY = 1.0  # seconds between two rounds of an attack, so that the fakes in this process can keep up
 MB = 1_000_000
 ABOUT = {"producedBy": "writer", "producedAt": "2026-03-01T12:00:00Z"}
 
 
 @dataclass
 class Stretch:
-    """What came of the events that were delivered while one kind of harm was done."""
+    """The figures of the events that were delivered during one attack."""
 
-    harm: str
+    attack: str
     cycle: int
-    seconds: list[float]  # an event
-    held: list[int]  # bytes, of each replica at the end
-    peak: list[int]  # bytes, of each replica at most
-    cpu: float  # seconds of all replicas
+    seconds: list[float]  # per event
+    held: list[int]  # bytes that each replica has at the end
+    peak: list[int]  # bytes, the maximum of each replica
+    cpu: float  # seconds, of all replicas together
 
 
 @dataclass
 class Outcome:
-    """What came of a run."""
+    """The figures of a run."""
 
-    delivered: list[int] = field(default_factory=list)  # numbers of the events that were handed in
+    delivered: list[int] = field(default_factory=list)  # numbers of the submitted events
     lost: int = 0
-    again: int = 0  # notices that came more than once: after an attempt that was answered too late
-    twice: int = 0  # of these, with another id
-    refused: int = 0  # requests that were told to come later
-    harm: Counter[str] = field(default_factory=Counter)  # rounds of each kind
+    again: int = (
+        0  # notifications that arrived more than once, because the answer to an attempt came too late
+    )
+    twice: int = 0  # of these, those with different ids
+    refused: int = 0  # requests that the service refused with 503
+    rounds: Counter[str] = field(default_factory=Counter)  # per attack
     stretches: list[Stretch] = field(default_factory=list)
 
     @property
     def peak(self) -> int:
-        """What a replica held at most, in bytes."""
+        """The maximum memory of a replica, in bytes."""
         return max(max(stretch.peak) for stretch in self.stretches)
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """Yield for each kind of harm what an event took beside it, and what replicas held."""
-        for harm in dict.fromkeys(stretch.harm for stretch in self.stretches):
-            cycles = [stretch for stretch in self.stretches if stretch.harm == harm]
+        """Yield for each attack the time and CPU per event during it, and the memory of the replicas."""
+        for attack in dict.fromkeys(stretch.attack for stretch in self.stretches):
+            cycles = [stretch for stretch in self.stretches if stretch.attack == attack]
             seconds = sorted(second for stretch in cycles for second in stretch.seconds)
             held = " ".join(f"{max(stretch.held) / MB:.0f}" for stretch in cycles)
             cpu = sum(stretch.cpu for stretch in cycles) / len(seconds)
             yield (
-                harm,
-                str(self.harm[harm]),
+                attack,
+                str(self.rounds[attack]),
                 f"{len(seconds):,}",
                 f"{seconds[len(seconds) // 2]:.2f}",
                 f"{seconds[len(seconds) * 99 // 100]:.2f}",
@@ -94,25 +96,25 @@ class Outcome:
         return (
             f"{len(self.delivered):,} events: {self.lost} lost, {self.again} sent again"
             f" ({self.twice} with another id),"
-            f" {self.refused} put off; {self.peak / MB:.0f} MB at most"
+            f" {self.refused} refused; at most {self.peak / MB:.0f} MB"
         )
 
 
 @dataclass
 class Field:
-    """Replicas on one API, with one host at which all receivers are."""
+    """The replicas, on one Kubernetes API, and one host with all receivers."""
 
     kube: Kube
     server: FakeCluster
     hook: Receiver
     services: list[Service]
     http: aiohttp.ClientSession
-    came: defaultdict[str, list[str]]  # the ids of what came, by where
+    came: defaultdict[str, list[str]]  # the ids of the notifications that arrived, by path
     refused: int = 0
     _turn: int = 0
 
     async def deliver(self, namespace: str, team: str, *, prefer: str = "wait=120") -> float:
-        """Hand a team in, to one replica after the other until it is done; return the seconds it took."""
+        """Submit a team to one replica after another until it is delivered; return the seconds this took."""
         began = monotonic()
         event = {"namespace": namespace, "team": team}
         while True:
@@ -121,7 +123,7 @@ class Field:
             try:
                 async with self.http.post(url, json=event, headers={"prefer": prefer}) as answer:
                     report = await answer.json()
-            except aiohttp.ClientConnectionError:  # an idle connection that was closed at this moment
+            except aiohttp.ClientConnectionError:  # the service closed the idle connection at this moment
                 continue
             if answer.status == 200 or prefer == "respond-async":
                 return monotonic() - began
@@ -130,7 +132,7 @@ class Field:
             await asyncio.sleep(float(answer.headers.get("retry-after", 0.2)))
 
     async def team(self, namespace: str, name: str, targets: list[dict[str, Any]], *, path: int = 0) -> None:
-        """Finish a team; with `path`, it has 300 artifacts with paths of so many characters."""
+        """Finish a team; with `path`, it has 300 artifacts with paths of that many characters."""
         await self.kube.team(namespace, name, lifecycle(*targets))
         artifacts = [
             {"name": f"{one}.md", "path": f"/{one}/" + "p" * path, **ABOUT}
@@ -139,7 +141,7 @@ class Field:
         await self.kube.finish(namespace, name, artifacts=artifacts)
 
     def forget(self) -> None:
-        """Let the far side and the replicas' logs be as they were, so that nothing here grows."""
+        """Empty the fakes and the replicas' logs, so that this process does not grow."""
         store = self.server.api.store
         for kind in ((GROUP, TEAMS), EVENTS.key, SECRETS.key):
             store.remove_all(kind=kind)
@@ -152,26 +154,26 @@ class Field:
         return {"type": "webhook", "url": f"{self.hook.url}{path}", **more}
 
 
-Harm = Callable[[Field, str, int], Awaitable[None]]
-"""One round of what a hostile namespace does."""
+Attack = Callable[[Field, str, int], Awaitable[None]]
+"""One round of an attack by the hostile namespace."""
 
 
-async def hang(field: Field, namespace: str, turn: int) -> None:
-    """A thousand webhooks that never answer."""
+async def hanging_receivers(field: Field, namespace: str, turn: int) -> None:
+    """Deliver to a thousand webhooks that never answer."""
     name = f"hang-{turn}"
     await field.team(namespace, name, [field.target(f"/hang/{one}") for one in range(1000)])
     await field.deliver(namespace, name, prefer="respond-async")
 
 
-async def swell(field: Field, namespace: str, turn: int) -> None:
-    """Fifty messages of a megabyte."""
+async def large_messages(field: Field, namespace: str, turn: int) -> None:
+    """Deliver fifty messages of a megabyte."""
     name = f"swell-{turn}"
     await field.team(namespace, name, [field.target(f"/swell/{one}") for one in range(50)], path=3000)
     await field.deliver(namespace, name, prefer="respond-async")
 
 
-async def hoard(field: Field, namespace: str, turn: int) -> None:
-    """Thirty Secrets of most of a megabyte."""
+async def large_secrets(field: Field, namespace: str, turn: int) -> None:
+    """Use thirty Secrets of almost a megabyte."""
     name = f"hoard-{turn}"
     for one in range(30):
         data: dict[str, str | bytes] = {"url": f"{field.hook.url}/hoard", "other": b"x" * 700_000}
@@ -181,8 +183,8 @@ async def hoard(field: Field, namespace: str, turn: int) -> None:
     await field.deliver(namespace, name, prefer="respond-async")
 
 
-async def stare(field: Field, namespace: str, turn: int) -> None:
-    """A large team, read as often as it is answered."""
+async def frequent_reads(field: Field, namespace: str, turn: int) -> None:
+    """Read a large team again and again."""
     name = f"stare-{turn}"
     await field.team(namespace, name, [field.target(f"/stare/{one}") for one in range(200)], path=2000)
 
@@ -196,16 +198,16 @@ async def stare(field: Field, namespace: str, turn: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def rest(field: Field, namespace: str, turn: int) -> None:
-    """Nothing: what the others are held against."""
+async def no_attack(field: Field, namespace: str, turn: int) -> None:
+    """Do nothing: the baseline for the attacks."""
 
 
-HARM: tuple[Harm, ...] = (rest, hang, swell, hoard, stare)
+ATTACKS: tuple[Attack, ...] = (no_attack, hanging_receivers, large_messages, large_secrets, frequent_reads)
 
 
 @asynccontextmanager
 async def set_up(folder: Path) -> AsyncIterator[Field]:
-    """Start everything; at the end what hangs is not waited for."""
+    """Start everything; at the end, kill the replicas without waiting for hanging requests."""
     came: defaultdict[str, list[str]] = defaultdict(list)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(FakeCluster())
@@ -226,23 +228,23 @@ async def set_up(folder: Path) -> AsyncIterator[Field]:
         services = [Service(cluster.kubeconfig) for _ in range(REPLICAS)]
         for service in services:
             service.covered = False
-            service.settings["retry_for"] = 86_400  # as installations have it
+            service.settings["retry_for"] = 86_400  # the default
             await service.start()
             stack.push_async_callback(service.stop, signal.SIGKILL)
         yield Field(cluster.kube, server, hook, services, http, came)
 
 
 async def run(events: int, folder: Path, cycles: int = CYCLES, minutes: float = MINUTES) -> Outcome:
-    """Deliver so many events, or what can be in so many minutes, while one namespace does its worst."""
+    """Deliver events during the attacks, until all are delivered or the minutes are over."""
     async with set_up(folder) as field:
         homes = [await field.kube.fresh_namespace() for _ in range(NAMESPACES)]
         hostile = homes.pop()
         outcome = Outcome()
-        plan = [(cycle, harm) for cycle in range(cycles) for harm in HARM]
-        for place, (cycle, harm) in enumerate(plan):
+        plan = [(cycle, attack) for cycle in range(cycles) for attack in ATTACKS]
+        for place, (cycle, attack) in enumerate(plan):
             share = range(place * events // len(plan), (place + 1) * events // len(plan))
             numbers = _until(monotonic() + minutes * 60 / len(plan), share)
-            stretch = await _stretch(field, homes, hostile, numbers, harm, cycle, outcome)
+            stretch = await _stretch(field, homes, hostile, numbers, attack, cycle, outcome)
             outcome.stretches.append(stretch)
             tell(stretch)
         came = [field.came[f"/good/{number}"] for number in outcome.delivered]
@@ -257,29 +259,30 @@ def _until(ends: float, numbers: range) -> Iterator[int]:
     return takewhile(lambda _: monotonic() < ends, numbers)
 
 
-async def _stretch(  # noqa: PLR0917  # where, who, what, beside which harm
+async def _stretch(  # noqa: PLR0917  # each is one part of the set-up
     field: Field,
     homes: list[str],
     hostile: str,
     numbers: Iterator[int],
-    harm: Harm,
+    attack: Attack,
     cycle: int,
     outcome: Outcome,
 ) -> Stretch:
-    """Deliver some events while one kind of harm is done."""
+    """Deliver some events during one attack."""
+    name = attack.__name__.replace("_", " ")
     processes = [service.pid for service in field.services]
     for pid in processes:
         Memory(pid).forget_peak()
     used = sum(Processor(pid).used for pid in processes)
     seconds: list[float] = []
 
-    async def harming() -> None:
+    async def attacking() -> None:
         while True:
-            await harm(field, hostile, outcome.harm[harm.__name__])
-            outcome.harm[harm.__name__] += 1
+            await attack(field, hostile, outcome.rounds[name])
+            outcome.rounds[name] += 1
             await asyncio.sleep(EVERY)
 
-    task = asyncio.create_task(harming())
+    task = asyncio.create_task(attacking())
     try:
         await asyncio.gather(*(_work(field, homes, numbers, seconds, outcome) for _ in range(AT_ONCE)))
         if task.done():
@@ -288,7 +291,7 @@ async def _stretch(  # noqa: PLR0917  # where, who, what, beside which harm
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     stretch = Stretch(
-        harm.__name__,
+        name,
         cycle,
         seconds,
         held=[Memory(pid).held for pid in processes],
@@ -310,28 +313,30 @@ async def _work(
 
 
 def tell(stretch: Stretch) -> None:
-    """Say how far it is."""
+    """Print the progress."""
     held = ", ".join(f"{one / MB:.0f}" for one in stretch.held)
-    line = f"cycle {stretch.cycle + 1}, {stretch.harm}: {len(stretch.seconds)} events; MB held: {held}"
+    line = f"cycle {stretch.cycle + 1}, {stretch.attack}: {len(stretch.seconds)} events; MB held: {held}"
     Console(stderr=True).print(line, highlight=False)
 
 
 def table(outcome: Outcome) -> Table:
     """Return the figures as a table."""
     shown = Table()
-    for head in ("harm", "rounds", "events", "p50 s", "p99 s", "CPU ms an event", "MB held", "MB at most"):
-        shown.add_column(head, justify="left" if head == "harm" else "right")
+    for head in ("attack", "rounds", "events", "p50 s", "p99 s", "CPU ms per event", "MB", "MB at most"):
+        shown.add_column(head, justify="left" if head == "attack" else "right")
     for row in outcome.rows():
         shown.add_row(*row)
     return shown
 
 
 def main() -> None:
-    """Run it and print what came of it."""
+    """Run the measurement and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--events", type=int, default=20_000)
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="at most; what is left is left out")
-    parser.add_argument("--cycles", type=int, default=CYCLES, help="rounds through all kinds of harm")
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES, help="maximum duration; events that are left are skipped"
+    )
+    parser.add_argument("--cycles", type=int, default=CYCLES, help="rounds through all attacks")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="neighbours-") as folder:
         outcome = asyncio.run(run(options.events, Path(folder), options.cycles, options.minutes))

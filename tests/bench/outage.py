@@ -184,21 +184,21 @@ async def away(number: int, replicas: int) -> bool:
         f" {again} came twice; the first {first:.1f} s after the return (one wait: {ONE_WAIT:.0f} s), all on"
         f" record after {last:.1f} s. While away, {tries} tries made {attempts} attempts; each try cost the"
         f" service {used / tries * 1e3:.1f} ms of CPU and {calls['GET'] / tries:.1f} reads,"
-        f" {calls['PATCH'] / tries:.1f} writes of a team"
+        f" {calls['PATCH'] / tries:.1f} writes of teams"
     )
     return not (lost or again) and first <= ONE_WAIT
 
 
 async def _outlive(number: int, processes: Processes, ledgers: Ledgers) -> None:
-    """Kill one process each time that all teams were put off once more, and start another."""
+    """Kill one process each time that all teams were postponed once more, and start another."""
     began = monotonic()
     for tries, dies in enumerate(("service 0", "watcher", "service 0"), 1):
 
-        def put_off(tries: int = tries) -> bool:
+        def postponed(tries: int = tries) -> bool:
             return ledgers.number(lambda one: one.get("retries", 0) >= tries) == number
 
-        await until(put_off, 600)
-        say(f"{monotonic() - began:.0f} s: all teams were put off {tries} times; {dies} is killed")
+        await until(postponed, 600)
+        say(f"{monotonic() - began:.0f} s: all teams were postponed {tries} times; {dies} is killed")
         await processes.kill(dies)
         await processes.start(dies)
 
@@ -227,15 +227,15 @@ async def burst(number: int, replicas: int) -> bool:
     chat = Chat()
     beside = await _burst(number, replicas, chat)
     say(
-        f"the last webhook was on record {beside.seconds / alone.seconds:.2f} times as late with Slack beside"
-        f" it, for {beside.cpu / alone.cpu:.2f} times the CPU; Slack refused {chat.refused} requests"
+        f"the last webhook was on record {beside.seconds / alone.seconds:.2f} times as late with Slack"
+        f", for {beside.cpu / alone.cpu:.2f} times the CPU; Slack refused {chat.refused} requests"
     )
     return not (alone.wrong or beside.wrong) and (replicas > 1 or not chat.refused)
 
 
 @dataclass(frozen=True)
 class Burst:
-    """What came of one: when the last webhook was on record, what it took, how many came twice or not."""
+    """The figures of one burst: when the last webhook was on record, its cost, and how many came twice."""
 
     seconds: float
     cpu: float
@@ -259,11 +259,11 @@ async def _burst(number: int, replicas: int, chat: Chat | None) -> Burst:
             ended = monotonic()
             await until(lambda: len(ledgers.on_record("hook")) == number, 600)
             seconds, cpu = max(ledgers.on_record("hook")) - ended, processes.cpu("service")
-            handed = [line["answer"] for line in processes.running["watcher"].logged("handed_in")]
+            handed = [line["answer"] for line in processes.running["watcher"].logged("team_submitted")]
             say(
                 f"{number} teams {'with' if chat else 'without'} Slack: webhooks on record {seconds:.2f} s"
-                f" after the last ended, {cpu / number * 1e3:.1f} ms of CPU a team;"
-                f" {handed.count(HTTPStatus.SERVICE_UNAVAILABLE)} events were told to come later"
+                f" after the last ended, {cpu / number * 1e3:.1f} ms of CPU per team;"
+                f" {handed.count(HTTPStatus.SERVICE_UNAVAILABLE)} events were refused with 503"
             )
             if chat:
                 await until(lambda: len(ledgers.on_record("chat")) == number, 60 + 4 * TAKES * number)
@@ -279,7 +279,7 @@ async def _burst(number: int, replicas: int, chat: Chat | None) -> Burst:
 
 
 def main() -> None:
-    """Run what is asked for and print what came of it."""
+    """Run the chosen measurements and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("show", nargs="?", choices=("away", "burst"))
     parser.add_argument("--teams", type=int)

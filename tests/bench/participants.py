@@ -1,4 +1,4 @@
-"""The measured programs, each used as its users do, and their far side."""
+"""The measured programs, each used as its users do, and their fake servers."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ class Measure:
 
 
 class Participant(Protocol):
-    """Somebody who can be measured."""
+    """A program that can be measured."""
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class Script:
 
 @dataclass(frozen=True)
 class Ours:
-    """The service, driven over HTTP as its callers do."""
+    """The service, called over HTTP as its callers do."""
 
     name: str
     service: Service
@@ -113,7 +113,7 @@ class Alertmanager:
     receiver: str
 
     async def work(self, events: int, fanout: int, at_once: int, prefix: str) -> Measure:
-        """Fire the alerts, and wait until the last notice has arrived."""
+        """Fire the alerts, and wait until the last notification has arrived."""
         del at_once  # it takes them as they come
         home = self.folder / f"{fanout}-{prefix}"
         home.mkdir()

@@ -31,16 +31,16 @@ from tests.harness.waiting import until
 
 SIZES = (1, 10, 100, 1000)
 TEAMS = (10, 100, 1000, 5000)
-DELIVERIES = 2000  # at each size
+DELIVERIES = 2000  # per size
 FINISHING = 200  # teams that finish while others are watched
-IDLE = 10.0  # seconds that the watcher is looked at while nothing happens
+IDLE = 10.0  # seconds; how long the idle watcher is measured
 ROUNDS = 3
 UPSTREAM_EVENTS = 200
 
 
 @dataclass(frozen=True)
 class Point:
-    """At one size: CPU in µs a delivery, most memory in MB; of a watcher the share of a core while idle."""
+    """The cost at one size: CPU in µs per delivery, MB at most; of an idle watcher, the share of a core."""
 
     size: int
     cpu_us: float
@@ -52,7 +52,7 @@ Curve = list[Point]
 
 
 async def serving(size: int, events: int, fanout: int, at_once: int) -> Point:
-    """Measure a new service, so that its memory is this work's; of several rounds the cheapest counts."""
+    """Measure a new service, so no earlier work is in its memory; of several rounds, take the cheapest."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         async with far_side(folder):
@@ -70,17 +70,17 @@ async def serving(size: int, events: int, fanout: int, at_once: int) -> Point:
 
 
 async def targets(size: int) -> Point:
-    """Few events of many targets, or many of few."""
+    """Measure few events with many targets, or many with few."""
     return await serving(size, max(DELIVERIES // size, 4), size, 4)
 
 
 async def in_flight(size: int) -> Point:
-    """Events of two targets, so many at once."""
+    """Measure events with two targets, so many at a time."""
     return await serving(size, max(DELIVERIES // 2, 2 * size), 2, size)
 
 
 async def watched(size: int) -> Point:
-    """So many teams that go on, beside which some finish and are handed in."""
+    """Measure a number of running teams, while some others finish and are submitted."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         async with FakeCluster() as server, prepared(server, Path(name)) as cluster, Receiver() as receiver:
             kube = cluster.kube
@@ -107,7 +107,7 @@ async def watched(size: int) -> Point:
 
 
 async def upstream() -> dict[str, float]:
-    """Return the ms of CPU that one event costs etcd, the API server and the service beside each other."""
+    """Return the CPU in ms of one event: of etcd, of the API server and of the service."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         async with RealCluster() as server, prepared(server, Path(name)) as cluster, Receiver() as receiver:
             targets = [{"type": "webhook", "name": f"hook-{at}", "url": receiver.url} for at in range(2)]
@@ -127,12 +127,12 @@ async def upstream() -> dict[str, float]:
 
 
 async def curve(measure: Callable[[int], Awaitable[Point]], sizes: tuple[int, ...]) -> Curve:
-    """Measure at each size."""
+    """Measure each size."""
     return [await measure(size) for size in sizes]
 
 
 def show(title: str, points: Curve) -> None:
-    """Print a curve as a table."""
+    """Return a curve as a table."""
     table = Table(title=title, title_justify="left")
     for head in ("", "CPU µs/delivery", "peak MB", "idle, % of a core"):
         table.add_column(head, justify="right")
@@ -143,7 +143,7 @@ def show(title: str, points: Curve) -> None:
 
 
 def draw(title: str, points: Curve, path: Path) -> None:
-    """Draw a curve as SVG: its cost, and its memory on the axis at the right."""
+    """Draw a curve as SVG: its cost on the left axis, its memory on the right axis."""
     chart = pygal.Line(
         title=title,
         x_labels=[f"{point.size:,}" for point in points],
@@ -156,23 +156,23 @@ def draw(title: str, points: Curve, path: Path) -> None:
         truncate_legend=-1,
         value_formatter="{:,.0f}".format,
         no_prefix=True,
-        js=[],  # a picture, which loads nothing from elsewhere
+        js=[],  # a static picture, which loads nothing
         disable_xml_declaration=True,
     )
-    chart.add("CPU, µs a delivery", [point.cpu_us for point in points])
-    chart.add("most memory, MB", [point.memory_mb for point in points], secondary=True)
+    chart.add("CPU, µs per delivery", [point.cpu_us for point in points])
+    chart.add("maximum memory, MB", [point.memory_mb for point in points], secondary=True)
     path.write_text(chart.render(is_unicode=True))
 
 
 CURVES: dict[str, tuple[str, Callable[[int], Awaitable[Point]], tuple[int, ...]]] = {
-    "targets": ("Targets an event", targets, SIZES),
+    "targets": ("Targets per event", targets, SIZES),
     "in-flight": ("Events in flight, two targets each", in_flight, SIZES),
-    "teams": ("AgentTeams watched", watched, TEAMS),
+    "teams": ("Watched AgentTeams", watched, TEAMS),
 }
 
 
 async def main() -> None:
-    """Measure, show, draw."""
+    """Measure, print, draw."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description=__doc__)
     parser.add_argument("--only", choices=[*CURVES, "upstream"], action="append")
     parser.add_argument("--pictures", type=Path)
@@ -191,7 +191,7 @@ async def main() -> None:
     if "upstream" in asked and (await run("find")).code == 0:
         figures["upstream"] = costs = await upstream()
         shares = ", ".join(f"{name} {cost:.1f}" for name, cost in costs.items())
-        Console(width=100).print(f"CPU ms an event of two targets, on a real API server: {shares}")
+        Console(width=100).print(f"CPU ms per event with two targets, on a real API server: {shares}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(figures, indent=2) + "\n")

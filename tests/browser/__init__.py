@@ -1,1 +1,1 @@
-"""What people see in a browser."""
+"""The documentation in a browser."""

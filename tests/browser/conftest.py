@@ -1,4 +1,4 @@
-"""Fixtures of the service's own tests, for pages that need no browser."""
+"""Fixtures of the service's own tests, for pages that do not need a browser."""
 
 from tests.service.conftest import bench
 

@@ -1,6 +1,6 @@
-"""The site in a browser with loopback only: each page loads completely, from the site alone.
+"""The site in a browser that reaches only loopback: each page loads completely, from the site alone.
 
-Inside: python -m tests.browser.test_docs_site FOLDER
+In the network namespace: python -m tests.browser.test_docs_site FOLDER
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from tests.docs.site import build_once
 from tests.harness.browser import ARTIFACTS, browsing, inside
 from tests.test_no_way_out import default_routes, put_up_loopback
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits for the whole walk
+pytestmark = pytest.mark.timeout(300)  # the first test waits until all pages were opened
 
 PICTURES = {"site-index": "docs/index.html", "site-operate": "docs/how-to/operate.html"}
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -42,35 +42,35 @@ LOOK = """() => ({
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Build it, and walk through it in there, once."""
+    """Build the site, and open its pages in a browser in the namespace, once."""
     folder = tmp_path_factory.mktemp("walk")
     site, _ = build_once(tmp_path_factory)
     (folder / "site").symlink_to(site)
     return inside(__spec__.name, folder, seconds=250)
 
 
-def test_there_is_no_way_out(seen: Any) -> None:
+def test_the_namespace_has_no_route_out(seen: Any) -> None:
     assert seen["routes"] == []
 
 
-def test_every_request_is_to_the_site_itself(seen: Any) -> None:
+def test_every_request_goes_to_the_site_itself(seen: Any) -> None:
     assert {urlsplit(url).netloc for url in seen["requests"] if not url.startswith("data:")} == {seen["at"]}
 
 
-def test_the_browser_reached_for_nothing_beyond_loopback(seen: Any) -> None:
+def test_the_browser_contacts_nothing_beyond_loopback(seen: Any) -> None:
     assert seen["at"] in seen["sought"]
     assert not [address for address in seen["sought"] if not address.startswith("127.0.0.1:")]
 
 
-def test_no_error_shows(seen: Any) -> None:
+def test_no_page_has_an_error(seen: Any) -> None:
     assert (seen["console"], seen["errors"], seen["refused"]) == ([], [], [])
 
 
-def test_the_root_leads_to_the_index(seen: Any) -> None:
+def test_the_root_redirects_to_the_index(seen: Any) -> None:
     assert urlsplit(seen["root"]).path == "/docs/index.html"
 
 
-def test_the_index_names_the_four_kinds(seen: Any) -> None:
+def test_the_index_names_the_four_kinds_of_page(seen: Any) -> None:
     assert seen["kinds"][:4] == ["Tutorial", "How-to guides", "Reference", "Explanation"]
 
 
@@ -98,14 +98,14 @@ def test_the_search_finds_pages(seen: Any) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Inside
+# In the network namespace
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves files, and writes no line for each."""
+    """A server of files that logs nothing."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def opened(pages: Iterable[Path]) -> list[str]:
 
 
 async def walk(page: Page, url: str, names: list[str]) -> dict[str, Any]:
-    """Open each page, and look at it in a wide window and in a phone's."""
+    """Open each page in a wide window and in a phone's window, and collect what it shows."""
     wide = page.viewport_size
     assert wide
     seen: dict[str, Any] = {"pages": {}, "on_a_phone": {}}
@@ -146,7 +146,7 @@ async def walk(page: Page, url: str, names: list[str]) -> dict[str, Any]:
 
 
 async def search(page: Page, url: str) -> list[str]:
-    """Search from the index as a person does, and return the pages that are found."""
+    """Search from the index as a person does, and return the pages found."""
     await page.goto(f"{url}/docs/index.html")
     await page.locator(".sidebar-search").fill("takeover")
     await page.locator(".sidebar-search").press("Enter")
@@ -157,7 +157,7 @@ async def search(page: Page, url: str) -> list[str]:
 
 
 async def main(folder: Path) -> None:
-    """Walk through it, and print what was seen."""
+    """Open all pages, and print what they show."""
     site = folder / "site"
     names = opened(
         path.relative_to(site)
@@ -176,7 +176,7 @@ async def main(folder: Path) -> None:
             for picture, name in PICTURES.items():
                 await page.goto(f"{url}/{name}")
                 await page.screenshot(path=ARTIFACTS / f"{picture}.png")
-    print(  # noqa: T201  # to the test that started this
+    print(  # noqa: T201  # for the test that started this process
         json.dumps(
             {
                 "routes": default_routes(),

@@ -1,6 +1,6 @@
-"""`/docs` in a browser with loopback only: it delivers a team, and runs nothing from elsewhere.
+"""`/docs` in a browser that reaches only loopback: it delivers a team, and runs nothing from elsewhere.
 
-Inside: python -m tests.browser.test_explorer FOLDER
+In the network namespace: python -m tests.browser.test_explorer FOLDER
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from tests.harness.browser import ARTIFACTS, ROOT, browsing, inside
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Service, finished
 from tests.harness.waiting import until
 from tests.service.conftest import Bench
@@ -36,7 +36,7 @@ OPERATIONS = {
 }
 
 FOREIGN = {
-    # What is put into the page, and the directive that refuses it.
+    # What is planted in the page, and the directive that blocks it.
     "an inline script": (
         "const e = made('script'); e.text = 'window.injected = 1'; document.body.append(e)",
         "script-src-elem",
@@ -76,7 +76,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/docs/swagger-ui.js", "/docs/swagger-ui.css"])
-async def test_the_page_and_its_parts_bear_the_policy(path: str, bench: Bench) -> None:
+async def test_the_page_and_its_parts_have_the_policy(path: str, bench: Bench) -> None:
     answer = await bench.service.request("GET", path)
     policy = dict(
         directive.split(" ", 1) for directive in answer.headers["content-security-policy"].split("; ")
@@ -90,7 +90,7 @@ async def test_the_page_and_its_parts_bear_the_policy(path: str, bench: Bench) -
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/docs/swagger-ui.js"])
-async def test_what_a_browser_has_already_is_not_sent_again(path: str, bench: Bench) -> None:
+async def test_a_page_in_the_browser_s_cache_is_not_sent_again(path: str, bench: Bench) -> None:
     first = await bench.service.request("GET", path)
     known = {"If-None-Match": first.headers["etag"]}
     again = await bench.service.request("GET", path, headers=known)
@@ -102,16 +102,16 @@ async def test_what_a_browser_has_already_is_not_sent_again(path: str, bench: Be
     assert (head.status, head.content) == (200, b"")
 
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits for the whole walk
+pytestmark = pytest.mark.timeout(300)  # the first test waits until the page was used
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Look at it in there, once."""
+    """Open the page in a browser in the namespace, once."""
     return inside(__spec__.name, tmp_path_factory.mktemp("explorer"), seconds=250)
 
 
-def test_there_is_no_way_out(seen: Any) -> None:
+def test_the_namespace_has_no_route_out(seen: Any) -> None:
     assert seen["routes"] == []
 
 
@@ -119,7 +119,7 @@ def test_every_operation_is_shown(seen: Any) -> None:
     assert set(seen["operations"]) == OPERATIONS
 
 
-def test_a_team_is_delivered_from_the_page(seen: Any) -> None:
+def test_the_page_delivers_a_team(seen: Any) -> None:
     posted = seen["posted"]
     assert posted["status"] == "200"
     assert posted["report"]["phase"] == "Delivered"
@@ -127,61 +127,61 @@ def test_a_team_is_delivered_from_the_page(seen: Any) -> None:
     assert body["team"] == posted["report"]["team"] == "report"
 
 
-def test_the_report_is_read_from_the_page(seen: Any) -> None:
+def test_the_page_reads_a_report(seen: Any) -> None:
     assert seen["read"]["status"] == "200"
     assert seen["read"]["report"]["targets"] == seen["posted"]["report"]["targets"]
 
 
-def test_a_token_is_wanted_and_stays_in_the_page(seen: Any) -> None:
+def test_a_token_is_required_and_stays_in_the_page(seen: Any) -> None:
     assert seen["without_token"]["status"] == "401"
     assert seen["stored"] == {"local": 0, "session": 0, "cookie": ""}
 
 
-def test_behind_a_prefix_it_stays_there(seen: Any) -> None:
+def test_a_page_below_a_path_prefix_sends_requests_below_it(seen: Any) -> None:
     assert seen["prefixed"]["status"] == "200"
     called = [urlsplit(url).path for url in seen["behind"]["requests"] if not url.startswith("data:")]
     assert "/teams/deliveries" in called
     assert all(path.startswith("/teams/") for path in called)
 
 
-def test_no_error_shows(seen: Any) -> None:
+def test_the_page_has_no_error(seen: Any) -> None:
     used = seen["used"]
     assert (used["console"], used["errors"], used["violations"], used["refused"]) == ([], [], [], [])
 
 
 @pytest.mark.parametrize("part", ["used", "tried", "hostile"])
-def test_every_request_is_to_the_service_itself(part: str, seen: Any) -> None:
+def test_every_request_goes_to_the_service_itself(part: str, seen: Any) -> None:
     called = {urlsplit(url)[:2] for url in seen[part]["requests"] if not url.startswith("data:")}
     assert called == {urlsplit(seen["url"])[:2]}
 
 
-def test_the_browser_reached_for_nothing_beyond_loopback(seen: Any) -> None:
+def test_the_browser_contacts_nothing_beyond_loopback(seen: Any) -> None:
     for part in ("used", "tried", "hostile"):
         assert urlsplit(seen["url"]).netloc in seen[part]["sought"]
         assert not [address for address in seen[part]["sought"] if not address.startswith("127.0.0.1:")]
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_what_is_foreign_is_refused(what: str, seen: Any) -> None:
+def test_planted_content_is_blocked(what: str, seen: Any) -> None:
     assert FOREIGN[what][1] in [violation["directive"] for violation in seen["refused"][what]]
 
 
-def test_what_is_refused_had_no_effect(seen: Any) -> None:
+def test_blocked_content_has_no_effect(seen: Any) -> None:
     assert seen["after"] == {"injected": False, "opacity": "1", "base": seen["url"] + "/docs"}
 
 
-def test_a_hostile_description_does_nothing(seen: Any) -> None:
+def test_a_hostile_description_runs_nothing(seen: Any) -> None:
     assert "Read this." in seen["described"]["text"]
     assert not seen["described"]["injected"]
     assert not seen["described"]["dangerous"]
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Inside
+# In the network namespace
 
 
 async def execute(page: Page, operation: str, *, body: str = "", **parameters: str) -> dict[str, Any]:
-    """Try an operation out, and return the status and the report that are shown."""
+    """Try an operation, and return the status and the report that the page shows."""
     block = page.locator(f"#operations-deliveries-{operation}")
     if not await block.locator(".opblock-body").count():
         await block.locator(".opblock-summary-control").click()
@@ -199,7 +199,7 @@ async def execute(page: Page, operation: str, *, body: str = "", **parameters: s
 
 
 async def authorize(page: Page, token: str) -> None:
-    """Hand the page a token."""
+    """Enter a token in the page."""
     await page.locator(".btn.authorize").click()
     dialog = page.locator(".dialog-ux")
     await dialog.locator("input").fill(token)
@@ -214,7 +214,7 @@ async def opened(page: Page, url: str) -> None:
 
 
 async def use(folder: Path, url: str, token: str, namespace: str) -> dict[str, Any]:
-    """Do what a person does."""
+    """Use the page as a person does."""
     body = json.dumps({"namespace": namespace, "team": "report"})
     async with browsing(folder) as (page, seen):
         await opened(page, url)
@@ -239,7 +239,7 @@ async def use(folder: Path, url: str, token: str, namespace: str) -> dict[str, A
 
 
 async def use_behind_a_prefix(folder: Path, url: str, token: str, namespace: str) -> dict[str, Any]:
-    """Do so where somebody's proxy has put the service below a path."""
+    """Use the page behind a proxy that serves it below a path."""
 
     async def forward(request: web.Request) -> web.Response:
         given = {
@@ -275,14 +275,14 @@ async def use_behind_a_prefix(folder: Path, url: str, token: str, namespace: str
 
 
 async def try_foreign(folder: Path, url: str, namespace: str) -> dict[str, Any]:
-    """Put into the page what is foreign there; and call without a token."""
+    """Plant foreign content in the page; and call without a token."""
     refused = {}
     async with browsing(folder) as (page, seen):
         await opened(page, url)
         for what, (script, _) in FOREIGN.items():
             seen.violations.clear()
             await page.evaluate(f"() => {{ const made = (tag) => document.createElement(tag); {script} }}")
-            with suppress(AssertionError):  # the test says what was let in
+            with suppress(AssertionError):  # the test reports what was not blocked
                 await until(lambda: seen.violations, 3)
             refused[what] = list(seen.violations)
         after = await page.evaluate(
@@ -295,7 +295,7 @@ async def try_foreign(folder: Path, url: str, namespace: str) -> dict[str, Any]:
 
 
 async def describe(folder: Path, url: str) -> dict[str, Any]:
-    """Show a description in which somebody planted scripts."""
+    """Open a description with planted scripts."""
 
     async def planted(route: Route) -> None:
         answer = await route.fetch()
@@ -318,7 +318,7 @@ async def describe(folder: Path, url: str) -> dict[str, Any]:
 
 
 async def main(folder: Path) -> None:
-    """Open it, and print what was seen."""
+    """Open the page in each way, and print what it shows."""
     async with (
         FakeCluster() as server,
         prepared(server, folder) as cluster,
@@ -327,7 +327,7 @@ async def main(folder: Path) -> None:
     ):
         namespace = await finished(cluster.kube, {"type": "webhook", "name": "archive", "url": hook.url})
         token = server.reviews.token(
-            "system:serviceaccount:ops:person", Right("create", namespace), Right("get", namespace)
+            "system:serviceaccount:ops:person", Permission("create", namespace), Permission("get", namespace)
         )
         seen = {
             "routes": default_routes(),
@@ -338,7 +338,7 @@ async def main(folder: Path) -> None:
             **await describe(folder / "hostile", service.url),
             "received": [json.loads(request.body) for request in hook.requests],
         }
-    print(json.dumps(seen))  # noqa: T201  # to the test that started this
+    print(json.dumps(seen))  # noqa: T201  # for the test that started this process
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Helm, new and old, and the values for rendering the chart."""
+"""The versions of Helm, and the values with which the chart is rendered."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ MATRIX: dict[str, Document] = {
     },
     "everything that can be on": {
         "replicaCount": 3,
-        "nameOverride": "notices",
+        "nameOverride": "messages",
         "commonLabels": {"team": "platform"},
         "commonAnnotations": {"owner": "platform@example.com"},
         "image": {"repository": "registry.example.com:5000/team/delivery", "digest": f"sha256:{'ab' * 32}"},
@@ -92,8 +92,8 @@ MATRIX: dict[str, Document] = {
     "no authentication, one namespace": {
         "settings": {"auth": "none", "allowAnyone": True, "namespaces": ["research"]}
     },
-    "TLS by a public authority": {"tls": {"secretName": "delivery-tls", "caKey": ""}},
-    "TLS by an authority that a ConfigMap names": {
+    "TLS by a public certificate authority": {"tls": {"secretName": "delivery-tls", "caKey": ""}},
+    "TLS by a certificate authority in a ConfigMap": {
         "tls": {"secretName": "delivery-tls", "caKey": ""},
         "extraEnv": [{"name": "DELIVERY_CA_FILE", "value": "/authorities/ca.crt"}],
         "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
@@ -112,7 +112,7 @@ LOOPBACK: Document = {"egressAllow": ["127.0.0.0/8"], "egressHttp": True, "slack
 
 @pytest.fixture(scope="session")
 def helm(kubectl: Path) -> Helm:
-    """The current Helm."""
+    """The Helm version that is current."""
     return Helm(kubectl.with_name("helm"))
 
 
@@ -123,13 +123,13 @@ def newest_helm3() -> Helm:
     found = subprocess.run([PROGRAMS, verb, "newest", "helm"], check=False, stdout=subprocess.PIPE, text=True)
     if found.returncode and verb == "find":
         pytest.skip("no newest Helm 3: tests/harness/programs build newest helm makes it")
-    assert found.returncode == 0, "CI runs no suite without the newest Helm 3; what is amiss stands above"
+    assert found.returncode == 0, "CI requires the newest Helm 3; the output above says why it is missing"
     return Helm(Path(found.stdout.strip(), "helm"))
 
 
 @pytest.fixture(scope="session")
 def oldest_helm3(kubectl: Path) -> Helm:
-    """The oldest Helm that the chart is made for."""
+    """The oldest Helm version that the chart supports."""
     path = kubectl.with_name("helm3")
     if not path.exists():
         pytest.skip("no helm3: tests/harness/kubectl fetch brings it")
@@ -138,6 +138,6 @@ def oldest_helm3(kubectl: Path) -> Helm:
 
 @pytest.fixture(scope="session", params=["helm", "newest_helm3", "oldest_helm3"])
 def any_helm(request: pytest.FixtureRequest) -> Helm:
-    """The current Helm, the newest 3, and the oldest that the chart is made for."""
+    """Each in turn: the current Helm, the newest Helm 3, and the oldest that the chart supports."""
     found: Helm = request.getfixturevalue(request.param)
     return found

@@ -22,7 +22,7 @@ CHART_YAML = "apiVersion: v2\nname: operator\nversion: 0.8.0\n"
 
 @dataclass(frozen=True)
 class Maker:
-    """Brings the CRD into the cluster, in one of the ways that people do."""
+    """Installs the CRD in one of the usual ways."""
 
     kubeconfig: Path
     kubectl: Path
@@ -32,7 +32,7 @@ class Maker:
         run(self.kubectl, "--kubeconfig", self.kubeconfig, *arguments)
 
     def chart(self, helm: Path, home: str) -> None:
-        """Install a chart of the operator's, which has its CRD in one of Helm's two homes for it."""
+        """Install an operator's chart that has the CRD in one of the two places that Helm knows."""
         chart = self.folder / "operator"
         (chart / home).mkdir(parents=True)
         (chart / "Chart.yaml").write_text(CHART_YAML)
@@ -69,7 +69,7 @@ async def kube(apiserver: None, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 @pytest.fixture
 async def maker(kube: Kube, kubectl: Path, tmp_path: Path) -> AsyncIterator[Maker]:
-    """Begin without the CRD, and end so."""
+    """Prepare a way to install the CRD; uninstall everything after the test."""
     if not kubectl.with_name("helm3").exists():
         pytest.skip("no helm3: tests/harness/kubectl fetch brings it")
     yield Maker(kube.kubeconfig, kubectl, tmp_path)
@@ -86,13 +86,13 @@ async def maker(kube: Kube, kubectl: Path, tmp_path: Path) -> AsyncIterator[Make
 
 
 async def _crd(kube: Kube) -> Document | None:
-    """Return the CRD whole, with its version and who manages which of its fields."""
+    """Return the whole CRD, with its version and the managers of its fields."""
     found = await kube.get(CRDS, None, NAME)
     return dict(found.body) if found.status == 200 else None
 
 
 async def _settled(kube: Kube) -> Document:
-    """Return the CRD once the API server has nothing more to say of it."""
+    """Return the CRD once the API server has stopped updating its status."""
     found: Document = {}
 
     async def established() -> bool:
@@ -106,7 +106,7 @@ async def _settled(kube: Kube) -> Document:
 
 
 async def _life(kube: Kube, helm: Helm) -> AsyncIterator[str]:
-    """Install, change, and take away the chart; yield after each what was done."""
+    """Install, change and uninstall the chart; yield each step when it is done."""
     namespace = await kube.fresh_namespace()
     where = ("--namespace", namespace, "--kubeconfig", str(kube.kubeconfig))
     steps = {
@@ -130,7 +130,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("program", "way"), PAIRS)
-async def test_it_is_as_it_was(
+async def test_the_chart_does_not_change_an_existing_crd(
     kube: Kube, maker: Maker, program: str, way: str, request: pytest.FixtureRequest
 ) -> None:
     await asyncio.to_thread(WAYS[way], maker)
@@ -139,7 +139,7 @@ async def test_it_is_as_it_was(
         assert await _crd(kube) == before, verb
 
 
-async def test_where_there_is_none_none_is_made(kube: Kube, maker: Maker, helm: Helm) -> None:
+async def test_the_chart_creates_no_crd(kube: Kube, maker: Maker, helm: Helm) -> None:
     async for verb in _life(kube, helm):
         assert await _crd(kube) is None, verb
 

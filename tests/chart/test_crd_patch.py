@@ -68,7 +68,7 @@ class Patched:
         self._kubectl = kubectl
 
     def patch(self, file: Path) -> str:
-        """Apply a patch as the documentation says."""
+        """Apply a patch by the documentation's command."""
         command = ("patch", "crd", self.release.name, "--type=json", f"--patch-file={file}")
         return run(self._kubectl, "--kubeconfig", self.kube.kubeconfig, *command).strip()
 
@@ -77,7 +77,7 @@ class Patched:
         return dict(found.body["spec"])
 
     async def put(self, crd: Document) -> None:
-        """Install a CRD, or put it in the place of the one that is there."""
+        """Install a CRD, or replace the existing one."""
         present = (await self.kube.get(CRDS, None, self.release.name)).body
         if version := present["metadata"].get("resourceVersion"):
             metadata = crd["metadata"] | {"resourceVersion": version}
@@ -94,14 +94,14 @@ async def server(apiserver: None, tmp_path_factory: pytest.TempPathFactory) -> A
 
 @pytest.fixture(params=[OLD, NEW], ids=lambda release: release.number)
 def release(request: pytest.FixtureRequest) -> Release:
-    """Name the operator's release; a test that is of one alone says so."""
+    """Each release of the operator in turn; a test of one release chooses it."""
     found: Release = request.param
     return found
 
 
 @pytest.fixture
 async def operators(server: Path, kubectl: Path, release: Release) -> AsyncIterator[Patched]:
-    """Install the operator's CRD as it comes, and nothing else."""
+    """Install the operator's CRD without changes, and nothing else."""
     async with Kube(server, group=release.group) as kube:
         patched = Patched(release, kube, kubectl)
         await patched.put(release.crd)
@@ -116,17 +116,17 @@ def schema(spec: Document) -> Document:
     return dict(spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"])
 
 
-def ending(spec: Document) -> Document:
+def lifecycle_of(spec: Document) -> Document:
     return dict(schema(spec)["spec"]["properties"]["lifecycle"]["properties"])
 
 
 def lists(spec: Document) -> tuple[Document, Document]:
     """Return the schemas of the targets and of the records."""
-    return ending(spec)["delivery"], schema(spec)["status"]["properties"]["delivery"]
+    return lifecycle_of(spec)["delivery"], schema(spec)["status"]["properties"]["delivery"]
 
 
 def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:
-    """Name what is in one and not in the other, or otherwise there; the order of keys is none."""
+    """Return what is in only one of the two, or in another place; the order of keys does not count."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in before.keys() | after.keys():
             if key not in before or key not in after:
@@ -144,7 +144,7 @@ SCHEMA = ".versions[0].schema.openAPIV3Schema.properties"
 
 
 @of_old
-async def test_to_the_older_it_adds_the_value_and_both_lists_and_nothing_else(operators: Patched) -> None:
+async def test_the_patch_of_the_older_crd_adds_only_the_value_and_both_lists(operators: Patched) -> None:
     before = await operators.spec()
     assert operators.patch(OLD.add).endswith("patched")
     after = await operators.spec()
@@ -154,12 +154,15 @@ async def test_to_the_older_it_adds_the_value_and_both_lists_and_nothing_else(op
         f"+{end}.delivery",
         f"+{SCHEMA}.status.properties.delivery",
     }
-    assert ending(after)["onComplete"]["enum"] == [*ending(before)["onComplete"]["enum"], "deliver"]
+    assert lifecycle_of(after)["onComplete"]["enum"] == [
+        *lifecycle_of(before)["onComplete"]["enum"],
+        "deliver",
+    ]
     assert lists(after) == lists(OURS["spec"])
 
 
 @of_new
-async def test_to_the_newer_it_adds_optional_fields_to_the_items_and_nothing_else(operators: Patched) -> None:
+async def test_the_patch_of_the_newer_crd_adds_only_optional_fields_to_the_items(operators: Patched) -> None:
     before = await operators.spec()
     assert operators.patch(NEW.add).endswith("patched")
     after = await operators.spec()
@@ -181,7 +184,7 @@ async def test_to_the_newer_it_adds_optional_fields_to_the_items_and_nothing_els
     assert {where: got[where] for where in added} == added
 
 
-async def test_applied_again_it_changes_nothing_and_its_counterpart_undoes_it(operators: Patched) -> None:
+async def test_a_patch_is_idempotent_and_its_counterpart_removes_it(operators: Patched) -> None:
     before = await operators.spec()
     assert operators.patch(operators.release.remove).endswith("patched (no change)")
     operators.patch(operators.release.add)
@@ -195,7 +198,7 @@ async def test_applied_again_it_changes_nothing_and_its_counterpart_undoes_it(op
 
 
 @pytest.mark.parametrize("verb", ["add", "remove"])
-async def test_the_patch_for_another_release_is_refused(operators: Patched, verb: str) -> None:
+async def test_a_patch_refuses_the_crd_of_another_release(operators: Patched, verb: str) -> None:
     before = await operators.spec()
     other = NEW if operators.release == OLD else OLD
     with pytest.raises(Refused):
@@ -216,11 +219,9 @@ async def test_the_patch_for_another_release_is_refused(operators: Patched, verb
 )
 @pytest.mark.parametrize("verb", ["add", "remove"])
 @of_old
-async def test_an_enum_that_looks_otherwise_is_left_alone(
-    operators: Patched, enum: list[str], verb: str
-) -> None:
+async def test_a_patch_refuses_an_unexpected_enum(operators: Patched, enum: list[str], verb: str) -> None:
     changed = OLD.crd
-    ending(changed["spec"])["onComplete"]["enum"] = enum
+    lifecycle_of(changed["spec"])["onComplete"]["enum"] = enum
     await operators.put(changed)
     before = await operators.spec()
     with pytest.raises(Refused):
@@ -230,7 +231,7 @@ async def test_an_enum_that_looks_otherwise_is_left_alone(
 
 @pytest.mark.parametrize("verb", ["add", "remove"])
 @pytest.mark.parametrize("at", [0, 1], ids=["before", "behind"])
-async def test_a_second_version_is_left_alone(operators: Patched, at: int, verb: str) -> None:
+async def test_a_patch_refuses_a_crd_with_a_second_version(operators: Patched, at: int, verb: str) -> None:
     changed = operators.release.crd
     versions: list[Document] = changed["spec"]["versions"]
     versions.insert(at, {**copy.deepcopy(versions[0]), "name": "v1beta1", "storage": False})
@@ -242,7 +243,7 @@ async def test_a_second_version_is_left_alone(operators: Patched, at: int, verb:
 
 
 @of_new
-async def test_own_fields_are_dropped_before_and_kept_after(operators: Patched) -> None:
+async def test_own_fields_are_dropped_before_the_patch_and_kept_after_it(operators: Patched) -> None:
     kube = operators.kube
     namespace = await kube.fresh_namespace()
     await kube.team(namespace, "report", lifecycle({"type": "slack", "channel": "#reports"}))
@@ -264,7 +265,7 @@ async def test_own_fields_are_dropped_before_and_kept_after(operators: Patched) 
 
 
 @of_old
-async def test_teams_are_refused_before_and_delivered_after(operators: Patched) -> None:
+async def test_teams_are_refused_before_the_patch_and_delivered_after_it(operators: Patched) -> None:
     kube = operators.kube
     async with Receiver() as hook, Service(kube.kubeconfig, api_group=OLD.group) as service:
         namespace = await kube.fresh_namespace()
@@ -287,9 +288,7 @@ async def test_teams_are_refused_before_and_delivered_after(operators: Patched) 
 
 
 @of_old
-async def test_the_notes_of_an_installation_tell_of_a_crd_that_keeps_no_record(
-    operators: Patched, helm: Helm
-) -> None:
+async def test_the_notes_warn_of_a_crd_that_drops_the_record(operators: Patched, helm: Helm) -> None:
     def notes(group: str = OLD.group) -> str:
         config = ("--kubeconfig", operators.kube.kubeconfig)
         sets = ("--set", f"settings.apiGroup={group}")
@@ -307,19 +306,19 @@ async def test_the_notes_of_an_installation_tell_of_a_crd_that_keeps_no_record(
     schema(keeps_all["spec"])["status"]["x-kubernetes-preserve-unknown-fields"] = True
     await operators.put(keeps_all)
     assert "rejects onComplete: deliver" in notes()
-    del ending(keeps_all["spec"])["onComplete"]["enum"]
+    del lifecycle_of(keeps_all["spec"])["onComplete"]["enum"]
     await operators.put(keeps_all)
     assert "NOTHING WILL BE" not in notes()
 
 
 @of_new
-async def test_beside_the_newer_there_is_nothing_to_do(operators: Patched, helm: Helm) -> None:
+async def test_with_the_newer_operator_nothing_has_to_be_patched(operators: Patched, helm: Helm) -> None:
     config = ("--kubeconfig", operators.kube.kubeconfig)
     said = run(helm.path, "install", "x", CHART, *config, "--dry-run=server")
     assert "NOTHING WILL BE" not in said
 
 
-def test_the_chart_s_own_is_the_newer_operator_s_with_optional_fields_beside() -> None:
+def test_the_chart_s_crd_is_the_newer_operator_s_plus_optional_fields() -> None:
     ours, theirs = _without_prose(OURS["spec"]), _without_prose(NEW.crd["spec"])
     [column] = [
         one

@@ -25,19 +25,19 @@ from tests.harness.waiting import until, until_ready
 
 pytestmark = pytest.mark.timeout(
     1500
-)  # the first build on a machine makes the stand-in for the base, and all layers
+)  # the first build on a machine builds the replacement of the base image, and all layers
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65532
 ADDED = 155  # MB that the image may add to its base
-WHOLE = 315  # MB that it may have in all, on disk
+WHOLE = 315  # MB, the maximum for the whole image on disk
 VENV = "/opt/venv"
 
 Record = Callable[[str, object], None]
 
 
 def unavailable(why: str) -> None:
-    """Skip, or fail in CI."""
+    """Skip the test, or fail in CI."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI tries the image: {why}")
     pytest.skip(f"the image is not tried: {why}")
@@ -45,7 +45,7 @@ def unavailable(why: str) -> None:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    """Build it, once for all tests."""
+    """Build the image, once for all tests."""
     lacking = subprocess.run([SCRIPT, "lacks"], check=False, stdout=subprocess.PIPE, text=True)
     if lacking.returncode:
         unavailable(lacking.stdout.strip())
@@ -55,12 +55,12 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def service(helm: Helm) -> list[str]:
-    """The options by which the chart's service is confined."""
+    """The options with which the chart confines the service."""
     pod = helm.render().pods[0]
     return confined(pod, pod["containers"][0])
 
 
-def test_it_says_what_it_is(engine: Engine, record_property: Record) -> None:
+def test_the_image_s_labels_describe_it(engine: Engine, record_property: Record) -> None:
     stands_on = subprocess.run([SCRIPT, "base"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     record_property("image", f"built on {stands_on}")
     config = engine.inspect(engine.image)["Config"]
@@ -71,7 +71,7 @@ def test_it_says_what_it_is(engine: Engine, record_property: Record) -> None:
     assert config["User"] == f"{NOBODY}:{NOBODY}"
 
 
-def test_it_runs_as_nobody_without_a_capability_and_can_write_nowhere(
+def test_the_image_runs_without_root_and_capabilities_and_can_write_nowhere(
     engine: Engine, service: list[str]
 ) -> None:
     said = engine.script(
@@ -92,13 +92,13 @@ for folder in "/", "/tmp", "/var/tmp", "/opt/venv", "/opt/venv/bin", "/usr/local
     assert said == f"{NOBODY} {NOBODY} [{NOBODY}]\n{{'0000000000000000'}} 1 2\n"
 
 
-def test_who_runs_it_can_change_none_of_its_files_even_where_the_root_can_be_written_to(
+def test_the_user_cannot_change_the_image_s_files_even_on_a_writable_root(
     engine: Engine,
 ) -> None:
-    # Nothing of the whole root is the user's, or anybody's to write to, but for the usual temporary places.
+    # The user owns or can write to nothing in the root file system except the usual temporary folders.
     rest = ["-c", "find / -xdev '(' -user 65532 -o -group 65532 -o -writable ')' ! -type l ! -path '/proc*'"]
     found = engine.run(["--entrypoint", "sh"], *rest).stdout.split()
-    assert set(found) <= {"/tmp", "/var/tmp", "/run/lock"}  # noqa: S108  # named, not used
+    assert set(found) <= {"/tmp", "/var/tmp", "/run/lock"}  # noqa: S108  # only named
 
     said = engine.script(
         [],
@@ -128,7 +128,7 @@ print(tried > 1000)
     assert said == "True\n"
 
 
-def test_all_bytecode_is_known_by_hash_and_none_is_missing_or_stale(engine: Engine) -> None:
+def test_all_bytecode_is_hash_based_complete_and_current(engine: Engine) -> None:
     said = engine.script(
         [],
         f"""
@@ -154,14 +154,14 @@ print(seen > 1000)
 
 
 @pytest.mark.parametrize("command", ["serve", "watch"])
-def test_nothing_is_compiled_when_it_starts(engine: Engine, service: list[str], command: str) -> None:
+def test_a_start_compiles_nothing(engine: Engine, service: list[str], command: str) -> None:
     done = engine.run([*service, "--env", "PYTHONVERBOSE=1"], command)
     loaded = re.findall(r"^# code object from '?(/\S+?)'?$", done.stderr, re.MULTILINE)
     assert len(loaded) > 500
     assert [path for path in loaded if not path.endswith(".pyc")] == []
 
 
-def test_no_build_tool_is_left(engine: Engine) -> None:
+def test_no_build_tool_is_in_the_image(engine: Engine) -> None:
     names = ("pip", "setuptools", "wheel", "hatchling", "uv", "pytest", "ensurepip")
     script = f"import importlib.util as u; print([n for n in {names} if u.find_spec(n)])"
     assert engine.script([], script).strip() == "[]"
@@ -169,7 +169,7 @@ def test_no_build_tool_is_left(engine: Engine) -> None:
     assert engine.run(["--entrypoint", "ls"], "/").stdout.split().count("build") == 0
 
 
-def test_it_is_small(engine: Engine, record_property: Record) -> None:
+def test_the_image_is_small(engine: Engine, record_property: Record) -> None:
     [base] = re.findall(r"^ARG BASE=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     whole = engine.inspect(engine.image)["Size"] / 1e6
     added = whole - engine.inspect(base)["Size"] / 1e6
@@ -186,7 +186,7 @@ def test_it_is_small(engine: Engine, record_property: Record) -> None:
         ("watch", [], "no Kubernetes API is configured"),
     ],
 )
-def test_without_a_cluster_it_says_what_to_set(
+def test_without_a_cluster_the_error_says_what_to_set(
     engine: Engine, service: list[str], command: str, settings: list[str], said: str
 ) -> None:
     done = engine.run([*service, *settings], command)
@@ -196,7 +196,7 @@ def test_without_a_cluster_it_says_what_to_set(
     assert said in last
 
 
-async def test_idle_each_process_holds_less_than_the_chart_requests(
+async def test_each_idle_process_uses_less_memory_than_the_chart_requests(
     engine: Engine, helm: Helm, fake_cluster: Cluster[FakeCluster], tmp_path: Path, record_property: Record
 ) -> None:
     pod = helm.render().pods[0]
@@ -232,7 +232,7 @@ def kubelet(real_cluster: Cluster[RealCluster], engine: Engine, tmp_path: Path) 
 
 
 async def installed(kubelet: Kubelet, helm: Helm, kubectl: Path, values: Document) -> Rendering:
-    """Install the chart in a namespace of its own, but for what only a cluster with pods makes use of."""
+    """Install the chart in its own namespace, without the objects that only a cluster with pods uses."""
     namespace = await kubelet.kube.fresh_namespace()
     settings = {"host": "127.0.0.1", **LOOPBACK}
     ours = {"callerClusterRole": {"create": False}, "fullnameOverride": namespace, "settings": settings}
@@ -243,7 +243,7 @@ async def installed(kubelet: Kubelet, helm: Helm, kubectl: Path, values: Documen
 
 
 async def delivered(kubelet: Kubelet, hook: Receiver) -> None:
-    """Have the sample's team finish, and see it delivered."""
+    """Finish the sample's team, and check that it is delivered."""
     kube = kubelet.kube
     namespace = await kube.fresh_namespace()
     [sample] = [
@@ -277,7 +277,7 @@ async def delivered(kubelet: Kubelet, hook: Receiver) -> None:
 
 
 async def probe(container: Container, one: Document) -> None:
-    """Ask what the kubelet asks, until it answers well; like the kubelet, without a look at certificates."""
+    """Send the kubelet's probe until it succeeds; like the kubelet, without checking certificates."""
     ports = {port["name"]: port["containerPort"] for port in one["ports"]}
     async with aiohttp.ClientSession() as session:
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -293,7 +293,7 @@ async def probe(container: Container, one: Document) -> None:
     assert not container.ended
 
 
-async def test_a_pod_of_the_chart_delivers_the_sample_and_ends_in_its_grace(
+async def test_a_pod_of_the_chart_delivers_the_sample_and_ends_within_its_grace_period(
     kubelet: Kubelet, helm: Helm, kubectl: Path
 ) -> None:
     rendering = await installed(kubelet, helm, kubectl, {})
@@ -308,7 +308,7 @@ async def test_a_pod_of_the_chart_delivers_the_sample_and_ends_in_its_grace(
             assert [await one.stop() for one in containers.values()] == [0, 0]
 
 
-async def test_with_tls_the_watcher_and_the_test_pod_trust_the_service_by_its_name(
+async def test_with_tls_the_watcher_and_the_test_pod_verify_the_service_by_its_name(
     kubelet: Kubelet, helm: Helm, kubectl: Path
 ) -> None:
     authority = trustme.CA()
@@ -330,7 +330,7 @@ async def test_with_tls_the_watcher_and_the_test_pod_trust_the_service_by_its_na
             await probe(containers[one["name"]], one)
         await delivered(kubelet, hook)
 
-        # The cluster's DNS would know the Service's name; here the pod is told where it is.
+        # In a cluster, DNS knows the Service's name; here, the pod gets a hosts entry.
         pod = rendering.one("Pod")["spec"] | {"hostAliases": rendering.pods[0]["hostAliases"]}
         tester = await kubelet.container(namespace, pod, pod["containers"][0])
         done = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""Installs on an empty, real API server by the README's commands: it delivers, and may do nothing else."""
+"""Installs by the README's commands on an empty, real API server: it delivers, and may do nothing else."""
 
 import asyncio
 import os
@@ -33,13 +33,13 @@ VERSIONS = (
 )
 """Of the APIs that the chart's objects belong to."""
 
-Right = tuple[str, str, str]
+Grant = tuple[str, str, str]
 """Group, resource (with its subresource), verb."""
 
 
 @dataclass
 class Empty:
-    """An API server of these tests' own, on which nothing is installed at first."""
+    """An API server for these tests alone, empty at first."""
 
     server: RealCluster
     kubeconfig: Path
@@ -48,16 +48,16 @@ class Empty:
     served: set[str] = field(default_factory=set)
 
     def apply(self, documents: list[Document], *options: str) -> str:
-        """Apply objects with kubectl, which is to complain of nothing."""
+        """Apply objects with kubectl, and expect no warning."""
         return apply(self.kubectl, self.kubeconfig, documents, *options)
 
     @property
     def new_enough(self) -> bool:
-        """Whether this is a release that the chart is for; the fallback of Debian's packages is none."""
+        """Whether the chart supports this release; it does not support Debian's fallback release."""
         return "policy/v1 PodDisruptionBudget" in self.served
 
     def known(self, documents: list[Document]) -> list[Document]:
-        """Pick the objects whose API this server serves."""
+        """Return the objects whose API this server serves."""
         return [one for one in documents if f"{one['apiVersion']} {one['kind']}" in self.served]
 
 
@@ -79,7 +79,7 @@ async def empty(
 
 
 def commands(title: str) -> str:
-    """Return the commands that stand under a title of the chart's README."""
+    """Return the commands under a heading of the chart's README."""
     section = (CHART / "README.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     [block] = re.findall(r"^```console\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     return str(block)
@@ -108,7 +108,7 @@ async def test_the_readme_s_commands_apply_without_a_warning(empty: Empty) -> No
 
 
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
-async def test_the_api_server_would_take_every_object(empty: Empty, helm: Helm, values: Document) -> None:
+async def test_the_api_server_accepts_every_object(empty: Empty, helm: Helm, values: Document) -> None:
     for name in (NAMESPACE, *values.get("settings", {}).get("namespaces", [])):
         await empty.kube.create("namespaces", None, {"metadata": {"name": name}})
     documents = helm.render(values).documents
@@ -122,7 +122,9 @@ async def test_the_api_server_would_take_every_object(empty: Empty, helm: Helm, 
     assert len(said.splitlines()) == len(known)
 
 
-async def test_releases_are_installed_side_by_side_changed_and_removed(empty: Empty, any_helm: Helm) -> None:
+async def test_two_releases_can_be_installed_upgraded_and_uninstalled_together(
+    empty: Empty, any_helm: Helm
+) -> None:
     if not empty.new_enough:
         pytest.skip("the chart is for a later Kubernetes than Debian's packages hold")
     namespace = await empty.kube.fresh_namespace()
@@ -149,7 +151,7 @@ async def test_releases_are_installed_side_by_side_changed_and_removed(empty: Em
 
 @dataclass(frozen=True)
 class Installed:
-    """The chart's account and rights on the API server, and the two processes' way to use them."""
+    """The chart's account and permissions on the API server, and the two processes that use them."""
 
     empty: Empty
     rendering: Rendering
@@ -168,34 +170,34 @@ class Installed:
         return self.empty.kube
 
     def settings(self) -> dict[str, str]:
-        """The rendered settings, as the harness writes them; the ports are free ones."""
+        """The rendered settings, as the test harness passes them; the ports are free ones."""
         data = self.rendering.settings
         return {name.removeprefix("DELIVERY_").lower(): value for name, value in data.items()}
 
     def asked(self) -> list[Document]:
-        """What the account has asked of resources since it was installed."""
+        """The permissions that the account has used since it was installed."""
         return [
             one
             for one in self.empty.server.audit[self.since :]
             if one["user"]["username"] == self.account and "objectRef" in one
         ]
 
-    def used(self) -> set[Right]:
-        """The rights that the account used: on the API server, and on the service, which asked about them."""
-        own = {_right(one["objectRef"], one["verb"]) for one in self.asked()}
-        return own | {_right(attributes, attributes["verb"]) for attributes, _ in self.reviewed()}
+    def used(self) -> set[Grant]:
+        """The permissions used by the account: on the API server, and on the service, which checks them."""
+        own = {_grant(one["objectRef"], one["verb"]) for one in self.asked()}
+        return own | {_grant(attributes, attributes["verb"]) for attributes, _ in self.reviewed()}
 
-    def refused(self) -> list[Right]:
-        """What the account was refused, by either."""
+    def refused(self) -> list[Grant]:
+        """The requests of the account that either refused."""
         own = [
-            _right(one["objectRef"], one["verb"])
+            _grant(one["objectRef"], one["verb"])
             for one in self.asked()
             if one["annotations"]["authorization.k8s.io/decision"] != "allow"
         ]
-        return own + [_right(asked, asked["verb"]) for asked, allowed in self.reviewed() if not allowed]
+        return own + [_grant(asked, asked["verb"]) for asked, allowed in self.reviewed() if not allowed]
 
     def reviewed(self) -> list[tuple[Document, bool]]:
-        """What the service asked about the account, and whether it is allowed."""
+        """The permissions that the service checked for the account, and the results."""
         reviews = [one for one in self.asked() if one["objectRef"]["resource"] == "subjectaccessreviews"]
         return [
             (
@@ -207,14 +209,14 @@ class Installed:
         ]
 
 
-def _right(place: Document, verb: str) -> Right:
+def _grant(place: Document, verb: str) -> Grant:
     subresource = place.get("subresource")
     resource = f"{place['resource']}/{subresource}" if subresource else str(place["resource"])
     return str(place.get("apiGroup", place.get("group", ""))), resource, verb
 
 
-def granted(rendering: Rendering) -> set[Right]:
-    """The rights that the chart gives."""
+def granted(rendering: Rendering) -> set[Grant]:
+    """The permissions that the chart grants."""
     return {
         (group, resource, verb)
         for rule in rendering.rules
@@ -227,7 +229,7 @@ def granted(rendering: Rendering) -> set[Right]:
 async def installed(
     empty: Empty, helm: Helm, folder: Path, *, without: int | None = None, settings: Document | None = None
 ) -> Installed:
-    """Install account and rights in a namespace of their own, all rights or all but one rule."""
+    """Install the account in its own namespace with all permissions, or all but one rule."""
     await empty.kube.install_crd(CRD)
     namespace = await empty.kube.fresh_namespace()
     values = {
@@ -255,10 +257,10 @@ async def installed(
 
 
 async def exercise(found: Installed, teams: str) -> None:
-    """Have a team delivered, read, and sent again under the chart's account, which is to use all its rights.
+    """Deliver, read and redeliver a team with the chart's account, which must use all its permissions.
 
     Raises:
-        AssertionError: a right is missing, or one is given that was not used.
+        AssertionError: a permission is missing, or was granted and not used.
     """
     settings = found.settings() | {"host": "127.0.0.1", "events": "all"}
     own = {"Authorization": f"Bearer {found.token.read_text()}"}
@@ -289,7 +291,7 @@ async def exercise(found: Installed, teams: str) -> None:
     assert found.used() == granted(found.rendering)
 
 
-async def test_it_delivers_with_the_rights_it_is_given_and_uses_every_one(
+async def test_a_delivery_uses_every_permission_of_the_chart_and_no_other(
     empty: Empty, helm: Helm, tmp_path: Path
 ) -> None:
     found = await installed(empty, helm, tmp_path)
@@ -298,7 +300,7 @@ async def test_it_delivers_with_the_rights_it_is_given_and_uses_every_one(
     assert kinds == {"ClusterRole"}
 
 
-async def test_it_delivers_with_rights_in_the_listed_namespaces_alone(
+async def test_permissions_in_the_listed_namespaces_are_sufficient(
     empty: Empty, helm: Helm, tmp_path: Path
 ) -> None:
     teams, elsewhere = await empty.kube.fresh_namespace(), await empty.kube.fresh_namespace()
@@ -315,7 +317,9 @@ RULES = 7
 
 
 @pytest.mark.parametrize("rule", range(RULES))
-async def test_no_rule_can_be_spared(empty: Empty, helm: Helm, tmp_path: Path, rule: int) -> None:
+async def test_a_delivery_fails_without_any_one_of_the_rules(
+    empty: Empty, helm: Helm, tmp_path: Path, rule: int
+) -> None:
     found = await installed(empty, helm, tmp_path, without=rule)
     assert len(found.rendering.rules) == RULES - 1
     with pytest.raises(AssertionError):
@@ -323,7 +327,9 @@ async def test_no_rule_can_be_spared(empty: Empty, helm: Helm, tmp_path: Path, r
     assert found.refused()
 
 
-async def test_a_surplus_right_is_noticed(empty: Empty, helm: Helm, tmp_path: Path) -> None:
+async def test_a_permission_that_is_not_used_fails_the_check(
+    empty: Empty, helm: Helm, tmp_path: Path
+) -> None:
     found = await installed(empty, helm, tmp_path)
     found.rendering.one("ClusterRole")["rules"].append(
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
@@ -360,7 +366,7 @@ async def test_the_account_can_do_nothing_else(empty: Empty, helm: Helm, tmp_pat
         assert (await account.get("secrets", teams, "keys")).status == 200
 
 
-async def test_a_caller_is_let_in_by_the_cluster_role_for_callers(
+async def test_the_cluster_role_for_callers_gives_a_caller_access(
     empty: Empty, helm: Helm, tmp_path: Path
 ) -> None:
     role = next(
@@ -388,7 +394,7 @@ async def test_a_caller_is_let_in_by_the_cluster_role_for_callers(
         run(*kubectl, "create", "rolebinding", "c", f"--clusterrole={name}", f"--serviceaccount={teams}:c")
 
         async def let_in() -> bool:
-            return await status() == 404  # there is no such team
+            return await status() == 404  # this team does not exist
 
         await until(let_in, 60)
         body = {"namespace": teams, "team": "report"}

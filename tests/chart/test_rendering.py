@@ -18,7 +18,7 @@ from tests.harness.helm import CHART, NAMESPACE, RELEASE, Document, Helm, Refuse
 ROOT = Path(__file__).parents[2]
 VALUES: Document = yaml.safe_load((CHART / "values.yaml").read_text())
 CURRENT = "1.37"
-"""The Kubernetes whose schemas every object is held against."""
+"""The Kubernetes release whose schemas every object must match."""
 
 ALONE = {"port", "watch_port", "url", "token_file", "ca_file", "tls_cert_file", "tls_key_file"}
 """Settings that follow from how the chart puts the parts together."""
@@ -37,7 +37,7 @@ def container(rendering: Rendering, name: str) -> Document:
 
 
 def environment(rendering: Rendering, name: str) -> dict[str, str]:
-    """The variables that a container is given by value."""
+    """The environment variables of a container that have a literal value."""
     own = {one["name"]: one["value"] for one in container(rendering, name)["env"] if "value" in one}
     return rendering.settings | own
 
@@ -45,13 +45,13 @@ def environment(rendering: Rendering, name: str) -> dict[str, str]:
 def loaded(
     kind: type[CommonSettings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> CommonSettings:
-    """Read settings as a process would that is given these variables."""
+    """Read settings from these variables, as a process would."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return kind.load()
 
 
-def test_lint_finds_nothing(any_helm: Helm) -> None:
+def test_helm_lint_finds_nothing(any_helm: Helm) -> None:
     said = run(any_helm.path, "lint", "--strict", CHART)
     assert "1 chart(s) linted, 0 chart(s) failed" in said
     assert "WARNING" not in said
@@ -59,14 +59,14 @@ def test_lint_finds_nothing(any_helm: Helm) -> None:
 
 @matrix
 def test_every_object_is_valid_in_current_kubernetes(helm: Helm, values: Document) -> None:
-    import kubernetes_validate  # noqa: PLC0415  # its import takes seconds, which those who only collect are spared
+    import kubernetes_validate  # noqa: PLC0415  # its import takes seconds, which collecting tests should not cost
 
     for document in helm.render(values).documents:
-        if not document["apiVersion"].startswith("monitoring.coreos.com/"):  # no part of Kubernetes
+        if not document["apiVersion"].startswith("monitoring.coreos.com/"):  # not a part of Kubernetes
             kubernetes_validate.validate(document, CURRENT, strict=True)
 
 
-def test_both_helms_render_the_same(kubectl: Path) -> None:
+def test_old_and_new_helm_render_the_same(kubectl: Path) -> None:
     new, old = Helm(kubectl.with_name("helm")), Helm(kubectl.with_name("helm3"))
     if not old.path.exists():
         pytest.skip("no helm3: tests/harness/kubectl fetch brings it")
@@ -77,7 +77,7 @@ def test_both_helms_render_the_same(kubectl: Path) -> None:
 
 @matrix
 def test_every_pod_meets_the_restricted_standard(helm: Helm, values: Document) -> None:
-    """Check what https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted asks for."""
+    """Check the rules of https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted."""
     for pod in helm.render(values).pods:
         context = pod["securityContext"]
         assert context["runAsNonRoot"] is True
@@ -95,16 +95,16 @@ def test_every_pod_meets_the_restricted_standard(helm: Helm, values: Document) -
 
 
 @matrix
-def test_mounts_have_volumes_and_volumes_have_mounts(helm: Helm, values: Document) -> None:
+def test_every_mount_has_a_volume_and_every_volume_a_mount(helm: Helm, values: Document) -> None:
     for pod in helm.render(values).pods:
         mounted = {mount["name"] for one in pod["containers"] for mount in one.get("volumeMounts", [])}
         assert mounted == {volume["name"] for volume in pod.get("volumes", [])}
 
 
-def test_every_setting_is_a_value_of_the_same_default() -> None:
+def test_every_setting_is_a_value_with_the_same_default() -> None:
     fields = ServiceSettings.model_fields | WatcherSettings.model_fields
     assert set(VALUES["settings"]) == {camel(name) for name in set(fields) - ALONE}
-    differ = {"host": "0.0.0.0"}  # noqa: S104  # in a pod, whose network its policy closes
+    differ = {"host": "0.0.0.0"}  # noqa: S104  # in a pod, protected by its NetworkPolicy
     for name, field in fields.items():
         if name not in ALONE:
             default = field.get_default()
@@ -113,7 +113,7 @@ def test_every_setting_is_a_value_of_the_same_default() -> None:
 
 
 @matrix
-def test_the_processes_take_the_settings_they_are_given(
+def test_the_processes_accept_the_rendered_settings(
     helm: Helm, values: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendering = helm.render(values)
@@ -248,12 +248,12 @@ def test_the_processes_take_the_settings_they_are_given(
     ],
     ids=str,
 )
-def test_a_wrong_value_is_refused_with_a_sentence(helm: Helm, values: Document, says: str) -> None:
+def test_an_invalid_value_is_refused_with_a_sentence(helm: Helm, values: Document, says: str) -> None:
     with pytest.raises(Refused, match=says):
         helm.render(values)
 
 
-def test_amounts_are_taken_as_kubernetes_writes_them(helm: Helm) -> None:
+def test_amounts_can_be_written_as_kubernetes_does(helm: Helm) -> None:
     amounts: list[Document] = [
         {"cpu": "500m", "memory": "1.5Gi"},
         {"cpu": 2, "memory": "1e9"},
@@ -264,21 +264,21 @@ def test_amounts_are_taken_as_kubernetes_writes_them(helm: Helm) -> None:
         helm.render({"resources": {"requests": amount, "limits": {**amount, "example.com/gpu": "1"}}})
 
 
-def test_so_it_is_by_every_helm(any_helm: Helm) -> None:
+def test_every_helm_version_refuses_an_invalid_value(any_helm: Helm) -> None:
     by_schema, by_template = {"replicaCount": "two"}, {"settings": {"egressAllow": ["10.64.0.0/9"]}}
     for values, says in ((by_schema, "replicaCount"), (by_template, "the address with /32")):
         with pytest.raises(Refused, match=says):
             any_helm.render(values)
 
 
-def test_decimals_may_be_set_on_the_command_line(any_helm: Helm) -> None:
+def test_decimals_can_be_set_on_the_command_line(any_helm: Helm) -> None:
     sets = ("--set", "settings.recordTimeout=0.25", "--set", "settings.maxBody=2097152")
     data = any_helm.render({}, *sets).settings
     assert (data["DELIVERY_RECORD_TIMEOUT"], data["DELIVERY_MAX_BODY"]) == ("0.25", "2097152")
 
 
 @pytest.mark.parametrize("release", ["a.b", "r" * 53, "b" * 50 + "--b", "agentteam-delivery", "x", "true"])
-def test_names_are_names_whatever_the_release_is_called(helm: Helm, release: str) -> None:
+def test_names_are_valid_for_every_release_name(helm: Helm, release: str) -> None:
     rendering = Rendering(
         tuple(filter(None, yaml.safe_load_all(run(helm.path, "template", release, CHART, "-n", NAMESPACE))))
     )
@@ -287,36 +287,36 @@ def test_names_are_names_whatever_the_release_is_called(helm: Helm, release: str
     assert len(rendering.one("Pod")["metadata"]["name"]) <= 63
 
 
-def test_a_release_that_begins_with_a_digit_is_told_what_to_do(helm: Helm) -> None:
+def test_a_release_name_that_starts_with_a_digit_is_refused_with_a_remedy(helm: Helm) -> None:
     with pytest.raises(Refused, match="set fullnameOverride"):
         run(helm.path, "template", "1team", CHART, "-n", NAMESPACE)
 
 
-def test_an_empty_key_is_as_good_as_none(any_helm: Helm) -> None:
+def test_an_empty_key_equals_no_key(any_helm: Helm) -> None:
     empty = dict.fromkeys(("commonLabels", "commonAnnotations", "podLabels", "podAnnotations"))
     assert any_helm.render(empty).documents == any_helm.render().documents
 
 
-def test_ipv6_alone_is_spoken_inside_the_pod_too(helm: Helm) -> None:
+def test_an_ipv6_only_pod_uses_ipv6_internally(helm: Helm) -> None:
     plain = helm.render({"settings": {"host": "::"}})
     assert environment(plain, "watcher")["DELIVERY_URL"] == "http://[::1]:8080"
     covered = helm.render({"settings": {"host": "::"}, "tls": {"secretName": "delivery-tls"}})
     assert [alias["ip"] for alias in covered.pods[0]["hostAliases"]] == ["::1"]
 
 
-def test_a_share_may_be_of_a_limit(helm: Helm) -> None:
+def test_a_utilization_can_be_relative_to_a_limit(helm: Helm) -> None:
     limit = {"requests": {"cpu": None}, "limits": {"cpu": 1}}
     assert helm.render({"autoscaling": {"enabled": True}, "resources": limit}).of("HorizontalPodAutoscaler")
 
 
-def test_a_spread_with_a_selector_of_its_own_keeps_it(helm: Helm) -> None:
+def test_a_topology_spread_with_its_own_selector_keeps_it(helm: Helm) -> None:
     own = {"matchLabels": {"foo": "bar"}}
     spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": own}
     [rendered] = helm.render({"topologySpreadConstraints": [spread]}).pods[0]["topologySpreadConstraints"]
     assert rendered == spread
 
 
-def test_names_are_looked_up_as_the_values_say(helm: Helm) -> None:
+def test_dns_options_come_from_the_values(helm: Helm) -> None:
     def pod(values: Document) -> Document:
         spec: Document = helm.render(values).one("Deployment")["spec"]["template"]["spec"]
         return spec
@@ -359,7 +359,7 @@ def test_the_grace_period_is_longer_than_the_drain(helm: Helm, settings: Documen
 
 
 def peers(policy: Document, port: int) -> list[Any]:
-    """Who may reach a port."""
+    """Which peers the NetworkPolicy permits to connect to a port."""
     return [
         peer
         for rule in policy["spec"]["ingress"]
@@ -368,7 +368,7 @@ def peers(policy: Document, port: int) -> list[Any]:
     ]
 
 
-def test_without_values_nobody_but_the_test_pod_is_let_in(helm: Helm) -> None:
+def test_by_default_only_the_test_pod_has_access(helm: Helm) -> None:
     rendering = helm.render()
     policy = rendering.one("NetworkPolicy")
     labels = rendering.one("Deployment")["spec"]["template"]["metadata"]["labels"]
@@ -389,14 +389,14 @@ def test_callers_reach_the_service_and_scrapers_both_ports(helm: Helm) -> None:
 
 
 def ways_out(policy: Document) -> Iterator[tuple[str, int]]:
-    """Each destination and port; any destination is `*`, any port 0."""
+    """Each permitted destination and port; `*` is any destination, 0 any port."""
     for rule in policy["spec"]["egress"]:
         cidrs = [peer["ipBlock"]["cidr"] for peer in rule.get("to", [])] or ["*"]
         ports = [one["port"] for one in rule.get("ports", [])] or [0]
         yield from ((cidr, port) for cidr in cidrs for port in ports)
 
 
-def test_the_ways_out_are_dns_the_api_server_https_and_what_the_settings_open(helm: Helm) -> None:
+def test_egress_is_dns_the_api_server_https_and_what_the_settings_open(helm: Helm) -> None:
     anywhere = ["0.0.0.0/0", "::/0"]
     assert sorted(ways_out(helm.render().one("NetworkPolicy"))) == sorted(
         [("*", 53), ("*", 53), ("*", 443), ("*", 6443), *((cidr, 443) for cidr in anywhere)]
@@ -434,7 +434,7 @@ def test_two_installations_in_a_cluster_share_no_name(helm: Helm) -> None:
     assert ("ClusterRole", "agentteam-delivery-caller") in one
 
 
-def test_a_change_of_a_setting_rolls_the_pods(helm: Helm) -> None:
+def test_a_changed_setting_restarts_the_pods(helm: Helm) -> None:
     def checksum(values: Document) -> str:
         annotations = helm.render(values).one("Deployment")["spec"]["template"]["metadata"]["annotations"]
         return str(annotations["checksum/settings"])
@@ -443,7 +443,7 @@ def test_a_change_of_a_setting_rolls_the_pods(helm: Helm) -> None:
     assert checksum({}) != checksum({"settings": {"attempts": 5}})
 
 
-def test_the_autoscaler_alone_says_how_many(helm: Helm) -> None:
+def test_with_the_autoscaler_the_deployment_has_no_replica_count(helm: Helm) -> None:
     assert helm.render({"replicaCount": 0}).one("Deployment")["spec"]["replicas"] == 0
     rendering = helm.render(MATRIX["everything that can be on"])
     assert "replicas" not in rendering.one("Deployment")["spec"]
@@ -468,11 +468,11 @@ def test_each_container_is_probed_on_its_own_port(helm: Helm) -> None:
                 assert (asked["path"], asked.get("scheme", "HTTP")) == (path, spoken)
 
 
-def test_the_watcher_bears_a_token_for_the_service_alone(helm: Helm) -> None:
-    rendering = helm.render({"settings": {"audience": "notices"}})
+def test_the_watcher_s_token_is_valid_only_for_the_service(helm: Helm) -> None:
+    rendering = helm.render({"settings": {"audience": "messages"}})
     [volume] = rendering.pods[0]["volumes"]
     assert volume["projected"]["sources"] == [
-        {"serviceAccountToken": {"audience": "notices", "expirationSeconds": 3600, "path": "token"}}
+        {"serviceAccountToken": {"audience": "messages", "expirationSeconds": 3600, "path": "token"}}
     ]
     assert environment(rendering, "watcher")["DELIVERY_TOKEN_FILE"].endswith("/token")
     assert "DELIVERY_TOKEN_FILE" not in environment(rendering, "service")
@@ -480,7 +480,7 @@ def test_the_watcher_bears_a_token_for_the_service_alone(helm: Helm) -> None:
     assert "DELIVERY_TOKEN_FILE" not in environment(open_to_all, "watcher")
 
 
-def test_a_podmonitor_scrapes_every_container_as_it_is_to_be_spoken_to(helm: Helm) -> None:
+def test_a_podmonitor_scrapes_every_container_with_its_own_scheme(helm: Helm) -> None:
     for tls in ({}, {"secretName": "delivery-tls"}):
         policy = {"scrapers": [{"namespaceSelector": {"matchLabels": {"team": "platform"}}}]}
         values = {"podMonitor": {"enabled": True}, "networkPolicy": policy, "tls": tls}
@@ -498,7 +498,7 @@ def test_a_podmonitor_scrapes_every_container_as_it_is_to_be_spoken_to(helm: Hel
             assert trust["serverName"] == f"{RELEASE}-agentteam-delivery.{NAMESPACE}.svc"
 
 
-def test_alerts_are_of_this_installation_and_lead_to_the_runbook(helm: Helm) -> None:
+def test_alerts_select_this_installation_and_link_to_the_runbook(helm: Helm) -> None:
     values = {"prometheusRule": {"enabled": True, "runbook": "https://docs.example.com/operations"}}
     headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/how-to/operate.md").read_text(), re.MULTILINE)
     for tls in ({}, {"secretName": "delivery-tls"}):
@@ -512,8 +512,8 @@ def test_alerts_are_of_this_installation_and_lead_to_the_runbook(helm: Helm) -> 
             assert rule["alert"] in headings
 
 
-def test_the_notes_name_commands_that_fit(helm: Helm) -> None:
-    # Only an install prints them; Helm 3 wants a cluster even for one that is not carried out.
+def test_the_notes_name_correct_commands(helm: Helm) -> None:
+    # Only an install prints them; Helm 3 requires a cluster even for a dry run.
     said = run(helm.path, "install", RELEASE, CHART, "-n", NAMESPACE, "--dry-run=client")
     for line in (
         f"kubectl rollout status deployment/{RELEASE}-agentteam-delivery -n {NAMESPACE}",
@@ -524,7 +524,7 @@ def test_the_notes_name_commands_that_fit(helm: Helm) -> None:
         assert line in said.partition("NOTES:\n")[2]
 
 
-def test_the_notes_say_who_hands_teams_in_and_where_they_are(helm: Helm) -> None:
+def test_the_notes_say_who_submits_teams_and_where_they_are(helm: Helm) -> None:
     values = ("--set", "watcher.enabled=false", "--set", "settings.namespaces={research,sales}")
     said = run(helm.path, "install", RELEASE, CHART, "-n", NAMESPACE, "--dry-run=client", *values)
     notes = said.partition("NOTES:\n")[2]
@@ -534,13 +534,13 @@ def test_the_notes_say_who_hands_teams_in_and_where_they_are(helm: Helm) -> None
     assert " -A" not in notes
 
 
-def test_the_rights_are_those_that_the_documentation_lists(helm: Helm) -> None:
+def test_the_permissions_are_those_in_the_documentation(helm: Helm) -> None:
     blocks = (ROOT / "docs/explanation/security.md").read_text().split("```yaml\n")[1:]
     [listed] = [block.partition("```")[0] for block in blocks if "kind: ClusterRole" in block]
     rules = yaml.safe_load(listed)["rules"]
     assert sorted(map(json.dumps, helm.render().rules)) == sorted(map(json.dumps, rules))
 
 
-def test_the_readme_tells_of_every_value() -> None:
+def test_the_readme_describes_every_value() -> None:
     told = run(sys.executable, ROOT / ".ci/chart-readme", CHART)
     assert (CHART / "README.md").read_text() == told, "to write the table again: make chart"

@@ -1,4 +1,4 @@
-"""The generated clients, each as a program that runs steps, and a service to call."""
+"""The generated clients, each as a program that runs steps, and a service for them to call."""
 
 import asyncio
 import json
@@ -18,13 +18,13 @@ from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Service
 
 HERE = Path(__file__).parent
 
 CALLERS = {
-    # For programs that call the client from outside of its folder, on Node.js and without a browser.
+    # Programs that use the client from outside its folder, on Node.js and without a browser.
     "compilerOptions": {
         "target": "ES2022",
         "lib": ["ES2022"],
@@ -42,7 +42,7 @@ CALLERS = {
 
 @dataclass(frozen=True)
 class Client:
-    """A generated client: its driver, the how-to page's example of it, and how to run either."""
+    """A generated client: its driver, the example of its how-to page, and how to run both."""
 
     language: str
     driver: tuple[str, ...]
@@ -50,20 +50,20 @@ class Client:
     environment: Mapping[str, str]
 
     async def take(self, url: str, steps: list[dict[str, str]]) -> list[dict[str, Any]]:
-        """Have the driver take these steps, and return what came of each."""
+        """Run these steps with the driver, and return the result of each."""
         told: list[dict[str, Any]] = json.loads(await self.run(*self.driver, url, given=json.dumps(steps)))
         return told
 
     async def run(self, *command: str, given: str = "", **env: str) -> str:
-        """Run a program that goes well, and return what it prints."""
+        """Run a program that must succeed, and return what it prints."""
         code, out, err = await self.end(*command, given=given, **env)
         assert code == 0, err
         assert not err, err
         return out
 
     async def end(self, *command: str, given: str = "", **env: str) -> tuple[int | None, str, str]:
-        """Run a program, and return its exit code and what it printed, for people and of errors."""
-        # A proxy of the machine's would be asked for loopback too.
+        """Run a program, and return its exit code, its output and its error output."""
+        # Without this, a proxy of the machine would get requests for loopback too.
         kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -78,7 +78,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Stand:
-    """A service that asks who calls, with a receiver that its teams send to."""
+    """A service with authentication, and a receiver for its teams' notifications."""
 
     service: Service
     kube: Kube
@@ -89,7 +89,7 @@ class Stand:
 
 @pytest.fixture(scope="session")
 async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand]:
-    """Start it once."""
+    """Start the service and its surroundings, once."""
     settings = {"auth": "kubernetes", "api_timeout": 3, "record_timeout": 5}
     async with (
         FakeCluster() as server,
@@ -98,7 +98,7 @@ async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand
         Service(cluster.kubeconfig, **settings) as service,
     ):
         tokens = {
-            "caller": server.reviews.token("caller", Right("create"), Right("get")),
+            "caller": server.reviews.token("caller", Permission("create"), Permission("get")),
             "stranger": server.reviews.token("stranger"),
             "nobody": "nobody-s",
         }
@@ -107,7 +107,7 @@ async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand
 
 @pytest.fixture(scope="session")
 def others(node: None) -> Path:
-    """Install what reads the description as others do, by its lock; return the folder of its programs."""
+    """Install the tools that read the API description, by their lock; return the folder of their programs."""
     linters = HERE / "linters"
 
     def make(folder: Path) -> None:
@@ -132,7 +132,7 @@ def page(language: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def python(copy: Path) -> Client:
-    """Generate the Python client by openapi-python-client, and put its callers beside it."""
+    """Generate the Python client by openapi-python-client, and copy its callers next to it."""
     done(copy / "generate", "python", cwd=copy)
     folder = copy / "python"
     shutil.copy(HERE / "driver.py", folder)
@@ -148,13 +148,13 @@ def python(copy: Path) -> Client:
 
 @pytest.fixture(scope="session")
 def node() -> None:
-    """Skip where there is no Node.js with npm; CI has both."""
+    """Skip if Node.js with npm is missing; CI has both."""
     need("node", "npm")
 
 
 @pytest.fixture(scope="session")
 def callers(node: None) -> Path:
-    """Make the TypeScript client, and a folder of programs that have it installed, compiled."""
+    """Build the TypeScript client, and a folder of programs that use it, compiled."""
 
     def make(folder: Path) -> None:
         client = copied(folder)
@@ -174,13 +174,13 @@ def callers(node: None) -> Path:
 
 @pytest.fixture(scope="session")
 def tsc(callers: Path) -> Path:
-    """Find the compiler that the client brings."""
+    """Return the compiler that the client installs."""
     return callers.parent / "clients/typescript/node_modules/.bin/tsc"
 
 
 @pytest.fixture(scope="session")
 def typescript(callers: Path) -> Client:
-    """Compile the how-to page's example by the commands that stand there, with the name that it has there."""
+    """Compile the how-to page's example by the page's commands, under the page's file name."""
     blocks = page("typescript")
 
     def make(folder: Path) -> None:
@@ -222,13 +222,13 @@ def java() -> Client:
 def rust() -> Client:
     """Generate the Rust client by OpenAPI Generator, and compile its driver and the example with it."""
     need("cargo", "java", "mvn")
-    # What the driver needs, the example needs too: it is compiled once, without what debuggers read.
+    # The example needs the same libraries as the driver: they are compiled once, without debug information.
     shared = {
         "CARGO_TARGET_DIR": str(CACHE / "cargo"),
         "CARGO_PROFILE_DEV_DEBUG": "false",
         "CARGO_TERM_QUIET": "true",
     }
-    # The example speaks TLS by a library that takes minutes to compile; here it is called without.
+    # The example's TLS library takes minutes to compile; the test does without it.
     plain = page("rust")["Build"].replace("cargo build", "cargo build --no-default-features")
     assert "--no-default-features" in plain
     keep = "mkdir -p target && cp $CARGO_TARGET_DIR/debug/{} target/"
@@ -247,9 +247,9 @@ def rust() -> Client:
 
 
 def compiled(language: str, build: str, example: str, **env: str) -> Path:
-    """Generate a client and compile its driver and, by the how-to page's commands, the example.
+    """Generate a client and compile its driver and, by the how-to page's commands, its example.
 
-    The folder that is returned has them in `driver` and `clients/LANGUAGE`.
+    The returned folder contains them as `driver` and `clients/LANGUAGE`.
     """
 
     def make(folder: Path) -> None:

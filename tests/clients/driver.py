@@ -1,4 +1,4 @@
-"""Runs steps with the generated Python client, and prints the result of each, as the other drivers do.
+"""Runs steps with the generated Python client, and prints the result of each like the other drivers.
 
 As a process, with steps as JSON on its input: python driver.py URL
 """
@@ -24,7 +24,7 @@ from agentteam_delivery_client.types import UNSET, Response
 
 
 def main() -> None:
-    """Take them in their order, with one client, whose token may be another at each step."""
+    """Run the steps in order with one client, whose token may change at each step."""
     steps: list[dict[str, str]] = json.load(sys.stdin)
     token = ""
 
@@ -32,7 +32,7 @@ def main() -> None:
         request.headers["Authorization"] = f"Bearer {token}"
         return request
 
-    told_of = []
+    results = []
     with AuthenticatedClient(
         sys.argv[1],
         token="",
@@ -45,10 +45,10 @@ def main() -> None:
             try:
                 answer = answered(client, step)
             except (UnexpectedStatus, ValueError, KeyError, TypeError) as error:
-                told_of.append({"raised": type(error).__name__})
+                results.append({"raised": type(error).__name__})
             else:
-                told_of.append(told(answer))
-    json.dump(told_of, sys.stdout)
+                results.append(told(answer))
+    json.dump(results, sys.stdout)
 
 
 def answered(
@@ -65,7 +65,7 @@ def answered(
 
 
 def told(answer: Response[Any]) -> dict[str, Any]:
-    """Say the same of an answer as the other drivers do."""
+    """Describe an answer in the same form as the other drivers."""
     match answer.parsed:
         case Report() as report:
             where = answer.headers.get("location")
@@ -91,7 +91,7 @@ def told(answer: Response[Any]) -> dict[str, Any]:
 
 
 def lately(time: datetime | None) -> bool:
-    """Say whether a time is of this hour, as that of what changed just now must be."""
+    """Return whether a time is within the current hour, as that of a recent change must be."""
     return time is not None and abs(datetime.now(UTC) - time) < timedelta(hours=1)
 
 

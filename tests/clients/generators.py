@@ -33,15 +33,15 @@ NEEDED = {
 
 
 def need(*tools: str) -> None:
-    """Skip where one of these programs is missing, and say what to install; CI has them all."""
+    """Skip if one of these programs is missing, and say what to install; CI has them all."""
     for tool in tools:
         if not shutil.which(tool):
-            assert os.environ.get("CI") != "true", f"CI runs no suite without {tool}"
+            assert os.environ.get("CI") != "true", f"CI requires {tool}"
             pytest.skip(f"no {tool}: {NEEDED[tool]}")
 
 
 def ran(*command: str | Path, cwd: Path, **env: str) -> tuple[int, str]:
-    """Run a program with the project's tools on its path, and return its exit code and what it printed."""
+    """Run a program with the project's tools on its path; return its exit code and its output."""
     found = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}", **env}
     process = subprocess.run(
         command, check=False, cwd=cwd, env=found, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -50,32 +50,32 @@ def ran(*command: str | Path, cwd: Path, **env: str) -> tuple[int, str]:
 
 
 def done(*command: str | Path, cwd: Path, **env: str) -> str:
-    """Run a program that goes well, and return what it printed."""
+    """Run a program that must succeed, and return its output."""
     code, said = ran(*command, cwd=cwd, **env)
     assert code == 0, said[-6000:]
     return said
 
 
 def copied(root: Path) -> Path:
-    """Copy what the clients are made from, so that the tree stays as it is; return the clients' folder."""
+    """Copy the sources of the clients, so that the tree stays unchanged; return the clients' folder."""
     shutil.copytree(ROOT / "openapi", root / "openapi")
     return Path(shutil.copytree(ROOT / "clients", root / "clients", ignore=shutil.ignore_patterns(*MADE)))
 
 
 def made(name: str, make: Callable[[Path], None], *sources: Path | str) -> Path:
-    """Return a folder that `make` has filled, this time or before, from the description and these sources."""
+    """Return a folder that `make` has filled, now or earlier, from the description and these sources."""
     return kept(name, make, DESCRIPTION, ROOT / "clients/generate", *sources)
 
 
 def kept(name: str, make: Callable[[Path], None], *sources: Path | str) -> Path:
-    """Return a folder that `make` has filled, this time or before, from these files, folders and texts."""
+    """Return a folder that `make` has filled, now or earlier, from these files, folders and texts."""
     texts = [one if isinstance(one, str) else json.dumps(_texts(one)) for one in sources]
     folder = CACHE / f"{name}-{hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]}"
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(
             lock, fcntl.LOCK_EX
-        )  # tests beside this one need the same, and Maven shares its repository badly
+        )  # concurrent tests need the same, and Maven's repository is not safe to share
         if not folder.exists():
             beside = Path(tempfile.mkdtemp(prefix=f"making.{name}.", dir=CACHE))
             try:
@@ -83,12 +83,12 @@ def kept(name: str, make: Callable[[Path], None], *sources: Path | str) -> Path:
                 beside.rename(folder)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
-    folder.touch()  # what nobody uses for a month, `clients/generate` removes
+    folder.touch()  # `clients/generate` removes what was not used for a month
     return folder
 
 
 def _texts(place: Path) -> dict[str, str]:
-    """Return what a file holds, or each file of a folder that is not made."""
+    """Return the content of a file, or of each source file of a folder."""
     if place.is_file():
         return {place.name: place.read_text()}
     files = (path for path in sorted(place.rglob("*")) if path.is_file())

@@ -9,7 +9,7 @@ import yaml
 
 from tests.clients.generators import DESCRIPTION, ROOT, copied, done, made, need, ran
 
-pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
+pytestmark = pytest.mark.timeout(1200)  # the first run downloads and compiles
 
 
 def known_or_other(schemas: dict[str, Any]) -> None:
@@ -31,11 +31,15 @@ def unchanged(_: dict[str, Any]) -> None: ...
     ("change", "within", "said"),
     [
         (unchanged, ".", ""),
-        (known_or_other, ".", "cannot use new(string)"),  # the client compiles, and no caller who wants text
+        (
+            known_or_other,
+            ".",
+            "cannot use new(string)",
+        ),  # the client compiles, and no caller that passes text
         (with_a_named_phase, "delivery", "DELIVERED redeclared in this block"),
     ],
 )
-def test_go_does_not_compile_where_a_reason_is_one_of_known_words_or_any_text(
+def test_go_does_not_compile_if_a_reason_is_an_enum_or_any_text(
     change: Callable[[dict[str, Any]], None], within: str, said: str
 ) -> None:
     need("go", "java", "mvn")

@@ -24,12 +24,12 @@ from tests.harness.receiver import Gate, Receiver, Respond, ok
 from tests.harness.service import finished, lifecycle
 from tests.test_description import kinds
 
-pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
+pytestmark = pytest.mark.timeout(1200)  # the first run downloads and compiles
 
 
 @dataclass(frozen=True)
 class Case:
-    """Steps of a caller, and what comes of them, whichever client it has."""
+    """Steps of a caller, and their results, the same for every client."""
 
     steps: list[dict[str, str]]
     told: list[dict[str, Any]]
@@ -64,15 +64,15 @@ CASES = {
         [{"call": "preview"}, {"call": "read"}],
         [{"would": {"archive": "Send", "mail": "Fail"}}, {"phase": "Pending", "targets": []}],
     ),
-    "a caller whom nobody knows": Case(
+    "a caller with an unknown token": Case(
         [{"call": "deliver", "caller": "nobody"}, {"call": "read", "caller": "nobody"}],
         [problem("unauthenticated", 401)] * 2,
     ),
-    "a caller whose token is renewed": Case(
+    "a caller with a rotated token": Case(
         [{"call": "deliver", "caller": "nobody"}, {"call": "deliver"}],
         [problem("unauthenticated", 401), LANDED],
     ),
-    "a caller without the right": Case(
+    "a caller without the permission": Case(
         [{"call": "deliver", "caller": "stranger"}, {"call": "read", "caller": "stranger"}],
         [problem("forbidden", 403)] * 2,
     ),
@@ -80,7 +80,7 @@ CASES = {
         [{"call": "deliver", "team": "absent"}, {"call": "read", "team": "absent"}],
         [problem("team-not-found", 404)] * 2,
     ),
-    "a team at work": Case([{"call": "deliver"}], [problem("team-not-finished", 409)], team="at work"),
+    "a running team": Case([{"call": "deliver"}], [problem("team-not-finished", 409)], team="at work"),
     "a malformed field": Case(
         [{"call": "deliver", "namespace": "Research"}],
         [
@@ -95,7 +95,7 @@ CASES = {
 
 
 async def prepare(stand: Stand, team: str = "finished") -> str:
-    """Make a team with a target that works and one that cannot, and return its namespace."""
+    """Create a team with one valid and one invalid target, and return its namespace."""
     targets = (
         {"name": "archive", "type": "webhook", "url": stand.hook.url},
         {"name": "mail", "type": "email", "to": ["editors@example.com"]},
@@ -108,7 +108,7 @@ async def prepare(stand: Stand, team: str = "finished") -> str:
 
 
 def filled(stand: Stand, namespace: str, *steps: dict[str, str]) -> list[dict[str, str]]:
-    """Fill steps in as those of a caller who has the rights, unless one says other."""
+    """Complete the steps with a caller that has the permissions, unless they name another."""
     return [
         {
             "namespace": namespace,
@@ -121,20 +121,20 @@ def filled(stand: Stand, namespace: str, *steps: dict[str, str]) -> list[dict[st
 
 
 async def take(client: Client, stand: Stand, namespace: str, *steps: dict[str, str]) -> list[dict[str, Any]]:
-    """Take steps, and return what came of each."""
+    """Run steps, and return their results."""
     return await client.take(stand.service.url, filled(stand, namespace, *steps))
 
 
-async def test_each_client_understands_what_the_service_answers(client: Client, stand: Stand) -> None:
+async def test_each_client_understands_the_service_s_answers(client: Client, stand: Stand) -> None:
     steps = []
     for case in CASES.values():
         steps += filled(stand, await prepare(stand, case.team), *case.steps)
-    told = iter(await client.take(stand.service.url, steps))  # one process: some take long to start
+    told = iter(await client.take(stand.service.url, steps))  # one process for all, because some start slowly
     for name, case in CASES.items():
         assert [next(told) for _ in case.steps] == case.told, name
 
 
-async def test_each_client_need_not_wait_for_the_outcome(client: Client, stand: Stand) -> None:
+async def test_each_client_can_submit_without_waiting_for_the_outcome(client: Client, stand: Stand) -> None:
     namespace = await prepare(stand)
     gate = Gate()
     stand.hook.respond = gate
@@ -142,7 +142,7 @@ async def test_each_client_need_not_wait_for_the_outcome(client: Client, stand: 
         [report] = await take(client, stand, namespace, {"call": "deliver", "prefer": "respond-async"})
         assert report["phase"] == "Pending"
         assert receipt("archive", "Pending") in report["targets"]
-        if client.language != "typescript":  # which reads on by names
+        if client.language != "typescript":  # its example reads on by names
             assert report["location"] == f"/deliveries/{namespace}/report"
         gate.open()
         assert await take(client, stand, namespace, {"call": "deliver"}) == [LANDED]
@@ -153,7 +153,7 @@ async def test_each_client_need_not_wait_for_the_outcome(client: Client, stand: 
 
 @asynccontextmanager
 async def no_teams(stand: Stand) -> AsyncIterator[None]:
-    """Have the Kubernetes API know who calls, and fail whoever asks for a team."""
+    """Make the Kubernetes API authenticate callers, and fail every read of a team."""
 
     async def away(request: web.Request) -> web.StreamResponse | None:
         return web.json_response({"kind": "Status"}, status=503) if "/agentteams/" in request.path else None
@@ -165,7 +165,7 @@ async def no_teams(stand: Stand) -> AsyncIterator[None]:
         stand.server.intercept = None
 
 
-async def test_each_client_says_when_to_try_again(client: Client, stand: Stand) -> None:
+async def test_each_client_reports_when_to_retry(client: Client, stand: Stand) -> None:
     namespace = await prepare(stand)
     async with no_teams(stand):
         told = await take(client, stand, namespace, {"call": "deliver"}, {"call": "read"})
@@ -174,7 +174,7 @@ async def test_each_client_says_when_to_try_again(client: Client, stand: Stand) 
     assert told == [problem("cluster-unavailable", 503)] * 2
 
 
-async def test_each_client_reads_a_reason_that_a_later_service_gives(client: Client) -> None:
+async def test_each_client_reads_a_reason_of_a_later_service(client: Client) -> None:
     report = ANSWERS["deliver", "200"]["delivered"]["value"]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     target = {**report["targets"][0], "name": "archive", "reason": "Unheard", "timestamp": now}
@@ -190,7 +190,7 @@ async def test_each_client_reads_a_reason_that_a_later_service_gives(client: Cli
 
 @dataclass(frozen=True)
 class Stray:
-    """An answer as something on the way to the service gives it, and what the Python client raises of it."""
+    """An answer from a proxy in between, and what the Python client raises for it."""
 
     status: int
     body: str
@@ -207,8 +207,8 @@ HTML = "<h1>This is no answer</h1>"
 JSON, PROBLEM = "application/json", "application/problem+json"
 
 STRAYS = {
-    "a gateway whose far side is away": Stray(502, HTML, "UnexpectedStatus"),
-    "a gateway that is asked too often": Stray(429, HTML, "UnexpectedStatus"),
+    "a gateway whose backend is down": Stray(502, HTML, "UnexpectedStatus"),
+    "a gateway with a rate limit": Stray(429, HTML, "UnexpectedStatus"),
     "a redirect": Stray(302, "", "UnexpectedStatus", headers={"Location": "/elsewhere"}),
     "a redirect that keeps the method": Stray(
         307, "", "UnexpectedStatus", headers={"Location": "/elsewhere"}
@@ -231,7 +231,7 @@ STRAYS = {
 
 
 async def strays(client: Client, *answers: Respond) -> list[dict[str, Any]]:
-    """Have a client get each of these answers to each of its calls, and nobody be asked again."""
+    """Make each call of a client get each of these answers, and check that no call is retried."""
     steps = [
         {"call": call, "namespace": "research", "team": f"stray-{number}", "token": "any"}
         for number in range(len(answers))
@@ -248,7 +248,7 @@ async def strays(client: Client, *answers: Respond) -> list[dict[str, Any]]:
     return told
 
 
-async def test_each_client_takes_nothing_for_the_service_s_that_is_not(client: Client) -> None:
+async def test_each_client_rejects_answers_that_are_not_from_the_service(client: Client) -> None:
     told = await strays(client, *STRAYS.values())
     for number, (name, stray) in enumerate(STRAYS.items()):
         here = told[2 * number : 2 * number + 2]
@@ -263,7 +263,7 @@ async def test_each_client_takes_nothing_for_the_service_s_that_is_not(client: C
 
 
 def ours(status: int, content_type: str = PROBLEM, **headers: str) -> Stray:
-    """Make a problem as the service answers it."""
+    """Make a problem in the service's format."""
     body = {
         "type": "urn:agentteam-delivery:too-busy",
         "title": "Too busy",
@@ -273,16 +273,16 @@ def ours(status: int, content_type: str = PROBLEM, **headers: str) -> Stray:
     return Stray(status, json.dumps(body), "", content_type, {"X-Request-Id": "any", **headers})
 
 
-async def test_each_client_reads_a_problem_that_comes_without_retry_after(client: Client) -> None:
+async def test_each_client_reads_a_problem_without_retry_after(client: Client) -> None:
     odd = "Application/Problem+JSON ; charset=utf-8"
     assert await strays(client, ours(503), ours(503, odd)) == [problem("too-busy", 503)] * 4
 
 
-async def test_the_typescript_client_believes_the_status_and_not_the_body(typescript: Client) -> None:
+async def test_the_typescript_client_trusts_the_status_not_the_body(typescript: Client) -> None:
     assert await strays(typescript, ours(500)) == [problem("too-busy", 500)] * 2
 
 
-async def test_the_typescript_client_reads_a_date_to_try_again_after(typescript: Client) -> None:
+async def test_the_typescript_client_reads_retry_after_as_a_date(typescript: Client) -> None:
     def after(wait: str) -> Stray:
         return Stray(429, HTML, "", headers={"Retry-After": wait})
 
@@ -326,7 +326,7 @@ await connect(url, () => never)
 """
 
 
-async def test_the_typescript_client_says_what_is_wrong_before_it_asks(
+async def test_the_typescript_client_checks_its_configuration_before_a_request(
     typescript: Client, callers: Path, tmp_path: Path
 ) -> None:
     async with Receiver() as service:
@@ -336,7 +336,7 @@ async def test_the_typescript_client_says_what_is_wrong_before_it_asks(
         said = (await typescript.run("node", str(program), service.url)).splitlines()
         assert not service.requests
     address = "baseUrl must be the service's address: http:// or https://, a host, and no user"
-    none = "there is no token: what should give it gave none that can be"
+    none = "the token is empty or has invalid characters; check what provides it"
     assert said == [
         *[address] * 4,
         "token must be a string, or a function that returns one",
@@ -346,7 +346,7 @@ async def test_the_typescript_client_says_what_is_wrong_before_it_asks(
     ]
 
 
-async def test_the_guides_examples_print_what_landed_or_what_is_wrong(
+async def test_the_guides_examples_print_outcomes_and_errors(
     client: Client, stand: Stand, tmp_path: Path
 ) -> None:
     if (await stand.kube.get("namespaces", None, "research")).status == 404:
@@ -368,7 +368,7 @@ async def test_the_guides_examples_print_what_landed_or_what_is_wrong(
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (STRAYS["a gateway whose far side is away"], "answered 502, and not as agentteam-delivery does"),
+        (STRAYS["a gateway whose backend is down"], "answered 502, and not as agentteam-delivery does"),
         (STRAYS["a redirect"], "answered( 302)?, and not as agentteam-delivery does"),
         (STRAYS["a router with a message"], "answered( 404)?, and not as agentteam-delivery does"),
         (STRAYS["a router with a list"], "answered( 404)?, and not as agentteam-delivery does"),
@@ -376,7 +376,7 @@ async def test_the_guides_examples_print_what_landed_or_what_is_wrong(
         (ours(503), "urn:agentteam-delivery:too-busy come again"),
     ],
 )
-async def test_the_guides_examples_fail_where_nothing_was_delivered(
+async def test_the_guides_examples_fail_if_nothing_was_delivered(
     answer: Stray, said: str, client: Client, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
@@ -390,7 +390,7 @@ async def test_the_guides_examples_fail_where_nothing_was_delivered(
 
 @pytest.fixture
 def standing(tmp_path: Path) -> Path:
-    """Make a clients' folder in which clients stand already, each with a file of its own."""
+    """Make a clients' folder with generated clients, each with one extra file."""
     folder = tmp_path / "clients"
     (tmp_path / "openapi").mkdir()
     shutil.copy(DESCRIPTION, tmp_path / "openapi")
@@ -412,7 +412,7 @@ def standing(tmp_path: Path) -> Path:
 
 
 def generated(standing: Path, tools: dict[str, str], *clients: str) -> tuple[int, str]:
-    """Generate with no other tools than these scripts; return the exit code and what was said."""
+    """Run `generate` with only these tools; return the exit code and the output."""
     path = standing.parent / "bin"
     path.mkdir()
     for name in (
@@ -432,9 +432,7 @@ def generated(standing: Path, tools: dict[str, str], *clients: str) -> tuple[int
         stderr=subprocess.STDOUT,
         text=True,
     )
-    assert {one.relative_to(standing) for one in standing.rglob("*")} == before, (
-        "what was there stays, and nothing else"
-    )
+    assert {one.relative_to(standing) for one in standing.rglob("*")} == before, "the folder is unchanged"
     return process.returncode, process.stdout
 
 
@@ -461,7 +459,7 @@ JAVA = "no java: install a Java runtime, 17 or later, and Maven, which fetches O
         (PYTHON_TOOLS, ["python", "cobol"], "there is no client for cobol"),
     ],
 )
-def test_nothing_is_generated_and_nothing_lost_where_a_tool_is_missing(
+def test_without_a_required_tool_nothing_is_generated_or_lost(
     tools: dict[str, str], clients: list[str], said: str, standing: Path
 ) -> None:
     code, told = generated(standing, tools, *clients)
@@ -471,12 +469,12 @@ def test_nothing_is_generated_and_nothing_lost_where_a_tool_is_missing(
 
 
 @pytest.mark.parametrize(("language", "said"), [("python", ""), ("typescript", "begun\n"), ("go", "begun\n")])
-def test_a_client_that_cannot_be_made_anew_stays(language: str, said: str, standing: Path) -> None:
+def test_a_client_that_cannot_be_generated_again_is_kept(language: str, said: str, standing: Path) -> None:
     tools = {**PYTHON_TOOLS, **TYPESCRIPT_TOOLS, **GENERATOR_TOOLS}
     assert generated(standing, tools, language) == (3, said)
 
 
-def test_the_python_client_and_its_callers_are_typed(python: Client, copy: Path) -> None:
+def test_the_python_client_and_its_callers_pass_the_type_check(python: Client, copy: Path) -> None:
     folder = copy / "python"
     done(sys.executable, "-W", "error", "-m", "compileall", "-q", "agentteam_delivery_client", cwd=folder)
     config = folder / "mypy.ini"
@@ -486,13 +484,13 @@ def test_the_python_client_and_its_callers_are_typed(python: Client, copy: Path)
     done(sys.executable, "-m", "mypy", *cache, "--config-file", config, *programs, cwd=folder)
 
 
-def test_the_python_client_is_generated_in_order(python: Client, copy: Path) -> None:
+def test_the_python_client_passes_the_linter(python: Client, copy: Path) -> None:
     what = ("--no-respect-gitignore", "agentteam_delivery_client")
     done("ruff", "check", *what, cwd=copy / "python")
     done("ruff", "format", "--check", *what, cwd=copy / "python")
 
 
-def test_a_typescript_caller_who_is_wrong_does_not_compile(callers: Path, tsc: Path) -> None:
+def test_a_wrong_typescript_call_does_not_compile(callers: Path, tsc: Path) -> None:
     driver = (callers / "driver.ts").read_text()
     expected = re.findall(r"// @ts-expect-error (TS\d+)", driver)
     bare = re.sub(r"// @ts-expect-error.*", "", driver)
@@ -517,7 +515,7 @@ def test_the_typescript_client_knows_each_kind_of_problem(typescript: Client, ca
     assert printed.strip().split(",") == sorted(kind.slug for kind in kinds())
 
 
-def test_the_typescript_client_has_the_project_s_version_and_no_address_in_its_lock() -> None:
+def test_the_typescript_lock_has_the_project_s_version_and_no_address() -> None:
     folder = ROOT / "clients/typescript"
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     package = json.loads((folder / "package.json").read_text())

@@ -26,7 +26,7 @@ UNNEEDED = shutil.ignore_patterns("node_modules", "*.pyc")
 
 
 @pytest.mark.parametrize("language", FILES)
-def test_each_word_of_the_api_is_a_constant_and_no_other(language: str) -> None:
+def test_each_language_has_a_constant_for_each_word_of_the_api_and_no_other(language: str) -> None:
     text = (ROOT / "clients" / FILES[language]).read_text()
     words = re.findall(r'^[^/"]*"([\w:-]+)"', text, re.MULTILINE)
     kinds = [kind.removeprefix(PROBLEM_TYPE) if language == "typescript" else kind for kind in KINDS]
@@ -47,7 +47,7 @@ def check(root: Path) -> tuple[int, str]:
     return ran.returncode, ran.stdout
 
 
-def test_a_constant_that_is_missing_fails_the_check(tmp_path: Path) -> None:
+def test_a_missing_constant_fails_the_check(tmp_path: Path) -> None:
     for name in ("app", "clients"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=UNNEEDED)
     (tmp_path / ".ci").mkdir()

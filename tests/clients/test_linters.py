@@ -11,15 +11,15 @@ import yaml
 from tests.clients.conftest import HERE
 from tests.clients.generators import DESCRIPTION, made, ran
 
-pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
+pytestmark = pytest.mark.timeout(1200)  # the first run downloads and compiles
 
 LINTERS = HERE / "linters"
 QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
-"""They lint, and tell nobody of it."""
+"""Environment in which the linters send no telemetry."""
 
 
 def redocly(others: Path, description: Path) -> list[str]:
-    """Return the rules of Redocly's that are broken."""
+    """Return the names of Redocly's rules that the description breaks."""
     config = ("--config", LINTERS / "redocly.yaml")
     _, said = ran(
         others / "redocly", "lint", *config, "--format=json", description, cwd=description.parent, **QUIET
@@ -30,7 +30,7 @@ def redocly(others: Path, description: Path) -> list[str]:
 
 
 def spectral(others: Path, description: Path) -> list[str]:
-    """Return the rules of Spectral's that are broken, hints too."""
+    """Return the names of Spectral's rules that the description breaks, hints included."""
     how = ("--ruleset", LINTERS / ".spectral.yaml", "--fail-severity=hint", "--format=json", "--quiet")
     code, said = ran(others / "spectral", "lint", *how, description, cwd=description.parent)
     found = [problem["code"] for problem in json.loads(said)] if code else []
@@ -55,9 +55,7 @@ LINTED = {
 
 
 @pytest.mark.parametrize("name", LINTED)
-def test_a_linter_finds_nothing_in_the_description_and_something_in_a_worse_one(
-    name: str, others: Path
-) -> None:
+def test_a_linter_accepts_the_description_and_rejects_a_faulty_one(name: str, others: Path) -> None:
     lint, worsen, broken = LINTED[name]
     assert findings(name, lint, others, DESCRIPTION.read_text()) == []
     document = yaml.safe_load(DESCRIPTION.read_text())
@@ -66,7 +64,7 @@ def test_a_linter_finds_nothing_in_the_description_and_something_in_a_worse_one(
 
 
 def findings(name: str, lint: Callable[[Path, Path], list[str]], others: Path, description: str) -> list[str]:
-    """Return what a linter finds, this time or before: nothing but these parts it looks at."""
+    """Return what a linter finds, now or in an earlier run with the same input."""
 
     def make(folder: Path) -> None:
         (folder / "openapi.yaml").write_text(description)
@@ -77,7 +75,7 @@ def findings(name: str, lint: Callable[[Path, Path], list[str]], others: Path, d
     return told
 
 
-def test_the_linters_have_no_exceptions_and_no_address_in_their_lock() -> None:
+def test_the_linters_have_no_exceptions_and_their_lock_has_no_address() -> None:
     assert yaml.safe_load((LINTERS / "redocly.yaml").read_text()) == {"extends": ["recommended"]}
     assert yaml.safe_load((LINTERS / ".spectral.yaml").read_text()) == {"extends": ["spectral:oas"]}
     assert not [*DESCRIPTION.parent.glob(".redocly*"), *LINTERS.glob(".redocly*")]

@@ -15,7 +15,7 @@ from tests.clients.conftest import Client
 from tests.clients.generators import DESCRIPTION
 from tests.test_description import OPERATIONS, answers, errors_of
 
-pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
+pytestmark = pytest.mark.timeout(1200)  # the first run downloads and compiles
 
 EVENT = {"namespace": "research", "team": "report"}
 CALLER = {"Authorization": "Bearer any"}
@@ -64,7 +64,7 @@ async def ask(mock: str, operation: str, **given: Any) -> tuple[int, str, dict[s
 
 
 @pytest.mark.parametrize("operation", REQUESTS)
-async def test_the_mock_gives_each_example_with_the_headers_of_its_answer(operation: str, mock: str) -> None:
+async def test_the_mock_returns_each_example_with_its_headers(operation: str, mock: str) -> None:
     given = set()
     for name, code, described in answers():
         if name != operation:
@@ -80,7 +80,7 @@ async def test_the_mock_gives_each_example_with_the_headers_of_its_answer(operat
     assert given >= {"unauthenticated", "cluster-unavailable"}
 
 
-async def test_the_mock_answers_what_is_asked_as_the_service_would(mock: str) -> None:
+async def test_the_mock_answers_requests_as_the_service_would(mock: str) -> None:
     async def kind(operation: str, **given: Any) -> tuple[int, str]:
         status, content_type, _, body = await ask(mock, operation, **given)
         if content_type != PROBLEM_JSON:

@@ -9,12 +9,12 @@ import pytest
 
 from tests.clients.generators import copied, done, made, need
 
-pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
+pytestmark = pytest.mark.timeout(1200)  # the first run downloads and compiles
 
 
 @dataclass(frozen=True)
 class Signatures:
-    """What stands in a generated client: a pattern for each promise, and the file that it stands in."""
+    """A pattern for each promised signature, and the file of the generated client that contains it."""
 
     deliver: tuple[str, str]
     preview: tuple[str, str]
@@ -47,7 +47,7 @@ SIGNED = {
         grows=(
             "Serializer.kt",
             r"KotlinJsonAdapterFactory\(\)",
-        ),  # of Moshi, which passes over what it does not know
+        ),  # Moshi ignores unknown fields
         headers=("ApiResponse.kt", r"abstract val headers: Map<String,\s*List<String>>"),
     ),
     "php": Signatures(
@@ -67,14 +67,14 @@ SIGNED = {
         grows=(
             "ObjectSerializer.php",
             r"foreach \(\$instance::openAPITypes\(\) as \$property",
-        ),  # what it knows, no more
+        ),  # only known fields
         headers=("ApiException.php", r"public function getResponseHeaders\(\)"),
     ),
 }
 
 
 def generated(language: str) -> Path:
-    """Return a folder with this client, made this time or before."""
+    """Return a folder with this client, generated now or earlier."""
     need("java", "mvn")
 
     def make(folder: Path) -> None:
@@ -87,7 +87,7 @@ def generated(language: str) -> Path:
 
 
 def signed(client: Path, signatures: Signatures) -> dict[str, bool]:
-    """Return of each promise whether the client says so."""
+    """Return for each signature whether the client has it."""
     found = {}
     for promise, (name, pattern) in vars(signatures).items():
         [file] = client.rglob(name)
@@ -96,6 +96,6 @@ def signed(client: Path, signatures: Signatures) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("language", SIGNED)
-def test_a_client_that_is_not_compiled_here_says_what_callers_rely_on(language: str) -> None:
+def test_a_client_that_is_not_compiled_here_has_the_promised_signatures(language: str) -> None:
     missing = [promise for promise, so in signed(generated(language), SIGNED[language]).items() if not so]
     assert not missing

@@ -18,7 +18,7 @@ from tests.clients.generators import ROOT
 from tests.clients.test_signatures import SIGNED, generated, signed
 from tests.harness.receiver import Receiver
 
-pytestmark = pytest.mark.timeout(1200)  # the first time fetches and compiles
+pytestmark = pytest.mark.timeout(1200)  # the first run downloads and compiles
 
 PAGE = ROOT / "docs/reference/clients.md"
 HEAD = """<!-- Made by tests/clients; to write it again: make clients-table -->
@@ -40,7 +40,7 @@ FOOT = """
 
 @dataclass(frozen=True)
 class Tried:
-    """A generator: what it is, with which options, and how a caller gets a problem."""
+    """A generator: its description, its options, and how a caller gets a problem."""
 
     language: str
     generator: str
@@ -94,7 +94,7 @@ GENERATED = {
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
-    """Answer as a later service would, with a reason and fields that are new; or with a problem."""
+    """Answer like a later service, with a new reason and new fields; or with a problem."""
     team = (await request.json())["team"] if request.method == "POST" else request.path.rpartition("/")[2]
     if team == "busy":
         headers = {
@@ -122,7 +122,7 @@ STEPS: list[dict[str, str]] = [
 
 
 def said(told: list[dict[str, Any]]) -> list[str]:
-    """Return the cells of what a client told of the steps."""
+    """Return the table's cells for a client's results."""
     delivered, previewed, refused = told
     delivers = delivered.get("phase") == "Pending" and "would" in previewed
     text = [target["reason"] for target in delivered.get("targets", [])] == ["Unheard"]
@@ -132,7 +132,7 @@ def said(told: list[dict[str, Any]]) -> list[str]:
     return ["yes" if one else "no" for one in found]
 
 
-async def test_the_table_is_what_trying_each_generator_says(request: pytest.FixtureRequest) -> None:
+async def test_the_table_shows_the_result_of_each_generator(request: pytest.FixtureRequest) -> None:
     columns = ("generator", "options", "tried", "delivers", "reasons are text", "`Location`", "`Retry-After`")
     lines: list[tuple[str, ...]] = [("client", *columns, "problems"), ("---",) * 9]
     async with Receiver(respond=answer) as service:
@@ -150,4 +150,4 @@ async def test_the_table_is_what_trying_each_generator_says(request: pytest.Fixt
     page = HEAD + "".join(f"| {' | '.join(line)} |\n" for line in lines) + FOOT
     if os.environ.get("WRITE"):
         PAGE.write_text(page)
-    assert PAGE.read_text() == page, "to write it again: make clients-table"
+    assert PAGE.read_text() == page, "to write the page again: make clients-table"

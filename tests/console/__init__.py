@@ -1,1 +1,1 @@
-"""The commands for people."""
+"""The command line."""

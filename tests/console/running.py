@@ -11,7 +11,7 @@ from tests.harness.service import SCRIPT
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command came to."""
+    """The result of a command: its exit code and its outputs."""
 
     code: int | None
     out: str

@@ -1,4 +1,4 @@
-"""Many teams at once: found by outcome, limited to what the caller may read, and redelivered."""
+"""Many teams at once: listed by outcome, limited to what the caller may read, and redelivered."""
 
 import json
 import os
@@ -26,7 +26,7 @@ NUMBER = int(os.environ.get("BULK_TEAMS", "25"))
 def failed(
     receiver: Receiver, number: int, *, hours: float = 1.0, reason: Reason = Reason.TIMEOUT
 ) -> Receipt:
-    """An entry of a target that failed some time ago, as it is on record."""
+    """An entry of a target that failed some time ago, as the record has it."""
     at = datetime.now(UTC) - timedelta(hours=hours)
     return Receipt(
         name="hook",
@@ -45,13 +45,13 @@ def failed(
 async def finished(
     cluster: Cluster[Any], namespace: str, name: str, receiver: Receiver, entry: Receipt
 ) -> None:
-    """Leave a team behind whose one target has this entry."""
+    """Create a finished team whose one target has this entry."""
     target = {"type": "webhook", "name": "hook", "url": entry.target}
     await cluster.kube.team(namespace, name, lifecycle(target))
     await cluster.kube.finish(namespace, name, delivery=[entry.to_wire()])
 
 
-async def test_what_failed_is_found_page_by_page_where_the_caller_may_read(cluster: Cluster[Any]) -> None:
+async def test_failed_teams_are_listed_in_pages_if_the_caller_has_permission(cluster: Cluster[Any]) -> None:
     kube, callers = cluster.kube, Callers(cluster)
     mine, theirs = await kube.fresh_namespace(), await kube.fresh_namespace()
     account = await callers.account(mine)
@@ -80,7 +80,7 @@ async def test_what_failed_is_found_page_by_page_where_the_caller_may_read(clust
                 if after is None:
                     return sorted(found), number, text
 
-        assert (await pages())[0] == [], "without a right there is nothing to be seen"
+        assert (await pages())[0] == [], "without permission nothing is listed"
         refused = await service.request("GET", "/deliveries", params={"namespace": mine}, headers=headers)
         assert (refused.status, refused.problem) == (403, "forbidden")
         await callers.grant(account, "get", mine)
@@ -113,15 +113,13 @@ async def test_what_failed_is_found_page_by_page_where_the_caller_may_read(clust
         ({"colour": "red"}, 'unknown query parameter "colour"'),
     ],
 )
-async def test_a_question_that_makes_no_sense_is_refused(
-    bench: Any, query: dict[str, str], words: str
-) -> None:
+async def test_an_invalid_query_is_refused(bench: Any, query: dict[str, str], words: str) -> None:
     answer = await bench.service.request("GET", "/deliveries", params=query)
     assert (answer.status, answer.problem) == (422, "malformed")
     assert words in answer.body["detail"]
 
 
-async def test_all_that_failed_is_sent_again_by_one_command(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_one_command_redelivers_all_failed_teams(fake_cluster: Cluster[FakeCluster]) -> None:
     kube = fake_cluster.kube
     first, second = await kube.fresh_namespace(), await kube.fresh_namespace()
     async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
@@ -157,7 +155,7 @@ async def test_all_that_failed_is_sent_again_by_one_command(fake_cluster: Cluste
         assert (await run("redeliver", "--url", service.url)).code == 2
 
 
-async def test_a_redelivery_of_many_is_of_what_its_caller_may(
+async def test_a_bulk_redelivery_covers_only_what_the_caller_may_redeliver(
     real_cluster: Cluster[RealCluster], tmp_path: Path
 ) -> None:
     kube, callers = real_cluster.kube, Callers(real_cluster)
@@ -183,7 +181,7 @@ async def test_a_redelivery_of_many_is_of_what_its_caller_may(
         assert (none.code, none.out, "secret" in none.err) == (2, "", False), none
         assert "may not get agentteams/delivery" in none.err, none
 
-        # Less than half a second a team, which a look at each in turn would take.
+        # Less than half a second per team, so the command does not poll each team in turn.
         sent = await run(*asked, "--yes", "--rate", "100", "--timeout", str(0.4 * NUMBER))
         assert Counter(request.path for request in hook.requests) == Counter(
             f"/{one}" for one in range(NUMBER)

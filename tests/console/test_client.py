@@ -16,20 +16,20 @@ from tests.service.conftest import Bench
 
 
 async def trouble(url: str, token: str | None = None) -> Trouble:
-    """Ask, in a thread, for a command waits for its answer."""
+    """Make a request in a thread, because a command blocks until its answer."""
     with pytest.raises(Trouble) as raised:
         await asyncio.to_thread(Client(url, token).read, "research", "report")
     return raised.value
 
 
-async def test_ports_that_do_not_answer_are_told_apart(bench: Bench) -> None:
+async def test_the_error_distinguishes_a_closed_port_from_a_silent_one(bench: Bench) -> None:
     async def close(request: web.Request) -> web.StreamResponse:
         assert request.transport
         request.transport.abort()
         return web.Response()
 
     def gone(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()  # as a port-forward does whose pod is gone
+        writer.close()  # like a port-forward whose pod is gone
 
     server = await asyncio.start_server(gone, "127.0.0.1")
     forwarded = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -43,11 +43,11 @@ async def test_ports_that_do_not_answer_are_told_apart(bench: Bench) -> None:
         for url, says in told.items():
             found = await trouble(url)
             assert says in str(found)
-            # What may come back is waited for.
+            # A late answer is waited for.
             assert isinstance(found, Away) == (not says.startswith("no TLS"))
 
 
-def test_a_name_that_nobody_knows_is_told() -> None:
+def test_an_unknown_host_is_reported() -> None:
     error = httpx.ConnectError("no")
     error.__cause__ = socket.gaierror(-2, "Name or service not known")
     found = unreached(httpx.URL("http://absent.invalid:8080"), error)

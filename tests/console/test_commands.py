@@ -22,7 +22,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import SCRIPT, Service, finished, lifecycle
 from tests.harness.tls import Mounted
 from tests.harness.waiting import until
@@ -43,7 +43,7 @@ async def test_a_delivery_is_followed_until_it_is_settled(bench: Bench) -> None:
     assert all(line == line.rstrip() for line in ran.out.splitlines())
 
 
-async def test_a_failed_target_is_exit_code_1_and_is_sent_again_when_asked(bench: Bench) -> None:
+async def test_a_failed_target_exits_with_1_and_can_be_redelivered(bench: Bench) -> None:
     slack = {"type": "slack", "name": "chat", "credentialsSecret": "late"}
     namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url}, slack)
     asked = ("report", "-n", namespace, "--url", bench.service.url)
@@ -68,7 +68,7 @@ async def test_a_failed_target_is_exit_code_1_and_is_sent_again_when_asked(bench
 
 
 @pytest.mark.parametrize(("form", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
-async def test_json_and_yaml_are_the_report(bench: Bench, form: str, load: Any) -> None:
+async def test_json_and_yaml_output_is_the_report(bench: Bench, form: str, load: Any) -> None:
     namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
     asked = ("report", "-n", namespace, "--url", bench.service.url, "-o", form)
     report = load((await run("deliver", *asked)).out)
@@ -90,7 +90,7 @@ async def test_a_preview_shows_requests_and_sends_none(bench: Bench) -> None:
     assert len(bench.hook.requests) == sent
 
 
-async def test_what_is_long_is_not_cut_in_a_pipe(bench: Bench) -> None:
+async def test_long_lines_are_not_cut_in_a_pipe(bench: Bench) -> None:
     namespace = await bench.kube.fresh_namespace()
     message = "word  " * 3_000 + "end"
     hook = {"type": "webhook", "name": "hook", "url": bench.hook.url, "message": message}
@@ -99,7 +99,7 @@ async def test_what_is_long_is_not_cut_in_a_pipe(bench: Bench) -> None:
     assert f'"message": "{message}",' in ran.out
 
 
-async def test_a_target_is_tried_by_name(bench: Bench) -> None:
+async def test_one_target_can_be_tested_by_name(bench: Bench) -> None:
     targets = [{"type": "webhook", "name": name, "url": f"{bench.hook.url}/{name}"} for name in ("a", "b")]
     namespace = await bench.finished(*targets)
     sent = len(bench.hook.requests)
@@ -109,7 +109,7 @@ async def test_a_target_is_tried_by_name(bench: Bench) -> None:
     assert [request.path for request in bench.hook.requests[sent:]] == ["/b"]
 
 
-async def test_status_watches_until_all_is_settled_and_says_when_it_is_not(
+async def test_status_watches_until_everything_is_settled_and_reports_a_timeout(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     gate = Gate()
@@ -126,7 +126,7 @@ async def test_status_watches_until_all_is_settled_and_says_when_it_is_not(
         assert (ran.code, "Delivered" in ran.out) == (0, True)
 
 
-async def test_watching_ends_where_nothing_will_come_and_says_what_a_team_waits_for() -> None:
+async def test_watch_ends_if_nothing_more_happens_and_reports_what_a_team_waits_for() -> None:
     told = {"phase": "Skipped", "reason": "failed teams are not delivered"}
 
     async def answer(_: web.Request) -> web.StreamResponse:
@@ -143,7 +143,7 @@ async def test_watching_ends_where_nothing_will_come_and_says_what_a_team_waits_
     assert (ran.code, "not settled within 0.1 s; the team is at work" in ran.err) == (2, True)
 
 
-async def test_watching_outlasts_a_service_that_is_away() -> None:
+async def test_watch_continues_while_the_service_is_unavailable() -> None:
     answers = iter(["Pending", 503, None, "Delivered"])
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -163,7 +163,7 @@ async def test_watching_outlasts_a_service_that_is_away() -> None:
     assert (ran.code, ran.out, ran.err) == (0, "default/report  Delivered\n", "")
 
 
-async def test_what_others_wrote_cannot_command_a_terminal(bench: Bench) -> None:
+async def test_texts_of_others_cannot_control_a_terminal(bench: Bench) -> None:
     namespace = await bench.kube.fresh_namespace()
     hook = {"type": "webhook", "name": "hook", "url": bench.hook.url, "message": "\x9b2J\u202eevil"}
     await bench.kube.team(namespace, "report", lifecycle(hook))
@@ -174,7 +174,7 @@ async def test_what_others_wrote_cannot_command_a_terminal(bench: Bench) -> None
         "deliveredAt": "2026-03-01T10:00:00Z",
         "phase": "Failed",
         "message": "\x1b]0;title\x07\r",
-        "id": "msg_0",  # else it is somebody else's, whose words are not repeated
+        "id": "msg_0",  # without it, the entry is not ours, and its texts are not shown
     }
     await bench.kube.finish(namespace, "report", delivery=[entry])
     asked = ("report", "-n", namespace, "--url", bench.service.url)
@@ -187,7 +187,7 @@ async def test_what_others_wrote_cannot_command_a_terminal(bench: Bench) -> None
         assert load(ran.out)["targets"][0]["message"] == entry["message"]
 
 
-async def test_on_a_terminal_there_is_colour(bench: Bench) -> None:
+async def test_a_terminal_gets_colours(bench: Bench) -> None:
     namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
     ours, theirs = pty.openpty()
     env = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
@@ -231,7 +231,7 @@ async def test_on_a_terminal_there_is_colour(bench: Bench) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-async def test_what_cannot_be_is_one_sentence_and_exit_code_2(
+async def test_wrong_usage_is_one_sentence_and_exit_code_2(
     bench: Bench, arguments: tuple[str, ...], says: str
 ) -> None:
     ran = await run(*arguments, DELIVERY_URL=bench.service.url)
@@ -245,7 +245,7 @@ async def test_what_cannot_be_is_one_sentence_and_exit_code_2(
 @pytest.mark.parametrize(
     "text", ["<html>", "{}", "[]", '{"phase": "Delivered"}', '{"phase": 1, "targets": 2}']
 )
-async def test_an_answer_of_somebody_else_is_told(text: str) -> None:
+async def test_an_answer_of_another_server_is_reported(text: str) -> None:
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(text=text)
 
@@ -254,7 +254,7 @@ async def test_an_answer_of_somebody_else_is_told(text: str) -> None:
     assert (ran.code, "check --url" in ran.err) == (2, True)
 
 
-async def test_a_refusal_cannot_command_a_terminal() -> None:
+async def test_a_problem_s_text_cannot_control_a_terminal() -> None:
     async def refuse(_: web.Request) -> web.StreamResponse:
         return web.json_response({"detail": "\x1b[31mno\x9b\nTraceback"}, status=403)
 
@@ -274,7 +274,9 @@ async def test_a_refusal_cannot_command_a_terminal() -> None:
     ],
     ids=lambda env: next(iter(env)),
 )
-async def test_nothing_of_the_environment_brings_the_token_out(bench: Bench, env: dict[str, str]) -> None:
+async def test_no_environment_variable_makes_a_command_show_the_token(
+    bench: Bench, env: dict[str, str]
+) -> None:
     namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
     asked = ("status", "report", "-n", namespace, "--url", bench.service.url)
     ran = await run(*asked, **{"DELIVERY_TOKEN": "canary", **env})
@@ -283,7 +285,7 @@ async def test_nothing_of_the_environment_brings_the_token_out(bench: Bench, env
     assert ran.code == (2 if env.get("DELIVERY_TOKEN") else 0)
 
 
-async def test_where_nothing_can_be_written_it_says_so(bench: Bench) -> None:
+async def test_a_full_disk_is_reported(bench: Bench) -> None:
     namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
     command = f"{SCRIPT} status report -n {namespace} --url {bench.service.url} > /dev/full"
     process = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE)
@@ -292,13 +294,13 @@ async def test_where_nothing_can_be_written_it_says_so(bench: Bench) -> None:
     assert err.decode() == "agentteam-delivery: the answer cannot be written: No space left on device\n"
 
 
-async def test_the_token_comes_from_a_file_or_the_environment_or_there_is_none(
+async def test_the_token_comes_from_a_file_or_the_environment_or_is_absent(
     fake_cluster: Cluster[FakeCluster], tmp_path: Path
 ) -> None:
-    token = fake_cluster.server.reviews.token("someone", Right("create"), Right("get"))
+    token = fake_cluster.server.reviews.token("someone", Permission("create"), Permission("get"))
     (tmp_path / "token").write_text(f"{token}\n")
     async with Receiver() as other:
-        # The kubeconfig's own credential is not to be sent.
+        # The kubeconfig's own credential must not be sent.
         await run("status", "report", "--url", other.url, KUBECONFIG=str(fake_cluster.kubeconfig))
         [asked_of_another] = other.requests
         seen = asked_of_another.headers
@@ -315,12 +317,12 @@ async def test_the_token_comes_from_a_file_or_the_environment_or_there_is_none(
 @pytest.mark.parametrize(
     "url", ["http://192.0.2.1:8080", "HTTP://192.0.2.1", "http://127.evil.example", "http://[2001:db8::1]:1"]
 )
-async def test_a_token_is_not_sent_in_the_clear_to_another_machine(url: str) -> None:
+async def test_a_token_is_not_sent_unencrypted_to_another_machine(url: str) -> None:
     ran = await run("status", "report", "--url", url, DELIVERY_TOKEN="t")
     assert (ran.code, "unencrypted" in ran.err) == (2, True)
 
 
-async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
+async def test_a_short_lived_token_of_a_service_account_comes_from_kubernetes(
     real_cluster: Cluster[RealCluster], kubectl: Path
 ) -> None:
     callers, kube = Callers(real_cluster), real_cluster.kube
@@ -358,9 +360,7 @@ async def test_kubernetes_is_asked_for_a_short_token_of_an_account(
         ("echo two; echo lines", "kubectl's answer contains no token"),
     ],
 )
-async def test_a_token_that_kubectl_does_not_get_is_one_sentence(
-    tmp_path: Path, kubectl: str, says: str
-) -> None:
+async def test_a_failure_of_kubectl_is_one_sentence(tmp_path: Path, kubectl: str, says: str) -> None:
     if kubectl:
         (tmp_path / "kubectl").write_text(f"#!/bin/sh\n{kubectl}\n")
         (tmp_path / "kubectl").chmod(0o755)
@@ -369,7 +369,7 @@ async def test_a_token_that_kubectl_does_not_get_is_one_sentence(
     assert says in ran.err
 
 
-async def test_a_certificate_is_trusted_by_its_authority(
+async def test_a_certificate_is_verified_with_its_certificate_authority(
     fake_cluster: Cluster[FakeCluster], tmp_path: Path
 ) -> None:
     mounted = Mounted(tmp_path)
@@ -389,7 +389,7 @@ async def test_a_certificate_is_trusted_by_its_authority(
 IN_CLUSTER = "agentteam-delivery.agentteam-delivery.svc"
 
 
-async def test_through_a_port_forward_the_certificate_names_the_service(tmp_path: Path) -> None:
+async def test_through_a_port_forward_the_certificate_must_name_the_service(tmp_path: Path) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         document = {"namespace": "default", "team": "report", "phase": "Delivered", "targets": []}
         return web.json_response(document)
@@ -411,7 +411,7 @@ async def test_through_a_port_forward_the_certificate_names_the_service(tmp_path
         assert (url.code, "must be a host name without scheme and port" in url.err) == (2, True)
 
 
-async def test_the_environment_says_what_is_not_typed(tmp_path: Path) -> None:
+async def test_environment_variables_replace_options(tmp_path: Path) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         namespace = request.path.split("/")[2]
         document = {"namespace": namespace, "team": "report", "phase": "Delivered", "targets": []}
@@ -430,11 +430,11 @@ async def test_the_environment_says_what_is_not_typed(tmp_path: Path) -> None:
         assert ["--context=blue" in asked[0], "--namespace=research" in asked[0]] == [True, True]
         assert ["--context=green" in asked[1], "--namespace=ops" in asked[1]] == [True, True]
         assert (await run("status", "report", "--token-file", tmp_path / "token", **env)).code == 0
-        assert len(asked) == len((tmp_path / "asked").read_text().splitlines()), "what is typed wins"
+        assert len(asked) == len((tmp_path / "asked").read_text().splitlines()), "options take precedence"
         assert [request.headers["authorization"] for request in service.requests][-1] == "Bearer from-a-file"
 
 
-async def test_manifests_are_looked_at_without_a_service(tmp_path: Path) -> None:
+async def test_manifests_are_validated_without_a_service(tmp_path: Path) -> None:
     good = Path(__file__).parents[2] / "samples/delivery-team.yaml"
     assert (await run("validate", good)).code == 0
     bad = tmp_path / "bad.yaml"
@@ -445,7 +445,7 @@ async def test_manifests_are_looked_at_without_a_service(tmp_path: Path) -> None
     assert (ran.code, ran.out) == (1, said)
 
 
-async def test_help_has_examples_and_shells_are_completed() -> None:
+async def test_help_has_examples_and_shell_completion_works() -> None:
     for command in ("deliver", "preview", "status", "redeliver", "test-target", "validate"):
         ran = await run(command, "-h")
         assert (ran.code, f"Example: agentteam-delivery {command}" in ran.out) == (0, True)

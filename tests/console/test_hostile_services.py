@@ -45,7 +45,7 @@ async def trickling(writer: asyncio.StreamWriter) -> None:
 
 @asynccontextmanager
 async def answering(answer: Answer) -> AsyncIterator[str]:
-    """Answer every request so; what that comes to is what this comes to."""
+    """Answer every request with the same body."""
     failures: list[BaseException] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -73,7 +73,7 @@ async def answering(answer: Answer) -> AsyncIterator[str]:
         (talkative, "aaa…"),
     ],
 )
-async def test_an_answer_without_end_ends_the_command(answer: Answer, said: str) -> None:
+async def test_an_endless_answer_ends_the_command(answer: Answer, said: str) -> None:
     async with answering(answer) as url:
         ran = await run("status", "report", "-n", "research", DELIVERY_URL=url)
     assert ran.code == 2
@@ -81,7 +81,7 @@ async def test_an_answer_without_end_ends_the_command(answer: Answer, said: str)
     assert len(ran.err) < 2 * client.SHOWN
 
 
-async def test_an_answer_that_trickles_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_answer_ends_the_command_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "WHOLE", 0.5)
     async with answering(trickling) as url:
         with pytest.raises(Trouble, match="does not answer in time; try again"):

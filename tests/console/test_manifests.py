@@ -29,14 +29,14 @@ spec:
 """
 
 BROKEN: dict[str, tuple[str, str, int, str]] = {
-    # What is replaced, by what; the line that is told, and a part of the sentence.
-    "no YAML": ("kind: AgentTeam", "kind: [AgentTeam", 3, "no YAML"),
-    "a tab": ("  name: report", "\tname: report", 4, "no YAML"),
+    # The replaced text, its replacement, the reported line, and a part of the message.
+    "not YAML": ("kind: AgentTeam", "kind: [AgentTeam", 3, "not YAML"),
+    "a tab": ("  name: report", "\tname: report", 4, "not YAML"),
     "a kind misspelt": ("kind: AgentTeam", "kind: AgentTeams", 2, "did you mean AgentTeam?"),
     "a kind unknown": ("kind: AgentTeam", "kind: Zebra", 2, "known are AgentTeam, AgentTeamTemplate"),
     "a kind that is no text": ("kind: AgentTeam", "kind: [AgentTeam]", 2, "is not a kind of kagents.dev"),
     "a bare on": ("        type: slack", "        type: slack\n        on: [Failed]", 17, 'write "on":'),
-    "an ending that nobody is told of": (
+    "an unknown outcome": (
         "        type: slack",
         '        type: slack\n        "on": [Lost]',
         17,
@@ -48,13 +48,13 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "no name": ("  name: report\n", "", 3, "metadata.name"),
     "a namespace with dots": ("research", "re.search", 5, "metadata.namespace"),
     "no spec": ("spec:", "specs:", 1, "spec: is missing"),
-    "an ending misspelt": ("onComplete: deliver", "onComplete: delivr", 9, "did you mean deliver?"),
-    "an ending unknown": ("onComplete: deliver", "onComplete: archive", 9, "it is one of create-pr"),
-    "a list that is none": (
+    "a misspelt onComplete": ("onComplete: deliver", "onComplete: delivr", 9, "did you mean deliver?"),
+    "an unknown onComplete": ("onComplete: deliver", "onComplete: archive", 9, "it is one of create-pr"),
+    "an invalid list": (
         "    delivery:\n      - name: archive\n        type",
         "    delivery:\n        name: archive\n        type",
         15,
-        "no YAML",
+        "not YAML",
     ),
     "a target that is text": ("      - name: chat", "      - x\n      - name: chat", 15, "must be an object"),
     "a type misspelt": ("type: slack", "type: slak", 16, "not one of webhook, slack"),
@@ -72,7 +72,7 @@ BROKEN: dict[str, tuple[str, str, int, str]] = {
     "a Secret's name in capitals": ("Secret: slack", "Secret: Slack", 17, "name of a Secret"),
     "a message that is a number": ('message: "{team} is ready"', "message: 5", 14, "message"),
     "a name twice": ("name: chat", "name: archive", 15, "taken by an earlier target"),
-    "an ending that is a list": (
+    "an onComplete that is a list": (
         "onComplete: deliver",
         "onComplete: [deliver]",
         9,
@@ -101,7 +101,7 @@ DOUBTFUL: dict[str, tuple[str, str, int, str]] = {
 
 
 BOMB = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" if n else "a0: &a0 x\n" for n in range(12))
-"""Some lines that stand for billions."""
+"""Some lines that expand to billions."""
 
 
 def written(folder: Path, old: str, new: str) -> Path:
@@ -111,12 +111,14 @@ def written(folder: Path, old: str, new: str) -> Path:
     return file
 
 
-def test_what_is_right_is_left_in_peace(tmp_path: Path) -> None:
+def test_a_valid_manifest_has_no_findings(tmp_path: Path) -> None:
     assert findings_of(written(tmp_path, "x", "x")) == []
 
 
 @pytest.mark.parametrize(("old", "new", "line", "says"), BROKEN.values(), ids=BROKEN)
-def test_each_mistake_is_told_at_its_line(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+def test_each_mistake_is_reported_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, says: str
+) -> None:
     file = written(tmp_path, old, new)
     wrong = [finding for finding in findings_of(file) if not finding.warning]
     assert [finding.line for finding in wrong] == [line], wrong
@@ -125,7 +127,7 @@ def test_each_mistake_is_told_at_its_line(tmp_path: Path, old: str, new: str, li
 
 
 @pytest.mark.parametrize(("old", "new", "line", "says"), DOUBTFUL.values(), ids=DOUBTFUL)
-def test_what_is_hardly_meant_is_a_warning(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
+def test_a_probable_mistake_is_a_warning(tmp_path: Path, old: str, new: str, line: int, says: str) -> None:
     [finding] = findings_of(written(tmp_path, old, new))
     assert (finding.warning, finding.line) == (True, line)
     assert says in finding.text
@@ -139,20 +141,20 @@ UNNAMED = GOOD.replace("      - name: archive\n        type", "      - type").re
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_what_teams_are_made_of_is_judged_as_they_are(tmp_path: Path, kind: str) -> None:
-    right = UNNAMED.replace("kind: AgentTeam", f"kind: {kind}")
+def test_templates_and_runs_are_validated_like_teams(tmp_path: Path, kind: str) -> None:
+    valid = UNNAMED.replace("kind: AgentTeam", f"kind: {kind}")
     file = tmp_path / "manifests.yaml"
-    file.write_text(right)
+    file.write_text(valid)
     assert findings_of(file) == []
-    file.write_text(right.replace("type: slack", "type: slak"))
+    file.write_text(valid.replace("type: slack", "type: slak"))
     [finding] = findings_of(file)
     assert (finding.line, finding.warning) == (14, False)
-    file.write_text(right[: right.index("  lifecycle")])
-    assert findings_of(file) == []  # the template's may hold, or the run's
+    file.write_text(valid[: valid.index("  lifecycle")])
+    assert findings_of(file) == []  # the template may have them, or the run
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_a_name_that_is_not_kept_is_a_warning(tmp_path: Path, kind: str) -> None:
+def test_a_name_that_kubernetes_would_drop_is_a_warning(tmp_path: Path, kind: str) -> None:
     file = tmp_path / "manifests.yaml"
     file.write_text(GOOD.replace("kind: AgentTeam", f"kind: {kind}"))
     found = findings_of(file)
@@ -160,7 +162,7 @@ def test_a_name_that_is_not_kept_is_a_warning(tmp_path: Path, kind: str) -> None
     assert "name: " in found[0].text
 
 
-def test_every_document_of_a_file_is_judged(tmp_path: Path) -> None:
+def test_every_document_of_a_file_is_validated(tmp_path: Path) -> None:
     documents = [UNNAMED.replace("kind: AgentTeam", f"kind: {kind}") for kind in MAKERS]
     broken = [document.replace("type: slack", "type: slak") for document in documents]
     file = tmp_path / "manifests.yaml"
@@ -171,7 +173,7 @@ def test_every_document_of_a_file_is_judged(tmp_path: Path) -> None:
     assert [finding.line for finding in findings_of(file)] == [14 + length * at for at in range(4)]
 
 
-def test_a_file_of_other_kinds_alone_is_no_mistake(tmp_path: Path) -> None:
+def test_a_file_with_only_other_kinds_is_valid(tmp_path: Path) -> None:
     file = tmp_path / "secret.yaml"
     file.write_text("apiVersion: v1\nkind: Secret\n---\napiVersion: v1\nkind: ConfigMap\n")
     [finding] = findings_of(file)
@@ -179,7 +181,7 @@ def test_a_file_of_other_kinds_alone_is_no_mistake(tmp_path: Path) -> None:
     assert "nothing in it is checked" in finding.text
 
 
-def test_documents_of_other_kinds_are_passed_over(tmp_path: Path) -> None:
+def test_documents_of_other_kinds_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / "team.yaml"
     file.write_text(f"apiVersion: v1\nkind: Secret\n---\n{GOOD}---\n{GOOD.replace('webhook', 'webhok', 1)}")
     [finding] = findings_of(file)
@@ -200,13 +202,13 @@ def test_documents_of_other_kinds_are_passed_over(tmp_path: Path) -> None:
         BOMB,
     ],
 )
-def test_nothing_makes_it_stumble(tmp_path: Path, text: str) -> None:
+def test_no_input_crashes_the_validation(tmp_path: Path, text: str) -> None:
     file = tmp_path / "team.yaml"
     file.write_text(text)
     assert findings_of(file)
 
 
-def test_what_kubernetes_takes_is_taken(tmp_path: Path) -> None:
+def test_whatever_kubernetes_accepts_is_valid(tmp_path: Path) -> None:
     for old, new in (
         ('message: "{team} is ready"', "message: 2026-01-01"),
         ("  name: report\n  namespace", "  generateName: report-\n  namespace"),
@@ -232,7 +234,7 @@ spec:
 """
 
 
-def test_keys_are_merged_as_kubectl_merges_them(tmp_path: Path) -> None:
+def test_keys_are_merged_as_in_kubectl(tmp_path: Path) -> None:
     file = tmp_path / "team.yaml"
     file.write_text(MERGED)
     assert findings_of(file) == []
@@ -247,17 +249,17 @@ def test_keys_are_merged_as_kubectl_merges_them(tmp_path: Path) -> None:
         *("<<", "=", "1e400", "!!binary aGk=", "!!timestamp 2026-01-02", "!!str 12", "!own x"),
     ],
 )
-def test_what_go_reads_as_text_is_text(tmp_path: Path, text: str) -> None:
+def test_text_in_go_s_yaml_is_text_here(tmp_path: Path, text: str) -> None:
     assert findings_of(written(tmp_path, '"{team} is ready"', text)) == []
 
 
-def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     for text, found in ((GOOD, []), (GOOD.replace("type: slack", "type: slak"), ["-:16"])):
         monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(text.encode())))
         assert [str(one).partition(": ")[0] for one in findings_of(Path("-"))] == found
 
 
-def test_the_items_of_a_list_are_looked_at(tmp_path: Path) -> None:
+def test_the_items_of_a_list_are_validated(tmp_path: Path) -> None:
     file = tmp_path / "teams.yaml"
     indented = GOOD.replace("\n", "\n    ").rstrip()
     file.write_text(f"apiVersion: v1\nkind: List\nitems:\n  - {indented}\n")
@@ -266,14 +268,16 @@ def test_the_items_of_a_list_are_looked_at(tmp_path: Path) -> None:
     assert [finding.line for finding in findings_of(file)] == [3 + 9]
 
 
-def test_a_finding_is_one_line_that_commands_no_terminal(tmp_path: Path) -> None:
+def test_a_finding_is_one_line_and_cannot_control_a_terminal(tmp_path: Path) -> None:
     file = written(tmp_path, "onComplete: deliver", 'onComplete: "\\e]0;x\\a\\nok.yaml:1: fake"')
     [finding] = [one for one in findings_of(file) if not one.warning]
     assert str(finding).isprintable()
 
 
-def test_what_is_too_large_is_not_half_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifests, "MOST", 1_000)  # what is refused in earnest takes long to parse
+def test_a_manifest_that_is_too_large_is_refused_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifests, "MOST", 1_000)  # the real limit takes long to parse
     target = "      - {type: webhook, url: https://hooks.example.com}\n"
     first = "      - name: archive"
     assert findings_of(written(tmp_path, first, target * 100 + first)) == []
@@ -281,7 +285,7 @@ def test_what_is_too_large_is_not_half_looked_at(tmp_path: Path, monkeypatch: py
     assert "too large" in finding.text
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
     assert "No such file" in findings_of(tmp_path / "absent.yaml")[0].text
     (tmp_path / "odd.yaml").write_bytes(b"\xff\xfe")
     assert "UTF-8" in findings_of(tmp_path / "odd.yaml")[0].text

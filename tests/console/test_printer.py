@@ -17,7 +17,7 @@ Document = dict[str, Any]
 Show = Callable[..., str]
 
 URL = "https://hooks.example.com/reports/of/the/research/department"
-SENTENCE = "no backend for google-drive is enabled in this installation; ask whoever operates it for one"
+SENTENCE = "no backend for google-drive is enabled in this installation; ask its operator to enable one"
 ID = f"msg_{7:032x}"
 TARGETS: list[Document] = [
     {
@@ -55,7 +55,7 @@ def previewed(kind: str, headers: dict[str, str], body: str) -> Document:
 
 
 class Terminal(io.StringIO):
-    """A terminal, for whoever asks."""
+    """A file that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -63,7 +63,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(params=["file", "terminal"])
 def show(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Show:
-    """Print to a file or to a terminal, so many columns wide."""
+    """Print to a file or a terminal of this width."""
     monkeypatch.setenv("TERM", "xterm")
 
     def print_it(document: Document, form: Form = Form.TABLE, columns: int = 80) -> str:
@@ -106,7 +106,7 @@ def test_wide_has_times_and_ids_as_columns(show: Show) -> None:
     assert dict(zip(columns, re.split(r"  +", drive), strict=True))["MESSAGE"] == SENTENCE
 
 
-def test_wide_has_a_line_a_field_on_a_terminal_that_is_too_narrow(
+def test_wide_has_one_line_per_field_if_the_terminal_is_too_narrow(
     show: Show, request: pytest.FixtureRequest
 ) -> None:
     lines = show(report(*TARGETS), Form.WIDE, 80).splitlines()
@@ -117,7 +117,7 @@ def test_wide_has_a_line_a_field_on_a_terminal_that_is_too_narrow(
     assert [line.split() for line in lines if ID in line] == [["ID", ID]]
 
 
-def test_a_mail_is_shown_as_its_text(show: Show) -> None:
+def test_a_mail_is_shown_as_text(show: Show) -> None:
     mail = EmailMessage(SMTP.clone(cte_type="7bit"))
     mail["Subject"] = "Größe: 5 € — fertig"
     mail["To"] = "ann@example.com"
@@ -134,7 +134,7 @@ def test_a_mail_is_shown_as_its_text(show: Show) -> None:
         assert packing not in shown
 
 
-def test_an_upload_in_parts_is_shown_part_by_part(show: Show) -> None:
+def test_a_multipart_upload_is_shown_part_by_part(show: Show) -> None:
     parts = '--b\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{"name":"Größe"}\r\n'
     parts += "--b\r\nContent-Type: text/html; charset=UTF-8\r\n\r\n<h2>Größe</h2>\n<p>5 €</p>\r\n--b--\r\n"
     shown = show(previewed("google-drive", {"content-type": 'multipart/related; boundary="b"'}, parts))
@@ -146,7 +146,7 @@ def test_an_upload_in_parts_is_shown_part_by_part(show: Show) -> None:
 @pytest.mark.parametrize(
     "cut", ["", "--b", "nothing of it", "--b\r\nContent-Type: text/plain; charset=x-no\r\n\r\nü"]
 )
-def test_a_mail_that_is_cut_off_or_odd_is_shown_as_far_as_it_goes(show: Show, cut: str) -> None:
+def test_a_truncated_or_odd_mail_is_shown_as_far_as_possible(show: Show, cut: str) -> None:
     assert "  POST " in show(previewed("email", {"Content-Type": 'multipart/mixed; boundary="b"'}, cut))
 
 
@@ -161,11 +161,13 @@ def test_a_mail_that_is_cut_off_or_odd_is_shown_as_far_as_it_goes(show: Show, cu
         ("\x1b[2J\u202e", "\\u001b[2J\\u202e"),
     ],
 )
-def test_no_sign_is_replaced_and_none_commands(show: Show, written: str, shown: str) -> None:
+def test_every_character_is_shown_and_control_characters_are_escaped(
+    show: Show, written: str, shown: str
+) -> None:
     printed = show(report(TARGETS[0] | {"message": written, "target": f"{URL}{written}"}, reason=written))
     assert printed.count(shown) == 3
     assert "\ufffd" not in printed
 
 
-def test_a_text_of_lines_is_shown_in_lines(show: Show) -> None:
+def test_a_text_of_several_lines_is_shown_in_lines(show: Show) -> None:
     assert "  one\n  two\n\n  three\n" in show(previewed("webhook", {}, "one\r\ntwo\n\nthree"))

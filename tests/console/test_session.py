@@ -1,4 +1,4 @@
-"""The session in docs/reference/commands.md is what the commands print."""
+"""The session in docs/reference/commands.md matches the commands' output."""
 
 import os
 import re
@@ -29,7 +29,7 @@ COMMANDS = (
 )
 
 
-async def test_the_session_is_what_is_printed(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_the_session_matches_the_commands_output(fake_cluster: Cluster[FakeCluster]) -> None:
     kube = fake_cluster.kube
     await kube.namespace("research")
 
@@ -57,13 +57,13 @@ async def test_the_session_is_what_is_printed(fake_cluster: Cluster[FakeCluster]
     if os.environ.get("WRITE_SESSION"):
         DOCUMENT.write_text(whole)
     assert text == whole, (
-        "to write it again: WRITE_SESSION=1 .venv/bin/pytest --no-cov tests/console/test_session.py"
+        "to write the session again: WRITE_SESSION=1 .venv/bin/pytest --no-cov tests/console/test_session.py"
     )
 
 
 def told(session: str, hook: str) -> str:
-    """Put what is another each time into words that stay."""
-    assert len(hook) == len(HOOK), "the columns are as wide as what stands in them"
+    """Replace what differs in each run by fixed words."""
+    assert len(hook) == len(HOOK), "the replacement must keep the columns' width"
     session = session.replace(hook, HOOK)
     session = re.sub(r"webhook-timestamp: \d+", "webhook-timestamp: 1772366400", session)
     for number, found in enumerate(dict.fromkeys(re.findall(r"msg_[0-9a-f]{32}", session)), 1):

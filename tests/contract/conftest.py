@@ -1,4 +1,4 @@
-"""The contract suite runs against the fake API, and the newest and the oldest real one."""
+"""The contract tests run against the fake API, and the newest and the oldest real one."""
 
 from typing import Any
 
@@ -9,6 +9,6 @@ from tests.harness.cluster import Cluster
 
 @pytest.fixture(params=["fake_cluster", "real_cluster", "oldest_cluster"])
 def cluster(request: pytest.FixtureRequest) -> Cluster[Any]:
-    """Run a test against each."""
+    """Run each test against all three."""
     found: Cluster[Any] = request.getfixturevalue(request.param)
     return found

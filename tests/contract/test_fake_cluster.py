@@ -1,4 +1,4 @@
-"""Abilities of the fakes only: injected faults, and running as separate processes."""
+"""Features that only the fakes have: injected faults, and running as separate processes."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.harness.kube import TEAMS, Kube
 Fake = Cluster[FakeCluster]
 
 
-async def test_watches_can_be_dropped(fake_cluster: Fake) -> None:
+async def test_watches_can_be_closed(fake_cluster: Fake) -> None:
     async def watch() -> list[str]:
         return [event["type"] async for event in fake_cluster.kube.watch(TEAMS, timeoutSeconds=60)]
 
@@ -26,7 +26,7 @@ async def test_watches_can_be_dropped(fake_cluster: Fake) -> None:
         assert await watching == []
 
 
-async def test_the_past_can_be_forgotten(fake_cluster: Fake) -> None:
+async def test_history_can_be_compacted(fake_cluster: Fake) -> None:
     kube = fake_cluster.kube
     for name in ("one", "two"):
         await kube.team("default", name, {})
@@ -37,7 +37,7 @@ async def test_the_past_can_be_forgotten(fake_cluster: Fake) -> None:
     assert (await kube.list(TEAMS, **{"continue": page["continue"]})).status == 410
 
 
-async def test_a_request_can_be_answered_in_the_apis_place(fake_cluster: Fake) -> None:
+async def test_a_request_can_get_another_answer(fake_cluster: Fake) -> None:
     async def fail(request: web.Request) -> web.StreamResponse | None:
         return web.Response(status=503) if request.method == "PATCH" else None
 
@@ -56,21 +56,21 @@ async def test_requests_are_counted(fake_cluster: Fake) -> None:
     assert fake_cluster.server.requests == [("GET", address), ("WATCH", address)]
 
 
-async def test_what_is_stored_outlives_a_restart(fake_cluster: Fake) -> None:
+async def test_objects_outlive_a_restart(fake_cluster: Fake) -> None:
     await fake_cluster.kube.team("default", "report", {})
     await fake_cluster.server.stop()
     await fake_cluster.server.start()
     assert (await fake_cluster.kube.get(TEAMS, "default", "report")).status == 200
 
 
-async def test_a_namespace_takes_along_what_is_in_it(fake_cluster: Fake) -> None:
+async def test_deleting_a_namespace_deletes_its_objects(fake_cluster: Fake) -> None:
     namespace = await fake_cluster.kube.fresh_namespace()
     await fake_cluster.kube.team(namespace, "report", {})
     await fake_cluster.kube.delete("namespaces", None, namespace)
     assert (await fake_cluster.kube.list(TEAMS)).body["items"] == []
 
 
-async def test_the_fake_runs_as_a_process_until_it_is_stopped(tmp_path: Path) -> None:
+async def test_the_fake_runs_as_a_process_until_stopped(tmp_path: Path) -> None:
     kubeconfig = tmp_path / "kubeconfig"
     process = await started("tests.harness.fake_cluster", "--latency", "0.1", "--kubeconfig", kubeconfig)
     await appeared(kubeconfig)
@@ -80,7 +80,7 @@ async def test_the_fake_runs_as_a_process_until_it_is_stopped(tmp_path: Path) ->
     assert await process.wait() == 0
 
 
-async def test_the_receiver_runs_as_a_process_until_it_is_stopped(tmp_path: Path) -> None:
+async def test_the_receiver_runs_as_a_process_until_stopped(tmp_path: Path) -> None:
     port, log = tmp_path / "port", tmp_path / "log"
     process = await started("tests.harness.receiver", "--slack", "--port-file", port, "--log", log)
     await appeared(port)
@@ -99,7 +99,7 @@ async def started(module: str, *arguments: str | Path) -> asyncio.subprocess.Pro
 
 
 async def appeared(path: Path) -> None:
-    """Wait for a file."""
+    """Wait until a file exists."""
     async with asyncio.timeout(20):
         while not path.exists():  # noqa: ASYNC110, ASYNC240 - another process makes it
             await asyncio.sleep(0.02)

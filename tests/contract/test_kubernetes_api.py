@@ -46,7 +46,7 @@ FIVE = {
 
 
 class Team:
-    """A team of the test's own, named `report`."""
+    """A new team for one test, named `report`."""
 
     def __init__(self, kube: Kube, namespace: str) -> None:
         self.kube = kube
@@ -82,14 +82,14 @@ async def team(kube: Kube) -> Team:
 
 
 def assert_refused(answer: Answer, code: int, reason: str) -> None:
-    """See that an answer is the API's own `Status` of that code and reason."""
+    """Check that an answer is the API's own `Status` with this code and reason."""
     assert answer.status == code, answer.body
     found = {key: answer.body[key] for key in ("kind", "status", "code", "reason")}
     assert found == {"kind": "Status", "status": "Failure", "code": code, "reason": reason}
 
 
 class TestReading:
-    """Objects that are there, and objects that are not."""
+    """Objects that exist, and objects that do not."""
 
     async def test_every_answer_carries_the_servers_clock(self, team: Team) -> None:
         answer = await team.kube.get(TEAMS, team.namespace, "report")
@@ -99,15 +99,15 @@ class TestReading:
         answer = await team.patch_status({"phase": "Running"}, resourceVersion="1")
         assert "Date" in answer.headers
 
-    async def test_a_team_has_what_tells_it_apart(self, team: Team) -> None:
+    async def test_a_team_has_a_uid_a_version_and_a_generation(self, team: Team) -> None:
         metadata = (await team.read())["metadata"]
         assert {"uid", "resourceVersion", "generation", "creationTimestamp"} <= metadata.keys()
         assert metadata["namespace"] == team.namespace
 
-    async def test_a_team_that_is_not_there_is_404(self, team: Team) -> None:
+    async def test_a_team_that_does_not_exist_is_404(self, team: Team) -> None:
         assert_refused(await team.kube.get(TEAMS, team.namespace, "nobody"), 404, "NotFound")
 
-    async def test_a_team_made_anew_under_its_name_has_another_uid(self, team: Team) -> None:
+    async def test_a_recreated_team_has_another_uid(self, team: Team) -> None:
         before = (await team.read())["metadata"]["uid"]
         assert (await team.kube.delete(TEAMS, team.namespace, "report")).status == 200
         await team.kube.team(team.namespace, "report", {})
@@ -119,21 +119,21 @@ class TestReading:
     async def test_a_resource_that_no_crd_defines_is_404(self, kube: Kube) -> None:
         assert (await kube.request("GET", f"/apis/{GROUP}/{VERSION}/nothings")).status == 404
 
-    async def test_a_token_that_is_unknown_is_401(self, cluster: Cluster[Any]) -> None:
+    async def test_an_unknown_token_is_401(self, cluster: Cluster[Any]) -> None:
         stranger = Kube(cluster.kubeconfig)
         stranger.token = "unknown"
         async with stranger:
             assert_refused(await stranger.list(TEAMS), 401, "Unauthorized")
 
-    async def test_the_server_says_that_it_is_ready_and_which_it_is(self, kube: Kube) -> None:
+    async def test_the_server_reports_that_it_is_ready_and_its_version(self, kube: Kube) -> None:
         assert (await kube.request("GET", "/readyz")).body == "ok"
         assert (await kube.request("GET", "/version")).body["major"] == "1"
 
 
 class TestCreating:
-    """What the API makes of a new team."""
+    """What the API stores of a new team."""
 
-    async def test_on_complete_is_notify_unless_it_is_said(self, kube: Kube) -> None:
+    async def test_on_complete_is_notify_by_default(self, kube: Kube) -> None:
         made = await kube.team(await kube.fresh_namespace(), "report", {"lifecycle": {"delivery": [SLACK]}})
         assert made["spec"]["lifecycle"]["onComplete"] == "notify"
 
@@ -143,12 +143,12 @@ class TestCreating:
         assert answer.status == 201
         assert "status" not in answer.body
 
-    async def test_a_field_that_a_target_does_not_have_is_dropped(self, kube: Kube) -> None:
+    async def test_an_unknown_field_of_a_target_is_dropped(self, kube: Kube) -> None:
         spec = {"lifecycle": {"delivery": [SLACK | {"surprise": 1}]}}
         made = await kube.team(await kube.fresh_namespace(), "report", spec)
         assert made["spec"]["lifecycle"]["delivery"] == [SLACK]
 
-    async def test_null_for_a_field_is_the_same_as_leaving_it_out(self, kube: Kube) -> None:
+    async def test_null_equals_an_absent_field(self, kube: Kube) -> None:
         spec = {"lifecycle": {"onComplete": None, "delivery": [SLACK | {"message": None}]}}
         made = await kube.team(await kube.fresh_namespace(), "report", spec)
         assert made["spec"]["lifecycle"] == DEFAULTS | {"delivery": [SLACK]}
@@ -173,7 +173,7 @@ class TestCreating:
         )
         assert made["spec"] == spec
 
-    async def test_every_kind_of_target_is_kept_as_it_is(self, kube: Kube) -> None:
+    async def test_every_type_of_target_is_stored_unchanged(self, kube: Kube) -> None:
         targets = [
             {"type": "webhook", "name": "hook", "url": "not even an address", "message": "{phase}"},
             SLACK | {"artifactPath": "*.md"},
@@ -194,15 +194,15 @@ class TestCreating:
             pytest.param({"onComplete": "explode"}, id="unknown-on-complete"),
         ],
     )
-    async def test_what_the_schema_forbids_is_422(self, kube: Kube, lifecycle: Document) -> None:
+    async def test_a_violation_of_the_schema_is_422(self, kube: Kube, lifecycle: Document) -> None:
         body = kube.team_document("report", {"lifecycle": lifecycle})
         assert_refused(await kube.create(TEAMS, await kube.fresh_namespace(), body), 422, "Invalid")
 
-    async def test_a_second_team_of_a_name_is_409(self, team: Team) -> None:
+    async def test_a_second_team_with_the_same_name_is_409(self, team: Team) -> None:
         body = team.kube.team_document("report", {})
         assert_refused(await team.kube.create(TEAMS, team.namespace, body), 409, "AlreadyExists")
 
-    async def test_in_a_namespace_that_is_not_there_it_is_404(self, kube: Kube) -> None:
+    async def test_in_a_namespace_that_does_not_exist_it_is_404(self, kube: Kube) -> None:
         assert_refused(await kube.create(TEAMS, "nowhere", kube.team_document("report", {})), 404, "NotFound")
 
     async def test_without_a_kind_it_is_400(self, kube: Kube) -> None:
@@ -211,28 +211,30 @@ class TestCreating:
 
 
 class TestPatchingStatus:
-    """How claims and outcomes get into the ledger."""
+    """How claims and outcomes are written to the ledger."""
 
-    async def test_an_entry_is_kept_whole(self, team: Team) -> None:
+    async def test_an_entry_is_stored_unchanged(self, team: Team) -> None:
         answer = await team.patch_status({"delivery": [ENTRY]})
         assert answer.status == 200
         assert answer.body["status"]["delivery"] == [ENTRY]
         assert await team.kube.delivery(team.namespace, "report") == [ENTRY]
 
-    async def test_under_the_version_just_read_it_goes_through_and_makes_another(self, team: Team) -> None:
+    async def test_a_write_with_the_current_version_succeeds_and_creates_a_new_version(
+        self, team: Team
+    ) -> None:
         version = await team.version()
         answer = await team.patch_status({"delivery": [ENTRY]}, resourceVersion=version)
         assert answer.status == 200
         assert answer.body["metadata"]["resourceVersion"] == await team.version() != version
 
-    async def test_under_a_stale_version_it_is_409(self, team: Team) -> None:
+    async def test_a_write_with_a_stale_version_is_409(self, team: Team) -> None:
         version = await team.version()
         await team.patch_status({"phase": "Running"})
         answer = await team.patch_status({"delivery": [ENTRY]}, resourceVersion=version)
         assert_refused(answer, 409, "Conflict")
         assert await team.kube.delivery(team.namespace, "report") == []
 
-    async def test_of_two_at_once_under_one_version_one_goes_through(self, team: Team) -> None:
+    async def test_of_two_concurrent_writes_with_one_version_one_succeeds(self, team: Team) -> None:
         version = await team.version()
         claims = [
             team.patch_status({"delivery": [ENTRY | {"claimedBy": holder}]}, resourceVersion=version)
@@ -241,7 +243,7 @@ class TestPatchingStatus:
         answers = await asyncio.gather(*claims)
         assert sorted(answer.status for answer in answers) == [200, 409, 409, 409]
 
-    async def test_what_changes_nothing_makes_no_version(self, team: Team) -> None:
+    async def test_a_write_without_a_change_creates_no_version(self, team: Team) -> None:
         await team.patch_status({"delivery": [ENTRY]})
         version = await team.version()
         assert (await team.patch_status({"delivery": [ENTRY]})).status == 200
@@ -271,7 +273,7 @@ class TestPatchingStatus:
         await team.patch_status({"delivery": [FIVE]})
         assert await team.kube.delivery(team.namespace, "report") == [FIVE]
 
-    async def test_the_rest_of_the_status_is_left_alone(self, team: Team) -> None:
+    async def test_the_rest_of_the_status_is_unchanged(self, team: Team) -> None:
         status: Document = {
             "phase": "Completed",
             "startedAt": "2026-01-01T00:00:00Z",
@@ -301,7 +303,7 @@ class TestPatchingStatus:
         await team.patch_status({"delivery": [ENTRY]})
         assert (await team.read())["status"] == status | {"delivery": [ENTRY]}
 
-    async def test_a_field_that_an_entry_does_not_have_is_dropped(self, team: Team) -> None:
+    async def test_an_unknown_field_of_an_entry_is_dropped(self, team: Team) -> None:
         answer = await team.patch_status({"delivery": [FIVE | {"surprise": 1}]})
         assert answer.status == 200
         assert answer.body["status"]["delivery"] == [FIVE]
@@ -321,40 +323,40 @@ class TestPatchingStatus:
             pytest.param("slack-0", id="text-for-entry"),
         ],
     )
-    async def test_what_the_schema_forbids_is_422(self, team: Team, entry: Any) -> None:
+    async def test_a_violation_of_the_schema_is_422(self, team: Team, entry: Any) -> None:
         assert_refused(await team.patch_status({"delivery": [entry]}), 422, "Invalid")
         assert "status" not in await team.read()
 
-    async def test_entries_that_are_alike_are_kept_in_their_order(self, team: Team) -> None:
+    async def test_equal_entries_are_stored_in_their_order(self, team: Team) -> None:
         entries = [FIVE, ENTRY, FIVE, ENTRY]
         answer = await team.patch_status({"delivery": entries})
         assert (answer.status, answer.body["status"]["delivery"]) == (200, entries)
 
-    async def test_of_a_team_that_is_not_there_it_is_404(self, kube: Kube) -> None:
+    async def test_a_team_that_does_not_exist_is_404(self, kube: Kube) -> None:
         nobody = Team(kube, await kube.fresh_namespace())
         assert_refused(await nobody.patch_status({"phase": "Running"}), 404, "NotFound")
 
-    async def test_a_dict_sent_as_json_patch_is_400(self, team: Team) -> None:
+    async def test_an_object_sent_as_json_patch_is_400(self, team: Team) -> None:
         answer = await team.patch(
             {"status": {}}, subresource="status", content_type="application/json-patch+json"
         )
         assert_refused(answer, 400, "BadRequest")
 
     @pytest.mark.parametrize("kind", ["application/json", "application/strategic-merge-patch+json"])
-    async def test_a_patch_of_a_kind_that_is_not_known_is_415(self, team: Team, kind: str) -> None:
+    async def test_an_unknown_type_of_patch_is_415(self, team: Team, kind: str) -> None:
         answer = await team.patch({"status": {}}, subresource="status", content_type=kind)
         assert_refused(answer, 415, "UnsupportedMediaType")
 
-    async def test_a_field_manager_may_be_named(self, team: Team) -> None:
+    async def test_a_field_manager_is_accepted(self, team: Team) -> None:
         body = {"status": {"delivery": [ENTRY]}}
         answer = await team.patch(body, subresource="status", params={"fieldManager": "agentteam-delivery"})
         assert answer.status == 200
 
 
 class TestReplacing:
-    """How the operator writes, and what its writes do to the ledger."""
+    """How the operator writes, and how its writes affect the ledger."""
 
-    async def test_a_status_put_that_carries_the_ledger_keeps_it(self, team: Team) -> None:
+    async def test_a_status_put_with_the_ledger_keeps_it(self, team: Team) -> None:
         await team.patch_status({"delivery": [ENTRY]})
         body = await team.read()
         body["status"]["phase"] = "Completed"
@@ -362,22 +364,22 @@ class TestReplacing:
         assert answer.status == 200
         assert answer.body["status"] == {"phase": "Completed", "delivery": [ENTRY]}
 
-    async def test_a_status_put_that_does_not_know_the_ledger_drops_it(self, team: Team) -> None:
+    async def test_a_status_put_without_the_ledger_drops_it(self, team: Team) -> None:
         await team.patch_status({"delivery": [ENTRY]})
         await team.put_status(await team.read() | {"status": {"phase": "Completed"}})
         assert (await team.read())["status"] == {"phase": "Completed"}
 
-    async def test_a_status_put_does_not_touch_the_spec(self, team: Team) -> None:
+    async def test_a_status_put_does_not_change_the_spec(self, team: Team) -> None:
         before = await team.read()
         answer = await team.put_status(before | {"spec": {}, "status": {"phase": "Running"}})
         assert answer.body["spec"] == before["spec"]
 
-    async def test_a_status_put_under_a_stale_version_is_409(self, team: Team) -> None:
+    async def test_a_status_put_with_a_stale_version_is_409(self, team: Team) -> None:
         body = await team.read()
         await team.patch_status({"delivery": [ENTRY]})
         assert_refused(await team.put_status(body | {"status": {"phase": "Completed"}}), 409, "Conflict")
 
-    async def test_a_put_of_another_uid_is_409(self, team: Team) -> None:
+    async def test_a_put_with_another_uid_is_409(self, team: Team) -> None:
         body = await team.read()
         body["metadata"]["uid"] = "somebody-else"
         assert_refused(await team.put_status(body), 409, "Conflict")
@@ -387,50 +389,50 @@ class TestReplacing:
         del body["metadata"]["resourceVersion"]
         assert_refused(await team.put_status(body), 422, "Invalid")
 
-    async def test_a_put_of_the_team_does_not_touch_its_status(self, team: Team) -> None:
+    async def test_a_put_of_the_team_does_not_change_its_status(self, team: Team) -> None:
         await team.patch_status({"delivery": [ENTRY]})
         before = await team.read()
         spec = {key: value for key, value in before["spec"].items() if key != "lifecycle"}
         answer = await team.kube.put(TEAMS, team.namespace, "report", before | {"spec": spec, "status": {}})
         assert (answer.body["spec"], answer.body["status"]) == (spec, {"delivery": [ENTRY]})
 
-    async def test_a_changed_spec_is_another_generation(self, team: Team) -> None:
+    async def test_a_changed_spec_has_a_new_generation(self, team: Team) -> None:
         await team.patch({"spec": {"lifecycle": {"onComplete": "none"}}})
         after = await team.read()
         assert after["spec"]["lifecycle"] == DEFAULTS | {"onComplete": "none", "delivery": [SLACK]}
         assert after["metadata"]["generation"] == 2
 
-    async def test_a_team_under_another_name_than_its_address_is_400(self, team: Team) -> None:
+    async def test_a_team_whose_name_differs_from_the_url_is_400(self, team: Team) -> None:
         assert_refused(await team.patch({"metadata": {"name": "other"}}), 400, "BadRequest")
 
 
 class TestWatching:
-    """How the watcher comes to know."""
+    """How the watcher learns of changes."""
 
     @pytest.fixture
     async def listed(self, team: Team) -> str:
         answer = await team.kube.list(TEAMS, team.namespace)
         return str(answer.body["metadata"]["resourceVersion"])
 
-    async def test_a_list_says_what_it_is_and_from_when(self, team: Team) -> None:
+    async def test_a_list_has_its_kind_and_version(self, team: Team) -> None:
         body = (await team.kube.list(TEAMS, team.namespace)).body
         assert body["kind"] == "AgentTeamList"
         assert body["apiVersion"] == f"{GROUP}/{VERSION}"
         assert [item["metadata"]["name"] for item in body["items"]] == ["report"]
         assert int(body["metadata"]["resourceVersion"]) >= int(await team.version())
 
-    async def test_a_list_of_all_namespaces_holds_the_teams_of_each(self, team: Team) -> None:
+    async def test_a_list_of_all_namespaces_contains_the_teams_of_each(self, team: Team) -> None:
         elsewhere = await team.kube.fresh_namespace()
         await team.kube.team(elsewhere, "other", {})
         items = (await team.kube.list(TEAMS)).body["items"]
         places = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
         assert {(team.namespace, "report"), (elsewhere, "other")} <= places
 
-    async def test_a_list_of_a_namespace_that_is_not_there_is_empty(self, kube: Kube) -> None:
+    async def test_a_list_of_a_namespace_that_does_not_exist_is_empty(self, kube: Kube) -> None:
         answer = await kube.list(TEAMS, "nowhere")
         assert (answer.status, answer.body["items"]) == (200, [])
 
-    async def test_a_long_list_comes_in_pages(self, team: Team) -> None:
+    async def test_a_long_list_is_split_into_pages(self, team: Team) -> None:
         for number in range(4):
             await team.kube.team(team.namespace, f"team-{number}", {})
         names: list[str] = []
@@ -444,7 +446,7 @@ class TestWatching:
                 break
         assert names == ["report", "team-0", "team-1", "team-2", "team-3"]
 
-    async def test_a_watch_from_a_list_sees_what_happened_since(self, team: Team, listed: str) -> None:
+    async def test_a_watch_from_a_list_sees_later_changes(self, team: Team, listed: str) -> None:
         await team.kube.finish(team.namespace, "report")
         await team.kube.team(team.namespace, "other", {})
         await team.kube.delete(TEAMS, team.namespace, "other")
@@ -458,7 +460,7 @@ class TestWatching:
         versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
         assert versions == sorted(set(versions))
 
-    async def test_a_running_watch_sees_what_happens(self, team: Team, listed: str) -> None:
+    async def test_a_running_watch_sees_changes(self, team: Team, listed: str) -> None:
         watching = asyncio.create_task(
             taken(1, team.kube.watch(TEAMS, team.namespace, resourceVersion=listed))
         )
@@ -481,36 +483,36 @@ class TestWatching:
         events = await taken(2, team.kube.watch(TEAMS, resourceVersion=listed))
         assert [event["object"]["metadata"]["name"] for event in events] == ["other", "report"]
 
-    async def test_a_watch_without_a_version_begins_with_what_is_there(self, team: Team) -> None:
+    async def test_a_watch_without_a_version_starts_with_existing_objects(self, team: Team) -> None:
         events = await taken(1, team.kube.watch(TEAMS, team.namespace))
         assert (events[0]["type"], events[0]["object"]["metadata"]["name"]) == ("ADDED", "report")
 
-    async def test_a_watch_ends_after_its_time(self, team: Team, listed: str) -> None:
+    async def test_a_watch_ends_after_its_timeout(self, team: Team, listed: str) -> None:
         watch = team.kube.watch(TEAMS, team.namespace, resourceVersion=listed, timeoutSeconds=1)
         async with asyncio.timeout(4):
             assert [event async for event in watch] == []
 
-    async def test_bookmarks_may_be_asked_for(self, team: Team, listed: str) -> None:
+    async def test_bookmarks_can_be_requested(self, team: Team, listed: str) -> None:
         params: dict[str, str | int] = {
             "resourceVersion": listed,
             "timeoutSeconds": 1,
             "allowWatchBookmarks": "true",
         }
         events = [event async for event in team.kube.watch(TEAMS, team.namespace, **params)]
-        for event in events:  # a server is free to send none
+        for event in events:  # the server may send none
             assert event["type"] == "BOOKMARK"
             assert int(event["object"]["metadata"]["resourceVersion"]) >= int(listed)
 
-    async def test_a_watch_from_long_ago_is_410_as_an_event(self, team: Team) -> None:
+    async def test_a_watch_from_a_compacted_version_is_410_as_an_event(self, team: Team) -> None:
         events = [event async for event in team.kube.watch(TEAMS, team.namespace, resourceVersion=1)]
         assert [(event["type"], event["object"]["code"]) for event in events] == [("ERROR", 410)]
         assert events[0]["object"]["reason"] == "Expired"
 
 
 class TestSecrets:
-    """Where credentials are read."""
+    """The source of credentials."""
 
-    async def test_what_was_put_in_comes_out_as_base64(self, kube: Kube) -> None:
+    async def test_a_value_is_returned_as_base64(self, kube: Kube) -> None:
         namespace = await kube.fresh_namespace()
         await kube.secret(namespace, "slack-credentials", {"slack-webhook-url": "https://…", "raw": b"\xff"})
         data = (await kube.get("secrets", namespace, "slack-credentials")).body["data"]
@@ -519,16 +521,16 @@ class TestSecrets:
             "raw": b"\xff",
         }
 
-    async def test_string_data_is_folded_in(self, kube: Kube) -> None:
+    async def test_string_data_is_merged_into_data(self, kube: Kube) -> None:
         body = {"metadata": {"name": "s"}, "stringData": {"a": "text"}, "data": {"a": "eA==", "b": "eQ=="}}
         made = (await kube.create("secrets", await kube.fresh_namespace(), body)).body
         assert made["data"] == {"a": base64.b64encode(b"text").decode(), "b": "eQ=="}
         assert "stringData" not in made
 
-    async def test_a_secret_that_is_not_there_is_404(self, kube: Kube) -> None:
+    async def test_a_secret_that_does_not_exist_is_404(self, kube: Kube) -> None:
         assert_refused(await kube.get("secrets", await kube.fresh_namespace(), "nothing"), 404, "NotFound")
 
-    async def test_a_secret_may_be_replaced_and_deleted(self, kube: Kube) -> None:
+    async def test_a_secret_can_be_replaced_and_deleted(self, kube: Kube) -> None:
         namespace = await kube.fresh_namespace()
         await kube.secret(namespace, "s", {"a": "1"})
         await kube.secret(namespace, "s", {"b": "2"})
@@ -536,12 +538,12 @@ class TestSecrets:
         assert (await kube.delete("secrets", namespace, "s")).status == 200
         assert (await kube.get("secrets", namespace, "s")).status == 404
 
-    async def test_a_secret_in_a_namespace_that_is_not_there_is_404(self, kube: Kube) -> None:
+    async def test_a_secret_in_a_namespace_that_does_not_exist_is_404(self, kube: Kube) -> None:
         assert_refused(await kube.create("secrets", "nowhere", {"metadata": {"name": "s"}}), 404, "NotFound")
 
 
 class TestServerSideApply:
-    """Why the service does not use it: tried on a real server only, since the fake leaves it out."""
+    """Why the service does not use it; tested on a real server only, since the fake does not support it."""
 
     APPLY = "application/apply-patch+yaml"
 
@@ -563,7 +565,7 @@ class TestServerSideApply:
         params = {"fieldManager": manager} if manager else {}
         return await team.patch(body, subresource="status", content_type=self.APPLY, params=params)
 
-    async def test_the_list_is_one_manager_s_alone(self, team: Team) -> None:
+    async def test_the_list_belongs_to_one_manager(self, team: Team) -> None:
         assert (await self.apply(team, ENTRY | {"name": "a"}, "one")).status == 200
         assert_refused(await self.apply(team, ENTRY | {"name": "b"}, "two"), 409, "Conflict")
 
@@ -583,13 +585,13 @@ class TestServerSideApply:
         )
         assert_refused(answer, 400, "BadRequest")
 
-    async def test_to_a_team_that_is_not_there_it_is_404(self, team: Team) -> None:
+    async def test_a_team_that_does_not_exist_is_404(self, team: Team) -> None:
         nobody = Team(team.kube, await team.kube.fresh_namespace())
         assert_refused(await self.apply(nobody, {"name": "a"}, "one"), 404, "NotFound")
 
 
 async def taken(count: int, events: AsyncIterator[Document]) -> list[Document]:
-    """Take that many events, bookmarks aside."""
+    """Take a number of events, without bookmarks."""
     found: list[Document] = []
     async for event in events:
         if event["type"] != "BOOKMARK":

@@ -28,13 +28,13 @@ KEPT = {key: value for key, value in CLAIM.items() if key in OPERATORS_FIELDS}
 
 @pytest.fixture
 async def kube(cluster: Cluster[Any], tmp_path: Path) -> AsyncIterator[Kube]:
-    """Speak of the teams of the operator's CRD."""
+    """Use the teams of the operator's CRD."""
     (tmp_path / "operated").mkdir()
     async with operated(cluster, tmp_path / "operated") as found:
         yield found.kube
 
 
-async def test_a_target_keeps_the_operators_fields_and_an_entry_its_five(kube: Kube) -> None:
+async def test_a_target_keeps_the_operator_s_fields_and_an_entry_its_five(kube: Kube) -> None:
     namespace = await kube.fresh_namespace()
     target = {"type": "webhook", "url": "https://hooks.example.com/x", "message": "Done."}
     own = {"name": "hook", "on": ["Failed"]}
@@ -49,7 +49,9 @@ async def test_a_target_keeps_the_operators_fields_and_an_entry_its_five(kube: K
 
 
 @pytest.mark.parametrize("lacks", ["type", "success", "deliveredAt"])
-async def test_an_entry_without_one_of_three_is_422_for_the_whole_write(kube: Kube, lacks: str) -> None:
+async def test_an_entry_that_lacks_a_required_field_is_422_for_the_whole_write(
+    kube: Kube, lacks: str
+) -> None:
     namespace = await kube.fresh_namespace()
     await kube.team(namespace, "report", {})
     patch = {"status": {"delivery": [KEPT, {key: KEPT[key] for key in KEPT if key != lacks}]}}

@@ -25,7 +25,7 @@ def release(request: pytest.FixtureRequest) -> Cluster[Any]:
 
 
 async def _crd_beside(kube: Kube, namespace: str, schema: Document) -> Document:
-    """Install a CRD of the test's own, with one field `value`, whose objects are called probes."""
+    """Install a CRD with one field `value`, whose objects are called probes."""
     crd: Document = copy.deepcopy(yaml.safe_load(CRD.read_text()))
     group = f"{namespace}.example.com"
     names = {"plural": "probes", "singular": "probe", "kind": "Probe", "listKind": "ProbeList"}
@@ -53,7 +53,7 @@ def _probes(crd: Document, namespace: str, name: str = "") -> str:
 async def _make_probe(
     kube: Kube, crd: Document, namespace: str, name: str, spec: Document, **params: str
 ) -> int:
-    """Make a probe, and return the answer's status."""
+    """Create a probe, and return the status of the answer."""
     api_version = f"{crd['spec']['group']}/v1"
     body = {"apiVersion": api_version, "kind": "Probe", "metadata": {"name": name}, "spec": spec}
     return (await kube.request("POST", _probes(crd, namespace), body, params=params)).status
@@ -143,7 +143,7 @@ ROWS: dict[str, Callable[[Cluster[Any]], Awaitable[bool]]] = {
 
 
 def table() -> dict[str, dict[str, str]]:
-    """Read the page's table: by row, the word in each release's column."""
+    """Read the page's table: for each row, the word in each release's column."""
     rows = [
         [cell.strip() for cell in line.strip("| \n").split("|")]
         for line in PAGE.read_text().splitlines()
@@ -158,7 +158,7 @@ def test_the_page_has_each_row() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS)
-async def test_a_release_does_what_the_table_says(release: Cluster[Any], row: str) -> None:
+async def test_a_release_behaves_as_the_table_says(release: Cluster[Any], row: str) -> None:
     version = (await release.kube.request("GET", "/version")).body
     column = f"{version['major']}.{re.sub('[^0-9].*', '', version['minor'])}"
     said = table()[row]

@@ -46,7 +46,7 @@ async def allowed(cluster: Cluster[Any], user: str, **attributes: str) -> bool:
     return found
 
 
-async def test_a_token_for_the_audience_has_a_user_groups_and_the_audience(
+async def test_a_review_of_a_token_for_the_audience_returns_user_groups_and_audience(
     cluster: Cluster[Any], callers: Callers, account: Account
 ) -> None:
     status = await reviewed(cluster, await callers.token(account))
@@ -58,7 +58,7 @@ async def test_a_token_for_the_audience_has_a_user_groups_and_the_audience(
     )
 
 
-async def test_any_other_token_is_answered_too_and_has_no_user(
+async def test_a_review_of_any_other_token_returns_no_user(
     cluster: Cluster[Any], callers: Callers, account: Account
 ) -> None:
     foreign = await callers.token(account, "https://other.example")
@@ -70,7 +70,7 @@ async def test_any_other_token_is_answered_too_and_has_no_user(
     assert (await reviewed(cluster, foreign, "https://other.example"))["authenticated"] is True
 
 
-async def test_a_right_is_told_whether_there_is_such_a_team_or_not(
+async def test_a_review_of_a_permission_does_not_depend_on_whether_the_team_exists(
     cluster: Cluster[Any], callers: Callers, account: Account
 ) -> None:
     where = {"namespace": account.namespace, "name": "absent"}

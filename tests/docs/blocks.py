@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code, or a few words of it."""
+    """A block of code, or the content of a code span."""
 
     document: str  # from the root of the repository
     line: int  # of the first line of its text
@@ -23,31 +23,31 @@ class Block:
     text: str
 
     def at(self, offset: int = 0) -> str:
-        """Name the place of one of its lines."""
+        """Return the place of one of its lines."""
         return f"{self.document}:{self.line + offset}"
 
     @property
     def id(self) -> tuple[str, str]:
-        """By which the tests that make an output are found."""
+        """The key by which an output finds its tests."""
         return self.document, self.title
 
 
 @dataclass(frozen=True)
 class Row:
-    """What stands between back ticks in the first column of a table's row."""
+    """A code span in the first column of a table's row."""
 
     document: str
     line: int
-    heading: str  # of the column
+    heading: str  # the column's heading
     codes: tuple[str, ...]
 
     def at(self) -> str:
-        """Name its place."""
+        """Return its place."""
         return f"{self.document}:{self.line}"
 
 
 def tracked() -> list[str]:
-    """Return every file that git knows, or would know after `git add`; without git, every file there is."""
+    """Return every file that git tracks, or would track after `git add`; without git, every file."""
     if not (ROOT / ".git").exists():
         names = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*")]
         return sorted(name for name in names if not name.startswith("."))
@@ -58,7 +58,7 @@ def tracked() -> list[str]:
 
 @cache
 def files() -> frozenset[str]:
-    """Return every file of the repository, and every folder that holds one."""
+    """Return every file of the repository, and every folder with files."""
     names = [Path(name) for name in tracked() if (ROOT / name).is_file()]
     return frozenset(str(path) for name in names for path in (name, *name.parents))
 
@@ -77,12 +77,12 @@ def blocks() -> tuple[Block, ...]:
 
 @cache
 def words() -> tuple[Block, ...]:
-    """Return whatever else stands between back ticks."""
+    """Return every code span of every document."""
     return tuple(block for name, text in documents().items() for block in words_of(name, text))
 
 
 def blocks_of(document: str, markdown: str) -> Iterator[Block]:
-    """Yield the blocks of code of one document; those in lists and quotations too."""
+    """Yield the blocks of code of one document, also those in lists and quotations."""
     for title, token in _titled(markdown):
         if token.type in {"fence", "code_block"} and token.map is not None:
             line = token.map[0] + (2 if token.type == "fence" else 1)
@@ -91,7 +91,7 @@ def blocks_of(document: str, markdown: str) -> Iterator[Block]:
 
 
 def words_of(document: str, markdown: str) -> Iterator[Block]:
-    """Yield the words between back ticks of one document, each with the line its paragraph begins at."""
+    """Yield the code spans of one document, each with the line on which its paragraph begins."""
     for title, token in _titled(markdown):
         if token.type == "inline" and token.map is not None:
             for child in token.children or ():

@@ -21,12 +21,12 @@ INSTALL = {
 
 @pytest.fixture
 def tools(request: pytest.FixtureRequest) -> Tools:
-    """Find a program when it is asked for: on a laptop a test is skipped without it, in CI it fails."""
+    """Returns the path of a program; without the program, a test is skipped on a laptop and fails in CI."""
     return Tools(finder(request))
 
 
 def finder(request: pytest.FixtureRequest) -> Callable[[str], Path]:
-    """Return what finds a program."""
+    """Return the finder of programs."""
 
     def find(name: str) -> Path:
         if name in {"kubectl", "helm"}:
@@ -36,7 +36,7 @@ def finder(request: pytest.FixtureRequest) -> Callable[[str], Path]:
         found = shutil.which(name, path=":".join(map(str, folders)))
         if found:
             return Path(found)
-        assert os.environ.get("CI") != "true", f"CI judges no documents without {name}"
+        assert os.environ.get("CI") != "true", f"CI requires {name} to check the documents"
         return pytest.skip(f"no {name}: {INSTALL[name]}")
 
     return find

@@ -25,7 +25,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class Ran:
-    """What a script came to."""
+    """The result of a script."""
 
     code: int | None
     out: str
@@ -34,7 +34,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class Guide:
-    """One guide, its names put into others so that guides are walked beside each other."""
+    """One guide, with its names replaced, so that tests of guides can run in parallel."""
 
     name: str
     text: str
@@ -44,7 +44,7 @@ class Guide:
         return cls(name, (ROOT / f"docs/how-to/{name}.md").read_text())
 
     def told(self, names: Mapping[str, str]) -> "Guide":
-        """Put each of these texts into another, wherever it stands."""
+        """Replace each of these texts by another, everywhere."""
         text = self.text
         for name, other in names.items():
             assert name in text, f"{self.name} does not say {name}"
@@ -52,7 +52,7 @@ class Guide:
         return Guide(self.name, text)
 
     def section(self, title: str) -> "Guide":
-        """Return what stands under a title."""
+        """Return the text under a heading."""
         _, found, rest = self.text.partition(f"\n## {title}\n")
         assert found, f"{self.name} has no {title}"
         return Guide(self.name, rest.partition("\n## ")[0])
@@ -67,28 +67,28 @@ class Guide:
         return found
 
     def values(self) -> list[dict[str, Any]]:
-        """Return what is given to the chart."""
+        """Return the chart values that the guide shows."""
         return [yaml.safe_load(one) for one in self.blocks("yaml") if one.startswith("# values.yaml")]
 
     def manifests(self) -> list[dict[str, Any]]:
-        """Return what is given to the API server."""
+        """Return the objects that the guide applies."""
         found = [
             yaml.safe_load_all(one) for one in self.blocks("yaml") if not one.startswith("# values.yaml")
         ]
         return [document for documents in found for document in documents]
 
     def rows(self, title: str) -> list[list[str]]:
-        """Return the cells of the table under a title, without its head."""
+        """Return the cells of the table under a heading, without its first row."""
         lines = [line for line in self.section(title).text.splitlines() if line.startswith("|")]
         return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
     def failures(self) -> set[tuple[str, str]]:
-        """Return the failures that the guide tells of, each by its reason and its message."""
+        """Return the failures that the guide lists, each with its reason and message."""
         return {(row[0].strip("`"), row[1].strip("`")) for row in self.rows("When it does not arrive")}
 
 
 async def run(script: str, folder: Path, kubectl: Path | None = None, **env: str | Path) -> Ran:
-    """Run a block of commands as somebody types them who has the project's commands and kubectl."""
+    """Run a block of commands as a user would who has the project's commands and kubectl."""
     places = [str(SCRIPT.parent), *([str(kubectl.parent)] if kubectl else []), os.environ["PATH"]]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
     given = {name: str(value) for name, value in env.items()}
@@ -106,21 +106,21 @@ async def run(script: str, folder: Path, kubectl: Path | None = None, **env: str
 
 @dataclass
 class Sample:
-    """A receiver of samples/receivers, as a process on loopback that keeps what it took in a folder."""
+    """A receiver of samples/receivers, as a process on loopback that stores notifications in a folder."""
 
     command: tuple[str | Path, ...]
     secrets: str
     authorization: str = ""
     port: int = 0
     host: str = "127.0.0.1"
-    drafts: tuple[str, ...] = ()  # what is in the folder before it starts
+    drafts: tuple[str, ...] = ()  # files in the folder before it starts
     said: list[str] = field(default_factory=list)
     _process: Process | None = None
     _reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._home = tempfile.TemporaryDirectory(prefix="notices-")
-        self.folder = Path(self._home.name, "all", "notices")
+        self._home = tempfile.TemporaryDirectory(prefix="notifications-")
+        self.folder = Path(self._home.name, "all", "notifications")
         for name in self.drafts:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / name).touch()
@@ -130,7 +130,7 @@ class Sample:
                 "PATH": os.environ["PATH"],
                 "SIGNING_SECRETS": self.secrets,
                 "AUTHORIZATION": self.authorization,
-                "NOTICES": str(self.folder),
+                "NOTIFICATIONS": str(self.folder),
                 "PORT": str(self.port),
                 "HOST": self.host,
             },
@@ -165,16 +165,16 @@ class Sample:
 
     @property
     def kept(self) -> dict[str, bytes]:
-        """What is in the folder, by id; drafts too, were one left."""
+        """The stored notifications by id, with unfinished files, if any are left."""
         return {file.name.removesuffix(".json"): file.read_bytes() for file in self.folder.iterdir()}
 
     async def last(self, count: int) -> str:
-        """Return what it said last, once it has said so much since it listens."""
+        """Return its last log line, once it has logged that many lines."""
         await until(lambda: len(self.said) > count)
         return self.said[count]
 
     async def ask(self, request: bytes, *, whole: bool = True) -> int | None:
-        """Send these bytes, and return the status of the answer; a request that is not whole ends there."""
+        """Send these bytes, and return the status of the answer; an incomplete request is closed."""
         reader, writer = await asyncio.open_connection(self.host, self.port)
         try:
             writer.write(request)
@@ -192,5 +192,5 @@ class Sample:
 
 
 def installed(tool: str) -> bool:
-    """Whether a tool is on this machine."""
+    """Whether a tool is installed."""
     return shutil.which(tool) is not None

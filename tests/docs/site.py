@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LOADED = {
-    # What a browser fetches by itself.
+    # Elements whose targets a browser fetches by itself.
     ("audio", "src"),
     ("embed", "src"),
     ("iframe", "src"),
@@ -31,14 +31,14 @@ LOADED = {
 
 
 def build(out: Path, source: Path = ROOT, builder: str = "html") -> subprocess.CompletedProcess[str]:
-    """Build all of it from scratch, and return how that went; the builder `dummy` only checks it."""
+    """Build the whole site, and return the result; the builder `dummy` only checks it."""
     sphinx = Path(sys.executable).parent / "sphinx-build"
     command = [str(sphinx), "-W", "--keep-going", "-q", "-E", "-b", builder, "-c", "docs", ".", str(out)]
     return subprocess.run(command, cwd=source, check=False, capture_output=True, text=True)
 
 
 def build_once(factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """Build it once for all workers of this run, and return where it is and how that went."""
+    """Build the site once for all workers of this run, and return its folder and the result."""
     shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -53,7 +53,7 @@ def build_once(factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comple
 
 @dataclass
 class Page(HTMLParser):
-    """What one page leads to, what it has a browser load, and what in it can be led to."""
+    """The links of one page, what it loads, and its anchors."""
 
     path: Path
     links: set[str] = field(default_factory=set)

@@ -15,12 +15,12 @@ from tests.docs.checks.words import faults_of_words, prose
 
 
 @pytest.mark.parametrize("block", blocks(), ids=Block.at)
-def test_a_block_is_what_it_says(block: Block, tools: Tools) -> None:
+def test_a_block_is_valid(block: Block, tools: Tools) -> None:
     assert judged(block, tools) == []
 
 
 @pytest.mark.parametrize("document", documents())
-def test_a_document_names_nothing_of_ours_that_is_not(document: str) -> None:
+def test_a_document_names_nothing_of_ours_that_does_not_exist(document: str) -> None:
     found = [*prose(document, documents()[document], frozenset(problems()))]
     for block in words():
         if block.document == document:
@@ -31,17 +31,17 @@ def test_a_document_names_nothing_of_ours_that_is_not(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", documents())
-def test_tables_of_reasons_answers_and_causes_hold_no_others(document: str) -> None:
+def test_tables_of_reasons_answers_and_causes_contain_only_existing_ones(document: str) -> None:
     assert [said for row in rows() if row.document == document for said in faults_of_row(row)] == []
 
 
 @pytest.mark.parametrize("document", documents())
-def test_commands_that_a_document_speaks_of_can_be_typed(document: str, tools: Tools) -> None:
+def test_commands_in_a_sentence_are_valid(document: str, tools: Tools) -> None:
     mine = [block for block in words() if block.document == document]
     assert [said for block in mine for said in console.faults_of_words(block, tools)] == []
 
 
-def test_each_output_under_a_heading_is_one_that_a_test_makes() -> None:
+def test_each_promised_output_has_a_test_that_makes_it() -> None:
     shown = Counter(
         block.id
         for block in blocks()

@@ -1,4 +1,4 @@
-"""The checks of documents themselves: they report a wrong block with its place, and pass a right one."""
+"""Tests the checks of documents: they report a wrong block with its place, and accept a correct one."""
 
 from pathlib import Path
 
@@ -109,13 +109,13 @@ RIGHT: dict[str, tuple[str, str]] = {
         """kubectl patch agentteam a -p '{"spec": {"lifecycle": {"onComplete": "deliver"}}}'\n""",
     ),
     "a part of a lifecycle": ("yaml", "lifecycle:\n  delivery: [{type: slack, credentialsSecret: a}]\n"),
-    "an ending alone": ("yaml", "spec: {lifecycle: {onComplete: notify}}\n"),
+    "an onComplete alone": ("yaml", "spec: {lifecycle: {onComplete: notify}}\n"),
     "a loop": ("bash", "for name in a b; do\n  kubectl delete secret $name -n research\ndone\n"),
     "an address that is an example": ("console", "curl -s https://report.example.com/x -d '{}'\n"),
     "a dry run": ("console", f"curl -s 'http://127.0.0.1:8080/previews' {EVENT}\n"),
     "a test by its name": (
         "console",
-        ".venv/bin/pytest tests/docs/test_checks.py::test_what_is_right_passes\n",
+        ".venv/bin/pytest tests/docs/test_checks.py::test_a_valid_block_passes\n",
     ),
     "names of the installation": (
         "console",
@@ -175,7 +175,7 @@ RIGHT: dict[str, tuple[str, str]] = {
 }
 
 WRONG: dict[str, tuple[str, str, int, str]] = {
-    # The language, the text, the line of the document that is named (its first is 7), what is said.
+    # The language, the text, the line of the document that is reported (the first is 7), and the message.
     "no language": ("", "make test\n", 7, "write it after the three back ticks"),
     "a language without a judge": ("cobol", "STOP RUN.\n", 7, "nothing judges a block of cobol"),
     "a quote that is open": ("console", "make setup\necho 'a\n", 8, "unexpected EOF"),
@@ -183,11 +183,11 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         "console",
         "make setup\nfrobnicate --all\n",
         8,
-        "nobody knows how to judge frobnicate",
+        "there is no check for frobnicate",
     ),
-    "a program behind a pipe": ("console", "cat README.md |\n  frobnicate\n", 8, "how to judge frobnicate"),
-    "a program in a substitution": ("console", 'echo "a $(frobnicate)"\n', 7, "how to judge frobnicate"),
-    "a program of a loop": ("bash", "while true; do frobnicate; done\n", 7, "how to judge frobnicate"),
+    "a program behind a pipe": ("console", "cat README.md |\n  frobnicate\n", 8, "no check for frobnicate"),
+    "a program in a substitution": ("console", 'echo "a $(frobnicate)"\n', 7, "no check for frobnicate"),
+    "a program of a loop": ("bash", "while true; do frobnicate; done\n", 7, "no check for frobnicate"),
     "a target of make": ("console", "make setup\nmake tests\n", 8, "no target tests"),
     "a variable of make": ("console", "make lock FLAGS=1\n", 7, "no variable FLAGS"),
     "a command of ours": ("console", "agentteam-delivery sent report\n", 7, "has no command sent"),
@@ -261,13 +261,13 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         "console",
         "curl -X PUT http://127.0.0.1:8080/deliveries\n",
         7,
-        "not asked by PUT",
+        "does not support PUT",
     ),
     "a body that is no JSON": (
         "console",
         "curl http://127.0.0.1:8080/deliveries -H 'content-type: application/json' -d '{'\n",
         7,
-        "no JSON",
+        "not JSON",
     ),
     "a field of the body": (
         "console",
@@ -285,7 +285,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         "console",
         "curl -X POST http://127.0.0.1:8080/deliveries -H 'content-type: application/json'\n",
         7,
-        "wants a body",
+        "requires a body",
     ),
     "a parameter": (
         "console",
@@ -299,7 +299,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         7,
         "unknown option --slient",
     ),
-    "somebody's host": ("console", "curl -s https://delivery.io/x\n", 7, "delivery.io may be somebody's"),
+    "a real host": ("console", "curl -s https://delivery.io/x\n", 7, "delivery.io may be a real host"),
     "a file to post": (
         "console",
         "curl http://127.0.0.1:8080/deliveries -H 'content-type: application/json' -d @samples/x.json\n",
@@ -330,7 +330,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         8,
         "the log has no line and no field outcome_notrecorded",
     ),
-    "one of several lines": ("console", f"{LOGS} | grep -E 'api_gone|handed_in'\n", 7, "field api_gone"),
+    "one of several lines": ("console", f"{LOGS} | grep -E 'api_gone|team_submitted'\n", 7, "field api_gone"),
     "a container": ("console", f"make run\n{LOGS} -c watchers\n", 8, "there is no container watchers"),
     "a pod's label in a command": (
         "console",
@@ -374,7 +374,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         7,
         "there is no ClusterRole agentteam-delivery-callers",
     ),
-    "a right that is asked for": (
+    "an unknown permission": (
         "console",
         "kubectl auth can-i create agentteams.kagents.dev --subresource=deliveries\n",
         7,
@@ -386,7 +386,7 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         8,
         "there is no key of a Secret slack-webhook",
     ),
-    "a key beside a right one": (
+    "an unknown key next to a known one": (
         "console",
         "kubectl create secret generic a --from-literal=from=x --from-literal=smtp-server=y\n",
         7,
@@ -471,15 +471,15 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         8,
         "status.delivery[0].fase: the CRD knows no such field",
     ),
-    "YAML that is none": ("yaml", "a: 1\nb: [\n", 9, "no YAML"),
+    "invalid YAML": ("yaml", "a: 1\nb: [\n", 9, "not YAML"),
     "a key twice": (
         "yaml",
         "spec: {}\nreplicaCount: 1\nreplicaCount: 2\n",
         9,
-        "replicaCount stands here a second",
+        "replicaCount is a duplicate key",
     ),
     "YAML that is nothing of ours": ("yaml", "replicas: 2\n", 7, "this is no manifest"),
-    "a team's ending": ("yaml", TEAM.replace(": deliver\n", ": delivr\n"), 7, "did you mean deliver?"),
+    "a team's onComplete": ("yaml", TEAM.replace(": deliver\n", ": delivr\n"), 7, "did you mean deliver?"),
     "a field of a target": ("yaml", TEAM.replace("url:", "uri:"), 7, "did you mean url?"),
     "a target's placeholder": (
         "yaml",
@@ -495,7 +495,12 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         7,
         "rules.0",
     ),
-    "a kind of nobody": ("yaml", "apiVersion: a.example/v1\nkind: B\nmetadata: {name: c}\n", 7, "to judge B"),
+    "an unknown kind": (
+        "yaml",
+        "apiVersion: a.example/v1\nkind: B\nmetadata: {name: c}\n",
+        7,
+        "no check for B",
+    ),
     "a certificate": (
         "yaml",
         "apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: a}\nspec: {secret: a}\n",
@@ -515,13 +520,18 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         7,
         "could not parse expression",
     ),
-    "JSON that is none": ("json", '{"a": 1,\n "b": }\n', 8, "no JSON"),
-    "a JSON key twice": ("json", '{"team": "a", "team": "b"}\n', 7, "team stands here a second time"),
+    "invalid JSON": ("json", '{"a": 1,\n "b": }\n', 8, "not JSON"),
+    "a JSON key twice": ("json", '{"team": "a", "team": "b"}\n', 7, "team is a duplicate key"),
     "JSON that is nothing of ours": ("json", '{"a": 1}\n', 7, "this is nothing that webhooks get"),
     "five keys": ("json", WEBHOOK.replace(', "artifacts": []', ""), 7, "exactly event, team, namespace"),
     "seven keys": ("json", WEBHOOK.replace("{", '{"id": "1", ', 1), 7, "exactly event, team, namespace"),
-    "an event's name": ("json", WEBHOOK.replace("team.completed", "team.done"), 7, "team.done is none"),
-    "an ending": ("json", WEBHOOK.replace('"Completed"', '"Done"'), 7, "Done is no ending"),
+    "an event's name": (
+        "json",
+        WEBHOOK.replace("team.completed", "team.done"),
+        7,
+        "team.done is not an event",
+    ),
+    "a phase": ("json", WEBHOOK.replace('"Completed"', '"Done"'), 7, "Done is not a terminal phase"),
     "a field of an event": ("json", '{"namespace": "a", "team": "b", "redeliver": "some"}', 7, "redeliver"),
     "a problem's type": ("json", PROBLEM.replace("team-not-found", "no-team"), 7, "there is no problem"),
     "a problem's status": ("json", PROBLEM.replace("404", "410"), 7, "is 404 'No such team'"),
@@ -541,8 +551,8 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
     ),
     "a raw request's path": ("http", REQUEST.replace("/deliveries", "/deliver"), 7, "no path /deliver"),
     "a raw request's header": ("http", "GET /healthz HTTP/1.1\nhost 127.0.0.1\n", 8, "this is no header"),
-    "a raw answer's body": ("http", "HTTP/1.1 200 OK\ncontent-type: application/json\n\n{\n", 10, "no JSON"),
-    "Python that is none": ("python", "a = 1\nb = = 2\n", 8, "no Python"),
+    "a raw answer's body": ("http", "HTTP/1.1 200 OK\ncontent-type: application/json\n\n{\n", 10, "not JSON"),
+    "invalid Python": ("python", "a = 1\nb = = 2\n", 8, "no Python"),
     "a name to import": (
         "python",
         "import os\nfrom app.domain.events import Completion\n",
@@ -550,17 +560,17 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         "app.domain.events has no Completion",
     ),
     "a module to import": ("python", "import agentteam_absent\n", 7, "there is no module agentteam_absent"),
-    "Go that is none": ("go", "package main\n\nfunc main( {}\n", 9, "no Go"),
+    "invalid Go": ("go", "package main\n\nfunc main( {}\n", 9, "no Go"),
     "Go in another way": (
         "go",
         "package main\n\nfunc main()  {}\n",
         7,
         "gofmt would write it in another way",
     ),
-    "JavaScript that is none": ("js", "const a = 1;\nconst = 2;\n", 8, "no JavaScript: SyntaxError"),
-    "TypeScript that is none": ("ts", "const a: string = 1;\nconst : = 2;\n", 8, "no TypeScript"),
-    "PromQL that is none": ("promql", "rate(up[5m)\n", 7, "could not parse expression"),
-    "TOML that is none": ("toml", "a =\n", 7, "no TOML"),
+    "invalid JavaScript": ("js", "const a = 1;\nconst = 2;\n", 8, "no JavaScript: SyntaxError"),
+    "invalid TypeScript": ("ts", "const a: string = 1;\nconst : = 2;\n", 8, "no TypeScript"),
+    "invalid PromQL": ("promql", "rate(up[5m)\n", 7, "could not parse expression"),
+    "invalid TOML": ("toml", "a =\n", 7, "no TOML"),
     "a Dockerfile": ("dockerfile", "FROM a:1\nRUN cd /x && ls | wc\n", 8, "DL"),
     "a document of the contents": ("{toctree}", "operate\nabsent\n", 8, "there is no document absent"),
     "a drawing's arrow": ("text", " a ──▶ b\n\n       ▼\n", 9, "▼ in column 8 leads to nothing"),
@@ -570,19 +580,19 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
 
 
 @pytest.mark.parametrize("case", RIGHT)
-def test_what_is_right_passes(case: str, tools: Tools) -> None:
+def test_a_valid_block_passes(case: str, tools: Tools) -> None:
     language, text = RIGHT[case]
     assert judged(Block(HERE, 7, language, "Invented", text), tools) == []
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_refused_with_its_place(case: str, tools: Tools) -> None:
+def test_an_invalid_block_is_reported_with_its_place(case: str, tools: Tools) -> None:
     language, text, line, says = WRONG[case]
     found = judged(Block(HERE, 7, language, "Invented", text), tools)
     assert any(said.startswith(f"{HERE}:{line}: ") and says in said for said in found), found
 
 
-def test_blocks_are_found_wherever_they_stand() -> None:
+def test_blocks_are_found_in_every_context() -> None:
     text = """\
 # One
 
@@ -612,7 +622,7 @@ nothing
     ]
 
 
-def test_words_are_found_in_paragraphs_lists_and_tables() -> None:
+def test_code_spans_are_found_in_paragraphs_lists_and_tables() -> None:
     text = "# A\n\nThe `one`\n\n- ``two ` ticks``\n\n| a |\n|---|\n| `three` |\n"
     assert [(word.line, word.text) for word in words_of("a.md", text)] == [
         (3, "one"),
@@ -632,13 +642,13 @@ def test_words_are_found_in_paragraphs_lists_and_tables() -> None:
         ("`urn:agentteam-delivery:not-there`", "there is no problem urn:agentteam-delivery:not-there"),
     ],
 )
-def test_a_name_of_ours_that_is_none_is_refused_wherever_it_stands(line: str, says: str) -> None:
+def test_an_unknown_name_of_ours_is_reported_everywhere(line: str, says: str) -> None:
     [said] = prose(HERE, f"# A\n\n{line}\n", frozenset(problems()))
     assert said.startswith(f"{HERE}:3: ")
     assert says in said
 
 
-def test_names_of_ours_pass() -> None:
+def test_known_names_pass() -> None:
     text = (
         "agentteam_delivery_target_seconds_bucket agentteam_delivery_watch_posts_total DELIVERY_TOKEN"
         " DELIVERY_SMTP_HOST DELIVERY_CRASH_AT `DELIVERY_` the watcher on 8081"
@@ -650,20 +660,20 @@ def test_names_of_ours_pass() -> None:
 @pytest.mark.parametrize(
     "word", ["SecretKeyAbsent", "SecretNotFond", "TokenInvalid", "EgressDenid", "BudgetExceded"]
 )
-def test_a_reason_that_is_none_is_refused(word: str) -> None:
-    assert list(unknown_words(word)) == [f"there is no reason and no ending {word}"]
+def test_an_unknown_reason_is_reported(word: str) -> None:
+    assert list(unknown_words(word)) == [f"there is no reason and no phase {word}"]
 
 
 @pytest.mark.parametrize("word", ["SecretNotFound", "BudgetExceeded", "PodMonitor", "CoreV1Api", "TEST"])
-def test_a_reason_and_words_of_others_pass(word: str) -> None:
+def test_known_reasons_and_foreign_words_pass(word: str) -> None:
     assert list(unknown_words(word)) == []
 
 
-def test_values_that_the_chart_has_not_are_refused() -> None:
+def test_unknown_chart_values_are_reported() -> None:
     assert list(unknown_values("settings.emial", values())) == ["the chart has no value settings.emial"]
     assert list(unknown_values("tls.name=a", values())) == ["the chart has no value tls.name"]
-    for right in ("settings.email=smtp", "networkPolicy.callers", "spec.lifecycle", "settings.py"):
-        assert list(unknown_values(right, values())) == []
+    for word in ("settings.email=smtp", "networkPolicy.callers", "spec.lifecycle", "settings.py"):
+        assert list(unknown_values(word, values())) == []
 
 
 @pytest.mark.parametrize(
@@ -673,18 +683,18 @@ def test_values_that_the_chart_has_not_are_refused() -> None:
         ("target_setled", "the log has no line target_setled; did you mean target_settled?"),
         ("app/absent.py", "app/absent.py is not in the repository"),
         ("settings.emial", "the chart has no value settings.emial"),
-        ("SecretNotFond", "there is no reason and no ending SecretNotFond"),
+        ("SecretNotFond", "there is no reason and no phase SecretNotFond"),
     ],
 )
-def test_words_that_are_nearly_ours_are_refused_with_their_place(text: str, says: str) -> None:
+def test_misspelt_names_are_reported_with_their_place(text: str, says: str) -> None:
     word = Block(HERE, 7, "", "Invented", text)
     assert list(faults_of_words(word, values(), problems())) == [f"{HERE}:7: {says}"]
 
 
 @pytest.mark.parametrize(
-    "text", ["ledger-not-kept", "handed_in", "app/domain/events.py", "tests/docs/", "workload-low"]
+    "text", ["ledger-not-kept", "team_submitted", "app/domain/events.py", "tests/docs/", "workload-low"]
 )
-def test_words_of_ours_and_of_others_pass(text: str) -> None:
+def test_names_of_ours_and_of_others_pass(text: str) -> None:
     assert list(faults_of_words(Block(HERE, 7, "", "Invented", text), values(), problems())) == []
 
 
@@ -699,25 +709,25 @@ def test_words_of_ours_and_of_others_pass(text: str) -> None:
         "X-Nobody",
     ],
 )
-def test_words_that_look_like_code_and_are_none_are_refused(text: str) -> None:
+def test_code_spans_without_code_are_reported(text: str) -> None:
     [said] = faults_of_words(Block(HERE, 7, "", "Invented", text), values(), problems())
-    assert said.startswith(f"{HERE}:7: {text} stands in no code")
+    assert said.startswith(f"{HERE}:7: {text} is not in the code")
 
 
 @pytest.mark.parametrize(
-    ("text", "right"),
+    ("text", "known"),
     [
         ("tls_renewal_failed", False),
-        ("grafana_dashboard", False),  # of the chart, and no line of the log
+        ("grafana_dashboard", False),  # of the chart, not of the log
         ("tls_reload_failed", True),
         ("http_status", True),
         ("agentteam_delivery_watch_due", True),
     ],
 )
-def test_the_operators_page_names_lines_and_fields_of_the_log_alone(text: str, right: bool) -> None:
+def test_the_operators_page_names_only_events_and_fields_of_the_log(text: str, known: bool) -> None:
     found = list(faults_of_words(Block("docs/how-to/operate.md", 7, "", "", text), values(), problems()))
     said = f"docs/how-to/operate.md:7: the log has no line and no field {text}"
-    assert found == ([] if right else [said])
+    assert found == ([] if known else [said])
 
 
 @pytest.mark.parametrize(
@@ -731,12 +741,12 @@ def test_the_operators_page_names_lines_and_fields_of_the_log_alone(text: str, r
         ('"problem": "ledger-lost"', "there is no problem ledger-lost"),
         ('"reason": "Lost"', "there is no reason Lost"),
         ('"cause": "claim-gone"', "there is no cause claim-gone"),
-        ('"answer": nothing', "no JSON"),
+        ('"answer": nothing', "not JSON"),
         ('Secret "a" has no key "slack-webhook"; add it', "there is no key of a Secret slack-webhook"),
         ("--from-file=slack-webhook", "there is no key of a Secret slack-webhook"),
     ],
 )
-def test_words_of_the_api_that_are_none_are_refused_with_their_place(text: str, says: str) -> None:
+def test_unknown_words_of_the_api_are_reported_with_their_place(text: str, says: str) -> None:
     [said] = faults_of_api_words(Block(HERE, 7, "", "Invented", text))
     assert said.startswith(f"{HERE}:7: ")
     assert says in said
@@ -749,7 +759,7 @@ def test_words_of_the_api_that_are_none_are_refused_with_their_place(text: str, 
         *('"answer": 503', '"problem": "too-busy"', '"phase": "Pending"', "--from-file=signing-secret"),
     ],
 )
-def test_words_of_the_api_pass(text: str) -> None:
+def test_known_words_of_the_api_pass(text: str) -> None:
     assert list(faults_of_api_words(Block(HERE, 7, "", "Invented", text))) == []
 
 
@@ -763,13 +773,13 @@ def test_words_of_the_api_pass(text: str) -> None:
         ("prefer: respond", "not respond"),
     ],
 )
-def test_a_preference_that_nobody_understands_is_refused_wherever_it_stands(line: str, says: str) -> None:
+def test_an_unknown_preference_is_reported_everywhere(line: str, says: str) -> None:
     [said] = faults_of_preferences(HERE, f"# A\n\n{line}\n")
     assert said.startswith(f"{HERE}:3: prefer is respond-async or wait=10, ")
     assert says in said
 
 
-def test_preferences_pass() -> None:
+def test_known_preferences_pass() -> None:
     text = "`prefer: respond-async`\n'Prefer: wait=7'\n`wait=N`; we prefer: tea\n"
     assert list(faults_of_preferences(HERE, text)) == []
 
@@ -787,13 +797,13 @@ def test_preferences_pass() -> None:
         ("answer", ("404", "uid-changed"), "uid-changed is 409"),
     ],
 )
-def test_a_row_of_a_table_that_says_what_there_is_not_is_refused(
+def test_a_table_row_with_an_unknown_name_is_reported(
     heading: str, codes: tuple[str, ...], says: str
 ) -> None:
     assert list(faults_of_row(Row(HERE, 7, heading, codes))) == [f"{HERE}:7: {says}"]
 
 
-def test_rows_of_tables_are_read_by_their_first_column() -> None:
+def test_a_table_row_is_read_by_its_first_column() -> None:
     text = "# A\n\n| `Cause` | b |\n|---|---|\n| `drain` or `timeout` | `c` |\n"
     text += "\n| answer | |\n|---|---|\n| `409` `uid-changed` | |\n"
     found = list(rows_of("a.md", text))
@@ -818,7 +828,7 @@ def test_rows_of_tables_are_read_by_their_first_column() -> None:
         ("A=1 tests/harness/absent build", "tests/harness/absent is not in the repository"),
     ],
 )
-def test_a_command_in_a_sentence_is_judged(text: str, says: str, tools: Tools) -> None:
+def test_a_command_in_a_sentence_is_checked(text: str, says: str, tools: Tools) -> None:
     [said] = console.faults_of_words(Block(HERE, 7, "", "Invented", text), tools)
     assert said.startswith(f"{HERE}:7: ")
     assert says in said
@@ -828,11 +838,11 @@ def test_a_command_in_a_sentence_is_judged(text: str, says: str, tools: Tools) -
     "text",
     ["kubectl logs", "docker build", "agentteam-delivery deliver", "helm test", "made; make one"],
 )
-def test_the_beginning_of_a_command_will_do_in_a_sentence(text: str, tools: Tools) -> None:
+def test_the_start_of_a_command_is_sufficient_in_a_sentence(text: str, tools: Tools) -> None:
     assert list(console.faults_of_words(Block(HERE, 7, "", "Invented", text), tools)) == []
 
 
-def test_commands_are_read_as_a_shell_reads_them() -> None:
+def test_commands_are_parsed_as_a_shell_parses_them() -> None:
     text = """\
 A=1 B='x y' one "two $(three 'a)b' | four)" \\
   --five=6 2>err | seven && eight # nine
@@ -852,12 +862,12 @@ EOF
 
 
 @pytest.mark.parametrize("text", ["a 'b", 'a "b', "a $(b", "a <<EOF\nb\n"])
-def test_what_is_not_closed_is_no_command(text: str) -> None:
+def test_an_unclosed_quote_is_not_a_command(text: str) -> None:
     with pytest.raises(Unreadable):
         commands(text)
 
 
-def test_a_session_is_taken_apart() -> None:
+def test_a_session_is_split_into_commands_and_outputs() -> None:
     typed = session("$ one \\\n  two\nprinted\n\n$ three <<EOF\n> four\nEOF\n")
     assert [(one.line, one.text, one.prints) for one in typed] == [
         (0, "one \\\n  two\n", "printed\n\n"),
@@ -873,10 +883,10 @@ def test_a_session_is_taken_apart() -> None:
         ("tests/absent.py::test_it", "does not exist"),
         ("tests/test_repo.py::test_absent", "does not exist"),
         ("tests/test_times.py::test_absent", "does not exist"),
-        ("tests/test_repo.py::test_one_version", "names neither"),
+        ("tests/test_repo.py::test_every_place_has_the_same_version", "names neither"),
     ],
 )
-def test_an_output_of_a_test_that_does_not_make_it_is_refused(test: str, says: str) -> None:
+def test_an_output_whose_test_does_not_make_it_is_reported(test: str, says: str) -> None:
     [said] = faults_of_test(test, HERE, "words that stand " + "nowhere\n")
     assert says in said
 
@@ -889,5 +899,5 @@ def test_a_missing_program_skips_a_test_and_fails_it_in_ci(
     with pytest.raises(pytest.skip.Exception, match="no gofmt: install Go"):
         tools.find("gofmt")
     monkeypatch.setenv("CI", "true")
-    with pytest.raises(AssertionError, match="CI judges no documents without gofmt"):
+    with pytest.raises(AssertionError, match="CI requires gofmt to check the documents"):
         tools.find("gofmt")

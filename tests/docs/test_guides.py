@@ -39,7 +39,7 @@ from tests.harness.helm import Helm, apply
 from tests.harness.kube import TEAMS
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.tls import Mounted
 from tests.harness.waiting import until
@@ -58,7 +58,7 @@ NOTHING_LISTENS = "http://127.0.0.1:1/"
 async def outcomes(
     cluster: Fake, targets: list[dict[str, Any]], secrets: Secrets, **settings: Any
 ) -> set[tuple[str, str]]:
-    """Deliver a team of namespace research to these targets, and return how they failed."""
+    """Deliver a team of namespace research to these targets, and return their failures."""
     kube = cluster.kube
     await kube.namespace("research")
     for name, data in secrets.items():
@@ -71,10 +71,10 @@ async def outcomes(
 
 
 async def misbehave(request: web.Request) -> web.Response:
-    """Answer as the path says."""
+    """Answer with the status in the path."""
     word = request.path.strip("/")
     if word == "slow":
-        await asyncio.sleep(60)  # it is cut off before
+        await asyncio.sleep(60)  # the sender's timeout ends this
     if word == "moved":
         return web.Response(status=301, headers={"Location": "/elsewhere"})
     if word == "busy":
@@ -87,7 +87,7 @@ async def misbehave(request: web.Request) -> web.Response:
 # Slack
 
 
-async def test_slack_is_set_up_as_the_guide_says(
+async def test_slack_can_be_set_up_with_the_guide(
     real_cluster: Real, kubectl: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     namespace = await real_cluster.kube.fresh_namespace()
@@ -158,7 +158,7 @@ async def test_slack_fails_as_the_guide_says(fake_cluster: Fake) -> None:
 
 
 async def _forget(cluster: Fake) -> None:
-    """Take the namespace away, and all that is in it."""
+    """Delete the namespace, with everything in it."""
     for plural in (TEAMS, "secrets"):
         for one in (await cluster.kube.list(plural, "research")).body["items"]:
             await cluster.kube.delete(plural, "research", one["metadata"]["name"])
@@ -170,7 +170,7 @@ async def _forget(cluster: Fake) -> None:
 
 @pytest.fixture(scope="session")
 def receivers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str | Path, ...]]:
-    """Say how each receiver is started; the one in Go is built once."""
+    """Return the command that starts each receiver; the one in Go is built once."""
     found: dict[str, tuple[str | Path, ...]] = {"python": (sys.executable, RECEIVERS / "receiver.py")}
     if installed("node"):
         found["javascript"] = ("node", RECEIVERS / "receiver.mjs")
@@ -191,10 +191,10 @@ PACKAGES = {"go": "golang-go", "javascript": "nodejs"}
 def receiver(
     request: pytest.FixtureRequest, receivers: dict[str, tuple[str | Path, ...]]
 ) -> tuple[str | Path, ...]:
-    """Give each receiver in turn; CI has what they need."""
+    """Each receiver in turn; CI has what they require."""
     if request.param not in receivers:
         package = PACKAGES[request.param]
-        assert os.environ.get("CI") != "true", f"CI runs no suite without Debian's package {package}"
+        assert os.environ.get("CI") != "true", f"CI requires Debian's package {package}"
         pytest.skip(f"no {request.param}: install Debian's package {package}, or its like")
     return receivers[request.param]
 
@@ -202,7 +202,7 @@ def receiver(
 def signed(
     *keys: str, identifier: str = "msg_1", body: bytes = BODY, at: datetime | None = None
 ) -> dict[str, str]:
-    """Sign a notice as a sender does that has these keys."""
+    """Sign a notification as a sender with these keys would."""
     at = at or datetime.now(UTC)
     signatures = [Webhook(key).sign(identifier, at, body.decode()) for key in keys]
     return {
@@ -221,13 +221,13 @@ async def post(sample: Sample, headers: dict[str, str], body: bytes = BODY) -> i
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_guide_shows_what_the_receiver_does(language: str) -> None:
+def test_the_guide_describes_the_receiver_s_behaviour(language: str) -> None:
     shown = Guide.read("webhook").block(language)
     assert shown in (RECEIVERS / f"receiver.{LANGUAGES[language]}").read_text()
-    assert "no signature fits" in shown
+    assert "no signature matches" in shown
 
 
-async def test_a_receiver_keeps_what_the_service_signed_and_no_repeat(
+async def test_a_receiver_stores_signed_notifications_and_no_duplicates(
     receiver: tuple[str | Path, ...], fake_cluster: Fake
 ) -> None:
     async with Sample(receiver, KEY, "Bearer x") as sample, Service(fake_cluster.kubeconfig) as service:
@@ -252,7 +252,7 @@ async def test_a_receiver_keeps_what_the_service_signed_and_no_repeat(
 
 
 @pytest.mark.parametrize("wrong", ["key", "authorization"])
-async def test_a_receiver_s_refusal_is_on_record(
+async def test_a_receiver_s_refusal_is_recorded(
     receiver: tuple[str | Path, ...], fake_cluster: Fake, wrong: str
 ) -> None:
     key, word = (OTHER, "Bearer x") if wrong == "key" else (KEY, "Bearer y")
@@ -263,12 +263,12 @@ async def test_a_receiver_s_refusal_is_on_record(
         [target] = (await service.deliver(namespace, "report")).body["targets"]
         assert (target["phase"], target["reason"]) == ("Failed", "HTTPStatus")
         assert (target["message"], target["attempts"]) == ("answered 401 Unauthorized", 1)
-        why = "no signature fits" if wrong == "key" else "the authorization is wrong"
+        why = "no signature matches" if wrong == "key" else "the authorization is wrong"
         assert await sample.last(1) == f"refused: {why}"
         assert not sample.kept
 
 
-async def test_a_receiver_refuses_what_is_not_signed_as_it_is_or_not_of_now(
+async def test_a_receiver_refuses_invalid_and_old_signatures(
     receiver: tuple[str | Path, ...],
 ) -> None:
     good, now = signed(KEY), time.time()
@@ -278,23 +278,23 @@ async def test_a_receiver_refuses_what_is_not_signed_as_it_is_or_not_of_now(
             ("a header is missing or repeated", {k: v for k, v in good.items() if k != name}, BODY)
             for name in good
         ),
-        ("no signature fits", good, BODY.replace(b"  ", b" ")),  # the same JSON, written otherwise
-        ("no signature fits", good, BODY + b"\n"),
-        ("no signature fits", good, b""),
-        ("no signature fits", good | {"webhook-id": "msg_2"}, BODY),
-        ("no signature fits", good | {"webhook-timestamp": str(int(now) - 1)}, BODY),
-        ("no signature fits", good | {"webhook-signature": f"v1,{forged}"}, BODY),
-        ("no signature fits", good | {"webhook-signature": "v1,"}, BODY),
-        ("no signature fits", good | {"webhook-signature": "v2" + good["webhook-signature"][2:]}, BODY),
-        ("no signature fits", good | {"webhook-signature": good["webhook-signature"][3:]}, BODY),
-        ("no signature fits", signed(OTHER), BODY),
-        ("the id is none", signed(KEY, identifier="../../report"), BODY),
+        ("no signature matches", good, BODY.replace(b"  ", b" ")),  # the same JSON with other spaces
+        ("no signature matches", good, BODY + b"\n"),
+        ("no signature matches", good, b""),
+        ("no signature matches", good | {"webhook-id": "msg_2"}, BODY),
+        ("no signature matches", good | {"webhook-timestamp": str(int(now) - 1)}, BODY),
+        ("no signature matches", good | {"webhook-signature": f"v1,{forged}"}, BODY),
+        ("no signature matches", good | {"webhook-signature": "v1,"}, BODY),
+        ("no signature matches", good | {"webhook-signature": "v2" + good["webhook-signature"][2:]}, BODY),
+        ("no signature matches", good | {"webhook-signature": good["webhook-signature"][3:]}, BODY),
+        ("no signature matches", signed(OTHER), BODY),
+        ("the id is invalid", signed(KEY, identifier="../../report"), BODY),
         *(
-            ("the timestamp is not of now", signed(KEY, at=datetime.fromtimestamp(now + off, UTC)), BODY)
+            ("the timestamp is not current", signed(KEY, at=datetime.fromtimestamp(now + off, UTC)), BODY)
             for off in (-310, 310, -1e9)
         ),
         *(
-            ("the timestamp is not of now", good | {"webhook-timestamp": text}, BODY)
+            ("the timestamp is not current", good | {"webhook-timestamp": text}, BODY)
             for text in ("now", "1.5", "-1", "9" * 40, "0x7fffffff", f"+{int(now)}", "")
         ),
     ]
@@ -306,7 +306,9 @@ async def test_a_receiver_refuses_what_is_not_signed_as_it_is_or_not_of_now(
         assert await post(sample, signed(KEY, at=datetime.fromtimestamp(now - 280, UTC))) == 204
 
 
-async def test_a_receiver_knows_several_keys_and_several_signatures(receiver: tuple[str | Path, ...]) -> None:
+async def test_a_receiver_accepts_several_keys_and_several_signatures(
+    receiver: tuple[str | Path, ...],
+) -> None:
     third = f"whsec_{base64.b64encode(bytes(32)).decode()}"
     async with Sample(receiver, f"{OTHER} {KEY}") as sample:
         for number, keys in enumerate([(KEY,), (OTHER,), (third, KEY), (KEY, third), (OTHER, KEY)]):
@@ -315,7 +317,7 @@ async def test_a_receiver_knows_several_keys_and_several_signatures(receiver: tu
         assert sorted(sample.kept) == [f"msg_{number}" for number in range(5)]
 
 
-async def test_what_a_receiver_cannot_keep_is_sent_again(
+async def test_a_notification_that_a_receiver_cannot_store_is_retried(
     receiver: tuple[str | Path, ...], fake_cluster: Fake
 ) -> None:
     async with Sample(receiver, KEY) as sample, Service(fake_cluster.kubeconfig) as service:
@@ -337,7 +339,7 @@ def written(
     body: bytes = BODY,
     **instead: str,
 ) -> bytes:
-    """Write a request whose notice is good, but for what is put into it or instead."""
+    """Write a request whose notification is valid, except for the given changes."""
     headers = signed(KEY, identifier=f"msg_{uuid4().hex}") | {"authorization": "Bearer x"}
     headers |= {name.replace("_", "-"): text for name, text in instead.items()}
     lines: list[str | bytes] = [f"{method} /reports HTTP/1.1", "host: x"]
@@ -354,7 +356,7 @@ WHOLE: list[tuple[str, int | tuple[int, ...], Callable[[], bytes]]] = [
     *((method, 405, partial(written, method)) for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")),
     ("in chunks", 411, lambda: written("POST", CHUNKED, length=None, body=CHUNKS)),
     ("no length", 411, lambda: written(length=None, body=b"")),
-    ("both", (400, 411), lambda: written("POST", CHUNKED, body=CHUNKS)),  # Node refuses by itself
+    ("both", (400, 411), lambda: written("POST", CHUNKED, body=CHUNKS)),  # Node itself refuses it
     *(
         (f"length {text}", 400, partial(written, length=text))
         for text in ("+46", "4_6", "-1", "x", "0x2e", "4.6", "9" * 40)
@@ -374,7 +376,7 @@ WHOLE: list[tuple[str, int | tuple[int, ...], Callable[[], bytes]]] = [
 ]
 
 
-async def test_receivers_answer_alike(receiver: tuple[str | Path, ...]) -> None:
+async def test_all_receivers_answer_alike(receiver: tuple[str | Path, ...]) -> None:
     async with Sample(receiver, KEY, "Bearer x") as sample:
         told = {name: await sample.ask(write()) for name, _, write in WHOLE}
         told["broken off"] = await sample.ask(written(length="1000"), whole=False)
@@ -406,7 +408,7 @@ async def test_a_receiver_waits_10_s_for_a_body_however_slow(
         assert 9 < took < 20
 
 
-async def test_a_receiver_bears_callers_who_go_away_and_many_at_once(
+async def test_a_receiver_survives_disconnects_and_many_concurrent_requests(
     receiver: tuple[str | Path, ...],
 ) -> None:
     async with Sample(receiver, KEY, "Bearer x") as sample:
@@ -424,26 +426,28 @@ async def test_a_receiver_bears_callers_who_go_away_and_many_at_once(
         assert len(sample.kept) == 100
 
 
-async def test_a_receiver_s_files_are_its_own_and_drafts_are_swept(receiver: tuple[str | Path, ...]) -> None:
+async def test_only_the_receiver_can_read_its_files_and_it_removes_unfinished_ones(
+    receiver: tuple[str | Path, ...],
+) -> None:
     async with Sample(receiver, KEY) as sample:
         assert await post(sample, signed(KEY)) == 204
         modes = {path.name: path.stat().st_mode & 0o777 for path in sample.folder.parent.rglob("*")}
-        assert modes == {"notices": 0o700, "msg_1.json": 0o600}
+        assert modes == {"notifications": 0o700, "msg_1.json": 0o600}
         assert sample.folder.parent.stat().st_mode & 0o777 == 0o700
     async with Sample(receiver, KEY, drafts=(".draft-1", ".other", "msg_1.json")) as sample:
         assert set(sample.kept) == {".other", "msg_1"}
 
 
-async def test_a_receiver_listens_at_an_address_of_ipv6(receiver: tuple[str | Path, ...]) -> None:
+async def test_a_receiver_can_listen_on_an_ipv6_address(receiver: tuple[str | Path, ...]) -> None:
     async with Sample(receiver, KEY, host="::1") as sample:
         assert await post(sample, signed(KEY)) == 204
 
 
-@pytest.mark.parametrize("name", ["HOST", "PORT", "NOTICES"])
-async def test_an_empty_variable_is_the_default(
+@pytest.mark.parametrize("name", ["HOST", "PORT", "NOTIFICATIONS"])
+async def test_an_empty_variable_means_the_default(
     receiver: tuple[str | Path, ...], tmp_path: Path, name: str
 ) -> None:
-    given = {"SIGNING_SECRETS": KEY, "HOST": "127.0.0.1", "PORT": "0", "NOTICES": "elsewhere", name: ""}
+    given = {"SIGNING_SECRETS": KEY, "HOST": "127.0.0.1", "PORT": "0", "NOTIFICATIONS": "elsewhere", name: ""}
     process = await asyncio.create_subprocess_exec(
         *receiver, cwd=tmp_path, env={"PATH": os.environ["PATH"], **given}, stdout=PIPE, stderr=PIPE
     )
@@ -456,7 +460,7 @@ async def test_an_empty_variable_is_the_default(
             return
         port = int(said.removeprefix("listening on port "))
         assert name != "PORT" or port == 9000
-        assert (tmp_path / ("notices" if name == "NOTICES" else "elsewhere")).is_dir()
+        assert (tmp_path / ("notifications" if name == "NOTIFICATIONS" else "elsewhere")).is_dir()
         assert _loopback(port)
     finally:
         if process.returncode is None:
@@ -465,7 +469,7 @@ async def test_an_empty_variable_is_the_default(
 
 
 def _loopback(port: int) -> bool:
-    """Whether somebody listens there, at 127.0.0.1 and not at every address."""
+    """Whether a program listens there on 127.0.0.1, and not on every address."""
     return f" 0100007F:{port:04X} 00000000:0000 0A " in Path("/proc/net/tcp").read_text()
 
 
@@ -481,7 +485,7 @@ def _loopback(port: int) -> bool:
         *(("PORT", text, "must be a number up to 65535") for text in ("x", "-1", "65536", "+1", "1_0", " 1")),
     ],
 )
-async def test_a_receiver_does_not_start_with_what_is_wrong(
+async def test_a_receiver_with_a_wrong_setting_does_not_start(
     receiver: tuple[str | Path, ...], tmp_path: Path, name: str, text: str, why: str
 ) -> None:
     env = {"PATH": os.environ["PATH"], "SIGNING_SECRETS": KEY, "PORT": "0", name: text}
@@ -496,17 +500,21 @@ async def test_a_receiver_does_not_start_with_what_is_wrong(
         cwd=tmp_path,
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{name}: {why}\n")
-    assert not (tmp_path / "notices").is_dir()
+    assert not (tmp_path / "notifications").is_dir()
 
 
 @pytest.mark.parametrize("wrong", ["folder", "port"])
-async def test_a_receiver_that_cannot_start_says_so(
+async def test_a_receiver_that_cannot_start_reports_why(
     receiver: tuple[str | Path, ...], tmp_path: Path, wrong: str
 ) -> None:
     (tmp_path / "file").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        env = {"PATH": os.environ["PATH"], "SIGNING_SECRETS": KEY, "NOTICES": str(tmp_path / "notices")}
-        env |= {"NOTICES": str(tmp_path / "file")} if wrong == "folder" else {}
+        env = {
+            "PATH": os.environ["PATH"],
+            "SIGNING_SECRETS": KEY,
+            "NOTIFICATIONS": str(tmp_path / "notifications"),
+        }
+        env |= {"NOTIFICATIONS": str(tmp_path / "file")} if wrong == "folder" else {}
         env["PORT"] = str(taken.getsockname()[1]) if wrong == "port" else "0"
         done = await asyncio.to_thread(
             subprocess.run, receiver, check=False, capture_output=True, text=True, env=env, timeout=30
@@ -515,7 +523,7 @@ async def test_a_receiver_that_cannot_start_says_so(
     assert done.stderr.startswith("cannot start: ")
 
 
-async def test_a_webhook_is_set_up_and_its_key_changed_as_the_guide_says(
+async def test_a_webhook_can_be_set_up_and_its_key_rotated_with_the_guide(
     real_cluster: Real, kubectl: Path, tmp_path: Path
 ) -> None:
     namespace = await real_cluster.kube.fresh_namespace()
@@ -546,7 +554,7 @@ async def test_a_webhook_is_set_up_and_its_key_changed_as_the_guide_says(
         assert len(both.kept) == 2
         (tmp_path / "team.yaml").write_text(yaml.safe_dump(manifest))
         ran = await run(trial, tmp_path, kubectl, DELIVERY_URL=service.url, **env)
-        assert "answered 401 Unauthorized" in ran.out, "the first receiver does not know the new key"
+        assert "answered 401 Unauthorized" in ran.out, "the first receiver does not have the new key"
 
 
 def _target(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -555,7 +563,7 @@ def _target(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _said(command: str, folder: Path) -> str:
-    """Return what a command would give the receiver as its keys."""
+    """Return the keys that a command would pass to the receiver."""
     assignment, _, program = command.partition(" python3 ")
     assert (ROOT / program.strip()).samefile(RECEIVERS / "receiver.py")
     script = f'{assignment}; printf %s "$SIGNING_SECRETS"'
@@ -563,7 +571,7 @@ def _said(command: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_the_numbers_of_the_guide_for_webhooks_are_the_defaults() -> None:
+def test_the_numbers_in_the_webhook_guide_are_the_defaults() -> None:
     text, given = " ".join(Guide.read("webhook").text.split()), ServiceSettings.load()
     assert f"An attempt times out after {given.attempt_timeout:g} s" in text
     assert f"{given.attempts} times within {given.target_timeout:g} s" in text
@@ -588,12 +596,12 @@ async def test_a_webhook_fails_as_the_guide_says(fake_cluster: Fake) -> None:
 
 
 def settings_of(helm: Helm, values: dict[str, Any]) -> dict[str, str]:
-    """Return the settings that the chart gives the service, as the harness writes them."""
+    """Return the settings that the chart passes to the service, as the test harness writes them."""
     given = helm.render(values).settings.items()
     return {name.removeprefix("DELIVERY_").lower(): value for name, value in given}
 
 
-def test_the_values_open_what_the_guide_says_and_no_more(helm: Helm) -> None:
+def test_the_values_open_only_what_the_guide_says(helm: Helm) -> None:
     narrow, wide, plain = Guide.read("in-cluster-receivers").values()
     bare = helm.render()
 
@@ -616,7 +624,7 @@ def test_the_values_open_what_the_guide_says_and_no_more(helm: Helm) -> None:
     assert settings_of(helm, narrow)["egress_ca_file"] == narrow["settings"]["egressCaFile"]
 
 
-def test_the_receiver_s_policy_picks_the_service_s_pods(helm: Helm) -> None:
+def test_the_receiver_s_policy_selects_the_service_s_pods(helm: Helm) -> None:
     [policy] = Guide.read("in-cluster-receivers").manifests()
     [rule] = policy["spec"]["ingress"]
     [peer] = rule["from"]
@@ -624,7 +632,7 @@ def test_the_receiver_s_policy_picks_the_service_s_pods(helm: Helm) -> None:
     assert peer["podSelector"]["matchLabels"].items() <= labels.items()
 
 
-async def test_the_cluster_s_commands_give_what_the_guide_says(
+async def test_the_guide_s_commands_give_what_it_says(
     real_cluster: Real, kubectl: Path, tmp_path: Path
 ) -> None:
     hooks, home = await real_cluster.kube.fresh_namespace(), await real_cluster.kube.fresh_namespace()
@@ -645,14 +653,14 @@ async def test_the_cluster_s_commands_give_what_the_guide_says(
 
 @asynccontextmanager
 async def secure(authority: trustme.CA, *names: str, **options: Any) -> AsyncIterator[Receiver]:
-    """Receive with a certificate of an authority of our own."""
+    """Receive with a certificate of a private certificate authority."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(*names).configure_cert(tls)
     async with Receiver(tls=tls, **options) as receiver:
         yield receiver
 
 
-async def test_a_receiver_in_the_cluster_is_reached_by_the_values_and_fails_as_the_guide_says(
+async def test_a_receiver_in_the_cluster_works_with_the_values_and_fails_as_the_guide_says(
     fake_cluster: Fake, helm: Helm, tmp_path: Path
 ) -> None:
     guide = Guide.read("in-cluster-receivers").told(
@@ -693,7 +701,7 @@ async def test_a_receiver_in_the_cluster_is_reached_by_the_values_and_fails_as_t
 # Several tenants
 
 
-async def test_tenants_are_let_in_and_kept_out_as_the_guide_says(
+async def test_tenants_have_exactly_the_access_that_the_guide_says(
     real_cluster: Real, kubectl: Path, helm: Helm, tmp_path: Path
 ) -> None:
     kube = real_cluster.kube
@@ -764,7 +772,7 @@ async def test_tenants_are_let_in_and_kept_out_as_the_guide_says(
         assert len(slack.requests) == 1
 
 
-def test_the_numbers_of_the_guide_for_tenants_are_the_defaults(helm: Helm) -> None:
+def test_the_numbers_in_the_tenants_guide_are_the_defaults(helm: Helm) -> None:
     [row] = [row for row in Guide.read("multi-tenant").rows("Settings") if "maxInFlight" in row[0]]
     given = settings_of(helm, {})
     events, targets = int(given["max_in_flight"]), int(given["max_targets_in_flight"])
@@ -776,7 +784,7 @@ def test_the_numbers_of_the_guide_for_tenants_are_the_defaults(helm: Helm) -> No
 
 @dataclass(frozen=True)
 class Controller:
-    """The guide's program, its token and the authority that it trusts."""
+    """The guide's program, its token and the certificate authority that it trusts."""
 
     folder: Path
     url: str
@@ -785,7 +793,7 @@ class Controller:
         (self.folder / "submit.py").write_text(Guide.read("from-a-controller").block("python"))
 
     async def submit(self, token: str, *event: str) -> Ran:
-        """Run it once."""
+        """Run the program once."""
         (self.folder / "token").write_text(f"{token}\n")
         command = f"{sys.executable} submit.py {' '.join(event)}"
         return await run(command, self.folder, DELIVERY_URL=self.url, MOUNTED=self.folder)
@@ -804,16 +812,18 @@ def mounted(tmp_path: Path) -> Mounted:
 async def serving(
     kubeconfig: Path, mounted: Mounted, **settings: Any
 ) -> AsyncIterator[tuple[Service, Controller]]:
-    """Serve callers with TLS, as the guide has it."""
+    """Serve callers with TLS, as in the guide."""
     service = Service(kubeconfig, auth="kubernetes", **mounted.settings, **settings)
     service.tls = mounted.trusting
     async with service:
         yield service, Controller(mounted.folder.parent, service.url)
 
 
-async def test_a_controller_does_what_each_answer_wants(fake_cluster: Fake, mounted: Mounted) -> None:
+async def test_a_controller_reacts_to_each_answer_as_the_guide_says(
+    fake_cluster: Fake, mounted: Mounted
+) -> None:
     kube, reviews, gate = fake_cluster.kube, fake_cluster.server.reviews, Gate()
-    token, stranger = reviews.token("controller", Right("create")), reviews.token("stranger")
+    token, stranger = reviews.token("controller", Permission("create")), reviews.token("stranger")
     async with (
         Receiver(respond=gate) as hook,
         serving(fake_cluster.kubeconfig, mounted, max_in_flight=4) as (_, controller),
@@ -841,9 +851,9 @@ async def test_a_controller_does_what_each_answer_wants(fake_cluster: Fake, moun
 
         assert await said("report") == "done"
         await until(lambda: hook.requests)
-        assert await said("report") == "done", "in flight, and not sent beside itself"
+        assert await said("report") == "done", "in flight, and not sent twice"
         assert await said("second") == "done"
-        assert await said("third") == "again in 1 s", "half of the room is taken"
+        assert await said("third") == "again in 1 s", "half of the capacity is used"
         gate.open()
 
         async def taken() -> bool:
@@ -862,10 +872,10 @@ async def test_a_controller_does_what_each_answer_wants(fake_cluster: Fake, moun
         for team in teams:
             assert await said(team) == "done", "settled, and not sent again"
         assert len(hook.requests) == 4
-    assert await said("report") == "again in 5 s", "nobody answers"
+    assert await said("report") == "again in 5 s", "the service does not answer"
 
 
-async def test_a_controller_takes_no_other_s_answer_for_the_service_s(mounted: Mounted) -> None:
+async def test_a_controller_rejects_answers_of_other_servers(mounted: Mounted) -> None:
     page, problem = "<h1>No entry</h1>", "application/problem+json"
     strays = {
         "signed-out": (200, page, "text/html"),
@@ -896,7 +906,7 @@ async def test_a_controller_takes_no_other_s_answer_for_the_service_s(mounted: M
         assert await controller.submit("any", "research", "report") == Ran(0, "again in 7 s\n", "")
 
 
-def test_the_guide_for_controllers_says_what_to_do_on_each_answer() -> None:
+def test_the_controller_guide_covers_each_answer() -> None:
     document = yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text())
     answers = {
         status: set(answer["content"].get("application/problem+json", {}).get("examples", {}))
@@ -913,16 +923,16 @@ def test_the_guide_for_controllers_says_what_to_do_on_each_answer() -> None:
     for status, kinds in answers.items():
         named = told[status]
         assert named <= kinds, f"{status} is answered with other problems"
-        assert status in every or named == kinds, f"{status} has a problem that has no row"
+        assert status in every or named == kinds, f"{status} has a problem without a row"
 
 
-def test_the_fields_of_the_guide_for_controllers_are_the_event_s() -> None:
+def test_the_fields_in_the_controller_guide_are_the_event_s() -> None:
     rows = Guide.read("from-a-controller").rows("What to send")
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
     assert named == set(CompletionEvent.model_fields) - {"event", "test"}
 
 
-async def test_a_controller_is_let_in_by_what_the_guide_makes(
+async def test_a_controller_gets_access_with_the_guide_s_objects(
     real_cluster: Real, kubectl: Path, helm: Helm, mounted: Mounted
 ) -> None:
     kube, folder = real_cluster.kube, mounted.folder.parent
@@ -966,7 +976,7 @@ async def test_a_controller_is_let_in_by_what_the_guide_makes(
 # From notify
 
 
-async def test_a_team_is_moved_from_notify_and_back_as_the_guide_says(
+async def test_a_team_can_be_moved_from_notify_and_back_with_the_guide(
     real_cluster: Real, kubectl: Path, tmp_path: Path
 ) -> None:
     kube = real_cluster.kube
@@ -1013,7 +1023,7 @@ async def test_a_team_is_moved_from_notify_and_back_as_the_guide_says(
         assert len(hook.requests) == 2
 
 
-async def test_who_is_switched_after_the_end_is_delivered_at_once_and_history_is_not(
+async def test_a_finished_team_is_delivered_once_it_is_switched_and_older_teams_are_not(
     fake_cluster: Fake,
 ) -> None:
     kube = fake_cluster.kube
@@ -1040,7 +1050,7 @@ async def test_who_is_switched_after_the_end_is_delivered_at_once_and_history_is
         assert await kube.delivery(namespace, "history") == await kube.delivery(namespace, "left") == []
         assert not watcher.ended
         answer = await service.deliver(namespace, "history")
-        assert answer.body["phase"] == "Delivered", "by hand it is delivered all the same"
+        assert answer.body["phase"] == "Delivered", "a submission by hand is delivered"
 
 
 async def test_an_operator_s_crd_refuses_the_switch_as_the_guide_says(fake_cluster: Fake) -> None:

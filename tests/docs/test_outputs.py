@@ -1,4 +1,4 @@
-"""The outputs in README.md and docs/reference/commands.md are what the programs print."""
+"""The outputs in README.md and docs/reference/commands.md match the programs' output."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ spec:
         message: "{tema} has finished"
 """
 ONCE = (
-    # What is another at each run, and what it is called here.
+    # What differs in each run, and its replacement.
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     (r"msg_[0-9a-f]{32}", "msg_ID"),
     (r"42 min \d+ s", "42 min N s"),
@@ -46,7 +46,7 @@ def lasting(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
-def test_the_readme_shows_what_the_demo_prints(tmp_path: Path) -> None:
+def test_the_readme_shows_the_demo_s_output(tmp_path: Path) -> None:
     block = shown("README.md", "See it work", "text")
     with demo(tmp_path) as process:
         said = output(process)
@@ -57,9 +57,7 @@ def test_the_readme_shows_what_the_demo_prints(tmp_path: Path) -> None:
     )
 
 
-async def test_the_findings_shown_are_what_validate_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_findings_match_validate_s_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block = shown("docs/reference/commands.md", "Manifests", "console")
     [typed] = session(block.text)
     (tmp_path / "team.yaml").write_text(MANIFEST)

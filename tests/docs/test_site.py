@@ -15,46 +15,46 @@ ELSEWHERE = re.compile(r"(?:url\(\s*|@import\s+)['\"]?(?!data:)(?:\w+:)?//[^)\s]
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """Build it once."""
+    """Build the site once."""
     return build_once(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def site(once: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
-    """Return where it is."""
+    """Return its folder."""
     return once[0]
 
 
 @pytest.fixture(scope="module")
 def building(once: tuple[Path, subprocess.CompletedProcess[str]]) -> subprocess.CompletedProcess[str]:
-    """Return how that went."""
+    """Return the result of the build."""
     return once[1]
 
 
 @pytest.fixture(scope="module")
 def built(site: Path) -> list[Page]:
-    """Read it once."""
+    """Read its pages once."""
     return pages(site)
 
 
 def led_to(page: Page, link: str) -> tuple[Path, str]:
-    """Return the file and the anchor in it that a link within the site leads to."""
+    """Return the file and the anchor to which a link within the site leads."""
     parts = urlsplit(link)
     path = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path.resolve()
     return path, unquote(parts.fragment)
 
 
-def test_it_is_built_without_a_complaint(building: subprocess.CompletedProcess[str]) -> None:
+def test_the_build_reports_no_warning(building: subprocess.CompletedProcess[str]) -> None:
     assert (building.returncode, building.stdout + building.stderr) == (0, "")
 
 
-def test_every_page_of_the_repository_is_on_it(site: Path) -> None:
+def test_the_site_contains_every_page(site: Path) -> None:
     sources = [*ROOT.glob("*.md"), *ROOT.glob("[!.]*/README.md"), *(ROOT / "docs").rglob("*.md")]
     absent = [path for path in sources if not (site / path.relative_to(ROOT)).with_suffix(".html").is_file()]
     assert not absent
 
 
-def test_every_page_is_reached_from_its_front_door(site: Path, built: list[Page]) -> None:
+def test_every_page_is_reachable_from_the_index(site: Path, built: list[Page]) -> None:
     by_path = {page.path.resolve(): page for page in built}
     door = by_path[(site / "docs/index.html").resolve()]
     reached, ahead = {door.path.resolve()}, [door]
@@ -67,13 +67,13 @@ def test_every_page_is_reached_from_its_front_door(site: Path, built: list[Page]
     assert set(by_path) - reached == by_other_ways
 
 
-def test_the_root_leads_to_its_front_door(site: Path) -> None:
+def test_the_root_redirects_to_the_index(site: Path) -> None:
     page = Page(site / "index.html")
     assert page.links == {"docs/index.html"}
     assert 'content="0; url=docs/index.html"' in page.path.read_text()
 
 
-def test_every_link_leads_somewhere(built: list[Page]) -> None:
+def test_every_link_has_a_target(built: list[Page]) -> None:
     ids = {page.path.resolve(): page.ids for page in built}
     dead = []
     for page in built:
@@ -86,12 +86,12 @@ def test_every_link_leads_somewhere(built: list[Page]) -> None:
     assert not dead
 
 
-def test_links_lead_away_only_by_https(built: list[Page]) -> None:
+def test_external_links_use_https(built: list[Page]) -> None:
     schemes = {urlsplit(link).scheme for page in built for link in page.links}
     assert schemes <= {"", "https"}
 
 
-def test_nothing_on_it_comes_from_elsewhere(site: Path, built: list[Page]) -> None:
+def test_the_site_loads_nothing_from_elsewhere(site: Path, built: list[Page]) -> None:
     loads = {load for page in built for load in page.loads}
     assert loads
     assert not [load for load in loads if urlsplit(load).scheme not in {"", "data"} or urlsplit(load).netloc]
@@ -99,7 +99,7 @@ def test_nothing_on_it_comes_from_elsewhere(site: Path, built: list[Page]) -> No
     assert not {match for path in styles for match in ELSEWHERE.findall(path.read_text(errors="replace"))}
 
 
-def test_what_is_loaded_is_there(built: list[Page]) -> None:
+def test_everything_that_a_page_loads_exists(built: list[Page]) -> None:
     absent = [
         f"{page.path}: {load}"
         for page in built
@@ -109,7 +109,7 @@ def test_what_is_loaded_is_there(built: list[Page]) -> None:
     assert not absent
 
 
-def test_a_file_that_a_page_links_to_is_there_to_read_and_as_it_is(site: Path) -> None:
+def test_a_linked_file_is_on_the_site_unchanged(site: Path) -> None:
     links = Page(site / "samples/README.html").links
     assert "../files/samples/delivery-team.yaml.html" in links
     shown = site / "files/samples/delivery-team.yaml.html"
@@ -120,7 +120,7 @@ def test_a_file_that_a_page_links_to_is_there_to_read_and_as_it_is(site: Path) -
 
 
 PLANTED = {
-    # What is written into a page, and what the build says of it.
+    # What is added to a page, and the build's message.
     "[x](docs/absent.md)": "'docs/absent.md'",
     "[x](samples/absent.yaml)": "'samples/absent.yaml'",
     "[x](docs/explanation/security.md#absent)": "no heading of docs/explanation/security is #absent",
@@ -132,7 +132,7 @@ PLANTED = {
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """Build a part of it in which a page leads astray, and another is listed nowhere."""
+    """Build a part of the site with dead links in a page, and with a page that no index lists."""
     copy = tmp_path_factory.mktemp("copy")
     kept_out = shutil.ignore_patterns(
         ".*", "build", "node_modules", "__pycache__", "tests", "decisions", "how-to", "reference", "clients"
@@ -151,6 +151,6 @@ def test_a_dead_link_fails_the_build(text: str, said: subprocess.CompletedProces
     assert any(PLANTED[text] in line for line in complaints), said.stderr
 
 
-def test_a_page_that_is_listed_nowhere_fails_the_build(said: subprocess.CompletedProcess[str]) -> None:
+def test_a_page_that_no_index_lists_fails_the_build(said: subprocess.CompletedProcess[str]) -> None:
     complaints = [line for line in said.stderr.splitlines() if "forgotten.md" in line]
     assert any("isn't included in any toctree" in line for line in complaints), said.stderr

@@ -26,7 +26,7 @@ from tests.harness.reviews import AUDIENCE
 from tests.harness.service import LOOPBACK, SCRIPT, Service, Watcher
 from tests.harness.waiting import until, until_ready
 
-pytestmark = pytest.mark.timeout(300)  # an API server for each, and a newcomer's many commands
+pytestmark = pytest.mark.timeout(300)  # each starts an API server and runs many commands
 
 NAMESPACE = "agentteam-delivery"
 HIDDEN = "/services/T00/B00/hidden"
@@ -70,7 +70,7 @@ exec {kubectl} "$@"
 
 @dataclass
 class Newcomer:
-    """Somebody with a cluster of their own, and the tools of the trade."""
+    """A new user with an empty cluster and the usual tools."""
 
     kube: Kube
     kubeconfig: Path
@@ -79,7 +79,7 @@ class Newcomer:
     more: dict[str, str]
 
     async def run(self, script: str) -> str:
-        """Type commands, and return what they print.
+        """Run commands, and return their output.
 
         Raises:
             AssertionError: one of them fails.
@@ -90,7 +90,7 @@ class Newcomer:
         return out.decode()
 
     async def start(self, script: str) -> Process:
-        """Type commands in a terminal of their own."""
+        """Run commands in another terminal."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
         own = {
             "PATH": f"{self.folder / 'bin'}:{SCRIPT.parent}:{os.environ['PATH']}",
@@ -106,7 +106,7 @@ class Newcomer:
         )
 
     async def installed(self) -> tuple[Path, dict[str, Any], Path]:
-        """Wait for Helm to be through; return the account's kubeconfig, its settings and its token."""
+        """Wait until Helm has finished; return the account's kubeconfig, its settings and its token."""
         await until((self.folder / "installed").exists, 60)
         found = await self.kube.list("configmaps", NAMESPACE)
         [data] = [one["data"] for one in found.body["items"] if "DELIVERY_AUTH" in one.get("data", {})]
@@ -127,7 +127,7 @@ class Newcomer:
         return own, {**settings, "host": "127.0.0.1", "port": 0, "watch_port": 0}, token
 
     async def record(self, team: str) -> dict[str, Any]:
-        """Return the only entry of what is on record."""
+        """Return the only entry on record."""
         [entry] = await self.kube.delivery("research", team)
         return entry
 
@@ -152,7 +152,7 @@ async def newcomer(apiserver: None, kubectl: Path, tmp_path: Path) -> AsyncItera
 
 @contextlib.asynccontextmanager
 async def pods(newcomer: Newcomer) -> AsyncIterator[None]:
-    """Run what Helm installed, as soon as it has."""
+    """Run the pods that Helm installed, as soon as they are there."""
     config, settings, token = await newcomer.installed()
     async with (
         Service(config, **settings) as service,
@@ -164,18 +164,18 @@ async def pods(newcomer: Newcomer) -> AsyncIterator[None]:
 
 
 def told(document: str, title: str = "") -> list[Block]:
-    """Return a document's blocks, or those below one of its headings."""
+    """Return a document's blocks, or those under one of its headings."""
     return [block for block in blocks() if block.document == document and title in {"", block.title}]
 
 
 def installing(script: str) -> str:
-    """Return the command that installs the chart, with the lines that go on with it."""
+    """Return the command that installs the chart, with its continuation lines."""
     [found] = re.findall(r"^helm install .*?[^\\]\n", script, re.DOTALL | re.MULTILINE)
     return str(found)
 
 
 @pytest.mark.parametrize("source", [False, True], ids=["released", "source"])
-async def test_the_readme_s_five_commands_end_delivered(newcomer: Newcomer, source: bool) -> None:
+async def test_the_readme_s_five_commands_end_with_a_delivery(newcomer: Newcomer, source: bool) -> None:
     block, _ = told("README.md", "From an empty cluster to delivered")
     assert block.language == "console"
     assert len(re.findall(r"^\S", block.text, re.MULTILINE)) == 5
@@ -193,7 +193,7 @@ async def test_the_readme_s_five_commands_end_delivered(newcomer: Newcomer, sour
     assert (await newcomer.record("report"))["phase"] == "Delivered"
 
 
-async def test_the_tutorial_is_what_happens(newcomer: Newcomer) -> None:
+async def test_the_tutorial_s_commands_print_what_it_shows(newcomer: Newcomer) -> None:
     shown = ""
     seen: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
@@ -207,7 +207,7 @@ async def test_the_tutorial_is_what_happens(newcomer: Newcomer) -> None:
                 await stack.enter_async_context(pods(newcomer))
                 await typed
             elif "pip install" in block.text:
-                assert block.text.startswith("pip install agentteam-delivery\n"), "which tests/release tries"
+                assert block.text.startswith("pip install agentteam-delivery\n"), "tests/release covers this"
                 shown = await newcomer.run(block.text.partition("\n")[2])
             elif block.language == "console":
                 shown = await newcomer.run(block.text)
@@ -235,7 +235,7 @@ async def test_a_checkout_runs_as_its_guide_says(newcomer: Newcomer) -> None:
     newcomer.more.update(LOOPBACK)
     newcomer.more["DELIVERY_PORT"], newcomer.more["DELIVERY_WATCH_PORT"] = map(str, ports)
     newcomer.more["DELIVERY_URL"] = f"http://127.0.0.1:{ports[0]}"
-    assert service.text.startswith("make setup\n"), "which these tests have done"
+    assert service.text.startswith("make setup\n"), "it has already run for these tests"
     async with contextlib.AsyncExitStack() as stack:
         for script, port in ((service.text.partition("\n")[2], ports[0]), (watcher.text, ports[1])):
             process = await newcomer.start(script)

@@ -14,7 +14,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.real_cluster import RealCluster
-from tests.harness.reviews import AUDIENCE, Right
+from tests.harness.reviews import AUDIENCE, Permission
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
@@ -77,8 +77,8 @@ class Callers:
     async def grant(self, account: Account, verb: str, namespace: str, team: str = "") -> None:
         """Permit an account to use this verb on the delivery of a namespace's teams, or of one team."""
         if isinstance(self._server, FakeCluster):
-            right = Right(verb, namespace, team)
-            self._server.reviews.rights.setdefault(account.user, set()).add(right)
+            permission = Permission(verb, namespace, team)
+            self._server.reviews.permissions.setdefault(account.user, set()).add(permission)
             return
         name = f"{account.name}-{verb}"
         rule = {"apiGroups": [self._kube.group], "resources": ["agentteams/delivery"], "verbs": [verb]}
@@ -101,7 +101,7 @@ class Callers:
     async def revoke(self, account: Account, verb: str, namespace: str) -> None:
         """Revoke the permission."""
         if isinstance(self._server, FakeCluster):
-            self._server.reviews.rights[account.user].clear()
+            self._server.reviews.permissions[account.user].clear()
             return
         path = f"{RBAC}/namespaces/{namespace}/rolebindings/{account.name}-{verb}"
         assert (await self._kube.request("DELETE", path)).status == 200

@@ -17,7 +17,7 @@ ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 
 @dataclass(frozen=True)
-class Right:
+class Permission:
     """A verb on a team's delivery; a namespace or name that is not given means all."""
 
     verb: str
@@ -40,15 +40,15 @@ class Reviews:
     """The valid tokens, each with its user and audiences, and the permissions of the users."""
 
     tokens: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
-    rights: dict[str, set[Right]] = field(default_factory=dict)
+    permissions: dict[str, set[Permission]] = field(default_factory=dict)
 
     def token(
-        self, user: str, *rights: Right, audiences: tuple[str, ...] = (AUDIENCE,), token: str = ""
+        self, user: str, *permissions: Permission, audiences: tuple[str, ...] = (AUDIENCE,), token: str = ""
     ) -> str:
         """Issue a token for a user, or register a given one; add its permissions to the user's."""
         token = token or secrets.token_hex(16)
         self.tokens[token] = (user, audiences)
-        self.rights.setdefault(user, set()).update(rights)
+        self.permissions.setdefault(user, set()).update(permissions)
         return token
 
     def answer(self, path: str, review: Document) -> Document | None:
@@ -58,8 +58,8 @@ class Reviews:
             return {**review, "status": self._authentication(spec)}
         if path == ACCESS_REVIEWS:
             attributes = spec.get("resourceAttributes") or {}
-            held = self.rights.get(spec.get("user", ""), ())
-            return {**review, "status": {"allowed": any(right.covers(attributes) for right in held)}}
+            held = self.permissions.get(spec.get("user", ""), ())
+            return {**review, "status": {"allowed": any(one.covers(attributes) for one in held)}}
         return None
 
     def _authentication(self, spec: Document) -> Document:

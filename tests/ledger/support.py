@@ -167,7 +167,7 @@ async def metric(service: Service, sample: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def bear_one_id(sends: list[Received], entry: dict[str, Any]) -> bool:
+def have_one_id(sends: list[Received], entry: dict[str, Any]) -> bool:
     """Whether all requests have one id: the entry's, if it has one."""
     found = ids(sends)
     return len(found) == 1 and found == {entry.get("id", *found)}

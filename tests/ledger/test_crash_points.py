@@ -63,7 +63,7 @@ def amounts(names: list[str]) -> set[str]:
 
 @dataclass(frozen=True)
 class Aftermath:
-    """The result of a death: the exit code, the entries right after it and at the end, and the requests."""
+    """The result of a death: the exit code, the entries just after it and at the end, and the requests."""
 
     code: int
     left: Entries
@@ -136,7 +136,7 @@ async def test_killed_at(
     assert found.code == 70
     assert found.seconds < SOON
 
-    # Right after the death.
+    # Immediately after the death.
     sent = [name for name in SENT if found.before[name]]
     recorded = [name for name in SENT if name in found.left and found.left[name]["phase"] != "Pending"]
     assert bool(found.left) == death.claimed
@@ -150,11 +150,15 @@ async def test_killed_at(
     for name, times in SENT.items():
         before, after, entry = found.before[name], found.after[name], found.entries[name]
         if name in recorded:
-            assert (len(before), len(after)) == (times, 0), f"{name} was on record, and is not sent again"
+            assert (len(before), len(after)) == (times, 0), (
+                f"{name} was on record, and must not be sent again"
+            )
         elif name == "flaky":
             assert len(after) == (1 if before else 2), "what had answered 503 once is tried once more"
         else:
-            assert len(after) == 1, f"{name} was not on record, and is sent by whoever takes over"
+            assert len(after) == 1, (
+                f"{name} was not on record, and must be sent by the process that takes over"
+            )
         assert "claimedBy" not in entry
         if cluster.whole:
             assert entry["attempts"] == len(before if name in recorded else after)
@@ -167,7 +171,7 @@ async def test_killed_at(
 
 
 @pytest.mark.timeout(240)
-async def test_killed_with_kill_9_at_eight_random_moments(own: Cluster[Any]) -> None:
+async def test_a_process_killed_at_eight_random_moments_loses_nothing(own: Cluster[Any]) -> None:
     """On the project's own CRD, whose record shows takeovers; on the operator's there are six."""
     kube = own.kube
     namespace = await kube.fresh_namespace()
@@ -217,4 +221,4 @@ async def test_killed_with_kill_9_at_eight_random_moments(own: Cluster[Any]) -> 
             taken_over += bool(takeovers)
     figures = f"{len(teams) * len(names)} targets, {taken_over} taken over, {doubled} sent twice"
     print(figures)  # noqa: T201  # for `pytest -rP`
-    assert taken_over, "no kill fell amid a dispatch, so that nothing was shown"
+    assert taken_over, "no kill interrupted a dispatch, so the test showed nothing"

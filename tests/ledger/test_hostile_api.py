@@ -145,7 +145,7 @@ async def busy_operator(kube: Kube, namespace: str, names: list[str]) -> AsyncIt
     [("own", "a caller"), ("theirs", "a watcher that meets the same")],
     indirect=["cluster"],
 )
-async def test_every_target_is_sent_to_once_and_put_on_record(
+async def test_every_target_is_sent_once_and_recorded_despite_api_faults(
     cluster: Cluster[Any], tmp_path: Path, submits: str
 ) -> None:
     kube = cluster.kube
@@ -197,7 +197,7 @@ async def test_every_target_is_sent_to_once_and_put_on_record(
         assert set(hostile.injected) == set(Fault), hostile.injected
 
 
-async def test_outcomes_wait_for_an_api_that_is_away_right_after_the_sends(
+async def test_outcomes_are_recorded_after_an_api_outage_that_follows_the_sends(
     own: Cluster[Any], tmp_path: Path
 ) -> None:
     kube = own.kube
@@ -233,7 +233,7 @@ async def test_outcomes_wait_for_an_api_that_is_away_right_after_the_sends(
         assert not service.logged("outcome_unrecorded")
 
 
-async def test_an_api_that_is_away_for_too_long_costs_the_record_and_nothing_else(
+async def test_an_api_outage_longer_than_the_record_timeout_costs_only_the_record(
     cluster: Cluster[Any], tmp_path: Path
 ) -> None:
     kube = cluster.kube
@@ -285,7 +285,7 @@ async def test_an_api_that_is_away_for_too_long_costs_the_record_and_nothing_els
         assert ids == {entry["id"]}
 
 
-async def test_what_settles_during_a_write_rides_in_the_next(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_outcomes_during_a_write_share_the_next_write(fake_cluster: Cluster[FakeCluster]) -> None:
     kube, server = fake_cluster.kube, fake_cluster.server
     namespace = await kube.fresh_namespace()
     chance = random.Random(6)  # noqa: S311  # not used for a secret

@@ -87,7 +87,7 @@ def hook(receiver: Receiver, path: str) -> dict[str, Any]:
     return {"type": "webhook", "url": f"{receiver.url}/{path}"}
 
 
-async def test_the_sample_team_is_delivered_and_never_twice(theirs: Cluster[Any], at_hand: Service) -> None:
+async def test_the_sample_team_is_delivered_once(theirs: Cluster[Any], at_hand: Service) -> None:
     one = at_hand
     kube = theirs.kube
     namespace = await kube.fresh_namespace()
@@ -146,7 +146,7 @@ async def test_the_sample_team_is_delivered_and_never_twice(theirs: Cluster[Any]
 
 
 @pytest.mark.skipif(not at_hand_here("newest"), reason="kubectl waits on a real API server")
-async def test_the_runbook_s_ways_to_wait_end_under_both_crds(
+async def test_the_runbook_s_commands_to_wait_work_with_both_crds(
     either: Cluster[Any], services: dict[str, Service], kubectl: Path, tmp_path: Path
 ) -> None:
     told = re.search(r"## Wait for a delivery\n(.*?)\n## ", RUNBOOK.read_text(), re.DOTALL)
@@ -189,7 +189,7 @@ async def test_the_watcher_alone_delivers(theirs: Cluster[Any], at_hand: Service
         assert [len(receiver.sends[f"team/{word}"]) for word in ("ok", "flaky")] == [1, 2]
 
 
-async def test_a_team_that_a_run_made_is_delivered_though_the_run_writes_its_spec_back(
+async def test_a_team_of_a_run_is_delivered_although_the_run_rewrites_its_spec(
     theirs: Cluster[Any], at_hand: Service
 ) -> None:
     """The Run owns the team. At each pass it writes the whole spec back and copies the status, typed."""
@@ -241,7 +241,7 @@ async def test_two_replicas_and_forty_targets_are_forty_posts(theirs: Cluster[An
         assert len({request.path for request in receiver.requests}) == 40
 
 
-async def test_an_operator_that_writes_at_ten_moments_of_a_dispatch_undoes_nothing(
+async def test_writes_of_the_operator_at_ten_moments_of_a_dispatch_undo_nothing(
     either: Cluster[Any], services: dict[str, Service]
 ) -> None:
     one, namespace = services[either.kube.group], await either.kube.fresh_namespace()
@@ -261,7 +261,7 @@ async def test_an_operator_that_writes_at_ten_moments_of_a_dispatch_undoes_nothi
         assert len(receiver.requests) == len(ids(receiver.requests)) == 10
 
 
-async def test_an_operator_that_writes_right_before_a_kill_loses_nothing(theirs: Cluster[Any]) -> None:
+async def test_a_write_of_the_operator_just_before_a_kill_loses_nothing(theirs: Cluster[Any]) -> None:
     namespace = await theirs.kube.fresh_namespace()
     dying = serve(theirs, **SHORT)
 
@@ -284,7 +284,7 @@ async def test_an_operator_that_writes_right_before_a_kill_loses_nothing(theirs:
         for number in range(4):
             sends = [one for one in receiver.requests if one.path == f"/{number}"]
             assert 1 <= len(sends) <= 2
-            assert len(ids(sends)) == 1, "a repeat bears the first id"
+            assert len(ids(sends)) == 1, "a repetition has the first id"
 
 
 WORDS = ("a", "b", "c", "flaky", "slack", "email")
@@ -337,7 +337,7 @@ async def test_six_kills_lose_none_of_72_targets(theirs: Cluster[Any]) -> None:
             assert sent, f"{team}/{word} is on record and was never sent"
             doubled += len(sent) > (2 if word == "flaky" else 1)
             if word != "slack":
-                assert len(ids(sent)) == 1, "a repeat bears the first id"
+                assert len(ids(sent)) == 1, "a repetition has the first id"
     print(f"{len(teams) * len(WORDS)} targets, none lost, {doubled} sent twice")  # noqa: T201  # for `pytest -rP`
 
 
@@ -345,7 +345,7 @@ FAILED_BY_OPERATOR = "Post failed: connection refused"
 
 
 @pytest.mark.parametrize("adopt", ["none", "failed"])
-async def test_what_the_operator_failed_to_deliver_is_adopted_once_where_asked_for(
+async def test_targets_that_the_operator_failed_are_adopted_once_if_configured(
     either: Cluster[Any], adopt: str
 ) -> None:
     kube = either.kube
@@ -391,7 +391,9 @@ async def test_what_the_operator_failed_to_deliver_is_adopted_once_where_asked_f
             await until(carried_on, SOON)
             found = await record(either, namespace, "team")
             assert [receipt.phase for receipt in found] == [Phase.DELIVERED, Phase.DELIVERED, Phase.FAILED]
-            assert (await entries(either, namespace, "team"))[0] == theirs[0], "what landed is left as it was"
+            assert (await entries(either, namespace, "team"))[0] == theirs[0], (
+                "the delivered entry is unchanged"
+            )
             await operate(kube, namespace, "team")
             await one.deliver(namespace, "team")
             sends = {word: len(receiver.sends[f"team/{word}"]) for word in ("ok", "other", "gone")}
@@ -417,7 +419,7 @@ BY_HAND: list[list[dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("entries_by_hand", BY_HAND, ids=range(len(BY_HAND)))
-async def test_entries_by_hand_end_in_no_error_and_no_doubled_notice(
+async def test_entries_written_by_hand_cause_no_error_and_no_duplicate(
     theirs: Cluster[Any], entries_by_hand: list[dict[str, Any]], at_hand: Service
 ) -> None:
     namespace = await theirs.kube.fresh_namespace()
@@ -432,7 +434,7 @@ async def test_entries_by_hand_end_in_no_error_and_no_doubled_notice(
             assert answer.status == 200, answer
             await entries(theirs, namespace, "team")
         for sends in receiver.sends.values():
-            assert len(ids(sends)) == len(sends), "a notice came twice under one id"
+            assert len(ids(sends)) == len(sends), "a notification arrived twice with one id"
         kept = await entries(theirs, namespace, "team")
         for one in listed:
             if Receipt.from_wire(one).theirs:

@@ -53,7 +53,9 @@ async def service(api: Cluster[FakeCluster]) -> AsyncIterator[Service]:
         yield service
 
 
-async def test_what_may_pass_is_put_off_and_told_of(api: Cluster[FakeCluster], service: Service) -> None:
+async def test_a_target_with_a_temporary_error_is_postponed_and_announced(
+    api: Cluster[FakeCluster], service: Service
+) -> None:
     async with Receiver(respond=answering(503)) as receiver:
         namespace = await finished(api.kube, hook(receiver))
         answer = await service.deliver(namespace, "report")
@@ -68,26 +70,26 @@ async def test_what_may_pass_is_put_off_and_told_of(api: Cluster[FakeCluster], s
         assert not entry["success"]
 
         again = await service.deliver(namespace, "report")
-        assert (again.status, again.body) == (202, answer.body), "nobody may before its time"
+        assert (again.status, again.body) == (202, answer.body), "no event retries it before its time"
         assert len(receiver.requests) == 4
         read = await service.read(namespace, "report")
         assert read.body == answer.body
 
-        put_off = 'agentteam_delivery_put_off_total{reason="HTTPStatus",type="webhook"}'
-        assert await metric(service, put_off) == 1
+        postponed = 'agentteam_delivery_postponed_total{reason="HTTPStatus",type="webhook"}'
+        assert await metric(service, postponed) == 1
         receiver.respond = ok
         sooner = await service.deliver(namespace, "report", redeliver="failed")
         assert (sooner.status, sooner.body["phase"]) == (200, "Delivered")
-        told = await events(api, namespace, "DeliveryPutOff", "Delivered")
+        told = await events(api, namespace, "DeliveryPostponed", "Delivered")
         said = (
             f"1 of 1 targets postponed: hook (HTTPStatus); next try at {target['retryAt']};"
             " see status.delivery"
         )
-        assert told["DeliveryPutOff"] == ("Warning", said)
+        assert told["DeliveryPostponed"] == ("Warning", said)
         assert {request.headers["webhook-id"] for request in receiver.requests} == {target["id"]}
 
 
-async def test_a_wait_that_the_receiver_asks_for_is_kept_to_by_all(
+async def test_retry_after_is_respected_by_every_process(
     api: Cluster[FakeCluster],
 ) -> None:
     async with (
@@ -106,10 +108,10 @@ async def test_a_wait_that_the_receiver_asks_for_is_kept_to_by_all(
         assert timedelta(seconds=3600) <= retry_at - before <= timedelta(seconds=3600 + 60)
         for _ in range(3):
             assert (await patient.deliver(namespace, "report")).status == 202
-        assert len(receiver.requests) == 1, "never before"
+        assert len(receiver.requests) == 1, "no request before the time"
 
 
-async def test_without_it_what_fails_has_failed(api: Cluster[FakeCluster]) -> None:
+async def test_without_postponement_a_temporary_error_fails_the_target(api: Cluster[FakeCluster]) -> None:
     async with (
         Receiver(respond=answering(503)) as receiver,
         Service(api.kubeconfig, retry_for=0, backoff_initial=0.01) as service,
@@ -126,7 +128,7 @@ async def test_without_it_what_fails_has_failed(api: Cluster[FakeCluster]) -> No
         )
 
 
-async def test_the_watcher_brings_it_back_until_the_time_is_over(api: Cluster[FakeCluster]) -> None:
+async def test_the_watcher_resubmits_until_the_retries_end(api: Cluster[FakeCluster]) -> None:
     async with (
         Receiver(respond=answering(503)) as receiver,
         Service(api.kubeconfig, **(SOON | {"retry_for": 8})) as service,
@@ -139,7 +141,7 @@ async def test_the_watcher_brings_it_back_until_the_time_is_over(api: Cluster[Fa
         assert entry["retries"] >= 1
         assert f"; given up after {entry['retries'] + 1} tries in " in entry["message"]
         assert entry["attempts"] == len(receiver.requests) == 4 * (entry["retries"] + 1)
-        told = await events(api, namespace, "DeliveryPutOff", "DeliveryFailed")
+        told = await events(api, namespace, "DeliveryPostponed", "DeliveryFailed")
         assert told["DeliveryFailed"] == (
             "Warning",
             "1 of 1 targets failed: hook (HTTPStatus); see status.delivery",
@@ -152,7 +154,7 @@ async def test_the_watcher_brings_it_back_until_the_time_is_over(api: Cluster[Fa
 
 
 METRICS = (
-    'put_off_total{reason="HTTPStatus",type="webhook"}',
+    'postponed_total{reason="HTTPStatus",type="webhook"}',
     'given_up_total{reason="HTTPStatus",type="webhook"}',
     'tries_sum{type="webhook"}',
 )
@@ -198,7 +200,7 @@ def tell(figures: str) -> None:
 
 
 @pytest.mark.alone
-async def test_an_outage_and_three_deaths_lose_nothing(theirs: Cluster[Any]) -> None:
+async def test_an_outage_and_three_killed_processes_lose_nothing(theirs: Cluster[Any]) -> None:
     kube, number = theirs.kube, TEAMS if isinstance(theirs.server, FakeCluster) else 3
     async with Receiver() as there:
         port = there.port  # unused from here on
@@ -214,13 +216,13 @@ async def test_an_outage_and_three_deaths_lose_nothing(theirs: Cluster[Any]) -> 
         try:
             least = 0
 
-            async def put_off_again() -> bool:
+            async def postponed_again() -> bool:
                 entries = [await ledger(kube, namespace, "report") for namespace in namespaces]
                 return all(entry and entry["hook"].get("retries", 0) >= least for entry in entries)
 
             for death in range(3):
                 least = death + 1
-                await until(put_off_again, 240)
+                await until(postponed_again, 240)
                 if death == 1:
                     await watcher.stop(signal.SIGKILL)
                     watcher = watch(theirs, front.url, namespaces=served)
@@ -259,7 +261,7 @@ async def test_an_outage_and_three_deaths_lose_nothing(theirs: Cluster[Any]) -> 
 
 
 @pytest.mark.alone
-async def test_a_burst_at_one_slack_webhook_is_refused_nowhere_and_delays_nobody(
+async def test_a_burst_to_one_slack_webhook_is_not_refused_and_delays_no_other_target(
     api: Cluster[FakeCluster],
 ) -> None:
     kube, refused, takes = api.kube, [], 0.1  # seconds per message, instead of one
@@ -309,7 +311,7 @@ async def test_a_burst_at_one_slack_webhook_is_refused_nowhere_and_delays_nobody
         assert refused == []
         entries = [one["chat"] for one in await on_record()]
         assert [entry for entry in entries if entry["attempts"] != 1] == [], (
-            "waiting for a turn is no attempt"
+            "waiting for a turn does not count as an attempt"
         )
         assert len(slack.requests) == len(hooks.requests) == BURST
         tell(

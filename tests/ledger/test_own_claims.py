@@ -22,7 +22,7 @@ from tests.harness.waiting import until
 PLAIN = CompletionEvent(namespace="research", team="report")
 
 
-def test_a_claim_that_a_send_slept_over_is_left_to_it_by_its_own_process() -> None:
+def test_a_process_does_not_take_over_its_own_expired_claim_while_it_sends() -> None:
     before = Terms("me", NOW, timedelta(seconds=60), max_takeovers=10)
     target = {"type": "webhook", "name": "hook", "url": "https://hooks.example.com"}
     claimed = decide(team([target]), PLAIN, before, start=True).entries

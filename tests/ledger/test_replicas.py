@@ -24,7 +24,7 @@ from tests.harness.waiting import until
 from tests.ledger.support import (
     Entries,
     Outcomes,
-    bear_one_id,
+    have_one_id,
     history,
     ids,
     ledger,
@@ -51,7 +51,7 @@ def sends(receiver: Receiver, name: str) -> list[Any]:
 
 
 def later(seconds: int) -> Respond:
-    """Answer 503 with a `Retry-After` of so many seconds."""
+    """Answer 503 with this `Retry-After`, in seconds."""
 
     async def respond(_: web.Request) -> web.StreamResponse:
         return web.Response(status=503, headers={"Retry-After": str(seconds)})
@@ -96,7 +96,7 @@ def head(length: int) -> bytes:
 
 
 async def finished(cluster: Cluster[Any], *targets: dict[str, Any]) -> str:
-    """Finish a team with the name `report` in a namespace of its own, and return the namespace."""
+    """Finish a team with the name `report` in a new namespace, and return the namespace."""
     namespace = await cluster.kube.fresh_namespace()
     await cluster.kube.team(namespace, "report", lifecycle(*targets))
     await cluster.kube.finish(namespace, "report")
@@ -127,7 +127,7 @@ async def watched(cluster: Cluster[Any], service: Service, namespace: str) -> As
         yield
 
 
-async def test_thirty_events_each_posted_to_three_replicas_at_once_are_sent_once(
+async def test_thirty_events_posted_to_three_replicas_at_once_are_sent_once(
     cluster: Cluster[Any], replicas: list[Service]
 ) -> None:
     kube = cluster.kube
@@ -160,7 +160,7 @@ async def test_thirty_events_each_posted_to_three_replicas_at_once_are_sent_once
                 assert "takeovers" not in entry
 
 
-async def test_a_redelivery_posted_to_three_replicas_at_once_is_sent_once_under_a_new_id(
+async def test_a_redelivery_posted_to_three_replicas_at_once_is_sent_once_with_a_new_id(
     cluster: Cluster[Any], replicas: list[Service]
 ) -> None:
     gate = Gate()
@@ -178,12 +178,12 @@ async def test_a_redelivery_posted_to_three_replicas_at_once_is_sent_once_under_
         for name in "ab":
             old, new = sends(receiver, name)
             assert ids([old]) != ids([new])
-            assert bear_one_id([new], entries[name])
+            assert have_one_id([new], entries[name])
             assert entries[name].get("redeliveries") == (1 if cluster.whole else None)
 
 
 @pytest.mark.parametrize("reached", [False, True], ids=["at-once", "while-sending"])
-async def test_a_caller_that_hangs_up_does_not_stop_the_delivery(
+async def test_a_caller_that_disconnects_does_not_stop_the_delivery(
     cluster: Cluster[Any], replicas: list[Service], reached: bool
 ) -> None:
     gate = Gate()
@@ -204,7 +204,7 @@ async def test_a_caller_that_hangs_up_does_not_stop_the_delivery(
         assert len(receiver.requests) == 1
 
 
-async def test_a_replica_that_drains_hands_back_what_waits_and_finishes_what_is_in_flight(
+async def test_a_draining_replica_releases_waiting_targets_and_finishes_sends_in_flight(
     cluster: Cluster[Any], replicas: list[Service]
 ) -> None:
     kube, other = cluster.kube, replicas[0]
@@ -235,26 +235,26 @@ async def test_a_replica_that_drains_hands_back_what_waits_and_finishes_what_is_
             assert monotonic() - started < 15
             entries = await until(settling(kube, namespace, 2))
 
-        handed_back = [
+        released = [
             entries["waits"]
             for entries in await history(kube, namespace, since)
             if entries["waits"]["phase"] == "Pending" and "claimedBy" not in entries["waits"]
         ]
-        assert handed_back
-        assert handed_back[0]["attempts"] == 1
-        assert "claimedUntil" not in handed_back[0]
+        assert released
+        assert released[0]["attempts"] == 1
+        assert "claimedUntil" not in released[0]
         assert {entry["phase"] for entry in entries.values()} == {"Delivered"}
         if cluster.whole:
             assert {name: entry["attempts"] for name, entry in entries.items()} == {"waits": 2, "hangs": 1}
-        assert "takeovers" not in entries["waits"], "what is handed back was not abandoned"
+        assert "takeovers" not in entries["waits"], "a released claim does not count as a takeover"
         for name, times in (("waits", 2), ("hangs", 1)):
             assert len(sends(receiver, name)) == times
-            assert bear_one_id(sends(receiver, name), entries[name])
+            assert have_one_id(sends(receiver, name), entries[name])
         assert drained.logged("stopped")
         assert not drained.logged("drain_cut_short")
 
 
-async def test_a_caller_that_never_ends_its_request_does_not_hold_up_a_drain(cluster: Cluster[Any]) -> None:
+async def test_a_caller_that_never_ends_its_request_does_not_delay_a_drain(cluster: Cluster[Any]) -> None:
     async with serve(cluster, attempt_timeout=1, target_timeout=2, drain_timeout=3) as drained:
         _, writer = await asyncio.open_connection("127.0.0.1", drained.port)
         writer.write(head(length=9) + b"{")
@@ -268,7 +268,7 @@ async def test_a_caller_that_never_ends_its_request_does_not_hold_up_a_drain(clu
         await writer.wait_closed()
 
 
-async def test_a_process_that_sleeps_through_its_claim_sends_and_records_nothing_more(
+async def test_a_process_suspended_past_its_claim_sends_and_records_nothing_more(
     cluster: Cluster[Any], replicas: list[Service]
 ) -> None:
     kube = cluster.kube
@@ -302,11 +302,11 @@ async def test_a_process_that_sleeps_through_its_claim_sends_and_records_nothing
             assert entry["phase"] == "Delivered"
             if cluster.whole:
                 assert (entry["attempts"], entry["takeovers"]) == (1, 1)
-            assert len(sends(receiver, name)) == 2, "once by either"
-            assert bear_one_id(sends(receiver, name), entry)
+            assert len(sends(receiver, name)) == 2, "once by each process"
+            assert have_one_id(sends(receiver, name), entry)
 
 
-async def test_a_target_that_has_lost_too_many_holders_is_given_up(
+async def test_a_target_that_lost_too_many_holders_is_given_up(
     cluster: Cluster[Any], replicas: list[Service]
 ) -> None:
     kube = cluster.kube
@@ -340,7 +340,7 @@ async def test_a_target_that_has_lost_too_many_holders_is_given_up(
         assert [request.path for request in receiver.requests] == ["/last"]
 
 
-async def test_a_team_made_anew_under_way_is_neither_sent_for_nor_written_to(
+async def test_a_team_recreated_during_a_delivery_gets_no_further_send_or_write(
     cluster: Cluster[Any], replicas: list[Service]
 ) -> None:
     kube, service = cluster.kube, replicas[2]
@@ -370,7 +370,7 @@ async def test_a_team_made_anew_under_way_is_neither_sent_for_nor_written_to(
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["by-its-holder", "by-another"])
-async def test_claims_that_an_operator_wipes_are_noticed_and_their_targets_settle(
+async def test_claims_deleted_by_an_operator_are_detected_and_their_targets_settle(
     cluster: Cluster[Any], replicas: list[Service], same: bool
 ) -> None:
     kube, holder, other = cluster.kube, replicas[0], replicas[1]
@@ -393,12 +393,12 @@ async def test_claims_that_an_operator_wipes_are_noticed_and_their_targets_settl
             assert await ledger(kube, namespace, "report") == entries
             assert entries["a"]["phase"] == "Delivered"
             assert entries["a"].get("httpStatus") == (204 if cluster.whole else None)
-            assert len(receiver.requests) == 2, "whoever finds no claim cannot know"
-            assert bear_one_id(receiver.requests, entries["a"])
+            assert len(receiver.requests) == 2, "without a claim on record, no process can know"
+            assert have_one_id(receiver.requests, entries["a"])
             told = [line for line in holder.logged("outcome_unrecorded") if line["namespace"] == namespace]
             name = "a" if cluster.whole else "webhook-0"
             assert await metric(holder, CLAIM_LOST) == lost + len(told)
-            # With five fields, deliveries in the same second look alike, whoever sent them.
+            # With five fields, deliveries in the same second look alike, even of different processes.
             assert told or not cluster.whole
             assert {(line["target"], line["cause"]) for line in told} <= {(name, "claim-lost")}
 

@@ -26,7 +26,7 @@ from tests.harness.kube import TEAMS, Kube
 from tests.harness.operator import operate
 from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
-from tests.ledger.support import Entries, Front, Outcomes, bear_one_id, by_word, settled
+from tests.ledger.support import Entries, Front, Outcomes, by_word, have_one_id, settled
 
 pytestmark = pytest.mark.alone
 
@@ -38,7 +38,7 @@ RATE = 40  # events per second
 DELAY = 0.2  # seconds that a receiver takes, so that a kill interrupts something
 CALM = 600  # settled events after which no replica is killed
 WARM = 750  # … and after which memory is measured first
-TYPED = 4  # the operator writes the whole status of every fourth team, right after its end
+TYPED = 4  # the operator writes the whole status of every fourth team, immediately after its end
 PAUSE = (1.5, 3.5)  # seconds between kills
 GROWTH = 25  # MiB that a replica may grow by from WARM to the end
 
@@ -185,7 +185,7 @@ async def soaking(folder: Path) -> AsyncIterator[Soak]:
 
 
 @pytest.mark.timeout(300)
-async def test_a_thousand_events_outlive_their_replicas(tmp_path: Path) -> None:
+async def test_a_thousand_events_survive_the_kills_of_their_replicas(tmp_path: Path) -> None:
     async with soaking(tmp_path) as soak:
         since = (await soak.kube.list(TEAMS, soak.namespace)).body["metadata"]["resourceVersion"]
         started = monotonic()
@@ -214,7 +214,7 @@ async def test_a_thousand_events_outlive_their_replicas(tmp_path: Path) -> None:
             if name == "slack":
                 assert len({request.body for request in sent}) == 1, (team, entry)
             elif sent:
-                assert bear_one_id(sent, entry), (team, entry)
+                assert have_one_id(sent, entry), (team, entry)
     figures: dict[str, Any] = {
         "events": EVENTS,
         "targets": counts["targets"],
@@ -231,5 +231,5 @@ async def test_a_thousand_events_outlive_their_replicas(tmp_path: Path) -> None:
     FIGURES.mkdir(exist_ok=True)
     (FIGURES / "soak.json").write_text(json.dumps(figures, indent=2) + "\n")
     assert soak.kills >= 3
-    assert counts["takeovers"], "no kill fell amid a dispatch, so that nothing was shown"
+    assert counts["takeovers"], "no kill interrupted a dispatch, so the test showed nothing"
     assert max(after - before for before, after in zip(warm, final, strict=True)) < GROWTH

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.delivery.dispatcher import CLOCK_STEP
-from app.delivery.putoff import PutOff
+from app.delivery.postponement import Postponement
 from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import CompletionEvent
 from app.domain.ledger import Claim, Plan, Terms, decide, holds, settle
@@ -29,7 +29,7 @@ from app.domain.reasons import Reason
 from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
 from app.domain.record import Entries, Record
 from app.domain.targets import InvalidTarget, read_targets, target_names
-from app.domain.teams import AgentTeam, needs_delivery, open_targets, told_targets
+from app.domain.teams import AgentTeam, needs_delivery, notified_targets, open_targets
 from app.kube.cluster import Snapshot
 from app.senders.envelopes import Verdict
 from app.settings import ServiceSettings
@@ -47,7 +47,7 @@ LIMITS = ServiceSettings(
     retry_for=40.0,
     retry_waits="1.5,8",
 )
-PUT_OFF = PutOff(LIMITS.retry_waits, LIMITS.retry_for, chance=0.5)
+POSTPONEMENT = Postponement(LIMITS.retry_waits, LIMITS.retry_for, chance=0.5)
 MOST_ATTEMPTS = 2
 NAMES = ("a", "b", "c")
 HOLDERS = 3
@@ -392,7 +392,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert len(live) == len(set(live))
 
     @invariant()
-    def what_is_open_is_handed_in(self) -> None:
+    def open_targets_are_due(self) -> None:
         assert bool(open_targets(self.api.team, self.api.date)) == (self.due() is not None)
 
     def teardown(self) -> None:
@@ -413,11 +413,11 @@ class LedgerMachine(RuleBasedStateMachine):
         team = self.api.team
         assert team.record.all_settled
         if team.wants_delivery:
-            assert set(team.record.by_key) >= set(told_targets(team))
+            assert set(team.record.by_key) >= set(notified_targets(team))
         for label, name in self.twins() if self.named and not self.wiped else ():
             line = team.record.by_key.get(name)
             if line and line.receipt.success and label not in self.doubtful:
-                assert name in self.landed, f"{name} is on record as delivered, and nobody has it"
+                assert name in self.landed, f"{name} is on record as delivered, and no receiver got it"
         for holder in self.holders:
             holder.asleep = False
             holder.event = holder.read = None
@@ -502,11 +502,11 @@ class LedgerMachine(RuleBasedStateMachine):
         verdict = Verdict(
             Reason.HTTP_STATUS, "answered 503", 503, retryable=True, retry_after=luck.retry_after
         )
-        retry_at = PUT_OFF.until(receipt, verdict, self.api.date)
+        retry_at = POSTPONEMENT.until(receipt, verdict, self.api.date)
         if retry_at is None:
             assert receipt.timestamp
             asked = timedelta(seconds=luck.retry_after or 0)
-            assert self.api.date + asked >= receipt.timestamp + timedelta(seconds=PUT_OFF.during)
+            assert self.api.date + asked >= receipt.timestamp + timedelta(seconds=POSTPONEMENT.during)
             self.outcome(dispatch, send, Phase.FAILED, Reason.HTTP_STATUS)
         else:
             self.outcome(dispatch, send, Phase.PENDING, Reason.HTTP_STATUS, retry_at=retry_at)
@@ -609,7 +609,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert old is not None
             assert (old.claimed_by, old.id) == (write.holder, new.id)
             assert new.settled or new.timestamp == old.timestamp, "when it was accepted is lost"
-            assert new.retries == old.retries + new.put_off
+            assert new.retries == old.retries + new.postponed
         elif old is None:
             assert again == 0
             assert self.wiped or new.settled or new.id not in self.known, "an id was used for two messages"
@@ -623,7 +623,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert old.delivered_at
             assert new.delivered_at > old.delivered_at
         else:
-            sooner = old.put_off and write.event.redeliver != "none"
+            sooner = old.postponed and write.event.redeliver != "none"
             assert old.due is None or old.due <= self.api.date or old.claimed_by == write.holder or sooner
             assert new.id == old.id
             assert new.settled or sooner or (new.timestamp, new.retries) == (old.timestamp, old.retries)
@@ -656,7 +656,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def twins(self) -> set[tuple[str, str]]:
         """Return the labels and names of the valid targets."""
         team = self.api.team
-        told = told_targets(team)
+        told = notified_targets(team)
         targets = [one for one in read_targets(team.targets) if not isinstance(one, InvalidTarget)]
         return {(one.address, one.name) for one in targets if one.name in told}
 

@@ -27,13 +27,13 @@ from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.tls import Mounted
 from tests.harness.waiting import until
 
-FAULT = 20  # minute from which on the processes show what they show after the fault
-JUDGED = (FAULT + 7, FAULT + 11)  # minutes at which the rules are asked: the slowest takes ten
+FAULT = 20  # minute from which the processes show the fault
+JUDGED = (FAULT + 7, FAULT + 11)  # minutes at which the rules are evaluated: the slowest takes ten
 
 
 @pytest.fixture(scope="module")
 def rules(prometheus: None, kubectl: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Render the rules, all of them."""
+    """Render all rules."""
     values = {"prometheusRule": {"enabled": True}, "tls": {"secretName": "tls"}}
     rendering = Helm(kubectl.with_name("helm")).render(values)
     spec: dict[str, Any] = rendering.one("PrometheusRule")["spec"]
@@ -45,7 +45,7 @@ def rules(prometheus: None, kubectl: Path, tmp_path_factory: pytest.TempPathFact
 
 @dataclass
 class Stage:
-    """Service and watcher at work, and what they showed before the fault and after it."""
+    """A running service and watcher, and their metrics before and after the fault."""
 
     fake: Cluster[FakeCluster]
     folder: Path
@@ -55,11 +55,11 @@ class Stage:
     hook: Receiver
     before: Series = field(default_factory=dict)
     after: Series = field(default_factory=dict)
-    later: Series = field(default_factory=dict)  # than `after`, by `apart` seconds
+    later: Series = field(default_factory=dict)  # the metrics `apart` seconds after `after`
     apart: float = 1.0
 
     async def scrape(self) -> Series:
-        """Read what those show that run, as Prometheus would label it; times from this moment on."""
+        """Scrape the running processes, labelled as Prometheus would; times are relative to this moment."""
         shown: Series = {}
         for program in (self.service, self.watcher):
             if not program.ended:
@@ -73,13 +73,13 @@ class Stage:
         }
 
     async def injected(self) -> None:
-        """Note what is shown now, after the fault, and how what grows by itself goes on."""
+        """Record the metrics after the fault, and how fast the growing ones grow."""
         self.after, started = await self.scrape(), time.monotonic()
-        await asyncio.sleep(0.5)  # what is measured is how much a second adds
+        await asyncio.sleep(0.5)  # to measure the increase per second
         self.later, self.apart = await self.scrape(), time.monotonic() - started
 
     def hour(self) -> dict[str, str]:
-        """Return an hour of it: minutes before the fault, and after it, as promtool notes them."""
+        """Return an hour of metrics in promtool's notation: minutes before the fault, and after it."""
         series = {}
         for name in {**self.before, **self.after}:
             old, new = self.before.get(name), self.after.get(name)
@@ -121,7 +121,7 @@ async def stage(fake_cluster: Cluster[FakeCluster], tmp_path: Path) -> AsyncIter
 
 
 def token(*, lasting: float) -> str:
-    """Return a token as Kubernetes projects them, as far as anybody here looks."""
+    """Return a token like those that Kubernetes projects; only its expiry is real."""
     claims = base64.urlsafe_b64encode(json.dumps({"exp": int(time.time() + lasting)}).encode())
     return f"header.{claims.decode().rstrip('=')}.signature"
 
@@ -202,7 +202,7 @@ async def a_team_cannot_be_claimed(stage: Stage) -> None:
 
 
 async def finished_before(stage: Stage, *, minutes: float) -> None:
-    """Finish a team some time ago."""
+    """Finish a team in the past."""
     kube = stage.fake.kube
     namespace = await kube.fresh_namespace()
     at = (datetime.now(UTC) - timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -210,8 +210,8 @@ async def finished_before(stage: Stage, *, minutes: float) -> None:
     await kube.finish(namespace, "report", completedAt=at)
 
 
-async def put_off_before(stage: Stage, *, hours: float, next_try: timedelta) -> None:
-    """Leave a team behind whose receiver was away some time ago, as a process that is gone recorded it."""
+async def postponed_before(stage: Stage, *, hours: float, next_try: timedelta) -> None:
+    """Create a team with a postponed target, as recorded by a process that no longer runs."""
     kube, now = stage.fake.kube, datetime.now(UTC)
     namespace = await kube.fresh_namespace()
     await kube.team(
@@ -232,13 +232,13 @@ async def put_off_before(stage: Stage, *, hours: float, next_try: timedelta) -> 
 
 
 async def a_receiver_is_away(stage: Stage) -> None:
-    await put_off_before(stage, hours=2, next_try=timedelta(hours=1))
-    await reaches(stage, "watch_put_off", 1)
+    await postponed_before(stage, hours=2, next_try=timedelta(hours=1))
+    await reaches(stage, "watch_postponed", 1)
 
 
 async def a_receiver_never_came_back(stage: Stage) -> None:
     stage.hook.respond = lambda _: _answered(503)
-    await put_off_before(stage, hours=25, next_try=timedelta(0))
+    await postponed_before(stage, hours=25, next_try=timedelta(0))
     await reaches(stage, "given_up_total", 1)
 
 

@@ -18,24 +18,24 @@ from tests.harness.service import Service, Watcher, finished
 from tests.harness.waiting import until
 
 DASHBOARD: dict[str, Any] = json.loads((CHART / "dashboards/agentteam-delivery.json").read_text())
-OF_OTHERS = re.compile("certificate_expiry_timestamp_seconds|put_off_total|given_up_total")
-"""What a service without TLS, whose receivers are there, has no figures of."""
+OF_OTHERS = re.compile("certificate_expiry_timestamp_seconds|postponed_total|given_up_total")
+"""Metrics that a service without TLS and with healthy receivers does not export."""
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Each panel's title, and its expressions."""
+    """Return each panel's title and expressions."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             yield panel["title"], target["expr"]
 
 
 def asked(expression: str) -> str:
-    """Return an expression with its variables filled in, as Grafana does."""
+    """Return an expression with its variables replaced, as Grafana does."""
     filled = expression.replace("$__rate_interval", "30s").replace("$__range", "1m")
     return filled.replace("$namespace", ".*")
 
 
-async def test_every_query_finds_something(
+async def test_every_query_finds_data(
     prometheus: None, fake_cluster: Cluster[FakeCluster], tmp_path: Path
 ) -> None:
     kube = fake_cluster.kube
@@ -69,7 +69,7 @@ async def test_every_query_finds_something(
                 pytest.fail(f"these queries find nothing: {silent}")
 
 
-async def test_all_that_is_shown_is_on_the_dashboard(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_the_dashboard_shows_every_metric(fake_cluster: Cluster[FakeCluster]) -> None:
     async with (
         Service(fake_cluster.kubeconfig) as service,
         Watcher(fake_cluster.kubeconfig, service.url) as watcher,
@@ -81,7 +81,7 @@ async def test_all_that_is_shown_is_on_the_dashboard(fake_cluster: Cluster[FakeC
     assert not unused
 
 
-def test_the_dashboard_is_laid_out_and_comes_with_the_chart(kubectl: Path) -> None:
+def test_the_dashboard_has_no_overlaps_and_is_in_the_chart(kubectl: Path) -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     places = [
@@ -90,7 +90,7 @@ def test_the_dashboard_is_laid_out_and_comes_with_the_chart(kubectl: Path) -> No
         for dx in range(panel["gridPos"]["w"])
         for dy in range(panel["gridPos"]["h"])
     ]
-    assert len(places) == len(set(places)), "panels lie upon one another"
+    assert len(places) == len(set(places)), "panels overlap"
     assert max(x for x, _ in places) < 24
     assert all(panel["title"] and panel["datasource"]["uid"] == "${datasource}" for panel in panels)
     variables = {variable["name"] for variable in DASHBOARD["templating"]["list"]}

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 LABELS = {"type", "reason", "cause", "verb", "code", "answer", "version", "le", "generation"}
 LABELS |= {"route", "status", "place"}
-"""Every label there is: none for a team, a namespace, a URL or a host."""
+"""All labels: none for a team, a namespace, a URL or a host."""
 
 
 async def shown(*programs: Service | Watcher) -> list[str]:
@@ -46,7 +46,7 @@ def value(text: str, name: str, **labels: str) -> float:
     return found[0]
 
 
-async def test_after_all_kinds_of_deliveries_promtool_finds_nothing_amiss(
+async def test_promtool_finds_no_problem_after_all_kinds_of_deliveries(
     prometheus: None, fake_cluster: Cluster[FakeCluster]
 ) -> None:
     kube = fake_cluster.kube
@@ -99,7 +99,7 @@ async def test_after_all_kinds_of_deliveries_promtool_finds_nothing_amiss(
         assert value(text, "agentteam_delivery_build_info", version=version("agentteam-delivery")) == 1
 
 
-async def test_every_series_is_there_before_its_first_event(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_every_series_exists_before_its_first_event(fake_cluster: Cluster[FakeCluster]) -> None:
     async with (
         Service(fake_cluster.kubeconfig) as service,
         Watcher(fake_cluster.kubeconfig, service.url) as watcher,
@@ -116,7 +116,7 @@ async def test_every_series_is_there_before_its_first_event(fake_cluster: Cluste
         assert value(theirs, "agentteam_delivery_watch_posts_total", answer=answer) == 0
 
 
-async def test_what_the_kubernetes_api_refuses_and_loses_is_counted(
+async def test_refused_and_lost_requests_to_the_kubernetes_api_are_counted(
     fake_cluster: Cluster[FakeCluster], tmp_path: Path
 ) -> None:
     async with (
@@ -140,7 +140,9 @@ async def test_what_the_kubernetes_api_refuses_and_loses_is_counted(
     assert value(text, calls, verb="GET", code="none") >= 1
 
 
-async def test_a_team_waits_until_its_targets_are_settled(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_a_team_counts_as_waiting_until_its_targets_are_settled(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
     kube = fake_cluster.kube
     async with Watcher(fake_cluster.kubeconfig, "http://127.0.0.1:1") as watcher:
         namespace = await finished(kube, {"type": "webhook", "url": "https://hooks.example.com"})
@@ -158,7 +160,7 @@ async def test_a_team_waits_until_its_targets_are_settled(fake_cluster: Cluster[
         assert value(text, "agentteam_delivery_watch_oldest_undelivered_seconds") == 0
 
 
-async def test_an_api_that_was_never_heard_is_silent_since_the_watcher_began(
+async def test_an_api_that_never_answered_is_silent_since_the_watcher_started(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     async def away(_: web.Request) -> web.StreamResponse:
@@ -171,7 +173,7 @@ async def test_an_api_that_was_never_heard_is_silent_since_the_watcher_began(
         assert 0 < value(text, "agentteam_delivery_watch_silence_seconds") < 60
 
 
-async def test_the_certificate_s_end_is_shown_and_follows_its_rotation(
+async def test_the_certificate_s_expiry_is_exported_and_follows_a_rotation(
     fake_cluster: Cluster[FakeCluster], tmp_path: Path
 ) -> None:
     mounted = Mounted(tmp_path)

@@ -32,7 +32,7 @@ from tests.harness.waiting import until
 RUNBOOK = (Path(__file__).parents[2] / "docs/how-to/operate.md").read_text()
 
 KUBECTL = """#!/bin/sh
-# Stands before kubectl for the logs of pods, of which there are none here; it knows how all are read.
+# Replaces kubectl for pod logs, because the test has no pods; it accepts only the runbook's commands.
 pods="-n agentteam-delivery -l app.kubernetes.io/name=agentteam-delivery"
 case "$*" in
   "logs $pods -c "*" --tail=-1 --prefix --ignore-errors")
@@ -44,7 +44,7 @@ exec {kubectl} --kubeconfig {kubeconfig} "$@"
 
 
 def section(heading: str) -> str:
-    """Return what stands under a heading."""
+    """Return the text under a heading."""
     [found] = re.findall(
         rf"^### {re.escape(heading)}\n(.*?)(?=^##)", RUNBOOK + "\n##", re.MULTILINE | re.DOTALL
     )
@@ -59,7 +59,7 @@ def blocks(heading: str) -> list[str]:
 
 @dataclass
 class Operator:
-    """Somebody who follows the runbook: its names are replaced by those of a test, and nothing else."""
+    """An operator who follows the runbook with the names of a test, and nothing else replaced."""
 
     kube: Kube
     kubectl: Path
@@ -69,7 +69,7 @@ class Operator:
     names: dict[str, str] = field(default_factory=dict)
 
     async def runs(self, heading: str, number: int = 0) -> str:
-        """Run one block of commands, and return what it prints."""
+        """Run one block of commands, and return its output."""
         logs = self.folder / "logs"
         logs.mkdir(exist_ok=True)
         for name, program in self.programs.items():
@@ -128,7 +128,7 @@ async def at_work(operator: Operator, **settings: object) -> AsyncIterator[Servi
 EMPTY = "status.delivery stays empty"
 
 
-async def test_nothing_is_delivered_that_nobody_asked_for(operator: Operator) -> None:
+async def test_a_team_without_on_complete_deliver_is_found(operator: Operator) -> None:
     async with at_work(operator):
         await operator.finishes({"type": "webhook", "url": "https://x.example"}, on_complete="notify")
         assert await operator.runs(EMPTY, 0) == "Completed notify webhook\n"
@@ -151,7 +151,7 @@ async def test_a_crd_that_drops_the_record_is_found(operator: Operator) -> None:
         at_work(operator, api_group=group),
     ):
         await operator.finishes({"type": "webhook", "url": "https://x.example"})
-        await operator.sees("watcher", "handed_in", answer=500)
+        await operator.sees("watcher", "team_submitted", answer=500)
         assert await operator.runs(EMPTY, 0) == "Completed deliver webhook\n"
         assert await operator.runs(EMPTY, 1) == "\n"
         said = await operator.runs(EMPTY, 2)
@@ -160,7 +160,7 @@ async def test_a_crd_that_drops_the_record_is_found(operator: Operator) -> None:
         assert said in await operator.runs("AgentTeamDeliveryUndelivered")
 
 
-async def test_a_watcher_without_the_right_is_found(operator: Operator) -> None:
+async def test_a_watcher_without_permission_is_found(operator: Operator) -> None:
     config, token = operator.kube.kubeconfig, operator.folder / "token"
     await operator.kube.create("serviceaccounts", operator.namespace, {"metadata": {"name": "watcher"}})
     token.write_text(await operator.kube.account_token(operator.namespace, "watcher", AUDIENCE))
@@ -171,7 +171,7 @@ async def test_a_watcher_without_the_right_is_found(operator: Operator) -> None:
     ):
         operator.programs |= {"service": service, "watcher": watcher}
         await operator.finishes({"type": "webhook", "url": "https://x.example"})
-        await operator.sees("watcher", "handed_in", answer=403)
+        await operator.sees("watcher", "team_submitted", answer=403)
         assert '"answer": 403' in await operator.runs(EMPTY, 2)
 
 
@@ -181,13 +181,13 @@ async def test_a_service_that_does_not_answer_is_found(operator: Operator) -> No
     ) as watcher:
         operator.programs["watcher"] = watcher
         await operator.finishes({"type": "webhook", "url": "https://x.example"})
-        await operator.sees("watcher", "not_handed_in")
-        assert '"not_handed_in"' in await operator.runs(EMPTY, 2)
+        await operator.sees("watcher", "team_not_submitted")
+        assert '"team_not_submitted"' in await operator.runs(EMPTY, 2)
         assert '"service_lost"' in await operator.runs("AgentTeamDeliveryWatcherBehind")
         assert '"service_lost"' in await operator.runs("AgentTeamDeliveryUndelivered")
 
 
-async def test_who_holds_a_pending_target_is_found(operator: Operator) -> None:
+async def test_the_holder_of_a_pending_target_is_found(operator: Operator) -> None:
     gate = Gate()
     async with Receiver(respond=gate) as hook, at_work(operator):
         await operator.finishes({"type": "webhook", "name": "hook", "url": hook.url})
@@ -197,7 +197,7 @@ async def test_who_holds_a_pending_target_is_found(operator: Operator) -> None:
         gate.open()
 
 
-async def test_whose_receivers_are_away_and_what_was_given_up_is_found(operator: Operator) -> None:
+async def test_receivers_that_are_down_and_targets_given_up_are_found(operator: Operator) -> None:
     now = datetime.now(UTC)
     away = Receipt(
         name="hook",
@@ -247,7 +247,7 @@ DENIED = "Every Slack target says EgressDenied"
     ],
     ids=["a server of their own", "an inner address", "plain http"],
 )
-async def test_why_slack_is_denied_is_found(
+async def test_the_reason_for_a_denied_slack_url_is_found(
     operator: Operator, url: str, settings: dict[str, object], message: str
 ) -> None:
     assert message in section(DENIED)
@@ -269,13 +269,13 @@ TWICE = "A team was notified twice"
 
 
 def counted(said: str) -> tuple[str, int, int]:
-    """Read what the two commands print: the id, its attempts on record, and the lines that bear it."""
+    """Read what the two commands print: the id, its attempts on record, and the lines that contain it."""
     [record, *lines] = said.splitlines()
     _, attempts, message_id = record.split()
     return message_id, int(attempts), sum(message_id in line for line in lines)
 
 
-async def test_an_attempt_that_arrived_unanswered_is_told_from_a_second_delivery(operator: Operator) -> None:
+async def test_an_unanswered_attempt_is_distinguished_from_a_second_delivery(operator: Operator) -> None:
     first = asyncio.Event()
 
     async def too_late_at_first(request: web.Request) -> web.StreamResponse:
@@ -330,7 +330,7 @@ async def test_a_delivery_whose_record_failed_is_found(operator: Operator) -> No
             assert '"cause": "timeout"' in await operator.runs("AgentTeamDeliveryNotRecorded")
 
 
-async def test_a_caller_is_granted_what_it_lacks_and_redelivers(operator: Operator, kubectl: Path) -> None:
+async def test_a_caller_gets_the_missing_permission_and_redelivers(operator: Operator, kubectl: Path) -> None:
     kube, callers = operator.kube, await operator.kube.fresh_namespace()
     operator.names["ops"] = callers
     await kube.create("serviceaccounts", callers, {"metadata": {"name": "my-controller"}})

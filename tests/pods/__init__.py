@@ -1,1 +1,1 @@
-"""Real pods."""
+"""The chart in real pods."""

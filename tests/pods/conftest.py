@@ -1,4 +1,4 @@
-"""A node for this suite, with the chart installed."""
+"""A node for these tests, with the chart installed."""
 
 import os
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from tests.harness.node import Node
 
 @pytest.fixture(scope="session")
 async def node() -> AsyncIterator[Node]:
-    """Start a node, on the machine of its own that `make test-pods` makes."""
+    """Start a node, in the namespaces that `make test-pods` creates."""
     if "NODE_FOLDER" not in os.environ:
         pytest.skip("real pods take a machine of their own: make test-pods")
     folder, programs = Path(os.environ["NODE_FOLDER"]), Path(os.environ["NODE_PROGRAMS"])

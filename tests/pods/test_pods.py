@@ -1,6 +1,6 @@
 """The chart in real pods: installed, called, upgraded, rolled back, killed, drained, isolated.
 
-The tests are one installation's life, in its order. Each leaves the installation serving.
+The tests follow one installation from its start to its end. Each leaves the installation working.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ TEAMS = "research"
 
 @dataclass(frozen=True)
 class Installation:
-    """A release of the chart on the node, and a receiver on the node that its teams name."""
+    """A release of the chart on the node, and a receiver on the node for its teams."""
 
     node: Node
     kubectl: Path
@@ -49,9 +49,9 @@ class Installation:
     async def run(
         self, tool: str | Path, *arguments: str | Path, stdin: str = "", fails: bool = False
     ) -> str:
-        """Run kubectl, Helm or a program under the admin's kubeconfig; return what it printed.
+        """Run kubectl, Helm or a program with the admin's kubeconfig; return its output.
 
-        Where it is to fail, what it said on standard error follows.
+        If it must fail, its standard error is appended.
         """
         process = await asyncio.create_subprocess_exec(
             self.kubectl.with_name(tool) if isinstance(tool, str) else tool,
@@ -66,7 +66,7 @@ class Installation:
         return printed + said if fails else printed
 
     async def story(self) -> str:
-        """Tell how the pods are, for whoever reads of a failure."""
+        """Describe the pods, for the message of a failure."""
         parts = []
         for command in (
             ("get", "pods", "-A", "-o", "wide"),
@@ -96,7 +96,7 @@ class Installation:
     async def helm(
         self, verb: str, *options: str, values: Document | None = None, fails: bool = False
     ) -> str:
-        """Have the current Helm install or upgrade the release, wait for its pods."""
+        """Install or upgrade the release with the current Helm, and wait for its pods."""
         where = ("--namespace", OPS, "--wait", "--values", "-", *options)
         given = json.dumps(self.values | (values or {}))
         try:
@@ -110,7 +110,7 @@ class Installation:
         return await self.run("kubectl", "exec", "-n", OPS, pod, "-c", container, "--", *command, fails=fails)
 
     async def pods(self) -> dict[str, Document]:
-        """The release's pods that are ready and not ending, by their names."""
+        """Return the release's ready pods by name, without those that are ending."""
         found = await self.node.kube.request("GET", PODS, params={"labelSelector": SELECTOR})
         return {
             one["metadata"]["name"]: one
@@ -119,7 +119,7 @@ class Installation:
         }
 
     async def finish(self, *teams: str) -> None:
-        """Make teams with two targets each at the receiver, and finish them."""
+        """Create teams with two targets each at the receiver, and finish them."""
         for team in teams:
             targets = [
                 {"type": "webhook", "name": name, "url": f"{self.hook.url}/{team}/{name}"} for name in "ab"
@@ -128,7 +128,7 @@ class Installation:
             await self.node.kube.finish(TEAMS, team)
 
     async def delivered(self, *teams: str, seconds: float = 60) -> None:
-        """Wait until all targets of the teams are on record as delivered."""
+        """Wait until all targets of the teams are recorded as delivered."""
 
         async def all_are() -> bool:
             for team in teams:
@@ -150,13 +150,13 @@ def _is_ready(pod: Document) -> bool:
 
 
 def each_once(*teams: str) -> Counter[str]:
-    """What the receiver is sent where nothing is lost and nothing doubled."""
+    """The requests that the receiver gets if nothing is lost or duplicated."""
     return Counter(f"/{team}/{name}" for team in teams for name in "ab")
 
 
 @pytest.fixture(scope="module")
 async def installation(node: Node, kubectl: Path) -> AsyncIterator[Installation]:
-    """Install the chart as a platform engineer does, in a namespace that refuses what is not restricted."""
+    """Install the chart as a platform engineer does, in a namespace that enforces the restricted standard."""
     async with Receiver(host=ADDRESS) as hook:
         values = {
             "image": {"pullPolicy": "Never"},
@@ -185,13 +185,15 @@ async def installation(node: Node, kubectl: Path) -> AsyncIterator[Installation]
         yield found
 
 
-async def test_helm_installs_it_waits_until_it_is_ready_and_tests_it(installation: Installation) -> None:
+async def test_helm_installs_the_chart_waits_until_it_is_ready_and_tests_it(
+    installation: Installation,
+) -> None:
     assert len(await installation.pods()) == 2
     tested = await installation.run("helm", "test", RELEASE, "--namespace", OPS, "--timeout", "60s")
     assert "Succeeded" in tested
 
 
-async def test_it_runs_as_nobody_and_can_write_nothing(installation: Installation) -> None:
+async def test_the_pods_run_without_root_and_can_write_nothing(installation: Installation) -> None:
     look = "import os; print(open('/proc/self/status').read())"
     for pod in await installation.pods():
         for container in ("service", "watcher"):
@@ -206,7 +208,7 @@ async def test_it_runs_as_nobody_and_can_write_nothing(installation: Installatio
                 assert "Read-only file system" in said
 
 
-async def test_a_team_that_finishes_is_delivered_by_watcher_and_service(installation: Installation) -> None:
+async def test_the_watcher_and_the_service_deliver_a_finished_team(installation: Installation) -> None:
     await installation.finish("first")
     await installation.delivered("first")
     assert installation.sent("first") == each_once("first")
@@ -214,7 +216,7 @@ async def test_a_team_that_finishes_is_delivered_by_watcher_and_service(installa
 
 @asynccontextmanager
 async def forwarded(installation: Installation) -> AsyncIterator[str]:
-    """A port-forward to one pod, as the docs have it."""
+    """A port-forward to one pod, by the docs' command."""
     [port] = free_ports(1)
     process = await asyncio.create_subprocess_exec(
         installation.kubectl,
@@ -231,7 +233,7 @@ async def forwarded(installation: Installation) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def test_a_person_redelivers_through_a_port_forward(installation: Installation) -> None:
+async def test_a_user_redelivers_through_a_port_forward(installation: Installation) -> None:
     await installation.run("kubectl", "create", "serviceaccount", "editor", "-n", TEAMS)
     role = ("--clusterrole=agentteam-delivery-caller", f"--serviceaccount={TEAMS}:editor")
     await installation.run("kubectl", "create", "rolebinding", "editor", "-n", TEAMS, *role)
@@ -251,8 +253,8 @@ ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 OWN = "/var/run/secrets/agentteam-delivery/token"
 
 
-async def test_tokens_that_the_kubelet_renewed_are_taken_up(installation: Installation) -> None:
-    """A kubelet that starts anew renews all tokens, as it does anyway when most of their hour is over."""
+async def test_tokens_that_the_kubelet_rotated_are_used(installation: Installation) -> None:
+    """A restarted kubelet renews all tokens; otherwise it does so when most of their hour is over."""
     [pod, *_] = await installation.pods()
 
     async def tokens() -> list[str]:
@@ -282,7 +284,7 @@ async def test_tokens_that_the_kubelet_renewed_are_taken_up(installation: Instal
     await installation.delivered("renewed")
 
 
-async def test_an_upgrade_with_a_wrong_setting_harms_nobody_and_is_rolled_back(
+async def test_an_upgrade_with_a_wrong_setting_causes_no_outage_and_can_be_rolled_back(
     installation: Installation,
 ) -> None:
     before = set(await installation.pods())
@@ -301,7 +303,7 @@ async def test_an_upgrade_with_a_wrong_setting_harms_nobody_and_is_rolled_back(
     assert installation.sent("meanwhile") == each_once("meanwhile")
 
 
-async def test_pods_are_replaced_while_teams_finish_and_each_notification_is_sent_once(
+async def test_a_rollout_while_teams_finish_sends_each_notification_once(
     installation: Installation,
 ) -> None:
     before = set(await installation.pods())
@@ -311,7 +313,7 @@ async def test_pods_are_replaced_while_teams_finish_and_each_notification_is_sen
     async def finish_them() -> None:
         for team in teams:
             await installation.finish(team)
-            await asyncio.sleep(0.3)  # a pace, so that teams finish all through the rollout
+            await asyncio.sleep(0.3)  # so that teams finish during the whole rollout
 
     status = ("rollout", "status", "-n", OPS, "deployment/agentteam-delivery", "--timeout=120s")
     await asyncio.gather(finish_them(), installation.run("kubectl", *status))
@@ -320,7 +322,7 @@ async def test_pods_are_replaced_while_teams_finish_and_each_notification_is_sen
     assert installation.sent(*teams) == each_once(*teams)
 
 
-async def test_killed_containers_start_again_and_nothing_is_lost(installation: Installation) -> None:
+async def test_killed_containers_restart_and_nothing_is_lost(installation: Installation) -> None:
     teams = [f"killed-{number}" for number in range(10)]
     await asyncio.gather(*(installation.finish(team) for team in teams))
     killed = 0
@@ -329,14 +331,14 @@ async def test_killed_containers_start_again_and_nothing_is_lost(installation: I
         if command[-1:] == ["serve"] and process.info["uids"].real == 65532:
             process.send_signal(signal.SIGKILL)
             killed += 1
-    assert killed >= 2  # one more where a pod is still ending
+    assert killed >= 2  # one more if a pod is still ending
     await installation.delivered(*teams, seconds=120)
     sent = installation.sent(*teams)
     assert set(sent) == set(each_once(*teams))
     ids: dict[str, set[str]] = {}
     for one in installation.hook.requests:
         ids.setdefault(one.path, set()).add(one.headers["webhook-id"])
-    assert all(len(ids[path]) == 1 for path in sent)  # what was sent twice bears its first id
+    assert all(len(ids[path]) == 1 for path in sent)  # a duplicate has the first id
 
     async def both_are_back() -> bool:
         return len(await installation.pods()) == 2
@@ -348,7 +350,7 @@ async def test_killed_containers_start_again_and_nothing_is_lost(installation: I
     assert Counter(one["name"] for one in statuses if one["restartCount"]) == {"service": 2}
 
 
-async def test_a_drained_node_s_pods_go_one_by_one_and_hand_over(installation: Installation) -> None:
+async def test_pods_of_a_drained_node_are_replaced_one_by_one(installation: Installation) -> None:
     before = set(await installation.pods())
     teams = [f"drained-{number}" for number in range(10)]
     drain = ("drain", "node", "--pod-selector", SELECTOR, "--delete-emptydir-data", "--timeout=120s")
@@ -385,7 +387,9 @@ else:
 """
 
 
-async def test_the_network_policy_lets_in_and_out_whom_the_chart_names(installation: Installation) -> None:
+async def test_the_network_policy_permits_only_the_peers_that_the_chart_names(
+    installation: Installation,
+) -> None:
     values = await installation.run("helm", "get", "values", RELEASE, "-n", OPS, "--all", "-o", "json")
     chart = json.loads(values)
     [pod, *_] = (await installation.pods()).values()
@@ -420,15 +424,15 @@ async def test_the_network_policy_lets_in_and_out_whom_the_chart_names(installat
 
     await until(in_force, 60)  # rules follow a pod within seconds
     assert not await reaches("stranger", "main", RELEASE, 8080)
-    assert not await reaches("friend", "main", RELEASE, 8081)  # metrics, for scrapers alone
+    assert not await reaches("friend", "main", RELEASE, 8081)  # metrics, only for scrapers
     async with Receiver(host=ADDRESS) as unnamed:
-        assert await reaches("stranger", "main", ADDRESS, unnamed.port)  # whom no policy binds
+        assert await reaches("stranger", "main", ADDRESS, unnamed.port)  # which no policy restricts
         [name, *_] = await installation.pods()
         assert await reaches(name, "service", ADDRESS, installation.hook.port)
         assert not await reaches(name, "service", ADDRESS, unnamed.port)
 
 
-async def test_a_renewed_certificate_is_served_without_a_restart(installation: Installation) -> None:
+async def test_a_renewed_certificate_is_used_without_a_restart(installation: Installation) -> None:
     authority = trustme.CA()
     host = f"{RELEASE}.{OPS}.svc"
 

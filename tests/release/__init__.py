@@ -1,1 +1,1 @@
-"""The parts of a release, built once, and the command line that it installs."""
+"""A release, built once, and the command line that it installs."""

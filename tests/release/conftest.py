@@ -19,7 +19,7 @@ DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 REPOSITORY = "registry.example.com/agents"
 
 BUILDAH = f"""#!{sys.executable}
-# The far side: it keeps what it is told, and writes the archive of an image whose digest is known.
+# A fake engine: it records its arguments, and writes the archive of an image with a known digest.
 import io, json, os, sys, tarfile
 with open(os.environ["TOLD"], "a") as told:
     told.write(json.dumps(sys.argv[1:]) + "\\n")
@@ -33,7 +33,7 @@ if sys.argv[1:3] == ["manifest", "push"]:
 
 
 def copied(folder: Path) -> Path:
-    """Copy every file that git knows, or would know."""
+    """Copy every file that git tracks, or would track."""
     for name in tracked():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def program(path: Path, text: str) -> Path:
 
 
 def typed(repository: Path, *options: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a copy's own script of a release, with the tools of this environment."""
+    """Run the release script of a copy, with the tools of this environment."""
     path = f"{Path(sys.executable).parent}:{env.pop('PATH', os.environ['PATH'])}"
     return subprocess.run(
         [sys.executable, repository / ".ci/release", *options],
@@ -63,7 +63,7 @@ def typed(repository: Path, *options: str | Path, **env: str) -> subprocess.Comp
 
 @dataclass(frozen=True)
 class Released:
-    """What was made, what was said meanwhile, and what the engine was told."""
+    """The built files, the output of the build, and the engine's recorded arguments."""
 
     folder: Path
     said: str
@@ -78,7 +78,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def released(repository: Path, kubectl: Path, node: None) -> Released:
-    """Make the one release of this suite."""
+    """Build the release for all tests."""
     tools = repository.parent / f"{repository.name}-tools"
     buildah, told = program(tools / "buildah", BUILDAH), tools / "told"
     done = typed(

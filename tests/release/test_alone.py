@@ -20,7 +20,7 @@ from tests.test_repo import PROJECT, ROOT
 
 __all__ = ["bench"]
 
-pytestmark = pytest.mark.timeout(900)  # the first of them makes the release
+pytestmark = pytest.mark.timeout(900)  # the first test builds the release
 
 INSTALL = "pip install 'agentteam-delivery[service]'"
 PARTS = (
@@ -35,7 +35,7 @@ PARTS = (
 
 
 def closure() -> set[str]:
-    """Return all that the plain package depends on, down to the last."""
+    """Return all dependencies of the plain package, direct and indirect."""
     found: set[tuple[str, str]] = set()
     awaited = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
     while awaited:
@@ -50,7 +50,7 @@ def closure() -> set[str]:
 
 @pytest.fixture(scope="session")
 def alone(released: Released, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel where its dependencies are, copied from this environment, and nothing else."""
+    """Install the wheel with its dependencies, copied from this environment, and nothing else."""
     home = tmp_path_factory.mktemp("alone") / "venv"
     venv.create(home, with_pip=False, symlinks=True)
     [site] = home.glob("lib/python*/site-packages")
@@ -79,7 +79,7 @@ def typed(home: Path, *arguments: str | Path, **env: str) -> subprocess.Complete
     return subprocess.run(command, check=False, capture_output=True, text=True, env={**kept, **env})
 
 
-def test_none_of_the_service_s_parts_is_there(alone: Path) -> None:
+def test_no_part_of_the_service_is_installed(alone: Path) -> None:
     script = f"import importlib.util as u, sys; sys.exit(any(u.find_spec(name) for name in {PARTS}))"
     assert subprocess.run([alone / "bin/python", "-c", script], check=False).returncode == 0
 
@@ -107,14 +107,14 @@ async def test_every_command_for_people_works(alone: Path, bench: Bench, tmp_pat
 
 
 @pytest.mark.parametrize("command", ["serve", "watch", "openapi"])
-def test_what_runs_the_service_says_what_to_install(alone: Path, command: str) -> None:
+def test_commands_of_the_service_say_what_to_install(alone: Path, command: str) -> None:
     ran = typed(alone, command, DELIVERY_AUTH="none")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert INSTALL in ran.stderr
     assert ran.stderr.count("\n") == 1
 
 
-def test_it_is_as_small_as_the_document_says(alone: Path) -> None:
+def test_the_installation_is_as_small_as_documented(alone: Path) -> None:
     document = (ROOT / "docs/reference/commands.md").read_text()
     [said] = re.findall(r"^\| `agentteam-delivery` \| (\d+) \|$", document, re.MULTILINE)
     size = sum(path.stat().st_size for path in alone.rglob("*") if path.is_file() and not path.is_symlink())

@@ -21,7 +21,7 @@ from tests.harness.helm import run
 from tests.release.conftest import DIGEST, REPOSITORY, Released, copied, program, typed
 from tests.test_repo import PROJECT, ROOT, pins
 
-pytestmark = pytest.mark.timeout(900)  # the first of them makes the release
+pytestmark = pytest.mark.timeout(900)  # the first test builds the release
 
 VERSION: str = PROJECT["project"]["version"]
 IMAGE = f"agentteam-delivery-{VERSION}-image.tar"
@@ -29,7 +29,7 @@ CHART = f"agentteam-delivery-{VERSION}.tgz"
 TOLD = {"TOLD": os.devnull}
 
 
-def test_all_parts_are_there_and_their_sums_agree(released: Released) -> None:
+def test_all_files_exist_and_match_their_checksums(released: Released) -> None:
     expected = {
         "NOTES.md",
         IMAGE,
@@ -48,7 +48,7 @@ def test_all_parts_are_there_and_their_sums_agree(released: Released) -> None:
     assert released.said.endswith("Nothing was published.\n")
 
 
-def test_the_engine_is_told_to_build_for_both_platforms(released: Released) -> None:
+def test_the_engine_builds_for_both_platforms(released: Released) -> None:
     build, push, _ = released.told
     assert build[0] == "build"
     assert "--platform=linux/amd64,linux/arm64" in build
@@ -95,7 +95,7 @@ def test_the_notes_are_the_changelog_s_section(released: Released) -> None:
     assert not after.strip() or after.startswith(("\n\n## ", "\n\n["))
 
 
-def test_the_wheel_wants_the_service_s_parts_as_an_extra_alone(released: Released) -> None:
+def test_the_wheel_requires_the_service_s_packages_only_as_an_extra(released: Released) -> None:
     with zipfile.ZipFile(released.folder / f"agentteam_delivery-{VERSION}-py3-none-any.whl") as wheel:
         [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = Parser().parsestr(wheel.read(name).decode())
@@ -108,7 +108,9 @@ def test_the_wheel_wants_the_service_s_parts_as_an_extra_alone(released: Release
     assert {"service", "email", "google-drive", "tracing"} <= set(metadata.get_all("Provides-Extra", []))
 
 
-def test_what_is_published_is_what_was_built(released: Released, kubectl: Path, tmp_path: Path) -> None:
+def test_the_published_files_are_those_that_were_built(
+    released: Released, kubectl: Path, tmp_path: Path
+) -> None:
     told = tmp_path / "told"
     for name, prints in (("skopeo", DIGEST), ("helm", "")):
         program(tmp_path / name, f'#!/bin/sh\necho {name} "$@" >> {told}\necho {prints}\n')
@@ -122,11 +124,11 @@ def test_what_is_published_is_what_was_built(released: Released, kubectl: Path, 
     told.unlink()
     with pytest.raises(Exception, match=f"has the digest {DIGEST}, and the chart names sha256:other"):
         publish(released.folder, "sha256:other", tmp_path)
-    assert "helm" not in told.read_text(), "no chart of an image that is another"
+    assert "helm" not in told.read_text(), "no chart may be published for another image"
 
 
 def publish(folder: Path, digest: str, tools: Path) -> None:
-    """Have the script publish what is in a folder, with these tools before all others."""
+    """Publish the files in a folder, with these tools first on the path."""
     script = runpy.run_path(str(ROOT / ".ci/release"))
     release: Any = script["Release"](VERSION, folder, ("linux/amd64",), REPOSITORY, "buildah")
     with pytest.MonkeyPatch.context() as patch:
@@ -136,13 +138,13 @@ def publish(folder: Path, digest: str, tools: Path) -> None:
 
 @dataclass
 class Scratch:
-    """A copy of the repository in which texts are changed for one test."""
+    """A copy of the repository in which one test replaces texts."""
 
     root: Path
     kept: dict[Path, str] = field(default_factory=dict)
 
     def change(self, file: str, pattern: str, text: str) -> None:
-        """Write another text for the first that is like a pattern."""
+        """Replace the first text that matches a pattern."""
         path = self.root / file
         before = self.kept.setdefault(path, path.read_text())
         after, count = re.subn(pattern, text, before, count=1, flags=re.MULTILINE)
@@ -171,7 +173,7 @@ def scratch(repository: Path) -> Iterator[Scratch]:
         ("docs/reference/commands.md", rf"(?<=agentteam-delivery/){VERSION}"),
     ],
 )
-def test_another_version_is_refused_with_the_name_of_its_file(
+def test_a_version_mismatch_is_refused_with_the_file_s_name(
     scratch: Scratch, file: str, pattern: str
 ) -> None:
     scratch.change(file, pattern, "7.8.9")
@@ -182,7 +184,7 @@ def test_another_version_is_refused_with_the_name_of_its_file(
     )
 
 
-def test_a_version_is_written_to_every_place_but_the_changelog(tmp_path: Path) -> None:
+def test_a_version_is_written_to_every_place_except_the_changelog(tmp_path: Path) -> None:
     root = copied(tmp_path)
     done = version(root, "7.8.9")
     undone = "CHANGELOG.md has no section of 7.8.9; write one under ## [7.8.9]\n"
@@ -213,7 +215,9 @@ UNDATED = r"^## \[[\d.]+\].*$"
         ("2027-01-31", ["--platforms", "linux/amd64,plan9"], "PLATFORMS names plan9"),
     ],
 )
-def test_what_is_not_ready_is_refused(scratch: Scratch, heading: str, options: list[str], says: str) -> None:
+def test_an_unprepared_release_is_refused(
+    scratch: Scratch, heading: str, options: list[str], says: str
+) -> None:
     scratch.change("CHANGELOG.md", UNDATED, f"## [{VERSION}] - {heading}")
     done = typed(scratch.root, *options, "--engine", "false", **TOLD)
     assert (done.returncode, done.stdout) == (1, "")
@@ -238,7 +242,7 @@ def test_a_package_without_a_wheel_for_a_platform_is_refused(scratch: Scratch) -
     assert "uvloop==0.14.0" in done.stderr
 
 
-def test_make_publishes_only_when_told() -> None:
+def test_make_publishes_only_on_request() -> None:
     for given, pushes in (([], False), (["PUSH=yes", "TAG=v1.2.3", "REPOSITORY=r.example"], True)):
         command = ["make", "--dry-run", "release", *given]
         said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -246,14 +250,14 @@ def test_make_publishes_only_when_told() -> None:
     assert "--tag 'v1.2.3' --repository 'r.example'" in said
 
 
-def test_the_workflow_publishes_by_make_on_a_tag() -> None:
+def test_the_workflow_publishes_with_make_on_a_tag() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/release.yaml").read_text())
-    assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML takes `on` for true
+    assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML reads `on` as true
     [job] = workflow["jobs"].values()
     scripts = [step["run"] for step in job["steps"]]
     [made] = [one for one in scripts if one.startswith("make release")]
     assert 'TAG="$GITHUB_REF_NAME"' in made
     assert "PUSH=yes" in made
-    assert not [step for step in job["steps"] if "uses" in step], "whoever writes actions could publish"
+    assert not [step for step in job["steps"] if "uses" in step], "authors of actions could publish"
     for script in scripts:
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)

@@ -1,1 +1,1 @@
-"""One sender at a time, against receivers that are faked on the network."""
+"""Each sender on its own, against fake receivers on the network."""

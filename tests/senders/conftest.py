@@ -1,4 +1,4 @@
-"""The surroundings of a sender: one trusted certificate authority, which loads fast."""
+"""Fixtures of the senders' tests: one trusted certificate authority, which loads fast."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import trustme
 
 @pytest.fixture(scope="session")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write down whom the machine trusts."""
+    """Write a file with the one certificate authority that the tests trust."""
     path = tmp_path_factory.mktemp("trust") / "authorities.pem"
     trustme.CA().cert_pem.write_to_path(str(path))
     return path
@@ -17,5 +17,5 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def trusted(authorities: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let it trust them."""
+    """Make the service trust that certificate authority."""
     monkeypatch.setattr(certifi, "where", lambda: str(authorities))

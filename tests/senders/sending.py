@@ -40,10 +40,10 @@ EVENT = CompletionEvent(namespace="research", team="report")
 
 @contextmanager
 def faked() -> Iterator[respx.Router]:
-    """Fake what is beyond the HTTP client; a request that nobody expects fails."""
+    """Fake the network behind the HTTP client; an unexpected request fails."""
     router = respx.Router(assert_all_called=False)
 
-    async def answer(  # what the client is asked for
+    async def answer(  # as the client is called
         _: Transport, method: str, url: Checked, body: bytes, headers: dict[str, str], **limits: float
     ) -> Response:
         request = httpx.Request(method, str(url), stream=httpx.ByteStream(body), headers=headers)
@@ -56,7 +56,7 @@ def faked() -> Iterator[respx.Router]:
 
 
 class _Coming(StreamReader):
-    """What a faked answer holds, as aiohttp hands it on."""
+    """The content of a fake answer, as aiohttp passes it on."""
 
     def __init__(self, answered: httpx.Response) -> None:
         self._answered = answered
@@ -69,7 +69,7 @@ class _Coming(StreamReader):
 
 
 class Body(httpx.AsyncByteStream):
-    """A body that is still to be read, as one from a socket is."""
+    """A body that is not read yet, like one from a socket."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -79,7 +79,7 @@ class Body(httpx.AsyncByteStream):
 
 
 def answer(status: int, body: bytes | str = b"", **headers: str) -> httpx.Response:
-    """Make an answer; header names are given with underscores."""
+    """Make an answer; write header names with underscores."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     content = body.encode() if isinstance(body, str) else body
     return httpx.Response(status, headers=named, stream=Body(content))
@@ -98,7 +98,7 @@ async def attempt(
     made: Envelope | None = None,
     settings: ServiceSettings | None = None,
 ) -> Verdict | TargetError:
-    """Make one attempt at a target with these values in its Secret, and return what it comes to."""
+    """Make one attempt at a target with these values in its Secret, and return the verdict."""
     (target,) = read_targets([spec])
     assert not isinstance(target, InvalidTarget), target
     values = {
@@ -123,14 +123,14 @@ async def attempt_on_loopback(
 
 @dataclass
 class Watched:
-    """A sender, and what came of each attempt."""
+    """A sender that keeps the result of each attempt."""
 
     sender: Sender[Any]
     told: list[Verdict | BaseException] = field(default_factory=list)
 
     @property
     def keys(self) -> frozenset[str]:
-        """What it reads of a Secret."""
+        """The Secret's keys that the sender reads."""
         return self.sender.keys
 
     @property
@@ -139,7 +139,7 @@ class Watched:
         return self.sender.copies
 
     def way(self, target: Target, credentials: Credentials) -> Way:
-        """Pass the question on; where there is no way, that was the attempt."""
+        """Pass the call on; an error here is the result of the attempt."""
         try:
             return self.sender.way(target, credentials)
         except BaseException as error:
@@ -147,7 +147,7 @@ class Watched:
             raise
 
     async def send(self, made: Envelope, target: Target, credentials: Credentials, way: Way) -> Verdict:
-        """Pass one attempt on."""
+        """Pass one attempt on, and keep its result."""
         try:
             verdict = await self.sender.send(made, target, credentials, way)
         except BaseException as error:
@@ -157,22 +157,22 @@ class Watched:
         return verdict
 
     async def preview(self, made: Envelope, target: Target, credentials: Credentials) -> Preview:
-        """Pass it on."""
+        """Pass the call on."""
         return await self.sender.preview(made, target, credentials)
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What came of one delivery: of the attempt, for the record, and in the metrics."""
+    """The results of one delivery: of its attempts, in the record, and in the metrics."""
 
     told: list[Verdict | BaseException]
     receipt: Receipt
     counted: Metrics
-    shown: dict[str, Any]  # all that took part in it
+    shown: dict[str, Any]  # every object that took part
 
     @property
     def metrics(self) -> str:
-        """What would be scraped."""
+        """The metrics as Prometheus would scrape them."""
         return self.counted.render()[0].decode()
 
 
@@ -209,7 +209,7 @@ async def deliver(
             senders=watched,
             resolve=resolve,
             policy=RetryPolicy(attempts=attempts, attempt_timeout=attempt_timeout),
-            put_off=NEVER,
+            postponement=NEVER,
             pacer=Pacer(0.0),
             timing=Timing(sleep=at_once),
             metrics=metrics,

@@ -46,7 +46,7 @@ async def running_relay() -> AsyncIterator[Relay]:
 
 @pytest.mark.parametrize("host", ["smtp.example.com", "SMTP.Example.COM", "smtp.example.com."])
 @pytest.mark.parametrize("brought", [False, True], ids=["installation's", "team's own"])
-def test_a_relay_is_one_place_however_its_host_is_written(host: str, *, brought: bool) -> None:
+def test_two_spellings_of_a_host_are_one_relay(host: str, *, brought: bool) -> None:
     settings = ServiceSettings.load(email="smtp", smtp_host=host, smtp_from="teams@example.com")
     own = Credentials("own", {"smtp-host": host.encode(), "from": b"a@example.com"})
     assert where(settings, "own" if brought else None, own) == ("smtp.example.com", 587)
@@ -63,10 +63,10 @@ def error_of(outcome: Verdict | TargetError) -> TargetError:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What arrives
+# The message
 
 
-async def test_the_message_is_read_by_people_as_text_and_as_html_and_by_machines_as_json(
+async def test_the_message_contains_text_and_html_for_people_and_json_for_programs(
     relay: Relay,
 ) -> None:
     made = envelope(
@@ -98,7 +98,7 @@ async def test_the_message_is_read_by_people_as_text_and_as_html_and_by_machines
     assert mail.content.isascii()
 
 
-async def test_its_head_says_who_what_and_that_no_person_wrote_it(relay: Relay) -> None:
+async def test_the_headers_name_sender_and_recipients_and_mark_the_mail_as_automatic(relay: Relay) -> None:
     await attempt({**THREE, "subject": "{team}: {phase}, fertig 🎉"}, settings=settings_for(relay))
     (mail,) = relay.mails
     head = mail.parsed
@@ -111,14 +111,14 @@ async def test_its_head_says_who_what_and_that_no_person_wrote_it(relay: Relay) 
     assert not head.defects
 
 
-async def test_a_repeat_bears_the_same_message_id_and_another_delivery_another(relay: Relay) -> None:
+async def test_a_retry_has_the_same_message_id_and_another_delivery_has_another(relay: Relay) -> None:
     for made in (envelope(), envelope(), envelope(id="msg_other")):
         await attempt(TO, made=made, settings=settings_for(relay))
     ids = [mail.parsed["Message-ID"] for mail in relay.mails]
     assert ids == ["<msg_0123456789abcdef@example.com>"] * 2 + ["<msg_other@example.com>"]
 
 
-async def test_a_test_says_so_in_its_subject(relay: Relay) -> None:
+async def test_the_subject_of_a_test_notification_says_that_it_is_a_test(relay: Relay) -> None:
     await attempt(TO, made=envelope(event="team.test"), settings=settings_for(relay))
     (mail,) = relay.mails
     assert mail.parsed["Subject"] == "Test: Team report in research finished: Completed"
@@ -142,7 +142,7 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("text", INJECTIONS, ids=[ascii(text)[:30] for text in INJECTIONS])
-async def test_nothing_that_a_team_writes_adds_a_header_or_a_recipient(relay: Relay, text: str) -> None:
+async def test_a_team_s_text_adds_no_header_and_no_recipient(relay: Relay, text: str) -> None:
     made = envelope(
         message=text,
         team=text[:60],
@@ -180,7 +180,7 @@ BAD_RECIPIENTS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("to", "problem"), BAD_RECIPIENTS)
-async def test_a_recipient_that_is_none_is_told_and_nobody_gets_anything(
+async def test_an_invalid_recipient_is_reported_and_no_mail_is_sent(
     relay: Relay, to: list[str], problem: str
 ) -> None:
     error = error_of(await attempt({"type": "email", "to": to}, settings=settings_for(relay)))
@@ -189,14 +189,14 @@ async def test_a_recipient_that_is_none_is_told_and_nobody_gets_anything(
     assert relay.connections == 0
 
 
-async def test_a_domain_beyond_ascii_and_a_recipient_twice(relay: Relay) -> None:
+async def test_an_internationalized_domain_and_a_duplicate_recipient(relay: Relay) -> None:
     to = ["ann@bücher.example", "ann@bücher.example", "+o'x.y@example.com"]
     await attempt({"type": "email", "to": to}, settings=settings_for(relay))
     assert relay.asked == ["ann@xn--bcher-kva.example", "+o'x.y@example.com"]
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Who takes it, and who does not
+# Recipients that the relay accepts, and those that it refuses
 
 EVENT = CompletionEvent(namespace="research", team="report")
 SIXTY = tuple(f"r{number}@example.com" for number in range(60))
@@ -204,7 +204,7 @@ SIXTY = tuple(f"r{number}@example.com" for number in range(60))
 
 @dataclass
 class Narrow(Relay):
-    """A relay that takes so many recipients in one transaction, and so many transactions in one session."""
+    """A relay that accepts `most` recipients per transaction and a maximum of transactions per session."""
 
     most: int = 100
     refusal: str = ""
@@ -231,7 +231,9 @@ TOO_MANY = [
 
 
 @pytest.mark.parametrize(("most", "refusal"), TOO_MANY)
-async def test_those_that_are_too_many_are_sent_it_in_further_transactions(most: int, refusal: str) -> None:
+async def test_recipients_above_the_relay_s_limit_get_the_mail_in_further_transactions(
+    most: int, refusal: str
+) -> None:
     async with Narrow(most=most, refusal=refusal) as relay:
         sent = await attempt({"type": "email", "to": list(SIXTY)}, settings=settings_for(relay))
     assert verdict_of(sent).message == "accepted for 60 recipients"
@@ -244,7 +246,7 @@ async def test_those_that_are_too_many_are_sent_it_in_further_transactions(most:
     assert len({mail.parsed["Message-ID"] for mail in relay.mails}) == 1
 
 
-async def test_where_a_further_transaction_fails_the_rest_is_tried_again_and_nobody_gets_it_twice() -> None:
+async def test_after_a_failed_further_transaction_a_retry_sends_to_the_rest_without_duplicates() -> None:
     async with Narrow(most=25, refusal="452 4.5.3 Too many", sessions=1) as relay:
         done = asyncio.create_task(
             deliver({"type": "email", "to": list(SIXTY)}, {}, settings_for(relay), attempts=4)
@@ -256,8 +258,8 @@ async def test_where_a_further_transaction_fails_the_rest_is_tried_again_and_nob
     assert tuple(one for mail in relay.mails for one in mail.recipients) == SIXTY
 
 
-async def test_where_an_attempt_is_cut_off_nobody_gets_it_twice() -> None:
-    """The relay says nothing to its second transaction."""
+async def test_after_an_interrupted_attempt_a_retry_sends_no_duplicates() -> None:
+    """The relay does not answer the second transaction."""
     heard: list[Progress] = []
     async with Narrow(most=25, refusal="452 4.5.3 Too many") as relay:
         taken = relay.handle_DATA
@@ -278,7 +280,7 @@ async def test_where_an_attempt_is_cut_off_nobody_gets_it_twice() -> None:
     assert heard[-1].accepted == SIXTY[:25]
 
 
-async def test_too_many_with_nobody_taken_is_about_that_recipient(relay: Relay) -> None:
+async def test_too_many_recipients_when_none_was_accepted_is_an_error_of_that_recipient(relay: Relay) -> None:
     relay.answers = {"ann@example.com": ["552 no"], "bob@example.com": ["452 later"]}
     sent = verdict_of(await attempt(THREE, settings=settings_for(relay)))
     assert sent.retryable
@@ -287,7 +289,7 @@ async def test_too_many_with_nobody_taken_is_about_that_recipient(relay: Relay) 
     )
 
 
-async def test_a_full_mailbox_is_none_too_many(relay: Relay) -> None:
+async def test_a_full_mailbox_does_not_count_as_too_many_recipients(relay: Relay) -> None:
     relay.answers = {"bob@example.com": ["552 5.2.2 full"]}
     sent = verdict_of(await attempt(THREE, settings=settings_for(relay)))
     assert sent.progress is not None
@@ -296,7 +298,7 @@ async def test_a_full_mailbox_is_none_too_many(relay: Relay) -> None:
 
 
 def reciting(*replies: bytes) -> Callable[[Bare], Speak]:
-    """Recite an SMTP session: a greeting, then a reply a line, and the last for the message."""
+    """Play an SMTP session: a greeting, then one reply per line, and the last one for the message."""
 
     def speak(_: Bare) -> Speak:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -313,7 +315,7 @@ def reciting(*replies: bytes) -> Callable[[Bare], Speak]:
     return speak
 
 
-async def test_a_reply_counts_by_its_first_digit() -> None:
+async def test_the_first_digit_of_a_reply_decides() -> None:
     async with listening(reciting(b"250 hi", b"251 ok", b"252 maybe", b"354 go", b"200 taken")) as bare:
         settings = ServiceSettings.load(
             email="smtp",
@@ -326,7 +328,7 @@ async def test_a_reply_counts_by_its_first_digit() -> None:
     assert verdict_of(sent).message == "accepted for 1 recipient"
 
 
-async def test_a_wrong_password_is_tried_once_an_attempt(relay: Relay, tmp_path: Path) -> None:
+async def test_a_wrong_password_is_tried_once_per_attempt(relay: Relay, tmp_path: Path) -> None:
     relay.logins = {"teams": "right"}
     (tmp_path / "password").write_text("wrong")
     login = {"smtp_username": "teams", "smtp_password_file": str(tmp_path / "password")}
@@ -342,14 +344,14 @@ async def test_the_name_in_the_greeting_is_a_setting(relay: Relay) -> None:
     assert relay.mails[0].greeting == "mail.example.com"
 
 
-async def test_greylisting_is_waited_out(relay: Relay) -> None:
+async def test_greylisting_is_retried(relay: Relay) -> None:
     relay.answers["ann@example.com"] = ["451 4.7.1 Greylisted, come back later", "450 busy"]
     done = await deliver(TO, {}, settings_for(relay), attempts=4)
     assert (done.receipt.phase, done.receipt.attempts) == (Phase.DELIVERED, 3)
     assert len(relay.mails) == 1
 
 
-async def test_who_has_it_is_not_sent_it_again_while_others_are_tried_again(relay: Relay) -> None:
+async def test_a_retry_skips_recipients_that_have_the_mail(relay: Relay) -> None:
     relay.answers["bob@example.com"] = ["451 4.7.1 Greylisted"]
     relay.answers["cid@example.com"] = ["550 5.1.1 unknown", "250 never asked again"]
     done = await deliver(THREE, {}, settings_for(relay), attempts=4)
@@ -361,7 +363,7 @@ async def test_who_has_it_is_not_sent_it_again_while_others_are_tried_again(rela
     assert done.receipt.attempts == 2
 
 
-async def test_who_has_it_is_on_record_so_that_a_redelivery_reaches_the_others_alone(relay: Relay) -> None:
+async def test_a_redelivery_skips_recipients_that_have_the_mail_on_record(relay: Relay) -> None:
     relay.answers["bob@example.com"] = ["550 5.1.1 unknown"]
     first = await deliver(THREE, {}, settings_for(relay))
     entries = [first.receipt.to_wire()]
@@ -379,7 +381,7 @@ async def test_who_has_it_is_on_record_so_that_a_redelivery_reaches_the_others_a
 
 
 @pytest.mark.parametrize("others", [(), ("gone@example.com",)])
-async def test_who_all_have_it_already_are_not_bothered(relay: Relay, others: tuple[str, ...]) -> None:
+async def test_no_mail_is_sent_when_all_recipients_have_it(relay: Relay, others: tuple[str, ...]) -> None:
     made = envelope(progress=Progress(accepted=("ann@example.com", *others)))
     verdict = verdict_of(await attempt(TO, made=made, settings=settings_for(relay)))
     assert (verdict.delivered, verdict.attempted) == (True, False)
@@ -420,7 +422,7 @@ async def test_every_refusal_has_its_verdict(
     assert not relay.mails
 
 
-async def test_a_refusal_for_all_does_not_hide_who_has_it_or_was_refused_before(relay: Relay) -> None:
+async def test_a_refusal_of_the_message_does_not_hide_accepted_and_refused_recipients(relay: Relay) -> None:
     relay.answers["bob@example.com"] = ["451 later"]
     relay.answers["cid@example.com"] = ["550 5.1.1 unknown"]
     first = await deliver(THREE, {}, settings_for(relay))
@@ -441,7 +443,7 @@ async def test_a_refusal_for_all_does_not_hide_who_has_it_or_was_refused_before(
     )
 
 
-async def test_a_message_that_is_put_off_is_offered_again_to_those_who_were_not_refused(relay: Relay) -> None:
+async def test_a_postponed_message_is_sent_again_to_recipients_that_were_not_refused(relay: Relay) -> None:
     relay.answers["DATA"] = ["451 4.3.0 try again"]
     relay.answers["bob@example.com"] = ["550 5.1.1 unknown"]
     done = await deliver(THREE, {}, settings_for(relay), attempts=2)
@@ -457,7 +459,7 @@ async def test_a_message_that_is_put_off_is_offered_again_to_those_who_were_not_
 
 
 # ---------------------------------------------------------------------------------------------------------
-# By which relay, and how it is spoken to
+# Which relay is used, and how the service connects to it
 
 
 @pytest.fixture(scope="session")
@@ -467,7 +469,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def trusting(authority: trustme.CA, tmp_path: Path) -> dict[str, Any]:
-    """Settings that trust the authority."""
+    """Settings that trust the certificate authority."""
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     return {"egress_ca_file": str(tmp_path / "authority.pem")}
 
@@ -479,7 +481,7 @@ def certified(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("way", ["starttls", "tls"])
-async def test_the_installation_s_relay_is_told_a_password_under_tls_alone(
+async def test_the_installation_s_relay_gets_the_password_only_under_tls(
     authority: trustme.CA, trusting: dict[str, Any], tmp_path: Path, way: str
 ) -> None:
     (tmp_path / "password").write_text("s3cret é\n")
@@ -516,7 +518,7 @@ def own_secret(relay: Relay, **changes: str) -> dict[str, str | bytes]:
     }
 
 
-async def test_a_target_s_secret_brings_a_relay_of_its_own(
+async def test_a_target_s_secret_can_name_its_own_relay(
     authority: trustme.CA, trusting: dict[str, Any], relay: Relay
 ) -> None:
     own = Relay(logins={"team": "pa55"}, certificate=certified(authority))
@@ -540,7 +542,7 @@ async def test_a_target_s_secret_brings_a_relay_of_its_own(
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "0x7f.1", "[::1]", "::ffff:127.0.0.1", "169.254.169.254"]
 )
-async def test_a_relay_of_a_team_s_own_is_under_the_guard(relay: Relay, host: str) -> None:
+async def test_the_egress_guard_applies_to_a_team_s_own_relay(relay: Relay, host: str) -> None:
     settings = settings_for(relay)  # the installation's own relay is on loopback all the while
     secret = own_secret(relay, smtp_host=host)
     error = error_of(await attempt(OWN, secret, settings=settings))
@@ -549,7 +551,9 @@ async def test_a_relay_of_a_team_s_own_is_under_the_guard(relay: Relay, host: st
     assert verdict_of(await attempt(TO, settings=settings)).delivered
 
 
-async def test_a_name_that_leads_inside_is_not_dialled(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_resolves_to_an_internal_address_is_not_dialled(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named(monkeypatch)["mail.example.com"] = ["127.0.0.1"]
     secret = own_secret(relay, smtp_host="mail.example.com")
     error = error_of(await attempt(OWN, secret, settings=settings_for(relay)))
@@ -593,7 +597,7 @@ BAD_SECRETS: list[tuple[dict[str, str], Reason, str]] = [
 
 
 @pytest.mark.parametrize(("changes", "reason", "message"), BAD_SECRETS)
-async def test_a_value_of_the_secret_that_is_no_good_is_told_and_nothing_is_dialled(
+async def test_an_invalid_value_in_the_secret_is_reported_and_nothing_is_dialled(
     relay: Relay, changes: dict[str, str], reason: Reason, message: str
 ) -> None:
     settings = settings_for(relay, egress_allow="127.0.0.1/32")
@@ -605,7 +609,7 @@ async def test_a_value_of_the_secret_that_is_no_good_is_told_and_nothing_is_dial
 
 
 @pytest.mark.parametrize("key", ["smtp-host", "from", "smtp-username", "smtp-password"])
-async def test_a_key_that_is_missing_is_named(relay: Relay, key: str) -> None:
+async def test_a_missing_key_is_named(relay: Relay, key: str) -> None:
     secret = {name: value for name, value in own_secret(relay).items() if name != key}
     error = error_of(await attempt(OWN, secret, settings=settings_for(relay)))
     assert (error.reason, error.message) == (
@@ -613,13 +617,13 @@ async def test_a_key_that_is_missing_is_named(relay: Relay, key: str) -> None:
     )  # fmt: skip
 
 
-async def test_without_any_relay_the_target_is_told_how_to_bring_one() -> None:
+async def test_without_a_relay_the_error_says_how_to_configure_one() -> None:
     error = error_of(await attempt(TO, settings=ServiceSettings.load(email="smtp")))
     assert error.reason is Reason.INVALID_TARGET
     assert "name a Secret with one, under smtp-host" in error.message
 
 
-async def test_a_certificate_that_is_no_good_gets_nothing(
+async def test_a_relay_with_an_untrusted_certificate_gets_no_data(
     authority: trustme.CA, trusting: dict[str, Any]
 ) -> None:
     for context, settings in (
@@ -635,7 +639,7 @@ async def test_a_certificate_that_is_no_good_gets_nothing(
                 assert not relay.mails
 
 
-async def test_a_relay_that_offers_no_tls_gets_nothing(relay: Relay) -> None:
+async def test_a_relay_without_tls_gets_no_data(relay: Relay) -> None:
     error = error_of(await attempt(TO, settings=settings_for(relay, smtp_tls="starttls")))
     assert error.reason is Reason.TLS_FAILED
     assert error.message == "the relay offers no STARTTLS, and without TLS nothing is sent"
@@ -643,11 +647,11 @@ async def test_a_relay_that_offers_no_tls_gets_nothing(relay: Relay) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Relays that are not well
+# Faulty relays
 
 
 def trickling(_: Bare) -> Speak:
-    """Greet, one byte at a time and without end."""
+    """Send a greeting without end, one byte at a time."""
 
     async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220-")
@@ -660,7 +664,7 @@ def trickling(_: Bare) -> Speak:
 
 
 def flooding(_: Bare) -> Speak:
-    """Greet without end, as fast as can be."""
+    """Send a greeting without end, as fast as possible."""
 
     async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -671,7 +675,7 @@ def flooding(_: Bare) -> Speak:
 
 
 def injecting(far: Bare) -> Speak:
-    """Add to the answer to STARTTLS what should be taken for the answer to the next command."""
+    """Append to the answer to STARTTLS a text that poses as the answer to the next command."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 hello\r\n")
@@ -706,7 +710,7 @@ UNWELL: list[tuple[str, Callable[[Bare], Speak], str, Reason]] = [
 @pytest.mark.parametrize(
     ("speak", "way", "reason"), [row[1:] for row in UNWELL], ids=[row[0] for row in UNWELL]
 )
-async def test_a_relay_that_is_not_well_ends_with_a_reason_and_in_time(
+async def test_an_attempt_at_a_faulty_relay_ends_in_time_with_a_reason(
     speak: Callable[[Bare], Speak], way: str, reason: Reason
 ) -> None:
     async with listening(speak) as far:
@@ -718,7 +722,7 @@ async def test_a_relay_that_is_not_well_ends_with_a_reason_and_in_time(
         assert STEM not in done.receipt.message
 
 
-async def test_loopback_settings_lift_tls_for_a_relay_of_ones_own(relay: Relay) -> None:
+async def test_loopback_settings_allow_a_team_s_own_relay_without_tls(relay: Relay) -> None:
     settings = loopback_settings(email="smtp")
     secret = own_secret(relay, smtp_tls="none")
     del secret["smtp-username"], secret["smtp-password"]

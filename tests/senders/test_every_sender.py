@@ -46,7 +46,7 @@ SENDERS: dict[str, tuple[dict[str, Any], str, dict[str, str | bytes]]] = {
 
 
 def mail_secret(url: str) -> dict[str, str | bytes]:
-    """Bring a relay where a URL leads; all that is told it is secret."""
+    """Return a Secret that names a relay at a URL; every value in it is secret."""
     parts = urlsplit(url)
     return {
         "smtp-host": parts.hostname or "",
@@ -59,7 +59,7 @@ def mail_secret(url: str) -> dict[str, str | bytes]:
 
 
 def drive_secret(url: str) -> dict[str, str | bytes]:
-    """Bring a service account whose tokens are had where a URL leads."""
+    """Return a Secret with a service account whose tokens come from a URL."""
     return {"service-account.json": service_account(token_uri=url, client_email=f"{canaries.STEM}@g.example")}
 
 
@@ -75,7 +75,7 @@ INSIDE = f"inside-{canaries.HOST}"
 """A name that leads to an address which is not public."""
 
 
-async def test_this_suite_knows_every_sender() -> None:
+async def test_this_module_covers_every_sender() -> None:
     async with outlets(ServiceSettings.load(email="smtp", google_drive="api")) as senders:
         assert set(senders) == {*SENDERS, *SWITCHED_ON}
     async with outlets(ServiceSettings.load()) as senders:
@@ -85,28 +85,28 @@ async def test_this_suite_knows_every_sender() -> None:
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let one name lead inside, and all others nowhere."""
+    """Resolve one name to an internal address, and no other name."""
     named(monkeypatch)[INSIDE] = ["127.0.0.66"]
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is met
+# Faulty receivers
 
 
 @dataclass
 class Met:
-    """Where the secret URL leads, under which settings, and what is to come of it."""
+    """What answers at the secret URL, the settings, and the expected result."""
 
     url: str
     reason: Reason
     settings: dict[str, Any] = field(default_factory=dict)
     attempt_timeout: float = 10.0
-    # Heads of the requests that came, where one is to come, so that it was out there and could have leaked.
+    # Heads of the requests that arrived, for cases in which a request must have left the service.
     heads: list[bytes] | None = None
 
 
 Meeting = Callable[[Path], AbstractAsyncContextManager[Met]]
-SOON = 0.3  # seconds: the attempt's time limit, where that is what ends it
+SOON = 0.3  # seconds: the attempt's time limit, for cases that end by it
 
 
 def bare(
@@ -117,7 +117,7 @@ def bare(
     reads: bool = True,
     attempt_timeout: float = 10.0,
 ) -> Meeting:
-    """Meet a server of bare sockets, that has no TLS; `reads`: whether it takes a request in."""
+    """A server without TLS, on bare sockets; `reads`: whether it reads the request."""
 
     @asynccontextmanager
     async def meeting(_: Path) -> AsyncIterator[Met]:
@@ -129,7 +129,7 @@ def bare(
 
 
 def certified(reason: Reason, name: str, *, trusted: bool) -> Meeting:
-    """Meet a server with a certificate for this name, by an authority that is trusted or not."""
+    """A server with a certificate for this name, from a trusted or an unknown certificate authority."""
 
     @asynccontextmanager
     async def meeting(folder: Path) -> AsyncIterator[Met]:
@@ -145,7 +145,7 @@ def certified(reason: Reason, name: str, *, trusted: bool) -> Meeting:
 
 
 def nobody(reason: Reason, url: str, **settings: Any) -> Meeting:
-    """Meet nobody: the URL leads nowhere, or nowhere that is permitted."""
+    """No server: the URL leads nowhere, or to a denied address."""
 
     @asynccontextmanager
     async def meeting(_: Path) -> AsyncIterator[Met]:
@@ -155,7 +155,7 @@ def nobody(reason: Reason, url: str, **settings: Any) -> Meeting:
 
 
 def proxied(reason: Reason, speak: Callable[[Bare], Speak], *, scheme: str = "https") -> Meeting:
-    """Meet a forward proxy that asks for a password."""
+    """A forward proxy that requires a password."""
 
     @asynccontextmanager
     async def meeting(_: Path) -> AsyncIterator[Met]:
@@ -172,28 +172,28 @@ def proxy_url(authority: str) -> str:
 
 @asynccontextmanager
 async def refusing(_: Path) -> AsyncIterator[Met]:
-    """Meet a port where nobody listens."""
+    """A port on which nothing listens."""
     with unused() as authority:
         yield Met(secret_url(authority, scheme="http"), Reason.CONNECTION_FAILED)
 
 
 @asynccontextmanager
 async def proxy_refusing(_: Path) -> AsyncIterator[Met]:
-    """Meet no forward proxy where one should be."""
+    """No forward proxy at the configured address."""
     with unused() as authority:
         yield Met(secret_url(), Reason.CONNECTION_FAILED, {"egress_proxy": proxy_url(authority)})
 
 
 @contextmanager
 def unused() -> Iterator[str]:
-    """Hold a port, so that nobody else can listen there either."""
+    """Hold a port, so that no other program can listen on it."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
 def echoing(status: int) -> Callable[[Bare], Speak]:
-    """Send back what came: its first line as the reason phrase, its headers, and all of it as the body."""
+    """Return the request: its first line as the reason phrase, its headers, and all of it as the body."""
 
     def speak(far: Bare) -> Speak:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -212,7 +212,7 @@ def echoing(status: int) -> Callable[[Bare], Speak]:
 
 
 def blurting(_: Bare) -> Speak:
-    """Answer before anything is asked."""
+    """Answer before the request."""
 
     async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(telling(400))
@@ -233,15 +233,15 @@ MEETINGS: dict[str, Meeting] = {
     "reset in the head": bare(FAILED, resetting(b"HTTP/1.1 200 " + EVERYTHING.encode())),
     "reset in the body": bare(Reason.DELIVERED, resetting(PARTLY)),
     "closed in the body": bare(Reason.DELIVERED, saying(PARTLY)),
-    "chunks that are none": bare(Reason.DELIVERED, saying(CHUNKED, EVERYTHING.encode() + b"\r\n\r\n")),
+    "invalid chunks": bare(Reason.DELIVERED, saying(CHUNKED, EVERYTHING.encode() + b"\r\n\r\n")),
     "a body without end": bare(Reason.DELIVERED, endless(CHUNKED, b"10\r\n" + b"c" * 16 + b"\r\n", 0.01)),
     "no answer": bare(Reason.TIMEOUT, silent, reads=False, attempt_timeout=SOON),
     "a head that trickles": bare(
         Reason.TIMEOUT, endless(b"HTTP/1.1 200 OK\r\n", b"X-A: a\r\n", 0.05), attempt_timeout=SOON
     ),
     "no HTTP": bare(BROKEN, saying(EVERYTHING.encode() + b"\r\n\r\n")),
-    "a status that is none": bare(BROKEN, saying(b"HTTP/1.1 2x0 " + EVERYTHING.encode() + b"\r\n\r\n")),
-    "a header that is none": bare(BROKEN, saying(b"HTTP/1.1 200 OK\r\n" + EVERYTHING.encode() + b"\r\n\r\n")),
+    "an invalid status": bare(BROKEN, saying(b"HTTP/1.1 2x0 " + EVERYTHING.encode() + b"\r\n\r\n")),
+    "an invalid header": bare(BROKEN, saying(b"HTTP/1.1 200 OK\r\n" + EVERYTHING.encode() + b"\r\n\r\n")),
     "a huge head": bare(BROKEN, saying(b"HTTP/1.1 200 OK\r\nX: " + EVERYTHING.encode() * 1000)),
     "interim answers without end": bare(BROKEN, answering(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)),
     "a name that does not resolve": nobody(FAILED, secret_url()),
@@ -273,7 +273,7 @@ MEETINGS: dict[str, Meeting] = {
     },
     "no forward proxy": proxy_refusing,
     "a forward proxy that refuses": proxied(DENIED, answering(telling(403))),
-    "a forward proxy that wants another password": proxied(FAILED, echoing(407)),
+    "a forward proxy that requires another password": proxied(FAILED, echoing(407)),
     "a forward proxy that fails": proxied(FAILED, answering(telling(502))),
     "a forward proxy that speaks no HTTP": proxied(BROKEN, saying(EVERYTHING.encode() + b"\r\n\r\n")),
     "a forward proxy that answers itself": proxied(Reason.HTTP_STATUS, echoing(418), scheme="http"),
@@ -284,7 +284,7 @@ NO_URLS = {
     "with user info": secret_url("hooks.example.com", user_info=f"{canaries.USER_INFO}@"),
     "with white space": secret_url() + f" {canaries.PATH}",
     "with a backslash": secret_url(f"{canaries.HOST}\\@{canaries.HOST}"),
-    "with a port that is none": secret_url(f"{canaries.HOST}:{canaries.STEM}"),
+    "with an invalid port": secret_url(f"{canaries.HOST}:{canaries.STEM}"),
     "with a port that is too large": secret_url(f"{canaries.HOST}:65536"),
     "without a scheme": secret_url().removeprefix("https://"),
     "with another scheme": secret_url(scheme="ftp"),
@@ -299,7 +299,7 @@ NO_URLS = {
 
 
 class Breaking(httpx.AsyncByteStream):
-    """A body that cannot be read."""
+    """A body that fails while it is read."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -311,19 +311,19 @@ class Breaking(httpx.AsyncByteStream):
 
 @contextmanager
 def logged(form: str, capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """See to it that nothing is told: not on stderr, not on stdout, not in a record of any library."""
+    """Check that no secret is in stderr, stdout, or a log record of any library."""
     capsys.readouterr()
     with everything_logged("DEBUG", form) as kept:
         yield
     printed = capsys.readouterr()
-    assert "target_settled" in printed.err, "all of it is seen"
+    assert "target_settled" in printed.err, "the output was captured"
     assert_absent("stderr", printed.err)
     assert_absent("stdout", printed.out)
     assert_absent("what libraries logged", kept.text)
 
 
 def assert_silent(delivered: Delivered) -> None:
-    """See to it that nothing is told by what came of a delivery, nor by what took part in it."""
+    """Check that no secret is in the results of a delivery, or in the objects that took part in it."""
     for told in delivered.told:
         if isinstance(told, TargetError):
             for error in chain(told):
@@ -343,7 +343,7 @@ def assert_silent(delivered: Delivered) -> None:
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and all that is shown with it."""
+    """Yield an exception and everything that is shown with it."""
     seen: set[int] = set()
     latest: BaseException | None = error
     while latest is not None and id(latest) not in seen:
@@ -355,7 +355,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("meeting", MEETINGS)
 @pytest.mark.parametrize("sender", SENDERS)
-async def test_no_secret_comes_out_whatever_is_met(
+async def test_no_output_contains_a_secret_whatever_the_receiver_does(
     sender: str, meeting: str, form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, key, others = SENDERS[sender]
@@ -374,7 +374,7 @@ async def test_no_secret_comes_out_whatever_is_met(
 
 @pytest.mark.parametrize("meeting", MEETINGS)
 @pytest.mark.parametrize("sender", SWITCHED_ON)
-async def test_no_secret_comes_out_of_what_is_switched_on_whatever_is_met(
+async def test_no_output_of_optional_features_contains_a_secret(
     sender: str, meeting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, secret = SWITCHED_ON[sender]
@@ -382,7 +382,7 @@ async def test_no_secret_comes_out_of_what_is_switched_on_whatever_is_met(
         settings = loopback_settings(email="smtp", google_drive="api", **found.settings)
         with logged("json", capsys):
             delivered = await deliver(spec, secret(found.url), settings, attempt_timeout=SOON)
-    assert delivered.receipt.phase is Phase.FAILED, "nobody of those who are met speaks its language"
+    assert delivered.receipt.phase is Phase.FAILED, "none of these servers speaks its protocol"
     assert delivered.receipt.reason not in {Reason.INTERRUPTED, Reason.NOT_IMPLEMENTED}
     if sender == "google-drive" and found.reason in {
         Reason.CONNECTION_FAILED,
@@ -395,7 +395,7 @@ async def test_no_secret_comes_out_of_what_is_switched_on_whatever_is_met(
 
 @pytest.mark.parametrize("code", ["250", "334", "421", "451", "535", "550", "999", "abc"])
 @pytest.mark.parametrize("stage", range(7))
-async def test_no_secret_comes_out_of_a_relay_that_repeats_what_it_hears(
+async def test_no_output_contains_a_secret_when_a_relay_repeats_what_it_receives(
     code: str, stage: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = canaries.EVERYTHING.encode()
@@ -427,7 +427,7 @@ async def test_no_secret_comes_out_of_a_relay_that_repeats_what_it_hears(
 
 @pytest.mark.parametrize("value", NO_URLS.values(), ids=NO_URLS)
 @pytest.mark.parametrize("sender", SENDERS)
-async def test_no_secret_comes_out_of_a_url_that_is_none(
+async def test_no_output_contains_an_invalid_secret_url(
     sender: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, key, others = SENDERS[sender]
@@ -454,7 +454,7 @@ WRONG_VALUES: dict[str, bytes] = {
     ("sender", "wrong"),
     [(sender, wrong) for sender, (_, key, others) in SENDERS.items() for wrong in (key, *others)],
 )
-async def test_no_secret_comes_out_of_a_secret_that_is_half_wrong(
+async def test_no_output_contains_a_partly_invalid_secret(
     sender: str, wrong: str, value: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, key, others = SENDERS[sender]
@@ -466,7 +466,7 @@ async def test_no_secret_comes_out_of_a_secret_that_is_half_wrong(
     assert_silent(delivered)
 
 
-async def test_no_secret_comes_out_of_a_secret_without_the_url(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_no_output_contains_a_secret_without_the_url(capsys: pytest.CaptureFixture[str]) -> None:
     for spec, _, others in SENDERS.values():
         with logged("json", capsys):
             delivered = await deliver(spec, {"uri": secret_url(), **others}, loopback_settings())
@@ -475,7 +475,7 @@ async def test_no_secret_comes_out_of_a_secret_without_the_url(capsys: pytest.Ca
 
 
 def raised() -> list[Exception]:
-    """Make exceptions as libraries may raise them, the text of each holding everything."""
+    """Make exceptions as libraries may raise them, each with all secrets in its text."""
     request = httpx.Request("POST", secret_url(), headers={"authorization": canaries.AUTHORIZATION})
     key = ConnectionKey(
         canaries.HOST, 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
@@ -513,7 +513,7 @@ RAISED = [
 
 @pytest.mark.parametrize("number", RAISED)
 @pytest.mark.parametrize("sender", SENDERS)
-async def test_no_secret_comes_out_of_what_a_library_raises_instead_of_an_answer(
+async def test_no_output_contains_a_secret_from_a_library_s_exception(
     sender: str, number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, key, others = SENDERS[sender]
@@ -528,7 +528,7 @@ async def test_no_secret_comes_out_of_what_a_library_raises_instead_of_an_answer
 
 @pytest.mark.parametrize("number", RAISED)
 @pytest.mark.parametrize("sender", SENDERS)
-async def test_no_secret_comes_out_of_what_a_library_raises_in_a_body(
+async def test_no_output_contains_a_secret_from_a_library_s_exception_in_a_body(
     sender: str, number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec, key, others = SENDERS[sender]
@@ -538,12 +538,12 @@ async def test_no_secret_comes_out_of_what_a_library_raises_in_a_body(
         settings = loopback_settings(slack_hosts=canaries.HOST)
         delivered = await deliver(spec, {key: secret_url(), **others}, settings)
         assert route.called
-    assert delivered.receipt.reason is Reason.DELIVERED, "the head alone decides"
+    assert delivered.receipt.reason is Reason.DELIVERED, "the head of the answer decides"
     assert_silent(delivered)
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is public, and what holds secrets
+# What is public, and what contains secrets
 
 
 SPECS = {
@@ -552,14 +552,14 @@ SPECS = {
     "denied": (Reason.EGRESS_DENIED, "http://127.0.0.66/public?{query}#{fragment}"),
     "unknown": (Reason.CONNECTION_FAILED, "http://public.test/public?{query}#{fragment}"),
     "another scheme": (Reason.INVALID_TARGET, "ftp://{user}@{}/public?{query}#{fragment}"),
-    "a port that is none": (Reason.INVALID_TARGET, "http://{}1234567/public?{query}#{fragment}"),
+    "an invalid port": (Reason.INVALID_TARGET, "http://{}1234567/public?{query}#{fragment}"),
     "two lines": (Reason.INVALID_TARGET, "http://{}/public?{query}\n#{fragment}"),
     "no object": (Reason.INVALID_TARGET, "//{user}@{}/public?{query}#{fragment}"),
 }
 
 
 @pytest.mark.parametrize("case", SPECS)
-async def test_of_a_url_in_a_spec_all_is_public_up_to_its_path(
+async def test_a_url_in_the_spec_is_shown_up_to_its_path(
     case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reason, form = SPECS[case]
@@ -585,7 +585,7 @@ async def test_of_a_url_in_a_spec_all_is_public_up_to_its_path(
         {"type": "email", "to": [{"password": canaries.AUTHORIZATION}]},
     ],
 )
-async def test_a_value_in_the_wrong_place_is_not_repeated(
+async def test_a_value_in_the_wrong_place_is_not_shown(
     spec: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with everything_logged("DEBUG") as kept:
@@ -595,7 +595,7 @@ async def test_a_value_in_the_wrong_place_is_not_repeated(
     assert_absent("the log", capsys.readouterr().err + kept.text)
 
 
-def test_what_holds_secrets_does_not_show_them() -> None:
+def test_objects_with_secrets_do_not_show_them() -> None:
     settings = ServiceSettings.load(egress_proxy=proxy_url("proxy.example.com:3128"))
     shown = (
         settings,
@@ -611,7 +611,7 @@ def test_what_holds_secrets_does_not_show_them() -> None:
 @pytest.mark.parametrize(
     "wrong", ["https://{}@proxy:1", "http://{}@proxy", "{}", "http://{}@:1", "http://{}@p:x"]
 )
-def test_a_proxy_s_password_is_not_repeated_when_its_address_is_refused(wrong: str) -> None:
+def test_an_error_about_a_proxy_s_address_does_not_show_its_password(wrong: str) -> None:
     credentials = f"{canaries.PROXY_USER}:{canaries.PROXY_PASSWORD}"
     with pytest.raises(SettingsError) as caught:
         ServiceSettings.load(egress_proxy=wrong.format(credentials))

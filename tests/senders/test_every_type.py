@@ -20,7 +20,7 @@ PAGE = "docs/reference/targets.md"
 
 
 def schema() -> Mapping[str, Any]:
-    """Return what the CRD says of one entry of `spec.lifecycle.delivery[]`."""
+    """Return the CRD's schema of one entry of `spec.lifecycle.delivery[]`."""
     [version] = yaml.safe_load((ROOT / CRD).read_text())["spec"]["versions"]
     spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
     entry: Mapping[str, Any] = spec["properties"]["lifecycle"]["properties"]["delivery"]["items"][
@@ -30,7 +30,7 @@ def schema() -> Mapping[str, Any]:
 
 
 def forgotten(model: type[TargetSpec], senders: Senders) -> list[str]:
-    """Return each place that does not know a type of target, and what is to be added there."""
+    """Return each place that does not support a type of target, and what to add there."""
     kind, entry, found = model.kind(), schema(), []
     if kind not in entry["type"]["enum"]:
         found.append(f"{CRD}: add {kind} to the enum of type")
@@ -53,20 +53,20 @@ def forgotten(model: type[TargetSpec], senders: Senders) -> list[str]:
     return found
 
 
-async def test_every_type_is_known_everywhere() -> None:
+async def test_every_part_supports_every_type() -> None:
     async with outlets(ServiceSettings.load(email="smtp", google_drive="api")) as senders:
         assert [one for model in get_args(Target) for one in forgotten(model, senders)] == []
         assert set(senders) == set(TYPES) == set(schema()["type"]["enum"])
 
 
 class PagerTarget(TargetSpec):
-    """A type that nobody else knows."""
+    """A type that no other part supports."""
 
     type: Literal["pager"]
     pager_number: Annotated[Text, Field(alias="pagerNumber")] = None
 
 
-async def test_what_a_new_type_was_not_told_to_is_named() -> None:
+async def test_parts_that_do_not_support_a_new_type_are_named() -> None:
     async with outlets(ServiceSettings.load(email="smtp", google_drive="api")) as senders:
         assert forgotten(PagerTarget, senders) == [
             f"{CRD}: add pager to the enum of type",

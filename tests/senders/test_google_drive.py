@@ -59,7 +59,7 @@ def keys(drive: Drive, named: str = "keys", **changes: Any) -> Credentials:
     return Credentials(named, {KEY: drive.key_file(**changes).encode()})
 
 
-async def test_a_document_holds_the_notice_the_artifacts_and_the_json(drive: Drive) -> None:
+async def test_a_document_contains_the_notification_the_artifacts_and_the_json(drive: Drive) -> None:
     made: dict[str, Any] = {
         "message": "Fertig: „Bericht“ <script>x</script> --agentteam-msg_0123456789abcdef--",
         "artifacts": (artifact(path="/workspace/übersicht.md", name="übersicht.md"),),
@@ -82,7 +82,7 @@ async def test_a_document_holds_the_notice_the_artifacts_and_the_json(drive: Dri
     assert drive.asked == ["token", "search", "upload"]
 
 
-async def test_a_repeat_finds_the_document_and_makes_no_second(drive: Drive) -> None:
+async def test_a_retry_finds_the_document_and_creates_no_second(drive: Drive) -> None:
     await once(drive)
     (file,) = drive.files
     verdict = await once(drive)
@@ -92,9 +92,7 @@ async def test_a_repeat_finds_the_document_and_makes_no_second(drive: Drive) -> 
 
 
 @pytest.mark.parametrize("lost", [Failure(stored=True), Failure(502, "backendError", stored=True)])
-async def test_an_upload_whose_answer_is_lost_is_found_by_the_next_attempt(
-    drive: Drive, lost: Failure
-) -> None:
+async def test_the_next_attempt_finds_an_upload_whose_answer_was_lost(drive: Drive, lost: Failure) -> None:
     drive.failing["upload"] = [lost]
     done = await deliver(SPEC, {KEY: drive.key_file()}, settings_for(drive), attempts=2)
     (file,) = drive.files
@@ -107,7 +105,7 @@ async def test_an_upload_whose_answer_is_lost_is_found_by_the_next_attempt(
 @pytest.mark.parametrize(
     "body", ["", "[]", "null", '{"id": 7}', f'{{"id": "{STEM} <b>"}}', '{"id": "' + "a" * 129 + '"}']
 )
-async def test_an_upload_that_is_answered_with_nonsense_is_looked_up(drive: Drive, body: str) -> None:
+async def test_an_upload_with_an_invalid_answer_is_looked_up(drive: Drive, body: str) -> None:
     drive.failing["upload"] = [Failure(200, stored=True, body=body)]
     done = await deliver(SPEC, {KEY: drive.key_file()}, settings_for(drive), attempts=2)
     assert len(drive.files) == 1
@@ -117,7 +115,7 @@ async def test_an_upload_that_is_answered_with_nonsense_is_looked_up(drive: Driv
 
 @pytest.mark.parametrize("status", [201, 202, 204, 206])
 @pytest.mark.parametrize("where", ["token", "search", "upload"])
-async def test_a_status_that_promises_much_delivers_nothing_without_a_file(
+async def test_a_successful_status_without_a_file_is_not_a_delivery(
     drive: Drive, where: str, status: int
 ) -> None:
     drive.failing[where] = [Failure(status, body="" if status == 204 else "{}")]
@@ -126,7 +124,7 @@ async def test_a_status_that_promises_much_delivers_nothing_without_a_file(
     assert not drive.files
 
 
-async def test_a_search_is_read_to_its_end(drive: Drive) -> None:
+async def test_all_pages_of_a_search_are_read(drive: Drive) -> None:
     drive.empty_pages = 2
     assert await once(drive) == Verdict(Reason.DELIVERED, f"made file {drive.files[0].id}", 200)
     verdict = await once(drive)
@@ -134,7 +132,7 @@ async def test_a_search_is_read_to_its_end(drive: Drive) -> None:
     assert drive.asked.count("search") == 6
 
 
-async def test_a_search_without_end_makes_no_second_document(drive: Drive) -> None:
+async def test_an_endless_search_creates_no_second_document(drive: Drive) -> None:
     await once(drive)
     drive.empty_pages = 1000
     verdict = await once(drive)
@@ -143,7 +141,7 @@ async def test_a_search_without_end_makes_no_second_document(drive: Drive) -> No
     assert len(drive.files) == 1
 
 
-async def test_a_message_made_to_grow_the_boundary_does_not(drive: Drive, sender: GoogleDriveSender) -> None:
+async def test_a_message_cannot_lengthen_the_boundary(drive: Drive, sender: GoogleDriveSender) -> None:
     guessed = "--agentteam-msg_0123456789abcdef" + "-" * 60_000
     shown = await sender.preview(envelope(message=guessed), TARGET, keys(drive))
     assert len(shown.headers["content-type"].partition("boundary=")[2].strip('"')) <= 70  # RFC 2046
@@ -156,7 +154,7 @@ async def test_a_message_made_to_grow_the_boundary_does_not(drive: Drive, sender
 # Tokens
 
 
-async def test_a_token_is_used_for_its_life_and_bought_anew_after_it(drive: Drive) -> None:
+async def test_a_token_is_reused_until_it_expires_and_then_replaced(drive: Drive) -> None:
     clock = Clock()
     async with HttpClient(settings_for(drive)) as http:
         tokens = AccessTokens(http, clock=clock)
@@ -168,7 +166,7 @@ async def test_a_token_is_used_for_its_life_and_bought_anew_after_it(drive: Driv
     assert drive.asked == ["token", "token"]
 
 
-async def test_many_who_ask_at_once_share_one_request(drive: Drive, sender: GoogleDriveSender) -> None:
+async def test_concurrent_deliveries_share_one_token_request(drive: Drive, sender: GoogleDriveSender) -> None:
     sends = (sender.send(envelope(id=f"msg_{number}"), TARGET, keys(drive)) for number in range(50))
     verdicts = await asyncio.gather(*sends)
     assert all(verdict.delivered for verdict in verdicts)
@@ -176,7 +174,7 @@ async def test_many_who_ask_at_once_share_one_request(drive: Drive, sender: Goog
     assert len(drive.files) == 50
 
 
-async def test_each_who_shares_a_refused_request_is_told_of_their_own_secret(
+async def test_each_target_of_a_refused_token_request_gets_an_error_about_its_own_secret(
     drive: Drive, sender: GoogleDriveSender
 ) -> None:
     owners = ["mine", "yours"]
@@ -195,7 +193,7 @@ LIVES = ["null", "true", "0", "-5", '"3600"', "1.5", "1" + "0" * 400 + "x"]
 
 
 @pytest.mark.parametrize("life", LIVES)
-async def test_a_token_without_a_life_is_none(drive: Drive, life: str) -> None:
+async def test_a_token_without_a_valid_lifetime_is_refused(drive: Drive, life: str) -> None:
     drive.failing["token"] = [Failure(200, body=f'{{"access_token": "x", "expires_in": {life}}}')]
     error = await once(drive)
     assert isinstance(error, TargetError)
@@ -203,7 +201,7 @@ async def test_a_token_without_a_life_is_none(drive: Drive, life: str) -> None:
     assert drive.asked == ["token"]
 
 
-async def test_no_token_is_kept_longer_than_one_can_be_asked_for(drive: Drive) -> None:
+async def test_no_token_is_cached_longer_than_google_s_maximum(drive: Drive) -> None:
     clock, endless = Clock(), "1" + "0" * 400
     async with HttpClient(settings_for(drive)) as http:
         tokens = AccessTokens(http, clock=clock)
@@ -214,7 +212,7 @@ async def test_no_token_is_kept_longer_than_one_can_be_asked_for(drive: Drive) -
 
 
 @pytest.mark.parametrize(("status", "reason"), [(400, Reason.SECRET_INVALID), (503, Reason.HTTP_STATUS)])
-async def test_a_word_blames_the_key_only_where_the_status_does(
+async def test_a_token_error_blames_the_key_only_if_the_status_does(
     drive: Drive, status: int, reason: Reason
 ) -> None:
     drive.failing["token"] = [Failure(status, body='{"error": "invalid_client"}')]
@@ -223,7 +221,7 @@ async def test_a_word_blames_the_key_only_where_the_status_does(
     assert (error.reason, error.retryable) == (reason, status == 503)
 
 
-async def test_a_token_that_is_refused_is_bought_anew_within_the_attempt(
+async def test_a_revoked_token_is_replaced_within_the_attempt(
     drive: Drive, sender: GoogleDriveSender
 ) -> None:
     await sender.send(envelope(), TARGET, keys(drive))
@@ -236,7 +234,7 @@ async def test_a_token_that_is_refused_is_bought_anew_within_the_attempt(
     assert (verdict.reason, verdict.http_status, verdict.retryable) == (Reason.HTTP_STATUS, 401, False)
 
 
-async def test_who_names_another_s_account_without_its_key_gets_no_token_of_it(
+async def test_another_account_s_cached_token_is_not_used_without_its_key(
     drive: Drive, sender: GoogleDriveSender
 ) -> None:
     await sender.send(envelope(), TARGET, keys(drive))
@@ -250,9 +248,7 @@ async def test_who_names_another_s_account_without_its_key_gets_no_token_of_it(
     assert len(drive.files) == 1
 
 
-async def test_a_failed_request_for_a_token_is_not_remembered(
-    drive: Drive, sender: GoogleDriveSender
-) -> None:
+async def test_a_failed_token_request_is_not_cached(drive: Drive, sender: GoogleDriveSender) -> None:
     drive.failing["token"] = [Failure(503, headers={"Retry-After": "1"}), Failure(), Failure(200, body="{}")]
     said = []
     for _ in range(3):
@@ -267,7 +263,7 @@ async def test_a_failed_request_for_a_token_is_not_remembered(
     assert (await sender.send(envelope(), TARGET, keys(drive))).delivered
 
 
-async def test_one_target_s_time_does_not_end_the_request_that_others_wait_for(
+async def test_the_timeout_of_one_target_does_not_cancel_a_shared_token_request(
     drive: Drive, sender: GoogleDriveSender
 ) -> None:
     hasty = asyncio.create_task(sender.send(envelope(id="msg_hasty"), TARGET, keys(drive)))
@@ -315,7 +311,7 @@ async def test_every_refusal_has_its_verdict(
     if (where, status) == (
         "search",
         404,
-    ):  # no id: so it may be a name, and then there is none of that either
+    ):  # not an id, so it may be a name, which does not exist either
         assert isinstance(verdict, TargetError)
         assert verdict.message.startswith(f'folder: there is no "{FOLDER}"')
         return
@@ -340,14 +336,14 @@ async def test_every_refusal_has_its_verdict(
         "[" * 9000,
     ],
 )
-async def test_an_error_that_is_none_of_google_s_is_judged_by_its_status(drive: Drive, body: str) -> None:
+async def test_an_error_in_another_format_is_judged_by_its_status(drive: Drive, body: str) -> None:
     drive.failing["search"] = [Failure(403, body=body)]
     verdict = await once(drive)
     assert verdict == Verdict(Reason.HTTP_STATUS, "answered 403 Forbidden", 403)
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"files": {}}', '{"files": [{}]}', '{"files": [{"id": "a b"}]}'])
-async def test_a_search_that_is_answered_with_nonsense_uploads_nothing(drive: Drive, body: str) -> None:
+async def test_after_an_invalid_search_answer_nothing_is_uploaded(drive: Drive, body: str) -> None:
     drive.failing["search"] = [Failure(200, body=body)]
     verdict = await once(drive)
     assert isinstance(verdict, Verdict)
@@ -367,9 +363,7 @@ async def test_a_search_that_is_answered_with_nonsense_uploads_nothing(drive: Dr
         ({"credentialsSecret": None}, "credentialsSecret: name the Secret"),
     ],
 )
-async def test_a_target_that_cannot_be_used_is_told(
-    drive: Drive, changes: dict[str, Any], problem: str
-) -> None:
+async def test_an_unusable_target_is_reported(drive: Drive, changes: dict[str, Any], problem: str) -> None:
     error = await once(drive, {**SPEC, **changes})
     assert isinstance(error, TargetError)
     assert error.reason is Reason.INVALID_TARGET
@@ -407,7 +401,7 @@ BROKEN: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize("number", range(len(BROKEN)))
-async def test_a_key_file_that_is_none_is_told_without_a_word_of_it(drive: Drive, number: int) -> None:
+async def test_an_invalid_key_file_is_reported_without_its_content(drive: Drive, number: int) -> None:
     written, problem = BROKEN[number]
     error = await attempt(SPEC, {KEY: written}, settings=settings_for(drive))
     assert isinstance(error, TargetError)
@@ -418,13 +412,13 @@ async def test_a_key_file_that_is_none_is_told_without_a_word_of_it(drive: Drive
     assert not drive.asked
 
 
-async def test_a_key_file_that_is_missing_is_named(drive: Drive) -> None:
+async def test_a_missing_key_file_is_named(drive: Drive) -> None:
     error = await attempt(SPEC, {}, settings=settings_for(drive))
     assert isinstance(error, TargetError)
     assert error.message == 'Secret "keys" has no key "service-account.json"; add it'
 
 
-async def test_a_token_endpoint_that_is_not_allowed_is_not_called(drive: Drive) -> None:
+async def test_a_denied_token_endpoint_is_not_called(drive: Drive) -> None:
     error = await attempt(
         SPEC, {KEY: drive.key_file(token_uri="http://127.0.0.66/token")}, settings=settings_for(drive)
     )  # fmt: skip
@@ -432,7 +426,9 @@ async def test_a_token_endpoint_that_is_not_allowed_is_not_called(drive: Drive) 
     assert (error.reason, error.attempted) == (Reason.EGRESS_DENIED, False)
 
 
-async def test_a_preview_shows_the_upload_and_asks_nobody(drive: Drive, sender: GoogleDriveSender) -> None:
+async def test_a_preview_shows_the_upload_and_sends_no_request(
+    drive: Drive, sender: GoogleDriveSender
+) -> None:
     shown = await sender.preview(envelope(), TARGET, keys(drive))
     assert (shown.method, shown.url) == (
         "POST",
@@ -444,12 +440,12 @@ async def test_a_preview_shows_the_upload_and_asks_nobody(drive: Drive, sender: 
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Folders by their names
+# Folders by name
 
 
 @pytest.fixture(name="shelves")
 def folders_that_the_account_sees(drive: Drive) -> dict[str, str]:
-    """Folders by what people write, and their ids."""
+    """Folders as people write them, and their ids."""
     drive.drives = {"0AShared": "Shared Reports", "0AOther": "Other"}
     drive.folders = {
         "1Q3": ("Q3", "0AShared"),
@@ -474,7 +470,7 @@ def folders_that_the_account_sees(drive: Drive) -> dict[str, str]:
     }
 
 
-async def test_a_folder_is_found_by_its_names_or_its_id(drive: Drive, shelves: dict[str, str]) -> None:
+async def test_a_folder_is_found_by_its_path_or_its_id(drive: Drive, shelves: dict[str, str]) -> None:
     drive.strict = True
     for number, (written, identity) in enumerate(shelves.items()):
         verdict = await once(drive, {**SPEC, "folder": written}, id=f"msg_{number}")
@@ -497,7 +493,7 @@ NO_FOLDER = [
 
 
 @pytest.mark.parametrize(("written", "problem"), NO_FOLDER)
-async def test_a_folder_that_is_not_there_or_twice_is_told(
+async def test_a_missing_or_ambiguous_folder_is_reported(
     drive: Drive, shelves: dict[str, str], written: str, problem: str
 ) -> None:
     assert shelves
@@ -523,7 +519,7 @@ async def test_a_folder_that_is_not_there_or_twice_is_told(
     ],
 )
 @pytest.mark.parametrize("where", ["drives", "folders"])
-async def test_a_look_up_that_fails_makes_no_file(  # a fixture and the table's columns
+async def test_a_failed_folder_search_creates_no_file(  # a fixture and the table's columns
     drive: Drive, shelves: dict[str, str], where: str, failure: Failure, reason: Reason, *, retryable: bool
 ) -> None:
     assert shelves

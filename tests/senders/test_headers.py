@@ -48,7 +48,7 @@ def judged(lines: list[bytes]) -> None:
         words = WORD.findall(line)
         assert len(line) <= (76 if words else 78), line
         assert all(len(word) <= 75 for word in words), line
-        assert line.strip(), "a line of white space alone"
+        assert line.strip(), "a line of only white space"
 
 
 def subject_of(text: str) -> str:
@@ -59,13 +59,13 @@ def subject_of(text: str) -> str:
 
 
 @pytest.mark.parametrize("text", SUBJECTS)
-def test_a_subject_is_read_as_it_was_written(text: str) -> None:
+def test_a_decoded_subject_equals_the_original(text: str) -> None:
     assert subject_of(text) == text
 
 
 @unhurried
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]) | st.just(" "), max_size=300))
-def test_whatever_it_is(text: str) -> None:
+def test_any_text_survives_as_a_subject(text: str) -> None:
     text = text.strip().replace("=?", "= ?")  # as mail.py gives it
     assert subject_of(text) == text
 
@@ -75,12 +75,12 @@ def test_whatever_it_is(text: str) -> None:
     ["Agent Teams", "Ann, of the Agents", "Günther", "日本語" * 20, "Long name " * 12, "x" * 90, ""],
 )
 @pytest.mark.parametrize("address", ["teams@example.com", f"{'t' * 60}@{'d' * 60}.example.com"])
-def test_so_is_a_name_before_an_address(name: str, address: str) -> None:
+def test_a_decoded_display_name_equals_the_original(name: str, address: str) -> None:
     message = EmailMessage(POLICY)
     message["From"] = Address(display_name=name.strip(), addr_spec=address)
     lines = lines_of(message, "From")
     judged([line for line in lines if address.encode() not in line])
-    # Not by the library's newer parser: it puts a space between two encoded words of a name.
+    # The library's newer parser is not used: it puts a space between two encoded words of a name.
     written, _, read = str(message_from_bytes(message.as_bytes())["From"]).rpartition("<")
     shown = str(make_header(decode_header(written.strip()))).strip('"')
     assert (shown, read) == (name.strip(), f"{address}>" if name else read)

@@ -19,7 +19,7 @@ SPEC = {"type": "slack", "credentialsSecret": "keys"}
 MADE = envelope(message="Fertig: „Bericht“ <!channel> 🎉")
 
 
-async def test_the_message_arrives_as_json_and_nothing_else() -> None:
+async def test_the_message_is_sent_as_json_and_nothing_else() -> None:
     async with Receiver() as receiver:
         verdict = await attempt_on_loopback(
             SPEC, {"slack-webhook-url": f"{receiver.url}/services/{CANARY}\n", "authorization": "x"}, MADE
@@ -33,7 +33,7 @@ async def test_the_message_arrives_as_json_and_nothing_else() -> None:
     assert b"<!channel>" not in received.body
 
 
-async def test_a_channel_is_asked_for_where_the_target_names_one() -> None:
+async def test_the_channel_of_the_target_is_requested() -> None:
     async with Receiver() as receiver:
         secret: dict[str, str | bytes] = {"slack-webhook-url": f"{receiver.url}/services/{CANARY}"}
         await attempt_on_loopback({**SPEC, "channel": "#weekly-digest"}, secret, MADE)
@@ -61,7 +61,7 @@ HOSTS = [
 
 
 @pytest.mark.parametrize(("url", "allowed"), HOSTS)
-async def test_only_slack_s_own_hosts_are_posted_to(url: str, allowed: bool) -> None:
+async def test_messages_are_sent_only_to_slack_s_own_hosts(url: str, allowed: bool) -> None:
     with faked() as router:
         route = router.post(url__regex=".*").mock(return_value=answer(200, "ok"))
         told = await attempt(SPEC, {"slack-webhook-url": url})
@@ -72,12 +72,12 @@ async def test_only_slack_s_own_hosts_are_posted_to(url: str, allowed: bool) -> 
         assert (told.retryable, told.attempted) == (False, False)
 
 
-async def test_a_host_that_is_not_slack_s_is_told_by_key_and_secret() -> None:
+async def test_an_error_about_another_host_names_the_secret_and_its_key() -> None:
     error = await attempt(SPEC, {"slack-webhook-url": f"https://{CANARY}.example/"})
     assert error.message == 'key "slack-webhook-url" of Secret "keys" is not on a host of Slack'
 
 
-async def test_which_hosts_are_slack_s_is_a_setting() -> None:
+async def test_slack_s_hosts_are_a_setting() -> None:
     settings = ServiceSettings.load(slack_hosts="Slack.Example.com")
     with faked() as router:
         router.post("https://slack.example.com/x").mock(return_value=answer(200, "ok"))
@@ -105,7 +105,9 @@ BAD_URLS: list[tuple[str, str | bytes, str]] = [
 @pytest.mark.parametrize(
     ("value", "problem"), [row[1:] for row in BAD_URLS], ids=[row[0] for row in BAD_URLS]
 )
-async def test_a_url_that_is_no_good_is_told_by_key_and_secret(value: str | bytes, problem: str) -> None:
+async def test_an_error_about_an_invalid_url_names_the_secret_and_its_key(
+    value: str | bytes, problem: str
+) -> None:
     with faked() as router:
         error = await attempt(SPEC, {"slack-webhook-url": value})
         assert not router.calls
@@ -116,7 +118,7 @@ async def test_a_url_that_is_no_good_is_told_by_key_and_secret(value: str | byte
     assert (error.retryable, error.attempted) == (False, False)
 
 
-async def test_a_secret_without_the_url_is_told_what_it_lacks() -> None:
+async def test_an_error_about_a_secret_without_the_url_names_the_missing_key() -> None:
     error = await attempt(SPEC, {"url": URL})
     assert isinstance(error, TargetError)
     assert error.reason is Reason.SECRET_KEY_MISSING
@@ -136,7 +138,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("status", "word", "advice"), WORDS)
-async def test_slack_s_own_words_are_told_with_what_to_do(status: int, word: str, advice: str) -> None:
+async def test_slack_s_error_is_reported_with_a_remedy(status: int, word: str, advice: str) -> None:
     with faked() as router:
         router.post(URL).mock(return_value=answer(status, f"{word}\n"))
         verdict = await attempt(SPEC, {"slack-webhook-url": URL})
@@ -144,7 +146,7 @@ async def test_slack_s_own_words_are_told_with_what_to_do(status: int, word: str
 
 
 @pytest.mark.parametrize("word", ERRORS)
-async def test_every_word_comes_with_advice_in_one_line(word: str) -> None:
+async def test_every_error_of_slack_has_advice_on_one_line(word: str) -> None:
     assert word.isidentifier()
     assert ERRORS[word].isprintable()
     assert len(ERRORS[word]) > 10
@@ -163,7 +165,7 @@ FOREIGN_BODIES = [
 
 
 @pytest.mark.parametrize("body", [row[1] for row in FOREIGN_BODIES], ids=[row[0] for row in FOREIGN_BODIES])
-async def test_nothing_else_of_an_answer_is_ever_shown(body: bytes) -> None:
+async def test_no_other_text_of_an_answer_is_shown(body: bytes) -> None:
     with faked() as router:
         router.post(URL).mock(return_value=answer(404, body))
         verdict = await attempt(SPEC, {"slack-webhook-url": URL})
@@ -198,7 +200,7 @@ async def test_every_status_has_its_verdict(status: int, reason: Reason, retryab
     assert (verdict.reason, verdict.retryable, verdict.http_status) == (reason, retryable, status)
 
 
-async def test_slack_s_rate_limit_is_told_with_its_wait() -> None:
+async def test_slack_s_rate_limit_is_reported_with_its_wait() -> None:
     with faked() as router:
         router.post(URL).mock(return_value=answer(429, "rate_limited", retry_after="30"))
         verdict = await attempt(SPEC, {"slack-webhook-url": URL})

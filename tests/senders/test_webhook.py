@@ -24,7 +24,7 @@ MADE = envelope(
 )
 
 
-async def test_the_envelope_arrives_as_six_keys_of_json() -> None:
+async def test_the_envelope_is_json_with_six_keys() -> None:
     async with Receiver() as receiver:
         verdict = await attempt_on_loopback({**HOOK, "url": f"{receiver.url}/a?b=c"}, made=MADE)
     assert verdict == Verdict(Reason.DELIVERED, "answered 200", 200)
@@ -48,7 +48,7 @@ async def test_the_envelope_arrives_as_six_keys_of_json() -> None:
     }
 
 
-async def test_without_keys_it_bears_an_id_and_a_time_but_no_signature() -> None:
+async def test_without_keys_a_request_has_an_id_and_a_time_but_no_signature() -> None:
     async with Receiver() as receiver:
         await attempt_on_loopback({"type": "webhook", "url": receiver.url})
     headers = receiver.requests[0].headers
@@ -59,7 +59,7 @@ async def test_without_keys_it_bears_an_id_and_a_time_but_no_signature() -> None
 
 
 @pytest.mark.parametrize("secret", [KEY, f"{KEY}\n", f"  {KEY}  "], ids=["plain", "newline", "white space"])
-async def test_the_very_bytes_that_arrive_are_signed_by_the_standard(secret: str) -> None:
+async def test_the_signature_covers_the_exact_bytes_as_the_standard_requires(secret: str) -> None:
     async with Receiver() as receiver:
         await attempt_on_loopback({**HOOK, "url": receiver.url}, {"signing-secret": secret}, MADE)
     (received,) = receiver.requests
@@ -73,7 +73,7 @@ async def test_the_very_bytes_that_arrive_are_signed_by_the_standard(secret: str
         Webhook(base64.b64encode(b"another key").decode()).verify(received.body, received.headers)
 
 
-async def test_a_second_attempt_bears_the_same_id() -> None:
+async def test_a_retry_has_the_same_id() -> None:
     async with Receiver() as receiver:
         for _ in range(2):
             await attempt_on_loopback({**HOOK, "url": receiver.url}, {"signing-secret": KEY})
@@ -82,7 +82,7 @@ async def test_a_second_attempt_bears_the_same_id() -> None:
     assert first.body == second.body
 
 
-async def test_the_authorization_header_is_what_the_secret_says() -> None:
+async def test_the_authorization_header_comes_from_the_secret() -> None:
     async with Receiver() as receiver:
         await attempt_on_loopback(
             {**HOOK, "url": receiver.url}, {"authorization": f"Bearer {CANARY}\n", "unheard-of": "x"}
@@ -91,7 +91,7 @@ async def test_the_authorization_header_is_what_the_secret_says() -> None:
     assert CANARY.encode() not in receiver.requests[0].body
 
 
-async def test_the_secret_s_url_wins() -> None:
+async def test_the_secret_s_url_takes_precedence() -> None:
     async with Receiver() as public, Receiver() as private:
         for spec in ({**HOOK, "url": public.url}, {"type": "webhook", "credentialsSecret": "keys"}):
             verdict = await attempt_on_loopback(spec, {"url": f"{private.url}/{CANARY}\n"})
@@ -115,7 +115,7 @@ BAD_KEYS = [
 
 
 @pytest.mark.parametrize("secret", [row[1] for row in BAD_KEYS], ids=[row[0] for row in BAD_KEYS])
-async def test_a_signing_secret_that_is_none_is_told_and_nothing_is_sent(secret: str) -> None:
+async def test_an_invalid_signing_secret_is_reported_and_nothing_is_sent(secret: str) -> None:
     with faked() as router:
         error = await attempt(HOOK, {"signing-secret": secret})
         assert not router.calls
@@ -151,7 +151,7 @@ BAD_VALUES: list[tuple[str, str, str | bytes, str]] = [
 @pytest.mark.parametrize(
     ("key", "value", "problem"), [row[1:] for row in BAD_VALUES], ids=[row[0] for row in BAD_VALUES]
 )
-async def test_a_value_of_the_secret_that_is_no_good_is_told_and_nothing_is_sent(
+async def test_an_invalid_value_in_the_secret_is_reported_and_nothing_is_sent(
     key: str, value: str | bytes, problem: str
 ) -> None:
     with faked() as router:
@@ -176,7 +176,7 @@ BAD_URLS = [
 
 
 @pytest.mark.parametrize(("url", "problem"), BAD_URLS)
-async def test_a_bad_url_of_the_spec_is_the_target_s_fault(url: str, problem: str) -> None:
+async def test_an_invalid_url_in_the_spec_is_an_error_of_the_target(url: str, problem: str) -> None:
     with faked() as router:
         error = await attempt({**HOOK, "url": url})
         assert not router.calls
@@ -199,7 +199,7 @@ async def test_an_address_that_is_not_allowed_is_denied(url: str, secret: bool) 
     assert (error.reason, error.retryable, error.attempted) == (Reason.EGRESS_DENIED, False, False)
 
 
-async def test_without_any_url_the_key_is_told_to_be_missing() -> None:
+async def test_without_a_url_the_error_names_the_missing_key() -> None:
     error = await attempt({"type": "webhook", "credentialsSecret": "keys"}, {"authorization": "x"})
     assert isinstance(error, TargetError)
     assert error.reason is Reason.SECRET_KEY_MISSING
@@ -268,7 +268,7 @@ RETRY_AFTERS: list[tuple[int, str, float | None]] = [
 
 
 @pytest.mark.parametrize(("status", "value", "seconds"), RETRY_AFTERS)
-async def test_a_wait_matters_only_where_another_attempt_does(
+async def test_retry_after_counts_only_if_another_attempt_follows(
     status: int, value: str, seconds: float | None
 ) -> None:
     with faked() as router:
@@ -278,7 +278,7 @@ async def test_a_wait_matters_only_where_another_attempt_does(
     assert verdict.retry_after == seconds
 
 
-async def test_what_is_sent_does_not_depend_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_variables_do_not_change_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     headers: list[httpx.Headers] = []
 
     def note(request: httpx.Request) -> httpx.Response:

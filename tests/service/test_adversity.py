@@ -48,7 +48,7 @@ def status(code: int, message: str, **headers: str) -> web.Response:
     return web.json_response(body, status=code, headers=headers)
 
 
-async def test_an_event_accepted_at_its_caller_s_word_settles_after_a_crash(fake_cluster: Fake) -> None:
+async def test_an_event_accepted_with_the_caller_s_phase_settles_after_a_crash(fake_cluster: Fake) -> None:
     kube, gate = fake_cluster.kube, Gate()
     namespace = await kube.fresh_namespace()
     async with Receiver(respond=gate) as hook:
@@ -72,7 +72,7 @@ async def test_an_event_accepted_at_its_caller_s_word_settles_after_a_crash(fake
     assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
 
 
-async def test_an_accepted_target_settles_though_the_team_has_too_many_by_now(fake_cluster: Fake) -> None:
+async def test_an_accepted_target_settles_although_the_team_now_has_too_many(fake_cluster: Fake) -> None:
     async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
         target = {"type": "webhook", "url": hook.url}
         namespace = await finished(fake_cluster.kube, *[target] * 1001)
@@ -95,7 +95,7 @@ async def test_an_accepted_target_settles_though_the_team_has_too_many_by_now(fa
         assert len(hook.requests) == 1
 
 
-async def test_a_claim_that_hangs_is_answered_in_time(fake_cluster: Fake) -> None:
+async def test_a_hanging_claim_is_answered_in_time(fake_cluster: Fake) -> None:
     forever = asyncio.Event()
 
     async def hang(_: Any) -> None:
@@ -117,7 +117,7 @@ async def test_a_claim_that_hangs_is_answered_in_time(fake_cluster: Fake) -> Non
     [status(422, "not like this"), status(500, "etcdserver: request is too large"), status(413, "too much")],
     ids=["by-a-policy", "by-etcd", "by-its-size"],
 )
-async def test_claims_that_are_refused_for_good_are_not_called_unavailable(
+async def test_permanently_refused_claims_are_not_reported_as_unavailable(
     fake_cluster: Fake, refusal: web.Response
 ) -> None:
     async def refuse(_: Any) -> web.StreamResponse:
@@ -132,7 +132,7 @@ async def test_claims_that_are_refused_for_good_are_not_called_unavailable(
         assert not hook.requests
 
 
-async def test_an_outcome_that_is_refused_takes_no_other_along(fake_cluster: Fake) -> None:
+async def test_a_refused_outcome_does_not_lose_others(fake_cluster: Fake) -> None:
     async def not_found(_: web.Request) -> web.StreamResponse:
         return web.Response(status=404)
 
@@ -161,7 +161,7 @@ async def test_an_outcome_that_is_refused_takes_no_other_along(fake_cluster: Fak
         assert [line["target"] for line in service.logged("outcome_unrecorded")] == ["gone"]
 
 
-async def test_what_was_sent_and_not_recorded_is_not_sent_again_under_its_live_claim(
+async def test_an_unrecorded_send_is_not_repeated_under_its_valid_claim(
     fake_cluster: Fake,
 ) -> None:
     async def refuse_outcomes(entries: Any) -> web.StreamResponse | None:
@@ -185,7 +185,7 @@ async def test_what_was_sent_and_not_recorded_is_not_sent_again_under_its_live_c
         assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
 
 
-async def test_events_of_one_team_do_not_queue_up_behind_an_api_server_that_hangs(
+async def test_events_of_one_team_do_not_pile_up_while_the_api_server_hangs(
     fake_cluster: Fake,
 ) -> None:
     forever = asyncio.Event()
@@ -205,7 +205,7 @@ async def test_events_of_one_team_do_not_queue_up_behind_an_api_server_that_hang
         forever.set()
 
 
-async def test_an_api_server_that_says_at_once_is_not_asked_at_once(fake_cluster: Fake) -> None:
+async def test_an_api_server_that_rejects_immediately_is_not_retried_immediately(fake_cluster: Fake) -> None:
     writes = 0
 
     async def busy(entries: Any) -> web.StreamResponse | None:
@@ -223,7 +223,7 @@ async def test_an_api_server_that_says_at_once_is_not_asked_at_once(fake_cluster
         assert monotonic() - started > 0.3
 
 
-async def test_a_team_made_anew_is_sent_nothing_more(fake_cluster: Fake) -> None:
+async def test_a_recreated_team_gets_no_further_sends(fake_cluster: Fake) -> None:
     kube = fake_cluster.kube
     settings = {"backoff_initial": 1, "attempts": 8}
     async with Receiver(respond=away) as hook, Service(fake_cluster.kubeconfig, **settings) as service:
@@ -240,7 +240,7 @@ async def test_a_team_made_anew_is_sent_nothing_more(fake_cluster: Fake) -> None
         assert not await kube.delivery(namespace, "report")
 
 
-async def test_a_secret_that_is_not_there_is_asked_for_once_a_dispatch(fake_cluster: Fake) -> None:
+async def test_a_missing_secret_is_read_once_per_dispatch(fake_cluster: Fake) -> None:
     async with Service(fake_cluster.kubeconfig) as service:
         target = {"type": "slack", "credentialsSecret": "absent"}
         namespace = await finished(fake_cluster.kube, *[target] * 50)
@@ -250,7 +250,7 @@ async def test_a_secret_that_is_not_there_is_asked_for_once_a_dispatch(fake_clus
         assert fake_cluster.server.requests.count(("GET", path)) == 1
 
 
-async def test_a_drain_that_is_cut_short_says_what_it_leaves_behind(fake_cluster: Fake) -> None:
+async def test_an_interrupted_drain_logs_what_it_leaves_unfinished(fake_cluster: Fake) -> None:
     async def refuse_outcomes(entries: Any) -> web.StreamResponse | None:
         return status(503, "away") if any(entry["phase"] == "Delivered" for entry in entries) else None
 
@@ -266,7 +266,7 @@ async def test_a_drain_that_is_cut_short_says_what_it_leaves_behind(fake_cluster
         assert not [line for line in service.raw if "Traceback" in line]
 
 
-async def test_what_is_refused_for_being_too_much_costs_no_memory(fake_cluster: Fake) -> None:
+async def test_refused_oversized_requests_cost_no_memory(fake_cluster: Fake) -> None:
     gate = Gate()
     async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig, max_in_flight=5) as service:
         for number in range(5):

@@ -21,7 +21,7 @@ from tests.service.conftest import Bench
 
 
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "respond-async, wait=0", 'wait="0"'])
-async def test_a_caller_in_a_hurry_gets_202_and_the_place_to_read_on(
+async def test_a_caller_that_does_not_wait_gets_202_and_the_report_s_location(
     fake_cluster: Cluster[FakeCluster], prefer: str
 ) -> None:
     kube = fake_cluster.kube
@@ -43,7 +43,7 @@ async def test_a_caller_in_a_hurry_gets_202_and_the_place_to_read_on(
         assert len(hook.requests) == 1
 
 
-async def test_a_caller_who_says_nothing_waits_no_longer_than_the_limit(
+async def test_a_caller_without_a_preference_waits_at_most_the_limit(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
@@ -75,7 +75,7 @@ async def test_health_metrics_and_description_need_no_token(bench: Bench) -> Non
     assert re.search(r'agentteam_delivery_deliveries_total\{reason="Delivered",type="webhook"\} [1-9]', text)
 
 
-async def test_not_ready_while_the_kubernetes_api_is_away_and_503_says_when_to_ask_again(
+async def test_readiness_fails_while_the_kubernetes_api_is_away_and_503_has_retry_after(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     async def away(_: web.Request) -> web.StreamResponse:
@@ -96,7 +96,7 @@ async def test_not_ready_while_the_kubernetes_api_is_away_and_503_says_when_to_a
         assert (await service.request("GET", "/healthz")).status == 200
 
 
-async def test_a_hiccup_of_the_kubernetes_api_makes_no_replica_unready(
+async def test_a_short_failure_of_the_kubernetes_api_keeps_replicas_ready(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     asked: list[str] = []
@@ -116,7 +116,7 @@ async def test_a_hiccup_of_the_kubernetes_api_makes_no_replica_unready(
         assert (await service.request("GET", "/readyz")).status == 200
 
 
-async def test_who_probes_does_not_wait_for_a_kubernetes_api_that_hangs(
+async def test_probes_do_not_wait_for_a_hanging_kubernetes_api(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     async def hang(_: web.Request) -> web.StreamResponse | None:
@@ -147,7 +147,7 @@ async def test_who_probes_does_not_wait_for_a_kubernetes_api_that_hangs(
         pytest.param({"host": "::"}, "bearer tokens would be sent unencrypted", id="plain"),
     ],
 )
-async def test_settings_that_cannot_hold_end_the_process_with_a_sentence(
+async def test_contradictory_settings_end_the_process_with_a_sentence(
     tmp_path: Path, settings: dict[str, str], says: str
 ) -> None:
     code, said = await refused(tmp_path / "unread", **settings)
@@ -168,7 +168,7 @@ async def refused(kubeconfig: Path, **settings: str) -> tuple[int, str]:
     return await Program("serve", kubeconfig, {"port": 0, **settings}).refused()
 
 
-async def test_sigterm_lets_what_is_in_flight_finish_refuses_what_comes_and_exits_0(
+async def test_sigterm_finishes_deliveries_in_flight_refuses_new_ones_and_exits_0(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
@@ -191,7 +191,7 @@ async def test_sigterm_lets_what_is_in_flight_finish_refuses_what_comes_and_exit
         assert [entry["phase"] for entry in await kube.delivery(namespace, "report")] == ["Delivered"]
 
 
-async def test_beyond_max_in_flight_events_are_refused_and_none_is_lost(
+async def test_events_above_max_in_flight_are_refused_and_none_is_lost(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
@@ -218,9 +218,11 @@ async def test_beyond_max_in_flight_events_are_refused_and_none_is_lost(
 
 
 @pytest.mark.alone
-async def test_start_to_ready_below_2_s_and_idle_below_100_mb(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_the_start_takes_under_2_s_and_an_idle_process_under_100_mb(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
     starts = []
-    for _ in range(3):  # other work on the machine can only add to it
+    for _ in range(3):  # other work on the machine can only increase it
         service = Service(fake_cluster.kubeconfig)
         service.covered = False
         started = monotonic()
@@ -231,7 +233,7 @@ async def test_start_to_ready_below_2_s_and_idle_below_100_mb(fake_cluster: Clus
     assert min(starts) < 2
 
 
-async def test_the_committed_description_is_the_one_that_is_served(bench: Bench) -> None:
+async def test_the_committed_description_is_the_served_one(bench: Bench) -> None:
     served = (await bench.service.request("GET", "/openapi.json")).body
     for path, operations in served["paths"].items():
         for operation in operations.values():

@@ -14,14 +14,14 @@ from app.telemetry import logs
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Program, Service, Watcher, finished
 from tests.harness.waiting import until
 
 ME = "system:serviceaccount:ops:me"
 
 
-async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
+async def test_the_audit_log_says_who_requested_what_and_the_answer(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube, reviews = fake_cluster.kube, fake_cluster.server.reviews
@@ -30,7 +30,7 @@ async def test_the_trail_says_who_asked_for_what_and_what_was_answered(
         Service(fake_cluster.kubeconfig, auth="kubernetes") as service,
     ):
         namespace = await finished(kube, {"type": "webhook", "name": "hook", "url": hook.url})
-        bearer = {"Authorization": f"Bearer {reviews.token(ME, Right('create'), Right('get'))}"}
+        bearer = {"Authorization": f"Bearer {reviews.token(ME, Permission('create'), Permission('get'))}"}
         nobody = {"Authorization": f"Bearer {reviews.token('stranger')}"}
 
         async def ask(method: str, path: str, headers: dict[str, str], **fields: Any) -> int:
@@ -122,7 +122,7 @@ async def _counted(service: Service) -> None:
     assert 'agentteam_delivery_http_request_seconds_count{route="/deliveries"} 7.0' in text
 
 
-async def test_a_probe_by_head_is_answered_by_the_watcher(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_the_watcher_answers_a_probe_by_head(fake_cluster: Cluster[FakeCluster]) -> None:
 
     async with Watcher(fake_cluster.kubeconfig, "http://127.0.0.1:1") as watcher:
         for path in ("/healthz", "/metrics"):
@@ -143,7 +143,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_as_it_was")
-def test_the_trail_is_written_whatever_the_level_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_audit_log_is_written_at_every_log_level(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("CRITICAL", "json")
     audit.answered(Request({"type": "http", "method": "POST", "headers": [], "client": ("10.0.0.1", 1)}), 401)
     line = json.loads(capsys.readouterr().err)

@@ -25,7 +25,7 @@ GOOD = {"namespace": "research", "team": "report"}
         pytest.param(b'{"namespace": NaN, "team": "report"}', "NaN", id="nan"),
     ],
 )
-async def test_a_body_that_is_no_event_is_refused(bench: Bench, body: bytes, says: str) -> None:
+async def test_a_body_that_is_not_an_event_is_refused(bench: Bench, body: bytes, says: str) -> None:
     answer = await bench.service.request(
         "POST", "/deliveries", data=body, headers={"Content-Type": "application/json"}
     )
@@ -59,7 +59,7 @@ async def test_a_body_that_is_no_event_is_refused(bench: Bench, body: bytes, say
         pytest.param({"message": "hi"}, "message: is not a field", id="a-text"),
     ],
 )
-async def test_an_event_with_a_wrong_field_is_refused_by_the_name_of_that_field(
+async def test_an_event_with_an_invalid_field_is_refused_with_the_field_s_name(
     bench: Bench, fields: dict[str, Any], says: str
 ) -> None:
     answer = await bench.service.request("POST", "/deliveries", json={**GOOD, **fields})
@@ -68,7 +68,7 @@ async def test_an_event_with_a_wrong_field_is_refused_by_the_name_of_that_field(
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_two_mebibytes_are_not_read(bench: Bench, declared: bool) -> None:
+async def test_a_body_of_two_mebibytes_is_not_read(bench: Bench, declared: bool) -> None:
     body = json.dumps({**GOOD, "uid": "x" * 2 * 1024 * 1024}).encode()
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -83,7 +83,7 @@ async def test_two_mebibytes_are_not_read(bench: Bench, declared: bool) -> None:
 
 
 @pytest.mark.parametrize("query", ["dryRun=Some", "dryRun=", "dryrun=All", "x=1"])
-async def test_a_parameter_that_is_not_understood_never_sends(bench: Bench, query: str) -> None:
+async def test_an_unknown_parameter_never_sends(bench: Bench, query: str) -> None:
     namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
     before = len(bench.hook.requests)
     answer = await bench.service.deliver(namespace, "report", path=f"/deliveries?{query}")
@@ -96,13 +96,13 @@ async def test_a_parameter_that_is_not_understood_never_sends(bench: Bench, quer
 @pytest.mark.parametrize(
     "path", ["/deliveries/..%2Fsecrets/x", "/deliveries/a/B", f"/deliveries/a/{'b' * 300}"]
 )
-async def test_reading_refuses_what_is_no_name(bench: Bench, path: str) -> None:
+async def test_an_invalid_name_in_the_path_is_refused(bench: Bench, path: str) -> None:
     answer = await bench.service.request("GET", path)
     assert answer.status in {404, 422}
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_team_that_is_not_there_is_not_found(bench: Bench) -> None:
+async def test_a_team_that_does_not_exist_is_not_found(bench: Bench) -> None:
     for answer in (
         await bench.service.deliver("research", "absent"),
         await bench.service.read("research", "absent"),
@@ -110,13 +110,13 @@ async def test_a_team_that_is_not_there_is_not_found(bench: Bench) -> None:
         assert (answer.status, answer.problem) == (404, "team-not-found")
 
 
-async def test_another_uid_is_another_team(bench: Bench) -> None:
+async def test_a_team_with_another_uid_is_another_team(bench: Bench) -> None:
     namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
     answer = await bench.service.deliver(namespace, "report", uid="another")
     assert (answer.status, answer.problem) == (409, "uid-changed")
 
 
-async def test_an_unknown_target_is_refused_with_the_names_that_there_are(bench: Bench) -> None:
+async def test_an_unknown_target_is_refused_with_the_known_names(bench: Bench) -> None:
     namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
     answer = await bench.service.deliver(namespace, "report", targets=["slack-9"])
     assert (answer.status, answer.problem) == (422, "unknown-target")
@@ -185,7 +185,7 @@ KEY = "slack-webhook-url"
         ),
     ],
 )
-async def test_a_bad_target_says_what_to_change_and_its_neighbour_is_delivered(
+async def test_a_bad_target_says_what_to_change_and_the_other_is_delivered(
     bench: Bench, target: dict[str, Any], secret: dict[str, str | bytes], reason: str, says: str
 ) -> None:
     answer = await bench.delivered(target, {"type": "webhook", "url": bench.hook.url}, credentials=secret)
@@ -197,7 +197,7 @@ async def test_a_bad_target_says_what_to_change_and_its_neighbour_is_delivered(
     assert neighbour["phase"] == "Delivered"
 
 
-async def test_a_trailing_newline_in_a_secret_is_no_mistake(bench: Bench) -> None:
+async def test_a_trailing_newline_in_a_secret_is_accepted(bench: Bench) -> None:
     url = f"{bench.hook.url}/services/T/B/x\n"
     answer = await bench.delivered(SECRET, credentials={KEY: url})
     assert answer.body["phase"] == "Delivered"
@@ -210,7 +210,7 @@ async def test_200_targets_are_delivered(bench: Bench) -> None:
     assert len({target["name"] for target in answer.body["targets"]}) == 200
 
 
-async def test_1001_targets_are_refused_whole(bench: Bench) -> None:
+async def test_1001_targets_are_refused_as_a_whole(bench: Bench) -> None:
     before = len(bench.hook.requests)
     namespace = await bench.finished(*[{"type": "webhook", "url": bench.hook.url}] * 1001)
     answer = await bench.service.deliver(namespace, "report")
@@ -220,7 +220,7 @@ async def test_1001_targets_are_refused_whole(bench: Bench) -> None:
     assert not await bench.kube.delivery(namespace, "report")
 
 
-async def test_of_two_targets_of_one_name_the_first_has_it(bench: Bench) -> None:
+async def test_of_two_targets_with_one_name_the_first_is_delivered(bench: Bench) -> None:
     target = {"type": "webhook", "name": "chat", "url": bench.hook.url}
     answer = await bench.delivered(target, target)
     assert [(found["name"], found["reason"]) for found in answer.body["targets"]] == [
@@ -229,7 +229,7 @@ async def test_of_two_targets_of_one_name_the_first_has_it(bench: Bench) -> None
     ]
 
 
-async def test_an_unknown_path_and_method_are_problems_too(bench: Bench) -> None:
+async def test_an_unknown_path_or_method_is_a_problem_too(bench: Bench) -> None:
     for method, path, status in (("GET", "/nowhere", 404), ("DELETE", "/deliveries", 405)):
         answer = await bench.service.request(method, path)
         assert answer.status == status
@@ -250,7 +250,7 @@ async def test_an_unknown_path_and_method_are_problems_too(bench: Bench) -> None
     ],
     ids=["objects", "open", "many", "wide", "text", "as deep as may be", "crossed"],
 )
-async def test_depth_is_measured(bench: Bench, body: str, says: str) -> None:
+async def test_deep_nesting_is_refused(bench: Bench, body: str, says: str) -> None:
     headers = {"content-type": "application/json"}
     answer = await bench.service.request("POST", "/deliveries", data=body.encode(), headers=headers)
     assert (answer.status, answer.problem) == (422, "malformed")

@@ -14,7 +14,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import ACCESS_REVIEWS, TOKEN_REVIEWS, Right
+from tests.harness.reviews import ACCESS_REVIEWS, TOKEN_REVIEWS, Permission
 from tests.harness.service import Answer, Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
 
@@ -34,7 +34,7 @@ async def read(service: Service, namespace: str, token: str, *, team: str = "rep
     return await service.request("GET", f"/deliveries/{namespace}/{team}", headers=headers)
 
 
-async def test_only_a_caller_with_the_right_is_let_in(cluster: Cluster[Any]) -> None:
+async def test_only_a_caller_with_permission_gets_access(cluster: Cluster[Any]) -> None:
     callers = Callers(cluster)
     async with Receiver() as hook, Service(cluster.kubeconfig, **QUICK) as service:
         namespace = await finished(cluster.kube, {"type": "webhook", "url": hook.url})
@@ -75,7 +75,7 @@ async def test_only_a_caller_with_the_right_is_let_in(cluster: Cluster[Any]) -> 
         await until(shut_out, 10)
 
 
-async def test_a_right_for_one_team_is_no_right_for_another(cluster: Cluster[Any]) -> None:
+async def test_a_permission_for_one_team_does_not_cover_another(cluster: Cluster[Any]) -> None:
     callers = Callers(cluster)
     async with Service(cluster.kubeconfig, **QUICK) as service:
         namespace = await finished(cluster.kube)
@@ -93,7 +93,9 @@ async def _allowed(service: Service, namespace: str, token: str) -> bool:
     return (await call(service, namespace, token)).status == 200
 
 
-async def test_without_rights_no_such_team_and_not_your_team_look_the_same(cluster: Cluster[Any]) -> None:
+async def test_without_permission_an_absent_team_and_a_foreign_team_look_the_same(
+    cluster: Cluster[Any],
+) -> None:
     callers = Callers(cluster)
     namespace = await finished(cluster.kube)
     account = await callers.account(namespace)
@@ -107,7 +109,7 @@ async def test_without_rights_no_such_team_and_not_your_team_look_the_same(clust
                 assert answer.content.decode().replace("nowhere", namespace) == there.content.decode()
 
 
-async def test_the_refusal_says_which_command_grants_the_right(
+async def test_the_refusal_names_the_command_that_grants_the_permission(
     real_cluster: Cluster[RealCluster], kubectl: Path
 ) -> None:
     callers = Callers(real_cluster)
@@ -133,7 +135,7 @@ async def test_the_refusal_says_which_command_grants_the_right(
             await until(let_in)
 
 
-async def test_a_user_s_name_is_quoted_in_the_command(fake_cluster: Fake) -> None:
+async def test_a_user_s_name_is_quoted_in_that_command(fake_cluster: Fake) -> None:
     token = fake_cluster.server.reviews.token("o'neill; rm -rf $HOME")
     async with Service(fake_cluster.kubeconfig, **QUICK) as service:
         detail = (await call(service, "research", token)).body["detail"]
@@ -141,7 +143,7 @@ async def test_a_user_s_name_is_quoted_in_the_command(fake_cluster: Fake) -> Non
     assert flag == "--user=o'neill; rm -rf $HOME"
 
 
-async def test_an_api_server_that_is_away_lets_nobody_in(fake_cluster: Fake) -> None:
+async def test_while_the_api_server_is_away_no_caller_gets_access(fake_cluster: Fake) -> None:
     async def away(request: web.Request) -> web.StreamResponse | None:
         return web.Response(status=503) if request.path in {TOKEN_REVIEWS, ACCESS_REVIEWS} else None
 
@@ -152,7 +154,7 @@ async def test_an_api_server_that_is_away_lets_nobody_in(fake_cluster: Fake) -> 
         return web.json_response({"kind": "Status"}, status=403) if "reviews" in request.path else None
 
     namespace = await finished(fake_cluster.kube)
-    token = fake_cluster.server.reviews.token("someone", Right("create"))
+    token = fake_cluster.server.reviews.token("someone", Permission("create"))
     async with Service(fake_cluster.kubeconfig, **QUICK) as service:
         for intercept in (away, no_access_review, forbidden):
             fake_cluster.server.intercept = intercept
@@ -166,9 +168,7 @@ async def test_an_api_server_that_is_away_lets_nobody_in(fake_cluster: Fake) -> 
 
 
 @pytest.mark.parametrize("code", [400, 403, 409, 422, 429, 500, 503])
-async def test_a_review_that_is_refused_with_a_quotation_tells_nobody_the_token(
-    fake_cluster: Fake, code: int
-) -> None:
+async def test_a_rejected_review_that_quotes_the_token_is_not_shown(fake_cluster: Fake, code: int) -> None:
     async def quoting(request: web.Request) -> web.StreamResponse | None:
         if request.path != TOKEN_REVIEWS:
             return None
@@ -195,7 +195,7 @@ async def test_a_review_that_is_refused_with_a_quotation_tells_nobody_the_token(
         {"authenticated": False, "audiences": ["agentteam-delivery"], "user": {"username": "x"}},
     ],
 )
-async def test_an_answer_that_does_not_name_the_audience_and_the_user_lets_nobody_in(
+async def test_a_review_without_audience_and_user_gives_no_access(
     fake_cluster: Fake, status: dict[str, Any]
 ) -> None:
     async def reviewed(request: web.Request) -> web.StreamResponse | None:
@@ -206,7 +206,7 @@ async def test_an_answer_that_does_not_name_the_audience_and_the_user_lets_nobod
         assert (await call(service, "research", "token")).status == 401
 
 
-async def test_the_question_is_put_for_the_service_s_own_audience_and_group(fake_cluster: Fake) -> None:
+async def test_the_review_names_the_service_s_own_audience_and_group(fake_cluster: Fake) -> None:
     asked: list[Any] = []
 
     async def note(request: web.Request) -> web.StreamResponse | None:
@@ -215,7 +215,7 @@ async def test_the_question_is_put_for_the_service_s_own_audience_and_group(fake
         return None
 
     namespace = await finished(fake_cluster.kube)
-    token = fake_cluster.server.reviews.token("someone", Right("create"), audiences=("mine",))
+    token = fake_cluster.server.reviews.token("someone", Permission("create"), audiences=("mine",))
     async with Service(fake_cluster.kubeconfig, audience="mine", **QUICK) as service:
         fake_cluster.server.intercept = note
         assert (await call(service, namespace, token)).status == 200
@@ -232,9 +232,9 @@ async def test_the_question_is_put_for_the_service_s_own_audience_and_group(fake
     }
 
 
-async def test_what_is_known_of_a_caller_is_asked_once_by_however_many_requests(fake_cluster: Fake) -> None:
+async def test_concurrent_requests_of_a_caller_share_one_review(fake_cluster: Fake) -> None:
     namespace = await finished(fake_cluster.kube)
-    token = fake_cluster.server.reviews.token("someone", Right("create"))
+    token = fake_cluster.server.reviews.token("someone", Permission("create"))
     async with Service(fake_cluster.kubeconfig, auth="kubernetes") as service:
         fake_cluster.server.requests.clear()
         answers = await asyncio.gather(*(call(service, namespace, token) for _ in range(30)))
@@ -243,7 +243,7 @@ async def test_what_is_known_of_a_caller_is_asked_once_by_however_many_requests(
         assert (paths.count(TOKEN_REVIEWS), paths.count(ACCESS_REVIEWS)) == (1, 1)
 
 
-async def test_nothing_of_an_unknown_caller_s_body_is_waited_for(fake_cluster: Fake) -> None:
+async def test_the_body_of_an_unknown_caller_is_not_waited_for(fake_cluster: Fake) -> None:
     async with Service(fake_cluster.kubeconfig, **QUICK) as service:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         writer.write(b"POST /deliveries HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
@@ -255,7 +255,7 @@ async def test_nothing_of_an_unknown_caller_s_body_is_waited_for(fake_cluster: F
 @pytest.mark.parametrize(
     "header", ["Basic eDp5", "Bearer", "Bearer ", "token", "bearer\t", "Negotiate x", "Bearer, Bearer"]
 )
-async def test_another_scheme_is_no_bearer_token(fake_cluster: Fake, header: str) -> None:
+async def test_another_scheme_is_not_a_bearer_token(fake_cluster: Fake, header: str) -> None:
     async with Service(fake_cluster.kubeconfig, **QUICK) as service:
         answer = await service.request(
             "GET", "/deliveries/research/report", headers={"Authorization": header}
@@ -263,18 +263,18 @@ async def test_another_scheme_is_no_bearer_token(fake_cluster: Fake, header: str
         assert (answer.status, answer.problem) == (401, "unauthenticated")
 
 
-async def test_two_tokens_are_none(fake_cluster: Fake) -> None:
-    token = fake_cluster.server.reviews.token("someone", Right("get"))
+async def test_two_tokens_are_refused(fake_cluster: Fake) -> None:
+    token = fake_cluster.server.reviews.token("someone", Permission("get"))
     async with Service(fake_cluster.kubeconfig, **QUICK) as service:
         headers = [("Authorization", f"Bearer {token}"), ("Authorization", "Bearer other")]
         answer = await service.request("GET", "/deliveries/research/report", headers=headers)
         assert answer.status == 401
 
 
-async def test_each_caller_has_a_rate_of_its_own(fake_cluster: Fake) -> None:
+async def test_each_caller_has_its_own_rate_limit(fake_cluster: Fake) -> None:
     namespace = await finished(fake_cluster.kube)
-    greedy = fake_cluster.server.reviews.token("greedy", Right("get"))
-    modest = fake_cluster.server.reviews.token("modest", Right("get"))
+    greedy = fake_cluster.server.reviews.token("greedy", Permission("get"))
+    modest = fake_cluster.server.reviews.token("modest", Permission("get"))
     async with Service(fake_cluster.kubeconfig, auth="kubernetes", rate_limit=5) as service:
         answers = await asyncio.gather(*(read(service, namespace, greedy) for _ in range(40)))
         refused = [answer for answer in answers if answer.status == 503]
@@ -290,7 +290,7 @@ async def test_each_caller_has_a_rate_of_its_own(fake_cluster: Fake) -> None:
         await until(again)
 
 
-async def test_a_flood_of_tokens_that_nobody_knows_reaches_the_api_server_in_drops(
+async def test_a_flood_of_unknown_tokens_causes_few_reviews(
     fake_cluster: Fake,
 ) -> None:
     async with Service(fake_cluster.kubeconfig, auth="kubernetes", rate_limit=10) as service:
@@ -302,11 +302,11 @@ async def test_a_flood_of_tokens_that_nobody_knows_reaches_the_api_server_in_dro
 
 
 @pytest.mark.parametrize("stranger", ["no token", "one bad token", "many bad tokens"])
-async def test_a_flood_from_its_own_address_does_not_shut_a_good_caller_out(
+async def test_a_flood_from_the_same_address_does_not_block_a_valid_caller(
     fake_cluster: Fake, stranger: str
 ) -> None:
     namespace = await finished(fake_cluster.kube)
-    good = fake_cluster.server.reviews.token("good", Right("get"))
+    good = fake_cluster.server.reviews.token("good", Permission("get"))
     async with Service(fake_cluster.kubeconfig, rate_limit=20, **QUICK) as service:
         assert (await read(service, namespace, good)).status == 200
         stopped = asyncio.Event()
@@ -336,9 +336,9 @@ async def test_a_flood_from_its_own_address_does_not_shut_a_good_caller_out(
         assert fake_cluster.server.requests.count(("POST", TOKEN_REVIEWS)) > reviewed
 
 
-async def test_a_token_that_is_good_no_longer_is_a_stranger_s_again(fake_cluster: Fake) -> None:
+async def test_an_expired_token_is_treated_like_an_unknown_one(fake_cluster: Fake) -> None:
     namespace = await finished(fake_cluster.kube)
-    token = fake_cluster.server.reviews.token("leaving", Right("get"))
+    token = fake_cluster.server.reviews.token("leaving", Permission("get"))
     async with Service(fake_cluster.kubeconfig, **QUICK) as service:
         assert (await read(service, namespace, token)).status == 200
         del fake_cluster.server.reviews.tokens[token]
@@ -349,7 +349,7 @@ async def test_a_token_that_is_good_no_longer_is_a_stranger_s_again(fake_cluster
         await until(unknown)
 
 
-async def test_an_account_without_the_reviews_says_so_to_its_operator(fake_cluster: Fake) -> None:
+async def test_missing_permissions_for_reviews_are_reported_to_the_operator(fake_cluster: Fake) -> None:
     async def forbidden(request: web.Request) -> web.StreamResponse | None:
         return web.json_response({"kind": "Status"}, status=403) if "reviews" in request.path else None
 
@@ -359,7 +359,7 @@ async def test_an_account_without_the_reviews_says_so_to_its_operator(fake_clust
         await until(lambda: service.logged("reviews_forbidden"))
 
 
-async def test_the_watcher_s_account_is_let_in_once_its_token_is_for_the_service(
+async def test_the_watcher_s_account_gets_access_once_its_token_is_for_the_service(
     cluster: Cluster[Any], tmp_path: Path
 ) -> None:
     callers = Callers(cluster)
@@ -375,7 +375,7 @@ async def test_the_watcher_s_account_is_let_in_once_its_token_is_for_the_service
     ):
         await cluster.kube.team(namespace, "report", lifecycle({"type": "webhook", "url": hook.url}))
         await cluster.kube.finish(namespace, "report")
-        await until(lambda: [line for line in watcher.logged("handed_in") if line["answer"] == 401], 30)
+        await until(lambda: [line for line in watcher.logged("team_submitted") if line["answer"] == 401], 30)
         await callers.grant(account, "create", namespace)
         token.write_text(await callers.token(account))
         await until(lambda: hook.requests, 40)

@@ -27,7 +27,7 @@ def settled(service: Service, namespace: str) -> list[dict[str, Any]]:
     return [line for line in service.logged("target_settled") if line["namespace"] == namespace]
 
 
-async def test_a_caller_s_id_and_trace_are_on_every_line_of_its_delivery_and_the_id_comes_back(
+async def test_a_caller_s_id_and_trace_are_on_every_log_line_and_the_id_is_returned(
     bench: Bench,
 ) -> None:
     hook = {"type": "webhook", "url": bench.hook.url}
@@ -42,7 +42,7 @@ async def test_a_caller_s_id_and_trace_are_on_every_line_of_its_delivery_and_the
 
 
 @pytest.mark.parametrize("given", [None, "", "x" * 129, 'a"b', "a b", "ä", "https://x.example/secret"])
-async def test_an_id_is_made_where_there_is_none_to_be_used(bench: Bench, given: str | None) -> None:
+async def test_an_id_is_created_if_the_caller_sends_no_valid_one(bench: Bench, given: str | None) -> None:
     headers = {} if given is None else {"X-Request-Id": given}
     namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
     answer = await posted(bench.service, namespace, **headers)
@@ -65,26 +65,26 @@ async def test_an_id_is_made_where_there_is_none_to_be_used(bench: Bench, given:
         f"ff{PARENT[2:]}",
     ],
 )
-async def test_what_is_no_traceparent_is_not_taken_for_one(bench: Bench, parent: str) -> None:
+async def test_an_invalid_traceparent_is_ignored(bench: Bench, parent: str) -> None:
     namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
     assert (await posted(bench.service, namespace, traceparent=parent)).status == 200
     assert "trace_id" not in settled(bench.service, namespace)[0]
 
 
-async def test_what_settles_without_an_attempt_has_its_line_too(bench: Bench) -> None:
+async def test_a_target_settled_without_an_attempt_has_a_log_line_too(bench: Bench) -> None:
     namespace = await bench.finished({"type": "slack", "name": "chat"})
     await posted(bench.service, namespace, **{"X-Request-Id": "mine"})
     [line] = settled(bench.service, namespace)
     assert (line["reason"], line["target"], line["request_id"]) == ("InvalidTarget", "chat", "mine")
 
 
-async def test_problems_and_probes_bear_an_id_too(bench: Bench) -> None:
+async def test_problems_and_probes_have_an_id_too(bench: Bench) -> None:
     for method, path in (("POST", "/deliveries"), ("GET", "/nowhere"), ("GET", "/healthz")):
         answer = await bench.service.request(method, path, headers={"X-Request-Id": "mine"})
         assert answer.headers["x-request-id"] == "mine", path
 
 
-async def test_each_attempt_that_failed_is_told_in_the_small_print(
+async def test_each_failed_attempt_is_logged_at_debug_level(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     async with Receiver() as hook, Service(fake_cluster.kubeconfig, log_level="DEBUG", attempts=2) as service:

@@ -26,7 +26,7 @@ LARGEST_RATIO = 5.5
 
 
 @pytest.mark.parametrize("targets", [1, 8])
-async def test_an_event_costs_four_requests_whatever_its_targets(
+async def test_an_event_costs_four_requests_for_any_number_of_targets(
     fake_cluster: Cluster[FakeCluster], targets: int
 ) -> None:
     everybody = asyncio.Barrier(targets)
@@ -47,7 +47,7 @@ async def test_an_event_costs_four_requests_whatever_its_targets(
     assert len(hook.requests) == targets
 
 
-async def test_outcomes_that_trickle_in_share_writes_where_a_write_takes_long(
+async def test_gradual_outcomes_share_writes_if_a_write_takes_long(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     async def one_after_the_other(request: web.Request) -> web.StreamResponse:
@@ -68,7 +68,7 @@ async def test_outcomes_that_trickle_in_share_writes_where_a_write_takes_long(
     assert len(writes) - FINISHING <= claim + first + at_least_a_linger_later + last
 
 
-async def test_connections_are_used_again(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_connections_are_reused(fake_cluster: Cluster[FakeCluster]) -> None:
     async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
         targets = [{"type": "webhook", "name": f"w{at}", "url": hook.url} for at in range(8)]
         for _ in range(5):
@@ -79,7 +79,7 @@ async def test_connections_are_used_again(fake_cluster: Cluster[FakeCluster]) ->
 
 
 @pytest.mark.alone
-async def test_a_delivery_costs_a_small_multiple_of_its_bare_calls(tmp_path: Path) -> None:
+async def test_a_delivery_costs_a_small_multiple_of_its_bare_requests(tmp_path: Path) -> None:
     events, fanout, at_once = 60, 8, 8
     async with far_side(tmp_path), Service(tmp_path / "kubeconfig") as service:
         service_side, floor = Ours("service", service), Script("floor", "tests.bench.floor", tmp_path)

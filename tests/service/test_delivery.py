@@ -36,7 +36,7 @@ async def not_found(_: web.Request) -> web.StreamResponse:
     return web.Response(status=404)
 
 
-async def test_every_kind_of_target_ends_in_the_status_and_a_second_event_sends_nothing(
+async def test_every_type_of_target_is_recorded_and_a_second_event_sends_nothing(
     cluster: Cluster[Any],
 ) -> None:
     kube = cluster.kube
@@ -99,7 +99,7 @@ async def test_every_kind_of_target_ends_in_the_status_and_a_second_event_sends_
         assert (await service.read(namespace, "report")).body["targets"] == answer.body["targets"]
 
 
-async def test_with_only_the_watcher_running_a_finished_team_is_delivered(cluster: Cluster[Any]) -> None:
+async def test_the_watcher_alone_causes_the_delivery_of_a_finished_team(cluster: Cluster[Any]) -> None:
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
     async with (
@@ -118,7 +118,7 @@ async def test_with_only_the_watcher_running_a_finished_team_is_delivered(cluste
 
 
 @pytest.mark.alone
-async def test_a_hanging_target_delays_no_neighbour_and_fails_in_its_own_time(
+async def test_a_hanging_target_delays_no_other_and_fails_at_its_own_timeout(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
@@ -171,7 +171,7 @@ async def test_a_hundred_targets_of_200_ms_settle_in_under_2_s(fake_cluster: Clu
         assert took < 2
 
 
-async def test_a_thousand_targets_are_on_record_whole(real_cluster: Cluster[RealCluster]) -> None:
+async def test_a_thousand_targets_are_recorded_completely(real_cluster: Cluster[RealCluster]) -> None:
     kube = real_cluster.kube
     async with Receiver() as hook, Service(real_cluster.kubeconfig) as service:
         targets = [{"type": "webhook", "url": f"{hook.url}/{number}"} for number in range(1000)]
@@ -191,7 +191,7 @@ async def test_a_thousand_targets_are_on_record_whole(real_cluster: Cluster[Real
         assert not sent
 
 
-async def test_a_team_that_its_record_would_make_too_large_is_refused_before_anything_is_sent(
+async def test_a_team_whose_record_would_be_too_large_is_refused_before_any_send(
     real_cluster: Cluster[RealCluster],
 ) -> None:
     kube = real_cluster.kube
@@ -206,7 +206,7 @@ async def test_a_team_that_its_record_would_make_too_large_is_refused_before_any
         assert not await kube.delivery(namespace, "report")
 
 
-async def test_a_receiver_that_is_down_for_a_moment_is_tried_again(
+async def test_a_receiver_that_is_briefly_down_is_retried(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
@@ -223,7 +223,7 @@ async def test_a_receiver_that_is_down_for_a_moment_is_tried_again(
         assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
 
 
-async def test_what_asks_for_no_delivery_is_skipped_and_nothing_is_written(
+async def test_a_team_without_delivery_is_skipped_and_nothing_is_written(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
@@ -264,7 +264,7 @@ async def test_what_asks_for_no_delivery_is_skipped_and_nothing_is_written(
             assert (report["phase"], report["reason"], report["targets"]) == (*told, [])
 
 
-async def test_everything_else_in_status_is_left_as_it_was(cluster: Cluster[Any]) -> None:
+async def test_the_rest_of_the_status_is_unchanged(cluster: Cluster[Any]) -> None:
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
     async with Receiver() as hook, Service(cluster.kubeconfig) as service:
@@ -289,7 +289,7 @@ async def test_everything_else_in_status_is_left_as_it_was(cluster: Cluster[Any]
         assert after["spec"] == before["spec"]
 
 
-async def test_a_caller_with_the_right_may_say_the_phase_before_the_resource_does(
+async def test_a_caller_with_permission_may_submit_the_phase_before_the_resource_has_it(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
@@ -308,7 +308,7 @@ async def test_a_caller_with_the_right_may_say_the_phase_before_the_resource_doe
         assert json.loads(hook.requests[0].body)["phase"] == "Completed"
 
 
-async def test_a_crd_that_drops_the_ledger_is_noticed_and_nothing_is_sent(cluster: Cluster[Any]) -> None:
+async def test_a_crd_that_drops_the_ledger_is_detected_and_nothing_is_sent(cluster: Cluster[Any]) -> None:
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
     crd = yaml.safe_load(CRD.read_text())
@@ -325,13 +325,13 @@ async def test_a_crd_that_drops_the_ledger_is_noticed_and_nothing_is_sent(cluste
 
             assert (answer.status, answer.problem, answer.body["recorded"]) == (500, "ledger-not-kept", False)
             assert not hook.requests
-            assert not await other.delivery(namespace, "report"), "half a claim would count as settled"
+            assert not await other.delivery(namespace, "report"), "an incomplete claim would count as settled"
             assert service.logged("ledger_not_kept")
             metrics = (await service.request("GET", "/metrics")).content.decode()
             assert "agentteam_delivery_ledger_not_kept_total 1.0" in metrics
 
 
-async def test_what_is_amiss_at_the_start_is_said_then(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_problems_of_the_cluster_are_logged_at_the_start(fake_cluster: Cluster[FakeCluster]) -> None:
     wrong = {"api_group": "absent.example.com", "attempt_timeot": 5, "namespace": "research"}
     async with Service(fake_cluster.kubeconfig, **wrong) as service:
         answer = await service.deliver("research", "report")
@@ -357,7 +357,7 @@ async def test_what_is_amiss_at_the_start_is_said_then(fake_cluster: Cluster[Fak
         assert not [line for line in service.lines if line["level"] == "warning"][1:]  # except for AUTH=none
 
 
-async def test_a_pattern_that_picks_nothing_is_told_in_the_outcome(bench: Bench) -> None:
+async def test_a_pattern_without_a_match_is_reported_in_the_outcome(bench: Bench) -> None:
     hook = {"type": "webhook", "url": bench.hook.url}
     namespace = await bench.kube.fresh_namespace()
     await bench.kube.team(

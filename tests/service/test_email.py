@@ -39,7 +39,7 @@ async def entry(kube: Kube, namespace: str) -> dict[str, Any]:
     return only
 
 
-async def test_a_mail_lands_beside_a_webhook_and_the_status_says_so(
+async def test_a_mail_is_delivered_and_recorded_next_to_a_webhook(
     fake_cluster: Cluster[FakeCluster], relay: Relay
 ) -> None:
     relay.answers["bob@example.com"] = ["451 4.7.1 Greylisted"]
@@ -63,7 +63,7 @@ async def test_a_mail_lands_beside_a_webhook_and_the_status_says_so(
 
 
 @pytest.mark.parametrize("way", ["starttls", "tls"])
-async def test_over_tls_a_mail_lands_and_the_connection_ends_at_once(
+async def test_a_mail_over_tls_is_delivered_and_the_connection_closes_immediately(
     fake_cluster: Cluster[FakeCluster], tmp_path: Path, way: str
 ) -> None:
     authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -94,7 +94,7 @@ async def test_over_tls_a_mail_lands_and_the_connection_ends_at_once(
             await until(ended)
 
 
-async def test_who_has_it_does_not_get_it_again_from_the_process_that_takes_over_from_one_that_drains(
+async def test_recipients_that_have_the_mail_do_not_get_it_again_after_a_drain(
     fake_cluster: Cluster[FakeCluster], relay: Relay
 ) -> None:
     relay.answers["bob@example.com"] = ["451 4.7.1 Greylisted"]
@@ -104,9 +104,9 @@ async def test_who_has_it_does_not_get_it_again_from_the_process_that_takes_over
         await first.deliver(namespace, "report", prefer="respond-async")
         await until(lambda: relay.mails)
         await first.stop(signal.SIGTERM)
-    handed_back = await entry(fake_cluster.kube, namespace)
-    assert (handed_back["phase"], handed_back.get("claimedBy")) == ("Pending", None)
-    assert handed_back["accepted"] == ["ann@example.com", "cid@example.com"]
+    released = await entry(fake_cluster.kube, namespace)
+    assert (released["phase"], released.get("claimedBy")) == ("Pending", None)
+    assert released["accepted"] == ["ann@example.com", "cid@example.com"]
     async with Service(fake_cluster.kubeconfig, **relay.settings) as second:
         answer = await second.deliver(namespace, "report")
     assert answer.body["phase"] == "Delivered"
@@ -116,7 +116,7 @@ async def test_who_has_it_does_not_get_it_again_from_the_process_that_takes_over
     ]
 
 
-async def test_after_a_kill_the_same_message_comes_again_and_bears_the_same_id(
+async def test_after_a_kill_the_message_is_sent_again_with_the_same_id(
     fake_cluster: Cluster[FakeCluster], relay: Relay
 ) -> None:
     short = {
@@ -129,7 +129,7 @@ async def test_after_a_kill_the_same_message_comes_again_and_bears_the_same_id(
     namespace = await finished(fake_cluster.kube, THREE)
     crashing = Service(fake_cluster.kubeconfig, crash_at="answered", **short)
     await crashing.start()
-    with pytest.raises(Exception):  # noqa: B017, PT011  # the caller's connection is cut in the midst
+    with pytest.raises(Exception):  # noqa: B017, PT011  # the caller's connection breaks
         await crashing.deliver(namespace, "report")
     await crashing.stop()
     assert len(relay.mails) == 1
@@ -145,7 +145,7 @@ async def test_after_a_kill_the_same_message_comes_again_and_bears_the_same_id(
     assert (await entry(fake_cluster.kube, namespace))["takeovers"] == 1
 
 
-async def test_a_redelivery_reaches_those_alone_who_do_not_have_it(
+async def test_a_redelivery_reaches_only_recipients_without_the_mail(
     fake_cluster: Cluster[FakeCluster], relay: Relay
 ) -> None:
     relay.answers["cid@example.com"] = ["550 5.1.1 unknown"]
@@ -164,7 +164,7 @@ async def test_a_redelivery_reaches_those_alone_who_do_not_have_it(
         assert relay.mails[-1].recipients == ("cid@example.com",)
 
 
-async def test_a_preview_shows_the_mail_and_a_test_says_that_it_is_one(
+async def test_a_preview_shows_the_mail_and_a_test_is_marked_as_one(
     fake_cluster: Cluster[FakeCluster], relay: Relay
 ) -> None:
     async with Service(fake_cluster.kubeconfig, **relay.settings) as service:
@@ -188,7 +188,7 @@ async def test_a_preview_shows_the_mail_and_a_test_says_that_it_is_one(
     ("setting", "module", "extra"),
     [("EMAIL=smtp", "aiosmtplib", "email"), ("GOOGLE_DRIVE=api", "google.auth", "google-drive")],
 )
-async def test_what_is_switched_on_without_its_extra_does_not_start_and_says_why(
+async def test_a_backend_without_its_extra_ends_the_process_with_the_reason(
     setting: str, module: str, extra: str
 ) -> None:
     hide = (

@@ -40,7 +40,7 @@ async def said(kube: Kube, namespace: str, reason: str) -> Document:
     return found
 
 
-async def test_a_delivery_that_ended_well_is_told_once(cluster: Cluster[Any]) -> None:
+async def test_a_successful_delivery_has_one_event(cluster: Cluster[Any]) -> None:
     async with Receiver() as hook, Service(cluster.kubeconfig, events="all") as service:
         namespace = await finished(
             cluster.kube, *({"type": "webhook", "name": name, "url": hook.url} for name in ("a", "b"))
@@ -66,7 +66,7 @@ async def test_a_delivery_without_a_problem_has_no_event_unless_asked_for(
     assert (await fake_cluster.kube.list("events", namespace)).body["items"] == []
 
 
-async def test_a_failure_names_the_targets_and_why_and_a_redelivery_changes_the_one_event(
+async def test_a_failure_event_names_the_targets_and_reasons_and_a_redelivery_updates_it(
     cluster: Cluster[Any],
 ) -> None:
     chat = {"type": "slack", "name": "chat", "credentialsSecret": "late"}
@@ -87,7 +87,7 @@ async def test_a_failure_names_the_targets_and_why_and_a_redelivery_changes_the_
     )
 
 
-async def test_what_is_not_settled_is_not_told(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_an_unsettled_delivery_has_no_event(fake_cluster: Cluster[FakeCluster]) -> None:
     gate = Gate()
     async with (
         Receiver(respond=gate) as slow,
@@ -111,7 +111,7 @@ async def test_what_is_not_settled_is_not_told(fake_cluster: Cluster[FakeCluster
         await said(fake_cluster.kube, namespace, "Delivered")
 
 
-async def test_two_replicas_and_many_callers_leave_one_event(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_two_replicas_and_many_callers_create_one_event(fake_cluster: Cluster[FakeCluster]) -> None:
     async with (
         Receiver() as hook,
         Service(fake_cluster.kubeconfig, events="all") as one,
@@ -137,7 +137,7 @@ async def test_a_team_with_the_longest_name_has_an_event(cluster: Cluster[Any]) 
 
 
 @pytest.mark.parametrize("status", [403, 404, 422, 500])
-async def test_an_event_that_cannot_be_written_hurts_nobody(
+async def test_an_event_that_cannot_be_written_affects_nothing_else(
     fake_cluster: Cluster[FakeCluster], status: int
 ) -> None:
     async def refuse(request: web.Request) -> web.StreamResponse | None:
@@ -153,7 +153,7 @@ async def test_an_event_that_cannot_be_written_hurts_nobody(
     assert (line["level"], line["team"]) == ("warning", "report")
 
 
-async def test_an_api_that_hangs_over_an_event_delays_no_answer_and_no_other_team(
+async def test_an_api_that_hangs_on_events_delays_no_answer_and_no_other_team(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     asked = asyncio.Event()

@@ -15,7 +15,7 @@ SHORT = {"target_timeout": 2, "record_timeout": 0.5, "attempt_timeout": 1.5, "ap
 
 
 @pytest.mark.parametrize("step", ["sending", "answered", "recording", "record-written"])
-async def test_whenever_the_process_dies_there_is_one_document_and_its_id_is_on_record(
+async def test_a_killed_process_leaves_one_document_with_its_id_on_record(
     fake_cluster: Cluster[FakeCluster], step: str
 ) -> None:
     async with Drive() as drive:
@@ -42,7 +42,7 @@ async def test_whenever_the_process_dies_there_is_one_document_and_its_id_is_on_
         assert file.metadata["appProperties"] == {"agentteamDelivery": entry["id"]}
 
 
-async def test_a_test_leaves_a_document_that_says_so_and_a_preview_none(
+async def test_a_test_creates_a_marked_document_and_a_preview_creates_none(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     async with (

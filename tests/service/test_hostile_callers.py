@@ -10,7 +10,7 @@ import pytest
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Service, lifecycle
 from tests.service.conftest import Bench
 
@@ -53,9 +53,9 @@ async def judged(service: Service, token: str | None, phases: str, folder: Path)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("rights", PHASES)
-async def test_every_answer_is_as_documented_whatever_is_asked(
-    fake_cluster: Fake, tmp_path: Path, rights: str
+@pytest.mark.parametrize("permissions", PHASES)
+async def test_every_answer_to_any_input_is_as_documented(
+    fake_cluster: Fake, tmp_path: Path, permissions: str
 ) -> None:
     async with Receiver() as hook, Service(fake_cluster.kubeconfig, auth="kubernetes") as service:
         await fake_cluster.kube.namespace("research")
@@ -63,11 +63,12 @@ async def test_every_answer_is_as_documented_whatever_is_asked(
             "research", "report", lifecycle({"type": "webhook", "name": "slack-1", "url": hook.url})
         )
         await fake_cluster.kube.finish("research", "report")
-        granted = [Right("create"), Right("get")] if rights == "all" else []
+        granted = [Permission("create"), Permission("get")] if permissions == "all" else []
         token = fake_cluster.server.reviews.token("someone", *granted)
-        code, said = await judged(service, None if rights == "no token" else token, PHASES[rights], tmp_path)
+        used = None if permissions == "no token" else token
+        code, said = await judged(service, used, PHASES[permissions], tmp_path)
         assert code == 0, said
-        assert bool(hook.requests) == (rights == "all")
+        assert bool(hook.requests) == (permissions == "all")
         assert not [line for line in service.raw if "Traceback" in line or '"exception"' in line]
 
 
@@ -110,7 +111,7 @@ TRICKS = [
 
 
 @pytest.mark.parametrize(("body", "says"), [row[1:] for row in TRICKS], ids=[row[0] for row in TRICKS])
-async def test_json_of_two_meanings_or_of_no_measure_is_refused(bench: Bench, body: bytes, says: str) -> None:
+async def test_ambiguous_or_oversized_json_is_refused(bench: Bench, body: bytes, says: str) -> None:
     asked = monotonic()
     answer = await bench.service.request("POST", "/deliveries", data=body, headers=JSON)
     assert (answer.status, answer.problem) == (422, "malformed")
@@ -142,7 +143,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_no_path_leads_anywhere_but_to_a_team(bench: Bench, path: str) -> None:
+async def test_no_path_reaches_anything_except_a_team(bench: Bench, path: str) -> None:
     requested = len(bench.server.requests)
     reader, writer = await asyncio.open_connection("127.0.0.1", bench.service.port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())

@@ -135,7 +135,7 @@ async def assert_delivered(stand: Stand, odd: list[Any], place: int, status: Any
     assert (await stand.service.read("research", name)).status == 200
 
 
-def test_whatever_stands_beside_it_a_healthy_target_is_delivered_once(
+def test_a_healthy_target_is_delivered_once_next_to_any_others(
     stood: tuple[Stand, asyncio.Runner],
 ) -> None:
     stand, runner = stood
@@ -152,7 +152,7 @@ def test_whatever_stands_beside_it_a_healthy_target_is_delivered_once(
         runner.run(assert_delivered(stand, odd, len(odd), document["status"]))
 
 
-def test_whatever_the_team_its_caller_is_answered(stood: tuple[Stand, asyncio.Runner]) -> None:
+def test_a_caller_gets_an_answer_for_any_team(stood: tuple[Stand, asyncio.Runner]) -> None:
     stand, runner = stood
 
     async def once(spec: Any, status: Any) -> None:
@@ -174,9 +174,7 @@ def test_whatever_the_team_its_caller_is_answered(stood: tuple[Stand, asyncio.Ru
 
 
 @pytest.mark.parametrize("number", [1_000, 10_000])
-async def test_a_team_of_too_many_targets_is_refused_before_anything_is_sent(
-    number: int, tmp_path: Path
-) -> None:
+async def test_a_team_with_too_many_targets_is_refused_before_any_send(number: int, tmp_path: Path) -> None:
     odd: list[Any] = [None, 5, "text", [], {}, {"name": ["a"]}, {"type": "webhook", "url": {}}]
     async with standing(tmp_path) as stand:
         name = stand.following()
@@ -199,7 +197,7 @@ ODD_STATUSES: tuple[Any, ...] = (
 )
 
 
-async def test_the_watcher_hands_in_a_healthy_team_whatever_it_was_shown_before(tmp_path: Path) -> None:
+async def test_the_watcher_submits_a_healthy_team_after_any_other_teams(tmp_path: Path) -> None:
     async with standing(tmp_path) as stand:
         for document in FOUND.values():
             stand.put(stand.following(), document["spec"], document["status"])

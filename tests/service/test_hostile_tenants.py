@@ -45,7 +45,7 @@ class Stand:
     kubeconfig: Path
 
     async def good(self) -> str:
-        """Finish a team with five webhooks in a namespace of its own."""
+        """Finish a team with five webhooks in a new namespace."""
         return await finished(self.kube, *[{"type": "webhook", "url": self.hook.url}] * 5)
 
     async def timed(self, namespace: str) -> float:
@@ -88,7 +88,7 @@ async def healthy(service: Service) -> AsyncIterator[None]:
     done = threading.Event()
 
     def ask() -> list[float]:
-        """Ask in a thread, because the far side in this process is busy."""
+        """Send the request in a thread, because the fake servers keep this process busy."""
         waits, processor = [], Processor(service.pid)
         while not done.wait(0.02):
             started, lacked = monotonic(), processor.lacked
@@ -180,7 +180,7 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-async def test_a_neighbour_does_not_feel_what_a_hostile_team_brings(stand: Stand, row: str) -> None:
+async def test_a_hostile_team_does_not_affect_other_teams(stand: Stand, row: str) -> None:
     target, secret, said = ROWS[row]
     bad = await finished(stand.kube, *[target] * 20, **({"keys": secret} if secret else {}))
     first, second = await stand.good(), await stand.good()
@@ -207,7 +207,7 @@ async def test_a_neighbour_does_not_feel_what_a_hostile_team_brings(stand: Stand
             assert entry["reason"] in {"InvalidTarget", "SecretInvalid"}
 
 
-async def test_a_neighbour_does_not_feel_that_many_patterns_pick_of_many_artifacts(stand: Stand) -> None:
+async def test_many_patterns_on_many_artifacts_do_not_affect_other_teams(stand: Stand) -> None:
     listed = [{"name": f"{n}.md", "path": f"/workspace/output/{'d' * 100}/{n}.md"} for n in range(300)]
     hooks = [{"type": "webhook", "url": stand.hook.url, "artifactPath": f"*[!{n}]*d"} for n in range(80)]
     bad, good = await finished(stand.kube, *hooks), await stand.good()
@@ -231,7 +231,7 @@ async def test_a_neighbour_does_not_feel_that_many_patterns_pick_of_many_artifac
     }
 
 
-async def test_a_claim_that_was_stamped_a_day_ahead_keeps_nobody_waiting(stand: Stand) -> None:
+async def test_a_claim_dated_a_day_ahead_delays_no_other_team(stand: Stand) -> None:
     namespace = await stand.good()
     ahead = datetime.now(UTC) + timedelta(days=1)
     claim = {
@@ -250,7 +250,7 @@ async def test_a_claim_that_was_stamped_a_day_ahead_keeps_nobody_waiting(stand: 
 TARGETS, CHANGES = 2_000, 15
 
 
-async def test_a_team_of_many_long_names_that_changes_often_costs_the_watcher_little(stand: Stand) -> None:
+async def test_a_team_with_many_long_names_that_changes_often_costs_the_watcher_little(stand: Stand) -> None:
     stem = "n" * 240
     named = [{"type": "webhook", "url": "https://h/", "name": f"{stem}{n // 2:013}"} for n in range(TARGETS)]
     namespace, good = await stand.kube.fresh_namespace(), await stand.kube.fresh_namespace()
@@ -274,5 +274,5 @@ async def test_a_team_of_many_long_names_that_changes_often_costs_the_watcher_li
         await until(delivered, 60)
         waited = monotonic() - finished_at
         spent = (processor.used - used) / CHANGES
-    assert spent < 0.2, "it was 0.6 s a change, with names tried one after the other"
+    assert spent < 0.2, "a change took 0.6 s when names were tried one by one"
     assert waited < CHANGES * 0.2

@@ -1,6 +1,6 @@
-"""Whatever a namespace's teams wait for, other namespaces get deliveries as if they were alone.
+"""While one namespace's teams wait, other namespaces get deliveries as if they were alone.
 
-On a running process: what it says to probes meanwhile, and what memory it takes.
+The tests run a process, and also check its probes and its memory meanwhile.
 """
 
 import asyncio
@@ -132,7 +132,7 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
             await service.stop(signal.SIGKILL)  # otherwise the hanging requests would delay the end
 
 
-async def test_messages_of_a_large_team_are_put_together_where_there_is_room(town: Town) -> None:
+async def test_messages_of_a_large_team_are_built_only_with_free_memory(town: Town) -> None:
     namespace = await town.large(*[town.target(f"/well/{one}") for one in range(60)], path=3000)
     town.memory.forget_peak()
     async with town.probed():
@@ -142,7 +142,7 @@ async def test_messages_of_a_large_team_are_put_together_where_there_is_room(tow
 
 
 @pytest.mark.parametrize("kind", ["slack", "email", "google-drive"])
-async def test_notices_with_long_lists_are_put_together_where_there_is_room(town: Town, kind: str) -> None:
+async def test_notifications_with_long_lists_are_built_only_with_free_memory(town: Town, kind: str) -> None:
     to = [f"ann{one}@example.com" for one in range(100)]
     fields: dict[str, Any] = {"email": {"to": to}, "google-drive": {"folder": "1AbC-d_E"}}
     secret = {"slack-webhook-url": town.hook.url, "service-account.json": town.drive.key_file()}
@@ -160,7 +160,7 @@ async def test_notices_with_long_lists_are_put_together_where_there_is_room(town
     assert town.memory.peak - town.idle < LEAST
 
 
-async def test_a_list_of_large_teams_is_read_one_at_a_time(town: Town) -> None:
+async def test_a_list_of_large_teams_is_read_one_team_at_a_time(town: Town) -> None:
     namespace = await town.kube.fresh_namespace()
     entry = {"type": "webhook", "success": True, "deliveredAt": "2026-03-01T12:00:00Z", "target": "x"}
     for number in range(12):
@@ -194,7 +194,7 @@ async def test_large_secrets_are_read_a_few_at_a_time(town: Town) -> None:
     assert town.memory.peak - town.idle < LEAST
 
 
-async def test_a_large_team_that_is_read_all_the_time_delays_nobody_s_delivery(town: Town) -> None:
+async def test_frequent_reads_of_a_large_team_delay_no_delivery(town: Town) -> None:
     namespace = await town.large(*[town.target(f"/well/{one}") for one in range(300)], path=1500)
     await town.service.deliver(namespace, "report", "wait=120")
     alone = await town.neighbour()
@@ -224,7 +224,7 @@ async def test_a_large_team_that_is_read_all_the_time_delays_nobody_s_delivery(t
     assert set(answers) <= {200, 503}
 
 
-async def test_two_thousand_that_hang_at_a_host_leave_room_for_another_s_there(town: Town) -> None:
+async def test_two_thousand_hanging_targets_of_a_host_leave_connections_for_others(town: Town) -> None:
     alone = await town.neighbour()
     greedy = await town.kube.fresh_namespace()
     town.memory.forget_peak()
@@ -240,7 +240,7 @@ async def test_two_thousand_that_hang_at_a_host_leave_room_for_another_s_there(t
     assert 'agentteam_delivery_waiting{place="connections"} 1950.0' in metrics
 
 
-async def test_replicas_beside_a_hostile_namespace_lose_nothing_and_do_not_grow(tmp_path: Path) -> None:
+async def test_replicas_next_to_a_hostile_namespace_lose_nothing_and_do_not_grow(tmp_path: Path) -> None:
     outcome = await run(80, tmp_path, cycles=1)
     assert (outcome.lost, outcome.twice) == (0, 0), outcome
     assert outcome.peak < 256 * MB, outcome

@@ -30,7 +30,7 @@ async def previewed(service: Service, namespace: str, **fields: Any) -> dict[str
     return {target["name"]: target for target in answer.body["targets"]}
 
 
-async def test_what_is_shown_is_what_is_sent_then_but_for_what_is_secret(
+async def test_a_preview_equals_the_later_request_except_for_secrets(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
@@ -85,7 +85,7 @@ def _purpose(request: Received) -> str:
     )
 
 
-async def test_what_would_fail_says_why_in_the_words_of_a_delivery(bench: Bench) -> None:
+async def test_a_preview_of_a_failing_target_gives_the_delivery_s_reason(bench: Bench) -> None:
     namespace = await bench.finished(
         {"type": "slack", "name": "no-secret", "credentialsSecret": "absent"},
         {"type": "slack", "name": "no-key", "credentialsSecret": "keys"},
@@ -104,7 +104,9 @@ async def test_what_would_fail_says_why_in_the_words_of_a_delivery(bench: Bench)
     }
 
 
-async def test_what_is_settled_would_be_left_alone_unless_it_is_asked_for_again(bench: Bench) -> None:
+async def test_a_settled_target_is_previewed_as_left_alone_unless_redelivery_is_requested(
+    bench: Bench,
+) -> None:
     hook = {"type": "webhook", "url": bench.hook.url}
     slack = {"type": "slack", "name": "chat", "credentialsSecret": "absent"}
     namespace = await bench.finished({**hook, "name": "hook"}, slack)
@@ -127,7 +129,7 @@ async def test_what_is_settled_would_be_left_alone_unless_it_is_asked_for_again(
     assert len(bench.hook.requests) == sent
 
 
-async def test_a_team_still_at_work_is_shown_as_if_it_had_completed(bench: Bench) -> None:
+async def test_a_running_team_is_previewed_as_if_completed(bench: Bench) -> None:
     namespace = await bench.kube.fresh_namespace()
     target = {"type": "webhook", "name": "hook", "url": bench.hook.url, "message": "{phase}"}
     await bench.kube.team(namespace, "report", lifecycle(target))
@@ -149,7 +151,7 @@ async def test_a_team_still_at_work_is_shown_as_if_it_had_completed(bench: Bench
     ],
 )
 @pytest.mark.parametrize("way", [{"path": PREVIEW}, {"test": True}], ids=["preview", "test"])
-async def test_neither_is_accepted_where_a_delivery_would_not_be(
+async def test_previews_and_tests_are_refused_like_a_delivery(
     bench: Bench, fields: dict[str, Any], problem: str, way: dict[str, Any]
 ) -> None:
     namespace = await bench.finished({"type": "webhook", "url": bench.hook.url})
@@ -159,7 +161,7 @@ async def test_neither_is_accepted_where_a_delivery_would_not_be(
     assert len(bench.hook.requests) == sent
 
 
-async def test_a_test_is_marked_and_nothing_is_recorded(bench: Bench) -> None:
+async def test_a_test_notification_is_marked_and_not_recorded(bench: Bench) -> None:
     namespace = await bench.kube.fresh_namespace()
     await bench.kube.secret(namespace, "slack", {"slack-webhook-url": f"{bench.hook.url}/services"})
     await bench.kube.team(
@@ -197,7 +199,7 @@ async def test_a_test_is_marked_and_nothing_is_recorded(bench: Bench) -> None:
     assert all(line["test"] is True for line in lines)
 
 
-async def test_a_test_of_one_target_goes_there_once_and_nowhere_else(
+async def test_a_test_of_one_target_sends_one_request_to_it_alone(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     async def refuse(_: web.Request) -> web.StreamResponse:
@@ -212,7 +214,7 @@ async def test_a_test_of_one_target_goes_there_once_and_nowhere_else(
         assert [request.path for request in hook.requests] == ["/b"]
 
 
-async def test_a_test_is_not_for_teams_that_ask_for_none_or_for_too_much(
+async def test_a_test_is_refused_for_teams_without_delivery_or_with_too_many_targets(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
@@ -230,7 +232,7 @@ async def test_a_test_is_not_for_teams_that_ask_for_none_or_for_too_much(
         assert not hook.requests
 
 
-async def test_the_preview_of_a_test_is_what_the_test_sends_even_of_a_settled_team(bench: Bench) -> None:
+async def test_a_preview_of_a_test_equals_the_test_even_for_a_settled_team(bench: Bench) -> None:
     namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
     await bench.service.deliver(namespace, "report")
     shown = await previewed(bench.service, namespace, test=True)
@@ -242,7 +244,7 @@ async def test_the_preview_of_a_test_is_what_the_test_sends_even_of_a_settled_te
     ]
 
 
-async def test_a_test_is_nobody_s_delivery_in_the_metrics(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_a_test_is_not_counted_as_a_delivery(fake_cluster: Cluster[FakeCluster]) -> None:
     async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:
         slack = {"type": "slack", "name": "chat", "credentialsSecret": "absent"}
         namespace = await finished(
@@ -264,7 +266,7 @@ THEIRS = {
 }
 
 
-async def test_what_somebody_else_recorded_is_left_to_them(bench: Bench) -> None:
+async def test_an_entry_of_another_program_is_not_replaced(bench: Bench) -> None:
     namespace = await bench.kube.fresh_namespace()
     await bench.kube.team(
         namespace, "report", lifecycle({"type": "webhook", "name": "hook", "url": bench.hook.url})
@@ -274,7 +276,7 @@ async def test_what_somebody_else_recorded_is_left_to_them(bench: Bench) -> None
     assert (shown["hook"]["would"], "another program" in shown["hook"]["message"]) == ("Leave", True)
 
 
-async def test_a_preview_of_very_much_is_cut_and_one_target_s_is_whole(
+async def test_a_large_preview_is_truncated_unless_it_is_of_one_target(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
@@ -295,7 +297,7 @@ async def test_a_preview_of_very_much_is_cut_and_one_target_s_is_whole(
         assert len(json.loads(alone["w299"]["request"]["body"])["artifacts"]) == 300
 
 
-async def test_the_former_way_to_ask_still_shows_the_same_and_says_that_it_ends(
+async def test_the_deprecated_preview_still_works_and_announces_its_end(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     async with Receiver() as hook, Service(fake_cluster.kubeconfig) as service:

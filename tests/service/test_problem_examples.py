@@ -15,7 +15,7 @@ from tests.harness import described
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Gate, Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import Answer, Service, finished, lifecycle
 from tests.harness.waiting import until
 
@@ -50,7 +50,7 @@ async def refused(
 ) -> AsyncIterator[Answer]:
     """Yield one answer of each kind; the service is about to end afterwards."""
     kube, reviews = cluster.kube, cluster.server.reviews
-    usual, greedy = (reviews.token(name, Right("create")) for name in ("usual", "greedy"))
+    usual, greedy = (reviews.token(name, Permission("create")) for name in ("usual", "greedy"))
     target = {"type": "webhook", "name": "archive", "url": hook.url}
     namespace = await finished(kube, target)
     await kube.team(namespace, "at-work", lifecycle(target))
@@ -111,7 +111,9 @@ async def refused(
     assert await ending == 0
 
 
-async def test_each_problem_is_the_one_that_the_description_shows(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_each_problem_matches_its_example_in_the_description(
+    fake_cluster: Cluster[FakeCluster],
+) -> None:
     gate = Gate()
     seen = set()
     async with Receiver(respond=gate) as hook, Service(fake_cluster.kubeconfig, **LIMITS) as service:
@@ -135,7 +137,7 @@ async def test_each_problem_is_the_one_that_the_description_shows(fake_cluster: 
 @pytest.mark.parametrize(
     "change", [{"title": "Another"}, {"status": 500}, {"type": "urn:agentteam-delivery:draining"}]
 )
-def test_an_answer_that_is_not_as_shown_fails_whichever_test_gets_it(change: dict[str, Any]) -> None:
+def test_an_answer_that_differs_from_the_description_fails_every_test(change: dict[str, Any]) -> None:
     headers = {"content-type": "application/problem+json", "x-request-id": "any"}
     shown = EXAMPLES["urn:agentteam-delivery:team-not-found"]
     described.check("POST", "/deliveries", 404, headers, json.dumps(shown).encode())

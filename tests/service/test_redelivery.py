@@ -11,7 +11,7 @@ from tests.harness.waiting import until
 from tests.service.conftest import Bench
 
 
-async def test_failed_targets_are_sent_again_once_their_secret_is_there_and_the_others_are_not(
+async def test_failed_targets_are_sent_again_once_their_secret_exists_and_delivered_ones_are_not(
     bench: Bench,
 ) -> None:
     slack = {"type": "slack", "name": "chat", "credentialsSecret": "late"}
@@ -30,7 +30,7 @@ async def test_failed_targets_are_sent_again_once_their_secret_is_there_and_the_
     assert again["targets"][0] == first["targets"][0]
 
 
-async def test_where_nothing_is_sent_the_report_says_so(bench: Bench) -> None:
+async def test_a_report_says_if_nothing_was_sent(bench: Bench) -> None:
     namespace = await bench.finished({"type": "webhook", "name": "hook", "url": bench.hook.url})
     first = (await bench.service.deliver(namespace, "report")).body
     assert first["reason"] is None
@@ -49,7 +49,7 @@ async def test_where_nothing_is_sent_the_report_says_so(bench: Bench) -> None:
         assert left["reason"].endswith("another program recorded it, so it is left alone")
 
 
-async def test_all_narrowed_to_a_name_sends_to_that_name_alone(bench: Bench) -> None:
+async def test_a_redelivery_of_one_name_sends_only_to_that_target(bench: Bench) -> None:
     targets = [{"type": "webhook", "name": name, "url": f"{bench.hook.url}/{name}"} for name in ("a", "b")]
     namespace = await bench.finished(*targets)
     first = (await bench.service.deliver(namespace, "report")).body
@@ -63,7 +63,7 @@ async def test_all_narrowed_to_a_name_sends_to_that_name_alone(bench: Bench) -> 
     assert again["targets"][1]["attempts"] == 2
 
 
-async def test_a_target_whose_spec_was_corrected_is_sent_to_where_it_now_says(bench: Bench) -> None:
+async def test_a_redelivery_uses_the_corrected_spec(bench: Bench) -> None:
     namespace = await bench.finished({"type": "webhook", "name": "hook", "url": f"http://{FORBIDDEN}/"})
     assert (await bench.service.deliver(namespace, "report")).body["targets"][0]["reason"] == "EgressDenied"
     corrected = lifecycle({"type": "webhook", "name": "hook", "url": f"{bench.hook.url}/right"})
@@ -73,7 +73,7 @@ async def test_a_target_whose_spec_was_corrected_is_sent_to_where_it_now_says(be
     assert bench.hook.requests[-1].path == "/right"
 
 
-async def test_a_target_that_is_new_in_the_spec_is_sent_to_and_the_settled_ones_are_not(bench: Bench) -> None:
+async def test_a_new_target_is_sent_to_and_settled_ones_are_not(bench: Bench) -> None:
     old = {"type": "webhook", "name": "old", "url": f"{bench.hook.url}/old"}
     namespace = await bench.finished(old)
     await bench.service.deliver(namespace, "report")
@@ -85,7 +85,7 @@ async def test_a_target_that_is_new_in_the_spec_is_sent_to_and_the_settled_ones_
     assert [request.path for request in bench.hook.requests[before:]] == ["/new"]
 
 
-async def test_a_target_in_flight_is_not_sent_again_beside_itself(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_a_target_in_flight_is_not_redelivered_concurrently(fake_cluster: Cluster[FakeCluster]) -> None:
     kube = fake_cluster.kube
     gate = Gate()
 
@@ -105,7 +105,7 @@ async def test_a_target_in_flight_is_not_sent_again_beside_itself(fake_cluster: 
         assert len(hook.requests) == 1
 
 
-async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
+async def test_a_hanging_host_does_not_use_up_the_connections_of_others(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
     kube = fake_cluster.kube
@@ -141,4 +141,6 @@ async def test_a_host_that_hangs_does_not_use_up_the_connections_of_others(
         waiting = [target for target in stuck_targets if target["phase"] == "Pending"]
         assert all("for a connection to its receiver's host" in target["message"] for target in waiting)
         assert {target["attempts"] for target in waiting} == {0}
-        assert len(stuck.requests) == 20 - len(waiting), "waiting for a connection is no attempt"
+        assert len(stuck.requests) == 20 - len(waiting), (
+            "waiting for a connection does not count as an attempt"
+        )

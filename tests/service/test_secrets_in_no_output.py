@@ -22,7 +22,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.receiver import Receiver
-from tests.harness.reviews import Right
+from tests.harness.reviews import Permission
 from tests.harness.service import FORBIDDEN, SCRIPT, Answer, Program, Service, Watcher, finished
 from tests.harness.waiting import until
 from tests.sockets import answering, closing, listening, resetting, saying, silent
@@ -258,13 +258,15 @@ async def assert_nothing_said(kube: Kube, namespace: str, *programs: Heard) -> N
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-async def test_no_secret_comes_out_of_the_service_and_the_watcher(
+async def test_no_output_of_service_and_watcher_contains_a_secret(
     form: str, fake_cluster: Cluster[FakeCluster], tmp_path: Path
 ) -> None:
     kube = fake_cluster.kube
     token = tmp_path / "token"
     token.write_text(canaries.CALLER)
-    fake_cluster.server.reviews.token("caller", Right("create"), Right("get"), token=canaries.CALLER)
+    fake_cluster.server.reviews.token(
+        "caller", Permission("create"), Permission("get"), token=canaries.CALLER
+    )
     logs: dict[str, Any] = {"log_level": "DEBUG", "log_format": form}
     quick: dict[str, Any] = {"attempts": 2, "attempt_timeout": 1.5, "target_timeout": 6}
     async with (
@@ -306,7 +308,7 @@ async def test_no_secret_comes_out_of_the_service_and_the_watcher(
         await assert_nothing_said(kube, namespace, service, watcher)
 
 
-async def test_a_proxy_s_password_comes_out_of_nothing(fake_cluster: Cluster[FakeCluster]) -> None:
+async def test_no_output_contains_a_proxy_s_password(fake_cluster: Cluster[FakeCluster]) -> None:
     kube = fake_cluster.kube
     async with listening(answering(telling(407, b"Proxy-Authenticate: Basic"))) as proxy:
         credentials = f"{canaries.PROXY_USER}:{canaries.PROXY_PASSWORD}"
@@ -332,9 +334,7 @@ async def test_a_proxy_s_password_comes_out_of_nothing(fake_cluster: Cluster[Fak
 
 
 @pytest.mark.parametrize("proxy", ["https://{}@127.0.0.1:1", "http://{}@127.0.0.1", "{}@127.0.0.1:1"])
-async def test_settings_that_cannot_be_used_are_not_repeated(
-    fake_cluster: Cluster[FakeCluster], proxy: str
-) -> None:
+async def test_invalid_settings_are_not_shown(fake_cluster: Cluster[FakeCluster], proxy: str) -> None:
     credentials = f"{canaries.PROXY_USER}:{canaries.PROXY_PASSWORD}"
     service = HeardService(fake_cluster.kubeconfig, egress_proxy=proxy.format(credentials), log_level="DEBUG")
     with pytest.raises(AssertionError, match="DELIVERY_EGRESS_PROXY"):

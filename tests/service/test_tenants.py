@@ -17,7 +17,7 @@ Fake = Cluster[FakeCluster]
 SLACK: dict[str, Any] = {"type": "slack", "name": "slack", "credentialsSecret": "keys"}
 
 
-async def test_a_namespace_that_is_not_served_is_as_one_that_has_no_such_team(fake_cluster: Fake) -> None:
+async def test_a_namespace_that_is_not_served_looks_like_one_without_the_team(fake_cluster: Fake) -> None:
     served, other = await finished(fake_cluster.kube), await finished(fake_cluster.kube)
     async with Service(fake_cluster.kubeconfig, namespaces=served) as service:
         fake_cluster.server.requests.clear()
@@ -27,7 +27,7 @@ async def test_a_namespace_that_is_not_served_is_as_one_that_has_no_such_team(fa
         assert (await service.deliver(served, "report")).status == 200
 
 
-async def test_a_secret_is_read_by_its_name_in_the_team_s_own_namespace_and_once_a_dispatch(
+async def test_a_secret_is_read_only_from_the_team_s_namespace_and_once_per_dispatch(
     fake_cluster: Fake,
 ) -> None:
     async with Receiver() as slack, Service(fake_cluster.kubeconfig) as service:
@@ -46,7 +46,7 @@ async def test_a_secret_is_read_by_its_name_in_the_team_s_own_namespace_and_once
     "name",
     ["../other/secrets/keys", "other/keys", "keys/../../x", "%2e%2e%2fkeys", "keys?x=1", "keys#x", ".."],
 )
-async def test_no_name_of_a_secret_leads_out_of_the_namespace(fake_cluster: Fake, name: str) -> None:
+async def test_no_name_of_a_secret_reaches_another_namespace(fake_cluster: Fake, name: str) -> None:
     async with Service(fake_cluster.kubeconfig) as service:
         namespace = await finished(fake_cluster.kube, {**SLACK, "credentialsSecret": name})
         fake_cluster.server.requests.clear()
@@ -66,7 +66,7 @@ async def test_no_name_of_a_secret_leads_out_of_the_namespace(fake_cluster: Fake
         ({}, "SecretForbidden"),
     ],
 )
-async def test_a_label_may_be_asked_of_every_secret(
+async def test_a_label_can_be_required_of_every_secret(
     fake_cluster: Fake, labels: dict[str, str], reason: str
 ) -> None:
     label = "kagents.dev/delivery=allowed"
@@ -83,7 +83,7 @@ async def test_a_label_may_be_asked_of_every_secret(
             assert target["attempts"] == 0
 
 
-async def test_a_label_s_key_alone_may_be_asked_for(fake_cluster: Fake) -> None:
+async def test_a_label_key_alone_can_be_required(fake_cluster: Fake) -> None:
     async with Receiver() as slack, Service(fake_cluster.kubeconfig, secret_label="delivery") as service:
         namespace = await fake_cluster.kube.fresh_namespace()
         for name, labels in (("keys", {"delivery": "whatever"}), ("bare", {})):
@@ -96,7 +96,7 @@ async def test_a_label_s_key_alone_may_be_asked_for(fake_cluster: Fake) -> None:
 
 
 @pytest.mark.alone
-async def test_what_hangs_in_one_namespace_leaves_room_for_another_s_teams(fake_cluster: Fake) -> None:
+async def test_hanging_targets_of_one_namespace_leave_capacity_for_others(fake_cluster: Fake) -> None:
     gate = Gate()
     bounds = {"max_targets": 10, "max_targets_in_flight": 20, "max_connections_per_host": 20}
     async with (
@@ -132,7 +132,7 @@ async def test_what_hangs_in_one_namespace_leaves_room_for_another_s_teams(fake_
         await until(has_room)
 
 
-async def test_one_namespace_s_events_leave_room_for_another_s(fake_cluster: Fake) -> None:
+async def test_events_of_one_namespace_leave_capacity_for_others(fake_cluster: Fake) -> None:
     gate = Gate()
     async with (
         Receiver(respond=gate) as stuck,
@@ -149,7 +149,7 @@ async def test_one_namespace_s_events_leave_room_for_another_s(fake_cluster: Fak
         gate.open()
 
 
-async def test_a_claim_that_is_lost_to_another_gives_its_room_back(fake_cluster: Fake) -> None:
+async def test_a_claim_lost_to_another_process_gives_its_places_back(fake_cluster: Fake) -> None:
     bounds = {"max_targets": 4, "max_targets_in_flight": 8}
     async with (
         Receiver() as hook,

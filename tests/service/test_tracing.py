@@ -66,7 +66,7 @@ def parent(span: ReadableSpan) -> int | None:
     return span.parent.span_id if span.parent else None
 
 
-async def test_an_event_s_spans_hang_together_and_receivers_go_on_with_the_trace(
+async def test_an_event_s_spans_form_one_trace_that_receivers_continue(
     fake_cluster: Cluster[FakeCluster], spans: InMemorySpanExporter, caller: httpx.AsyncClient
 ) -> None:
     refusals = [web.Response(status=503)]
@@ -114,7 +114,7 @@ async def test_an_event_s_spans_hang_together_and_receivers_go_on_with_the_trace
         assert_absent("the spans", "\n".join(span.to_json() for span in spans.get_finished_spans()))
 
 
-async def test_a_span_that_an_exception_ends_says_nothing_of_its_text(spans: InMemorySpanExporter) -> None:
+async def test_a_span_ended_by_an_exception_does_not_contain_its_text(spans: InMemorySpanExporter) -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
     tracing = OpenTelemetryTracing(provider)
@@ -125,13 +125,15 @@ async def test_a_span_that_an_exception_ends_says_nothing_of_its_text(spans: InM
     assert_absent("the span", span.to_json())
 
 
-async def test_a_refused_event_says_why(spans: InMemorySpanExporter, caller: httpx.AsyncClient) -> None:
+async def test_the_span_of_a_refused_event_says_why(
+    spans: InMemorySpanExporter, caller: httpx.AsyncClient
+) -> None:
     answer = await caller.post("/deliveries", json={"namespace": "default", "team": "nobody"})
     assert answer.status_code == 404
     assert said(named(spans, "event")[0])["refused"] == "team-not-found"
 
 
-async def test_switched_on_spans_leave_by_otlp_and_the_lines_bear_their_trace(
+async def test_spans_are_exported_by_otlp_and_log_lines_have_their_trace(
     fake_cluster: Cluster[FakeCluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Receiver() as collector, Receiver() as hook:
@@ -163,7 +165,7 @@ def _decoded(body: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("status", [None, 503], ids=["away", "refusing"])
-async def test_a_collector_that_takes_nothing_costs_a_line_and_no_secret(
+async def test_a_collector_that_does_not_answer_costs_a_log_line_and_shows_no_secret(
     fake_cluster: Cluster[FakeCluster], monkeypatch: pytest.MonkeyPatch, status: int | None
 ) -> None:
     async def refuse(_: web.Request) -> web.StreamResponse:
@@ -185,7 +187,7 @@ async def test_a_collector_that_takes_nothing_costs_a_line_and_no_secret(
         assert_absent("the log", "".join(service.raw))
 
 
-async def test_a_variable_of_opentelemetry_s_that_cannot_be_used_ends_it_with_a_sentence(
+async def test_an_invalid_opentelemetry_variable_ends_the_process_with_a_sentence(
     fake_cluster: Cluster[FakeCluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "9999")

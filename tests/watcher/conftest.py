@@ -12,7 +12,7 @@ from tests.watcher.stand import Service
 
 @pytest.fixture
 def server(fake_cluster: Cluster[FakeCluster]) -> FakeCluster:
-    """The API server's far side."""
+    """The server of the fake API, where faults are injected."""
     return fake_cluster.server
 
 
@@ -20,12 +20,12 @@ def server(fake_cluster: Cluster[FakeCluster]) -> FakeCluster:
 async def kube(fake_cluster: Cluster[FakeCluster]) -> Kube:
     """A client of the fake API, with the namespace `research`."""
     await fake_cluster.kube.namespace("research")
-    fake_cluster.server.requests.clear()  # those of the set-up
+    fake_cluster.server.requests.clear()  # forget the requests of the set-up
     return fake_cluster.kube
 
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
-    """A service that accepts everything until it is told otherwise."""
+    """A service that accepts everything until a test says otherwise."""
     async with Service() as service:
         yield service

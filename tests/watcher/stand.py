@@ -37,11 +37,11 @@ QUICK = Pace(
     claim_margin=0.05,
     claim_jitter=0.05,
 )
-"""As the watcher goes, but sooner."""
+"""The watcher's settings, with shorter times."""
 
 
 class Service(Receiver):
-    """The far side of a hand-in: answers with the statuses it is given, the last of them for ever."""
+    """A fake service: answers with the given statuses, and repeats the last one."""
 
     def __init__(self, *answers: web.Response | int, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(respond=self.answer, tls=tls)
@@ -55,7 +55,7 @@ class Service(Receiver):
 
     @property
     def teams(self) -> list[str]:
-        """The teams posted, in order."""
+        """The submitted teams, in order."""
         return [str(self.event(request)["team"]) for request in self.requests]
 
     @staticmethod
@@ -65,7 +65,7 @@ class Service(Receiver):
 
 
 async def finish(kube: Kube, name: str, *, namespace: str = "research", **status: Any) -> str:
-    """Create a team that has finished; return its uid."""
+    """Create a finished team; return its uid."""
     await kube.team(namespace, name, SPEC)
     team = await kube.finish(namespace, name, **status)
     return str(team["metadata"]["uid"])
@@ -73,7 +73,7 @@ async def finish(kube: Kube, name: str, *, namespace: str = "research", **status
 
 @dataclass
 class Watching:
-    """A watcher at work."""
+    """A running watcher."""
 
     task: asyncio.Task[None]
     stop: asyncio.Event
@@ -84,7 +84,7 @@ class Watching:
         return int(self.logged("watching")[0]["port"])
 
     async def reaches(self, sample: str, value: float) -> None:
-        """Wait until a metric is so much or more."""
+        """Wait until a metric has at least this value."""
 
         async def holds() -> bool:
             return await self.metric(sample) >= value
@@ -92,7 +92,7 @@ class Watching:
         await until(holds)
 
     async def comes_to(self, sample: str, value: float) -> None:
-        """Wait until a metric is just so much."""
+        """Wait until a metric has exactly this value."""
 
         async def holds() -> bool:
             return await self.metric(sample) == value
@@ -103,7 +103,7 @@ class Watching:
         return [line for line in self.logs if line["event"] == event]
 
     async def get(self, path: str) -> tuple[int, Any]:
-        """Ask its own server; return the status, and the body decoded where it is JSON."""
+        """Request a path of its own server; return the status, and the body, decoded if it is JSON."""
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"http://127.0.0.1:{self.port}{path}") as response,
@@ -112,7 +112,7 @@ class Watching:
             return response.status, await (response.json() if is_json else response.text())
 
     async def metric(self, sample: str) -> float:
-        """Return the value of a sample, named with its labels as Prometheus writes them; 0 when absent."""
+        """Return the value of a sample, given by its name and labels in Prometheus' notation; 0 if absent."""
         _, text = await self.get("/metrics")
         values = [line.rpartition(" ") for line in text.splitlines()]
         return next((float(value) for name, _, value in values if name == sample), 0.0)
@@ -120,7 +120,7 @@ class Watching:
 
 @asynccontextmanager
 async def client(kubeconfig: Path) -> AsyncIterator[Connection]:
-    """Connect as the CLI does."""
+    """Connect as the command line does."""
     async with Connection(await read_kubeconfig(str(kubeconfig))) as connection:
         yield connection
 
@@ -129,7 +129,7 @@ async def client(kubeconfig: Path) -> AsyncIterator[Connection]:
 async def watching(
     kubeconfig: Path, url: str, *, pace: Pace = QUICK, **settings: Any
 ) -> AsyncIterator[Watching]:
-    """Run a watcher, and see that it ends in time and without an error when it is told to."""
+    """Run a watcher, and check that it stops in time and without an error."""
     given = WatcherSettings.load(url=url, watch_port=0, **settings)
     stop = asyncio.Event()
     with capture_logs() as logs:

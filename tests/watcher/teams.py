@@ -26,7 +26,7 @@ def delivered(name: str = "webhook-0") -> dict[str, Any]:
 
 
 def claimed(until: datetime, name: str = "webhook-0") -> dict[str, Any]:
-    """An entry that somebody is at, until a time."""
+    """An entry with a claim that ends at a time."""
     return {
         "name": name,
         "type": "webhook",
@@ -40,8 +40,8 @@ def claimed(until: datetime, name: str = "webhook-0") -> dict[str, Any]:
     }
 
 
-def put_off(until: datetime, name: str = "webhook-0", *, since: float = 0.0) -> dict[str, Any]:
-    """An entry that is put off until a time, as the operator's CRD keeps it; `since` when it was accepted."""
+def postponed(until: datetime, name: str = "webhook-0", *, since: float = 0.0) -> dict[str, Any]:
+    """A postponed entry, as the operator's CRD keeps it; `since`: when its event was accepted."""
     receipt = Receipt(
         name=name,
         type="webhook",
@@ -68,7 +68,7 @@ def team(
     completed: float | None = None,
     delivery: list[dict[str, Any]] | None = None,
 ) -> AgentTeam:
-    """A team that asks for delivery to one webhook; `completed` in seconds since 1970."""
+    """A team that requests delivery to one webhook; `completed` in seconds since 1970."""
     at = None if completed is None else format_time(datetime.fromtimestamp(completed, UTC))
     return AgentTeam.from_resource(
         {

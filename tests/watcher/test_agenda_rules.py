@@ -1,4 +1,4 @@
-"""In any order of events: never twice at once, nothing due is forgotten, no hot loop."""
+"""In any order of events: no concurrent duplicates, no forgotten teams, no hot loop."""
 
 from itertools import pairwise
 from typing import Any
@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.watcher.agenda import Agenda, HandIn, Outcome, TeamKey
+from app.watcher.agenda import Agenda, Outcome, Submission, TeamKey
 from app.watcher.pace import Pace
 from tests.watcher.teams import delivered, team
 
@@ -18,7 +18,7 @@ STATUSES = st.sampled_from([None, 200, 202, 302, 401, 404, 409, 422, 500, 503])
 
 
 class AgendaMachine(RuleBasedStateMachine):
-    """A cluster whose teams finish, change, settle and go, and a service that answers as it likes."""
+    """A cluster whose teams finish, change, settle and disappear, and a service with any answers."""
 
     @initialize(chance=st.floats(0.0, 0.999))
     def start(self, chance: float) -> None:
@@ -26,7 +26,7 @@ class AgendaMachine(RuleBasedStateMachine):
         self.pace = Pace(at_once=AT_ONCE, random=lambda: chance)
         self.agenda = Agenda(phases=("Completed",), max_age=86_400.0, pace=self.pace)
         self.versions: dict[str, tuple[str, int, bool]] = {}  # uid, resourceVersion, settled
-        self.under_way: list[HandIn] = []
+        self.under_way: list[Submission] = []
         self.posts: dict[str, list[float]] = {}  # by uid
         self.counter = 0
 
@@ -60,46 +60,46 @@ class AgendaMachine(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         moment = self.agenda.next_moment()
-        hand_in = self.agenda.take(self.now)
-        assert (hand_in is not None) == (moment is not None and moment <= self.now)
-        if hand_in is None:
+        submission = self.agenda.take(self.now)
+        assert (submission is not None) == (moment is not None and moment <= self.now)
+        if submission is None:
             return
-        assert hand_in.team not in {other.team for other in self.under_way}
-        self.under_way.append(hand_in)
+        assert submission.team not in {other.team for other in self.under_way}
+        self.under_way.append(submission)
         assert len(self.under_way) <= AT_ONCE
-        self.posts.setdefault(hand_in.uid, [])
+        self.posts.setdefault(submission.uid, [])
 
     @precondition(lambda self: self.under_way)
     @rule(status=STATUSES, retry_after=st.none() | st.floats(0.0, 600.0), which=st.integers(0, AT_ONCE))
     def answer(self, status: int | None, retry_after: float | None, which: int) -> None:
-        hand_in = self.under_way.pop(which % len(self.under_way))
-        self.agenda.note(hand_in, Outcome(status, retry_after), self.now)
+        submission = self.under_way.pop(which % len(self.under_way))
+        self.agenda.note(submission, Outcome(status, retry_after), self.now)
         if status is not None:
-            self.posts[hand_in.uid].append(self.now)
+            self.posts[submission.uid].append(self.now)
 
     @invariant()
     def never_hot(self) -> None:
-        """Between two answers to posts of one team there is always a wait."""
+        """Between two answers for one team there is always a wait."""
         for answered in getattr(self, "posts", {}).values():
             waits = [later - earlier for earlier, later in pairwise(answered)]
             assert all(wait >= self.pace.retry_after[0] for wait in waits)
 
     def teardown(self) -> None:
-        """Nothing is forgotten: a list, at the latest, brings up every team that is not settled."""
-        for hand_in in self.under_way:
-            self.agenda.note(hand_in, Outcome(202), self.now)
+        """No team is forgotten: the next list, at the latest, brings up every team that is not settled."""
+        for submission in self.under_way:
+            self.agenda.note(submission, Outcome(202), self.now)
         self.relist()
         waiting = {name for name, (_, _, is_settled) in self.versions.items() if not is_settled}
         assert len(self.agenda) == len(self.versions)
         assert self.agenda.due(self.now + self.pace.failure.most) == len(waiting)
-        handed_in = set()
+        submitted = set()
         while moment := self.agenda.next_moment():
             self.now = max(self.now, moment)
             last = self.agenda.take(self.now)
             assert last
             self.agenda.note(last, Outcome(200), self.now)
-            handed_in.add(last.team.name)
-        assert handed_in == waiting
+            submitted.add(last.team.name)
+        assert submitted == waiting
 
 
 AgendaMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

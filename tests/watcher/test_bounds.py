@@ -19,12 +19,12 @@ from tests.watcher.stand import Service, finish
 pytestmark = pytest.mark.alone
 
 MB = 1_000_000
-LARGE = 5  # teams, each of which takes 35 MB once it is read
+LARGE = 5  # teams, each takes 35 MB when parsed
 
 
 @pytest.fixture
 async def hostile(kube: Kube, server: FakeCluster) -> AsyncIterator[FakeCluster]:
-    """A list with teams of 1.3 MB of empty lists, each as long in coming as a whole request may take."""
+    """A list with teams of 1.3 MB of empty lists, each sent as slowly as a whole request may take."""
     await finish(kube, "report")
     good = json.dumps((await kube.get(TEAMS, "research", "report")).body).encode()
     empty = b",".join([b"[]"] * 430_000)
@@ -47,7 +47,7 @@ async def hostile(kube: Kube, server: FakeCluster) -> AsyncIterator[FakeCluster]
     server.intercept = None
 
 
-async def test_teams_of_any_content_take_little_memory_and_a_list_has_time_while_it_comes(
+async def test_large_teams_take_little_memory_and_a_slow_list_is_read_to_its_end(
     kube: Kube, hostile: FakeCluster, service: Service
 ) -> None:
     assert hostile.intercept
@@ -55,12 +55,14 @@ async def test_teams_of_any_content_take_little_memory_and_a_list_has_time_while
     watcher.covered = False
     async with watcher:
         await until(lambda: service.teams == ["report"], 60)
-        assert Memory(watcher.pid).peak < 200 * MB  # of the chart's 512 MiB, however many there are
+        assert (
+            Memory(watcher.pid).peak < 200 * MB
+        )  # the chart's limit is 512 MiB; the number of teams does not count
         answer = await watcher.request("GET", "/metrics")
         assert f"agentteam_delivery_watch_teams {LARGE + 1}.0" in answer.content.decode()
 
 
-async def test_idle_connections_to_its_port_make_room_for_a_probe(kube: Kube, service: Service) -> None:
+async def test_idle_connections_are_closed_for_a_probe(kube: Kube, service: Service) -> None:
     watcher = Watcher(kube.kubeconfig, service.url)
     watcher.covered = False
     async with watcher, contextlib.AsyncExitStack() as stack:

@@ -18,11 +18,11 @@ class Ticks:
         return self.now
 
 
-def test_before_the_first_answer_it_is_the_local_clock() -> None:
+def test_before_the_first_answer_the_local_clock_counts() -> None:
     assert ServerClock().now() == pytest.approx(datetime.now(UTC).timestamp(), abs=1.0)
 
 
-def test_it_goes_on_from_the_date_of_an_answer() -> None:
+def test_the_clock_continues_from_the_date_of_an_answer() -> None:
     ticks = Ticks()
     clock = ServerClock(ticks)
     date = datetime(2031, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -32,7 +32,7 @@ def test_it_goes_on_from_the_date_of_an_answer() -> None:
     assert clock.now() == date.timestamp() + 2.5
 
 
-def test_answers_bring_it_closer_without_a_jump() -> None:
+def test_answers_improve_the_estimate_without_a_jump() -> None:
     ticks = Ticks()
     clock = ServerClock(ticks)
     noon = datetime(2031, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -41,9 +41,9 @@ def test_answers_bring_it_closer_without_a_jump() -> None:
         clock.learn({"Date": format_datetime(noon + timedelta(seconds=seconds), usegmt=True)})
         return clock.now() - noon.timestamp()
 
-    assert answer(0) == 0.0  # it was between 12:00:00 and 12:00:01
+    assert answer(0) == 0.0  # the time was between 12:00:00 and 12:00:01
     ticks.now += 0.25
-    assert answer(1) == 1.0  # so it had been 12:00:00.75 at least
+    assert answer(1) == 1.0  # so it was at least 12:00:00.75
     ticks.now += 0.5
     assert answer(1) == 1.5
     ticks.now += 600.0

@@ -13,7 +13,7 @@ from tests.watcher.teams import SPEC, claimed, delivered
 
 
 @pytest.mark.parametrize("whole_cluster", [True, False])
-async def test_from_running_to_settled(
+async def test_a_running_team_finishes_and_is_settled(
     cluster: Cluster[Any], service: Service, *, whole_cluster: bool
 ) -> None:
     kube = cluster.kube
@@ -31,7 +31,7 @@ async def test_from_running_to_settled(
         await kube.finish(namespace, "report")
         await until(lambda: posts() == 1)
 
-        # Its holder dies, so it is handed in again when the claim ends.
+        # Its holder dies, so it is submitted again when the claim expires.
         ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
         await kube.finish(namespace, "report", delivery=[claimed(ends)])
         seen = posts()

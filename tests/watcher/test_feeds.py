@@ -1,4 +1,4 @@
-"""The watcher sees every team whatever the API server does, without flooding it."""
+"""The watcher sees every team despite failures of the API server, without flooding it."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ def lists(server: FakeCluster) -> int:
 def answer_watches(
     server: FakeCluster, answer: Callable[[web.Request], web.StreamResponse], times: list[float] | None = None
 ) -> None:
-    """Let the server answer watches, and only these, with something else; note when they came."""
+    """Make the server answer watches with something else; record the times of these requests."""
 
     async def intercept(request: web.Request) -> web.StreamResponse | None:
         if "watch" not in request.query:
@@ -44,9 +44,9 @@ def answer_watches(
 
 
 class TestList:
-    """What is there already is listed, a page at a time."""
+    """Existing teams are listed, one page at a time."""
 
-    async def test_all_pages(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+    async def test_all_pages_are_read(self, kube: Kube, server: FakeCluster, service: Service) -> None:
         names = [f"team-{number}" for number in range(7)]
         for name in names:
             await finish(kube, name)
@@ -55,14 +55,14 @@ class TestList:
             assert await watcher.metric("agentteam_delivery_watch_teams") == 7
         assert lists(server) == 3
 
-    async def test_a_cluster_without_the_crd_is_told_in_words(self, kube: Kube, service: Service) -> None:
+    async def test_a_cluster_without_the_crd_is_reported_in_words(self, kube: Kube, service: Service) -> None:
         async with watching(kube.kubeconfig, service.url, api_group="absent.example.com") as watcher:
             line = (await until(lambda: watcher.logged("api_lost")))[0]
         assert line["log_level"] == "warning"
         assert "this cluster has no CRD agentteams.absent.example.com: install the operator" in line["error"]
         assert "DELIVERY_API_GROUP" in line["error"]
 
-    async def test_a_page_that_expired_starts_the_list_again(
+    async def test_an_expired_page_restarts_the_list(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         for number in range(3):
@@ -88,7 +88,7 @@ class TestList:
             (403, ""),
         ],
     )
-    async def test_an_answer_that_is_no_list(
+    async def test_an_answer_that_is_not_a_list_is_retried(
         self, status: int, body: str, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         await finish(kube, "report")
@@ -105,7 +105,7 @@ class TestList:
             assert len(watcher.logged("api_back")) == 1
         assert times[3] - times[0] >= 0.05 + 0.1 + 0.2
 
-    async def test_a_server_that_does_not_know_the_resource_yet(
+    async def test_a_server_that_does_not_have_the_resource_yet_is_retried(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         async with watching(kube.kubeconfig, service.url, api_group="claude.amcheste.io") as watcher:
@@ -113,7 +113,9 @@ class TestList:
             assert "no CRD agentteams.claude.amcheste.io" in line["error"]
             await until(lambda: len(server.requests) > 3)
 
-    async def test_one_feed_a_namespace(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+    async def test_each_namespace_has_its_own_list_and_watch(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
         for namespace in ("a", "b", "c"):
             await kube.namespace(namespace)
             await finish(kube, "before", namespace=namespace)
@@ -125,25 +127,25 @@ class TestList:
             await watcher.reaches("agentteam_delivery_watch_relists_total", 2)
             assert await watcher.metric("agentteam_delivery_watch_teams") == 4
         assert {service.event(request)["namespace"] for request in service.requests} == {"a", "b"}
-        assert lists(server) == 0  # no right to the whole cluster is needed
+        assert lists(server) == 0  # no permission for the whole cluster is required
 
 
 class TestWatch:
-    """A watch goes on from where the last one ended."""
+    """A watch continues from where the last one ended."""
 
-    async def test_closed_watches_are_opened_again(
+    async def test_closed_watches_are_reopened(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         async with watching(kube.kubeconfig, service.url) as watcher:
             for number in range(3):
                 await _drop_until_closed(server, watcher, number + 1)
                 await finish(kube, f"team-{number}")
-                await until(lambda: service.teams[-1:] == [f"team-{number}"])  # noqa: B023  # asked at once
+                await until(lambda: service.teams[-1:] == [f"team-{number}"])  # noqa: B023  # evaluated immediately
             assert not watcher.logged("api_lost")
         assert lists(server) == 1
         assert service.teams == ["team-0", "team-1", "team-2"]
 
-    async def test_a_watch_that_lasted_is_opened_again_without_delay(
+    async def test_a_watch_that_lasted_is_reopened_without_delay(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         pace = replace(QUICK, watch_healthy=0.0, reconnect=Backoff(60.0, 60.0))
@@ -153,7 +155,7 @@ class TestWatch:
             await finish(kube, "report")
             await until(lambda: service.teams == ["report"])
 
-    async def test_a_watch_that_is_closed_at_once_is_no_hot_loop(
+    async def test_a_watch_that_closes_immediately_causes_no_hot_loop(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         times: list[float] = []
@@ -167,7 +169,7 @@ class TestWatch:
         waits = [later - earlier for earlier, later in pairwise(times)]
         assert all(wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4, 0.4), strict=False))
 
-    async def test_nor_is_one_that_brings_the_same_event_each_time(
+    async def test_a_watch_that_repeats_one_event_causes_no_hot_loop(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         times: list[float] = []
@@ -196,7 +198,7 @@ class TestWatch:
             (400, ""),
         ],
     )
-    async def test_an_answer_that_is_no_watch(
+    async def test_an_answer_that_is_not_a_watch_is_retried(
         self, status: int, text: str, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         times: list[float] = []
@@ -211,7 +213,7 @@ class TestWatch:
         assert times[3] - times[0] >= 0.05 + 0.1 + 0.2
         assert lists(server) == 1
 
-    async def test_a_line_longer_than_is_read_is_an_error(
+    async def test_a_line_above_the_limit_is_an_error(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         endless = b"x" * 6_000_000
@@ -222,7 +224,7 @@ class TestWatch:
             await finish(kube, "report")
             await until(lambda: service.teams == ["report"])
 
-    async def test_compaction_leads_to_a_new_list(
+    async def test_compaction_causes_a_new_list(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         async with watching(kube.kubeconfig, service.url) as watcher:
@@ -245,7 +247,7 @@ class TestWatch:
             assert await watcher.metric("agentteam_delivery_watch_teams") == 1
         assert lists(server) == 2
 
-    async def test_gone_as_a_status_leads_to_a_new_list_without_haste(
+    async def test_gone_as_a_status_causes_a_new_list_after_a_wait(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         times: list[float] = []
@@ -259,7 +261,7 @@ class TestWatch:
         assert times[3] - times[0] >= 0.05 + 0.1 + 0.2
         assert lists(server) >= 4
 
-    async def test_bookmarks_move_the_watch_on(
+    async def test_bookmarks_advance_the_watch(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         asked: list[str] = []
@@ -276,7 +278,9 @@ class TestWatch:
         assert asked[0] != "4711"
         assert asked[1] == "4711"
 
-    async def test_it_asks_as_it_should(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+    async def test_requests_have_the_expected_parameters(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
         asked: list[dict[str, str]] = []
 
         async def note(request: web.Request) -> None:
@@ -298,9 +302,11 @@ class TestWatch:
 
 
 class TestOutage:
-    """An API server that is away is waited for."""
+    """The watcher waits for an API server that is away."""
 
-    async def test_a_restart(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+    async def test_a_restart_of_the_api_server_is_survived(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
         async with watching(kube.kubeconfig, service.url) as watcher:
             await finish(kube, "before")
             await until(lambda: service.teams == ["before"])
@@ -313,7 +319,9 @@ class TestOutage:
             assert len(watcher.logged("api_lost")) == 1
             assert len(watcher.logged("api_back")) == 1
 
-    async def test_away_at_the_start(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+    async def test_an_api_server_that_is_away_at_the_start_is_waited_for(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
         await finish(kube, "report")
         await server.stop()
         async with watching(kube.kubeconfig, service.url) as watcher:
@@ -321,19 +329,19 @@ class TestOutage:
             await server.start()
             await until(lambda: service.teams == ["report"])
 
-    async def test_what_was_deleted_meanwhile_is_noticed(
+    async def test_a_team_deleted_during_an_outage_is_forgotten(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         await finish(kube, "report")
         async with watching(kube.kubeconfig, service.url, resync=0.3) as watcher:
             await watcher.reaches("agentteam_delivery_watch_teams", 1)
-            # Watches stay shut, so that only a list can tell.
+            # Watches stay closed, so that only a list can show it.
             answer_watches(server, lambda _: web.Response(status=503))
             await server.drop_watches()
             await kube.delete(TEAMS, "research", "report")
             await watcher.comes_to("agentteam_delivery_watch_teams", 0)
 
-    async def test_an_answer_that_does_not_come(
+    async def test_a_missing_answer_is_given_up(
         self, kube: Kube, server: FakeCluster, service: Service
     ) -> None:
         await finish(kube, "report")
@@ -348,7 +356,9 @@ class TestOutage:
             assert "in time" in watcher.logged("api_lost")[0]["error"]
 
 
-async def test_no_log_line_holds_what_a_team_holds(kube: Kube, server: FakeCluster, service: Service) -> None:
+async def test_no_log_line_contains_a_team_s_content(
+    kube: Kube, server: FakeCluster, service: Service
+) -> None:
     secretive: dict[str, Any] = {
         "lifecycle": {
             "onComplete": "deliver",
@@ -366,7 +376,7 @@ async def test_no_log_line_holds_what_a_team_holds(kube: Kube, server: FakeClust
 
 
 async def _drop_until_closed(server: FakeCluster, watcher: Watching, times: int) -> None:
-    """End watches until the watcher has seen that so often; one that is just opening may slip through."""
+    """End watches until the watcher has reconnected that often; one that is just opening may be missed."""
 
     async def closed() -> bool:
         await server.drop_watches()

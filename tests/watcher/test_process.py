@@ -23,9 +23,11 @@ POSTS = 'agentteam_delivery_watch_posts_total{{answer="{}"}}'
 
 
 class TestProbes:
-    """Alive while it runs; ready while it has the teams and hears of changes."""
+    """Alive while it runs; ready while it has all teams and gets changes."""
 
-    async def test_ready_once_listed(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+    async def test_ready_once_teams_are_listed(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
         await server.stop()
         async with watching(kube.kubeconfig, service.url) as watcher:
             assert await watcher.get("/healthz") == (200, {"status": "ok", "checks": {"loop": "ok"}})
@@ -40,7 +42,9 @@ class TestProbes:
             checks = {"listed:all": "ok", "contact:all": "ok"}
             assert await watcher.get("/readyz") == (200, {"status": "ok", "checks": checks})
 
-    async def test_not_ready_without_contact(self, kube: Kube, server: FakeCluster, service: Service) -> None:
+    async def test_not_ready_without_contact_to_the_api(
+        self, kube: Kube, server: FakeCluster, service: Service
+    ) -> None:
         async with watching(kube.kubeconfig, service.url, namespaces="research") as watcher:
 
             async def status() -> int:
@@ -69,15 +73,15 @@ class TestProbes:
             await watcher.reaches(POSTS.format("error"), 2)
             assert (await watcher.get("/readyz"))[0] == 200
 
-    async def test_other_paths(self, kube: Kube, service: Service) -> None:
+    async def test_other_paths_are_not_found(self, kube: Kube, service: Service) -> None:
         async with watching(kube.kubeconfig, service.url) as watcher:
             assert (await watcher.get("/"))[0] == 404
 
 
 class TestMetrics:
-    """What is counted."""
+    """The exported figures."""
 
-    async def test_hand_ins(self, kube: Kube, service: Service) -> None:
+    async def test_submissions_are_counted(self, kube: Kube, service: Service) -> None:
         service.answers = [500, 202, 200]
         async with watching(kube.kubeconfig, service.url) as watcher:
             await finish(kube, "settled", delivery=[delivered()])
@@ -91,7 +95,7 @@ class TestMetrics:
             assert await watcher.metric("agentteam_delivery_watch_lag_seconds_count") == 2
             assert await watcher.metric("agentteam_delivery_watch_lag_seconds_sum") < 10
 
-    async def test_what_is_there_from_the_start(self, kube: Kube, service: Service) -> None:
+    async def test_all_series_exist_from_the_start(self, kube: Kube, service: Service) -> None:
         async with watching(kube.kubeconfig, service.url) as watcher:
             _, text = await watcher.get("/metrics")
             for line in (
@@ -104,7 +108,7 @@ class TestMetrics:
             ):
                 assert line in text
 
-    async def test_two_watchers_do_not_share_counts(self, kube: Kube, service: Service) -> None:
+    async def test_two_watchers_in_a_process_have_separate_counts(self, kube: Kube, service: Service) -> None:
         async with watching(kube.kubeconfig, service.url) as one:
             await finish(kube, "report")
             await one.reaches(POSTS.format("202"), 1)
@@ -114,9 +118,9 @@ class TestMetrics:
 
 
 class TestEnd:
-    """Told to stop, it lets the posts under way finish, and no longer."""
+    """On a signal, it finishes submissions in flight within a limit, and stops."""
 
-    async def test_a_post_under_way_finishes(self, kube: Kube, service: Service) -> None:
+    async def test_a_submission_in_flight_finishes(self, kube: Kube, service: Service) -> None:
         gate = asyncio.Event()
 
         async def answer(_: web.Request) -> web.Response:
@@ -131,10 +135,10 @@ class TestEnd:
             await until(lambda: watcher.logged("stopping"))
             await finish(kube, "late")
             gate.set()
-        assert watcher.logged("handed_in")[0]["answer"] == 202
+        assert watcher.logged("team_submitted")[0]["answer"] == 202
         assert service.teams == ["report"]
 
-    async def test_one_that_hangs_is_given_up(self, kube: Kube, service: Service) -> None:
+    async def test_a_hanging_submission_is_given_up(self, kube: Kube, service: Service) -> None:
         async def hang(_: web.Request) -> web.Response:
             await asyncio.sleep(30)
             raise AssertionError
@@ -147,10 +151,10 @@ class TestEnd:
             started = time.monotonic()
             await watcher.task
             assert time.monotonic() - started < 3
-        assert not watcher.logged("handed_in")
+        assert not watcher.logged("team_submitted")
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    async def test_signals(
+    async def test_a_signal_stops_the_watcher(
         self, number: signal.Signals, kube: Kube, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig))
@@ -162,9 +166,9 @@ class TestEnd:
             os.kill(os.getpid(), number)
             async with asyncio.timeout(10):
                 await task
-        assert [line["event"] for line in logs] == ["watching", "handed_in", "stopping"]
+        assert [line["event"] for line in logs] == ["watching", "team_submitted", "stopping"]
 
-    async def test_a_port_that_is_taken_is_said(
+    async def test_a_port_in_use_is_reported(
         self, kube: Kube, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig))
@@ -186,7 +190,7 @@ class TestEnd:
         await until(ended)
 
 
-async def test_an_address_with_a_path_and_user_info(kube: Kube, service: Service, tmp_path: Path) -> None:
+async def test_an_address_may_have_a_path_and_user_info(kube: Kube, service: Service, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("canary")
     url = f"http://user:word@127.0.0.1:{service.port}/base/?query"

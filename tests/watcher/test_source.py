@@ -24,7 +24,7 @@ async def empty_list(_: web.Request) -> web.Response:
     return web.json_response({"items": [], "metadata": {"resourceVersion": "7"}})
 
 
-async def test_an_authority_that_was_renewed_is_read_again(tmp_path: Path) -> None:
+async def test_a_renewed_certificate_authority_is_read_again(tmp_path: Path) -> None:
     old, new = trustme.CA(), trustme.CA()
     bundle = tmp_path / "ca.crt"
     old.cert_pem.write_to_path(bundle)
@@ -43,7 +43,7 @@ async def test_an_authority_that_was_renewed_is_read_again(tmp_path: Path) -> No
         assert (await source.page(None, lambda _: None)).resource_version == "7"
 
 
-async def test_an_authority_that_cannot_be_read_is_no_end(tmp_path: Path) -> None:
+async def test_an_unreadable_certificate_authority_does_not_end_the_watcher(tmp_path: Path) -> None:
     authority, other = trustme.CA(), trustme.CA()
     bundle = tmp_path / "ca.crt"
     other.cert_pem.write_to_path(bundle)

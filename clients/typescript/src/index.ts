@@ -122,7 +122,7 @@ async function current(token: Token, signal: AbortSignal): Promise<string> {
   const found: unknown = typeof token === "string" ? token : await whileWanted(signal, token);
   const text = typeof found === "string" ? found.trim() : "";
   // An error of `Headers` would contain the token.
-  if (!/^[\x21-\x7e]+$/.test(text)) throw new TypeError("there is no token: what should give it gave none that can be");
+  if (!/^[\x21-\x7e]+$/.test(text)) throw new TypeError("the token is empty or has invalid characters; check what provides it");
   return text;
 }
 

@@ -12,7 +12,7 @@ Faults = Iterator[str]
 
 @dataclass(frozen=True)
 class Tools:
-    """Programs that judge; asking for one that is missing skips the test, or fails it in CI."""
+    """Finds the programs that check; a missing one skips the test, or fails it in CI."""
 
     find: Callable[[str], Path]
 
@@ -27,7 +27,7 @@ class Tools:
 
 @dataclass(frozen=True)
 class Check:
-    """One kind of block: which it is, and what is wrong with it."""
+    """One kind of block: which blocks it covers, and what is wrong with one."""
 
     name: str
     claims: Callable[[Block], bool]

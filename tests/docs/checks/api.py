@@ -23,7 +23,7 @@ from tests.docs.checks.words import logged
 PREFERENCE = re.compile(
     r"""(?:^|['"`])prefer["']?: *["']?([\w=-]+)|\bprefer["']?: *["']([\w=-]+)""", re.IGNORECASE
 )
-"""The header, as it stands in a command, a sentence, a request or a program."""
+"""The header, as it appears in a command, a sentence, a request or a program."""
 
 
 @cache
@@ -35,7 +35,7 @@ def statuses() -> frozenset[str]:
 
 @cache
 def headers() -> frozenset[str]:
-    """Return every word of the sender's code that may be a header's name, and the one that tracing adds."""
+    """Return every word of the senders' code that may be a header's name, and the one that tracing adds."""
     words = re.findall(r'"([a-z]+(?:-[a-z]+)*)"', (ROOT / "app/senders/webhook.py").read_text())
     return frozenset(words) - (KEYS - {"authorization"}) | {"traceparent"}
 
@@ -46,12 +46,12 @@ def slugs() -> frozenset[str]:
 
 
 def closed() -> dict[str, Collection[str]]:
-    """Return what may stand in the first column of a table, by its heading."""
+    """Return the words allowed in the first column of a table, by its heading."""
     return {"reason": list(Reason), "cause": UNRECORDED, "key": KEYS, "header": headers()}
 
 
 def faults_of_row(row: Row) -> Iterator[str]:
-    """Say what is wrong in the first column of a table's row."""
+    """Report what is wrong in the first column of a table's row."""
     for code in row.codes:
         if row.heading in closed() and code not in closed()[row.heading]:
             yield f"{row.at()}: there is no {row.heading} {code}"
@@ -60,7 +60,7 @@ def faults_of_row(row: Row) -> Iterator[str]:
 
 
 def _faults_of_answer(code: str, beside: Collection[str]) -> Iterator[str]:
-    """Judge a status, a problem beside its status, or a reason."""
+    """Check a status, a problem with its status, or a reason."""
     kind = problems().get(PROBLEM_TYPE + code)
     if kind is not None:
         if str(kind.status) not in beside:
@@ -70,7 +70,7 @@ def _faults_of_answer(code: str, beside: Collection[str]) -> Iterator[str]:
 
 
 def faults_of_api_words(block: Block) -> Iterator[str]:
-    """Say what is wrong with a few words between back ticks, such as `"redeliver": "failed"`."""
+    """Report what is wrong with a code span such as `"redeliver": "failed"`."""
     yield from (f"{block.at()}: {said}" for said in _faults_of_text(block.text))
 
 
@@ -86,7 +86,7 @@ def _faults_of_text(text: str) -> Iterator[str]:
         try:
             shown = json.loads(f"{{{text}}}")
         except ValueError as error:
-            yield f"no JSON: {error}"
+            yield f"not JSON: {error}"
             return
         for name, value in shown.items():
             yield from _faults_of_field(name, value)
@@ -107,7 +107,7 @@ def _faults_of_field(name: str, value: object) -> Iterator[str]:
 
 
 def faults_of_preferences(document: str, text: str) -> Iterator[str]:
-    """Say, line by line, which values of the header `prefer` nobody understands."""
+    """Report, line by line, unknown values of the header `prefer`."""
     for number, line in enumerate(text.splitlines(), 1):
         for match in PREFERENCE.finditer(line):
             for said in faults_of_preference(match[1] or match[2]):

@@ -35,7 +35,7 @@ OURS = "agentteam-delivery"
 OPEN_ENDED = {OURS, "kubectl", "helm", "docker"}
 """Programs that are spoken of by their first words alone, as in `kubectl logs`."""
 NOWHERE = "http://127.0.0.1:1"
-"""An address at which nobody listens, for programs that want one."""
+"""An address on which nothing listens, for programs that require one."""
 
 Complaints = Iterator[str]
 
@@ -54,7 +54,7 @@ class Line:
         return self.command.words[1:]
 
     def file(self, name: str) -> Complaints:
-        """Complain of a file that is neither in the repository nor spoken of before."""
+        """Report a file that is neither in the repository nor mentioned earlier."""
         if (
             name in {"-", "/dev/null", "/dev/stdin"}
             or "$" in name
@@ -66,7 +66,7 @@ class Line:
         text = documents().get(self.block.document, "")
         before = "".join(text.splitlines(keepends=True)[: self.block.line - 1])
         spoken = re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w/-])", before)
-        if name.startswith("/"):  # of some pod
+        if name.startswith("/"):  # in a pod
             folder = re.escape(str(Path(name).parent))
             spoken = re.search(rf"{folder}(?![\w-])", text.replace(self.block.text, ""))
         made = self.block.id in OUTPUTS  # by the test that runs this session
@@ -75,7 +75,7 @@ class Line:
 
 
 def run(*command: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a judge, with no cluster in sight."""
+    """Run a checking program, without access to a cluster."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DELIVERY_", "HELM_"))}
     return subprocess.run(
         [str(part) for part in command],
@@ -90,7 +90,7 @@ def run(*command: str | Path, stdin: str = "") -> subprocess.CompletedProcess[st
 
 
 def first(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the first line of what a program complains of."""
+    """Return the first line of a program's error."""
     said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     return said[0].removeprefix("error: ").removeprefix("Error: ") if said else "it fails"
 
@@ -108,7 +108,7 @@ def make(line: Line) -> Complaints:
 
 
 def ours(line: Line) -> Complaints:
-    """Have the command line's own parser judge a command."""
+    """Check a command with the command line's own parser."""
     arguments = [argument for argument in line.arguments if argument != "--help"]
     if not arguments or arguments[0] in {"--install-completion", "--show-completion"}:
         return
@@ -119,7 +119,7 @@ def ours(line: Line) -> Complaints:
     if "--help" not in line.arguments:
         try:
             command.make_context(arguments[0], arguments[1:])
-        except Exception as error:  # noqa: BLE001  # whichever of the parser's
+        except Exception as error:  # noqa: BLE001  # any exception of the parser
             yield f"agentteam-delivery {arguments[0]}: {getattr(error, 'message', '') or error}"
     if arguments[0] == "validate":
         for name in arguments[1:]:
@@ -131,19 +131,19 @@ def ours(line: Line) -> Complaints:
 
 
 def _settings(kind: type[CommonSettings], env: dict[str, str]) -> Complaints:
-    """Have a process's settings read the variables that it is given."""
+    """Check a process's variables by reading its settings from them."""
     given = {name: value for name, value in env.items() if "$" not in value}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
     with patch.dict(os.environ, inherited | given, clear=True):
         try:
             kind.load()
         except SettingsError as error:
-            if "cannot be read" not in str(error):  # a file, which is none of this machine
+            if "cannot be read" not in str(error):  # a file that is not on this machine
                 yield str(error)
 
 
 def asked_for_help(arguments: list[str]) -> list[str]:
-    """Add `--help`, before what is meant for another program."""
+    """Add `--help`, before the arguments of another program."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return [*arguments[:end], "--help", *arguments[end:]]
 
@@ -178,7 +178,7 @@ def kubectl(line: Line) -> Complaints:
 
 
 def _templates(line: Line) -> Complaints:
-    """Have kubectl read its templates, on something that is made up."""
+    """Let kubectl parse its templates, on a made-up object."""
     for value in options(line.arguments, "-o", "--output"):
         if value.startswith("custom-columns="):
             for column in value.removeprefix("custom-columns=").split(","):
@@ -193,7 +193,7 @@ def _templates(line: Line) -> Complaints:
 
 
 def _created(line: Line) -> Complaints:
-    """Have kubectl make what it can make without a cluster."""
+    """Let kubectl do what it can without a cluster."""
     files_of_theirs = options(line.arguments, "--from-file")
     if "--help" in line.arguments:
         return
@@ -204,7 +204,7 @@ def _created(line: Line) -> Complaints:
         if made.returncode:
             yield f"kubectl: {first(made)}"
         else:
-            role = options(line.arguments, "--clusterrole")  # judged with the option
+            role = options(line.arguments, "--clusterrole")  # checked with the option
             for one in yaml.safe_load_all(made.stdout):
                 yield from faults_of_documents([one], line.tools, "", named=not role)
 
@@ -214,7 +214,7 @@ _DATE = re.compile(r"\$\(date -u \+([^)]*)\)")
 
 
 def _patched(line: Line) -> Complaints:
-    """Judge what a team is patched with."""
+    """Check a patch of a team."""
     for value in options(line.arguments, "-p", "--patch"):
         try:
             patched = yaml.safe_load(_DATE.sub(lambda found: datetime.now(UTC).strftime(found[1]), value))
@@ -226,7 +226,7 @@ def _patched(line: Line) -> Complaints:
 
 
 def _fields(line: Line, template: str) -> Complaints:
-    """Complain of fields of a team that its CRD does not know."""
+    """Report fields of a team that its CRD does not have."""
     if (
         not re.search(r"\bagentteams?\b", " ".join(line.arguments))
         or " crd " in f" {' '.join(line.arguments)} "
@@ -296,7 +296,7 @@ def python(line: Line) -> Complaints:
 
 def pip(line: Line) -> Complaints:
     if line.arguments[:1] not in (["install"], ["show"], ["list"], ["wheel"], ["download"]):
-        yield f"pip is not told what to do: {' '.join(line.arguments)[:80]}"
+        yield f"this pip command is not checked: {' '.join(line.arguments)[:80]}"
     for name in options(line.arguments, "-r", "--requirement", "-c", "--constraint"):
         yield from line.file(name)
     for name in line.arguments[1:]:
@@ -305,7 +305,7 @@ def pip(line: Line) -> Complaints:
 
 
 DOCKER = {
-    # What is typed of docker, and the options of each that take a value, or none.
+    # Subcommands of docker, and the options of each that take a value, or none.
     "build": (
         {"-t", "--tag", "--build-arg", "-f", "--file", "--platform", "--target"},
         {"--pull", "--no-cache"},
@@ -340,7 +340,7 @@ def docker(line: Line) -> Complaints:
 
 
 def _docker_options(line: Line, verb: str, rest: list[str], plain: list[str]) -> Complaints:
-    """Judge the options, and collect what is none."""
+    """Check the options, and collect everything else."""
     takes, flags = DOCKER[verb]
     given = iter(rest)
     for argument in given:
@@ -364,7 +364,7 @@ def _build_argument(line: Line, value: str) -> Complaints:
 
 
 def subcommand(known: set[str]) -> Callable[[Line], Complaints]:
-    """Judge a program by its first word alone, of those that are typed in documents."""
+    """Check a program of the documents only by its subcommand."""
 
     def judge(line: Line) -> Complaints:
         verb = next((one for one in line.arguments if not one.startswith("-")), "")
@@ -384,14 +384,14 @@ def grep(line: Line) -> Complaints:
         re.compile(plain[0] if extended else re.escape(plain[0]))
     except re.error as error:
         yield f"grep: {plain[0]}: {error}"
-    if len(plain) == 1:  # it reads what came before: a log, mostly
+    if len(plain) == 1:  # it reads a pipe, mostly a log
         yield from unknown_lines(plain[0])
     for name in plain[1:]:
         yield from line.file(name)
 
 
 def harmless(line: Line) -> Complaints:
-    """Judge a program that everybody knows, of which `bash -n` has read the words: by its files of ours."""
+    """Check a common program, whose words `bash -n` has parsed: only the files of ours that it names."""
     for word in line.arguments:
         if re.fullmatch(r"(app|tests|samples|docs|charts|openapi|clients|\.ci)/[\w./*-]+", word):
             yield from line.file(word)
@@ -433,7 +433,7 @@ COMMON = {"PATH", "HOME", "TMPDIR", "GOCACHE", "GOFLAGS", "PYTHONPATH", "NODE_OP
 
 
 def _told(command: Command) -> Complaints:
-    """Complain of variables that a sample does not read."""
+    """Report variables that a sample does not read."""
     for program in command.words:
         if program in files() and program.startswith("samples/receivers/"):
             reads = set(re.findall(r"(?:[\"']|env\.)([A-Z][A-Z_]+)\b", (ROOT / program).read_text()))
@@ -443,7 +443,7 @@ def _told(command: Command) -> Complaints:
 
 
 def faults_of_command(line: Line) -> Complaints:
-    """Say what is wrong with one command."""
+    """Report what is wrong with one command."""
     command = line.command
     named = {**command.env, **dict(one.split("=", 1) for one in line.arguments if "=" in one)}
     if command.words[:1] in ([], ["export"], ["env"]):
@@ -467,13 +467,13 @@ def faults_of_command(line: Line) -> Complaints:
         return
     name = program.rpartition("/")[2]
     if name not in PROGRAMS:
-        yield f"nobody knows how to judge {program}; say so in PROGRAMS of tests/docs/checks/console.py"
+        yield f"there is no check for {program}; add one to PROGRAMS in tests/docs/checks/console.py"
         return
     yield from PROGRAMS[name](line)
 
 
 def written_by(command: Command) -> frozenset[str]:
-    """Return the files that a command makes."""
+    """Return the files that a command creates."""
     targets = [target for sign, target in command.redirects if ">" in sign]
     targets += options(command.words, "-o", "-out", "-keyout", "--output")
     if command.words[:1] in (["tee"], ["touch"], ["mkdir"]):
@@ -482,7 +482,7 @@ def written_by(command: Command) -> frozenset[str]:
 
 
 def faults(block: Block, tools: Tools) -> Faults:
-    """Say what is wrong with the commands of a block, and with what it says they print."""
+    """Report what is wrong with the commands of a block, and with the outputs it shows."""
     try:
         for typed in session(block.text):
             yield from _faults_of_typed(block, typed, tools)
@@ -519,12 +519,12 @@ def _faults_of_typed(block: Block, typed: Typed, tools: Tools) -> Faults:
 
 
 def judged_in_sentences(name: str) -> bool:
-    """Whether words that begin with a program are taken for a command."""
+    """Whether words that start with a program's name count as a command."""
     return name in OPEN_ENDED | {"make", "pytest", "pre-commit"} or name.startswith(("tests/", ".ci/"))
 
 
 def faults_of_words(block: Block, tools: Tools) -> Faults:
-    """Say what is wrong with a command between back ticks, which need not be a whole one."""
+    """Report what is wrong with a command in a code span, which may be incomplete."""
     if "…" in block.text or not re.match(r"(\w+=\S* )*\S+ \S", block.text):
         return
     try:
@@ -534,9 +534,9 @@ def faults_of_words(block: Block, tools: Tools) -> Faults:
     for position, command in enumerate(found):
         name = (command.words or [""])[0].removeprefix(".venv/bin/")
         if position == 0 and not judged_in_sentences(name):
-            return  # a sentence, it may be
+            return  # it may be a sentence
         if name in OPEN_ENDED:
-            part = name == OURS and len(command.words) > 2  # with what it is told
+            part = name == OURS and len(command.words) > 2  # with arguments
             command.words += [] if part else ["--help"]
         yield from (f"{block.at()}: {said}" for said in faults_of_command(Line(block, command, tools)))
 

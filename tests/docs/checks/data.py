@@ -28,16 +28,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"{key} stands here a second time")
+            raise ValueError(f"{key} is a duplicate key")
         found[key] = value
     return found
 
 
 def read(text: str) -> list[Any]:
-    """Read one document, or one a line.
+    """Read one document, or one per line.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and all(line.startswith("{") and line.endswith("}") for line in lines):
@@ -59,7 +59,7 @@ def problems() -> dict[str, type[Problem]]:
 
 
 def faults_of_value(value: Any, tools: Tools) -> Iterator[str]:
-    """Say what is wrong with a document, by what it is."""
+    """Report what is wrong with a document, depending on its kind."""
     keys = set(value) if isinstance(value, dict) else set[str]()
     if {"apiVersion", "kind"} <= keys:
         yield from faults_of_document(value, tools)
@@ -90,9 +90,9 @@ def _faults_of_webhook(value: dict[str, Any]) -> Iterator[str]:
         yield f"a webhook gets exactly {', '.join(KEYS)}, not {', '.join(value)}"
         return
     if value["event"] not in {"team.completed", TEST}:
-        yield f"event: {value['event']} is none"
+        yield f"event: {value['event']} is not an event"
     if value["phase"] not in TERMINAL_PHASES:
-        yield f"phase: {value['phase']} is no ending"
+        yield f"phase: {value['phase']} is not a terminal phase"
     for artifact in value["artifacts"]:
         if list(artifact) != ARTIFACT:
             yield f"artifacts: each has {', '.join(ARTIFACT)}, not {', '.join(artifact)}"
@@ -112,7 +112,7 @@ def _faults_of_slack(value: dict[str, Any]) -> Iterator[str]:
     known = {block["type"] for block in made["blocks"]}
     for block in value["blocks"]:
         if block.get("type") not in known:
-            yield f"blocks: {block.get('type')} is none that is made"
+            yield f"blocks: {block.get('type')} is not in Slack's messages of the service"
 
 
 def _faults_by(model: type[BaseModel], value: dict[str, Any]) -> Iterator[str]:
@@ -139,12 +139,12 @@ def _unknown(given: Any, held: Any, path: str = "") -> Iterator[str]:
 
 
 def faults(block: Block, tools: Tools) -> Faults:
-    """Say what is wrong with a block of JSON."""
+    """Report what is wrong with a block of JSON."""
     try:
         shown = read(block.text)
     except ValueError as error:
         offset = error.lineno - 1 if isinstance(error, json.JSONDecodeError) else 0
-        yield f"{block.at(offset)}: no JSON: {getattr(error, 'msg', error)}"
+        yield f"{block.at(offset)}: not JSON: {getattr(error, 'msg', error)}"
         return
     for value in shown:
         yield from (f"{block.at()}: {said}" for said in faults_of_value(value, tools))

@@ -14,7 +14,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def judged(block: Block, tools: Tools) -> list[str]:
-    """Return all that is wrong with a block, each with its place."""
+    """Yield everything that is wrong with a block, each with its place."""
     if not block.language:
         return [f"{block.at()}: a block says in which language it is; write it after the three back ticks"]
     claims = [check for check in CHECKS if check.claims(block)]

@@ -33,12 +33,12 @@ OURS = re.compile(r"127\.0\.0\.1|localhost|\[?::1\]?|.*agentteam-delivery.*|\$.*
 EXAMPLES = re.compile(
     r"(.*\.)?(example|example\.(com|org|net)|test|invalid|svc|local)|hooks\.slack(-gov)?\.com"
 )
-"""Hosts that are nobody's: for other services than ours, in documents."""
+"""Reserved hosts: documents use them for other services than ours."""
 
 
 @dataclass
 class Request:
-    """One request, as it is written down."""
+    """One request, as a document shows it."""
 
     method: str = ""
     url: str = ""
@@ -53,7 +53,7 @@ def description() -> dict[str, Any]:
 
 
 def faults_of_curl(arguments: list[str], file: Callable[[str], Iterator[str]]) -> Iterator[str]:
-    """Say what is wrong with a call of curl."""
+    """Report what is wrong with a curl command."""
     request = Request()
     urls = []
     given = iter(arguments)
@@ -106,13 +106,13 @@ def _option(request: Request, name: str, value: str, file: Callable[[str], Itera
 
 
 def faults_of_request(request: Request) -> Iterator[str]:
-    """Say what is wrong with a request."""
+    """Report what is wrong with a request."""
     url = re.sub(r"^(\$\w+|\$\{\w+\})(?=/|$)", "http://127.0.0.1:8080", request.url)
     parts = urlsplit(url if "://" in url else f"http://{url}")
     host = parts.hostname or ""
     if not OURS.fullmatch(host):
         if not EXAMPLES.fullmatch(host):
-            yield f"{host} may be somebody's; name a host below example.com"
+            yield f"{host} may be a real host; use a host below example.com"
         return
     if parts.path.startswith("/metrics") and parts.port not in {None, 8080, 8081}:
         yield f"{url}: the service listens on 8080, the watcher on 8081"
@@ -132,7 +132,7 @@ def operations() -> list[dict[str, Any]]:
 
 
 def faults_of_query(query: str, *asked: dict[str, Any]) -> Iterator[str]:
-    """Say what is wrong with a query, of an operation or of any."""
+    """Report what is wrong with a query, of one operation or of any."""
     parameters = [one for operation in asked or operations() for one in operation.get("parameters", [])]
     known = {one["name"] for one in parameters if one["in"] == "query"}
     for name, _ in parse_qsl(query, keep_blank_values=True):
@@ -141,7 +141,7 @@ def faults_of_query(query: str, *asked: dict[str, Any]) -> Iterator[str]:
 
 
 def faults_of_preference(value: str) -> Iterator[str]:
-    """Say whether a value of the header `prefer` is one that the description has an example of."""
+    """Return whether the description has an example of this value of the header `prefer`."""
     parameters = [one for operation in operations() for one in operation.get("parameters", [])]
     examples = {
         example
@@ -162,36 +162,36 @@ def _faults_of_body(request: Request, described: dict[str, Any] | None) -> Itera
     if media not in described["content"]:
         yield f"takes {', '.join(described['content'])}, not {media}"
     if request.body is None:
-        yield "wants a body"
+        yield "requires a body"
     elif "$" not in request.body:
         yield from faults_of_event(request.body)
 
 
 def operation_of(method: str, path: str) -> dict[str, Any] | str:
-    """Return what the description says of an operation, or what is wrong with naming it."""
+    """Return the description of an operation, or what is wrong with its name."""
     if path in UNDESCRIBED and method == "GET":
         return {}
     for template, operations in description()["paths"].items():
         if re.fullmatch(re.sub(r"\\?\{\w+\\?\}", "[^/]+", re.escape(template)), path):
             found = operations.get(method.lower())
-            return found or f"{path} is not asked by {method}, but by {', '.join(operations).upper()}"
+            return found or f"{path} does not support {method}, but {', '.join(operations).upper()}"
     return f"the API has no path {path}"
 
 
 def faults_of_event(text: str) -> Iterator[str]:
-    """Say what is wrong with the body of `POST /deliveries`."""
+    """Report what is wrong with the body of `POST /deliveries`."""
     try:
         CompletionEvent.model_validate(json.loads(text))
     except ValueError as error:
         if not isinstance(error, ValidationError):
-            yield f"no JSON: {error}"
+            yield f"not JSON: {error}"
             return
         for one in error.errors():
             yield f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
 
 
 def faults(block: Block, tools: Tools) -> Faults:
-    """Say what is wrong with a raw request or a raw answer."""
+    """Report what is wrong with a raw request or a raw answer."""
     head, _, body = block.text.partition("\n\n")
     start, *lines = head.splitlines()
     headers = {}
@@ -212,7 +212,7 @@ def faults(block: Block, tools: Tools) -> Faults:
         try:
             json.loads(body)
         except ValueError as error:
-            yield f"{block.at(2 + len(lines))}: no JSON: {error}"
+            yield f"{block.at(2 + len(lines))}: not JSON: {error}"
 
 
 CHECK = Check("HTTP", lambda block: block.language == "http", faults)

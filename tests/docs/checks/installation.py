@@ -33,7 +33,7 @@ EVERYWHERE = {"admin", "cluster-admin", "edit", "view"}
 
 @dataclass(frozen=True)
 class Installation:
-    """What the chart makes."""
+    """The objects that the chart creates."""
 
     rendering: Rendering
 
@@ -61,8 +61,8 @@ class Installation:
         return self.rendering.settings["DELIVERY_AUDIENCE"]
 
     @cached_property
-    def rights(self) -> dict[tuple[str, str], set[str]]:
-        """The verbs that its roles give, by group and resource."""
+    def permissions(self) -> dict[tuple[str, str], set[str]]:
+        """The verbs that its roles grant, by group and resource."""
         found: dict[tuple[str, str], set[str]] = {}
         for role in self.rendering.of("ClusterRole"):
             for rule in role["rules"]:
@@ -84,13 +84,13 @@ def _rendered(helm: Path) -> Installation:
 
 
 def none_of(what: str, name: str, known: Collection[str]) -> Iterator[str]:
-    """Say that a name is none of those known."""
+    """Report that a name is unknown."""
     if name not in known and "$" not in name:
         yield f"there is no {what} {name}; it is one of {', '.join(sorted(known))}"
 
 
 def faults_of_kubectl(arguments: list[str], tools: Tools, document: str) -> Iterator[str]:
-    """Say which names in a command are none of the installation's."""
+    """Report names in a command that are not the installation's."""
     given = arguments[: arguments.index("--")] if "--" in arguments else arguments
     plain = [one for one in given if not one.startswith("-")]
     for audience in options(given, "--audience"):
@@ -118,7 +118,7 @@ def _faults_of_object(given: list[str], plain: list[str], tools: Tools) -> Itera
             kind, named = KINDS[prefix], True
             yield from none_of(kind, name if slash else after, installed(tools).names(kind))
     if not (named or namespaces or any(OURS in one for one in options(given, "-l", "--selector"))):
-        return  # of somebody else's pod
+        return  # another program's pod
     if plain[0] in {"logs", "exec", "attach", "cp", "debug"}:
         for container in options(given, "-c", "--container"):
             yield from none_of("container", container, installed(tools).containers)
@@ -129,18 +129,18 @@ def _faults_of_object(given: list[str], plain: list[str], tools: Tools) -> Itera
 
 
 def _faults_of_question(asked: list[str], subresources: list[str], tools: Tools) -> Iterator[str]:
-    """Judge what `kubectl auth can-i` is asked of a team."""
+    """Check the question of a `kubectl auth can-i` about a team."""
     if len(asked) < 2 or not asked[1].startswith("agentteam"):
         return
     plural, _, group = asked[1].partition("/")[0].partition(".")
     below = asked[1].partition("/")[2] or next(iter(subresources), "")
     resource = f"{plural}/{below}" if below else plural
-    groups = [group] if group else sorted({one for one, _ in installed(tools).rights})
+    groups = [group] if group else sorted({one for one, _ in installed(tools).permissions})
     yield from _faults_of_rule({"apiGroups": groups, "resources": [resource], "verbs": [asked[0]]}, tools)
 
 
 def _faults_of_role(name: str, tools: Tools, document: str) -> Iterator[str]:
-    """Judge the name of a ClusterRole: the chart's, or one that the document makes."""
+    """Check the name of a ClusterRole: the chart's, or one that the document creates."""
     made = re.findall(r"kind: ClusterRole\nmetadata:\s*\{?\s*name: ([\w:.-]+)", document)
     yield from none_of("ClusterRole", name, installed(tools).names("ClusterRole") | EVERYWHERE | set(made))
 
@@ -151,25 +151,25 @@ def _faults_of_label(key: str, value: str, tools: Tools) -> Iterator[str]:
 
 
 def _faults_of_rule(rule: dict[str, Any], tools: Tools) -> Iterator[str]:
-    """Judge a rule: nobody needs a right beside those that the chart's roles have."""
-    rights = installed(tools).rights
+    """Check a rule: no caller requires a permission that the chart's roles do not have."""
+    permissions = installed(tools).permissions
     groups, resources = rule.get("apiGroups", []), rule.get("resources", [])
     for resource in resources:
-        pairs = [(group, resource) for group in groups if (group, resource) in rights]
+        pairs = [(group, resource) for group in groups if (group, resource) in permissions]
         if not pairs:
-            known = ", ".join(sorted(f"{name} of {group or 'the core'}" for group, name in rights))
+            known = ", ".join(sorted(f"{name} of {group or 'the core'}" for group, name in permissions))
             yield (
-                f"there is no {resource} of {' or '.join(groups) or 'the core'} that a right is needed for,"
+                f"there is no {resource} of {' or '.join(groups) or 'the core'} with a permission,"
                 f" but {known}"
             )
         elif "/" in resource:
-            verbs = set[str]().union(*(rights[pair] for pair in pairs))
+            verbs = set[str]().union(*(permissions[pair] for pair in pairs))
             for verb in rule.get("verbs", []):
                 yield from none_of(f"verb of {resource}", verb, verbs)
 
 
 def faults_of_manifest(manifest: Any, tools: Tools, document: str) -> Iterator[str]:
-    """Say which names in a manifest, or in a part of one, are none of the installation's."""
+    """Report names in a manifest, or in a part of one, that are not the installation's."""
     if isinstance(manifest, list):
         for one in manifest:
             yield from faults_of_manifest(one, tools, document)
@@ -186,7 +186,7 @@ def faults_of_manifest(manifest: Any, tools: Tools, document: str) -> Iterator[s
 
 
 def _faults_of_names(manifest: dict[str, Any], tools: Tools, document: str) -> Iterator[str]:
-    """Judge the rules of a role, the role of a binding, the keys of a Secret."""
+    """Check the rules of a role, the role of a binding, the keys of a Secret."""
     kind = manifest.get("kind")
     if kind in {"Role", "ClusterRole"}:
         for rule in manifest.get("rules") or []:
@@ -200,9 +200,9 @@ def _faults_of_names(manifest: dict[str, Any], tools: Tools, document: str) -> I
 
 
 def unknown_keys(arguments: list[str]) -> Iterator[str]:
-    """Say which keys of a team's Secret no sender reads, of those that files are put under."""
+    """Report keys of a team's Secret that no sender reads."""
     if options(arguments, "-n", "--namespace") == [OURS]:
-        return  # what the installation mounts
+        return  # these Secrets are mounted by the installation
     for value in options(arguments, "--from-file"):
         key, sign, path = value.partition("=")
         yield from none_of("key of a Secret", key if sign else Path(key or path).name, KEYS)

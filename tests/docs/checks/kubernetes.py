@@ -41,7 +41,7 @@ ABBREVIATED = {
 """Kinds by the short names that kubectl has for them."""
 
 FOREIGN: dict[tuple[str, str], tuple[set[str], set[str]]] = {
-    # Kinds of others: what their spec must hold, and what it may hold beside it.
+    # Kinds of other projects: the fields that their spec must have, and those that it may have.
     ("cert-manager.io/v1", "Certificate"): (
         {"secretName", "issuerRef"},
         {"dnsNames", "duration", "renewBefore", "privateKey", "usages", "commonName", "ipAddresses"},
@@ -55,27 +55,27 @@ FOREIGN: dict[tuple[str, str], tuple[set[str], set[str]]] = {
 
 
 class Loader(yaml.SafeLoader):
-    """Reads YAML, and lets no key stand twice."""
+    """Reads YAML, and refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         for position, (key, _) in enumerate(node.value):
             if key.value in keys[:position]:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value} stands here a second time", key.start_mark
+                    None, None, f"{key.value} is a duplicate key", key.start_mark
                 )
         return super().construct_mapping(node, deep)
 
 
 @cache
 def crd() -> dict[str, Any]:
-    """Return the CRD that the chart brings."""
+    """Return the chart's CRD."""
     return dict(yaml.safe_load(CRD.read_text()))
 
 
 @cache
 def kinds() -> frozenset[str]:
-    """Return the names by which kubectl knows kinds of resources."""
+    """Return kubectl's names for kinds of resources."""
     folder = resources("kubernetes_validate") / f"kubernetes-json-schema/v{CURRENT}.0-local-strict"
     names = {name.partition("-")[0] for one in folder.iterdir() if (name := one.name.removesuffix(".json"))}
     plural = (
@@ -91,14 +91,14 @@ def kinds() -> frozenset[str]:
 
 @cache
 def values() -> dict[str, Any]:
-    """Return the values that the chart has."""
+    """Return the chart's values."""
     return dict(yaml.safe_load((CHART / "values.yaml").read_text()))
 
 
 def faults_of_documents(
     shown: list[Any], tools: Tools, text: str = "", *, named: bool = True
 ) -> Iterator[str]:
-    """Say what is wrong with YAML's documents, whatever they are a part of; `named`: and with names."""
+    """Report what is wrong with documents in YAML, complete or partial; `named`: check names too."""
     for document in shown:
         if document is not None:
             yield from faults_of_document(document, tools, text)
@@ -106,7 +106,7 @@ def faults_of_documents(
 
 
 def faults_of_document(document: Any, tools: Tools, text: str = "") -> Iterator[str]:
-    """Say what is wrong with one document, whatever it is a part of."""
+    """Report what is wrong with one document, complete or partial."""
     whole = made_whole(document)
     if whole is None:
         if isinstance(document, dict) and set(document) <= set(values()):
@@ -127,7 +127,7 @@ def faults_of_document(document: Any, tools: Tools, text: str = "") -> Iterator[
 
 
 def made_whole(part: Any) -> dict[str, Any] | None:
-    """Return the manifest that a part belongs to, or None for what is none."""
+    """Return the manifest to which a part belongs, or None if it is not a part of one."""
     if isinstance(part, list):
         return _list_made_whole(part)
     if not isinstance(part, dict) or not part:
@@ -161,7 +161,7 @@ def _team_made_whole(part: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _lifecycle(part: Any) -> Any:
-    """Fill in what a part of a lifecycle leaves to the rest."""
+    """Complete a part of a lifecycle."""
     if not isinstance(part, dict):
         return part
     targets = {"delivery": [{"type": "webhook", "url": "https://example.com"}]}
@@ -169,7 +169,7 @@ def _lifecycle(part: Any) -> Any:
 
 
 def _team(part: dict[str, Any]) -> dict[str, Any]:
-    """Write a team of which a document shows a part, with what else its API requires."""
+    """Complete a part of a team with the other fields that its API requires."""
     whole = {"apiVersion": GROUP, "kind": KIND, "metadata": {"name": "report"}, **part}
     return {**whole, "spec": {**REQUIRED, **part.get("spec", {})}}
 
@@ -192,7 +192,7 @@ def _pod(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _faults_of_team(team: dict[str, Any], text: str) -> Iterator[str]:
-    """Have `validate` look at it, and the CRD."""
+    """Check a team with `validate` and the CRD."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(team, file, sort_keys=False)
         file.flush()
@@ -205,7 +205,7 @@ def _faults_of_team(team: dict[str, Any], text: str) -> Iterator[str]:
     kept = conform(team, schema)
     for fault in faults_by_schema(kept, schema):
         yield f"{fault['field']}: {fault['message']}"
-    for path in _dropped({**team, "metadata": {}}, {**kept, "metadata": {}}):  # no matter of the CRD's
+    for path in _dropped({**team, "metadata": {}}, {**kept, "metadata": {}}):  # not defined by the CRD
         yield f"{path}: the CRD knows no such field, and drops it"
 
 
@@ -236,7 +236,7 @@ def _faults_of_object(document: dict[str, Any], tools: Tools) -> Iterator[str]:
             tools.find("promtool")
             yield from _faults_of_rules(spec)
         return
-    import kubernetes_validate  # noqa: PLC0415  # its import takes seconds, which those who only collect are spared
+    import kubernetes_validate  # noqa: PLC0415  # its import takes seconds, which collecting tests should not cost
 
     try:
         kubernetes_validate.validate(document, CURRENT, strict=True)
@@ -244,7 +244,7 @@ def _faults_of_object(document: dict[str, Any], tools: Tools) -> Iterator[str]:
         yield f"{'.'.join(map(str, error.path))}: {error.message}"
     except kubernetes_validate.SchemaNotFoundError:
         yield (
-            f"nobody knows how to judge {kind[1]} of {kind[0]}; say so in FOREIGN of"
+            f"there is no check for {kind[1]} of {kind[0]}; add one to FOREIGN in"
             " tests/docs/checks/kubernetes.py"
         )
 
@@ -264,12 +264,12 @@ def _faults_of_rules(rules: dict[str, Any]) -> Iterator[str]:
 
 
 def faults(block: Block, tools: Tools) -> Faults:
-    """Say what is wrong with a block of YAML."""
+    """Report what is wrong with a block of YAML."""
     try:
         shown = list(yaml.load_all(block.text, Loader=Loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        yield f"{block.at(mark.line if mark else 0)}: no YAML: {getattr(error, 'problem', None) or error}"
+        yield f"{block.at(mark.line if mark else 0)}: not YAML: {getattr(error, 'problem', None) or error}"
         return
     if not [document for document in shown if document is not None]:
         yield f"{block.at()}: there is nothing in it"

@@ -20,7 +20,7 @@ PROJECT = {"app", "samples", "tests"}
 
 
 def python(block: Block, tools: Tools) -> Faults:
-    """Compile it, and look for what it imports."""
+    """Compile the text, and check its imports."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -58,7 +58,7 @@ def _missing(module: str, *names: str) -> Iterator[str]:
 
 
 def go(block: Block, tools: Tools) -> Faults:
-    """Have gofmt read it; a part of a file will do."""
+    """Check with gofmt, which also accepts a part of a file."""
     gofmt = tools.find("gofmt")
     done = subprocess.run([gofmt, "-e"], check=False, input=block.text, capture_output=True, text=True)
     for line in done.stderr.splitlines():
@@ -69,7 +69,7 @@ def go(block: Block, tools: Tools) -> Faults:
 
 
 def javascript(block: Block, tools: Tools) -> Faults:
-    """Have node read it as a module."""
+    """Check with node, as a module."""
     command = [str(tools.find("node")), "--input-type=module", "--check"]
     done = subprocess.run(command, check=False, input=block.text, capture_output=True, text=True)
     if done.returncode:
@@ -89,7 +89,7 @@ for (const { file, start, messageText } of diagnostics)
 
 
 def typescript(block: Block, tools: Tools) -> Faults:
-    """Have TypeScript's own compiler read it."""
+    """Check with TypeScript's own compiler."""
     library = tools.find("tsc").resolve().parents[1]
     command = [str(tools.find("node")), "-e", TRANSPILED, str(library)]
     done = subprocess.run(command, check=True, input=block.text, capture_output=True, text=True)
@@ -99,7 +99,7 @@ def typescript(block: Block, tools: Tools) -> Faults:
 
 
 def promql(block: Block, tools: Tools) -> Faults:
-    """Have promtool read each expression; an empty line is between two."""
+    """Check each expression with promtool; an empty line separates two."""
     tools.find("promtool")
     for expression in re.split(r"\n\s*\n", block.text.strip()):
         rule = {"record": "documented:expression", "expr": expression}
@@ -115,7 +115,7 @@ def promql(block: Block, tools: Tools) -> Faults:
 
 
 def toml(block: Block, tools: Tools) -> Faults:
-    """Read it."""
+    """Check by parsing."""
     try:
         tomllib.loads(block.text)
     except tomllib.TOMLDecodeError as error:
@@ -123,7 +123,7 @@ def toml(block: Block, tools: Tools) -> Faults:
 
 
 def dockerfile(block: Block, tools: Tools) -> Faults:
-    """Have hadolint read it, as it reads our own."""
+    """Check with hadolint, with our own configuration."""
     command = [str(tools.find("hadolint")), "-"]
     done = subprocess.run(command, check=False, cwd=ROOT, input=block.text, capture_output=True, text=True)
     for line in (done.stdout + done.stderr).splitlines():
@@ -132,7 +132,7 @@ def dockerfile(block: Block, tools: Tools) -> Faults:
 
 
 def toctree(block: Block, tools: Tools) -> Faults:
-    """Look for the documents that a table of contents names."""
+    """Check that the documents in a table of contents exist."""
     folder = (ROOT / block.document).parent
     for offset, line in enumerate(block.text.splitlines()):
         entry = re.fullmatch(r"(?:.*<(.*)>|([^:<>\s]+))", line.strip())
@@ -147,7 +147,7 @@ def of(*languages: str) -> "Languages":
 
 
 class Languages:
-    """Claims blocks by their language alone."""
+    """Selects blocks by their language alone."""
 
     def __init__(self, names: frozenset[str]) -> None:
         self.names = names

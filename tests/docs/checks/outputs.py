@@ -10,46 +10,44 @@ from tests.docs.checks import Faults
 
 @dataclass(frozen=True)
 class Made:
-    """Outputs that a test makes, or holds word for word."""
+    """Outputs that a test produces, or compares word for word."""
 
     test: str
-    blocks: int = 1  # how many of them
+    blocks: int = 1  # number of blocks
 
 
 OUTPUTS: dict[tuple[str, str], Made] = {
     # By document and heading.
-    ("README.md", "See it work"): Made(
-        "tests/docs/test_outputs.py::test_the_readme_shows_what_the_demo_prints"
-    ),
+    ("README.md", "See it work"): Made("tests/docs/test_outputs.py::test_the_readme_shows_the_demo_s_output"),
     ("docs/how-to/email-and-google-drive.md", "Several recipients, one outcome"): Made(
-        "tests/service/test_email.py::test_a_redelivery_reaches_those_alone_who_do_not_have_it"
+        "tests/service/test_email.py::test_a_redelivery_reaches_only_recipients_without_the_mail"
     ),
     ("docs/how-to/from-notify.md", "Check the outcome"): Made(
-        "tests/docs/test_guides.py::test_a_team_is_moved_from_notify_and_back_as_the_guide_says"
+        "tests/docs/test_guides.py::test_a_team_can_be_moved_from_notify_and_back_with_the_guide"
     ),
     ("docs/how-to/multi-tenant.md", "Check the permissions"): Made(
-        "tests/docs/test_guides.py::test_tenants_are_let_in_and_kept_out_as_the_guide_says"
+        "tests/docs/test_guides.py::test_tenants_have_exactly_the_access_that_the_guide_says"
     ),
     ("docs/how-to/slack.md", "Send a test"): Made(
-        "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
+        "tests/docs/test_guides.py::test_slack_can_be_set_up_with_the_guide"
     ),
     ("docs/how-to/slack.md", "What arrives"): Made(
-        "tests/docs/test_guides.py::test_slack_is_set_up_as_the_guide_says"
+        "tests/docs/test_guides.py::test_slack_can_be_set_up_with_the_guide"
     ),
     ("docs/reference/commands.md", "Example session"): Made(
-        "tests/console/test_session.py::test_the_session_is_what_is_printed"
+        "tests/console/test_session.py::test_the_session_matches_the_commands_output"
     ),
     ("docs/reference/commands.md", "Manifests"): Made(
-        "tests/docs/test_outputs.py::test_the_findings_shown_are_what_validate_prints"
+        "tests/docs/test_outputs.py::test_the_findings_match_validate_s_output"
     ),
     ("docs/tutorial.md", "5. Repair a failed delivery"): Made(
-        "tests/docs/test_walks.py::test_the_tutorial_is_what_happens", blocks=2
+        "tests/docs/test_walks.py::test_the_tutorial_s_commands_print_what_it_shows", blocks=2
     ),
 }
 
 
 def faults_of_output(block: Block, text: str, line: int = 0) -> Faults:
-    """Say what is wrong with an output: whether a test holds it."""
+    """Report an output that no test compares."""
     if block.id not in OUTPUTS:
         yield (
             f"{block.at(line)}: no test makes this output; write one, and enter it in OUTPUTS of"
@@ -62,7 +60,7 @@ def faults_of_output(block: Block, text: str, line: int = 0) -> Faults:
 
 
 def faults_of_test(test: str, document: str, text: str) -> list[str]:
-    """Say why a test does not hold a text: it is absent, or names neither the document nor the text."""
+    """Report why a test does not compare a text: it is absent, or names neither the document nor the text."""
     file, _, name = test.partition("::")
     if not (ROOT / file).is_file() or name not in tests_of(file):
         return [f"the test {test} that should make it does not exist"]

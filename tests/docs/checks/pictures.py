@@ -18,17 +18,17 @@ WIDEST = 120  # columns
 
 
 def drawn(block: Block) -> bool:
-    """Whether a block is a drawing: its lines turn, or have points."""
+    """Whether a block is a drawing: its lines have corners or arrows."""
     return block.language == "text" and block.id not in OUTPUTS and bool(TURNS & set(block.text))
 
 
 def printed(block: Block) -> bool:
-    """Whether a block is what some program prints."""
+    """Whether a block is the output of a program."""
     return block.language == "text" and not drawn(block)
 
 
 def faults(block: Block, tools: Tools) -> Faults:
-    """Say where a line of a drawing ends in nothing."""
+    """Report where a line of a drawing ends without a box."""
     rows = block.text.splitlines()
     for row, line in enumerate(rows):
         if "\t" in line or len(line) > WIDEST:
@@ -45,17 +45,17 @@ def _something(rows: list[str], row: int, column: int) -> bool:
 
 
 def _between(sign: str, line: str, column: int) -> bool:
-    """Whether an arrow stands between two words, as in `this ▶ that`."""
+    """Whether an arrow is between two words, as in `this ▶ that`."""
     return sign in "▶◀" and bool(re.search(r"\S $", line[:column]) and re.match(r" \S", line[column + 1 :]))
 
 
 def _edge(sign: str, row: int, rows: list[str]) -> bool:
-    """Whether a line goes on beyond the drawing."""
+    """Whether a line continues beyond the drawing."""
     return sign == "│" and not 0 <= row < len(rows)
 
 
 def outputs(block: Block, tools: Tools) -> Faults:
-    """Say what is wrong with an output."""
+    """Report what is wrong with an output."""
     yield from faults_of_output(block, block.text)
 
 

@@ -1,4 +1,4 @@
-"""The keys of a Secret that any sender reads."""
+"""The keys of a Secret that at least one sender reads."""
 
 from app.senders.email import EmailSender
 from app.senders.google_drive import GoogleDriveSender

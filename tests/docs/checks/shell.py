@@ -12,12 +12,12 @@ BEFORE_COMMANDS = {"if", "then", "else", "elif", "while", "until", "do", "!", "{
 
 
 class Unreadable(Exception):
-    """Text that is no commands."""
+    """The text does not consist of commands."""
 
 
 @dataclass
 class Word:
-    """One word as a program gets it; `$NAME` and `$(…)` stay as they are."""
+    """One word as a program gets it; `$NAME` and `$(…)` are not expanded."""
 
     text: str
     inner: list[str] = field(default_factory=list)  # the commands in its $(…)
@@ -25,23 +25,23 @@ class Word:
 
 @dataclass
 class Command:
-    """One program, with what it is given."""
+    """One program, with its arguments."""
 
     line: int  # in the block, from 0
     words: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     redirects: list[tuple[str, str]] = field(default_factory=list)
-    here: str | None = None  # what a here-document gives it
+    here: str | None = None  # the here-document's text
     here_line: int = 0
 
 
 class _Reader:
-    """Reads from left to right."""
+    """Reads a text from left to right."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        self.awaited: list[tuple[Command, str, bool]] = []  # whose here-document ends by which word
+        self.awaited: list[tuple[Command, str, bool]] = []  # each with the word that ends its here-document
 
     @property
     def line(self) -> int:
@@ -178,10 +178,10 @@ class _Reader:
 
 
 def commands(text: str) -> list[Command]:
-    """Read commands.
+    """Parse commands.
 
     Raises:
-        Unreadable: it is none.
+        Unreadable: the text does not consist of commands.
     """
     found = list(_Reader(text).commands())
     return [
@@ -192,7 +192,7 @@ def commands(text: str) -> list[Command]:
 
 
 def options(arguments: Iterable[str], *names: str) -> list[str]:
-    """Return the values that options are given, be it as `--name value` or `--name=value`."""
+    """Return the values of options, written as `--name value` or `--name=value`."""
     found = []
     given = iter(arguments)
     for argument in given:
@@ -206,7 +206,7 @@ def options(arguments: Iterable[str], *names: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Typed:
-    """What somebody types in a session, and what it prints."""
+    """What a user types in a session, and its output."""
 
     line: int  # in the block, from 0
     text: str
@@ -214,7 +214,7 @@ class Typed:
 
 
 def session(text: str) -> list[Typed]:
-    """Take a block apart: where lines begin with `$ `, into commands and what they print; else all is typed.
+    """Split a block: with lines that start with `$ `, into commands and outputs; otherwise all are commands.
 
     Raises:
         Unreadable: it does not begin with a command.

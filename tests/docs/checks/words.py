@@ -45,7 +45,7 @@ LOGS = {"docs/how-to/operate.md"}
 
 @cache
 def metrics() -> frozenset[str]:
-    """Return the name of every series that a process of ours may show."""
+    """Return the name of every series that one of our processes may export."""
     found: set[str] = set()
     for instruments in (Metrics(), WatchMetrics()):
         for name, show in inspect.getmembers(instruments, inspect.ismethod):
@@ -69,7 +69,7 @@ def _series(instruments: Instruments) -> set[str]:
 
 @cache
 def settings() -> frozenset[str]:
-    """Return every variable that a process of ours reads."""
+    """Return every variable that one of our processes reads."""
     fields = ServiceSettings.model_fields | WatcherSettings.model_fields
     sources = (path.read_text() for path in (ROOT / "app").rglob("*.py"))
     read = {name for source in sources for name in re.findall(rf'"({PREFIX}[A-Z_]+)"', source)}
@@ -90,14 +90,14 @@ def code() -> frozenset[str]:
 
 @cache
 def product() -> frozenset[str]:
-    """Return every word of what is shipped."""
+    """Return every word of the shipped files."""
     sources = "\n".join((ROOT / name).read_text(errors="replace") for name in files() if _shipped(name))
     return frozenset(re.findall(r"\w+", sources)) | frozenset(re.findall(r"\w+(?:-\w+)+", sources))
 
 
 @cache
 def hyphenated() -> frozenset[str]:
-    """Return every hyphenated word of what is shipped in small letters, as headers are in code."""
+    """Return every hyphenated lower-case word of the shipped files, because code writes headers so."""
     return frozenset(word.lower() for word in product() if "-" in word)
 
 
@@ -107,7 +107,7 @@ def _shipped(name: str) -> bool:
 
 @cache
 def logged() -> frozenset[str]:
-    """Return every word of the code that may be an event of the log."""
+    """Return every word of the code that may be a log event."""
     sources = (path.read_text() for path in (ROOT / "app").rglob("*.py"))
     return frozenset(word for source in sources for word in re.findall(r'"([a-z]+(?:_[a-z]+)+)"', source))
 
@@ -120,28 +120,28 @@ def client() -> str:
 
 
 def unknown_settings(text: str) -> Iterator[str]:
-    """Say which settings there are not."""
+    """Report settings that do not exist."""
     for name in re.findall(rf"(?<![A-Za-z_$]){PREFIX}[A-Z_]*[A-Z]\b", text):
         if name not in settings():
             yield f"there is no setting {name}"
 
 
 def unknown_metrics(text: str) -> Iterator[str]:
-    """Say which metrics there are not."""
+    """Report metrics that do not exist."""
     for name in re.findall(rf"\b{METRICS}_\w+", text):
         if name not in metrics() and name != client():
             yield f"there is no metric {name}"
 
 
 def unknown_problems(text: str, known: frozenset[str]) -> Iterator[str]:
-    """Say which types of problems there are not."""
+    """Report types of problems that do not exist."""
     for name in re.findall(r"urn:agentteam-delivery:[\w-]+", text):
         if name not in known:
             yield f"there is no problem {name}"
 
 
 def unknown_ports(text: str) -> Iterator[str]:
-    """Say which ports are none of ours, in words such as `the watcher on 8081`."""
+    """Report ports that are not ours, in words such as `the watcher on 8081`."""
     ports = {
         "service": ServiceSettings.model_fields["port"].default,
         "watcher": WatcherSettings.model_fields["watch_port"].default,
@@ -152,7 +152,7 @@ def unknown_ports(text: str) -> Iterator[str]:
 
 
 def unknown_values(text: str, values: dict[str, Any]) -> Iterator[str]:
-    """Say which values the chart has not, of words such as `settings.email` and `tls.secretName=…`."""
+    """Report values that the chart does not have, in words like `settings.email` and `tls.secretName=…`."""
     match = re.fullmatch(r"([a-zA-Z]+(?:\.[a-zA-Z]+)+)(=.*)?", text)
     first, *_ = text.split(".")
     if (
@@ -170,17 +170,17 @@ def unknown_values(text: str, values: dict[str, Any]) -> Iterator[str]:
 
 
 def unknown_words(text: str) -> Iterator[str]:
-    """Say which words look like a reason or an ending of ours, and stand in no code."""
+    """Report words that look like a reason or an outcome of ours, and are not in the code."""
     if not re.fullmatch(r"[A-Z][A-Za-z]+", text) or text in code():
         return
     ours = [*Reason, *Phase, *TERMINAL_PHASES]
     ends = {re.split(r"(?<=[a-z])(?=[A-Z])", word)[-1] for word in ours}
     if get_close_matches(text, ours, 1, cutoff=0.7) or text.endswith(tuple(ends)):
-        yield f"there is no reason and no ending {text}"
+        yield f"there is no reason and no phase {text}"
 
 
 def misspelt(text: str, slugs: Collection[str]) -> Iterator[str]:
-    """Say which words are nearly a problem or an event of the log, and stand in no code."""
+    """Report words that are almost a problem or a log event, and are not in the code."""
     if re.fullmatch(r"[a-z]+(-[a-z]+)+", text) and text not in code():
         for meant in get_close_matches(text, slugs, 1, cutoff=0.85):
             yield f"there is no problem {text}; did you mean {meant}?"
@@ -190,23 +190,23 @@ def misspelt(text: str, slugs: Collection[str]) -> Iterator[str]:
 
 
 def unknown_lines(text: str) -> Iterator[str]:
-    """Say which words the log has not, of those that are written as its own are."""
+    """Report words that look like words of the log, and are not in it."""
     for name in re.findall(r"(?<![\w.-])[a-z]+(?:_[a-z]+)+(?![\w-])", text):
         if name not in logged() | metrics():
             yield f"the log has no line and no field {name}"
 
 
 def unheard_of(block: Block) -> Iterator[str]:
-    """Say which words look like code, and stand neither in ours nor in a block of the document."""
+    """Report words that look like code, and are neither in our code nor in a block of the document."""
     if SHAPE.fullmatch(block.text) and not block.text.startswith(f"{METRICS}_"):
         shown = (one.text for one in blocks() if one.document == block.document)
         named = block.text in product() | OTHERS or ("-" in block.text and block.text.lower() in hyphenated())
         if not named and not any(block.text in one for one in shown):
-            yield f"{block.text} stands in no code; correct it, or enter it in OTHERS of {__name__}"
+            yield f"{block.text} is not in the code; correct it, or add it to OTHERS in {__name__}"
 
 
 def absent_files(text: str) -> Iterator[str]:
-    """Say which files and folders of ours are not there."""
+    """Report files and folders of ours that do not exist."""
     if (
         re.fullmatch(r"(app|tests|samples|docs|charts|openapi|\.ci)/[\w./-]+", text)
         and text.rstrip("/") not in files()
@@ -215,7 +215,7 @@ def absent_files(text: str) -> Iterator[str]:
 
 
 def faults_of_words(block: Block, values: dict[str, Any], problems: Collection[str]) -> Iterator[str]:
-    """Say what is wrong with a few words between back ticks."""
+    """Report what is wrong with a code span."""
     slugs = {problem.rpartition(":")[2] for problem in problems}
     found = (
         *unknown_words(block.text),
@@ -229,7 +229,7 @@ def faults_of_words(block: Block, values: dict[str, Any], problems: Collection[s
 
 
 def prose(document: str, text: str, known: frozenset[str]) -> Iterator[str]:
-    """Say, line by line, which names of ours are none."""
+    """Report, line by line, names of ours that do not exist."""
     for number, line in enumerate(text.splitlines(), 1):
         found = (*unknown_settings(line), *unknown_metrics(line), *unknown_problems(line, known))
         yield from (f"{document}:{number}: {said}" for said in (*found, *unknown_ports(line)))

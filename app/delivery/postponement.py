@@ -16,7 +16,7 @@ CLOCK_STEP = 1.0  # seconds: the API server's clock is read in whole seconds, so
 
 
 @dataclass(frozen=True, slots=True)
-class PutOff:
+class Postponement:
     """The waits between retries (the last one repeats), and how long they go on; all in seconds.
 
     `chance`, in [0, 1), is drawn once per event: its targets are retried together, but those of other events

@@ -9,7 +9,7 @@ from app.delivery.judge import Judge
 from app.domain.events import TERMINAL_PHASES, CompletionEvent
 from app.domain.ledger import Terms
 from app.domain.targets import InvalidTarget, read_targets
-from app.domain.teams import needs_delivery, told_targets
+from app.domain.teams import needs_delivery, notified_targets
 from tests.examples import NOW, team
 
 ALL = Judge(TERMINAL_PHASES, 100)
@@ -34,21 +34,21 @@ TARGETS = [hook("always"), hook("failures", "Failed", "TimedOut"), hook("success
         ("BudgetExceeded", ["always"]),
     ],
 )
-def test_a_target_is_told_of_the_endings_that_it_names(phase: str, names: list[str]) -> None:
+def test_a_target_is_notified_of_the_outcomes_that_it_names(phase: str, names: list[str]) -> None:
     ended = team(TARGETS, phase=phase)
-    assert told_targets(ended) == names
+    assert notified_targets(ended) == names
     judged = ALL.judge(EVENT, ended, TERMS)
     assert [claim.target.name for claim in judged.plan.claims] == names
     entries = [claim.receipt.to_wire() for claim in judged.plan.claims]
-    assert judged.plan.entries == entries, "nothing is put down of those who are not told"
+    assert judged.plan.entries == entries, "targets that are not notified have no entry"
 
 
-def test_the_phase_that_a_caller_knows_counts() -> None:
+def test_the_phase_in_the_caller_s_event_counts() -> None:
     judged = ALL.judge(EVENT.model_copy(update={"phase": "Failed"}), team(TARGETS, phase="Running"), TERMS)
     assert [claim.target.name for claim in judged.plan.claims] == ["always", "failures"]
 
 
-def test_where_nobody_asks_there_is_nothing_to_deliver_and_nothing_to_hand_in() -> None:
+def test_without_a_target_to_notify_nothing_is_delivered_or_submitted() -> None:
     ended = team([hook("failures", "Failed")])
     judged = ALL.judge(EVENT, ended, TERMS)
     assert (judged.plan.claims, judged.skipped) == (
@@ -61,18 +61,18 @@ def test_where_nobody_asks_there_is_nothing_to_deliver_and_nothing_to_hand_in() 
     assert needs_delivery(team([hook("failures", "Failed")], phase="Failed"), **asked) is not None
 
 
-def test_the_installation_has_the_first_word() -> None:
+def test_the_installation_s_phases_take_precedence() -> None:
     judged = Judge(("Completed",), 100).judge(EVENT, team(TARGETS, phase="Failed"), TERMS)
     assert judged.skipped == "this installation does not deliver teams with the phase Failed"
 
 
 @pytest.mark.parametrize("on", [["Lost"], ["completed"], [1], [None], "Failed", {"a": 1}, [["Failed"]]])
-def test_an_ending_that_there_is_none_of_is_said_and_not_passed_over(on: Any) -> None:
+def test_an_unknown_outcome_is_an_error_and_not_ignored(on: Any) -> None:
     (target,) = read_targets([{**hook("odd"), "on": on}])
     assert isinstance(target, InvalidTarget)
     assert target.problem.startswith("on")
-    assert told_targets(team([{**hook("odd"), "on": on}])) == ["odd"], "so that its entry says it"
+    assert notified_targets(team([{**hook("odd"), "on": on}])) == ["odd"], "so that its entry has the error"
 
 
-def test_an_empty_list_is_none() -> None:
-    assert told_targets(team([{**hook("x"), "on": []}])) == ["x"]
+def test_an_empty_list_equals_no_list() -> None:
+    assert notified_targets(team([{**hook("x"), "on": []}])) == ["x"]

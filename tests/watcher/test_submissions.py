@@ -28,20 +28,20 @@ LAG_COUNT = "agentteam_delivery_watch_lag_seconds_count"
 
 
 async def poke(kube: Kube, name: str) -> None:
-    """Change a team, so that it gets another resourceVersion."""
+    """Change a team, so that it gets a new resourceVersion."""
     await kube.patch(TEAMS, "research", name, {"metadata": {"annotations": {"poked": str(time.time())}}})
 
 
-class TestWhatIsHandedIn:
-    """Each test ends with a team that is handed in, after which the others would have been too."""
+class TestWhatIsSubmitted:
+    """Each test ends with a submitted team, before which all others would have been submitted."""
 
-    async def test_a_finished_team_once(self, kube: Kube, service: Service) -> None:
+    async def test_a_finished_team_is_submitted_once(self, kube: Kube, service: Service) -> None:
         async with watching(kube.kubeconfig, service.url) as watcher:
             uid = await finish(kube, "report")
             await until(lambda: service.requests)
             await finish(kube, "other")
             await until(lambda: "other" in service.teams)
-            await until(lambda: len(watcher.logged("handed_in")) == 2)
+            await until(lambda: len(watcher.logged("team_submitted")) == 2)
             first = service.requests[0]
             assert service.teams == ["report", "other"]
             assert (first.method, first.path) == ("POST", "/deliveries")
@@ -49,20 +49,24 @@ class TestWhatIsHandedIn:
             assert first.headers["prefer"] == "respond-async"
             assert first.headers["content-type"] == "application/json"
             assert "authorization" not in first.headers
-            assert watcher.logged("handed_in")[0] == {
-                "event": "handed_in",
+            assert watcher.logged("team_submitted")[0] == {
+                "event": "team_submitted",
                 "log_level": "info",
                 "namespace": "research",
                 "team": "report",
                 "answer": 202,
             }
 
-    async def test_teams_that_finished_before_it_started(self, kube: Kube, service: Service) -> None:
+    async def test_teams_that_finished_before_the_start_are_submitted(
+        self, kube: Kube, service: Service
+    ) -> None:
         await finish(kube, "report")
         async with watching(kube.kubeconfig, service.url):
             await until(lambda: service.teams == ["report"])
 
-    async def test_not_what_is_settled_old_or_of_another_phase(self, kube: Kube, service: Service) -> None:
+    async def test_settled_and_old_teams_and_other_phases_are_not_submitted(
+        self, kube: Kube, service: Service
+    ) -> None:
         old = format_time(datetime.now(UTC) - timedelta(hours=2))
         await finish(kube, "settled", delivery=[delivered()])
         await finish(kube, "old", completedAt=old)
@@ -75,7 +79,7 @@ class TestWhatIsHandedIn:
             await until(lambda: "news" in service.teams)
             assert service.teams == ["news"]
 
-    async def test_the_phases_asked_for(self, kube: Kube, service: Service) -> None:
+    async def test_the_configured_phases_are_submitted(self, kube: Kube, service: Service) -> None:
         await finish(kube, "failed", phase="Failed")
         async with watching(kube.kubeconfig, service.url, phases="Completed,Failed"):
             await until(lambda: service.teams == ["failed"])
@@ -89,14 +93,18 @@ class TestWhatIsHandedIn:
             await kube.finish("research", "report")
             await until(lambda: service.teams == ["other", "report"])
 
-    async def test_a_claim_when_it_ends(self, kube: Kube, service: Service) -> None:
+    async def test_a_claimed_team_is_submitted_when_the_claim_expires(
+        self, kube: Kube, service: Service
+    ) -> None:
         ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
         await finish(kube, "report", delivery=[claimed(ends)])
         async with watching(kube.kubeconfig, service.url):
             await until(lambda: service.teams == ["report"])
             assert datetime.now(UTC) >= ends
 
-    async def test_at_most_sixteen_at_once(self, kube: Kube, service: Service) -> None:
+    async def test_at_most_sixteen_teams_are_submitted_concurrently(
+        self, kube: Kube, service: Service
+    ) -> None:
         under_way = most = 0
 
         async def answer(_: web.Request) -> web.Response:
@@ -116,7 +124,7 @@ class TestWhatIsHandedIn:
         assert most == 16
         assert len(set(service.teams)) == 48
 
-    async def test_a_team_that_changes_while_posted_is_not_posted_twice_at_once(
+    async def test_a_team_that_changes_during_its_submission_is_not_submitted_concurrently(
         self, kube: Kube, service: Service
     ) -> None:
         gate = asyncio.Event()
@@ -135,14 +143,14 @@ class TestWhatIsHandedIn:
             gate.set()
             await until(lambda: service.teams == ["report", "other", "report"])
 
-    async def test_a_resync_hands_in_again(self, kube: Kube, service: Service) -> None:
+    async def test_a_resync_submits_again(self, kube: Kube, service: Service) -> None:
         await finish(kube, "report")
         async with watching(kube.kubeconfig, service.url, resync=0.1) as watcher:
             await until(lambda: len(service.teams) >= 4)
             assert await watcher.metric("agentteam_delivery_watch_relists_total") >= 3
             assert await watcher.metric(LAG_COUNT) == 1
 
-    async def test_what_is_deleted_is_forgotten(self, kube: Kube, service: Service) -> None:
+    async def test_a_deleted_team_is_forgotten(self, kube: Kube, service: Service) -> None:
         service.answers = [500]
         await finish(kube, "report")
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
@@ -153,10 +161,10 @@ class TestWhatIsHandedIn:
 
 
 class TestAnswers:
-    """What the service says decides when the team comes up again."""
+    """The service's answer decides when the team is submitted again."""
 
     @pytest.mark.parametrize("status", [401, 403, 413, 422, 500, 503])
-    async def test_a_refusal_waits_until_the_team_changes(
+    async def test_a_refused_team_waits_until_it_changes(
         self, status: int, kube: Kube, service: Service
     ) -> None:
         service.answers = [status, 202]
@@ -168,7 +176,7 @@ class TestAnswers:
             await poke(kube, "report")
             await until(lambda: service.teams == ["report", "other", "report"])
 
-    async def test_a_refusal_is_tried_again_later_and_later(self, kube: Kube, service: Service) -> None:
+    async def test_a_refused_team_is_retried_with_growing_waits(self, kube: Kube, service: Service) -> None:
         service.answers = [500, 500, 500, 202]
         async with watching(kube.kubeconfig, service.url):
             await finish(kube, "report")
@@ -177,12 +185,12 @@ class TestAnswers:
         waits = [later - earlier for earlier, later in pairwise(times)]
         assert [wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True)] == [True] * 3
 
-    async def test_the_problem_is_named_in_the_log(self, kube: Kube, service: Service) -> None:
+    async def test_the_problem_is_in_the_log(self, kube: Kube, service: Service) -> None:
         problem = {"type": "https://example.com/problems/ledger-not-kept", "detail": "not to be logged"}
         service.answers = [web.json_response(problem, status=500)]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            line = (await until(lambda: watcher.logged("handed_in")))[0]
+            line = (await until(lambda: watcher.logged("team_submitted")))[0]
             assert (line["answer"], line["problem"]) == (500, "ledger-not-kept")
             assert "not to be logged" not in str(watcher.logs)
 
@@ -202,18 +210,18 @@ class TestAnswers:
         ],
         ids=str,
     )
-    async def test_a_refusal_is_a_warning_that_says_what_to_do(
+    async def test_a_refusal_is_logged_as_a_warning_with_a_remedy(
         self, status: int, slug: str, says: str, kube: Kube, service: Service
     ) -> None:
         problem = {"type": f"urn:agentteam-delivery:{slug}"}
         service.answers = [web.json_response(problem, status=status)]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            line = (await until(lambda: watcher.logged("handed_in")))[0]
+            line = (await until(lambda: watcher.logged("team_submitted")))[0]
         assert line["log_level"] == ("warning" if says else "info")
         assert says in line.get("advice", "")
 
-    async def test_the_wait_for_a_team_without_completed_at_is_told_once(
+    async def test_the_wait_for_a_team_without_completed_at_is_logged_once(
         self, kube: Kube, service: Service
     ) -> None:
         async with watching(kube.kubeconfig, service.url) as watcher:
@@ -226,20 +234,20 @@ class TestAnswers:
             assert len(watcher.logged("completion_awaited")) == 1
 
     @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"type": 1}', b'{"type": "Not A Slug!"}', b"\xff"])
-    async def test_an_odd_problem_is_none(self, body: bytes, kube: Kube, service: Service) -> None:
+    async def test_an_odd_problem_is_ignored(self, body: bytes, kube: Kube, service: Service) -> None:
         service.answers = [web.Response(status=500, body=body)]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            assert "problem" not in (await until(lambda: watcher.logged("handed_in")))[0]
+            assert "problem" not in (await until(lambda: watcher.logged("team_submitted")))[0]
 
-    async def test_retry_after_seconds(self, kube: Kube, service: Service) -> None:
+    async def test_retry_after_in_seconds_is_respected(self, kube: Kube, service: Service) -> None:
         service.answers = [web.Response(status=503, headers={"Retry-After": "1"}), 202]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN):
             await finish(kube, "report")
             await until(lambda: len(service.requests) == 2)
         assert service.requests[1].at - service.requests[0].at >= 1.0
 
-    async def test_retry_after_date(self, kube: Kube, service: Service) -> None:
+    async def test_retry_after_as_a_date_is_respected(self, kube: Kube, service: Service) -> None:
         dates = {"Date": "Sun, 01 Mar 2026 12:00:00 GMT", "Retry-After": "Sun, 01 Mar 2026 12:00:01 GMT"}
         service.answers = [web.Response(status=503, headers=dates), 202]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN):
@@ -247,7 +255,7 @@ class TestAnswers:
             await until(lambda: len(service.requests) == 2)
         assert service.requests[1].at - service.requests[0].at >= 1.0
 
-    async def test_a_conflict_reads_the_team_again(
+    async def test_a_conflict_causes_another_read_of_the_team(
         self, kube: Kube, service: Service, fake_cluster: Cluster[FakeCluster]
     ) -> None:
         service.answers = [409, 409, 202]
@@ -257,7 +265,7 @@ class TestAnswers:
         path = "/apis/kagents.dev/v1alpha1/namespaces/research/agentteams/report"
         assert fake_cluster.server.requests.count(("GET", path)) == 2
 
-    async def test_a_conflict_over_a_team_that_has_settled_is_the_end(
+    async def test_a_conflict_over_a_settled_team_ends_its_submissions(
         self, kube: Kube, service: Service, fake_cluster: Cluster[FakeCluster]
     ) -> None:
         async def settle(_: web.Request) -> web.Response:
@@ -274,7 +282,7 @@ class TestAnswers:
             await until(lambda: service.teams == ["report", "other"])
 
     @pytest.mark.parametrize("gone", [True, False])
-    async def test_a_conflict_over_a_team_that_cannot_be_read(
+    async def test_a_conflict_over_an_unreadable_team_is_retried(
         self, gone: bool, kube: Kube, service: Service, fake_cluster: Cluster[FakeCluster]
     ) -> None:
         server = fake_cluster.server
@@ -296,7 +304,9 @@ class TestAnswers:
                 await until(lambda: service.teams == ["report", "report"])
                 assert watcher.logged("team_unread")
 
-    async def test_not_found_waits_until_the_team_is_seen_again(self, kube: Kube, service: Service) -> None:
+    async def test_after_not_found_a_team_waits_until_it_is_seen_again(
+        self, kube: Kube, service: Service
+    ) -> None:
         service.answers = [404, 202]
         async with watching(kube.kubeconfig, service.url):
             await finish(kube, "report")
@@ -310,16 +320,16 @@ class TestAnswers:
         service.answers = [web.Response(status=307, headers={"Location": f"{service.url}/elsewhere"})]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN) as watcher:
             await finish(kube, "report")
-            line = (await until(lambda: watcher.logged("handed_in")))[0]
+            line = (await until(lambda: watcher.logged("team_submitted")))[0]
             assert line["answer"] == 307
             assert [request.path for request in service.requests] == ["/deliveries"]
             assert await watcher.metric('agentteam_delivery_watch_posts_total{answer="307"}') == 1
 
 
 class TestOutage:
-    """A service that is away delays all, and is asked gently until it is back."""
+    """A service that is away delays all teams, and gets few requests until it is back."""
 
-    async def test_away_then_back(self, kube: Kube) -> None:
+    async def test_teams_are_submitted_after_the_service_is_back(self, kube: Kube) -> None:
         async with Service() as service:
             url, port = service.url, service.port
         names = [f"team-{number}" for number in range(20)]
@@ -337,7 +347,7 @@ class TestOutage:
             assert len(watcher.logged("service_back")) == 1
             assert watcher.logged("service_lost")[0]["log_level"] == "warning"
 
-    async def test_no_answer_in_time_counts_as_away(self, kube: Kube, service: Service) -> None:
+    async def test_a_missing_answer_counts_as_away(self, kube: Kube, service: Service) -> None:
         async def hang(_: web.Request) -> web.Response:
             service.respond = service.answer
             await asyncio.sleep(2)
@@ -350,7 +360,7 @@ class TestOutage:
             await until(lambda: service.teams == ["report", "report"])
             assert watcher.logged("service_lost")[0]["error"] == "no answer in time"
 
-    async def test_a_connection_that_breaks_counts_as_away(self, kube: Kube, service: Service) -> None:
+    async def test_a_broken_connection_counts_as_away(self, kube: Kube, service: Service) -> None:
         async def hang_up(request: web.Request) -> web.Response:
             service.respond = service.answer
             assert request.transport
@@ -367,7 +377,7 @@ class TestOutage:
 class TestToken:
     """The watcher's own token is read for each post, and never shown."""
 
-    async def test_it_is_sent_and_follows_its_rotation(
+    async def test_the_token_is_sent_and_follows_its_rotation(
         self, kube: Kube, service: Service, tmp_path: Path
     ) -> None:
         token = tmp_path / "token"
@@ -383,7 +393,7 @@ class TestToken:
         assert sent == ["Bearer first-canary", "Bearer second-canary"]
 
     @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"two words", b"two\nlines"], ids=repr)
-    async def test_without_one_nothing_is_sent_until_there_is(
+    async def test_without_a_token_nothing_is_sent_until_there_is_one(
         self, content: bytes | None, kube: Kube, service: Service, tmp_path: Path
     ) -> None:
         token = tmp_path / "token"
@@ -400,23 +410,23 @@ class TestToken:
 
 
 class TestTrust:
-    """Over https the service is who the authorities of DELIVERY_CA_FILE say, and nobody else."""
+    """Over https, the watcher trusts only the certificate authorities in DELIVERY_CA_FILE."""
 
     @staticmethod
     @asynccontextmanager
     async def secured(authority: trustme.CA, *names: str) -> AsyncIterator[Service]:
-        """Run a service whose certificate is for these names."""
+        """Run a service with a certificate for these names."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert(*names).configure_cert(context)
         async with Service(tls=context) as service:
             yield service
 
-    async def test_who_is_signed_for_is_handed_to_and_the_file_follows_its_rotation(
+    async def test_a_service_with_a_valid_certificate_gets_submissions_and_the_file_can_be_rotated(
         self, kube: Kube, tmp_path: Path
     ) -> None:
         old, new = trustme.CA(), trustme.CA()
         file = tmp_path / "ca.crt"
-        file.write_text("# \N{COPYRIGHT SIGN} whoever\n")
+        file.write_text("# \N{COPYRIGHT SIGN} a comment\n")
         old.cert_pem.write_to_path(file, append=True)
         async with self.secured(old, "127.0.0.1") as first, self.secured(new, "127.0.0.1") as second:
             async with watching(kube.kubeconfig, first.url, ca_file=str(file)) as watcher:
@@ -437,7 +447,7 @@ class TestTrust:
                 assert second.teams == ["report"]
 
     @pytest.mark.parametrize("name", ["elsewhere.example.com", "127.0.0.2"])
-    async def test_a_certificate_for_another_host_is_not_enough(
+    async def test_a_certificate_for_another_host_is_refused(
         self, name: str, kube: Kube, tmp_path: Path
     ) -> None:
         authority = trustme.CA()
@@ -452,7 +462,7 @@ class TestTrust:
             assert "match" in line["error"]
             assert not service.requests
 
-    async def test_without_a_file_the_public_authorities_count(self, kube: Kube) -> None:
+    async def test_without_a_file_the_public_certificate_authorities_count(self, kube: Kube) -> None:
         await finish(kube, "report")
         async with (
             self.secured(trustme.CA(), "127.0.0.1") as service,
@@ -463,7 +473,7 @@ class TestTrust:
             assert not service.requests
 
     @pytest.mark.parametrize(("content", "says"), [(None, "cannot be read"), ("spoilt", "PEM")])
-    async def test_a_file_that_is_spoilt_later_hands_nothing_in_until_it_is_whole(
+    async def test_with_a_file_that_became_invalid_nothing_is_submitted_until_it_is_valid(
         self, content: str | None, says: str, kube: Kube, tmp_path: Path
     ) -> None:
         authority = trustme.CA()
@@ -481,7 +491,7 @@ class TestTrust:
             authority.cert_pem.write_to_path(file)
             await until(lambda: service.teams == ["report"])
 
-    async def test_https_to_a_port_without_tls_says_so(self, kube: Kube, service: Service) -> None:
+    async def test_https_to_a_port_without_tls_is_reported(self, kube: Kube, service: Service) -> None:
         await finish(kube, "report")
         url = service.url.replace("http://", "https://")
         async with watching(kube.kubeconfig, url) as watcher:
