@@ -49,7 +49,7 @@ class Origin:
 class Exchange:
     """A request, and its answer once it is made; as a context, from its head to its release.
 
-    A `repeatable` request is made once more if the far side closed its connection, which may have been kept
+    A `repeatable` request is made once more if the server closed its connection, which may have been kept
     too long (RFC 9110, section 9.2.2).
     """
 
