@@ -25,6 +25,7 @@ from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
+from app.domain.bounds import HOST
 from tests.harness.cluster import prepared
 from tests.harness.fake_api import EVENTS, SECRETS
 from tests.harness.fake_cluster import FakeCluster
@@ -198,11 +199,22 @@ async def frequent_reads(field: Field, namespace: str, turn: int) -> None:
             await asyncio.sleep(0.01)
 
 
+async def costly_texts(field: Field, namespace: str, turn: int) -> None:
+    """Finish a team with 80 patterns over 300 artifacts, and 20 hosts that are longer than a host may be."""
+    host = "é" * (HOST.most + 10)
+    long = [{"type": "webhook", "url": f"https://{host}{one}/"} for one in range(20)]
+    picking = [field.target(f"/texts/{one}", artifactPath=f"*[!{one}]*d") for one in range(80)]
+    await field.team(namespace, f"texts-{turn}", [*long, *picking], path=100)
+    await field.deliver(namespace, f"texts-{turn}", prefer="respond-async")
+
+
 async def no_attack(field: Field, namespace: str, turn: int) -> None:
     """Do nothing: the baseline for the attacks."""
 
 
-ATTACKS: tuple[Attack, ...] = (no_attack, hanging_receivers, large_messages, large_secrets, frequent_reads)
+ATTACKS: tuple[Attack, ...] = (
+    no_attack, hanging_receivers, large_messages, large_secrets, frequent_reads, costly_texts,
+)  # fmt: skip
 
 
 @asynccontextmanager
