@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.docs.blocks import blocks
 from tests.harness.cluster import CRD
 from tests.harness.helm import CHART, Document, Helm, Refused, run
 from tests.harness.kube import CRDS, TEAMS, Kube
@@ -17,6 +18,7 @@ from tests.harness.receiver import Receiver
 from tests.harness.service import Service, lifecycle
 from tests.harness.waiting import until
 
+GUIDE = "docs/how-to/beside-the-operator.md"
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 OURS: Document = yaml.safe_load(CRD.read_text())
 FIVE = {
@@ -69,8 +71,16 @@ class Patched:
 
     def patch(self, file: Path) -> str:
         """Apply a patch by the documentation's command."""
-        command = ("patch", "crd", self.release.name, "--type=json", f"--patch-file={file}")
-        return run(self._kubectl, "--kubeconfig", self.kube.kubeconfig, *command).strip()
+        [told] = [
+            block.text
+            for block in blocks()
+            if block.document == GUIDE and self.release.add.name in block.text
+        ]
+        command = told.replace(f"/{self.release.add.name}", f"/{file.name}").replace(
+            "charts/agentteam-delivery", str(CHART)
+        )
+        place = f"PATH={self._kubectl.parent}:$PATH KUBECONFIG={self.kube.kubeconfig}"
+        return run("bash", "-c", f"export {place}; {command}").strip()
 
     async def spec(self) -> Document:
         found = await self.kube.get(CRDS, None, self.release.name)

@@ -640,7 +640,8 @@ async def test_the_guide_s_commands_give_what_it_says(
     spec = {"selector": {"app": "archive"}, "ports": [{"port": 443, "targetPort": 8443}]}
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "archive", "namespace": hooks}}
     apply(kubectl, real_cluster.kubeconfig, [{**service, "spec": spec}])
-    find, authorities, _ = guide.blocks("console")
+    find, authorities, trial = guide.blocks("console")
+    assert trial in Guide.read("from-notify").blocks("console"), "whose test runs it"
     ran = await run(find, tmp_path, kubectl, KUBECONFIG=real_cluster.kubeconfig)
     found = (await real_cluster.kube.get("services", hooks, "archive")).body["spec"]["clusterIP"]
     assert ran.out == found

@@ -36,7 +36,13 @@ CHANGING = {"id", "timestamp", "deliveredAt"}
 DOCKER = """#!/bin/sh
 # No engine runs where tests do. What is pushed must have been built, from a folder with a Dockerfile.
 case "$1" in
-  build) test "$2" = -t && test -f "$4/Dockerfile" && echo "$3" >> {folder}/built ;;
+  build)
+    shift
+    if [ "$1" = --build-arg ]; then
+      grep -q "^ARG ${{2%%=*}}=" Dockerfile && test -f "${{2#*=}}" || exit 2
+      shift 2
+    fi
+    test "$1" = -t && test -f "$3/Dockerfile" && echo "$2" >> {folder}/built ;;
   push) grep -qx "$2" {folder}/built && echo "$2" >> {folder}/pushed ;;
   *) exit 2 ;;
 esac
@@ -77,6 +83,7 @@ class Newcomer:
     folder: Path
     hook: Receiver
     more: dict[str, str]
+    place: Path = ROOT  # where the commands are typed
 
     async def run(self, script: str) -> str:
         """Run commands, and return their output.
@@ -102,7 +109,7 @@ class Newcomer:
         command = ["bash", "-euo", "pipefail", "-c", script]
         environment = {**kept, **own, **self.more}
         return await asyncio.create_subprocess_exec(
-            *command, cwd=ROOT, env=environment, stdout=PIPE, stderr=PIPE, start_new_session=True
+            *command, cwd=self.place, env=environment, stdout=PIPE, stderr=PIPE, start_new_session=True
         )
 
     async def installed(self) -> tuple[Path, dict[str, Any], Path]:
@@ -132,18 +139,22 @@ class Newcomer:
         return entry
 
 
-@pytest.fixture
-async def newcomer(apiserver: None, kubectl: Path, tmp_path: Path) -> AsyncIterator[Newcomer]:
-    tools = {"docker": DOCKER, "helm": HELM, "kubectl": KUBECTL}
-    paths = {"folder": tmp_path, "helm": kubectl.with_name("helm"), "kubectl": kubectl}
-    for name, text in tools.items():
-        tool = tmp_path / "bin" / name
+def equip(folder: Path, kubectl: Path) -> None:
+    """Put the tools of the trade into a folder, each with what it must know of the test."""
+    chart = shutil.copytree(CHART, folder / "chart")
+    manifest = chart / "Chart.yaml"
+    manifest.write_text(re.sub("^kubeVersion:.*$", "", manifest.read_text(), flags=re.MULTILINE))
+    paths = {"folder": folder, "helm": kubectl.with_name("helm"), "kubectl": kubectl}
+    for name, text in {"docker": DOCKER, "helm": HELM, "kubectl": KUBECTL}.items():
+        tool = folder / "bin" / name
         tool.parent.mkdir(exist_ok=True)
         tool.write_text(text.format(**paths))
         tool.chmod(0o755)
-    chart = shutil.copytree(CHART, tmp_path / "chart")
-    manifest = chart / "Chart.yaml"
-    manifest.write_text(re.sub("^kubeVersion:.*$", "", manifest.read_text(), flags=re.MULTILINE))
+
+
+@pytest.fixture
+async def newcomer(apiserver: None, kubectl: Path, tmp_path: Path) -> AsyncIterator[Newcomer]:
+    equip(tmp_path, kubectl)
     async with RealCluster() as server:
         kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
         async with Kube(kubeconfig) as kube, Receiver() as hook:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 from aiohttp import web
 
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase, Receipt
+from tests.docs.blocks import blocks as every_block
 from tests.harness.cluster import CRD, Cluster
 from tests.harness.helm import run
 from tests.harness.hostile import Fault, Hostile
@@ -26,7 +28,7 @@ from tests.harness.kube import Kube
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Gate, Receiver, ok
 from tests.harness.reviews import AUDIENCE
-from tests.harness.service import Program, Service, Watcher, lifecycle
+from tests.harness.service import SCRIPT, Program, Service, Watcher, lifecycle
 from tests.harness.waiting import until
 
 RUNBOOK = (Path(__file__).parents[2] / "docs/how-to/operate.md").read_text()
@@ -37,6 +39,7 @@ pods="-n agentteam-delivery -l app.kubernetes.io/name=agentteam-delivery"
 case "$*" in
   "logs $pods -c "*" --tail=-1 --prefix --ignore-errors")
     exec sed "s,^,[pod/agentteam-delivery-1/$7] ," "{logs}/$7" ;;
+  "logs $pods -c "*" --previous --ignore-errors") exec cat "{logs}/$7" ;;
   logs*) echo "no such logs: $*" >&2; exit 1 ;;
 esac
 exec {kubectl} --kubeconfig {kubeconfig} "$@"
@@ -67,9 +70,14 @@ class Operator:
     namespace: str
     programs: dict[str, Program] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
 
     async def runs(self, heading: str, number: int = 0) -> str:
-        """Run one block of commands, and return its output."""
+        """Run one block of the runbook's commands, and return its output."""
+        return await self.types(blocks(heading)[number])
+
+    async def types(self, script: str) -> str:
+        """Run commands that print no error, and return their output."""
         logs = self.folder / "logs"
         logs.mkdir(exist_ok=True)
         for name, program in self.programs.items():
@@ -79,13 +87,13 @@ class Operator:
         real, config = shlex.quote(str(self.kubectl)), shlex.quote(str(self.kube.kubeconfig))
         shim.write_text(KUBECTL.format(logs=logs, kubectl=real, kubeconfig=config))
         shim.chmod(0o755)
-        script = blocks(heading)[number]
         for name, meant in {"research": self.namespace, **self.names}.items():
             script = script.replace(name, meant)
         done = await asyncio.to_thread(
             subprocess.run,
             ["bash", "-c", script],
-            env=os.environ | {"PATH": f"{shim.parent}:{os.environ['PATH']}"},
+            env=os.environ | self.env | {"PATH": f"{shim.parent}:{SCRIPT.parent}:{os.environ['PATH']}"},
+            cwd=self.folder,
             check=False,
             capture_output=True,
             text=True,
@@ -357,3 +365,59 @@ async def test_a_caller_gets_the_missing_permission_and_redelivers(operator: Ope
 
         await until(redelivered, 30)
         assert len(hook.requests) == 1
+
+
+async def test_the_commands_to_troubleshoot_find_a_failure_and_its_end(operator: Operator) -> None:
+    page = [one.text for one in every_block() if one.document == "docs/how-to/troubleshoot.md"]
+    status, record, phase, watcher, redeliver, open_ones, permission, previous = page
+    wait_for_all, wait_for_one, wait_for_the_summary = (
+        one.text for one in every_block() if one.title == "Wait for a delivery" and "operate" in one.document
+    )
+    events, audit = blocks("Who redelivered this?")[0].splitlines()
+    word = {"answer": 401}
+
+    async def respond(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=word["answer"])
+
+    async with Receiver(respond=respond) as wrong, Receiver() as right, at_work(operator) as service:
+        operator.env["DELIVERY_URL"] = service.url
+        await operator.finishes(
+            {"type": "webhook", "name": "chat", "url": wrong.url},
+            {"type": "webhook", "name": "archive", "url": right.url},
+        )
+
+        async def settled() -> bool:
+            return "PartiallyDelivered" in await operator.types(status)
+
+        await until(settled, 30)
+        failed, delivered = (await operator.types(record)).splitlines()
+        assert failed.startswith(f"webhook {wrong.url} false HTTPStatus: answered 401 Unauthorized")
+        assert delivered.strip() == f"webhook {right.url} true"
+        assert (await operator.types(open_ones)).startswith(f"webhook {wrong.url} HTTPStatus: ")
+        assert await operator.types(phase) == "Completed deliver webhook webhook\n"
+        assert '"team_submitted"' in await operator.types(watcher)
+        assert '"target_settled"' in await operator.types(previous)
+        assert await operator.types(permission) == "no\n"
+
+        word["answer"] = 200
+        assert "Delivered" in await operator.types(redeliver)
+        assert await operator.types(open_ones) == ""
+        assert f"{operator.namespace}/report  Delivered" in await operator.types(wait_for_all)
+        assert "condition met" in await operator.types(wait_for_one)
+        assert "condition met" in await operator.types(wait_for_the_summary)
+        await operator.sees("service", "audit", action="redeliver-failed")
+        assert "redeliver-failed" in await operator.types(audit)
+        path = f"/api/v1/namespaces/{operator.namespace}/events"
+
+        async def published() -> bool:
+            return bool((await operator.kube.request("GET", path)).body["items"])
+
+        await until(published, 30)
+        assert "RedeliveryRequested" in await operator.types(events)
+
+
+def test_a_certificate_authority_s_key_identifiers_are_shown(tmp_path: Path) -> None:
+    [command] = blocks("A certificate of your own certificate authority is refused")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
+    said = subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "X509v3 Subject Key Identifier" in said.stdout

@@ -1,10 +1,9 @@
 """Checks text drawings: each line that leaves a box arrives at one."""
 
 import re
+from collections.abc import Iterator
 
 from tests.docs.blocks import Block
-from tests.docs.checks import Check, Faults, Tools
-from tests.docs.checks.outputs import OUTPUTS, faults_of_output
 
 UP, DOWN, LEFT, RIGHT = (-1, 0), (1, 0), (0, -1), (0, 1)
 ARMS = {
@@ -12,23 +11,17 @@ ARMS = {
     "├": (UP, DOWN, RIGHT), "┤": (UP, DOWN, LEFT), "┬": (DOWN, LEFT, RIGHT), "┴": (UP, LEFT, RIGHT),
     "┼": (UP, DOWN, LEFT, RIGHT), "▲": (DOWN,), "▼": (UP,), "▶": (LEFT,), "◀": (RIGHT,),
 }  # fmt: skip
-"""Where the lines of a sign lead to."""
-TURNS = set("┌┐└┘├┤┬┴┼▲▼▶◀")
+"""The directions in which a character's lines lead."""
 WIDEST = 120  # columns
 
 
 def drawn(block: Block) -> bool:
-    """Whether a block is a drawing: its lines have corners or arrows."""
-    return block.language == "text" and block.id not in OUTPUTS and bool(TURNS & set(block.text))
+    """Whether a block is a drawing: it has corners or arrows."""
+    return block.language == "text" and bool(set(ARMS) - {"│"} & set(block.text))
 
 
-def printed(block: Block) -> bool:
-    """Whether a block is the output of a program."""
-    return block.language == "text" and not drawn(block)
-
-
-def faults(block: Block, tools: Tools) -> Faults:
-    """Report where a line of a drawing ends without a box."""
+def faults(block: Block) -> Iterator[str]:
+    """Report where a line of a drawing ends in nothing."""
     rows = block.text.splitlines()
     for row, line in enumerate(rows):
         if "\t" in line or len(line) > WIDEST:
@@ -36,7 +29,8 @@ def faults(block: Block, tools: Tools) -> Faults:
         for column, sign in enumerate(line):
             for down, right in ARMS.get(sign, ()):
                 there = _something(rows, row + down, column + right) or _between(sign, line, column)
-                if not there and not _edge(sign, row + down, rows):
+                beyond = sign == "│" and not 0 <= row + down < len(rows)
+                if not there and not beyond:
                     yield f"{block.at(row)}: {sign} in column {column + 1} leads to nothing"
 
 
@@ -45,21 +39,5 @@ def _something(rows: list[str], row: int, column: int) -> bool:
 
 
 def _between(sign: str, line: str, column: int) -> bool:
-    """Whether an arrow is between two words, as in `this ▶ that`."""
+    """Whether an arrow stands between two words, as in `this ▶ that`."""
     return sign in "▶◀" and bool(re.search(r"\S $", line[:column]) and re.match(r" \S", line[column + 1 :]))
-
-
-def _edge(sign: str, row: int, rows: list[str]) -> bool:
-    """Whether a line continues beyond the drawing."""
-    return sign == "│" and not 0 <= row < len(rows)
-
-
-def outputs(block: Block, tools: Tools) -> Faults:
-    """Report what is wrong with an output."""
-    yield from faults_of_output(block, block.text)
-
-
-CHECKS = (
-    Check("drawing", drawn, faults),
-    Check("output", printed, outputs),
-)
