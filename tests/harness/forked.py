@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import sys
 from asyncio import StreamReader, StreamReaderProtocol
+from contextlib import suppress
 from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
@@ -72,7 +73,9 @@ class Forked:
         return int(self._process.pid)
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        """Send a signal, unless it has ended a moment ago."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     async def wait(self) -> int:
         """Wait for its end; return its exit code, or the negative number of the signal."""
