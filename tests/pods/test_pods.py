@@ -28,7 +28,7 @@ from tests.harness.receiver import Receiver
 from tests.harness.service import SCRIPT, lifecycle
 from tests.harness.waiting import until
 
-pytestmark = [pytest.mark.pods, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.pods, pytest.mark.timeout(480)]
 
 OPS, RELEASE = "ops", "agentteam-delivery"
 PODS = "/api/v1/namespaces/ops/pods"
@@ -180,7 +180,7 @@ async def installation(node: Node, kubectl: Path) -> AsyncIterator[Installation]
         for name, labels in {OPS: RESTRICTED, TEAMS: {}}.items():
             await node.kube.create("namespaces", None, {"metadata": {"name": name, "labels": labels}})
         await found.run("kubectl", "create", "-f", CRD)
-        await found.helm("install", "--timeout", "120s")
+        await found.helm("install", "--timeout", "240s")
         await node.name_services()
         yield found
 
@@ -458,7 +458,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(installation: Ins
         return found
 
     first = await renew()
-    await installation.helm("upgrade", "--timeout", "120s", values={"tls": {"secretName": "delivery-tls"}})
+    await installation.helm("upgrade", "--timeout", "240s", values={"tls": {"secretName": "delivery-tls"}})
     assert await served() == {first}
     before = set(await installation.pods())
     second = await renew()
