@@ -158,7 +158,9 @@ class Dispatcher:
         """Return what to publish if the delivery has ended or is postponed."""
         team = recorder.latest.team
         receipts, written = team.record.receipts, recorder.written.values()
-        successes = self._settings.events == "all" or any(map(had_problem, written))
+        # A redelivery was requested because of an earlier problem, of which the record may show nothing.
+        again = event.redeliver != "none"
+        successes = self._settings.events == "all" or again or any(map(had_problem, written))
         return announce(team, event.event, receipts, successes=successes) or announce_postponed(
             team, event.event, receipts, written
         )
