@@ -108,14 +108,21 @@ async def burst(cluster: Cluster[Any], build: Path | None, teams: int) -> Burst:
 
 
 async def run(before: str, teams: int, rounds: int) -> dict[str, list[Burst]]:
-    """Measure both builds in turn."""
+    """Measure both builds in turn, each on an API server of its own, with its own CRD."""
     builds = {f"before ({before})": checkout(before), "now": None}
     found: dict[str, list[Burst]] = {name: [] for name in builds}
-    with tempfile.TemporaryDirectory(prefix="burst-") as folder:
-        async with RealCluster() as server, prepared(server, Path(folder)) as cluster:
-            for _ in range(rounds):
-                for name, build in builds.items():
-                    found[name].append(await burst(cluster, build, teams))
+    async with AsyncExitStack() as stack:
+        clusters = {}
+        for name, build in builds.items():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="burst-")))
+            server = await stack.enter_async_context(RealCluster())
+            clusters[name] = await stack.enter_async_context(prepared(server, folder))
+            if build:
+                [crd] = (build / "charts/agentteam-delivery").glob("crd*/agentteams.yaml")
+                await clusters[name].kube.install_crd(crd)
+        for _ in range(rounds):
+            for name, build in builds.items():
+                found[name].append(await burst(clusters[name], build, teams))
     return found
 
 
