@@ -3,8 +3,9 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
-from tests.harness.service import Service, Watcher
+from tests.harness.service import Program, Service, Watcher
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,29 +33,21 @@ def checkout(commit: str) -> Path:
     return folder
 
 
-class Before(Service):
+class Earlier(Program):
+    """A program of an earlier build, in its folder."""
+
+    def __init__(self, folder: Path, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.folder = folder
+        self.covered = False
+
+    def arguments(self) -> list[str]:
+        return [str(self.folder / ".venv/bin/agentteam-delivery"), self.command]
+
+
+class Before(Earlier, Service):
     """An earlier build's `serve`."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, **settings: object) -> None:
-        super().__init__(kubeconfig, **settings)
-        self.folder = folder
-        self.covered = False
 
-    def arguments(self) -> list[str]:
-        return _command(self.folder, self.command)
-
-
-class BeforeWatcher(Watcher):
+class BeforeWatcher(Earlier, Watcher):
     """An earlier build's `watch`."""
-
-    def __init__(self, folder: Path, kubeconfig: Path, url: str, **settings: object) -> None:
-        super().__init__(kubeconfig, url, **settings)
-        self.folder = folder
-        self.covered = False
-
-    def arguments(self) -> list[str]:
-        return _command(self.folder, self.command)
-
-
-def _command(folder: Path, command: str) -> list[str]:
-    return [str(folder / ".venv/bin/agentteam-delivery"), command]

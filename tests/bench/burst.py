@@ -19,11 +19,11 @@ from time import monotonic
 from typing import Any
 
 import pygal
-from pygal.style import CleanStyle
 from rich.console import Console
 from rich.table import Table
 
 from tests.bench.before import Before, BeforeWatcher, checkout
+from tests.bench.scale import PICTURE
 from tests.harness.cluster import Cluster, prepared
 from tests.harness.processes import Processor
 from tests.harness.real_cluster import RealCluster
@@ -130,16 +130,9 @@ def draw(found: dict[str, list[Burst]], path: Path) -> None:
     """Draw how long notifications take: for each share of them, the lag that it does not exceed."""
     chart = pygal.XY(
         title="A burst of teams: lag of a notification, s, by share of notifications, %",
-        style=CleanStyle,
         stroke=True,
         show_dots=False,
-        width=640,
-        height=360,
-        legend_at_bottom=True,
-        truncate_legend=-1,
-        no_prefix=True,
-        js=[],  # a picture, which loads nothing from elsewhere
-        disable_xml_declaration=True,
+        **PICTURE,
     )
     for name, bursts in found.items():
         middle = sorted(bursts, key=lambda one: one.percentile(99))[len(bursts) // 2]

@@ -142,22 +142,27 @@ def show(title: str, points: Curve) -> None:
     Console(width=100).print(table)
 
 
+PICTURE: dict[str, Any] = {
+    "style": CleanStyle,
+    "width": 640,
+    "height": 360,
+    "legend_at_bottom": True,
+    "truncate_legend": -1,
+    "no_prefix": True,
+    "js": [],  # a static picture, which loads nothing
+    "disable_xml_declaration": True,
+}
+
+
 def draw(title: str, points: Curve, path: Path) -> None:
     """Draw a curve as SVG: its cost on the left axis, its memory on the right axis."""
     chart = pygal.Line(
         title=title,
         x_labels=[f"{point.size:,}" for point in points],
-        style=CleanStyle,
         range=(0, max(point.cpu_us for point in points) * 1.2),
         secondary_range=(0, max(point.memory_mb for point in points) * 1.2),
-        width=640,
-        height=360,
-        legend_at_bottom=True,
-        truncate_legend=-1,
         value_formatter="{:,.0f}".format,
-        no_prefix=True,
-        js=[],  # a static picture, which loads nothing
-        disable_xml_declaration=True,
+        **PICTURE,
     )
     chart.add("CPU, µs per delivery", [point.cpu_us for point in points])
     chart.add("maximum memory, MB", [point.memory_mb for point in points], secondary=True)

@@ -160,6 +160,16 @@ class TestWhatIsSubmitted:
             await watcher.comes_to("agentteam_delivery_watch_teams", 0)
 
 
+async def submitted_again_after_a_change(kube: Kube, service: Service) -> None:
+    """Finish a team, and expect that it is submitted, and again only after it has changed."""
+    await finish(kube, "report")
+    await until(lambda: service.teams == ["report"])
+    await finish(kube, "other")
+    await until(lambda: service.teams == ["report", "other"])
+    await poke(kube, "report")
+    await until(lambda: service.teams == ["report", "other", "report"])
+
+
 class TestAnswers:
     """The service's answer decides when the team is submitted again."""
 
@@ -169,12 +179,7 @@ class TestAnswers:
     ) -> None:
         service.answers = [status, 202]
         async with watching(kube.kubeconfig, service.url, pace=NEVER_AGAIN):
-            await finish(kube, "report")
-            await until(lambda: service.teams == ["report"])
-            await finish(kube, "other")
-            await until(lambda: service.teams == ["report", "other"])
-            await poke(kube, "report")
-            await until(lambda: service.teams == ["report", "other", "report"])
+            await submitted_again_after_a_change(kube, service)
 
     async def test_a_refused_team_is_retried_with_growing_waits(self, kube: Kube, service: Service) -> None:
         service.answers = [500, 500, 500, 202]
@@ -309,12 +314,7 @@ class TestAnswers:
     ) -> None:
         service.answers = [404, 202]
         async with watching(kube.kubeconfig, service.url):
-            await finish(kube, "report")
-            await until(lambda: service.teams == ["report"])
-            await finish(kube, "other")
-            await until(lambda: service.teams == ["report", "other"])
-            await poke(kube, "report")
-            await until(lambda: service.teams == ["report", "other", "report"])
+            await submitted_again_after_a_change(kube, service)
 
     async def test_a_redirect_is_not_followed(self, kube: Kube, service: Service) -> None:
         service.answers = [web.Response(status=307, headers={"Location": f"{service.url}/elsewhere"})]
