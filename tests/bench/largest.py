@@ -115,8 +115,9 @@ async def measure(cluster: Cluster[FakeCluster], receivers: Receivers, kind: str
                 break
             assert answer.problem == "ledger-refused", answer
 
+        # The service answers 202 while it is still sending, and can only be asked again.
         while (report := await service.deliver(namespace, "report", "wait=120")).status != 200:  # noqa: ASYNC110
-            await asyncio.sleep(1)  # it is under way
+            await asyncio.sleep(1)
         assert report.body["phase"] == "Delivered", report
         took, peak = loop.time() - began, memory.peak
         size = len(json.dumps((await cluster.kube.get(TEAMS, namespace, "report")).body))
