@@ -8,6 +8,7 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -215,8 +216,9 @@ class Kube:
         return ledger
 
 
+@cache
 def _read(manifest: Path) -> Document:
-    body: Document = yaml.safe_load(manifest.read_text())
+    body: Document = yaml.load(manifest.read_text(), yaml.CSafeLoader)
     return body
 
 
