@@ -13,6 +13,9 @@ from tests.harness.fake_cluster import FakeCluster
 from tests.harness.forked import count_here_alone
 from tests.harness.real_cluster import SCRIPT, RealCluster
 
+os.environ.setdefault("GOGC", "400")
+"""Helm, kubectl and the API server collect garbage less often: here, memory is cheaper than CPU."""
+
 KUBECTL = Path(__file__).parent / "harness/kubectl"
 PROGRAMS = KUBECTL.with_name("programs")
 
@@ -65,6 +68,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 async def fake_cluster(tmp_path: Path) -> AsyncIterator[Cluster[FakeCluster]]:
     """Start a fake API for one test; `fake_cluster.server` is its server, where a test injects faults."""
     async with FakeCluster() as server, prepared(server, tmp_path) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+async def one_fake_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster[FakeCluster]]:
+    """Start a fake API for all tests that use separate namespaces and inject no faults."""
+    async with FakeCluster() as server, prepared(server, tmp_path_factory.mktemp("fake")) as cluster:
         yield cluster
 
 

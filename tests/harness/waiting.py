@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 
-
 SHORTEST, LONGEST = 0.01, 0.25  # seconds between two calls
 
 
