@@ -15,8 +15,9 @@ from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
 import coverage
-import uvloop  # noqa: F401  # this and the two below are preloaded for the forked processes
+import uvloop  # noqa: F401  # this and the three below are preloaded for the forked processes
 
+import app.kube.kubeconfig
 import app.serving
 import app.watcher.process  # noqa: F401
 from app.cli import main
