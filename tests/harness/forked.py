@@ -6,6 +6,7 @@ there from the fork on, and in no other process that a test starts.
 """
 
 import asyncio
+import inspect
 import multiprocessing
 import os
 import sys
@@ -21,6 +22,9 @@ import app.kube.kubeconfig
 import app.serving
 import app.watcher.process  # noqa: F401
 from app.cli import main
+
+# Coverage asks this at its start, and the first answer, which looks at every module, takes longest.
+inspect.stack()
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__])
