@@ -24,8 +24,8 @@ import app.watcher.process  # noqa: F401
 from app.cli import main
 from app.settings import ServiceSettings, WatcherSettings
 
-# What each process would work out once is worked out before the forks: where modules are (coverage asks for the stack),
-# how sources are read (FastAPI asks for those of the routes), and how settings are validated.
+# What each process would work out once is worked out before the forks: where modules are (coverage asks for
+# the stack), how sources are read (FastAPI asks for those of the routes), how settings are validated.
 inspect.stack()
 inspect.getsource(main)
 for settings in (ServiceSettings, WatcherSettings):
