@@ -3,16 +3,15 @@
 import copy
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.chart.conftest import remove_crd
 from tests.docs.blocks import blocks
 from tests.harness.cluster import CRD, Cluster
+from tests.harness.documents import read_yaml
 from tests.harness.helm import CHART, Document, Helm, Refused, run
 from tests.harness.kube import CRDS, TEAMS, Kube
 from tests.harness.real_cluster import RealCluster
@@ -23,7 +22,7 @@ from tests.harness.waiting import until
 JSON_PATCH = "application/json-patch+json"
 GUIDE = "docs/how-to/beside-the-operator.md"
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-OURS: Document = yaml.safe_load(CRD.read_text())
+OURS: Document = read_yaml(CRD)
 FIVE = {
     "type": "slack",
     "target": "#reports",
@@ -31,12 +30,6 @@ FIVE = {
     "deliveredAt": "2026-01-01T00:00:00Z",
     "error": "HTTPStatus: 404",
 }
-
-
-@cache
-def _read(number: str) -> Document:
-    found: Document = yaml.load((FIXTURES / f"operator-{number}-crd.yaml").read_text(), yaml.CSafeLoader)
-    return found
 
 
 @dataclass(frozen=True)
@@ -48,15 +41,16 @@ class Release:
     @property
     def crd(self) -> Document:
         """A copy, which a test may change."""
-        return copy.deepcopy(_read(self.number))
+        found: Document = read_yaml(FIXTURES / f"operator-{self.number}-crd.yaml")
+        return found
 
     @property
     def name(self) -> str:
-        return str(_read(self.number)["metadata"]["name"])
+        return str(self.crd["metadata"]["name"])
 
     @property
     def group(self) -> str:
-        return str(_read(self.number)["spec"]["group"])
+        return str(self.crd["spec"]["group"])
 
     @property
     def add(self) -> Path:
@@ -95,7 +89,7 @@ class Patched:
         """Check that both patches of a release are refused and change nothing; send them as kubectl does."""
         before = await self.spec()
         for file in (release.add, release.remove):
-            operations = yaml.safe_load(file.read_text())
+            operations = read_yaml(file)
             answer = await self.kube.patch(CRDS, None, self.release.name, operations, content_type=JSON_PATCH)
             assert answer.status == 422, answer.body
             assert await self.spec() == before

@@ -12,6 +12,7 @@ import yaml
 from tests.chart.conftest import LOOPBACK, MATRIX
 from tests.harness.callers import RBAC
 from tests.harness.cluster import CRD, Cluster
+from tests.harness.documents import read_yaml
 from tests.harness.helm import CHART, Document, Helm, Rendering, apply, run
 from tests.harness.kube import API, Kube
 from tests.harness.real_cluster import RealCluster
@@ -95,7 +96,7 @@ async def test_the_api_server_accepts_every_object(site: Site, helm: Helm) -> No
         of_others if site.new_enough else {*of_others, "PodDisruptionBudget", "HorizontalPodAutoscaler"}
     )
     assert len(known) > 3 * len(MATRIX)
-    said = site.apply([*known, yaml.safe_load(CRD.read_text())], "--dry-run=server")
+    said = site.apply([*known, read_yaml(CRD)], "--dry-run=server")
     assert len(said.splitlines()) == len(known) + 1
 
 

@@ -8,7 +8,6 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -16,6 +15,8 @@ from typing import Any, NamedTuple, Self
 import aiohttp
 import yaml
 from multidict import CIMultiDictProxy
+
+from tests.harness.documents import read_yaml
 
 GROUP = "kagents.dev"
 VERSION = "v1alpha1"
@@ -141,7 +142,7 @@ class Kube:
 
     async def install_crd(self, crd: Path | Document) -> None:
         """Install or change a CRD, and wait until its resource is served."""
-        body = _read(crd) if isinstance(crd, Path) else crd
+        body = read_yaml(crd) if isinstance(crd, Path) else crd
         if (await self.create(CRDS, None, body)).status == 409:
             _done(await self.patch(CRDS, None, body["metadata"]["name"], body))
         async with asyncio.timeout(30):
@@ -214,12 +215,6 @@ class Kube:
         team = _done(await self.get(TEAMS, namespace, name))
         ledger: Documents = team.get("status", {}).get("delivery", [])
         return ledger
-
-
-@cache
-def _read(manifest: Path) -> Document:
-    body: Document = yaml.load(manifest.read_text(), yaml.CSafeLoader)
-    return body
 
 
 def _done(answer: Answer) -> Document:
