@@ -143,10 +143,17 @@ def oldest_helm3(kubectl: Path) -> Helm:
 
 
 @pytest.fixture(scope="module")
-async def without_crd(real_cluster: Cluster[RealCluster]) -> AsyncIterator[Cluster[RealCluster]]:
-    """Use the API without the project's CRD, which comes back after the module."""
+async def without_crd(
+    real_cluster: Cluster[RealCluster], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Cluster[RealCluster]]:
+    """Use the API without the project's CRD, which comes back after the module.
+
+    kubectl remembers for hours which resources a server has. What it learns meanwhile, nobody else may read.
+    """
     await remove_crd(real_cluster.kube, f"{TEAMS}.{GROUP}")
-    yield real_cluster
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("KUBECACHEDIR", str(tmp_path_factory.mktemp("kubectl")))
+        yield real_cluster
     await remove_crd(real_cluster.kube, f"{TEAMS}.{GROUP}")
     await real_cluster.kube.install_crd(CRD)
 
