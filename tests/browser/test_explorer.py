@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from aiohttp import ClientSession, web
-from playwright.async_api import Page, Route
+from playwright.async_api import Browser, Page, Route
 
-from tests.harness.browser import ARTIFACTS, ROOT, browsing, inside
+from tests.harness.browser import ARTIFACTS, ROOT, browsing, contacted, inside, started
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
@@ -156,9 +156,8 @@ def test_every_request_goes_to_the_service_itself(part: str, seen: Any) -> None:
 
 
 def test_the_browser_contacts_nothing_beyond_loopback(seen: Any) -> None:
-    for part in ("used", "tried", "hostile"):
-        assert urlsplit(seen["url"]).netloc in seen[part]["sought"]
-        assert not [address for address in seen[part]["sought"] if not address.startswith("127.0.0.1:")]
+    assert urlsplit(seen["url"]).netloc in seen["contacted"]
+    assert not [address for address in seen["contacted"] if not address.startswith("127.0.0.1:")]
 
 
 @pytest.mark.parametrize("what", FOREIGN)
@@ -213,10 +212,10 @@ async def opened(page: Page, url: str) -> None:
     await page.locator(".opblock").nth(len(OPERATIONS) - 1).wait_for()
 
 
-async def use(folder: Path, url: str, token: str, namespace: str) -> dict[str, Any]:
+async def use(browser: Browser, url: str, token: str, namespace: str) -> dict[str, Any]:
     """Use the page as a person does."""
     body = json.dumps({"namespace": namespace, "team": "report"})
-    async with browsing(folder) as (page, seen):
+    async with browsing(browser) as (page, seen):
         await opened(page, url)
         blocks = page.locator(".opblock-summary")
         found = [
@@ -238,7 +237,8 @@ async def use(folder: Path, url: str, token: str, namespace: str) -> dict[str, A
     return {"operations": found, "posted": posted, "read": read, "stored": stored, "used": asdict(seen)}
 
 
-async def use_behind_a_prefix(folder: Path, url: str, token: str, namespace: str) -> dict[str, Any]:
+async def use_behind_a_prefix(
+    browser: Browser, url: str, token: str, namespace: str) -> dict[str, Any]:
     """Use the page behind a proxy that serves it below a path."""
 
     async def forward(request: web.Request) -> web.Response:
@@ -265,7 +265,7 @@ async def use_behind_a_prefix(folder: Path, url: str, token: str, namespace: str
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     body = json.dumps({"namespace": namespace, "team": "report"})
     try:
-        async with browsing(folder) as (page, seen):
+        async with browsing(browser) as (page, seen):
             await opened(page, f"http://127.0.0.1:{runner.addresses[0][1]}/teams")
             await authorize(page, token)
             posted = await execute(page, "deliver", body=body)
@@ -274,10 +274,10 @@ async def use_behind_a_prefix(folder: Path, url: str, token: str, namespace: str
     return {"prefixed": posted, "behind": asdict(seen)}
 
 
-async def try_foreign(folder: Path, url: str, namespace: str) -> dict[str, Any]:
+async def try_foreign(browser: Browser, url: str, namespace: str) -> dict[str, Any]:
     """Plant foreign content in the page; and call without a token."""
     refused = {}
-    async with browsing(folder) as (page, seen):
+    async with browsing(browser) as (page, seen):
         await opened(page, url)
         for what, (script, _) in FOREIGN.items():
             seen.violations.clear()
@@ -294,7 +294,7 @@ async def try_foreign(folder: Path, url: str, namespace: str) -> dict[str, Any]:
     return {"refused": refused, "after": after, "without_token": without_token, "tried": asdict(seen)}
 
 
-async def describe(folder: Path, url: str) -> dict[str, Any]:
+async def describe(browser: Browser, url: str) -> dict[str, Any]:
     """Open a description with planted scripts."""
 
     async def planted(route: Route) -> None:
@@ -304,7 +304,7 @@ async def describe(folder: Path, url: str) -> dict[str, Any]:
         document["paths"]["/deliveries"]["post"]["description"] = HOSTILE
         await route.fulfill(response=answer, json=document)
 
-    async with browsing(folder) as (page, seen):
+    async with browsing(browser) as (page, seen):
         await page.route("**/openapi.json", planted)
         await opened(page, url)
         described = {
@@ -318,7 +318,7 @@ async def describe(folder: Path, url: str) -> dict[str, Any]:
 
 
 async def main(folder: Path) -> None:
-    """Open the page in each way, and print what it shows."""
+    """Open the page in each way, in one browser, and print what it shows."""
     async with (
         FakeCluster() as server,
         prepared(server, folder) as cluster,
@@ -329,16 +329,18 @@ async def main(folder: Path) -> None:
         token = server.reviews.token(
             "system:serviceaccount:ops:person", Permission("create", namespace), Permission("get", namespace)
         )
-        seen = {
-            "routes": default_routes(),
-            "url": service.url,
-            **await use(folder / "used", service.url, token, namespace),
-            **await use_behind_a_prefix(folder / "behind", service.url, token, namespace),
-            **await try_foreign(folder / "tried", service.url, namespace),
-            **await describe(folder / "hostile", service.url),
-            "received": [json.loads(request.body) for request in hook.requests],
-        }
-    print(json.dumps(seen))  # noqa: T201  # for the test that started this process
+        log = folder / "net-log.json"
+        async with started(log) as browser:
+            seen = {
+                "routes": default_routes(),
+                "url": service.url,
+                **await use(browser, service.url, token, namespace),
+                **await use_behind_a_prefix(browser, service.url, token, namespace),
+                **await try_foreign(browser, service.url, namespace),
+                **await describe(browser, service.url),
+                "received": [json.loads(request.body) for request in hook.requests],
+            }
+    print(json.dumps({**seen, "contacted": contacted(log)}))  # noqa: T201  # for the test that started this process
 
 
 if __name__ == "__main__":

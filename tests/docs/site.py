@@ -5,7 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -53,18 +53,21 @@ def build_once(factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comple
 
 @dataclass
 class Page(HTMLParser):
-    """The links of one page, what it loads, and its anchors."""
+    """The links of one page, what it loads, its anchors, its elements and its title."""
 
     path: Path
     links: set[str] = field(default_factory=set)
     loads: set[str] = field(default_factory=set)
     ids: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    tags: Counter[str] = field(default_factory=Counter)
+    title: str = ""
 
     def __post_init__(self) -> None:
         super().__init__()
         self.feed(self.path.read_text())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
         for name, value in attrs:
             if name == "id" and value:
                 self.ids[value] += 1
@@ -72,6 +75,10 @@ class Page(HTMLParser):
                 self.loads.add(value or "")
             elif (tag, name) == ("a", "href"):
                 self.links.add(value or "")
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "title":
+            self.title = self.title or data.strip()
 
 
 def pages(out: Path) -> list[Page]:

@@ -67,6 +67,12 @@ def test_every_page_is_reachable_from_the_index(site: Path, built: list[Page]) -
     assert set(by_path) - reached == by_other_ways
 
 
+def test_every_page_has_one_heading_and_a_title(site: Path, built: list[Page]) -> None:
+    others = {site / name for name in ("index.html", "search.html")}
+    assert not [page.path for page in built if not page.title]
+    assert not [page.path for page in built if page.tags["h1"] != 1 and page.path not in others]
+
+
 def test_the_root_redirects_to_the_index(site: Path) -> None:
     page = Page(site / "index.html")
     assert page.links == {"docs/index.html"}
