@@ -237,8 +237,7 @@ async def use(browser: Browser, url: str, token: str, namespace: str) -> dict[st
     return {"operations": found, "posted": posted, "read": read, "stored": stored, "used": asdict(seen)}
 
 
-async def use_behind_a_prefix(
-    browser: Browser, url: str, token: str, namespace: str) -> dict[str, Any]:
+async def use_behind_a_prefix(browser: Browser, url: str, token: str, namespace: str) -> dict[str, Any]:
     """Use the page behind a proxy that serves it below a path."""
 
     async def forward(request: web.Request) -> web.Response:

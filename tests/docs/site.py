@@ -1,8 +1,5 @@
 """The site, built as `make docs` builds it, and the content of its pages."""
 
-import fcntl
-import os
-import pickle
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -11,6 +8,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
+from tests.harness.once import once
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,16 +38,7 @@ def build(out: Path, source: Path = ROOT, builder: str = "html") -> subprocess.C
 
 def build_once(factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """Build the site once for all workers of this run, and return its folder and the result."""
-    shared = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    site, result = shared / "site", shared / "site.result"
-    with (shared / "site.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not result.exists():
-            result.write_bytes(pickle.dumps(build(site)))
-    done: subprocess.CompletedProcess[str] = pickle.loads(result.read_bytes())  # noqa: S301  # our own
-    return site, done
+    return once(factory, "site", lambda folder: (folder, build(folder)))
 
 
 @dataclass

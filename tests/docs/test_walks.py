@@ -152,13 +152,38 @@ def equip(folder: Path, kubectl: Path) -> None:
         tool.chmod(0o755)
 
 
-@pytest.fixture
-async def newcomer(apiserver: None, kubectl: Path, tmp_path: Path) -> AsyncIterator[Newcomer]:
-    equip(tmp_path, kubectl)
+@pytest.fixture(scope="module")
+async def server(apiserver: None) -> AsyncIterator[RealCluster]:
+    """Start an API server for all walks, each of which finds it empty."""
     async with RealCluster() as server:
-        kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
-        async with Kube(kubeconfig) as kube, Receiver() as hook:
-            yield Newcomer(kube, kubeconfig, tmp_path, hook, {})
+        yield server
+
+
+@pytest.fixture
+async def newcomer(server: RealCluster, kubectl: Path, tmp_path: Path) -> AsyncIterator[Newcomer]:
+    """Give somebody an empty cluster and the tools of the trade."""
+    equip(tmp_path, kubectl)
+    kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
+    async with Kube(kubeconfig) as kube, Receiver() as hook:
+        user = Newcomer(kube, kubeconfig, tmp_path, hook, {})
+        yield user
+        await emptied(user)
+
+
+async def emptied(user: Newcomer) -> None:
+    """Delete what a walk has created, and the namespaces, which no controller empties here."""
+    script = f"helm uninstall {NAMESPACE} --namespace {NAMESPACE} --ignore-not-found"
+    await user.run(f"{script}\nkubectl delete crd agentteams.kagents.dev")
+    kube = user.kube
+    for name in ("research", NAMESPACE):
+        for plural in ("secrets", "configmaps", "serviceaccounts", "events"):
+            await kube.request("DELETE", kube.path(plural, name))
+        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{name}/rolebindings"
+        await kube.request("DELETE", path)
+        await kube.delete("namespaces", None, name)
+        body = {"metadata": {"name": name}, "spec": {"finalizers": []}}
+        await kube.put("namespaces", None, name, body, subresource="finalize")
+        assert (await kube.get("namespaces", None, name)).status == 404
 
 
 @contextlib.asynccontextmanager

@@ -115,7 +115,7 @@ async def browsing(browser: Browser) -> AsyncIterator[tuple[Page, Seen]]:
 
 
 def contacted(log: Path) -> list[str]:
-    """Return the addresses and host names that a browser contacted or looked up, its own requests included."""
+    """Return the addresses and host names that a browser contacted or looked up, for pages or for itself."""
     noted = json.loads(log.read_text())
     kinds = {number: name for name, number in noted["constants"]["logEventTypes"].items()}
     wanted = ((event, REACHES_OUT.get(kinds[event["type"]], "")) for event in noted["events"])

@@ -63,7 +63,7 @@ RUNBOOK: dict[str, Run] = {
 RUNS: dict[str, Run] = {
     # By document, or by document and heading.
     "README.md#agentteam-delivery": by(1, f"{PAGES}the_record_in_the_readme_is_what_kubectl_prints"),
-    "README.md#See it work": by(1, "tests/docs/test_outputs.py::test_the_readme_shows_the_demo_s_output"),
+    "README.md#See it work": by(1, "tests/test_demo.py::test_the_demo_shows_each_outcome_as_the_readme_does"),
     "README.md#From an empty cluster to delivered": by(
         1, f"{WALKS}the_readme_s_five_commands_end_with_a_delivery"
     ),
