@@ -161,7 +161,7 @@ def test_on_a_real_api_the_output_fits_a_terminal_of_80_columns(tmp_path: Path, 
         os.close(reader)
     assert process.returncode == 0
     assert b"\x1b[32m" in printed, "green"
-    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed.decode()).replace("\r", "")
+    said = "\n".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed.decode()).splitlines())
     assert_outcomes(said, "a real one")
     assert max(map(cell_len, said.splitlines())) <= 80
     assert re.search(r"http://127\.0\.0\.1:\d+/reports *$", said, re.MULTILINE), "addresses are not wrapped"
