@@ -184,20 +184,23 @@ async def driven(request: pytest.FixtureRequest, stand: Stand) -> Driven:
 
 async def answered(client: Client) -> dict[str, list[dict[str, Any]]]:
     """Make both calls of a client get each of the other answers, and check that no call is retried."""
+    answers = {**ANSWERED}
+    if client.language == "typescript":  # other clients leave it to their callers which of both they trust
+        answers["another status than in its body"] = ours(500)
     steps = [
         {"call": call, "namespace": "research", "team": f"answer-{number}", "token": "any"}
-        for number in range(len(ANSWERED))
+        for number in range(len(answers))
         for call in CALLS
     ]
 
     async def respond(request: web.Request) -> web.StreamResponse:
         team = (await request.json())["team"] if request.method == "POST" else request.path
-        return await [*ANSWERED.values()][int(team.rpartition("-")[2])](request)
+        return await [*answers.values()][int(team.rpartition("-")[2])](request)
 
     async with Receiver(respond=respond) as gateway:
         told = iter(await client.take(gateway.url, steps))
-        assert [one.method for one in gateway.requests] == ["POST", "GET"] * len(ANSWERED)
-    return {name: [next(told) for _ in CALLS] for name in ANSWERED}
+        assert [one.method for one in gateway.requests] == ["POST", "GET"] * len(answers)
+    return {name: [next(told) for _ in CALLS] for name in answers}
 
 
 @dataclass(frozen=True)
@@ -274,7 +277,6 @@ ANSWERED: dict[str, Respond] = {
     "a later service": later,
     "no Retry-After": ours(503),
     "a media type in capitals": ours(503, "Application/Problem+JSON ; charset=utf-8"),
-    "another status than in its body": ours(500),
     **{f"Retry-After: {wait}": waiting(wait) for wait in (LATER, SOONER, "1.5", "soon")},
 }
 
@@ -322,7 +324,7 @@ async def test_each_client_reads_a_problem_with_and_without_retry_after(driven: 
     for name in ("no Retry-After", "a media type in capitals"):
         assert driven.answers[name] == [problem("too-busy", 503)] * 2, name
     if driven.client.language != "typescript":
-        return  # the others leave the headers and the status to their callers
+        return  # the others leave the headers to their callers
     assert driven.answers["another status than in its body"] == [problem("too-busy", 500)] * 2
     waits = {wait: driven.answers[f"Retry-After: {wait}"] for wait in (LATER, SOONER, "1.5", "soon")}
     assert all(0 < one["retryAfter"] <= 3600 for one in waits[LATER])

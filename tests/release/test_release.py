@@ -146,7 +146,8 @@ class Scratch:
     def change(self, file: str, pattern: str, text: str) -> None:
         """Replace the first text that matches a pattern."""
         path = self.root / file
-        before = self.kept.setdefault(path, path.read_text())
+        before = path.read_text()
+        self.kept.setdefault(path, before)
         after, count = re.subn(pattern, text, before, count=1, flags=re.MULTILINE)
         assert count, path
         path.write_text(after)
