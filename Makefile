@@ -12,9 +12,11 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < 
 PLATFORMS ?= linux/amd64,linux/arm64
 ENGINE ?=
 
-# The tests that run without coverage, the longest files first, and how tests run in parallel.
+# The tests that run without coverage, the longest files first; those that `make check` runs; and how tests run in parallel.
 UNCOUNTED := $(addprefix tests/,ledger browser test_demo.py chart service/test_hostile_callers.py clients contract docs \
-  senders/test_every_sender.py operations release service/test_adversity.py test_bounds.py)
+  senders/test_every_sender.py operations release service/test_adversity.py test_bounds.py \
+  test_no_way_out.py test_breaking.py test_reference.py test_description.py)
+CHECKED := tests/test_repo.py
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
@@ -38,7 +40,7 @@ test: setup  ## run all tests, and check their branch coverage
 	@# Most tests wait for processes, so three at a time take hardly longer than one. They run in order, because the long
 	@# ones come first. Tests that measure time run alone afterwards. Coverage is measured only in the first run: tracing
 	@# lines doubles the cost of a process, and the other tests cover the same lines.
-	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED:%=--ignore=%) $(SIDE_BY_SIDE) --cov
+	@$(BIN)/pytest -m 'not alone and not pods' $(patsubst %,--ignore=%,$(UNCOUNTED) $(CHECKED)) $(SIDE_BY_SIDE) --cov
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE)
 	@$(BIN)/pytest -m alone $$(grep -rl --include='test_*.py' 'pytest.mark.alone' tests)
 
@@ -64,7 +66,7 @@ check: setup  ## lint, format, types, layers, Dockerfile, API description, words
 	@$(BIN)/python .ci/reference --check
 	@$(BIN)/python .ci/constants --check
 	@echo '== pins, names, links'
-	@$(BIN)/pytest --quiet tests/test_repo.py
+	@$(BIN)/pytest --quiet $(CHECKED)
 
 bench: setup  ## measure what a delivery costs, compared with the minimum and other tools (two minutes)
 	@$(BIN)/python -m tests.bench --json .artifacts/bench.json
