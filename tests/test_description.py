@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from jsonschema_rs import Draft202012Validator
 
 from app.domain.errors import Problem
 from app.domain.events import TERMINAL_PHASES
 from app.domain.problems import PROBLEM_JSON, PROBLEM_TYPE
 from app.domain.reasons import Reason
+from tests.harness.documents import read_yaml
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "openapi/openapi.yaml").read_text()
-DOCUMENT: dict[str, Any] = yaml.safe_load(TEXT)
+DOCUMENT: dict[str, Any] = read_yaml(ROOT / "openapi/openapi.yaml")
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
 OPERATIONS = {

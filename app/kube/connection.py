@@ -210,6 +210,8 @@ class Connection:
         return self._server
 
     def _trusting(self) -> Origin:
+        if self._address.scheme == "http":  # as by `kubectl proxy`
+            return Origin(self._address)
         return Origin(self._address, ssl=self._access.trust(), server_hostname=self._access.server_name)
 
 

@@ -1,6 +1,5 @@
 """Differences between Kubernetes releases: the docs' table, tested on the oldest and the newest."""
 
-import copy
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -8,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.harness.callers import Callers
 from tests.harness.cluster import CRD, Cluster
+from tests.harness.documents import read_yaml
 from tests.harness.kube import CRDS, MERGE_PATCH, TEAMS, Document, Kube
 from tests.harness.waiting import until
 
@@ -26,7 +25,7 @@ def release(request: pytest.FixtureRequest) -> Cluster[Any]:
 
 async def _crd_beside(kube: Kube, namespace: str, schema: Document) -> Document:
     """Install a CRD with one field `value`, whose objects are called probes."""
-    crd: Document = copy.deepcopy(yaml.safe_load(CRD.read_text()))
+    crd: Document = read_yaml(CRD)
     group = f"{namespace}.example.com"
     names = {"plural": "probes", "singular": "probe", "kind": "Probe", "listKind": "ProbeList"}
     spec = {

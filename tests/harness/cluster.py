@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import yaml
-
+from tests.harness.documents import read_yaml
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.real_cluster import RealCluster
@@ -37,7 +36,7 @@ class Cluster(Generic[Server]):
 
 def operators_crd() -> dict[str, Any]:
     """Read the operator's CRD, changing only its group."""
-    crd: dict[str, Any] = yaml.safe_load(OPERATORS_CRD.read_text())
+    crd: dict[str, Any] = read_yaml(OPERATORS_CRD)
     crd["metadata"]["name"] = f"agentteams.{OPERATORS_GROUP}"
     crd["spec"]["group"] = OPERATORS_GROUP
     return crd

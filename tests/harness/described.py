@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import yaml
 from jsonschema_rs import Draft202012Validator
+
+from tests.harness.documents import read_yaml
 
 DESCRIPTION = Path(__file__).parents[2] / "openapi/openapi.yaml"
 NOT_OF_AN_OPERATION = {404: "no-such-path", 405: "method-not-allowed"}
@@ -47,7 +48,7 @@ def check(method: str, path: str, status: int, headers: dict[str, str], content:
 
 @cache
 def _document() -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(DESCRIPTION.read_text())
+    document: dict[str, Any] = read_yaml(DESCRIPTION)
     return document
 
 

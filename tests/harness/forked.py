@@ -6,6 +6,7 @@ there from the fork on, and in no other process that a test starts.
 """
 
 import asyncio
+import inspect
 import multiprocessing
 import os
 import sys
@@ -15,11 +16,15 @@ from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
 import coverage
-import uvloop  # noqa: F401  # this and the two below are preloaded for the forked processes
+import uvloop  # noqa: F401  # this and the three below are preloaded for the forked processes
 
+import app.kube.kubeconfig
 import app.serving
 import app.watcher.process  # noqa: F401
 from app.cli import main
+
+# Coverage asks this at its start, and the first answer, which looks at every module, takes longest.
+inspect.stack()
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__])

@@ -16,6 +16,8 @@ import aiohttp
 import yaml
 from multidict import CIMultiDictProxy
 
+from tests.harness.documents import read_yaml
+
 GROUP = "kagents.dev"
 VERSION = "v1alpha1"
 TEAMS = "agentteams"
@@ -140,7 +142,7 @@ class Kube:
 
     async def install_crd(self, crd: Path | Document) -> None:
         """Install or change a CRD, and wait until its resource is served."""
-        body = _read(crd) if isinstance(crd, Path) else crd
+        body = read_yaml(crd) if isinstance(crd, Path) else crd
         if (await self.create(CRDS, None, body)).status == 409:
             _done(await self.patch(CRDS, None, body["metadata"]["name"], body))
         async with asyncio.timeout(30):
@@ -213,11 +215,6 @@ class Kube:
         team = _done(await self.get(TEAMS, namespace, name))
         ledger: Documents = team.get("status", {}).get("delivery", [])
         return ledger
-
-
-def _read(manifest: Path) -> Document:
-    body: Document = yaml.safe_load(manifest.read_text())
-    return body
 
 
 def _done(answer: Answer) -> Document:

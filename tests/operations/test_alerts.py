@@ -19,6 +19,7 @@ from aiohttp import web
 from app.domain.reasons import Reason
 from app.domain.receipts import Receipt
 from tests.harness.cluster import CRD, Cluster
+from tests.harness.documents import read_yaml
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.helm import NAMESPACE, Helm
 from tests.harness.prometheus import Series, firing, promtool, samples
@@ -171,7 +172,7 @@ async def the_api_takes_no_record(stage: Stage) -> None:
 
 
 async def the_crd_is_replaced(stage: Stage) -> None:
-    crd = yaml.safe_load(CRD.read_text())
+    crd = read_yaml(CRD)
     status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
     del status["properties"]["delivery"]
     status.pop("x-kubernetes-preserve-unknown-fields", None)

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 import trustme
-import yaml
 from aiohttp import web
 
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase, Receipt
 from tests.docs.blocks import blocks as every_block
 from tests.harness.cluster import CRD, Cluster
+from tests.harness.documents import read_yaml
 from tests.harness.helm import run
 from tests.harness.hostile import Fault, Hostile
 from tests.harness.kube import Kube
@@ -146,7 +146,7 @@ async def test_a_team_without_on_complete_deliver_is_found(operator: Operator) -
 
 async def test_a_crd_that_drops_the_record_is_found(operator: Operator) -> None:
     group = "runbook.example.com"
-    crd = yaml.safe_load(CRD.read_text())
+    crd = read_yaml(CRD)
     crd["metadata"]["name"], crd["spec"]["group"] = f"agentteams.{group}", group
     status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
     del status["properties"]["delivery"]

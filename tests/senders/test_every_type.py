@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-import yaml
 from pydantic import Field
 
 from app.domain.targets import TYPES, Target, TargetSpec, Text
 from app.senders.envelopes import Senders
 from app.settings import ServiceSettings
+from tests.harness.documents import read_yaml
 from tests.senders.sending import outlets
 from tests.senders.test_every_sender import SENDERS, SWITCHED_ON
 
@@ -21,7 +21,7 @@ PAGE = "docs/reference/targets.md"
 
 def schema() -> Mapping[str, Any]:
     """Return the CRD's schema of one entry of `spec.lifecycle.delivery[]`."""
-    [version] = yaml.safe_load((ROOT / CRD).read_text())["spec"]["versions"]
+    [version] = read_yaml(ROOT / CRD)["spec"]["versions"]
     spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
     entry: Mapping[str, Any] = spec["properties"]["lifecycle"]["properties"]["delivery"]["items"][
         "properties"

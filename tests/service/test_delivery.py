@@ -7,10 +7,10 @@ from time import monotonic
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
 
 from tests.harness.cluster import CRD, Cluster
+from tests.harness.documents import read_yaml
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import Kube
 from tests.harness.real_cluster import RealCluster
@@ -311,7 +311,7 @@ async def test_a_caller_with_permission_may_submit_the_phase_before_the_resource
 async def test_a_crd_that_drops_the_ledger_is_detected_and_nothing_is_sent(cluster: Cluster[Any]) -> None:
     kube = cluster.kube
     namespace = await kube.fresh_namespace()
-    crd = yaml.safe_load(CRD.read_text())
+    crd = read_yaml(CRD)
     kept = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
     async with Receiver() as hook, Service(cluster.kubeconfig, api_group="other.example.com") as service:
         crd["metadata"]["name"] = "agentteams.other.example.com"

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.examples import unhurried
 from tests.harness.cluster import CRD, prepared
+from tests.harness.documents import read_yaml
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
 from tests.harness.service import Answer, Program, Service, Watcher
@@ -87,7 +87,7 @@ class Stand:
 @asynccontextmanager
 async def standing(folder: Path) -> AsyncIterator[Stand]:
     """Start everything; check at the end that no process has failed."""
-    crd = yaml.safe_load(CRD.read_text())
+    crd = read_yaml(CRD)
     crd["metadata"]["name"] = f"agentteams.{GROUP}"
     crd["spec"]["group"] = GROUP
     for version in crd["spec"]["versions"]:

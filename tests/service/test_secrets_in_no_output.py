@@ -268,7 +268,7 @@ async def test_no_output_of_service_and_watcher_contains_a_secret(
         "caller", Permission("create"), Permission("get"), token=canaries.CALLER
     )
     logs: dict[str, Any] = {"log_level": "DEBUG", "log_format": form}
-    quick: dict[str, Any] = {"attempts": 2, "attempt_timeout": 1.5, "target_timeout": 6}
+    quick: dict[str, Any] = {"attempts": 2, "attempt_timeout": 3, "target_timeout": 12}
     async with (
         Receiver() as healthy,
         far_sides() as sides,
