@@ -27,6 +27,7 @@ from tests.docs.checks.names import KEYS
 from tests.docs.checks.runs import commands
 from tests.docs.guides import run
 from tests.harness.cluster import Cluster, prepared
+from tests.harness.commands import forking
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.helm import CHART, Helm
 from tests.harness.kube import API, Kube
@@ -34,7 +35,7 @@ from tests.harness.processes import free_ports
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
 from tests.harness.reviews import AUDIENCE
-from tests.harness.service import LOOPBACK, SCRIPT, Service, Watcher, lifecycle
+from tests.harness.service import LOOPBACK, Service, Watcher, lifecycle
 from tests.harness.waiting import until, until_ready
 
 __all__ = ["helm"]
@@ -96,6 +97,7 @@ class Newcomer:
     kubeconfig: Path
     folder: Path
     hook: Receiver
+    commands: Path  # of the project
     more: dict[str, str]
     place: Path = ROOT  # where the commands are typed
 
@@ -114,7 +116,7 @@ class Newcomer:
         """Run commands in another terminal."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
         own = {
-            "PATH": f"{self.folder / 'bin'}:{SCRIPT.parent}:{os.environ['PATH']}",
+            "PATH": f"{self.folder / 'bin'}:{self.commands}:{os.environ['PATH']}",
             "KUBECONFIG": str(self.kubeconfig),
             "REPOSITORY": "registry.example.com/agents",
             "IMAGE": "registry.example.com/agentteam-delivery",
@@ -178,8 +180,8 @@ async def newcomer(server: RealCluster, kubectl: Path, tmp_path: Path) -> AsyncI
     """Give somebody an empty cluster and the tools of the trade."""
     equip(tmp_path, kubectl)
     kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
-    async with Kube(kubeconfig) as kube, Receiver() as hook:
-        user = Newcomer(kube, kubeconfig, tmp_path, hook, {})
+    async with Kube(kubeconfig) as kube, Receiver() as hook, forking() as commands:
+        user = Newcomer(kube, kubeconfig, tmp_path, hook, commands, {})
         yield user
         await emptied(user)
 
@@ -328,8 +330,8 @@ async def user(stocked: Cluster[RealCluster], kubectl: Path, tmp_path: Path) -> 
     shutil.copytree(ROOT / "samples", place / "samples")
     for name in ("Dockerfile", "requirements-extras.txt"):
         shutil.copy(ROOT / name, place)
-    async with Receiver() as hook:
-        yield Newcomer(stocked.kube, stocked.kubeconfig, tmp_path, hook, {}, place)
+    async with Receiver() as hook, forking() as commands:
+        yield Newcomer(stocked.kube, stocked.kubeconfig, tmp_path, hook, commands, {}, place)
 
 
 def shown(document: str, language: str, title: str = "", **names: str) -> list[str]:
