@@ -12,10 +12,14 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < 
 PLATFORMS ?= linux/amd64,linux/arm64
 ENGINE ?=
 
-# The tests that run without coverage, the longest files first; those that `make check` runs; and how tests run in parallel.
+# The tests that run without coverage, because others run the same lines of the program for less; the longest files first.
 UNCOUNTED := $(addprefix tests/,ledger browser test_demo.py chart service/test_hostile_callers.py clients contract docs \
-  senders/test_every_sender.py operations release service/test_adversity.py test_bounds.py \
-  test_no_way_out.py test_breaking.py test_reference.py test_description.py)
+  senders/test_every_sender.py service/test_callers.py operations release service/test_secrets_in_no_output.py \
+  test_hostile_resources.py service/test_hostile_resources.py service/test_adversity.py service/test_tenants.py \
+  service/test_email.py service/test_google_drive.py service/test_events.py service/test_cost.py test_reference.py \
+  test_receipts.py test_no_way_out.py test_breaking.py test_description.py test_bounds.py \
+  test_private_parts.py watcher/test_agenda_rules.py watcher/test_clusters.py console/test_session.py)
+# Those that `make check` runs.
 CHECKED := tests/test_repo.py
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
@@ -38,8 +42,8 @@ run: setup  ## run the service against your kubeconfig; it trusts all callers un
 
 test: setup  ## run all tests, and check their branch coverage
 	@# Most tests wait for processes, so three at a time take hardly longer than one. They run in order, because the long
-	@# ones come first. Tests that measure time run alone afterwards. Coverage is measured only in the first run: tracing
-	@# lines doubles the cost of a process, and the other tests cover the same lines.
+	@# ones come first. Tests that measure time run alone afterwards. Coverage is measured only in the first run, because
+	@# tracing lines doubles the cost of a process.
 	@$(BIN)/pytest -m 'not alone and not pods' $(patsubst %,--ignore=%,$(UNCOUNTED) $(CHECKED)) $(SIDE_BY_SIDE) --cov
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE)
 	@$(BIN)/pytest -m alone $$(grep -rl --include='test_*.py' 'pytest.mark.alone' tests)

@@ -1,7 +1,6 @@
 """The command line: the processes `serve` and `watch`, and the commands for people."""
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from app.console.listing import Serving, Watching
 from app.console.trouble import Trouble
 from app.domain.errors import SettingsError
 from app.domain.text import shortened
+from app.loading import quickly
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings, misspelt
 from app.telemetry import logs
 
@@ -128,17 +128,15 @@ def _end(sentence: str) -> NoReturn:
 
 @contextmanager
 def _parts() -> Iterator[None]:
-    """Say what to install if a part of the service is missing."""
-    gc.disable()  # what is imported stays; to search it for garbage takes a tenth of the start
+    """Import parts of the service; say what to install if one is missing."""
     try:
-        yield
+        with quickly():
+            yield
     except ModuleNotFoundError as error:
         raise Trouble(
             f"this command runs the service, which requires {error.name}, and that is not installed;"
             " to install everything: pip install 'agentteam-delivery[service]'"
         ) from None
-    finally:
-        gc.enable()
 
 
 def _configure_logs(settings: CommonSettings) -> None:

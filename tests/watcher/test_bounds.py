@@ -16,8 +16,6 @@ from tests.harness.service import Watcher
 from tests.harness.waiting import until
 from tests.watcher.stand import Service, finish
 
-pytestmark = pytest.mark.alone
-
 MB = 1_000_000
 LARGE = 5  # teams, each takes 35 MB when parsed
 
