@@ -101,7 +101,7 @@ CHANGES = {
         '"""Outgoing connections:',
         '"""All outgoing connections:',
         (
-            "+| 3 | `egress/` | All outgoing connections: which addresses are allowed, and the clients that"
+            "+| 4 | `egress/` | All outgoing connections: which addresses are allowed, and the clients that"
             " connect to them. |"
         ),
     ),
