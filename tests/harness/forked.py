@@ -22,9 +22,14 @@ import app.kube.kubeconfig
 import app.serving
 import app.watcher.process  # noqa: F401
 from app.cli import main
+from app.settings import ServiceSettings, WatcherSettings
 
-# Coverage asks this at its start, and the first answer, which looks at every module, takes longest.
+# What each process would work out once is worked out before the forks: where modules are (coverage asks for
+# the stack), how sources are read (FastAPI asks for those of the routes), how settings are validated.
 inspect.stack()
+inspect.getsource(main)
+for settings in (ServiceSettings, WatcherSettings):
+    settings.model_rebuild()
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__])
