@@ -72,6 +72,13 @@ async def fake_cluster(tmp_path: Path) -> AsyncIterator[Cluster[FakeCluster]]:
 
 
 @pytest.fixture(scope="session")
+async def one_fake_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster[FakeCluster]]:
+    """Start a fake API for all tests that use separate namespaces and inject no faults."""
+    async with FakeCluster() as server, prepared(server, tmp_path_factory.mktemp("fake")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
 def apiserver() -> None:
     """Skip if no API server is found; each fixture that starts a real one depends on this."""
     if not at_hand("newest"):

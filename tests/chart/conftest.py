@@ -2,12 +2,18 @@
 
 import os
 import subprocess
+from collections.abc import AsyncIterator
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.harness.cluster import CRD, Cluster
 from tests.harness.helm import CHART, Document, Helm
+from tests.harness.kube import CRDS, GROUP, TEAMS, Kube
+from tests.harness.real_cluster import RealCluster
+from tests.harness.waiting import until
 
 PROGRAMS = Path(__file__).parents[1] / "harness/programs"
 
@@ -134,6 +140,32 @@ def oldest_helm3(kubectl: Path) -> Helm:
     if not path.exists():
         pytest.skip("no helm3: tests/harness/kubectl fetch brings it")
     return Helm(path)
+
+
+@pytest.fixture(scope="module")
+async def without_crd(
+    real_cluster: Cluster[RealCluster], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Cluster[RealCluster]]:
+    """Use the API without the project's CRD, which comes back after the module.
+
+    kubectl remembers for hours which resources a server has. What it learns meanwhile, nobody else may read.
+    """
+    await remove_crd(real_cluster.kube, f"{TEAMS}.{GROUP}")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("KUBECACHEDIR", str(tmp_path_factory.mktemp("kubectl")))
+        yield real_cluster
+    await remove_crd(real_cluster.kube, f"{TEAMS}.{GROUP}")
+    await real_cluster.kube.install_crd(CRD)
+
+
+async def remove_crd(kube: Kube, name: str) -> None:
+    """Remove a CRD with its objects, and wait until it is gone."""
+    await kube.delete(CRDS, None, name)
+
+    async def gone() -> bool:
+        return (await kube.get(CRDS, None, name)).status == HTTPStatus.NOT_FOUND
+
+    await until(gone, 60)
 
 
 @pytest.fixture(scope="session", params=["helm", "newest_helm3", "oldest_helm3"])

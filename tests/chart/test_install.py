@@ -1,11 +1,8 @@
-"""Installs by the README's commands on an empty, real API server: it delivers, and may do nothing else."""
+"""Installed on a real API server, the chart delivers, and may do nothing else."""
 
-import asyncio
-import os
-import re
-import subprocess
-from collections.abc import AsyncIterator
+import json
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +11,9 @@ import yaml
 
 from tests.chart.conftest import LOOPBACK, MATRIX
 from tests.harness.callers import RBAC
-from tests.harness.cluster import CRD
-from tests.harness.helm import CHART, NAMESPACE, Document, Helm, Rendering, apply, run
+from tests.harness.cluster import CRD, Cluster
+from tests.harness.documents import read_yaml
+from tests.harness.helm import CHART, Document, Helm, Rendering, apply, run
 from tests.harness.kube import API, Kube
 from tests.harness.real_cluster import RealCluster
 from tests.harness.receiver import Receiver
@@ -38,14 +36,24 @@ Grant = tuple[str, str, str]
 
 
 @dataclass
-class Empty:
-    """An API server for these tests alone, empty at first."""
+class Site:
+    """Where the chart is installed: a real API server, and a kubectl."""
 
     server: RealCluster
     kubeconfig: Path
     kube: Kube
     kubectl: Path
     served: set[str] = field(default_factory=set)
+
+    async def create(self, documents: list[Document]) -> None:
+        """Create accounts, roles and their bindings."""
+        for one in documents:
+            namespace = one["metadata"].get("namespace")
+            home = f"/namespaces/{namespace}" if namespace else ""
+            prefix = "/apis" if "/" in one["apiVersion"] else "/api"
+            path = f"{prefix}/{one['apiVersion']}{home}/{one['kind'].lower()}s"
+            answer = await self.kube.request("POST", path, one)
+            assert answer.status == HTTPStatus.CREATED, answer.body
 
     def apply(self, documents: list[Document], *options: str) -> str:
         """Apply objects with kubectl, and expect no warning."""
@@ -62,90 +70,63 @@ class Empty:
 
 
 @pytest.fixture(scope="module")
-async def empty(
-    apiserver: None, tmp_path_factory: pytest.TempPathFactory, kubectl: Path
-) -> AsyncIterator[Empty]:
-    folder = tmp_path_factory.mktemp("empty")
-    async with RealCluster() as server:
-        kubeconfig = server.kubeconfig(folder / "kubeconfig")
-        async with Kube(kubeconfig) as kube:
-            found = Empty(server, kubeconfig, kube, kubectl)
-            for version in VERSIONS:
-                prefix = "/apis" if "/" in version else "/api"
-                answer = await kube.request("GET", f"{prefix}/{version}")
-                if answer.status == 200:
-                    found.served |= {f"{version} {one['kind']}" for one in answer.body["resources"]}
-            yield found
+async def site(real_cluster: Cluster[RealCluster], kubectl: Path) -> Site:
+    found = Site(real_cluster.server, real_cluster.kubeconfig, real_cluster.kube, kubectl)
+    for version in VERSIONS:
+        prefix = "/apis" if "/" in version else "/api"
+        answer = await found.kube.request("GET", f"{prefix}/{version}")
+        if answer.status == 200:
+            found.served |= {f"{version} {one['kind']}" for one in answer.body["resources"]}
+    return found
 
 
-def commands(title: str) -> str:
-    """Return the commands under a heading of the chart's README."""
-    section = (CHART / "README.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    [block] = re.findall(r"^```console\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    return str(block)
-
-
-async def test_the_readme_s_commands_apply_without_a_warning(empty: Empty) -> None:
-    script = commands("Install without `helm install`")
-    assert script.count("helm template") == 1
-    if not empty.new_enough:
-        script = script.replace("helm template", "helm template --set podDisruptionBudget.enabled=false")
-    path = f"{empty.kubectl.parent}:{os.environ['PATH']}"
-    done = await asyncio.to_thread(
-        subprocess.run,
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=CHART.parents[1],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PATH": path, "KUBECONFIG": str(empty.kubeconfig)},
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    made = done.stdout.splitlines()
-    assert "customresourcedefinition.apiextensions.k8s.io/agentteams.kagents.dev created" in made
-    assert "deployment.apps/agentteam-delivery created" in made
-    assert not [line for line in made if not line.endswith(" created")]
-
-
-@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
-async def test_the_api_server_accepts_every_object(empty: Empty, helm: Helm, values: Document) -> None:
-    for name in (NAMESPACE, *values.get("settings", {}).get("namespaces", [])):
-        await empty.kube.create("namespaces", None, {"metadata": {"name": name}})
-    documents = helm.render(values).documents
-    known = empty.known(list(documents))
-    left_out = {one["kind"] for one in documents if one not in known}
+async def test_the_api_server_accepts_every_object(site: Site, helm: Helm) -> None:
+    """All renderings at once: nothing is stored, so objects of one name do not disturb one another."""
+    namespace = await site.kube.fresh_namespace()
+    documents: dict[str, Document] = {}
+    for values in MATRIX.values():
+        for one in helm.render(values).documents:
+            if "namespace" in one["metadata"]:
+                one["metadata"]["namespace"] = namespace
+            documents[json.dumps(one)] = one
+    known = site.known([*documents.values()])
+    left_out = {one["kind"] for one in documents.values() if one not in known}
     of_others = {"PodMonitor", "PrometheusRule"}
     assert left_out <= (
-        of_others if empty.new_enough else {*of_others, "PodDisruptionBudget", "HorizontalPodAutoscaler"}
+        of_others if site.new_enough else {*of_others, "PodDisruptionBudget", "HorizontalPodAutoscaler"}
     )
-    said = empty.apply(known, "--dry-run=server")
-    assert len(said.splitlines()) == len(known)
+    assert len(known) > 3 * len(MATRIX)
+    crd = read_yaml(CRD)
+    crd["spec"]["group"] = f"{namespace}.example.com"  # its own is there already
+    crd["metadata"]["name"] = f"agentteams.{namespace}.example.com"
+    said = site.apply([*known, crd], "--dry-run=server")
+    assert len(said.splitlines()) == len(known) + 1
 
 
 async def test_two_releases_can_be_installed_upgraded_and_uninstalled_together(
-    empty: Empty, any_helm: Helm
+    site: Site, helm: Helm
 ) -> None:
-    if not empty.new_enough:
+    if not site.new_enough:
         pytest.skip("the chart is for a later Kubernetes than Debian's packages hold")
-    namespace = await empty.kube.fresh_namespace()
+    namespace = await site.kube.fresh_namespace()
 
-    def helm(verb: str, release: str, *options: str) -> None:
-        where = ("--namespace", namespace, "--kubeconfig", str(empty.kubeconfig))
+    def do(verb: str, release: str, *options: str) -> None:
+        where = ("--namespace", namespace, "--kubeconfig", str(site.kubeconfig))
         given = () if verb == "uninstall" else (str(CHART),)
-        run(any_helm.path, verb, release, *given, *where, *options)
+        run(helm.path, verb, release, *given, *where, *options)
 
     async def replicas(release: str) -> int:
         name = f"{release}-agentteam-delivery"
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
-        found = await empty.kube.request("GET", path)
+        found = await site.kube.request("GET", path)
         return int(found.body["spec"]["replicas"]) if found.status == 200 else 0
 
-    helm("install", "one", "--set", f"callerClusterRole.name={namespace}")
-    helm("install", "two", "--set", "callerClusterRole.create=false")
-    helm("upgrade", "one", "--set", "callerClusterRole.create=false,replicaCount=5,watcher.enabled=false")
+    do("install", "one", "--set", f"callerClusterRole.name={namespace}")
+    do("install", "two", "--set", "callerClusterRole.create=false")
+    do("upgrade", "one", "--set", "callerClusterRole.create=false,replicaCount=5,watcher.enabled=false")
     assert (await replicas("one"), await replicas("two")) == (5, 2)
-    helm("uninstall", "one")
-    helm("uninstall", "two")
+    do("uninstall", "one")
+    do("uninstall", "two")
     assert (await replicas("one"), await replicas("two")) == (0, 0)
 
 
@@ -153,7 +134,7 @@ async def test_two_releases_can_be_installed_upgraded_and_uninstalled_together(
 class Installed:
     """The chart's account and permissions on the API server, and the two processes that use them."""
 
-    empty: Empty
+    site: Site
     rendering: Rendering
     namespace: str
     config: Path
@@ -167,7 +148,7 @@ class Installed:
 
     @property
     def kube(self) -> Kube:
-        return self.empty.kube
+        return self.site.kube
 
     def settings(self) -> dict[str, str]:
         """The rendered settings, as the test harness passes them; the ports are free ones."""
@@ -178,7 +159,7 @@ class Installed:
         """The permissions that the account has used since it was installed."""
         return [
             one
-            for one in self.empty.server.audit[self.since :]
+            for one in self.site.server.audit[self.since :]
             if one["user"]["username"] == self.account and "objectRef" in one
         ]
 
@@ -227,11 +208,10 @@ def granted(rendering: Rendering) -> set[Grant]:
 
 
 async def installed(
-    empty: Empty, helm: Helm, folder: Path, *, without: int | None = None, settings: Document | None = None
+    site: Site, helm: Helm, folder: Path, *, without: int | None = None, settings: Document | None = None
 ) -> Installed:
     """Install the account in its own namespace with all permissions, or all but one rule."""
-    await empty.kube.install_crd(CRD)
-    namespace = await empty.kube.fresh_namespace()
+    namespace = await site.kube.fresh_namespace()
     values = {
         "settings": {**LOOPBACK, **(settings or {})},
         "callerClusterRole": {"create": False},
@@ -244,16 +224,16 @@ async def installed(
             if rule in role["rules"]:
                 role["rules"].remove(rule)
     kinds = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
-    empty.apply([one for one in rendering.installed if one["kind"] in kinds])
+    await site.create([one for one in rendering.installed if one["kind"] in kinds])
 
     account = rendering.pods[0]["serviceAccountName"]
-    config = yaml.safe_load(empty.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": await empty.kube.account_token(namespace, account, API)}
+    config = yaml.safe_load(site.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": await site.kube.account_token(namespace, account, API)}
     path = folder / "account"
     path.write_text(yaml.safe_dump(config))
     own = folder / "token"
-    own.write_text(await empty.kube.account_token(namespace, account, AUDIENCE))
-    return Installed(empty, rendering, namespace, path, own, len(empty.server.audit))
+    own.write_text(await site.kube.account_token(namespace, account, AUDIENCE))
+    return Installed(site, rendering, namespace, path, own, len(site.server.audit))
 
 
 async def exercise(found: Installed, teams: str) -> None:
@@ -292,19 +272,19 @@ async def exercise(found: Installed, teams: str) -> None:
 
 
 async def test_a_delivery_uses_every_permission_of_the_chart_and_no_other(
-    empty: Empty, helm: Helm, tmp_path: Path
+    site: Site, helm: Helm, tmp_path: Path
 ) -> None:
-    found = await installed(empty, helm, tmp_path)
-    await exercise(found, await empty.kube.fresh_namespace())
+    found = await installed(site, helm, tmp_path)
+    await exercise(found, await site.kube.fresh_namespace())
     kinds = {role["kind"] for role in [*found.rendering.of("ClusterRole"), *found.rendering.of("Role")]}
     assert kinds == {"ClusterRole"}
 
 
 async def test_permissions_in_the_listed_namespaces_are_sufficient(
-    empty: Empty, helm: Helm, tmp_path: Path
+    site: Site, helm: Helm, tmp_path: Path
 ) -> None:
-    teams, elsewhere = await empty.kube.fresh_namespace(), await empty.kube.fresh_namespace()
-    found = await installed(empty, helm, tmp_path, settings={"namespaces": [teams]})
+    teams, elsewhere = await site.kube.fresh_namespace(), await site.kube.fresh_namespace()
+    found = await installed(site, helm, tmp_path, settings={"namespaces": [teams]})
     await exercise(found, teams)
     async with Kube(found.config) as account:
         assert (await account.list("agentteams", teams)).status == 200
@@ -318,31 +298,29 @@ RULES = 7
 
 @pytest.mark.parametrize("rule", range(RULES))
 async def test_a_delivery_fails_without_any_one_of_the_rules(
-    empty: Empty, helm: Helm, tmp_path: Path, rule: int
+    site: Site, helm: Helm, tmp_path: Path, rule: int
 ) -> None:
-    found = await installed(empty, helm, tmp_path, without=rule)
+    found = await installed(site, helm, tmp_path, without=rule)
     assert len(found.rendering.rules) == RULES - 1
     with pytest.raises(AssertionError):
-        await exercise(found, await empty.kube.fresh_namespace())
+        await exercise(found, await site.kube.fresh_namespace())
     assert found.refused()
 
 
-async def test_a_permission_that_is_not_used_fails_the_check(
-    empty: Empty, helm: Helm, tmp_path: Path
-) -> None:
-    found = await installed(empty, helm, tmp_path)
+async def test_a_permission_that_is_not_used_fails_the_check(site: Site, helm: Helm, tmp_path: Path) -> None:
+    found = await installed(site, helm, tmp_path)
     found.rendering.one("ClusterRole")["rules"].append(
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
     )
     with pytest.raises(AssertionError, match="pods"):
-        await exercise(found, await empty.kube.fresh_namespace())
+        await exercise(found, await site.kube.fresh_namespace())
 
 
-async def test_the_account_can_do_nothing_else(empty: Empty, helm: Helm, tmp_path: Path) -> None:
-    found = await installed(empty, helm, tmp_path)
-    teams = await empty.kube.fresh_namespace()
-    await empty.kube.secret(teams, "keys", {"url": "https://hooks.example.com"})
-    await empty.kube.team(teams, "report", lifecycle({"type": "webhook", "credentialsSecret": "keys"}))
+async def test_the_account_can_do_nothing_else(site: Site, helm: Helm, tmp_path: Path) -> None:
+    found = await installed(site, helm, tmp_path)
+    teams = await site.kube.fresh_namespace()
+    await site.kube.secret(teams, "keys", {"url": "https://hooks.example.com"})
+    await site.kube.team(teams, "report", lifecycle({"type": "webhook", "credentialsSecret": "keys"}))
     secrets, pods = f"/api/v1/namespaces/{teams}/secrets", f"/api/v1/namespaces/{teams}/pods"
     async with Kube(found.config) as account:
         refused: list[tuple[str, str, Any]] = [
@@ -367,21 +345,19 @@ async def test_the_account_can_do_nothing_else(empty: Empty, helm: Helm, tmp_pat
 
 
 async def test_the_cluster_role_for_callers_gives_a_caller_access(
-    empty: Empty, helm: Helm, tmp_path: Path
+    site: Site, helm: Helm, tmp_path: Path
 ) -> None:
-    role = next(
+    found = await installed(site, helm, tmp_path)
+    name = f"{found.namespace}-caller"
+    [role] = [
         one
-        for one in helm.render().of("ClusterRole")
-        if one["metadata"]["name"] == "agentteam-delivery-caller"
-    )
-    empty.apply([role])
-    found = await installed(empty, helm, tmp_path)
-    teams = await empty.kube.fresh_namespace()
-    empty.apply(
-        [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "c", "namespace": teams}}]
-    )
-    kubectl = (empty.kubectl, "--kubeconfig", empty.kubeconfig, "-n", teams)
-    token = run(*kubectl, "create", "token", "c", "--audience=agentteam-delivery").strip()
+        for one in helm.render({"callerClusterRole": {"name": name}}).of("ClusterRole")
+        if one["metadata"]["name"] == name
+    ]
+    teams = await site.kube.fresh_namespace()
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "c", "namespace": teams}}
+    await site.create([role, account])
+    token = await site.kube.account_token(teams, "c", AUDIENCE)
     settings = found.settings() | {"host": "127.0.0.1", "auth_cache": 0.1}
     async with Service(found.config, **settings) as service:
 
@@ -390,8 +366,14 @@ async def test_the_cluster_role_for_callers_gives_a_caller_access(
             return (await service.request("GET", f"/deliveries/{teams}/report", headers=own)).status
 
         assert await status() == 403
-        name = role["metadata"]["name"]
-        run(*kubectl, "create", "rolebinding", "c", f"--clusterrole={name}", f"--serviceaccount={teams}:c")
+        binding = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "c", "namespace": teams},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": "c", "namespace": teams}],
+        }
+        await site.create([binding])
 
         async def let_in() -> bool:
             return await status() == 404  # this team does not exist

@@ -7,7 +7,7 @@ import pytest
 from tests.harness.cluster import Cluster
 
 
-@pytest.fixture(params=["fake_cluster", "real_cluster", "oldest_cluster"])
+@pytest.fixture(params=["one_fake_cluster", "real_cluster", "oldest_cluster"])
 def cluster(request: pytest.FixtureRequest) -> Cluster[Any]:
     """Run each test against all three."""
     found: Cluster[Any] = request.getfixturevalue(request.param)

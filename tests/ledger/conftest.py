@@ -11,17 +11,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import at_hand
-from tests.harness.cluster import Cluster, operated, prepared
-from tests.harness.fake_cluster import FakeCluster
+from tests.harness.cluster import Cluster, operated
 from tests.harness.service import Service
 from tests.ledger.support import serve
-
-
-@pytest.fixture(scope="session")
-async def one_fake_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster[FakeCluster]]:
-    """Start a fake API for all tests, which use separate namespaces."""
-    async with FakeCluster() as server, prepared(server, tmp_path_factory.mktemp("fake")) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="session")

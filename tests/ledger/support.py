@@ -147,6 +147,12 @@ async def ledger(kube: Kube, namespace: str, team: str) -> Entries:
     return by_word((await kube.get(TEAMS, namespace, team)).body)
 
 
+async def ledgers(kube: Kube, namespace: str) -> dict[str, Entries]:
+    """Read the entries of all teams in a namespace."""
+    teams = (await kube.list(TEAMS, namespace)).body["items"]
+    return {team["metadata"]["name"]: by_word(team) for team in teams}
+
+
 def settled(entries: Entries, targets: int) -> bool:
     """Whether `targets` targets are on record, each with its outcome."""
     return len(entries) == targets and all(entry["phase"] != "Pending" for entry in entries.values())

@@ -301,10 +301,10 @@ async def test_six_kills_lose_none_of_72_targets(theirs: Cluster[Any]) -> None:
         return {key: value for key, value in receiver.target(team, word).items() if key != "name"}
 
     async def all_settled() -> dict[str, list[Receipt]] | None:
-        found = {team: await settled(theirs, namespace, team, len(WORDS)) for team in teams}
-        return (
-            {team: receipts for team, receipts in found.items() if receipts} if all(found.values()) else None
-        )
+        listed = (await kube.list(TEAMS, namespace)).body["items"]
+        found = {team["metadata"]["name"]: AgentTeam.from_resource(team).record.receipts for team in listed}
+        done = [len(one) == len(WORDS) and all(receipt.settled for receipt in one) for one in found.values()]
+        return found if len(found) == len(teams) and all(done) else None
 
     async with (
         Outcomes(delay=0.05) as receiver,

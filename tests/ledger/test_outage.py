@@ -179,7 +179,7 @@ async def _settled(api: Cluster[Any], namespace: str) -> bool:
 
 
 TEAMS = int(os.environ.get("OUTAGE_TEAMS", "10"))
-BURST = int(os.environ.get("BURST_TEAMS", "60"))
+BURST = int(os.environ.get("BURST_TEAMS", "30"))
 SHORT = {
     # A claim of ten seconds, so that another process soon takes over from a killed one.
     "attempt_timeout": 1,
@@ -199,7 +199,7 @@ def tell(figures: str) -> None:
     sys.stdout.write(f"{figures}\n")
 
 
-@pytest.mark.alone
+@pytest.mark.timeout(240)
 async def test_an_outage_and_three_killed_processes_lose_nothing(theirs: Cluster[Any]) -> None:
     kube, number = theirs.kube, TEAMS if isinstance(theirs.server, FakeCluster) else 3
     async with Receiver() as there:

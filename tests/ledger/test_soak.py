@@ -1,4 +1,4 @@
-"""A thousand events on the operator's CRD, with two replicas that are killed repeatedly: nothing is lost.
+"""Hundreds of events on the operator's CRD, with two replicas that are killed repeatedly: nothing is lost.
 
 The project's CRD has its own kills, at chosen points and at random moments, in `test_crash_points`.
 """
@@ -33,21 +33,22 @@ pytestmark = pytest.mark.alone
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / ".artifacts"
 
-EVENTS = 1000
+EVENTS = int(os.environ.get("SOAK_EVENTS", "500"))
 RATE = 40  # events per second
 DELAY = 0.2  # seconds that a receiver takes, so that a kill interrupts something
-CALM = 600  # settled events after which no replica is killed
-WARM = 750  # … and after which memory is measured first
+CALM = 3 * EVENTS // 5  # settled events after which no replica is killed
+KILLS = 4  # … if there were as many
+WARM = 3 * EVENTS // 4  # … and after which memory is measured first
 TYPED = 4  # the operator writes the whole status of every fourth team, immediately after its end
-PAUSE = (1.5, 3.5)  # seconds between kills
+PAUSE = (1.0, 2.5)  # seconds between kills
 GROWTH = 25  # MiB that a replica may grow by from WARM to the end
 
-# With these settings, a claim lasts 23 s: 6 s, 3 s, and a margin of 4 * 3 s + 2 s. No answer takes 5 s.
+# With these settings, a claim lasts 18 s: 6 s, 2 s, and a margin of 4 * 2 s + 2 s. No answer takes 5 s.
 SETTINGS: dict[str, object] = {
     "attempt_timeout": 5,
     "target_timeout": 6,
-    "record_timeout": 3,
-    "api_timeout": 3,
+    "record_timeout": 2,
+    "api_timeout": 2,
 }
 
 TEAMS_TARGETS = {
@@ -117,14 +118,13 @@ class Soak:
     async def replica(self) -> Service:
         """Start a replica."""
         service = Service(self.kube.kubeconfig, api_group=self.kube.group, **SETTINGS)
-        service.covered = False
         return await self.stack.enter_async_context(service)
 
     async def kill(self) -> None:
         """Kill one of the replicas, and start another in its place."""
         while True:
             await asyncio.sleep(self.chance.uniform(*PAUSE))
-            if len(self.done) >= CALM:
+            if len(self.done) >= CALM and self.kills >= KILLS:
                 return
             place = self.chance.randrange(len(self.front.replicas))
             await self.front.replicas[place].stop(signal.SIGKILL)
@@ -178,14 +178,12 @@ async def soaking(folder: Path) -> AsyncIterator[Soak]:
         teams = {f"team-{number}": names for number, names in enumerate(kinds)}
         soak = Soak(kube, namespace, receiver, front, stack, chance, teams)
         front.replicas = list(await asyncio.gather(soak.replica(), soak.replica()))
-        watcher = Watcher(kube.kubeconfig, front.url, api_group=kube.group)
-        watcher.covered = False
-        async with watcher:
+        async with Watcher(kube.kubeconfig, front.url, api_group=kube.group):
             yield soak
 
 
 @pytest.mark.timeout(300)
-async def test_a_thousand_events_survive_the_kills_of_their_replicas(tmp_path: Path) -> None:
+async def test_hundreds_of_events_survive_the_kills_of_their_replicas(tmp_path: Path) -> None:
     async with soaking(tmp_path) as soak:
         since = (await soak.kube.list(TEAMS, soak.namespace)).body["metadata"]["resourceVersion"]
         started = monotonic()
@@ -230,6 +228,5 @@ async def test_a_thousand_events_survive_the_kills_of_their_replicas(tmp_path: P
     print(json.dumps(figures))  # noqa: T201  # for `pytest -rP`
     FIGURES.mkdir(exist_ok=True)
     (FIGURES / "soak.json").write_text(json.dumps(figures, indent=2) + "\n")
-    assert soak.kills >= 3
     assert counts["takeovers"], "no kill interrupted a dispatch, so the test showed nothing"
     assert max(after - before for before, after in zip(warm, final, strict=True)) < GROWTH

@@ -1,9 +1,13 @@
 """The metrics of both processes: named by Prometheus' conventions, limited, correct, documented."""
 
 import re
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
@@ -36,14 +40,18 @@ async def shown(*programs: Service | Watcher) -> list[str]:
 
 
 def value(text: str, name: str, **labels: str) -> float:
-    found = [
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and sample.labels == labels
-    ]
-    assert len(found) == 1, (name, labels)
-    return found[0]
+    [found] = samples(text)[name, *sorted(labels.items())]
+    return found
+
+
+@lru_cache(maxsize=4)
+def samples(text: str) -> Mapping[tuple[Any, ...], list[float]]:
+    """Read a process's samples by name and labels."""
+    found: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name, *sorted(sample.labels.items())].append(sample.value)
+    return found
 
 
 async def test_promtool_finds_no_problem_after_all_kinds_of_deliveries(

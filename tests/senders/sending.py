@@ -185,9 +185,10 @@ async def deliver(
     attempts: int = 1,
     entries: Sequence[Mapping[str, Any]] = (),
     event: CompletionEvent = EVENT,
+    metrics: Metrics | None = None,
 ) -> Delivered:
     """Deliver to a target with these values in its Secret and these entries on record."""
-    finished, metrics = team([spec], entries=entries), Metrics()
+    finished, metrics = team([spec], entries=entries), metrics or Metrics()
     values = {key: value.encode() if isinstance(value, str) else value for key, value in secret.items()}
     credentials = Credentials("keys", values)
 
