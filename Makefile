@@ -17,8 +17,10 @@ UNCOUNTED := $(addprefix tests/,ledger browser test_demo.py chart service/test_h
   senders/test_every_sender.py service/test_callers.py operations release service/test_secrets_in_no_output.py \
   test_hostile_resources.py service/test_hostile_resources.py service/test_adversity.py service/test_tenants.py \
   service/test_email.py service/test_google_drive.py service/test_events.py service/test_cost.py test_reference.py \
-  test_receipts.py test_no_way_out.py test_breaking.py test_repo.py test_description.py test_bounds.py \
+  test_receipts.py test_no_way_out.py test_breaking.py test_description.py test_bounds.py \
   test_private_parts.py watcher/test_agenda_rules.py watcher/test_clusters.py console/test_session.py)
+# Those that `make check` runs.
+CHECKED := tests/test_repo.py
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
@@ -42,7 +44,7 @@ test: setup  ## run all tests, and check their branch coverage
 	@# Most tests wait for processes, so three at a time take hardly longer than one. They run in order, because the long
 	@# ones come first. Tests that measure time run alone afterwards. Coverage is measured only in the first run, because
 	@# tracing lines doubles the cost of a process.
-	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED:%=--ignore=%) $(SIDE_BY_SIDE) --cov
+	@$(BIN)/pytest -m 'not alone and not pods' $(patsubst %,--ignore=%,$(UNCOUNTED) $(CHECKED)) $(SIDE_BY_SIDE) --cov
 	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE)
 	@$(BIN)/pytest -m alone $$(grep -rl --include='test_*.py' 'pytest.mark.alone' tests)
 
@@ -68,7 +70,7 @@ check: setup  ## lint, format, types, layers, Dockerfile, API description, words
 	@$(BIN)/python .ci/reference --check
 	@$(BIN)/python .ci/constants --check
 	@echo '== pins, names, links'
-	@$(BIN)/pytest --quiet tests/test_repo.py
+	@$(BIN)/pytest --quiet $(CHECKED)
 
 bench: setup  ## measure what a delivery costs, compared with the minimum and other tools (two minutes)
 	@$(BIN)/python -m tests.bench --json .artifacts/bench.json

@@ -28,6 +28,8 @@ extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 root_doc = "docs/index"
 include_patterns = ["*.md", "[!.]*/README.md", "charts/*/README.md", "docs/**"]
+# Sphinx need not look for pages in what is built or installed: that takes longer than to read all pages.
+exclude_patterns = [".*", "build", "dist", "app", "tests", "clients/*/*"]
 
 myst_enable_extensions = ["colon_fence"]  # for the index
 myst_heading_anchors = 6  # named as a forge names them

@@ -1,18 +1,18 @@
 """A complete delivery with real processes on loopback: a team completes, and its targets are notified.
 
 The Kubernetes API is a fake, or a real one if KUBEBUILDER_ASSETS names a folder with kube-apiserver and etcd.
-The webhook and Slack are local receivers. `serve` and `watch` are the programs that run in a cluster.
+The receivers are in this process. `serve` and `watch` are the programs that run in a cluster.
 """
 
 import argparse
 import asyncio
-import json
 import os
 import signal
 import socket
 import sys
 from collections import Counter
 from collections.abc import Coroutine, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -22,10 +22,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import yaml
+from aiohttp import web
 
 from samples.display import Display
 from samples.processes import ROOT, Processes, Trouble
 from tests.harness.kube import TEAMS, Answer, Document, Documents, Kube
+from tests.harness.receiver import Received, Receiver
 
 SAMPLE = Path("samples/delivery-team.yaml")
 CRD = ROOT / "charts/agentteam-delivery/crd/agentteams.yaml"
@@ -40,9 +42,8 @@ SETTINGS = {
     "DELIVERY_PORT": "0",  # any free port
     "DELIVERY_WATCH_PORT": "0",
 }
-RECEIVED = ("webhook", "slack")
 EXPECTED = {
-    **dict.fromkeys(RECEIVED, "Delivered"),
+    **dict.fromkeys(("webhook", "slack"), "Delivered"),
     **dict.fromkeys(("email", "google-drive"), "NotImplemented"),
 }
 """The expected reason for each type of target."""
@@ -89,21 +90,21 @@ async def _run(sample: Path) -> int:
     display = Display()
     with TemporaryDirectory(prefix="agentteam-demo-") as folder:
         processes = Processes(Path(folder))
-        try:
-            with processes:
-                team = await _interruptible(_deliver(sample, processes, display))
-        except Interrupted as interrupted:
-            display.closing(str(interrupted))
-            return interrupted.exit_code
-        except (Trouble, AssertionError, aiohttp.ClientError, OSError) as error:
-            display.trouble([str(error) or repr(error)], processes.programs)
-            return 1
-        # The senders have ended, so the receivers get no more requests.
-        webhook, slack = (_receipts(processes, name) for name in RECEIVED)
-        display.webhook(webhook)
-        display.slack(slack)
+        async with Receiver(respond=_received) as webhook, Receiver() as slack:
+            try:
+                with processes:
+                    story = _deliver(sample, processes, display, webhook.url, slack.url)
+                    team = await _interruptible(story)
+            except Interrupted as interrupted:
+                display.closing(str(interrupted))
+                return interrupted.exit_code
+            except (Trouble, AssertionError, aiohttp.ClientError, OSError) as error:
+                display.trouble([str(error) or repr(error)], processes.programs)
+                return 1
+        display.webhook(map(_receipt, webhook.requests))
+        display.slack(map(_receipt, slack.requests))
         display.ledger(team)
-        if faults := list(_faults(team, webhook=len(webhook), slack=len(slack))):
+        if faults := list(_faults(team, webhook=len(webhook.requests), slack=len(slack.requests))):
             display.trouble(faults, processes.programs)
             return 1
         display.closing(
@@ -132,7 +133,9 @@ async def _interruptible(story: Coroutine[Any, Any, Document]) -> Document:
         raise Interrupted(caught[0]) from None
 
 
-async def _deliver(sample: Path, processes: Processes, display: Display) -> Document:
+async def _deliver(
+    sample: Path, processes: Processes, display: Display, webhook: str, slack: str
+) -> Document:
     """Start everything, complete a team as its operator would, and return it when its targets are settled.
 
     Processes start in parallel: first start them all, then wait for each.
@@ -141,13 +144,11 @@ async def _deliver(sample: Path, processes: Processes, display: Display) -> Docu
     display.title(f"A team completes, and its {len(_targets(team))} targets are notified")
     with display.busy():
         kind, kubeconfig = _start_kubernetes(processes)
-        ports = [_start_receiver(processes, name) for name in RECEIVED]
         await processes.text(kubeconfig)
         environment = SETTINGS | {"KUBECONFIG": str(kubeconfig)}
         serve = processes.start("serve", SERVICE, "serve", **environment)
         async with Kube(kubeconfig) as kube:
             display.step(f"Kubernetes API, {kind}", kube.url)
-            webhook, slack = [f"http://127.0.0.1:{await processes.text(port)}" for port in ports]
             display.step("Receiver for the webhook", webhook)
             display.step("Receiver in Slack's place", slack)
             await _prepare(kube, team, slack)
@@ -182,18 +183,14 @@ def _start_kubernetes(processes: Processes) -> tuple[str, Path]:
     return "a real one", folder / "kubeconfig"
 
 
-def _start_receiver(processes: Processes, name: str) -> Path:
-    """Start a receiver; return where its port will be."""
-    port, log = processes.folder / f"{name}.port", processes.folder / f"{name}.received"
-    module = ("-m", "tests.harness.receiver", "--port-file", port, "--log", log)
-    processes.start(name, sys.executable, *module, *(["--slack"] if name == "slack" else []))
-    return port
+async def _received(_: web.Request) -> web.StreamResponse:
+    """Answer as a webhook's receiver may; Slack answers otherwise."""
+    return web.json_response({"received": True})
 
 
-def _receipts(processes: Processes, name: str) -> list[Document]:
-    """Return the requests that a receiver got."""
-    log = processes.folder / f"{name}.received"
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+def _receipt(request: Received) -> Document:
+    """Return a received request, for the display."""
+    return asdict(request) | {"body": request.body.decode(errors="replace")}
 
 
 def _read(sample: Path) -> Document:

@@ -117,14 +117,12 @@ def imported(*folders: str) -> set[str]:
     return {module for text in texts for module in lines.findall(text)}
 
 
-@cache
-def modules() -> dict[str, set[str]]:
-    """Return the top-level modules of each installed distribution."""
-    found: dict[str, set[str]] = {}
-    for module, names in importlib.metadata.packages_distributions().items():
-        for name in names:
-            found.setdefault(canonicalize_name(name), set()).add(module)
-    return found
+def modules(name: str) -> set[str]:
+    """Return the top-level modules of an installed distribution."""
+    distribution = importlib.metadata.distribution(name)
+    if declared := distribution.read_text("top_level.txt"):
+        return set(declared.split())
+    return {file.parts[0].partition(".")[0] for file in distribution.files or ()}
 
 
 def test_every_dependency_is_used() -> None:
@@ -140,7 +138,7 @@ def test_every_dependency_is_used() -> None:
             name = canonicalize_name(Requirement(need).name)
             scripts = {entry.name for entry in importlib.metadata.distribution(name).entry_points}
             run = any(re.search(rf"\b{re.escape(script)}\b", tools) for script in scripts | {name})
-            if name not in UNIMPORTED and not modules().get(name, set()) & imported(*folders) and not run:
+            if name not in UNIMPORTED and not run and not modules(name) & imported(*folders):
                 unused.append(name)
     assert not unused
     asked = {canonicalize_name(need.name) for lock in LOCKS for need in wanted(lock)}

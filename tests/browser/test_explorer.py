@@ -6,7 +6,8 @@ In the network namespace: python -m tests.browser.test_explorer FOLDER
 import asyncio
 import json
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from aiohttp import ClientSession, web
-from playwright.async_api import Page, Route
+from playwright.async_api import Browser, Page, Route
 
-from tests.harness.browser import ARTIFACTS, ROOT, browsing, inside
+from tests.harness.browser import ARTIFACTS, ROOT, browsing, contacted, inside, started
 from tests.harness.cluster import prepared
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
@@ -138,8 +139,7 @@ def test_a_token_is_required_and_stays_in_the_page(seen: Any) -> None:
 
 
 def test_a_page_below_a_path_prefix_sends_requests_below_it(seen: Any) -> None:
-    assert seen["prefixed"]["status"] == "200"
-    called = [urlsplit(url).path for url in seen["behind"]["requests"] if not url.startswith("data:")]
+    called = [urlsplit(url).path for url in seen["used"]["requests"] if not url.startswith("data:")]
     assert "/teams/deliveries" in called
     assert all(path.startswith("/teams/") for path in called)
 
@@ -149,16 +149,15 @@ def test_the_page_has_no_error(seen: Any) -> None:
     assert (used["console"], used["errors"], used["violations"], used["refused"]) == ([], [], [], [])
 
 
-@pytest.mark.parametrize("part", ["used", "tried", "hostile"])
-def test_every_request_goes_to_the_service_itself(part: str, seen: Any) -> None:
+@pytest.mark.parametrize(("part", "at"), [("used", "proxy"), ("tried", "url")])
+def test_every_request_goes_to_the_service_itself(part: str, at: str, seen: Any) -> None:
     called = {urlsplit(url)[:2] for url in seen[part]["requests"] if not url.startswith("data:")}
-    assert called == {urlsplit(seen["url"])[:2]}
+    assert called == {urlsplit(seen[at])[:2]}
 
 
 def test_the_browser_contacts_nothing_beyond_loopback(seen: Any) -> None:
-    for part in ("used", "tried", "hostile"):
-        assert urlsplit(seen["url"]).netloc in seen[part]["sought"]
-        assert not [address for address in seen[part]["sought"] if not address.startswith("127.0.0.1:")]
+    assert urlsplit(seen["url"]).netloc in seen["contacted"]
+    assert not [address for address in seen["contacted"] if not address.startswith("127.0.0.1:")]
 
 
 @pytest.mark.parametrize("what", FOREIGN)
@@ -213,11 +212,11 @@ async def opened(page: Page, url: str) -> None:
     await page.locator(".opblock").nth(len(OPERATIONS) - 1).wait_for()
 
 
-async def use(folder: Path, url: str, token: str, namespace: str) -> dict[str, Any]:
-    """Use the page as a person does."""
+async def use(browser: Browser, url: str, token: str, namespace: str) -> dict[str, Any]:
+    """Use the page as a person does, behind a proxy that serves it below a path."""
     body = json.dumps({"namespace": namespace, "team": "report"})
-    async with browsing(folder) as (page, seen):
-        await opened(page, url)
+    async with behind_a_prefix(url) as proxy, browsing(browser) as (page, seen):
+        await opened(page, proxy)
         blocks = page.locator(".opblock-summary")
         found = [
             f"{await block.locator('.opblock-summary-method').inner_text()} "
@@ -232,14 +231,13 @@ async def use(folder: Path, url: str, token: str, namespace: str) -> dict[str, A
         stored = await page.evaluate(
             "({local: localStorage.length, session: sessionStorage.length, cookie: document.cookie})"
         )
-        answer = page.locator("#operations-deliveries-deliver .responses-wrapper")
-        await answer.evaluate("(element) => element.scrollIntoView()")
-        await page.screenshot(path=ARTIFACTS / "explorer-delivered.png")
-    return {"operations": found, "posted": posted, "read": read, "stored": stored, "used": asdict(seen)}
+    told = {"operations": found, "posted": posted, "read": read, "stored": stored}
+    return {"proxy": proxy, **told, "used": asdict(seen)}
 
 
-async def use_behind_a_prefix(folder: Path, url: str, token: str, namespace: str) -> dict[str, Any]:
-    """Use the page behind a proxy that serves it below a path."""
+@asynccontextmanager
+async def behind_a_prefix(url: str) -> AsyncIterator[str]:
+    """Serve the page below a path, and yield its address."""
 
     async def forward(request: web.Request) -> web.Response:
         given = {
@@ -263,22 +261,33 @@ async def use_behind_a_prefix(folder: Path, url: str, token: str, namespace: str
     runner = web.AppRunner(proxy)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    body = json.dumps({"namespace": namespace, "team": "report"})
     try:
-        async with browsing(folder) as (page, seen):
-            await opened(page, f"http://127.0.0.1:{runner.addresses[0][1]}/teams")
-            await authorize(page, token)
-            posted = await execute(page, "deliver", body=body)
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/teams"
     finally:
         await runner.cleanup()
-    return {"prefixed": posted, "behind": asdict(seen)}
 
 
-async def try_foreign(folder: Path, url: str, namespace: str) -> dict[str, Any]:
-    """Plant foreign content in the page; and call without a token."""
+async def attack(browser: Browser, url: str, namespace: str) -> dict[str, Any]:
+    """Open a description with planted scripts; plant foreign content in the page; call without a token."""
+
+    async def planted(route: Route) -> None:
+        answer = await route.fetch()
+        document = await answer.json()
+        document["info"]["description"] = HOSTILE
+        document["paths"]["/deliveries"]["post"]["description"] = HOSTILE
+        await route.fulfill(response=answer, json=document)
+
     refused = {}
-    async with browsing(folder) as (page, seen):
+    async with browsing(browser) as (page, seen):
+        await page.route("**/openapi.json", planted)
         await opened(page, url)
+        described = {
+            "text": await page.locator(".info .description").inner_text(),
+            "injected": await page.evaluate("'injected' in window"),
+            "dangerous": await page.locator(
+                "#explorer script, #explorer iframe, [onerror], a[href^='javascript:']"
+            ).count(),
+        }
         for what, (script, _) in FOREIGN.items():
             seen.violations.clear()
             await page.evaluate(f"() => {{ const made = (tag) => document.createElement(tag); {script} }}")
@@ -291,34 +300,12 @@ async def try_foreign(folder: Path, url: str, namespace: str) -> dict[str, Any]:
         )
         body = json.dumps({"namespace": namespace, "team": "report"})
         without_token = await execute(page, "deliver", body=body)
-    return {"refused": refused, "after": after, "without_token": without_token, "tried": asdict(seen)}
-
-
-async def describe(folder: Path, url: str) -> dict[str, Any]:
-    """Open a description with planted scripts."""
-
-    async def planted(route: Route) -> None:
-        answer = await route.fetch()
-        document = await answer.json()
-        document["info"]["description"] = HOSTILE
-        document["paths"]["/deliveries"]["post"]["description"] = HOSTILE
-        await route.fulfill(response=answer, json=document)
-
-    async with browsing(folder) as (page, seen):
-        await page.route("**/openapi.json", planted)
-        await opened(page, url)
-        described = {
-            "text": await page.locator(".info .description").inner_text(),
-            "injected": await page.evaluate("'injected' in window"),
-            "dangerous": await page.locator(
-                "#explorer script, #explorer iframe, [onerror], a[href^='javascript:']"
-            ).count(),
-        }
-    return {"described": described, "hostile": asdict(seen)}
+    told = {"described": described, "refused": refused, "after": after, "without_token": without_token}
+    return {**told, "tried": asdict(seen)}
 
 
 async def main(folder: Path) -> None:
-    """Open the page in each way, and print what it shows."""
+    """Use the page and attack it, in one browser, and print what it shows."""
     async with (
         FakeCluster() as server,
         prepared(server, folder) as cluster,
@@ -329,16 +316,16 @@ async def main(folder: Path) -> None:
         token = server.reviews.token(
             "system:serviceaccount:ops:person", Permission("create", namespace), Permission("get", namespace)
         )
-        seen = {
-            "routes": default_routes(),
-            "url": service.url,
-            **await use(folder / "used", service.url, token, namespace),
-            **await use_behind_a_prefix(folder / "behind", service.url, token, namespace),
-            **await try_foreign(folder / "tried", service.url, namespace),
-            **await describe(folder / "hostile", service.url),
-            "received": [json.loads(request.body) for request in hook.requests],
-        }
-    print(json.dumps(seen))  # noqa: T201  # for the test that started this process
+        log = folder / "net-log.json"
+        async with started(log) as browser:
+            seen = {
+                "routes": default_routes(),
+                "url": service.url,
+                **await use(browser, service.url, token, namespace),
+                **await attack(browser, service.url, namespace),
+                "received": [json.loads(request.body) for request in hook.requests],
+            }
+    print(json.dumps({**seen, "contacted": contacted(log)}))  # noqa: T201  # for the test that started this process
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """Features that only the fakes have: injected faults, and running as separate processes."""
 
 import asyncio
-import json
 import sys
 from pathlib import Path
 
-import aiohttp
 from aiohttp import web
 
 from tests.harness.cluster import Cluster
@@ -78,19 +76,6 @@ async def test_the_fake_runs_as_a_process_until_stopped(tmp_path: Path) -> None:
         assert (await kube.get("namespaces", None, "default")).status == 200
     process.terminate()
     assert await process.wait() == 0
-
-
-async def test_the_receiver_runs_as_a_process_until_stopped(tmp_path: Path) -> None:
-    port, log = tmp_path / "port", tmp_path / "log"
-    process = await started("tests.harness.receiver", "--slack", "--port-file", port, "--log", log)
-    await appeared(port)
-    address = f"http://127.0.0.1:{port.read_text()}/services/x?y=1"
-    async with aiohttp.ClientSession() as http, http.post(address, data="hello") as answer:
-        assert (answer.status, await answer.text()) == (200, "ok")
-    process.terminate()
-    assert await process.wait() == 0
-    received = json.loads(log.read_text())
-    assert (received["method"], received["path"], received["body"]) == ("POST", "/services/x?y=1", "hello")
 
 
 async def started(module: str, *arguments: str | Path) -> asyncio.subprocess.Process:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import yaml
 
+from tests.harness.commands import forking
 from tests.harness.service import SCRIPT
 from tests.harness.waiting import until
 
@@ -89,18 +90,19 @@ class Guide:
 
 async def run(script: str, folder: Path, kubectl: Path | None = None, **env: str | Path) -> Ran:
     """Run a block of commands as a user would who has the project's commands and kubectl."""
-    places = [str(SCRIPT.parent), *([str(kubectl.parent)] if kubectl else []), os.environ["PATH"]]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DELIVERY_")}
     given = {name: str(value) for name, value in env.items()}
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-euo", "pipefail", "-c", script),
-        cwd=folder,
-        env={**kept, "COLUMNS": "200", **given, "PATH": ":".join(places)},
-        stdin=DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    async with forking() as commands:
+        places = [str(commands), str(SCRIPT.parent), *([str(kubectl.parent)] if kubectl else [])]
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-euo", "pipefail", "-c", script),
+            cwd=folder,
+            env={**kept, "COLUMNS": "200", **given, "PATH": ":".join([*places, os.environ["PATH"]])},
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
     return Ran(process.returncode, out.decode(), err.decode())
 
 

@@ -1,16 +1,15 @@
 """The site, built as `make docs` builds it, and the content of its pages."""
 
-import fcntl
-import os
-import pickle
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
+from tests.harness.once import once
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,32 +38,26 @@ def build(out: Path, source: Path = ROOT, builder: str = "html") -> subprocess.C
 
 def build_once(factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """Build the site once for all workers of this run, and return its folder and the result."""
-    shared = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    site, result = shared / "site", shared / "site.result"
-    with (shared / "site.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not result.exists():
-            result.write_bytes(pickle.dumps(build(site)))
-    done: subprocess.CompletedProcess[str] = pickle.loads(result.read_bytes())  # noqa: S301  # our own
-    return site, done
+    return once(factory, "site", lambda folder: (folder, build(folder)))
 
 
 @dataclass
 class Page(HTMLParser):
-    """The links of one page, what it loads, and its anchors."""
+    """The links of one page, what it loads, its anchors, its elements and its title."""
 
     path: Path
     links: set[str] = field(default_factory=set)
     loads: set[str] = field(default_factory=set)
     ids: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    tags: Counter[str] = field(default_factory=Counter)
+    title: str = ""
 
     def __post_init__(self) -> None:
         super().__init__()
         self.feed(self.path.read_text())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
         for name, value in attrs:
             if name == "id" and value:
                 self.ids[value] += 1
@@ -72,6 +65,10 @@ class Page(HTMLParser):
                 self.loads.add(value or "")
             elif (tag, name) == ("a", "href"):
                 self.links.add(value or "")
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "title":
+            self.title = self.title or data.strip()
 
 
 def pages(out: Path) -> list[Page]:

@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import io
 import json
 import os
 import re
+import runpy
 import socket
 import ssl
 import struct
@@ -13,7 +15,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -43,8 +45,9 @@ from tests.harness.reviews import Permission
 from tests.harness.service import Service, Watcher, finished, lifecycle
 from tests.harness.tls import Mounted
 from tests.harness.waiting import until
+from tests.service.conftest import Bench, bench
 
-__all__ = ["helm"]
+__all__ = ["bench", "helm"]
 
 Fake = Cluster[FakeCluster]
 Real = Cluster[RealCluster]
@@ -228,13 +231,13 @@ def test_the_guide_describes_the_receiver_s_behaviour(language: str) -> None:
 
 
 async def test_a_receiver_stores_signed_notifications_and_no_duplicates(
-    receiver: tuple[str | Path, ...], fake_cluster: Fake
+    receiver: tuple[str | Path, ...], bench: Bench
 ) -> None:
-    async with Sample(receiver, KEY, "Bearer x") as sample, Service(fake_cluster.kubeconfig) as service:
+    async with Sample(receiver, KEY, "Bearer x") as sample:
         hook = {"type": "webhook", "url": sample.url, "credentialsSecret": "hook", "message": "Grüße ✓"}
         secret = {"signing-secret": KEY, "authorization": "Bearer x"}
-        namespace = await finished(fake_cluster.kube, hook, hook=secret)
-        [target] = (await service.deliver(namespace, "report")).body["targets"]
+        namespace = await bench.finished(hook, hook=secret)
+        [target] = (await bench.service.deliver(namespace, "report")).body["targets"]
         assert (target["reason"], target["message"]) == ("Delivered", "answered 204")
         assert await sample.last(1) == f"took {target['id']}"
         [(identifier, body)] = sample.kept.items()
@@ -253,14 +256,14 @@ async def test_a_receiver_stores_signed_notifications_and_no_duplicates(
 
 @pytest.mark.parametrize("wrong", ["key", "authorization"])
 async def test_a_receiver_s_refusal_is_recorded(
-    receiver: tuple[str | Path, ...], fake_cluster: Fake, wrong: str
+    receiver: tuple[str | Path, ...], bench: Bench, wrong: str
 ) -> None:
     key, word = (OTHER, "Bearer x") if wrong == "key" else (KEY, "Bearer y")
-    async with Sample(receiver, KEY, "Bearer x") as sample, Service(fake_cluster.kubeconfig) as service:
+    async with Sample(receiver, KEY, "Bearer x") as sample:
         hook = {"type": "webhook", "url": sample.url, "credentialsSecret": "hook"}
         secret = {"signing-secret": key, "authorization": word}
-        namespace = await finished(fake_cluster.kube, hook, hook=secret)
-        [target] = (await service.deliver(namespace, "report")).body["targets"]
+        namespace = await bench.finished(hook, hook=secret)
+        [target] = (await bench.service.deliver(namespace, "report")).body["targets"]
         assert (target["phase"], target["reason"]) == ("Failed", "HTTPStatus")
         assert (target["message"], target["attempts"]) == ("answered 401 Unauthorized", 1)
         why = "no signature matches" if wrong == "key" else "the authorization is wrong"
@@ -318,17 +321,17 @@ async def test_a_receiver_accepts_several_keys_and_several_signatures(
 
 
 async def test_a_notification_that_a_receiver_cannot_store_is_retried(
-    receiver: tuple[str | Path, ...], fake_cluster: Fake
+    receiver: tuple[str | Path, ...], bench: Bench
 ) -> None:
-    async with Sample(receiver, KEY) as sample, Service(fake_cluster.kubeconfig) as service:
+    async with Sample(receiver, KEY) as sample:
         sample.folder.rename(sample.folder.with_name("away"))
         hook = {"type": "webhook", "url": sample.url, "credentialsSecret": "hook"}
-        namespace = await finished(fake_cluster.kube, hook, hook={"signing-secret": KEY})
-        [target] = (await service.deliver(namespace, "report")).body["targets"]
+        namespace = await bench.finished(hook, hook={"signing-secret": KEY})
+        [target] = (await bench.service.deliver(namespace, "report")).body["targets"]
         assert (target["reason"], target["attempts"], target["httpStatus"]) == ("HTTPStatus", 4, 503)
         assert (await sample.last(4)).startswith("not kept: ")
         sample.folder.with_name("away").rename(sample.folder)
-        again = (await service.deliver(namespace, "report", redeliver="failed")).body
+        again = (await bench.service.deliver(namespace, "report", redeliver="failed")).body
         assert again["phase"] == "Delivered"
 
 
@@ -793,11 +796,25 @@ class Controller:
     def __post_init__(self) -> None:
         (self.folder / "submit.py").write_text(Guide.read("from-a-controller").block("python"))
 
-    async def submit(self, token: str, *event: str) -> Ran:
-        """Run the program once."""
+    async def start(self, token: str, *event: str) -> Ran:
+        """Run the program as a process."""
         (self.folder / "token").write_text(f"{token}\n")
         command = f"{sys.executable} submit.py {' '.join(event)}"
         return await run(command, self.folder, DELIVERY_URL=self.url, MOUNTED=self.folder)
+
+    async def submit(self, token: str, *event: str) -> Ran:
+        """Run the program in a thread, which has imported what a process would import each time."""
+        (self.folder / "token").write_text(f"{token}\n")
+        out, code, err = io.StringIO(), 0, ""
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
+            patch.setenv("DELIVERY_URL", self.url)
+            patch.setenv("MOUNTED", str(self.folder))
+            patch.setattr(sys, "argv", ["submit.py", *event])
+            try:
+                await asyncio.to_thread(runpy.run_path, str(self.folder / "submit.py"), run_name="__main__")
+            except SystemExit as ended:
+                code, err = 1, f"{ended}\n"
+        return Ran(code, out.getvalue(), err)
 
 
 @pytest.fixture
@@ -961,7 +978,7 @@ async def test_a_controller_gets_access_with_the_guide_s_objects(
         token = await kube.account_token(ops, pod["serviceAccountName"], asked["audience"])
         assert f"{pod['containers'][0]['volumeMounts'][0]['mountPath']}/{asked['path']}" == f"{mount}/token"
 
-        ran = await controller.submit(token, research, "report")
+        ran = await controller.start(token, research, "report")
         assert (ran.code, ran.out) == (0, "done\n")
         await until(lambda: hook.requests)
         assert own in call
@@ -971,7 +988,7 @@ async def test_a_controller_gets_access_with_the_guide_s_objects(
         assert (report["team"], report["targets"][0]["type"]) == ("report", "webhook")
         assert len(hook.requests) == 1
         elsewhere = await finished(kube, {"type": "webhook", "url": hook.url})
-        assert "forbidden" in (await controller.submit(token, elsewhere, "report")).err
+        assert "forbidden" in (await controller.start(token, elsewhere, "report")).err
 
 
 # From notify

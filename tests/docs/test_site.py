@@ -1,5 +1,6 @@
 """The site contains every page, and each link has a target; a dead link fails the build."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -40,7 +41,7 @@ def built(site: Path) -> list[Page]:
 def led_to(page: Page, link: str) -> tuple[Path, str]:
     """Return the file and the anchor to which a link within the site leads."""
     parts = urlsplit(link)
-    path = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path.resolve()
+    path = Path(os.path.normpath(page.path.parent / unquote(parts.path))) if parts.path else page.path
     return path, unquote(parts.fragment)
 
 
@@ -55,16 +56,22 @@ def test_the_site_contains_every_page(site: Path) -> None:
 
 
 def test_every_page_is_reachable_from_the_index(site: Path, built: list[Page]) -> None:
-    by_path = {page.path.resolve(): page for page in built}
-    door = by_path[(site / "docs/index.html").resolve()]
-    reached, ahead = {door.path.resolve()}, [door]
+    by_path = {page.path: page for page in built}
+    door = by_path[site / "docs/index.html"]
+    reached, ahead = {door.path}, [door]
     while ahead:
         page = ahead.pop()
         near = {led_to(page, link)[0] for link in page.links if not urlsplit(link).scheme}
         ahead += [by_path[path] for path in near - reached if path in by_path]
         reached |= near
-    by_other_ways = {(site / name).resolve() for name in ("index.html", "search.html")}
+    by_other_ways = {site / name for name in ("index.html", "search.html")}
     assert set(by_path) - reached == by_other_ways
+
+
+def test_every_page_has_one_heading_and_a_title(site: Path, built: list[Page]) -> None:
+    others = {site / name for name in ("index.html", "search.html")}
+    assert not [page.path for page in built if not page.title]
+    assert not [page.path for page in built if page.tags["h1"] != 1 and page.path not in others]
 
 
 def test_the_root_redirects_to_the_index(site: Path) -> None:
@@ -74,7 +81,7 @@ def test_the_root_redirects_to_the_index(site: Path) -> None:
 
 
 def test_every_link_has_a_target(built: list[Page]) -> None:
-    ids = {page.path.resolve(): page.ids for page in built}
+    ids = {page.path: page.ids for page in built}
     dead = []
     for page in built:
         for link in page.links:

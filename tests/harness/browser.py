@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import ConsoleMessage, Page, Request, Response, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, async_playwright
 
 from tests.test_no_way_out import unshared
 
@@ -59,9 +59,6 @@ class Seen:
     console: list[str] = field(default_factory=list)  # warnings and errors
     errors: list[str] = field(default_factory=list)  # exceptions that a page's scripts did not catch
     violations: list[dict[str, str]] = field(default_factory=list)  # of a page's Content-Security-Policy
-    sought: list[str] = field(
-        default_factory=list
-    )  # hosts and addresses, including the browser's own; known at its end
 
     def watch(self, page: Page) -> None:
         """Record what a page does."""
@@ -89,35 +86,36 @@ class Seen:
 
 
 @asynccontextmanager
-async def browsing(
-    folder: Path, *, width: int = 1440, height: int = 1000
-) -> AsyncIterator[tuple[Page, Seen]]:
-    """Start a browser with a profile in a folder, and yield its page."""
+async def started(log: Path) -> AsyncIterator[Browser]:
+    """Start a browser, and write its net log to a file, which is complete when the browser has ended."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=found(), args=[*FLAGS, f"--log-net-log={log}"]
+        )
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def browsing(browser: Browser) -> AsyncIterator[tuple[Page, Seen]]:
+    """Yield a page with nothing stored, not even in a cache, and what it does and logs."""
     seen = Seen()
-    log = folder / "net-log.json"
 
     def violated(_: object, violation: dict[str, str]) -> None:
         seen.violations.append(violation)
 
-    async with async_playwright() as playwright:
-        context = await playwright.chromium.launch_persistent_context(
-            folder / "profile",
-            executable_path=found(),
-            args=[*FLAGS, f"--log-net-log={log}"],
-            viewport={"width": width, "height": height},
-        )
-        await context.expose_binding("noteViolation", violated)
-        await context.add_init_script(NOTE_VIOLATIONS)
-        context.on("page", seen.watch)
-        page = await context.new_page()
-        page.set_default_timeout(20_000)
-        yield page, seen
-        await context.close()
-    seen.sought = reached_for(log)
+    context = await browser.new_context(viewport={"width": 1440, "height": 1000}, reduced_motion="reduce")
+    await context.expose_binding("noteViolation", violated)
+    await context.add_init_script(NOTE_VIOLATIONS)
+    context.on("page", seen.watch)
+    page = await context.new_page()
+    page.set_default_timeout(20_000)
+    yield page, seen
+    await context.close()
 
 
-def reached_for(log: Path) -> list[str]:
-    """Return the addresses and host names that a browser contacted or looked up, from its net log."""
+def contacted(log: Path) -> list[str]:
+    """Return the addresses and host names that a browser contacted or looked up, for pages or for itself."""
     noted = json.loads(log.read_text())
     kinds = {number: name for name, number in noted["constants"]["logEventTypes"].items()}
     wanted = ((event, REACHES_OUT.get(kinds[event["type"]], "")) for event in noted["events"])

@@ -1,22 +1,14 @@
-"""A receiver of notifications: an HTTP server on loopback that remembers every request.
+"""A receiver of notifications: an HTTP server on loopback that remembers every request."""
 
-As a process: python -m tests.harness.receiver --port-file PATH --log PATH
-"""
-
-import argparse
 import asyncio
-import json
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
-
-from tests.harness.processes import until_stopped
 
 
 @dataclass(frozen=True)
@@ -94,30 +86,3 @@ class Receiver:
             self.connections.add(request.transport.get_extra_info("peername")[1])
         self.requests.append(Received(request.method, request.path_qs, headers, await request.read()))
         return await self.respond(request)
-
-
-async def main() -> None:
-    """Receive until a signal, and write each request as a line of JSON."""
-    parser = argparse.ArgumentParser(description="A receiver of notifications on loopback.")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--port-file", type=Path, required=True)
-    parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--slack", action="store_true", help="answer as Slack does")
-    options = parser.parse_args()
-
-    async def note(_: web.Request) -> web.StreamResponse:
-        received = receiver.requests.pop()  # the log has it, so memory need not
-        line = json.dumps(asdict(received) | {"body": received.body.decode(errors="replace")})
-        with options.log.open("a") as log:
-            log.write(line + "\n")
-        return web.Response(text="ok") if options.slack else web.json_response({"received": True})
-
-    async with Receiver(port=options.port, respond=note) as receiver:
-        draft = options.port_file.with_suffix(".draft")
-        draft.write_text(str(receiver.port))
-        draft.replace(options.port_file)
-        await until_stopped()
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

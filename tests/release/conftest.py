@@ -12,6 +12,7 @@ import pytest
 
 from tests.clients.conftest import node
 from tests.docs.blocks import ROOT, tracked
+from tests.harness.once import once
 
 __all__ = ["node"]
 
@@ -72,22 +73,26 @@ class Released:
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the repository."""
+    """Copy the repository, for tests that change it."""
     return copied(tmp_path_factory.mktemp("repository"))
 
 
 @pytest.fixture(scope="session")
-def released(repository: Path, kubectl: Path, node: None) -> Released:
-    """Build the release for all tests."""
-    tools = repository.parent / f"{repository.name}-tools"
-    buildah, told = program(tools / "buildah", BUILDAH), tools / "told"
-    done = typed(
-        repository,
-        *("--engine", buildah, "--repository", REPOSITORY),
-        TOLD=str(told),
-        PATH=f"{kubectl.parent}:{os.environ['PATH']}",
-    )
-    assert done.returncode == 0, done.stderr
-    return Released(
-        repository / "dist", done.stdout, [json.loads(line) for line in told.read_text().splitlines()]
-    )
+def released(tmp_path_factory: pytest.TempPathFactory, kubectl: Path, node: None) -> Released:
+    """Build the release of a copy, for all tests of all workers."""
+
+    def make(folder: Path) -> Released:
+        repository, tools = copied(folder / "repository"), folder / "tools"
+        buildah, told = program(tools / "buildah", BUILDAH), tools / "told"
+        done = typed(
+            repository,
+            *("--engine", buildah, "--repository", REPOSITORY),
+            TOLD=str(told),
+            PATH=f"{kubectl.parent}:{os.environ['PATH']}",
+        )
+        assert done.returncode == 0, done.stderr
+        return Released(
+            repository / "dist", done.stdout, [json.loads(line) for line in told.read_text().splitlines()]
+        )
+
+    return once(tmp_path_factory, "release", make)

@@ -58,9 +58,8 @@ def alone(released: Released, tmp_path_factory: pytest.TempPathFactory) -> Path:
         files = importlib.metadata.files(name) or []
         for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
             source = Path(str(importlib.metadata.distribution(name).locate_file(top)))
-            ignored = shutil.ignore_patterns("__pycache__")
             if source.is_dir():
-                shutil.copytree(source, site / top, dirs_exist_ok=True, ignore=ignored)
+                shutil.copytree(source, site / top, dirs_exist_ok=True)
             else:
                 shutil.copy2(source, site)
     [wheel] = released.folder.glob("agentteam_delivery-*.whl")

@@ -1,6 +1,6 @@
 """One service on one fake API with one receiver, shared by tests that leave nothing behind."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Bench:
         namespace = await self.finished(*targets, **secrets)
         return await self.service.deliver(namespace, "report")
 
-    async def finished(self, *targets: dict[str, Any], **secrets: dict[str, str | bytes]) -> str:
+    async def finished(self, *targets: dict[str, Any], **secrets: Mapping[str, str | bytes]) -> str:
         """Finish a new team with the name `report` in a new namespace, and return the namespace."""
         return await finished(self.kube, *targets, **secrets)
 

@@ -11,7 +11,7 @@ from tests.docs.blocks import ROOT, Block
 from tests.docs.checks.drawings import drawn
 from tests.docs.checks.names import targets
 
-GUIDES, WALKS, PAGES = (f"tests/docs/test_{name}.py::test_" for name in ("guides", "walks", "pages"))
+GUIDES, WALKS = (f"tests/docs/test_{name}.py::test_" for name in ("guides", "walks"))
 OPERATE = "tests/operations/test_runbook.py::test_"
 CLIENTS = "tests/clients/test_clients.py::test_the_guides_examples_print_outcomes_and_errors"
 
@@ -57,31 +57,31 @@ RUNBOOK: dict[str, Run] = {
     "A caller is answered 401 or 403": by(1, f"{OPERATE}a_caller_gets_the_missing_permission_and_redelivers"),
     "Who redelivered this?": by(1, f"{OPERATE}the_commands_to_troubleshoot_find_a_failure_and_its_end"),
     "Wait for a delivery": by(3, f"{OPERATE}the_commands_to_troubleshoot_find_a_failure_and_its_end"),
-    "Traces": by(1, f"{PAGES}targets_for_email_and_google_drive_are_set_up_as_their_guide_says"),
+    "Traces": by(1, f"{WALKS}targets_for_email_and_google_drive_are_set_up_as_their_guide_says"),
 }
 
 RUNS: dict[str, Run] = {
     # By document, or by document and heading.
-    "README.md#agentteam-delivery": by(1, f"{PAGES}the_record_in_the_readme_is_what_kubectl_prints"),
-    "README.md#See it work": by(1, "tests/docs/test_outputs.py::test_the_readme_shows_the_demo_s_output"),
+    "README.md#agentteam-delivery": by(1, f"{WALKS}the_record_in_the_readme_is_what_kubectl_prints"),
+    "README.md#See it work": by(1, "tests/test_demo.py::test_the_demo_shows_each_outcome_as_the_readme_does"),
     "README.md#From an empty cluster to delivered": by(
         1, f"{WALKS}the_readme_s_five_commands_end_with_a_delivery"
     ),
     "README.md#From source": by(1, f"{WALKS}the_readme_s_five_commands_end_with_a_delivery"),
-    "README.md#Ask for delivery": by(1, f"{PAGES}the_record_in_the_readme_is_what_kubectl_prints"),
-    "README.md#Call it": by(1, f"{PAGES}a_call_is_answered_and_a_webhook_gets_what_its_reference_shows"),
+    "README.md#Ask for delivery": by(1, f"{WALKS}the_record_in_the_readme_is_what_kubectl_prints"),
+    "README.md#Call it": by(1, f"{WALKS}a_call_is_answered_and_a_webhook_gets_what_its_reference_shows"),
     "charts/agentteam-delivery/README.md": by(
-        9, f"{PAGES}the_chart_is_installed_and_upgraded_as_its_readme_says"
+        9, f"{WALKS}the_chart_is_installed_and_upgraded_as_its_readme_says"
     ),
     "docs/explanation/security.md#Permissions": by(
         3,
         "tests/chart/test_rendering.py::test_the_permissions_are_those_in_the_documentation",
-        f"{PAGES}a_caller_gets_the_permission_that_the_security_page_grants",
+        f"{WALKS}a_caller_gets_the_permission_that_the_security_page_grants",
     ),
     "docs/how-to/beside-the-operator.md": by(
         7,
         "tests/chart/test_crd_patch.py::test_a_patch_is_idempotent_and_its_counterpart_removes_it",
-        f"{PAGES}targets_are_listed_and_values_taken_as_the_operator_s_guide_says",
+        f"{WALKS}targets_are_listed_and_values_taken_as_the_operator_s_guide_says",
     ),
     "docs/how-to/call-from-go.md": by(1, CLIENTS, words=("call-from-",)),
     "docs/how-to/call-from-java.md": by(1, CLIENTS, words=("call-from-",)),
@@ -91,7 +91,7 @@ RUNS: dict[str, Run] = {
     "docs/how-to/email-and-google-drive.md": by(
         7,
         "tests/service/test_email.py::test_a_redelivery_reaches_only_recipients_without_the_mail",
-        f"{PAGES}targets_for_email_and_google_drive_are_set_up_as_their_guide_says",
+        f"{WALKS}targets_for_email_and_google_drive_are_set_up_as_their_guide_says",
         words=("accepted for 2 of 3; refused: cid@example.com (550 5.1.1 no such mailbox)",),
     ),
     "docs/how-to/from-a-controller.md": by(5, f"{GUIDES}a_controller_gets_access_with_the_guide_s_objects"),
@@ -100,12 +100,12 @@ RUNS: dict[str, Run] = {
         7,
         f"{GUIDES}the_guide_s_commands_give_what_it_says",
         f"{GUIDES}the_values_open_only_what_the_guide_says",
-        f"{PAGES}the_chart_is_installed_and_upgraded_as_its_readme_says",
+        f"{WALKS}the_chart_is_installed_and_upgraded_as_its_readme_says",
     ),
     "docs/how-to/multi-tenant.md": by(
         11,
         f"{GUIDES}tenants_have_exactly_the_access_that_the_guide_says",
-        f"{PAGES}the_chart_is_installed_and_upgraded_as_its_readme_says",
+        f"{WALKS}the_chart_is_installed_and_upgraded_as_its_readme_says",
     ),
     **{f"docs/how-to/operate.md#{heading}": run for heading, run in RUNBOOK.items()},
     "docs/how-to/run-from-a-checkout.md": by(3, f"{WALKS}a_checkout_runs_as_its_guide_says"),
@@ -123,10 +123,10 @@ RUNS: dict[str, Run] = {
         1, "tests/docs/test_outputs.py::test_the_findings_match_validate_s_output"
     ),
     "docs/reference/targets.md": by(
-        1, f"{PAGES}a_call_is_answered_and_a_webhook_gets_what_its_reference_shows"
+        1, f"{WALKS}a_call_is_answered_and_a_webhook_gets_what_its_reference_shows"
     ),
     "docs/tutorial.md": by(17, f"{WALKS}the_tutorial_s_commands_print_what_it_shows"),
-    "samples/README.md": by(1, f"{PAGES}a_call_is_answered_and_a_webhook_gets_what_its_reference_shows"),
+    "samples/README.md": by(1, f"{WALKS}a_call_is_answered_and_a_webhook_gets_what_its_reference_shows"),
 }
 
 STATED: dict[str, str] = {
