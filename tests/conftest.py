@@ -5,8 +5,10 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.harness.cluster import Cluster, prepared
 from tests.harness.fake_cluster import FakeCluster
@@ -15,6 +17,7 @@ from tests.harness.real_cluster import SCRIPT, RealCluster
 
 KUBECTL = Path(__file__).parent / "harness/kubectl"
 PROGRAMS = KUBECTL.with_name("programs")
+CONTRACT = "tests/contract/"
 
 # Programs in Go (kube-apiserver, helm, kubectl …) take a fifth less CPU if they may use more memory.
 os.environ.setdefault("GOGC", "400")
@@ -39,6 +42,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         built = subprocess.run([PROGRAMS, "build", "newest", "helm"], check=False, stdout=subprocess.DEVNULL)
         if built.returncode:
             raise pytest.UsageError("CI requires the newest Helm 3; the output above says why it is missing")
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    def _split_scope(self, nodeid: str) -> str:
+        """Give all contract tests to one worker: only they start the oldest API server."""
+        file = str(super()._split_scope(nodeid))
+        return CONTRACT if file.startswith(CONTRACT) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    """Let a worker run whole files."""
+    return _ByFile(config, log)
 
 
 def pytest_runtestloop() -> None:
