@@ -24,7 +24,7 @@ from tests.ledger.support import by_word, ledger, settled
 
 SHORT = {"api_timeout": 1, "record_timeout": 20, "attempt_timeout": 2, "target_timeout": 4}
 PATIENT = SHORT | {"record_timeout": 60, "attempt_timeout": 10, "target_timeout": 10}
-"""No receiver times out, and is called again, and no record is given up, only because this machine is busy."""
+"""No receiver times out and is called again, and no record is given up, only because this machine is busy."""
 
 NUMBER = 24  # teams that meet all faults
 OFTEN = dict.fromkeys(Fault, 0.05) | {Fault.CONFLICT: 0.12}
