@@ -6,29 +6,30 @@ Imports are nine tenths of a start, and this is a quarter of them. The package i
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from typing import Any
 
 from pydantic import BaseModel
 
 
 @contextmanager
-def without(*names: str) -> Iterator[None]:
-    """Import something as if these optional libraries were not installed."""
-    before = {name: sys.modules.get(name) for name in names}
-    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]  # None: no such module
+def replaced(mapping: MutableMapping[str, Any], values: Mapping[str, Any]) -> Iterator[None]:
+    """Set values of a mapping inside this context; afterwards it has what it had before."""
+    before = {name: mapping[name] for name in values if name in mapping}
+    mapping.update(values)
     try:
         yield
     finally:
-        for name, module in before.items():
-            del sys.modules[name]
-            if module is not None:
-                sys.modules[name] = module
+        for name in values:
+            del mapping[name]
+        mapping.update(before)
 
 
-# structlog would load the one to print exceptions, which logs.py does, and the other for threads of its own.
-with without("rich", "greenlet"):
-    import structlog  # noqa: F401
+# As if they were not installed: structlog would load one to print exceptions, which logs.py does, and the
+# other for threads of its own.
+with replaced(sys.modules, {"rich": None, "greenlet": None}):
+    import structlog  # noqa: F401  # the first import decides
 
 NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 """Makes OpenSSL's default paths empty."""
@@ -39,18 +40,14 @@ def quickly() -> Iterator[None]:
     """Import large libraries inside this context."""
     # What is imported stays, so a search for garbage finds none.
     gc.disable()
-    # FastAPI's models of OpenAPI documents are built when somebody asks for the description.
-    BaseModel.model_config["defer_build"] = True
-    # aiohttp reads the system's certificate authorities into a default context. Every connection here has a
-    # context of its own; one that had none would trust nobody.
-    before = {name: os.environ.get(name) for name in NO_CERTIFICATES}
-    os.environ.update(NO_CERTIFICATES)
     try:
-        yield
+        with (
+            # FastAPI's models of OpenAPI documents are built when somebody asks for the description.
+            replaced(BaseModel.model_config, {"defer_build": True}),  # type: ignore[arg-type]  # a TypedDict
+            # aiohttp reads the system's certificate authorities into a default context. Every connection
+            # here has a context of its own; one that had none would trust nobody.
+            replaced(os.environ, NO_CERTIFICATES),
+        ):
+            yield
     finally:
-        for name, value in before.items():
-            del os.environ[name]
-            if value is not None:
-                os.environ[name] = value
-        del BaseModel.model_config["defer_build"]
         gc.enable()

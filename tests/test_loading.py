@@ -12,11 +12,11 @@ import pytest
 
 SCRIPT = """
 import gc, json, os, ssl, sys
-from app.loading import quickly, without
+from app.loading import quickly, replaced
 with quickly():
     import app.serving
 import fastapi.openapi.models, pydantic
-with without("json"):
+with replaced(sys.modules, {"json": None}):
     try:
         import json as absent
     except ImportError:
