@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from aiohttp import ClientSession, web
 from playwright.async_api import Browser, Page, Route
 
 from tests.harness.browser import ARTIFACTS, ROOT, browsing, contacted, inside, started
 from tests.harness.cluster import prepared
+from tests.harness.documents import read_yaml
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.receiver import Receiver
 from tests.harness.reviews import Permission
@@ -28,7 +28,7 @@ from tests.harness.waiting import until
 from tests.service.conftest import Bench
 from tests.test_no_way_out import default_routes, put_up_loopback
 
-DESCRIPTION = yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text())
+DESCRIPTION = read_yaml(ROOT / "openapi/openapi.yaml")
 OPERATIONS = {
     f"{method.upper()} {path}"
     for path, item in DESCRIPTION["paths"].items()

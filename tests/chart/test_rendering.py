@@ -13,10 +13,11 @@ import yaml
 
 from app.settings import CommonSettings, ServiceSettings, WatcherSettings
 from tests.chart.conftest import MATRIX
+from tests.harness.documents import read_yaml
 from tests.harness.helm import CHART, NAMESPACE, RELEASE, Document, Helm, Refused, Rendering, run
 
 ROOT = Path(__file__).parents[2]
-VALUES: Document = yaml.safe_load((CHART / "values.yaml").read_text())
+VALUES: Document = read_yaml(CHART / "values.yaml")
 ALONE = {"port", "watch_port", "url", "token_file", "ca_file", "tls_cert_file", "tls_key_file"}
 """Settings that follow from how the chart puts the parts together."""
 

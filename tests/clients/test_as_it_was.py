@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.clients.generators import DESCRIPTION, ROOT, copied, done, made, need, ran
+from tests.harness.documents import read_yaml
 
 pytestmark = pytest.mark.timeout(1200)  # the first run downloads and compiles
 
@@ -43,7 +44,7 @@ def test_go_does_not_compile_if_a_reason_is_an_enum_or_any_text(
     change: Callable[[dict[str, Any]], None], within: str, said: str
 ) -> None:
     need("go", "java", "mvn")
-    document = yaml.safe_load(DESCRIPTION.read_text())
+    document = read_yaml(DESCRIPTION)
     change(document["components"]["schemas"])
     description = yaml.safe_dump(document)
 

@@ -10,6 +10,7 @@ import yaml
 
 from tests.clients.conftest import HERE
 from tests.clients.generators import DESCRIPTION, made, ran
+from tests.harness.documents import read_yaml
 
 pytestmark = pytest.mark.timeout(1200)  # the first run downloads and compiles
 
@@ -58,7 +59,7 @@ LINTED = {
 def test_a_linter_accepts_the_description_and_rejects_a_faulty_one(name: str, others: Path) -> None:
     lint, worsen, broken = LINTED[name]
     assert findings(name, lint, others, DESCRIPTION.read_text()) == []
-    document = yaml.safe_load(DESCRIPTION.read_text())
+    document = read_yaml(DESCRIPTION)
     worsen(document)
     assert broken <= set(findings(name, lint, others, yaml.safe_dump(document)))
 

@@ -36,6 +36,7 @@ from samples.display import Display
 from tests.chart.conftest import helm
 from tests.docs.guides import RECEIVERS, ROOT, Guide, Ran, Sample, installed, run
 from tests.harness.cluster import CRD, Cluster
+from tests.harness.documents import read_yaml
 from tests.harness.fake_cluster import FakeCluster
 from tests.harness.helm import Helm, apply
 from tests.harness.kube import TEAMS
@@ -925,7 +926,7 @@ async def test_a_controller_rejects_answers_of_other_servers(mounted: Mounted) -
 
 
 def test_the_controller_guide_covers_each_answer() -> None:
-    document = yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text())
+    document = read_yaml(ROOT / "openapi/openapi.yaml")
     answers = {
         status: set(answer["content"].get("application/problem+json", {}).get("examples", {}))
         for status, answer in document["paths"]["/deliveries"]["post"]["responses"].items()
@@ -1073,7 +1074,7 @@ async def test_a_finished_team_is_delivered_once_it_is_switched_and_older_teams_
 
 async def test_an_operator_s_crd_refuses_the_switch_as_the_guide_says(fake_cluster: Fake) -> None:
     kube = fake_cluster.kube
-    crd = yaml.safe_load(CRD.read_text())
+    crd = read_yaml(CRD)
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     schema["spec"]["properties"]["lifecycle"]["properties"]["onComplete"]["enum"].remove("deliver")
     await kube.install_crd(crd)

@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 import typer
-import yaml
 from pydantic import ValidationError
 
 from app.cli import cli
@@ -26,6 +25,7 @@ from app.telemetry.instruments import Instruments
 from app.telemetry.metrics import UNRECORDED, Metrics
 from app.watcher.metrics import WatchMetrics
 from tests.docs.blocks import ROOT, Block, Row, blocks, files
+from tests.harness.documents import read_yaml
 
 Faults = Iterator[str]
 
@@ -120,7 +120,7 @@ def problems() -> dict[str, int]:
 @cache
 def description() -> dict[str, Any]:
     """Return the API's operations by path."""
-    return dict(yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text())["paths"])
+    return dict(read_yaml(ROOT / "openapi/openapi.yaml")["paths"])
 
 
 def operations() -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ def statuses() -> frozenset[str]:
 @cache
 def values() -> dict[str, Any]:
     """Return the chart's values."""
-    return dict(yaml.safe_load((ROOT / "charts/agentteam-delivery/values.yaml").read_text()))
+    return dict(read_yaml(ROOT / "charts/agentteam-delivery/values.yaml"))
 
 
 @cache
