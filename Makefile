@@ -138,8 +138,8 @@ $(READY): requirements-dev.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --require-hashes -r $(VENV)/uv.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps --require-hashes -r requirements-dev.txt \
 		|| $(PIP) install --no-deps --require-hashes -r requirements-dev.txt
-	@$(PIP) install --no-build-isolation --no-deps --editable .
-	@$(PIP) check
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --offline --no-build-isolation --no-deps --editable .
+	@$(BIN)/uv pip check --quiet --python $(BIN)/python
 	@touch $@
 	@echo 'Ready: $(BIN)/agentteam-delivery'
 
