@@ -21,7 +21,7 @@ UNCOUNTED := $(addprefix tests/,ledger browser test_demo.py chart service/test_h
   test_private_parts.py watcher/test_agenda_rules.py watcher/test_clusters.py console/test_session.py)
 # Those that `make check` runs.
 CHECKED := tests/test_repo.py
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder --numprocesses
 
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
@@ -41,12 +41,12 @@ run: setup  ## run the service against your kubeconfig; it trusts all callers un
 	@export DELIVERY_AUTH="$${DELIVERY_AUTH:-none}"; exec $(BIN)/agentteam-delivery serve
 
 test: setup  ## run all tests, and check their branch coverage
-	@# Most tests wait for processes, so three at a time take hardly longer than one. They run in order, because the long
-	@# ones come first. Tests that measure time run alone afterwards. Coverage is measured only in the first run, because
+	@# Most tests wait for processes, so two cores run three or four at a time. They run in order, because the long ones
+	@# come first. Tests that measure time run afterwards, one per core. Coverage is measured only in the first run, because
 	@# tracing lines doubles the cost of a process.
-	@$(BIN)/pytest -m 'not alone and not pods' $(patsubst %,--ignore=%,$(UNCOUNTED) $(CHECKED)) $(SIDE_BY_SIDE) --cov
-	@$(BIN)/pytest -m 'not alone and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE)
-	@$(BIN)/pytest -m alone $$(grep -rl --include='test_*.py' 'pytest.mark.alone' tests)
+	@$(BIN)/pytest -m 'not quiet and not pods' $(patsubst %,--ignore=%,$(UNCOUNTED) $(CHECKED)) $(SIDE_BY_SIDE) 3 --cov
+	@$(BIN)/pytest -m 'not quiet and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE) 4
+	@$(BIN)/pytest -m quiet $$(grep -rl --include='test_*.py' 'pytest.mark.quiet' tests | sort) $(SIDE_BY_SIDE) 2
 
 test-pods: setup  ## run the chart in real pods on its own node; requires root
 	@tests/harness/machine $(BIN)/pytest tests/pods

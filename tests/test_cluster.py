@@ -396,7 +396,7 @@ HANGS: list[tuple[str, Callable[[Bare], Speak]]] = [
 ]
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 @pytest.mark.parametrize("speak", [row[1] for row in HANGS], ids=[row[0] for row in HANGS])
 async def test_a_hanging_server_is_given_up_in_time(speak: Callable[[Bare], Speak]) -> None:
     async with listening(speak) as bare, door_to(f"http://{bare.authority}", limit=0.2) as cluster:

@@ -353,7 +353,7 @@ async def test_cookies_are_not_kept_between_posts() -> None:
     assert ["cookie" in request.headers for request in receiver.requests] == [False, False]
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 async def test_an_endless_body_is_cut_off_and_its_connection_closed() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with (
@@ -444,7 +444,7 @@ async def test_a_few_interim_answers_are_skipped() -> None:
         assert (await post(f"http://{bare.authority}/")).status == 200
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 async def test_a_trickling_body_causes_no_wait() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
     async with listening(endless(head, b"x", pause=0.02)) as bare, client() as http:

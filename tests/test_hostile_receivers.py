@@ -23,7 +23,7 @@ from tests.harness.service import Service, finished
 from tests.harness.waiting import until
 from tests.sockets import OK, Bare, Speak, closing, endless, listening, resetting, saying, silent
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.quiet
 
 Fake = Cluster[FakeCluster]
 

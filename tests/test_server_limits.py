@@ -27,7 +27,7 @@ from tests.harness.service import Service, finished
 from tests.harness.trickle import trickling
 from tests.harness.waiting import until
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.quiet
 
 HEAD = 16_384  # bytes, as DELIVERY_MAX_HEAD has it
 HASTE = 1.0  # seconds, as DELIVERY_READ_TIMEOUT of the hasty service

@@ -98,7 +98,7 @@ def test_tls_versions_and_renegotiation_do_not_depend_on_openssl_s_defaults(moun
     assert certificate.context.options & ssl.OP_NO_RENEGOTIATION
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 async def test_a_handshake_and_its_request_count_as_one_caller(
     tmp_path_factory: pytest.TempPathFactory, mounted: Mounted
 ) -> None:
@@ -131,7 +131,7 @@ async def test_a_request_that_is_too_large_gets_its_error_over_tls_too(
     assert b"urn:agentteam-delivery:head-too-large" in answer
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 async def test_an_endless_handshake_is_cut_off_and_delays_no_other(service: Service) -> None:
     started = monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -144,7 +144,7 @@ async def test_an_endless_handshake_is_cut_off_and_delays_no_other(service: Serv
     writer.close()
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 async def test_handshakes_in_progress_count_as_waiting_callers(service: Service, mounted: Mounted) -> None:
     async with contextlib.AsyncExitStack() as stack:
         readers = []

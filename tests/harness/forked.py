@@ -6,6 +6,7 @@ there from the fork on, and in no other process that a test starts.
 """
 
 import asyncio
+import importlib
 import inspect
 import multiprocessing
 import os
@@ -23,6 +24,19 @@ import app.serving
 import app.watcher.process  # noqa: F401
 from app.cli import main
 from app.settings import ServiceSettings, WatcherSettings
+
+# What only some commands import, a third of a second each time.
+for library in (
+    "aiosmtplib",
+    "anyio._backends._asyncio",
+    "cryptography.x509",
+    "google.auth.jwt",
+    "httpcore",
+    "httpx",
+    "rich.live",
+    "typer.rich_utils",
+):
+    importlib.import_module(library)
 
 # What each process would work out once is worked out before the forks: where modules are (coverage asks for
 # the stack), how sources are read (FastAPI asks for those of the routes), how settings are validated.

@@ -265,7 +265,7 @@ async def test_an_outage_and_three_killed_processes_lose_nothing(theirs: Cluster
             await service.stop(signal.SIGKILL)
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 async def test_a_burst_to_one_slack_webhook_is_not_refused_and_delays_no_other_target(
     api: Cluster[FakeCluster],
 ) -> None:

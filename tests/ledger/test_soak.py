@@ -28,7 +28,7 @@ from tests.harness.service import Service, Watcher, lifecycle
 from tests.harness.waiting import until
 from tests.ledger.support import Entries, Front, Outcomes, by_word, have_one_id, settled
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.quiet
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / ".artifacts"

@@ -78,7 +78,7 @@ async def test_connections_are_reused(fake_cluster: Cluster[FakeCluster]) -> Non
         assert len(hook.connections) <= 8
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 async def test_a_delivery_costs_a_small_multiple_of_its_bare_requests(tmp_path: Path) -> None:
     events, fanout, at_once = 60, 8, 8
     async with far_side(tmp_path), Service(tmp_path / "kubeconfig") as service:

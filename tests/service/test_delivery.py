@@ -117,7 +117,7 @@ async def test_the_watcher_alone_causes_the_delivery_of_a_finished_team(cluster:
         assert len(hook.requests) == 1
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 async def test_a_hanging_target_delays_no_other_and_fails_at_its_own_timeout(
     fake_cluster: Cluster[FakeCluster],
 ) -> None:
@@ -151,7 +151,7 @@ async def test_a_hanging_target_delays_no_other_and_fails_at_its_own_timeout(
         assert 2 < took < 4
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 async def test_a_hundred_targets_of_200_ms_settle_in_under_2_s(fake_cluster: Cluster[FakeCluster]) -> None:
     kube = fake_cluster.kube
 

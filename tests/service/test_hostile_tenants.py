@@ -29,7 +29,7 @@ from tests.harness.receiver import Receiver
 from tests.harness.service import Program, Service, Watcher, finished, lifecycle
 from tests.harness.waiting import until
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.quiet
 
 MOST_LATER = 1.0  # seconds that others may wait, without the CPU time of other processes
 LONG_HOST = "é" * (bounds.HOST.most + 10)

@@ -28,7 +28,7 @@ from tests.harness.relay import Relay
 from tests.harness.service import Service, finished, lifecycle
 from tests.harness.waiting import until
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.quiet
 
 MB = 1_000_000
 LEAST = 60 * MB  # bytes that one team may take, above the process's memory at rest

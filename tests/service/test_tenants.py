@@ -95,7 +95,7 @@ async def test_a_label_key_alone_can_be_required(fake_cluster: Fake) -> None:
         assert [target["reason"] for target in targets] == ["Delivered", "SecretForbidden"]
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 async def test_hanging_targets_of_one_namespace_leave_capacity_for_others(fake_cluster: Fake) -> None:
     gate = Gate()
     bounds = {"max_targets": 10, "max_targets_in_flight": 20, "max_connections_per_host": 20}
