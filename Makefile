@@ -26,7 +26,7 @@ SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder --numprocesses
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(LOCKFLAGS)
 
-.PHONY: help setup demo run test test-pods check bench bench-scale bench-shares bench-outage bench-burst audit openapi reference docs clients clients-table chart lock release clean
+.PHONY: help setup demo run test test-pods check lint types descriptions rules bench bench-scale bench-shares bench-outage bench-burst audit openapi reference docs clients clients-table chart lock release clean
 
 help:  ## show this help
 	@echo 'make TARGET, where TARGET is one of'
@@ -51,17 +51,23 @@ test: setup  ## run all tests, and check their branch coverage
 test-pods: setup  ## run the chart in real pods on its own node; requires root
 	@tests/harness/machine $(BIN)/pytest tests/pods
 
-check: setup  ## lint, format, types, layers, Dockerfile, API description, words, the repo's own rules
+check: lint types descriptions rules  ## lint, format, types, layers, Dockerfile, API description, words, the repo's own rules
+
+lint: setup  ## the part of check that lints: lint, format, layers, Dockerfile
 	@echo '== lint'
 	@$(BIN)/ruff check --quiet
 	@echo '== format'
 	@$(BIN)/ruff format --check --quiet || { echo 'to format: $(BIN)/ruff format'; exit 1; }
-	@echo '== types'
-	@$(BIN)/mypy
 	@echo '== layers'
 	@$(BIN)/lint-imports --no-logo
 	@echo '== Dockerfile'
 	@$(BIN)/hadolint Dockerfile
+
+types: setup  ## the part of check that checks types
+	@echo '== types'
+	@$(BIN)/mypy
+
+descriptions: setup  ## the part of check that compares the API description and the reference pages with the code
 	@echo '== API description'
 	@$(BIN)/agentteam-delivery openapi | diff -u openapi/openapi.yaml - \
 		|| { echo 'openapi/openapi.yaml is not what the service says; to write it again: make openapi'; exit 1; }
@@ -69,6 +75,8 @@ check: setup  ## lint, format, types, layers, Dockerfile, API description, words
 	@echo '== reference pages'
 	@$(BIN)/python .ci/reference --check
 	@$(BIN)/python .ci/constants --check
+
+rules: setup  ## the part of check that runs the repo's own rules: pins, names, links, words
 	@echo '== pins, names, links'
 	@$(BIN)/pytest --quiet $(CHECKED)
 

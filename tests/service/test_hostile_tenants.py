@@ -182,13 +182,14 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
 @pytest.mark.parametrize("row", ROWS)
 async def test_a_hostile_team_does_not_affect_other_teams(stand: Stand, row: str) -> None:
     target, secret, said = ROWS[row]
-    bad = await finished(stand.kube, *[target] * 20, **({"keys": secret} if secret else {}))
+    keys = {"keys": secret} if secret else {}
+    bad, worse = [await finished(stand.kube, *[target] * 20, **keys) for _ in range(2)]
     first, second = await stand.good(), await stand.good()
     alone = await stand.timed(first)
     async with healthy(stand.service):
         asked = [
             stand.service.deliver(bad, "report", "respond-async"),
-            stand.service.deliver(bad, "report", path="/previews"),
+            stand.service.deliver(worse, "report", path="/previews"),
         ]
         hostile = asyncio.gather(*asked)
         assert await stand.timed(second) < max(1.2 * alone, alone + MOST_LATER)
