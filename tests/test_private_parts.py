@@ -5,11 +5,13 @@ If a release drops one of them, these tests name it before anything else fails. 
 """
 
 import dis
+import sys
 from collections.abc import Iterable
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
-from pkgutil import resolve_name
-from types import FunctionType
+from importlib.util import find_spec
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -23,11 +25,22 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import Server, ServerState
 
 from app.domain.reasons import Reason
+from app.loading import replaced
 from tests.posting import refused
 from tests.sockets import endless, listening
 from tests.test_repo import PROJECT
 
-CONFIGURATION = "kubernetes_asyncio.client:Configuration"
+
+def _configuration() -> Any:
+    """Return Kubernetes' class without its package, which imports hundreds of models for seconds."""
+    kubernetes = find_spec("kubernetes_asyncio")
+    assert kubernetes
+    package = ModuleType("kubernetes_asyncio.client")
+    package.__path__ = [f"{folder}/client" for folder in kubernetes.submodule_search_locations or ()]
+    with replaced(sys.modules, {package.__name__: package}):
+        return import_module("kubernetes_asyncio.client.configuration").Configuration
+
+
 RELIED_ON: tuple[tuple[str, Any, str, str], ...] = (
     *(
         ("aiohttp", owner, name, "app/egress/client.py: bounds on what a receiver may send")
@@ -76,8 +89,7 @@ RELIED_ON: tuple[tuple[str, Any, str, str], ...] = (
         for name in names
     ),
     *(
-        # As a path: its import takes seconds, which collecting tests should not cost.
-        ("kubernetes-asyncio", CONFIGURATION, name, "app/kube/kubeconfig.py: credentials that are fetched")
+        ("kubernetes-asyncio", _configuration(), name, "app/kube/kubeconfig.py: credentials that are fetched")
         for name in (
             *("host", "ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "tls_server_name", "proxy"),
             "get_api_key_with_prefix",
@@ -90,8 +102,7 @@ def missing(relied_on: Iterable[tuple[str, Any, str, str]]) -> list[str]:
     """Describe each missing name: its owner, the library's release, and what depends on it."""
     return [
         f"{library} {version(library)} has no {owner.__name__}.{name}, required for: {what}"
-        for library, given, name, what in relied_on
-        for owner in [resolve_name(given) if isinstance(given, str) else given]
+        for library, owner, name, what in relied_on
         if not hasattr(owner, name) and name not in attributes(owner)
     ]
 
@@ -108,7 +119,7 @@ def attributes(owner: type) -> set[str]:
 
 
 def _named(one: tuple[str, Any, str, str]) -> str:
-    return f"{one[1] if isinstance(one[1], str) else one[1].__name__}.{one[2]}"
+    return f"{one[1].__name__}.{one[2]}"
 
 
 @pytest.mark.parametrize("one", RELIED_ON, ids=_named)
