@@ -1,5 +1,6 @@
 """Fixtures for all tests: a fake Kubernetes API, a real one, and each of them in turn."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ from tests.harness.real_cluster import SCRIPT, RealCluster
 KUBECTL = Path(__file__).parent / "harness/kubectl"
 PROGRAMS = KUBECTL.with_name("programs")
 CONTRACT = "tests/contract/"
+
+gc.disable()  # until all tests are collected, and then not in what they hold: all of it stays until the end
 
 # Programs in Go (kube-apiserver, helm, kubectl …) take a fifth less CPU if they may use more memory.
 os.environ.setdefault("GOGC", "400")
@@ -59,6 +62,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
 def pytest_runtestloop() -> None:
     """Measure the coverage of the program only, not of other processes that tests start."""
     count_here_alone()
+    gc.freeze()
+    gc.enable()
 
 
 def at_hand(release: str, verb: str = "find") -> bool:
