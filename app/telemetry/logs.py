@@ -1,7 +1,6 @@
 """One format for all log lines, including those of libraries, without addresses."""
 
 import asyncio
-import json
 import logging
 import re
 import sys
@@ -15,6 +14,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.domain.errors import DeliveryError
+from app.domain.text import as_json
 
 log = structlog.get_logger(__name__)
 
@@ -90,11 +90,8 @@ def _complete(logger: WrappedLogger, level: str, event: EventDict) -> EventDict:
     return event
 
 
-_JSON = json.JSONEncoder(default=repr)
-
-
 def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
-    return _JSON.encode(event)
+    return as_json(event, ascii_only=True, other=repr).decode()
 
 
 def _show_exception(shown: Any, event: EventDict) -> None:
