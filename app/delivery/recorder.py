@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
@@ -26,8 +26,7 @@ LONGEST_LINGER = 1.0
 WRITING_SHARE = 0.2  # share of the time spent on writes at most: each write carries the whole list
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A receipt to write, and until when to try (seconds on the monotonic clock)."""
 
     receipt: Receipt

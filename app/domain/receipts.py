@@ -6,6 +6,7 @@ CRD may drop our fields at any time, and a typed write by the operator does. Onl
 entries.
 """
 
+import hashlib
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -40,7 +41,10 @@ FIRST = "0"
 _AWAITED, _LAST = "Pending: ", "; last attempt: "
 _REASONS = frozenset(map(str, Reason))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ID_NAMESPACE = uuid.UUID("6f0c1b0e-5c33-5a3e-9d0e-3f3f6d0a7c11")
+_ID_NAMESPACE = uuid.UUID("6f0c1b0e-5c33-5a3e-9d0e-3f3f6d0a7c11").bytes
+# RFC 9562, section 5.5. `uuid.uuid5` sets the same bits, and takes five times as long.
+_UUID_5 = 5 << 76 | 0b10 << 62
+_UUID_BITS = ~(0b1111 << 76 | 0b11 << 62)
 
 
 class Phase(StrEnum):
@@ -397,7 +401,8 @@ def overall_phase(receipts: Iterable[Receipt]) -> ReportPhase:
 def message_id(uid: str, event: str, name: str, supersedes: str = FIRST) -> str:
     """Return the id of one message to one target: the same across retries, replicas and restarts."""
     identity = f"{uid}\n{event}\n{name}\n{supersedes}"
-    return f"msg_{uuid.uuid5(_ID_NAMESPACE, identity).hex}"
+    digest = hashlib.sha1(_ID_NAMESPACE + identity.encode(), usedforsecurity=False).digest()[:16]
+    return f"msg_{int.from_bytes(digest, 'big') & _UUID_BITS | _UUID_5:032x}"
 
 
 def lasting(name: str, kind: str, label: str) -> str:

@@ -8,10 +8,11 @@ import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from app.domain.errors import DeliveryError
 from app.domain.text import as_json
@@ -46,9 +47,26 @@ def configure(level: str, form: str) -> None:
     structlog.configure(
         processors=[_complete, renderer],
         logger_factory=_Lines,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=filtering(level),
         cache_logger_on_first_use=False,
     )
+
+
+@cache
+def filtering(level: int | str) -> type[FilteringBoundLogger]:
+    """Return the class of loggers that write lines of at least this level."""
+    at_least: Any = structlog.make_filtering_bound_logger(level)
+
+    class Logger(at_least):  # type: ignore[misc]  # structlog makes the class at run time
+        """Writes a line without structlog's checks of what a processor returns."""
+
+        def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> None:
+            line: Any = {**self._context, **fields, "event": event}
+            for process in self._processors:
+                line = process(self._logger, method_name, line)
+            self._logger.write(line)
+
+    return Logger
 
 
 def note_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
