@@ -200,23 +200,24 @@ class Receipt(BaseModel):
             attempts=self.attempts,
         )
         wire.receipt = self
-        optional = (
+        for field, value in (
             ("name", self.name),
             ("target", self.target),
             ("error", self.error),
             ("reason", self.reason and str(self.reason)),
             ("message", self.message),
-            ("timestamp", _written(self.timestamp)),
+            ("timestamp", self.timestamp and format_time(self.timestamp)),
             ("id", self.id),
             ("claimedBy", self.claimed_by),
-            ("claimedUntil", _written(self.claimed_until)),
-            ("retryAt", _written(self.retry_at)),
+            ("claimedUntil", self.claimed_until and format_time(self.claimed_until)),
+            ("retryAt", self.retry_at and format_time(self.retry_at)),
             ("takeovers", self.takeovers),
             ("redeliveries", self.redeliveries),
             ("retries", self.retries),
             ("accepted", list(self.accepted)),
-        )
-        wire.update({field: value for field, value in optional if value})
+        ):
+            if value:
+                wire[field] = value
         if self.http_status is not None:
             wire["httpStatus"] = self.http_status
         return wire
