@@ -4,11 +4,12 @@ import asyncio
 import logging
 import re
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TextIO
 
 import structlog
@@ -64,7 +65,7 @@ def filtering(level: int | str) -> type[FilteringBoundLogger]:
             line: Any = {**self._context, **fields, "event": event}
             for process in self._processors:
                 line = process(self._logger, method_name, line)
-            self._logger.write(line)
+            getattr(self._logger, method_name)(line)
 
     return Logger
 
@@ -98,14 +99,21 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 def _complete(logger: WrappedLogger, level: str, event: EventDict) -> EventDict:
     """Add what every line has: one step, since there is a line for every target."""
-    structlog.contextvars.merge_contextvars(logger, level, event)
+    if "request_id" not in event:
+        structlog.contextvars.merge_contextvars(logger, level, event)
     record = event.get("_record")  # of the standard library's
     event["level"] = level
     event["logger"] = record.name if record else logger.name
-    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    second, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    event["timestamp"] = f"{_second(second)}.{microseconds:06}Z"
     if shown := event.pop("exc_info", None):
         _show_exception(shown, event)
     return event
+
+
+@lru_cache(maxsize=2)
+def _second(since_epoch: int) -> str:
+    return datetime.fromtimestamp(since_epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
