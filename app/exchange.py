@@ -72,9 +72,6 @@ class Exchange:
         """The headers of the answer."""
         return self.head.headers
 
-    async def __aenter__(self) -> Self:
-        return await self.made()
-
     async def __aexit__(self, *_: object) -> None:
         self.release()
 
@@ -92,6 +89,8 @@ class Exchange:
             if not self.repeatable:
                 raise
         return await self._made()
+
+    __aenter__ = made
 
     def release(self) -> None:
         """Keep the connection for the next request if the answer is at its end; else close it."""

@@ -75,6 +75,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # The service has its own spans and metrics, which contain no URL.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install(app, max_body=settings.max_body, tracing=traced)
     return app

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
-from app.egress.guard import NOT_PERMITTED, Guard
+from app.egress.guard import NOT_PERMITTED, Checked, Guard
 from tests.examples import CANARY, unhurried
 
 PUBLIC = [
@@ -514,3 +514,32 @@ def test_no_error_quotes_a_url(host: str, rest: str) -> None:
     except (ValueError, TargetError) as error:
         said = str(error)
     assert CANARY not in said
+
+
+@unhurried
+@given(
+    st.sampled_from(
+        ["hooks.example.com", "8.8.8.8", "10.0.0.1", "localhost", "1.2.3", "0x7f.1", "a..b", "x" * 64]
+    )
+    | st.text("abz019.-", max_size=12),
+    st.sampled_from(["", ":443", ":8443", ":0", ":80000", ":", "@b", "\\"]),
+    st.sampled_from(["", "/", "?", "#"]),
+    st.text("ab/?#@:%2fF[]\\ '\u00fc", max_size=12),
+)
+def test_the_verdict_on_an_origin_that_is_kept_is_that_on_the_whole_url(
+    host: str, port: str, begins: str, rest: str
+) -> None:
+    said = []
+    for scheme in ("https", "https", "HTTPS"):  # the last is always read whole
+        try:
+            said.append(repr(vars_of(KEEPING.check(f"{scheme}://{host}{port}{begins}{rest}"))))
+        except (ValueError, TargetError) as error:
+            said.append(str(error))
+    assert len(set(said)) == 1
+
+
+KEEPING = Guard()
+
+
+def vars_of(checked: Checked) -> tuple[object, ...]:
+    return checked.scheme, checked.sought, checked.written_port, checked.target

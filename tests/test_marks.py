@@ -38,6 +38,7 @@ _marks = st.builds(
     attempts=_numbers,
     takeovers=_numbers,
     redeliveries=_numbers,
+    retries=_numbers,
     has=st.lists(_texts, max_size=3).map(tuple),
 )
 

@@ -14,10 +14,9 @@ from app.api.answers import problem_of
 from app.api.callers import ANYBODY
 from app.domain.announcements import listed
 from app.domain.events import CompletionEvent
+from app.telemetry.logs import filtering
 
-_log = structlog.wrap_logger(
-    None, wrapper_class=structlog.make_filtering_bound_logger(0), logger_factory_args=(__name__,)
-)
+_log = structlog.wrap_logger(None, wrapper_class=filtering(0), logger_factory_args=(__name__,))
 
 READ, PREVIEW = "read", "preview"
 CHANGING = frozenset({"deliver", "redeliver-failed", "redeliver-all", "test"})

@@ -103,7 +103,7 @@ class Attempts:
             update |= {"timestamp": now, "delivered_at": max(filter(None, (now, receipt.delivered_at)))}
             if tried.passing and self._errand.postponement.during:
                 message = self._errand.postponement.given_up(receipt, tried.passing, now)
-        return receipt.model_copy(update={**update, "message": message, "http_status": verdict.http_status})
+        return receipt.changed(**update, message=message, http_status=verdict.http_status)
 
     def waited(self) -> float:
         """Return the seconds spent waiting for places."""

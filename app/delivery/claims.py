@@ -121,8 +121,13 @@ class Claims:
 
     def release(self, uid: str, receipts: Iterable[Receipt]) -> None:
         """Forget targets of a team that are no longer sent to, even if others are not settled yet."""
-        self._sending[uid] -= Counter(receipt.id or "" for receipt in receipts)
-        if not self._sending[uid]:
+        sending = self._sending[uid]
+        for receipt in receipts:
+            key = receipt.id or ""
+            sending[key] -= 1
+            if sending[key] <= 0:
+                del sending[key]
+        if not sending:
             del self._sending[uid]
 
     def lose(self, unwritten: Iterable[Receipt]) -> None:
@@ -184,6 +189,8 @@ class Claims:
 
     async def _check_kept(self, read: Snapshot, claimed: Snapshot, plan: Plan) -> None:
         """Check that the claim is on record; if the CRD dropped part of it, remove the rest."""
+        if claimed.team.entries is plan.entries:  # the API server returned just what was written
+            return
         if holds(claimed.team, [*(claim.receipt for claim in plan.claims), *plan.closed]):
             return
         self._metrics.ledger_not_kept.inc()

@@ -72,4 +72,4 @@ def _told(receipt: Receipt) -> Receipt:
     if not receipt.theirs:
         return receipt
     how = "tried and failed" if receipt.adoptable else "is responsible"
-    return receipt.model_copy(update={"message": f"another program {how}, so it is left alone"})
+    return receipt.changed(message=f"another program {how}, so it is left alone")

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import ExitStack
 
 import structlog
-from structlog.contextvars import bind_contextvars
+from structlog.contextvars import bind_contextvars, get_contextvars
 from structlog.typing import FilteringBoundLogger
 
 from app.delivery import faults
@@ -73,10 +73,11 @@ class Dispatcher:
     ) -> None:
         """Claim, answer with the dispatch or the problem, send and record; then give up its places."""
         arrived = steady()
-        about = log.bind(team=event.team, namespace=event.namespace)
         with self._tracing.span("event", "SERVER", namespace=event.namespace, team=event.team) as say:
             if trace_id := self._tracing.trace_id():
                 bind_contextvars(trace_id=trace_id)
+            # With what every line of the request has, so that a line per target need not look for it.
+            about = log.bind(**get_contextvars(), team=event.team, namespace=event.namespace)
             with places, self._metrics.in_flight.track_inprogress():
                 accepted = await self._claim(event, answer, places, say)
                 if accepted is None:

@@ -82,7 +82,7 @@ def tell(log: FilteringBoundLogger, receipt: Receipt) -> None:
         event,
         target=receipt.name,
         type=receipt.type,
-        reason=receipt.reason,
+        reason=receipt.reason and str(receipt.reason),
         attempts=receipt.attempts,
         http_status=receipt.http_status,
         id=receipt.id,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
@@ -26,8 +26,7 @@ LONGEST_LINGER = 1.0
 WRITING_SHARE = 0.2  # share of the time spent on writes at most: each write carries the whole list
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A receipt to write, and until when to try (seconds on the monotonic clock)."""
 
     receipt: Receipt
@@ -171,7 +170,7 @@ class Recorder:
             took = steady() - began
             self._linger_for = min(max(LINGER, took / WRITING_SHARE - took), LONGEST_LINGER)
             faults.reach("record-written")
-            if not holds(self.latest.team, written):
+            if self.latest.team.entries is not entries and not holds(self.latest.team, written):
                 self._metrics.ledger_not_kept.inc()
                 self._lose([receipt.name for receipt in written], "not-kept", "the CRD drops the record")
         self._lose([receipt.name for receipt in lost], "claim-lost", "the claim was wiped or taken over")

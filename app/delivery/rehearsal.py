@@ -150,7 +150,7 @@ async def _shown(errand: Errand, claim: Claim, budget: Budget) -> PreviewedTarge
     seconds = errand.policy.attempt_timeout
 
     def about() -> Receipt:
-        return claim.receipt.model_copy(update={"target": attempts.address})
+        return claim.receipt.changed(target=attempts.address)
 
     try:
         async with asyncio.timeout(seconds):

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from app.domain.backoff import Backoff, full_jitter
 from app.domain.errors import TargetError
@@ -40,8 +41,7 @@ class Timing:
     jitter: Callable[[float], float] = full_jitter
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(NamedTuple):
     """The result of all attempts: the `attempts` that used the network, and whether the result is final.
 
     `passing` is the temporary error that stood in the way. With one, the result is final only if nothing is
@@ -58,20 +58,7 @@ def _none() -> float:
     return 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _TimeLeft:
-    """The time of a target: it ends at `ends` at the latest, and waiting for places does not use it up."""
-
-    clock: Callable[[], float]
-    ends: float
-    own: float
-    waited: Callable[[], float]
-
-    def left(self) -> float:
-        return min(self.ends, self.own + self.waited()) - self.clock()
-
-
-async def retrying(  # noqa: PLR0913  # what to try, by which rules, and until when
+async def retrying(  # noqa: C901, PLR0913  # what to try, by which rules, and until when
     attempt: Attempt,
     policy: RetryPolicy,
     timing: Timing,
@@ -89,10 +76,15 @@ async def retrying(  # noqa: PLR0913  # what to try, by which rules, and until w
 
     `waited` returns the seconds spent waiting for places; they do not count against the budget.
     """
-    time = _TimeLeft(timing.clock, ends, timing.clock() + policy.target_timeout, waited)
+    clock = timing.clock
+    own = clock() + policy.target_timeout
+
+    def left_now() -> float:
+        return min(ends, own + waited()) - clock()
+
     verdict = Verdict(Reason.INTERRUPTED, "the claim expired before the first attempt", attempted=False)
     attempts = tries = 0
-    while (left := time.left()) > 0:
+    while (left := left_now()) > 0:
         latest = await _judged(attempt, min(policy.attempt_timeout, left))
         attempts += latest.attempted
         tries += 1
@@ -105,7 +97,7 @@ async def retrying(  # noqa: PLR0913  # what to try, by which rules, and until w
             return Tried(verdict, attempts, settled=not verdict.queued, passing=passing)
         if tries >= policy.attempts:
             break
-        left = time.left()
+        left = left_now()
         if verdict.retry_after is not None and verdict.retry_after >= left:
             passing = replace(verdict, reason=Reason.RATE_LIMITED)
             return Tried(_rate_limited(verdict, left), attempts, passing=passing)
@@ -114,7 +106,7 @@ async def retrying(  # noqa: PLR0913  # what to try, by which rules, and until w
             break
         if not await timing.sleep(wait):
             return Tried(verdict, attempts, settled=False)
-    if timing.clock() >= ends:
+    if clock() >= ends:
         return Tried(verdict, attempts, settled=False)
     if attempts > 1:
         verdict = replace(verdict, message=f"{verdict.message}, after {attempts} attempts")

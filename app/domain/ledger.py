@@ -11,7 +11,6 @@ read: one entry per target in the order of the spec, then the entries without a 
 programs stay exactly as they are.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +23,7 @@ from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, lasting
 from app.domain.record import Entries, Line, Record
 from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
 from app.domain.teams import AgentTeam, notified_targets, open_targets
-from app.domain.text import SHOWN_LIMIT, shortened
+from app.domain.text import SHOWN_LIMIT, as_json, shortened
 from app.domain.times import format_time
 
 OBJECT_LIMIT = 1_500_000  # bytes: etcd accepts 1.5 MiB, https://etcd.io/docs/v3.6/dev-guide/limit/
@@ -235,7 +234,7 @@ def _accepted(target: Target) -> int:
 
 def _written(entries: Iterable[Mapping[str, Any]]) -> int:
     """Return the bytes of a list as JSON."""
-    return len(json.dumps(list(entries), ensure_ascii=False).encode(errors="replace"))
+    return len(as_json(list(entries)))
 
 
 def _wanted(event: CompletionEvent, targets: Collection[str], recorded: Collection[str]) -> Collection[str]:
@@ -269,18 +268,14 @@ def _first(
     An entry without a name may be about this target, if its type and label agree; it then counts as well.
     """
     before = str(team.record.like(target.type, target.address))
-    return BLANK.model_copy(
-        update={
-            "name": target.name,
-            "type": target.type,
-            "target": target.address,
-            "id": message_id(
-                team.uid, event.event, lasting(target.name, target.type, target.address), before
-            ),
-            "delivered_at": terms.now,
-            "timestamp": terms.now,
-            **more,
-        }
+    return BLANK.changed(
+        name=target.name,
+        type=target.type,
+        target=target.address,
+        id=message_id(team.uid, event.event, lasting(target.name, target.type, target.address), before),
+        delivered_at=terms.now,
+        timestamp=terms.now,
+        **more,
     )
 
 
@@ -305,27 +300,25 @@ def _opened(  # noqa: PLR0913  # the parts of an entry
     else:
         # by request, so its waits start from the beginning
         sooner = receipt.postponed and event.redeliver != "none"
-        base = receipt.model_copy(
-            update={
-                "delivered_at": max(filter(None, (terms.now, receipt.delivered_at))),
-                "takeovers": receipt.takeovers + _abandoned(receipt, terms),
-                # The phase has not changed; the total time for retries counts from then.
-                "timestamp": (None if sooner else receipt.timestamp) or terms.now,
-                "retries": 0 if sooner else receipt.retries,
-                "accepted": receipt.accepted if event.redeliver != "all" else (),
-                **NOBODYS,
-            }
+        base = receipt.changed(
+            delivered_at=max(filter(None, (terms.now, receipt.delivered_at))),
+            takeovers=receipt.takeovers + _abandoned(receipt, terms),
+            # The phase has not changed; the total time for retries counts from then.
+            timestamp=(None if sooner else receipt.timestamp) or terms.now,
+            retries=0 if sooner else receipt.retries,
+            accepted=receipt.accepted if event.redeliver != "all" else (),
+            **NOBODYS,
         )
     if target is None:
         return _closed(base, Reason.INTERRUPTED, "its target is no longer in the spec", terms)
     if receipt is not None:
-        base = base.model_copy(update={"name": name, "type": target.type, "target": target.address})
+        base = base.changed(name=name, type=target.type, target=target.address)
     if isinstance(target, InvalidTarget):
         return _closed(base, Reason.INVALID_TARGET, target.problem, terms)
     if base.takeovers > terms.max_takeovers:
         lost = f"given up: its holder was lost {base.takeovers} times"
         return _closed(base, Reason.INTERRUPTED, lost, terms)
-    return Claim(target, base.model_copy(update=claim))
+    return Claim(target, base.changed(**claim))
 
 
 NOBODYS: Mapping[str, Any] = {
@@ -371,4 +364,4 @@ def _closed(receipt: Receipt, reason: Reason, message: str, terms: Terms | None 
     update: dict[str, Any] = {"phase": Phase.FAILED, "reason": reason, "message": message}
     if terms:
         update["timestamp"] = terms.now
-    return receipt.model_copy(update=update)
+    return receipt.changed(**update)

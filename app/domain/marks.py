@@ -9,20 +9,20 @@ changes whenever a reader of today could misread the mark. Pure.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from app.domain.times import format_time, parse_time
 
 _MARK = re.compile(r" \[agentteam-delivery/1((?: [a-z]+=[^\s\[\]=]+)+)\]")
 _OPENING = " [agentteam-delivery/1 "
+_PLAIN = re.compile(r"[A-Za-z0-9_.~@+-]*")  # ids and most names: nothing in them is quoted
 LONGEST = 40_000  # characters: a hundred recipients of maximal length, and a margin
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """What the ledger knows of a target besides type, label and readable text; defaults are not written."""
 
     id: str = ""
@@ -41,11 +41,11 @@ class Mark:
 
     def __str__(self) -> str:
         """Write the mark, with the space before it."""
-        said = []
-        for name, default, write in _FIELDS:
-            value = getattr(self, name)
-            if value != default:
-                said.append(f"{name}={write(value)}")
+        said = [
+            f"{name}={write(value)}"
+            for value, (name, default, write) in zip(self, _FIELDS, strict=True)
+            if value != default
+        ]
         return f"{_OPENING}{' '.join(said)}]"
 
 
@@ -58,7 +58,7 @@ class _Codec:
 
 
 def _written_text(text: str) -> str:
-    return quote(text, safe="@+", errors="replace")
+    return text if _PLAIN.fullmatch(text) else quote(text, safe="@+", errors="replace")
 
 
 def _read_number(text: str) -> int | None:
@@ -78,7 +78,7 @@ _KINDS = {
     "has": _TEXTS,
 }
 
-_FIELDS = tuple((field.name, field.default, _KINDS[field.name].write) for field in fields(Mark))
+_FIELDS = tuple((name, Mark._field_defaults[name], _KINDS[name].write) for name in Mark._fields)
 
 
 def name_in(error: Any) -> str:

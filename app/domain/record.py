@@ -16,7 +16,6 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 from app.domain.marks import id_hinted_at, name_in
@@ -54,7 +53,7 @@ class Line:
     def receipt(self) -> Receipt:
         """The receipt in the entry, under the name of its target."""
         receipt = read_entry(self.entry)
-        return receipt if receipt.name == self.name else receipt.model_copy(update={"name": self.name})
+        return receipt if receipt.name == self.name else receipt.changed(name=self.name)
 
     @property
     def key(self) -> str:
@@ -74,7 +73,16 @@ class Listed(list[Any]):
     @cached_property
     def targets(self) -> list[Target | InvalidTarget]:
         """What it says, entry by entry."""
-        return read_targets(self)
+        targets = read_targets(self)
+        for target, labels in zip(targets, self.labels, strict=True):
+            if not isinstance(target, InvalidTarget):
+                target.__dict__["address"] = labels[0]  # the same, and known
+        return targets
+
+    @cached_property
+    def labels(self) -> list[tuple[str, ...]]:
+        """The labels under which each entry may be recorded; the first is the one that we write."""
+        return list(map(labels_of, self))
 
     @cached_property
     def names(self) -> list[str]:
@@ -90,8 +98,8 @@ class Listed(list[Any]):
     def kinds(self) -> dict[str, list[tuple[str, str]]]:
         """What an entry may say of a target that can be sent to: its type and a label; theirs is last."""
         return {
-            name: list(product((type_of(entry),), labels_of(entry)))
-            for name, entry in zip(self.names, self, strict=True)
+            name: [(type_of(entry), label) for label in labels]
+            for name, entry, labels in zip(self.names, self, self.labels, strict=True)
         }
 
 
@@ -227,7 +235,7 @@ class Record:
 
 
 def _written(receipt: Receipt, name: str) -> Entry:
-    return (receipt if receipt.name == name else receipt.model_copy(update={"name": name})).to_wire()
+    return (receipt if receipt.name == name else receipt.changed(name=name)).to_wire()
 
 
 def _without_copies(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -1,7 +1,10 @@
-"""Untrusted text: the part of it that can be shown, and parsing it as JSON."""
+"""Untrusted text: the part of it that can be shown; and JSON, by pydantic's parser, several times as fast."""
 
 import json
+from collections.abc import Callable
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 SHOWN_LIMIT = 300
 """Characters shown of an address or an invalid value; a path may have any length."""
@@ -35,7 +38,23 @@ def readable(text: str) -> bool:
 def json_object(text: bytes) -> dict[str, Any] | None:
     """Return the JSON object in a text; None if it is not one."""
     try:
-        document = json.loads(text)
+        document = _parsed(text)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def as_json(value: Any, *, ascii_only: bool = False, other: Callable[[Any], Any] | None = None) -> bytes:
+    """Return a value as JSON; `other` replaces what JSON has no type for."""
+    try:
+        return to_json(value, ensure_ascii=ascii_only, fallback=other)
+    except ValueError:  # half of a surrogate pair, which only JSON's escapes can contain
+        return json.dumps(value, default=other).encode()
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        # Only keys are cached: a value may be a secret.
+        return from_json(text, cache_strings="keys")
+    except ValueError:
+        return json.loads(text)  # it also takes half of a surrogate pair, and more levels

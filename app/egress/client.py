@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
-from cachetools import LRUCache
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -45,6 +44,7 @@ BODY_PATIENCE = 0.25  # seconds to read an answer's body; its head alone decides
 NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer besides its content: its head, and the framing of its body
+HEAD_LIMITS = {"max_line_size": HEAD_LIMIT, "max_field_size": HEAD_LIMIT, "max_headers": HEAD_LIMIT}
 READING = {"auto_decompress": False}
 ORIGINS = 1_000  # receivers whose connection parameters are kept
 SLICE = 65_536  # bytes of a body that are passed to a connection at once
@@ -65,8 +65,7 @@ class Outgoing:
         return {**HEADERS, **self.headers}
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """A receiver's answer: status, seconds it asked to wait, and the beginning of its body."""
 
     status: int
@@ -239,7 +238,7 @@ class Transport:
         self._authorities = authorities
         self._by_proxy = by_proxy
         self._session: aiohttp.ClientSession | None = None
-        self._origins: LRUCache[tuple[str, str, ssl.SSLContext], Origin] = LRUCache(ORIGINS)
+        self._origin = functools.lru_cache(ORIGINS)(_origin)
 
     async def request(  # noqa: PLR0913  # all that a request is made of, and how much of the answer is read
         self,
@@ -268,17 +267,8 @@ class Transport:
     ) -> Exchange:
         """Make a request on a connection of the session's pool, without what a session adds to each."""
         assert session.connector is not None  # noqa: S101  # it is not closed
-        origin = self._origin(url)
+        origin = self._origin(url.scheme, url.authority(url.sought), self._authorities.context)
         return Exchange(session.connector, origin, origin.asked(method, url.target, headers, body), READING)
-
-    def _origin(self, url: Checked) -> Origin:
-        trusting = self._authorities.context
-        key = url.scheme, url.authority(url.sought), trusting
-        origin = self._origins.get(key)
-        if origin is None:
-            at = URL.build(scheme=key[0], authority=key[1], encoded=True)
-            origin = self._origins[key] = Origin(at, ssl=trusting)
-        return origin
 
     @asynccontextmanager
     async def _by_session(
@@ -309,6 +299,10 @@ class Transport:
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+
+def _origin(scheme: str, authority: str, trusting: ssl.SSLContext) -> Origin:
+    return Origin(URL.build(scheme=scheme, authority=authority, encoded=True), ssl=trusting)
 
 
 async def _slices(body: bytes) -> AsyncIterator[bytes]:
@@ -374,8 +368,7 @@ class _Reading(ResponseHandler):
         self._heads_left = 1 + INTERIM_ANSWERS
         # For a tunnel, aiohttp does not say whether there is content.
         self._heads = Heads(tunnel="skip_payload" not in options)
-        lines = {"max_line_size": HEAD_LIMIT, "max_field_size": HEAD_LIMIT, "max_headers": HEAD_LIMIT}
-        super().set_response_params(**options | lines)
+        super().set_response_params(**options | HEAD_LIMITS)
 
     async def read(self) -> tuple[RawResponseMessage, StreamReader]:
         """Return the next head; each `100 Continue` is one, and a flood of them would block other work."""

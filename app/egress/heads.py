@@ -15,6 +15,7 @@ _END = re.compile(rb"\r?\n\r?\n")
 _LINE = re.compile(rb"\r?\n")
 _FOLDED = re.compile(rb"\n[ \t]")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
+_FRAMING = re.compile(rb"\n(?:content-length|transfer-encoding)([^\n]*)", re.IGNORECASE)
 
 
 class Heads:
@@ -70,6 +71,9 @@ def plain(head: bytes, *, tunnel: bool = False) -> bytes:
     Equal lengths count as one (RFC 9110, section 8.6), chunks override a length (RFC 9112, section 6.3), and
     any 2xx to CONNECT opens the tunnel.
     """
+    framing = _FRAMING.findall(head)
+    if not tunnel and (not framing or (len(framing) == 1 and b"," not in framing[0])):
+        return head  # as nearly all: it says once at most how long its content is
     status = _STATUS.match(head)
     if status is None or _FOLDED.search(head):  # the parser handles folded lines
         return head

@@ -24,11 +24,14 @@ class TrustAnchors:
         """
         self._file = file
         self._state = self._seen()
-        self._context = self._made()
+        # The public ones alone can be read at any time, so an idle process does not hold them.
+        self._context = None if file is None else self._made()
 
     @property
     def context(self) -> ssl.SSLContext:
         """The context; a new one when the file has changed, the previous one while the file is invalid."""
+        if self._context is None:
+            self._context = self._made()
         if self._file is None:
             return self._context
         with suppress(OSError):  # or ssl.SSLError; half a file is read again when complete

@@ -5,7 +5,6 @@ It translates every failure of a request into our own error; callers interpret t
 
 import asyncio
 import functools
-import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -29,7 +28,7 @@ from app.domain.errors import (
     Rejected,
     SettingsError,
 )
-from app.domain.text import json_object
+from app.domain.text import as_json, json_object
 from app.exchange import Exchange, Origin
 from app.kube.config import Access, in_cluster
 
@@ -175,7 +174,7 @@ class Connection:
         }
         if authorization := await access.authorization():
             headers["authorization"] = authorization
-        data = b"" if body is None else json.dumps(body).encode()
+        data = b"" if body is None else as_json(body)
         server = self._current()
         try:
             if limits is None and access.proxy is None and self._address.user is None:

@@ -3,12 +3,12 @@
 https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
 """
 
-import json
 from typing import ClassVar
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.targets import SlackTarget
+from app.domain.text import as_json
 from app.egress.client import HttpClient, Outgoing
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Envelope, Preview, Verdict, Way, judge, way_to
@@ -81,5 +81,5 @@ class SlackSender:
     def _outgoing(self, envelope: Envelope, target: SlackTarget, way: Way) -> Outgoing:
         # A webhook that is bound to a channel ignores this; others obey it.
         channel = {"channel": target.channel} if target.channel else {}
-        body = json.dumps({**channel, **slack_message(envelope)}).encode()
+        body = as_json({**channel, **slack_message(envelope)}, ascii_only=True)
         return Outgoing(way.checked, {"content-type": "application/json"}, body)

@@ -1,20 +1,22 @@
 """One format for all log lines, including those of libraries, without addresses."""
 
 import asyncio
-import json
 import logging
 import re
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache, lru_cache
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from app.domain.errors import DeliveryError
+from app.domain.text import as_json
 
 log = structlog.get_logger(__name__)
 
@@ -46,9 +48,26 @@ def configure(level: str, form: str) -> None:
     structlog.configure(
         processors=[_complete, renderer],
         logger_factory=_Lines,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=filtering(level),
         cache_logger_on_first_use=False,
     )
+
+
+@cache
+def filtering(level: int | str) -> type[FilteringBoundLogger]:
+    """Return the class of loggers that write lines of at least this level."""
+    at_least: Any = structlog.make_filtering_bound_logger(level)
+
+    class Logger(at_least):  # type: ignore[misc]  # structlog makes the class at run time
+        """Writes a line without structlog's checks of what a processor returns."""
+
+        def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> None:
+            line: Any = {**self._context, **fields, "event": event}
+            for process in self._processors:
+                line = process(self._logger, method_name, line)
+            getattr(self._logger, method_name)(line)
+
+    return Logger
 
 
 def note_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -80,21 +99,25 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 def _complete(logger: WrappedLogger, level: str, event: EventDict) -> EventDict:
     """Add what every line has: one step, since there is a line for every target."""
-    structlog.contextvars.merge_contextvars(logger, level, event)
+    if "request_id" not in event:
+        structlog.contextvars.merge_contextvars(logger, level, event)
     record = event.get("_record")  # of the standard library's
     event["level"] = level
     event["logger"] = record.name if record else logger.name
-    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    second, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    event["timestamp"] = f"{_second(second)}.{microseconds:06}Z"
     if shown := event.pop("exc_info", None):
         _show_exception(shown, event)
     return event
 
 
-_JSON = json.JSONEncoder(default=repr)
+@lru_cache(maxsize=2)
+def _second(since_epoch: int) -> str:
+    return datetime.fromtimestamp(since_epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
-    return _JSON.encode(event)
+    return as_json(event, ascii_only=True, other=repr).decode()
 
 
 def _show_exception(shown: Any, event: EventDict) -> None:

@@ -215,7 +215,9 @@ async def serve(folder: Path) -> None:
     url = f"https://127.0.0.1:{api.sockets[0].getsockname()[1]}"
     (folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
     write_kubeconfig(folder / "kubeconfig", url, "bench", **{"certificate-authority": str(folder / "ca.pem")})
-    (folder / "ports.json").write_text(json.dumps({"api": url, "receiver": hook}))
+    written = folder / "ports"
+    written.write_text(json.dumps({"api": url, "receiver": hook}))
+    written.rename(folder / "ports.json")  # whoever waits for it finds all of it
     async with receiver, silent, api:
         await until_stopped()
 
