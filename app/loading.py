@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import BaseModel
@@ -31,6 +32,9 @@ def replaced(mapping: MutableMapping[str, Any], values: Mapping[str, Any]) -> It
 with replaced(sys.modules, {"rich": None, "greenlet": None}):
     import structlog  # noqa: F401  # the first import decides
 
+SUPERVISORS = SimpleNamespace(ChangeReload=None, Multiprocess=None)
+"""In place of uvicorn's parents of several processes, which load `multiprocessing`: a replica has one."""
+
 NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 """Makes OpenSSL's default paths empty."""
 
@@ -47,6 +51,7 @@ def quickly() -> Iterator[None]:
             # aiohttp reads the system's certificate authorities into a default context. Every connection
             # here has a context of its own; one that had none would trust nobody.
             replaced(os.environ, NO_CERTIFICATES),
+            replaced(sys.modules, {"uvicorn.supervisors": SUPERVISORS}),
         ):
             yield
     finally:

@@ -1,7 +1,7 @@
 """The operations on deliveries. `openapi/openapi.yaml` is their contract."""
 
 import re
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
@@ -43,7 +43,8 @@ from app.kube.cluster import Caller
 DRY_RUN_DEPRECATED = "@1795824000"  # 2026-11-28, in the format of RFC 9745
 """The date from which `POST /previews` replaces `?dryRun=All`; the next release drops it."""
 
-UNDESCRIBED: dict[str | None, set[str]] = {"deliver": {"dryRun"}}
+DELIVER = "deliver"
+UNDESCRIBED: dict[str | None, set[str]] = {DELIVER: {"dryRun"}}
 """The query parameters of an operation that its description does not have."""
 
 _WAITING = "`respond-async`, or `wait=N` seconds (RFC 7240); default: wait for the outcome."
@@ -63,6 +64,7 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Calling = Annotated[Caller, Depends(_caller)]
 
 
@@ -72,9 +74,11 @@ class CallersRoute(APIRoute):
     It does itself what FastAPI's dependencies would do, because each of them costs as much as a target.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handler:
         """Return the handler, preceded by authentication."""
         handle = super().get_route_handler()
+        if self.operation_id == DELIVER:
+            handle = _with_event(self.endpoint, handle)
         known = {parameter.alias for parameter in self.dependant.query_params}
         known |= UNDESCRIBED.get(self.operation_id, set())
         checks = bool(known) or "POST" in (self.methods or ())
@@ -94,6 +98,26 @@ class CallersRoute(APIRoute):
             return response
 
         return handle_caller
+
+
+def _with_event(
+    endpoint: Callable[[Request, CompletionEvent], Awaitable[Response]], other: Handler
+) -> Handler:
+    """Return a handler that reads a valid event and passes it to the endpoint in one step.
+
+    FastAPI takes several. `other` is FastAPI's handler, which says what is wrong with any other body.
+    """
+
+    async def handle(request: Request) -> Response:
+        if request.headers.get("content-type") != "application/json":
+            return await other(request)
+        try:
+            event = CompletionEvent.model_validate(await request.json())
+        except ValueError:
+            return await other(request)
+        return await endpoint(request, event)
+
+    return handle
 
 
 def _reject_unknown(parameters: Iterable[str], known: Collection[str]) -> None:
@@ -119,7 +143,7 @@ router = APIRouter(route_class=CallersRoute)
 
 @router.post(
     "/deliveries",
-    operation_id="deliver",
+    operation_id=DELIVER,
     tags=["deliveries"],
     openapi_extra=OF_CALLERS | {"parameters": [PREFER]},
     summary="Deliver the notifications of a finished team",

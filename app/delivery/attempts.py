@@ -1,7 +1,6 @@
 """Makes the attempts at one target: reads its Secret, builds its message, sends it, judges the answer."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 from app.delivery import faults
@@ -191,7 +190,7 @@ class Attempts:
         """Add to the outcome what the team's author must know: their pattern matched no artifact."""
         if not (verdict.delivered and self._errand.artifacts.picks_nothing(self._target)):
             return verdict
-        return replace(verdict, message=f"{verdict.message}; {PICKS_NOTHING}")
+        return verdict._replace(message=f"{verdict.message}; {PICKS_NOTHING}")
 
     async def _credentials_within(self, seconds: float) -> Credentials:
         if self._target.credentials_secret is None:

@@ -1,7 +1,7 @@
 """Retries: exponential backoff with full jitter until a target's deadline."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.domain.backoff import Backoff, full_jitter
@@ -99,7 +99,7 @@ async def retrying(  # noqa: C901, PLR0913  # what to try, by which rules, and u
             break
         left = left_now()
         if verdict.retry_after is not None and verdict.retry_after >= left:
-            passing = replace(verdict, reason=Reason.RATE_LIMITED)
+            passing = verdict._replace(reason=Reason.RATE_LIMITED)
             return Tried(_rate_limited(verdict, left), attempts, passing=passing)
         wait = timing.jitter(policy.backoff(tries)) if verdict.retry_after is None else verdict.retry_after
         if wait >= left:
@@ -109,7 +109,7 @@ async def retrying(  # noqa: C901, PLR0913  # what to try, by which rules, and u
     if clock() >= ends:
         return Tried(verdict, attempts, settled=False)
     if attempts > 1:
-        verdict = replace(verdict, message=f"{verdict.message}, after {attempts} attempts")
+        verdict = verdict._replace(message=f"{verdict.message}, after {attempts} attempts")
     return Tried(verdict, attempts, passing=verdict if verdict.retryable else None)
 
 
@@ -129,4 +129,4 @@ async def _judged(attempt: Attempt, seconds: float) -> Verdict:
 def _rate_limited(verdict: Verdict, left: float) -> Verdict:
     wait = spoken(round(verdict.retry_after or 0))
     message = f"{verdict.message}; a retry is possible in {wait}, but only {max(left, 0):.0f} s are left"
-    return replace(verdict, reason=Reason.RATE_LIMITED, message=message, retryable=False)
+    return verdict._replace(reason=Reason.RATE_LIMITED, message=message, retryable=False)

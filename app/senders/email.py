@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, cast
 
@@ -368,7 +368,7 @@ def _summed_up(
 def _prefixed(recipients: tuple[str, ...], progress: Progress, verdict: Verdict) -> Verdict:
     """Return the verdict on a session, with earlier results of its recipients."""
     message = "; ".join(part for part in (_so_far(recipients, progress), verdict.message) if part)
-    return replace(verdict, message=shortened(message), progress=progress)
+    return verdict._replace(message=shortened(message), progress=progress)
 
 
 def _so_far(recipients: tuple[str, ...], progress: Progress) -> str:

@@ -140,8 +140,7 @@ class Envelope:
         return f'{json.dumps(document)[:-1]}, "artifacts": {self.artifacts.json}}}'.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The result of one attempt.
 
     `retry_after`: seconds that the receiver asked to wait; `attempted`: whether the network was used;

@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -263,9 +262,9 @@ def _judged(answer: Response) -> Verdict:
     reason = reason if isinstance(reason, str) and reason in REASONS else None
     verdict = judge(answer.status, answer.retry_after, f"{reason}: {REASONS[reason]}" if reason else "")
     if reason in RATE_REASONS:
-        return replace(verdict, reason=Reason.RATE_LIMITED, retryable=True, retry_after=answer.retry_after)
+        return verdict._replace(reason=Reason.RATE_LIMITED, retryable=True, retry_after=answer.retry_after)
     if reason == "backendError":
-        return replace(verdict, retryable=True, retry_after=answer.retry_after)
+        return verdict._replace(retryable=True, retry_after=answer.retry_after)
     if reason == "dailyLimitExceeded":  # also a 429, but it lasts longer than a minute
-        return replace(verdict, retryable=False, retry_after=None)
+        return verdict._replace(retryable=False, retry_after=None)
     return verdict

@@ -140,6 +140,7 @@ async def test_spans_are_exported_by_otlp_and_log_lines_have_their_trace(
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+        monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")  # asks FastAPI for spans of its own
         async with Service(fake_cluster.kubeconfig, tracing=True) as service:
             namespace = await finished(fake_cluster.kube, {"type": "webhook", "url": hook.url})
             assert (await service.deliver(namespace, "report")).body["phase"] == "Delivered"
