@@ -57,6 +57,8 @@ def test_any_content_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> No
 
 @dataclass
 class Hiding:
+    """An object that hides a part of itself."""
+
     shown: str
     hidden: str = field(repr=False)
 
