@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pytest
 import structlog
@@ -52,6 +53,23 @@ def test_any_content_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> No
         )
     (line,) = lines(capsys.readouterr().err)
     assert line["event"] == "a\nb\r\nc"
+
+
+@dataclass
+class Hiding:
+    """An object that hides a part of itself."""
+
+    shown: str
+    hidden: str = field(repr=False)
+
+
+def test_a_value_is_shown_as_python_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with everything_logged("INFO"):
+        structlog.get_logger("app.test").info("odd", value=Hiding("a", CANARY), many=[1, Hiding("b", CANARY)])
+    printed = capsys.readouterr().err
+    assert_absent("the log", printed)
+    (line,) = lines(printed)
+    assert (line["value"], line["many"]) == ("Hiding(shown='a')", [1, "Hiding(shown='b')"])
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Untrusted text: the part of it that can be shown; and JSON, by pydantic's parser, several times as fast."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -44,12 +43,12 @@ def json_object(text: bytes) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def as_json(value: Any, *, ascii_only: bool = False, other: Callable[[Any], Any] | None = None) -> bytes:
-    """Return a value as JSON; `other` replaces what JSON has no type for."""
+def as_json(value: Any, *, ascii_only: bool = False) -> bytes:
+    """Return a value as JSON, with other characters escaped if `ascii_only`."""
     try:
-        return to_json(value, ensure_ascii=ascii_only, fallback=other)
+        return to_json(value, ensure_ascii=ascii_only)
     except ValueError:  # half of a surrogate pair, which only JSON's escapes can contain
-        return json.dumps(value, default=other).encode()
+        return json.dumps(value).encode()
 
 
 def _parsed(text: bytes) -> Any:

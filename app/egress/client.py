@@ -28,7 +28,7 @@ from app.domain.bypass import Bypass
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
-from app.egress.guard import NOT_PERMITTED, AddressDenied, Checked, Guard
+from app.egress.guard import NOT_PERMITTED, ORIGINS, AddressDenied, Checked, Guard
 from app.egress.heads import Heads
 from app.egress.names import Names, unresolved
 from app.egress.trust import TrustAnchors, broken, refused
@@ -46,7 +46,6 @@ PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer besides its content: its head, and the framing of its body
 HEAD_LIMITS = {"max_line_size": HEAD_LIMIT, "max_field_size": HEAD_LIMIT, "max_headers": HEAD_LIMIT}
 READING = {"auto_decompress": False}
-ORIGINS = 1_000  # receivers whose connection parameters are kept
 SLICE = 65_536  # bytes of a body that are passed to a connection at once
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the final one
 

@@ -95,7 +95,7 @@ _PLAIN = re.compile(
     r"(https?://[a-z0-9.-]+(?::[0-9]+)?)(/(?:[A-Za-z0-9._~/?!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)"
 )
 """A URL that is written as most are: its origin, and its path and query, which are sent as written."""
-ORIGINS = 1_000  # of which the verdict is kept
+ORIGINS = 1_000  # receivers of which the verdict, and what a connection requires, is kept
 
 
 class Guard:

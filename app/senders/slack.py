@@ -81,5 +81,6 @@ class SlackSender:
     def _outgoing(self, envelope: Envelope, target: SlackTarget, way: Way) -> Outgoing:
         # A webhook that is bound to a channel ignores this; others obey it.
         channel = {"channel": target.channel} if target.channel else {}
+        # Escaped, as webhooks are: whatever lies on the way reads ASCII alike.
         body = as_json({**channel, **slack_message(envelope)}, ascii_only=True)
         return Outgoing(way.checked, {"content-type": "application/json"}, body)

@@ -1,6 +1,7 @@
 """One format for all log lines, including those of libraries, without addresses."""
 
 import asyncio
+import json
 import logging
 import re
 import sys
@@ -19,6 +20,9 @@ from app.domain.errors import DeliveryError
 from app.domain.text import as_json
 
 log = structlog.get_logger(__name__)
+
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""The types of nearly all values in a line."""
 
 TALKATIVE = ("aiohttp", "asyncio", "hpack", "httpcore", "httpx", "kubernetes_asyncio")
 """Libraries that log URLs, headers or bodies; limited to WARNING at every level."""
@@ -117,7 +121,14 @@ def _second(since_epoch: int) -> str:
 
 
 def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
-    return as_json(event, ascii_only=True, other=repr).decode()
+    # Any other value is shown as Python shows it: JSON would show what an object hides.
+    if not PLAIN.issuperset(map(type, event.values())):
+        event = {name: one if type(one) in PLAIN else _shown(one) for name, one in event.items()}
+    return as_json(event, ascii_only=True).decode()
+
+
+def _shown(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=repr))
 
 
 def _show_exception(shown: Any, event: EventDict) -> None:
