@@ -206,7 +206,7 @@ def test_if_a_process_dies_the_demo_fails_with_a_sentence_and_the_logs(tmp_path:
         said = output(process)
     assert process.returncode == 1
     assert said.endswith("✘ “serve” has ended (SIGKILL).\n")
-    assert '"event": "serving"' in said
+    assert '"event":"serving"' in said
     assert_nothing_is_left(tmp_path)
 
 
