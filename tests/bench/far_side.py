@@ -217,7 +217,7 @@ async def serve(folder: Path) -> None:
     write_kubeconfig(folder / "kubeconfig", url, "bench", **{"certificate-authority": str(folder / "ca.pem")})
     written = folder / "ports"
     written.write_text(json.dumps({"api": url, "receiver": hook}))
-    written.rename(folder / "ports.json")  # whoever waits for it finds all of it
+    written.rename(folder / "ports.json")  # a reader finds all of it or nothing
     async with receiver, silent, api:
         await until_stopped()
 
