@@ -3,8 +3,9 @@
 import gc
 import os
 import shutil
+import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,15 @@ def kubectl() -> Path:
         pytest.skip("no kubectl and helm: install them, or run tests/harness/kubectl fetch")
     assert tools.returncode == 0, "CI requires a kubectl; the output above says why it is missing"
     return Path(tools.stdout.strip(), "kubectl")
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Hold a port on which nothing listens until the test does: no other process gets it meanwhile."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server may listen beside it
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -205,12 +205,12 @@ def tell(figures: str) -> None:
 
 
 @pytest.mark.timeout(240)
-async def test_an_outage_and_three_killed_processes_lose_nothing(theirs: Cluster[Any]) -> None:
+async def test_an_outage_and_three_killed_processes_lose_nothing(
+    theirs: Cluster[Any], silent_port: int
+) -> None:
     kube, number = theirs.kube, TEAMS if isinstance(theirs.server, FakeCluster) else 3
-    async with Receiver() as there:
-        port = there.port  # unused from here on
     began = monotonic()
-    where = {"type": "webhook", "name": "hook", "url": f"http://127.0.0.1:{port}/hook"}
+    where = {"type": "webhook", "name": "hook", "url": f"http://127.0.0.1:{silent_port}/hook"}
     namespaces = [await finished(kube, where) for _ in range(number)]
     served = ",".join(namespaces)
     service = serve(theirs, namespaces=served, **SHORT)
@@ -241,7 +241,7 @@ async def test_an_outage_and_three_killed_processes_lose_nothing(theirs: Cluster
             assert away > 100 * BUDGET
             waiting = [(await ledger(kube, one, "report"))["hook"] for one in namespaces]
             next_tries = [parse_time(entry["retryAt"]) for entry in waiting if entry.get("retryAt")]
-            async with Receiver(port=port) as receiver:
+            async with Receiver(port=silent_port) as receiver:
                 back = datetime.now(UTC)
                 await until(lambda: receiver.requests, 60)
                 first = datetime.now(UTC)

@@ -7,7 +7,6 @@ import pytest
 
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
-from tests.harness.receiver import Receiver
 from tests.harness.service import Answer, Service, finished
 from tests.harness.waiting import until
 from tests.service.conftest import Bench
@@ -85,16 +84,13 @@ async def test_problems_and_probes_have_an_id_too(bench: Bench) -> None:
 
 
 async def test_each_failed_attempt_is_logged_at_debug_level(
-    fake_cluster: Cluster[FakeCluster],
+    fake_cluster: Cluster[FakeCluster], silent_port: int
 ) -> None:
-    async with Receiver() as hook, Service(fake_cluster.kubeconfig, log_level="DEBUG", attempts=2) as service:
-        port = hook.port
-        await hook.__aexit__(None, None, None)
-        target = {"type": "webhook", "name": "hook", "url": f"http://127.0.0.1:{port}/"}
+    async with Service(fake_cluster.kubeconfig, log_level="DEBUG", attempts=2) as service:
+        target = {"type": "webhook", "name": "hook", "url": f"http://127.0.0.1:{silent_port}/"}
         namespace = await finished(fake_cluster.kube, target)
         answer = await posted(service, namespace, **{"X-Request-Id": "mine"})
         assert answer.body["targets"][0]["reason"] == "ConnectionFailed"
         told = [(line["attempt"], line["reason"]) for line in service.logged("attempt_failed")]
         assert told == [(1, "ConnectionFailed"), (2, "ConnectionFailed")]
         assert {line["request_id"] for line in service.logged("attempt_failed")} == {"mine"}
-        await hook.__aenter__()
