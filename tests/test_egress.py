@@ -63,6 +63,15 @@ def trusting(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     trusted(monkeypatch, authority, tmp_path)
 
 
+async def test_a_closed_client_leaves_no_file_open() -> None:
+    files = Path("/proc/self/fd")
+    before = len(list(files.iterdir()))
+    async with client() as http:
+        assert http.resolver
+        assert len(list(files.iterdir())) > before
+    await until(lambda: len(list(files.iterdir())) <= before, 20)
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Checks without a request
 

@@ -157,6 +157,8 @@ class HttpClient:
         await self._direct.aclose()
         if self._through:
             await self._through.aclose()
+        if "resolver" in self.__dict__:  # otherwise no name was looked up
+            await self.resolver.close()
 
     @functools.cached_property
     def resolver(self) -> Names:
