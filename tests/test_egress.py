@@ -63,13 +63,16 @@ def trusting(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     trusted(monkeypatch, authority, tmp_path)
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def test_a_closed_client_leaves_no_file_open() -> None:
-    files = Path("/proc/self/fd")
-    before = len(list(files.iterdir()))
+    before = open_files()
     async with client() as http:
         assert http.resolver
-        assert len(list(files.iterdir())) > before
-    await until(lambda: len(list(files.iterdir())) <= before, 20)
+        assert open_files() > before
+    await until(lambda: open_files() <= before, 20)
 
 
 # ---------------------------------------------------------------------------------------------------------
