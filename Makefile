@@ -41,11 +41,11 @@ run: setup  ## run the service against your kubeconfig; it trusts all callers un
 	@export DELIVERY_AUTH="$${DELIVERY_AUTH:-none}"; exec $(BIN)/agentteam-delivery serve
 
 test: setup  ## run all tests, and check their branch coverage
-	@# Most tests wait for processes, so two cores run three or four at a time. They run in order, because the long ones
+	@# Most tests wait for processes, so two cores run three at a time. They run in order, because the long ones
 	@# come first. Tests that measure time run afterwards, one per core. Coverage is measured only in the first run, because
 	@# tracing lines doubles the cost of a process.
 	@$(BIN)/pytest -m 'not quiet and not pods' $(patsubst %,--ignore=%,$(UNCOUNTED) $(CHECKED)) $(SIDE_BY_SIDE) 3 --cov
-	@$(BIN)/pytest -m 'not quiet and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE) 4
+	@$(BIN)/pytest -m 'not quiet and not pods' $(UNCOUNTED) $(SIDE_BY_SIDE) 3
 	@$(BIN)/pytest -m quiet $$(grep -rl --include='test_*.py' 'pytest.mark.quiet' tests | sort) $(SIDE_BY_SIDE) 2
 
 test-pods: setup  ## run the chart in real pods on its own node; requires root
