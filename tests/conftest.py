@@ -23,8 +23,7 @@ CONTRACT = "tests/contract/"
 
 gc.disable()  # until all tests are collected, and then not in what they hold: all of it stays until the end
 
-# Programs in Go (kube-apiserver, helm, kubectl …) take a third less CPU if they look for garbage only when they
-# reach a limit.
+# Programs in Go, such as kube-apiserver, take a third less CPU if only a limit makes them look for garbage.
 os.environ.setdefault("GOGC", "off")
 os.environ.setdefault("GOMEMLIMIT", "500MiB")
 

@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from app import USER_AGENT
@@ -29,7 +29,7 @@ from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
 from app.egress.guard import NOT_PERMITTED, ORIGINS, AddressDenied, Checked, Guard
-from app.egress.heads import Heads
+from app.egress.heads import Heads, whole
 from app.egress.names import Names, unresolved
 from app.egress.trust import TrustAnchors, broken, refused
 from app.exchange import Exchange, Origin
@@ -45,7 +45,8 @@ NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer besides its content: its head, and the framing of its body
 HEAD_LIMITS = {"max_line_size": HEAD_LIMIT, "max_field_size": HEAD_LIMIT, "max_headers": HEAD_LIMIT}
-READING = {"auto_decompress": False}
+READING = {"auto_decompress": False, "whole": True}
+NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 SLICE = 65_536  # bytes of a body that are passed to a connection at once
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the final one
 
@@ -344,6 +345,27 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
 
 
+class Head(NamedTuple):
+    """What an exchange reads of the head of an answer that arrived in one piece."""
+
+    code: int
+    headers: CIMultiDictProxy[str] = NO_HEADERS
+
+
+class Content(NamedTuple):
+    """The content of an answer that arrived in one piece, as an exchange reads it."""
+
+    body: bytes
+
+    def is_eof(self) -> bool:
+        """Whether nothing follows."""
+        return True
+
+    def read_nowait(self) -> bytes:
+        """Return all of it."""
+        return self.body
+
+
 class _Reading(ResponseHandler):
     """Reads a limited number of bytes per answer, including empty lines and the framing of tiny chunks.
 
@@ -357,16 +379,29 @@ class _Reading(ResponseHandler):
         self._left = most
         self._heads_left = 0  # that may still be read
         self._heads = Heads()
+        self._options: dict[str, Any] | None = None  # of an answer that has not begun
 
     def close(self) -> None:
         """Close at once: over TLS, the library would wait for a goodbye and hold the connection open."""
         self.abort()
 
-    def set_response_params(self, **options: Any) -> None:
-        """Expect an answer; a head within the limit may have any form."""
+    def set_response_params(self, *, whole: bool = False, **options: Any) -> None:
+        """Expect an answer; a head within the limit may have any form.
+
+        With `whole`, an answer that arrives in one piece is read without the library's parser.
+        """
         self.used = True
         self._left = self._most
         self._heads_left = 1 + INTERIM_ANSWERS
+        self._options = options
+        self._parser = None
+        if not whole or self._tail:  # something arrived before the request
+            self._expect()
+
+    def _expect(self) -> None:
+        """Let the library's parser read the answer."""
+        options, self._options = self._options, None
+        assert options is not None  # noqa: S101  # an answer is expected
         # For a tunnel, aiohttp does not say whether there is content.
         self._heads = Heads(tunnel="skip_payload" not in options)
         super().set_response_params(**options | HEAD_LIMITS)
@@ -380,6 +415,13 @@ class _Reading(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take data up to the limit; beyond it, end the connection."""
+        if self._options is not None:
+            if len(data) <= self._left and (answer := whole(data, HEAD_LIMIT)):
+                self._options = None
+                self._left -= len(data)
+                self.feed_data((Head(answer.code), Content(answer.body)), 0)  # type: ignore[arg-type]  # of the same use
+                return
+            self._expect()
         if self._parser is None:  # nothing was requested
             super().data_received(data[: self._left])
         else:
