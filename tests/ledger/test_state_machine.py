@@ -775,7 +775,7 @@ def _pick(options: list[Any], which: int) -> Any:
 
 ROAM = os.environ.get("LEDGER_EXAMPLES")
 LedgerMachine.TestCase.settings = settings(
-    max_examples=int(ROAM or 150),
+    max_examples=int(ROAM or 100),
     stateful_step_count=60,
     derandomize=not ROAM,
     database=None,

@@ -17,7 +17,7 @@ from tests.service.conftest import Bench
 Fake = Cluster[FakeCluster]
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-EXAMPLES = 15
+EXAMPLES = 10
 """Requests per operation and phase."""
 PHASES = {
     "all": "examples,coverage,fuzzing,stateful",

@@ -102,5 +102,5 @@ class AgendaMachine(RuleBasedStateMachine):
         assert submitted == waiting
 
 
-AgendaMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+AgendaMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestAgenda = AgendaMachine.TestCase
