@@ -276,8 +276,8 @@ _PROBLEMS: tuple[Problem, ...] = (
     TooManyTargets("the team lists 51 targets, and at most 50 are served; nothing was sent"),
     Internal("an unexpected KeyError; the service's log says where"),
     LedgerNotKept(
-        "the cluster's AgentTeam CRD drops status.delivery or fields of it, so nothing was sent; apply the"
-        " CRD that belongs to this version",
+        "the cluster's AgentTeam CRD drops status.delivery or fields of it, so nothing was sent; bring"
+        " the operator's CRD to release 0.8, or apply this project's patch of it",
         recorded=False,
     ),
     LedgerRefused(

@@ -31,8 +31,10 @@ OfType = Annotated[str | None, typer.Option("--type", help="With --all-teams: ta
 ForReason = Annotated[
     str | None, typer.Option("--reason", help="With --all-teams: targets with this reason.")
 ]
-Output = Annotated[Form, typer.Option("--output", "-o", help="Output format.")]
-Timeout = Annotated[float, typer.Option(min=0.0, help="Seconds to wait until every target is settled.")]
+Output = Annotated[Form, typer.Option("--output", "-o", help="Output format; `wide` adds times and ids, one row per target.")]
+Timeout = Annotated[
+    float, typer.Option(min=0.0, help="Seconds to wait until every target is settled; `status` only with --watch.")
+]
 Targets = Annotated[
     list[str] | None, typer.Option("--target", "-t", help="Only this target; can be repeated.")
 ]
@@ -217,7 +219,9 @@ def status(  # noqa: PLR0913
     namespace: str | None,
     team: AnyTeam = None,
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait until every target is settled.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Wait until every target is settled or postponed.")
+    ] = False,
     all_teams: Annotated[
         bool, typer.Option("--all-teams", "-A", help="All teams, or all in --namespace.")
     ] = False,

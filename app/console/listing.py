@@ -62,7 +62,7 @@ def default_of(field: FieldInfo) -> str:
     """Return a setting's default as a user writes it; empty if there is none."""
     value: Any = field.default
     if isinstance(value, tuple):
-        value = ",".join(str(item) for item in value)
+        value = ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
     if isinstance(value, bool):
         value = str(value).lower()
     if isinstance(value, float):

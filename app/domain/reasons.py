@@ -36,8 +36,8 @@ class Reason(StrEnum):
     )
     RATE_LIMITED = (
         "RateLimited",
-        "The receiver answered 429, or asked to wait longer than the target's remaining time.",
-        "Redeliver later; send fewer notifications to it.",
+        "The receiver answered 429, or asked to wait longer than the target's remaining time; retried.",
+        "Nothing while it is pending; if it failed, redeliver later, and send fewer notifications to it.",
     )
     TIMEOUT = (
         "Timeout",

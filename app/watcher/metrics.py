@@ -54,18 +54,18 @@ class WatchMetrics(Instruments):
         )
         self.show(
             "watch_oldest_undelivered_seconds",
-            "Seconds that the oldest of them has waited since it finished, or since its retry was due;"
+            "Seconds that the oldest undelivered team has waited since it finished, or its retry was due;"
             " 0: none.",
             oldest_undelivered,
         )
         self.show(
             "watch_postponed",
-            "Teams with a postponed target, or one that was postponed until the current attempt.",
+            "Teams with a target that is postponed, or is being retried after a postponement.",
             postponed,
         )
         self.show(
             "watch_oldest_postponed_seconds",
-            "Seconds that the oldest of them has waited for its receiver since its event; 0: none.",
+            "Seconds that the oldest postponed target has waited since its event; 0: none.",
             oldest_postponed,
         )
         self.show(

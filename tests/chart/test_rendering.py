@@ -436,6 +436,9 @@ def test_egress_is_dns_the_api_server_https_and_what_the_settings_open(helm: Hel
     )
     mail = ways_out(helm.render({"settings": {"email": "smtp"}}).one("NetworkPolicy"))
     assert {(cidr, port) for cidr in anywhere for port in (443, 465, 587)} < set(mail)
+    bare = ways_out(helm.render({"settings": {"email": "smtp", "smtpTls": "none"}}).one("NetworkPolicy"))
+    assert {(cidr, 25) for cidr in anywhere} < set(bare)
+    assert not {(cidr, 25) for cidr in anywhere} & set(mail)
     every_port = helm.render({"settings": {"egressAllow": ["10.0.0.0/8"]}}).one("NetworkPolicy")
     assert ("10.0.0.0/8", 0) in ways_out(every_port)
 

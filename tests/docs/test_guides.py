@@ -962,8 +962,12 @@ async def test_a_controller_gets_access_with_the_guide_s_objects(
     ):
         research = await finished(kube, {"type": "webhook", "url": hook.url})
         mount, own = "/var/run/delivery", "https://agentteam-delivery.agentteam-delivery.svc:8080"
-        guide = Guide.read("from-a-controller").told({"research": research, "ops": ops})
+        home = await kube.fresh_namespace()
+        names = {"research": research, "-n agentteam-delivery": f"-n {home}", "ops": ops}
+        guide = Guide.read("from-a-controller").told(names)
+        authority = mounted.authority.cert_pem.bytes()
         [values], [deployment] = guide.values(), guide.manifests()
+        await kube.secret(home, values["tls"]["secretName"], {"ca.crt": authority})
         rendering = helm.render(values)
         ingress = rendering.one("NetworkPolicy")["spec"]["ingress"]
         assert values["networkPolicy"]["callers"] in [rule["from"] for rule in ingress]
@@ -975,6 +979,9 @@ async def test_a_controller_gets_access_with_the_guide_s_objects(
         ran = await run(make, folder, kubectl, KUBECONFIG=real_cluster.kubeconfig)
         assert (ran.code, ran.err) == (0, "")
         pod = deployment["spec"]["template"]["spec"]
+        named = pod["volumes"][0]["projected"]["sources"][1]["configMap"]["name"]
+        made = (await kube.get("configmaps", ops, named)).body
+        assert made["data"] == {"ca.crt": authority.decode()}
         asked = pod["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"]
         token = await kube.account_token(ops, pod["serviceAccountName"], asked["audience"])
         assert f"{pod['containers'][0]['volumeMounts'][0]['mountPath']}/{asked['path']}" == f"{mount}/token"

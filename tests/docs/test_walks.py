@@ -294,7 +294,6 @@ async def test_a_checkout_runs_as_its_guide_says(newcomer: Newcomer) -> None:
             stack.push_async_callback(_end, process)
             await until_ready(f"http://127.0.0.1:{port}/readyz", 60)
         await newcomer.run(team.text)
-        await newcomer.kube.finish("research", "report")
 
         async def delivered() -> bool:
             return [one["phase"] for one in await newcomer.kube.delivery("research", "report")] == [

@@ -201,7 +201,8 @@ async def test_the_holder_of_a_pending_target_is_found(operator: Operator) -> No
         await operator.finishes({"type": "webhook", "name": "hook", "url": hook.url})
         await until(lambda: hook.requests)
         said = await operator.runs("A target stays Pending")
-        assert re.fullmatch(r"hook agentteam-delivery-[0-9a-f]{16} \d{4}-\d\d-\d\dT[\d:]+Z\n", said)
+        assert said.startswith(f"webhook {hook.url} Pending: "), said
+        assert re.search(r" holder=agentteam-delivery-[0-9a-f]{16} until=\d{4}-\d\d-\d\dT[\d:]+Z", said), said
         gate.open()
 
 
@@ -268,19 +269,19 @@ async def test_the_reason_for_a_denied_slack_url_is_found(
             said = await operator.runs(DENIED)
             return said if message in said else ""
 
-        assert (await until(told)).startswith("chat EgressDenied ")
+        assert (await until(told)).startswith("slack secret/keys EgressDenied: ")
     counted = await operator.runs("AgentTeamDeliveryFailing")
-    assert re.search(rf"\d EgressDenied slack secret/keys .*{re.escape(message)}", counted)
+    assert re.search(rf"\d slack secret/keys EgressDenied: .*{re.escape(message)}", counted)
 
 
 TWICE = "A team was notified twice"
 
 
 def counted(said: str) -> tuple[str, int, int]:
-    """Read what the two commands print: the id, its attempts on record, and the lines that contain it."""
-    [record, *lines] = said.splitlines()
-    _, attempts, message_id = record.split()
-    return message_id, int(attempts), sum(message_id in line for line in lines)
+    """Read the lines that the command prints: their only id, the most attempts, and how many they are."""
+    lines = [json.loads(line[line.index("{") :]) for line in said.splitlines()]
+    [message_id] = {line["id"] for line in lines}
+    return message_id, max(line["attempts"] for line in lines), len(lines)
 
 
 async def test_an_unanswered_attempt_is_distinguished_from_a_second_delivery(operator: Operator) -> None:
