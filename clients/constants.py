@@ -82,7 +82,7 @@ REASON_REFUSED: Final = "Refused"
 """A mail relay refused the message, or some of its recipients."""
 
 REASON_RATE_LIMITED: Final = "RateLimited"
-"""The receiver answered 429, or asked to wait longer than the target's remaining time."""
+"""The receiver answered 429, or asked to wait longer than the target's remaining time; retried."""
 
 REASON_TIMEOUT: Final = "Timeout"
 """No answer in time, in the last attempt or in total; retried while there is time."""

@@ -31,9 +31,12 @@ OfType = Annotated[str | None, typer.Option("--type", help="With --all-teams: ta
 ForReason = Annotated[
     str | None, typer.Option("--reason", help="With --all-teams: targets with this reason.")
 ]
-Output = Annotated[Form, typer.Option("--output", "-o", help="Output format; `wide` adds times and ids, one row per target.")]
+Output = Annotated[
+    Form, typer.Option("--output", "-o", help="Output format; `wide` adds times and ids, one row per target.")
+]
 Timeout = Annotated[
-    float, typer.Option(min=0.0, help="Seconds to wait until every target is settled; `status` only with --watch.")
+    float,
+    typer.Option(min=0.0, help="Seconds to wait until all targets are settled; `status`: with --watch."),
 ]
 Targets = Annotated[
     list[str] | None, typer.Option("--target", "-t", help="Only this target; can be repeated.")

@@ -56,7 +56,7 @@ const (
 
 	ReasonRefused = "Refused" // A mail relay refused the message, or some of its recipients.
 
-	ReasonRateLimited = "RateLimited" // The receiver answered 429, or asked to wait longer than the target's remaining time.
+	ReasonRateLimited = "RateLimited" // The receiver answered 429, or asked to wait longer than the target's remaining time; retried.
 
 	ReasonTimeout = "Timeout" // No answer in time, in the last attempt or in total; retried while there is time.
 

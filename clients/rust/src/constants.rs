@@ -85,7 +85,7 @@ pub mod reasons {
     /// A mail relay refused the message, or some of its recipients.
     pub const REFUSED: &str = "Refused";
 
-    /// The receiver answered 429, or asked to wait longer than the target's remaining time.
+    /// The receiver answered 429, or asked to wait longer than the target's remaining time; retried.
     pub const RATE_LIMITED: &str = "RateLimited";
 
     /// No answer in time, in the last attempt or in total; retried while there is time.

@@ -32,7 +32,7 @@ export const REASONS = [
   "Delivered", // The receiver accepted the notification.
   "HTTPStatus", // The receiver answered with a status that is not 2xx; 408, 425, 500, 502, 503, 504 are retried.
   "Refused", // A mail relay refused the message, or some of its recipients.
-  "RateLimited", // The receiver answered 429, or asked to wait longer than the target's remaining time.
+  "RateLimited", // The receiver answered 429, or asked to wait longer than the target's remaining time; retried.
   "Timeout", // No answer in time, in the last attempt or in total; retried while there is time.
   "ConnectionFailed", // No connection, a broken connection, or a name that does not resolve; retried.
   "TLSFailed", // The receiver's certificate is not trusted, or is for another host.

@@ -84,7 +84,7 @@ public final class Constants {
   /** A mail relay refused the message, or some of its recipients. */
   public static final String REASON_REFUSED = "Refused";
 
-  /** The receiver answered 429, or asked to wait longer than the target's remaining time. */
+  /** The receiver answered 429, or asked to wait longer than the target's remaining time; retried. */
   public static final String REASON_RATE_LIMITED = "RateLimited";
 
   /** No answer in time, in the last attempt or in total; retried while there is time. */
