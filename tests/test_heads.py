@@ -215,7 +215,7 @@ async def test_what_needs_no_parser_means_the_same_to_one(
     status: bytes, lines: list[bytes], body: bytes
 ) -> None:
     loop = asyncio.get_running_loop()
-    # Also with one length of the right value, which chance seldom makes.
+    # Also with one correct length, which chance seldom makes.
     for more in ([], [b"Content-Length: %d\r\n" % len(body)]):
         data = b"".join([b"HTTP/", status, b"\r\n", *lines, *more, b"\r\n", body])
         answer = whole(data, 32_768)

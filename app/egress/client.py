@@ -352,7 +352,7 @@ class Head(NamedTuple):
     headers: CIMultiDictProxy[str] = NO_HEADERS
 
 
-class Content(NamedTuple):
+class Arrived(NamedTuple):
     """The content of an answer that arrived in one piece, as an exchange reads it."""
 
     body: bytes
@@ -419,7 +419,7 @@ class _Reading(ResponseHandler):
             if len(data) <= self._left and (answer := whole(data, HEAD_LIMIT)):
                 self._options = None
                 self._left -= len(data)
-                self.feed_data((Head(answer.code), Content(answer.body)), 0)  # type: ignore[arg-type]  # of the same use
+                self.feed_data((Head(answer.code), Arrived(answer.body)), 0)  # type: ignore[arg-type]  # of the same use
                 return
             self._expect()
         if self._parser is None:  # nothing was requested
