@@ -15,6 +15,7 @@ from app.egress.heads import Heads, Whole, plain, whole
 from tests.examples import unhurried
 from tests.posting import client, outcome, post
 from tests.sockets import Bare, answering, listening, saying
+from tests.test_bounds import assert_linear
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -199,6 +200,18 @@ def test_a_plain_answer_in_one_piece_needs_no_parser(answer: bytes, means: Whole
 @pytest.mark.parametrize("answer", LEFT.values(), ids=LEFT)
 def test_any_other_answer_is_left_to_the_parser(answer: bytes) -> None:
     assert whole(answer, 32_768) is None
+
+
+@pytest.mark.parametrize(
+    "piece", [b" ", b"\t", b"x", b"x: y\r\n", b"x:\r\n", b"\xff", b"content-length: 2\r\n", b":"]
+)
+@pytest.mark.parametrize("begins", [b"", b"X: ", b"Content-Length: 2", b"Content-Length:"], ids=repr)
+@pytest.mark.parametrize("ends", [b"", b"x\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\nok"], ids=repr)
+def test_an_answer_of_twice_the_size_takes_at_most_about_twice_the_work(
+    begins: bytes, piece: bytes, ends: bytes
+) -> None:
+    half, both = (OK + begins + piece * (length // len(piece)) + ends for length in (16_000, 32_000))
+    assert_linear(lambda data: whole(data, 10**6), half, both)
 
 
 _NAMES = [b"Content-Length", b"content-length", b"X", b"Connection", b"Transfer-Encoding", b"Upgrade", b"a b"]

@@ -17,12 +17,11 @@ _LINE = re.compile(rb"\r?\n")
 _FOLDED = re.compile(rb"\n[ \t]")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
 _WHOLE = re.compile(
-    rb"HTTP/1\.1 ([2-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
+    # It never tries twice, so a hostile answer takes no longer than any other of its length.
+    rb"HTTP/1\.1 ([2-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*+)?+\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)++)\r\n"
 )
-_TELLING = re.compile(
-    rb"(?:^|\n)(content-length|transfer-encoding|connection|upgrade|retry-after):[ \t]*([^\r]*?)[ \t]*\r"
-)
+_TELLING = re.compile(rb"(?:^|\n)(content-length|transfer-encoding|connection|upgrade|retry-after):([^\r]*+)")
 _WITHOUT_CONTENT = frozenset({204, 304})  # whatever they declare
 _FRAMING = re.compile(rb"\n(?:content-length|transfer-encoding)([^\n]*)", re.IGNORECASE)
 
@@ -43,8 +42,9 @@ def whole(data: bytes, most: int) -> Whole | None:
     found = _WHOLE.match(data)
     if found is None or found.end() > most or (code := int(found[1])) in _WITHOUT_CONTENT:
         return None
-    told = [one for one in _TELLING.findall(found[2].lower()) if one != (b"connection", b"keep-alive")]
-    if told != [(b"content-length", b"%d" % (len(data) - found.end()))]:
+    told = [(name, said.strip(b" \t")) for name, said in _TELLING.findall(found[2].lower())]
+    length = b"%d" % (len(data) - found.end())
+    if [one for one in told if one != (b"connection", b"keep-alive")] != [(b"content-length", length)]:
         return None
     return Whole(code, data[found.end() :])
 
