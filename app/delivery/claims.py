@@ -189,9 +189,8 @@ class Claims:
 
     async def _check_kept(self, read: Snapshot, claimed: Snapshot, plan: Plan) -> None:
         """Check that the claim is on record; if the CRD dropped part of it, remove the rest."""
-        if claimed.team.entries is plan.entries:  # the API server returned just what was written
-            return
-        if holds(claimed.team, [*(claim.receipt for claim in plan.claims), *plan.closed]):
+        receipts = [*(claim.receipt for claim in plan.claims), *plan.closed]
+        if holds(claimed.team, receipts, written=plan.entries):
             return
         self._metrics.ledger_not_kept.inc()
         about = log.bind(team=read.team.name, namespace=read.team.namespace)

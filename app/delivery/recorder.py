@@ -170,7 +170,7 @@ class Recorder:
             took = steady() - began
             self._linger_for = min(max(LINGER, took / WRITING_SHARE - took), LONGEST_LINGER)
             faults.reach("record-written")
-            if self.latest.team.entries is not entries and not holds(self.latest.team, written):
+            if not holds(self.latest.team, written, written=entries):
                 self._metrics.ledger_not_kept.inc()
                 self._lose([receipt.name for receipt in written], "not-kept", "the CRD drops the record")
         self._lose([receipt.name for receipt in lost], "claim-lost", "the claim was wiped or taken over")

@@ -58,7 +58,7 @@ def _none() -> float:
     return 0.0
 
 
-async def retrying(  # noqa: C901, PLR0913  # what to try, by which rules, and until when
+async def retrying(  # noqa: PLR0913  # what to try, by which rules, and until when
     attempt: Attempt,
     policy: RetryPolicy,
     timing: Timing,
@@ -77,11 +77,7 @@ async def retrying(  # noqa: C901, PLR0913  # what to try, by which rules, and u
     `waited` returns the seconds spent waiting for places; they do not count against the budget.
     """
     clock = timing.clock
-    own = clock() + policy.target_timeout
-
-    def left_now() -> float:
-        return min(ends, own + waited()) - clock()
-
+    left_now = _time_left(clock, ends, policy.target_timeout, waited)
     verdict = Verdict(Reason.INTERRUPTED, "the claim expired before the first attempt", attempted=False)
     attempts = tries = 0
     while (left := left_now()) > 0:
@@ -111,6 +107,14 @@ async def retrying(  # noqa: C901, PLR0913  # what to try, by which rules, and u
     if attempts > 1:
         verdict = verdict._replace(message=f"{verdict.message}, after {attempts} attempts")
     return Tried(verdict, attempts, passing=verdict if verdict.retryable else None)
+
+
+def _time_left(
+    clock: Callable[[], float], ends: float, budget: float, waited: Callable[[], float]
+) -> Callable[[], float]:
+    """Return how many seconds are left: until `ends` at most, and waiting for places uses no budget."""
+    own = clock() + budget
+    return lambda: min(ends, own + waited()) - clock()
 
 
 async def _judged(attempt: Attempt, seconds: float) -> Verdict:

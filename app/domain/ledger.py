@@ -215,8 +215,13 @@ def _is_anywhere(record: Record, outcome: Receipt) -> bool:
     return any(_is_there(entry, wire) for entry in nameless)
 
 
-def holds(team: AgentTeam, receipts: Iterable[Receipt]) -> bool:
-    """Whether the API server kept the essential fields of these receipts; a CRD may silently drop them."""
+def holds(team: AgentTeam, receipts: Iterable[Receipt], *, written: Entries | None = None) -> bool:
+    """Whether the API server kept the essential fields of these receipts; a CRD may silently drop them.
+
+    `written` is the list that was sent, with these receipts in it; the team has it if it came back unchanged.
+    """
+    if written is not None and team.entries is written:
+        return True
     record = team.record
     by_id: dict[str | None, Line] = {line.receipt.id: line for line in record.lines if line.receipt.id}
     for receipt in receipts:

@@ -147,7 +147,7 @@ class Receipt(BaseModel):
 
     @field_serializer("timestamp", "claimed_until", "delivered_at", "retry_at")
     def _as_kubernetes_writes_it(self, time: datetime | None) -> WrittenMoment | None:
-        return _written(time)
+        return None if time is None else format_time(time)
 
     @classmethod
     def from_wire(cls, entry: Mapping[str, Any]) -> Self:
@@ -296,10 +296,6 @@ class Entry(dict[str, Any]):
 def read_entry(entry: Mapping[str, Any]) -> Receipt:
     """Return the receipt of an entry; one that was written here is not parsed again."""
     return entry.receipt if isinstance(entry, Entry) else Receipt.from_wire(entry)
-
-
-def _written(moment: datetime | None) -> str | None:
-    return None if moment is None else format_time(moment)
 
 
 def _from_five(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 from app import USER_AGENT
@@ -46,7 +46,6 @@ PROXY_AWAY = "no connection to the forward proxy"
 HEAD_LIMIT = 32_768  # bytes of an answer besides its content: its head, and the framing of its body
 HEAD_LIMITS = {"max_line_size": HEAD_LIMIT, "max_field_size": HEAD_LIMIT, "max_headers": HEAD_LIMIT}
 READING = {"auto_decompress": False, "whole": True}
-NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 SLICE = 65_536  # bytes of a body that are passed to a connection at once
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the final one
 
@@ -345,27 +344,6 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
 
 
-class Head(NamedTuple):
-    """What an exchange reads of the head of an answer that arrived in one piece."""
-
-    code: int
-    headers: CIMultiDictProxy[str] = NO_HEADERS
-
-
-class Arrived(NamedTuple):
-    """The content of an answer that arrived in one piece, as an exchange reads it."""
-
-    body: bytes
-
-    def is_eof(self) -> bool:
-        """Whether nothing follows."""
-        return True
-
-    def read_nowait(self) -> bytes:
-        """Return all of it."""
-        return self.body
-
-
 class _Reading(ResponseHandler):
     """Reads a limited number of bytes per answer, including empty lines and the framing of tiny chunks.
 
@@ -419,7 +397,7 @@ class _Reading(ResponseHandler):
             if len(data) <= self._left and (answer := whole(data, HEAD_LIMIT)):
                 self._options = None
                 self._left -= len(data)
-                self.feed_data((Head(answer.code), Arrived(answer.body)), 0)  # type: ignore[arg-type]  # of the same use
+                self.feed_data((answer, answer), 0)  # type: ignore[arg-type]  # of the same use
                 return
             self._expect()
         if self._parser is None:  # nothing was requested

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from multidict import CIMultiDict, CIMultiDictProxy
+
 VERSION = b"HTTP/"
 ONCE, CODED = b"content-length", b"transfer-encoding"
 
@@ -26,11 +28,27 @@ _WITHOUT_CONTENT = frozenset({204, 304})  # whatever they declare
 _FRAMING = re.compile(rb"\n(?:content-length|transfer-encoding)([^\n]*)", re.IGNORECASE)
 
 
+NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+
+
 class Whole(NamedTuple):
-    """An answer that arrived in one piece."""
+    """An answer that arrived in one piece: its head and its content at once, as an exchange reads them."""
 
     code: int
     body: bytes
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """None: an answer with a header that is read takes a parser."""
+        return NO_HEADERS
+
+    def is_eof(self) -> bool:
+        """Whether nothing follows."""
+        return True
+
+    def read_nowait(self) -> bytes:
+        """Return all of its content."""
+        return self.body
 
 
 def whole(data: bytes, most: int) -> Whole | None:

@@ -122,13 +122,9 @@ def _second(since_epoch: int) -> str:
 
 def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
     # Any other value is shown as Python shows it: JSON would show what an object hides.
-    if not PLAIN.issuperset(map(type, event.values())):
-        event = {name: one if type(one) in PLAIN else _shown(one) for name, one in event.items()}
-    return as_json(event, ascii_only=True).decode()
-
-
-def _shown(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=repr))
+    if PLAIN.issuperset(map(type, event.values())):
+        return as_json(event, ascii_only=True).decode()
+    return json.dumps(event, default=repr, separators=(",", ":"))
 
 
 def _show_exception(shown: Any, event: EventDict) -> None:
