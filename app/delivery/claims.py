@@ -27,7 +27,9 @@ from app.domain.errors import (
     LedgerNotKept,
     LedgerRefused,
     ObjectNotFound,
+    Problem,
     Rejected,
+    TooBusy,
 )
 from app.domain.events import CompletionEvent
 from app.domain.ledger import Plan, Terms, holds, outgrows
@@ -139,14 +141,13 @@ class Claims:
         error: ClusterError = ApiUnavailable("the team keeps changing")
         for tries in range(1, TRIES + 1):
             try:
-                read = await self._reader.read(event.namespace, event.team)
+                read, judgement = await self._judged(event, first=tries == 1)
             except ClusterUnavailable:
                 if tries == 1:
                     raise
                 # The answer to an earlier write was lost, so its claim may be on record. Keep trying.
                 await asyncio.sleep(full_jitter(BACKOFF.longest(tries)))
                 continue
-            judgement = self._judge.judge(event, read.team, self.terms(read))
             if not judgement.plan.changes:
                 return Accepted(read, read, judgement)
             faults.reach("read")
@@ -163,6 +164,27 @@ class Claims:
             self._metrics.takeovers.inc(judgement.plan.takeovers)
             return Accepted(read, claimed, judgement)
         raise unavailable(error)
+
+    async def _judged(self, event: CompletionEvent, *, first: bool) -> tuple[Snapshot, Judgement]:
+        """Read the team, and judge the event.
+
+        First as the API server remembers the team, if that leads to a claim: the write fails unless it is
+        still so. Whatever else follows from it must not rest on a memory.
+        """
+        if first:
+            try:
+                read = await self._reader.read(event.namespace, event.team, cached=True)
+                judgement = self._judge.judge(event, read.team, self.terms(read))
+            except (ClusterUnavailable, TooBusy):
+                raise
+            except Problem:
+                pass
+            else:
+                plan = judgement.plan
+                if plan.changes and not outgrows(read.size, read.team, plan):
+                    return read, judgement
+        read = await self._reader.read(event.namespace, event.team)
+        return read, self._judge.judge(event, read.team, self.terms(read))
 
     async def _write(self, read: Snapshot, plan: Plan, places: ExitStack) -> Snapshot:
         """Write the claims once; each takes a place, kept in `places`."""

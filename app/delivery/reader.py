@@ -32,7 +32,7 @@ FEW, PER_ENTRY = 100, 1e-3  # entries; seconds per entry, because processing one
 
 
 class Reader:
-    """Reads teams of the served namespaces, always fresh from the API server."""
+    """Reads teams of the served namespaces."""
 
     def __init__(self, settings: ServiceSettings, cluster: Cluster, places: Places) -> None:
         self._settings = settings
@@ -40,8 +40,8 @@ class Reader:
         self._places = places
         self._sizes: dict[str, int] = {}  # bytes per namespace, the most recently read one last
 
-    async def read(self, namespace: str, name: str) -> Snapshot:
-        """Read a team.
+    async def read(self, namespace: str, name: str, *, cached: bool = False) -> Snapshot:
+        """Read a team as it is; `cached`: as it is or was shortly before, which costs the API server less.
 
         Raises:
             TeamNotFound: it does not exist, or its namespace is not served.
@@ -61,7 +61,7 @@ class Reader:
             )
         pause = 0.0
         try:
-            read = await self._cluster.read_team(namespace, name)
+            read = await self._cluster.read_team(namespace, name, cached=cached)
             self._learn(namespace, read.size)
             entries = len(read.team.entries)
             pause = read.size * PAUSE + entries * PER_ENTRY if read.size > LEAST or entries > FEW else 0.0

@@ -11,6 +11,7 @@ import pytest
 from tests.harness.cluster import Cluster
 from tests.harness.kube import GROUP, TEAMS, VERSION, Answer, Document, Kube
 from tests.harness.real_cluster import RealCluster
+from tests.harness.waiting import until
 
 SLACK = {"type": "slack", "credentialsSecret": "slack-credentials"}
 ENTRY = {
@@ -112,6 +113,20 @@ class TestReading:
         assert (await team.kube.delete(TEAMS, team.namespace, "report")).status == 200
         await team.kube.team(team.namespace, "report", {})
         assert (await team.read())["metadata"]["uid"] != before
+
+    async def test_a_read_from_the_cache_has_the_same_form(self, team: Team) -> None:
+        async def cached(name: str) -> Answer:
+            path = team.kube.path(TEAMS, team.namespace, name)
+            return await team.kube.request("GET", path, params={"resourceVersion": "0"})
+
+        now = await team.read()
+
+        async def known() -> bool:
+            answer = await cached("report")
+            return answer.status == 200 and bool(answer.body == now)
+
+        await until(known)
+        assert_refused(await cached("nobody"), 404, "NotFound")
 
     async def test_a_group_that_no_crd_defines_is_404(self, kube: Kube) -> None:
         assert (await kube.request("GET", "/apis/nobody.example.com/v1/agentteams")).status == 404
@@ -347,10 +362,14 @@ class TestPatchingStatus:
         answer = await team.patch({"status": {}}, subresource="status", content_type=kind)
         assert_refused(answer, 415, "UnsupportedMediaType")
 
-    async def test_a_field_manager_is_accepted(self, team: Team) -> None:
-        body = {"status": {"delivery": [ENTRY]}}
-        answer = await team.patch(body, subresource="status", params={"fieldManager": "agentteam-delivery"})
-        assert answer.status == 200
+    async def test_a_writer_may_name_itself_and_ask_for_no_warning_of_dropped_fields(
+        self, team: Team
+    ) -> None:
+        body = {"status": {"delivery": [ENTRY | {"unknown": 1}], "unknown": 2}}
+        params = {"fieldManager": "agentteam-delivery", "fieldValidation": "Ignore"}
+        answer = await team.patch(body, subresource="status", params=params)
+        assert (answer.status, answer.body["status"]) == (200, {"delivery": [ENTRY]})
+        assert "Warning" not in answer.headers
 
 
 class TestReplacing:

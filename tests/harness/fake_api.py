@@ -98,8 +98,10 @@ class FakeApi:
         names = [crd["spec"]["names"]["plural"] for crd in self.store.select(CRDS.key, "")]
         return [one for name in names if (one := self.resource(group, version, name))]
 
-    def get(self, resource: Resource, namespace: str, name: str) -> Document:
-        document = self.store.get(resource.key, namespace, name)
+    def get(self, resource: Resource, namespace: str, name: str, behind: int = 0) -> Document:
+        """Read an object, as it is or as it was so many changes ago."""
+        find = self.store.before(behind) if behind else self.store.get
+        document = find(resource.key, namespace, name)
         if document is None:
             raise _refused(404, "NotFound", f'{resource} "{name}" not found', resource, name)
         return document

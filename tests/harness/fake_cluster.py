@@ -45,6 +45,7 @@ class FakeCluster:
     def __init__(self, *, port: int = 0, latency: float = 0.0) -> None:
         self.port = port
         self.latency = latency  # seconds of delay for every answer
+        self.behind = 0  # how many of the last changes its cache has not seen
         self.token = secrets.token_hex(16)
         self.api = FakeApi()
         self.reviews = Reviews()
@@ -149,7 +150,8 @@ class FakeCluster:
             case "POST", None, None:
                 return self.api.create(*home, await _document(request))
             case "GET", str(name), _:
-                return self.api.get(*home, name)
+                behind = self.behind if request.query.get("resourceVersion") == "0" else 0
+                return self.api.get(*home, name, behind)
             case "PUT", str(name), part:
                 return self.api.replace(*home, name, part, await _document(request))
             case "PATCH", str(name), part:

@@ -3,6 +3,7 @@
 import asyncio
 import bisect
 import contextlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 Document = dict[str, Any]
@@ -30,6 +31,16 @@ class Store:
 
     def get(self, kind: Kind, namespace: str, name: str) -> Document | None:
         return self._documents.get(kind, {}).get((namespace, name))
+
+    def before(self, changes: int) -> Callable[[Kind, str, str], Document | None]:
+        """Return `get` as it was before the last changes."""
+        known = {(one.kind, *place(one.document)): one for one in self.history[:-changes]}
+
+        def get(kind: Kind, namespace: str, name: str) -> Document | None:
+            last = known.get((kind, namespace, name))
+            return None if last is None or last.type == "DELETED" else last.document
+
+        return get
 
     def select(self, kind: Kind, namespace: str) -> list[Document]:
         """Return the documents of one namespace, or of all, in the order of their keys."""
