@@ -9,7 +9,7 @@ from app.delivery.judge import Judge
 from app.domain.events import TERMINAL_PHASES, CompletionEvent
 from app.domain.ledger import Terms
 from app.domain.targets import InvalidTarget, read_targets
-from app.domain.teams import needs_delivery, notified_targets
+from app.domain.teams import needs_delivery
 from tests.examples import NOW, team
 
 ALL = Judge(TERMINAL_PHASES, 100)
@@ -36,7 +36,7 @@ TARGETS = [hook("always"), hook("failures", "Failed", "TimedOut"), hook("success
 )
 def test_a_target_is_notified_of_the_outcomes_that_it_names(phase: str, names: list[str]) -> None:
     ended = team(TARGETS, phase=phase)
-    assert notified_targets(ended) == names
+    assert ended.notified == names
     judged = ALL.judge(EVENT, ended, TERMS)
     assert [claim.target.name for claim in judged.plan.claims] == names
     entries = [claim.receipt.to_wire() for claim in judged.plan.claims]
@@ -71,8 +71,8 @@ def test_an_unknown_outcome_is_an_error_and_not_ignored(on: Any) -> None:
     (target,) = read_targets([{**hook("odd"), "on": on}])
     assert isinstance(target, InvalidTarget)
     assert target.problem.startswith("on")
-    assert notified_targets(team([{**hook("odd"), "on": on}])) == ["odd"], "so that its entry has the error"
+    assert team([{**hook("odd"), "on": on}]).notified == ["odd"], "so that its entry has the error"
 
 
 def test_an_empty_list_equals_no_list() -> None:
-    assert notified_targets(team([{**hook("x"), "on": []}])) == ["x"]
+    assert team([{**hook("x"), "on": []}]).notified == ["x"]

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
 from app.domain.record import Record
@@ -205,3 +207,40 @@ def test_only_twins_are_ambiguous() -> None:
     assert not reads_back(moved, new("a")), "the remains of another entry could be mistaken for it"
     named = Record([A | {"name": "a"}, A | {"name": "b"}], [])
     assert not reads_back(named, new("b")), "a delivered entry does not contain its name"
+
+
+LISTED = st.sampled_from(
+    [A, B, SLACK, BAD, NO_CHANNEL, A | {"on": ["Failed"]}, A | {"name": "a"}, B | {"on": []}]
+)
+
+
+@given(
+    before=st.lists(LISTED, max_size=4),
+    now=st.lists(LISTED, min_size=1, max_size=4),
+    phase=st.sampled_from(["", "Completed", "Failed"]),
+    which=st.lists(st.booleans(), min_size=8, max_size=8),
+)
+@settings(max_examples=300)
+def test_a_list_that_is_said_to_read_back_does(
+    before: list[Any], now: list[Any], phase: str, which: list[bool]
+) -> None:
+    first = Record(before, [], phase=phase)
+    recorded = first.written(receipts(first, which[:4]))
+    record = Record(now, recorded, phase=phase)
+    changes = receipts(record, which[4:])
+    entries = record.written(changes)
+    bare = [{key: value for key, value in one.items() if key in {"type", "target"}} for one in entries]
+    names = [line.name for line in Record(now, bare, phase=phase).lines]
+    meant = [name for name in record.names if name in changes or name in record.by_key]
+    assert record.reads_back(changes, entries) is (names == meant + [""] * (len(entries) - len(meant)))
+
+
+def receipts(record: Record, which: list[bool]) -> dict[str, Receipt]:
+    """Return receipts of some targets."""
+    return {
+        target.name: Receipt(
+            name=target.name, type=target.type, target=target.address, id=f"msg_{target.name}"
+        )
+        for target, chosen in zip(record.targets, which, strict=False)
+        if chosen
+    }

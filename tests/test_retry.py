@@ -20,9 +20,11 @@ FAR = 1e9
 DELIVERED = Verdict(Reason.DELIVERED, "answered 200", 200)
 AWAY = Verdict(Reason.HTTP_STATUS, "answered 503 Service Unavailable", 503, retryable=True)
 NOT_FOUND = Verdict(Reason.HTTP_STATUS, "answered 404 Not Found", 404)
-NO_SECRET = TargetError(Reason.SECRET_UNAVAILABLE, "no Secret", retryable=True)
-NO_ADDRESS = TargetError(Reason.CONNECTION_FAILED, "no connection", retryable=True, attempted=True)
-DENIED = TargetError(Reason.EGRESS_DENIED, "denied")
+NO_SECRET = Verdict.of(TargetError(Reason.SECRET_UNAVAILABLE, "no Secret", retryable=True))
+NO_ADDRESS = Verdict.of(
+    TargetError(Reason.CONNECTION_FAILED, "no connection", retryable=True, attempted=True)
+)
+DENIED = Verdict.of(TargetError(Reason.EGRESS_DENIED, "denied"))
 
 
 def busy(wait: float | None) -> Verdict:
@@ -33,7 +35,7 @@ def busy(wait: float | None) -> Verdict:
 class World:
     """A receiver with prepared answers, and a clock that only attempts and sleeps move."""
 
-    answers: list[Verdict | TargetError]
+    answers: list[Verdict]
     takes: float = 0.0  # seconds an attempt takes, unless its time limit is shorter
     drains_after: int = 1000  # number of sleeps before the drain
     jitter: Callable[[float], float] = lambda longest: longest
@@ -53,8 +55,6 @@ class World:
         self.now += min(self.takes, seconds)
         if self.takes > seconds:
             return Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
-        if isinstance(answer, TargetError):
-            raise answer
         return answer
 
     async def sleep(self, seconds: float) -> bool:
@@ -131,18 +131,18 @@ def test_jitter_is_between_zero_and_the_longest_wait_and_spread_out() -> None:
     assert 3.5 < sum(drawn) / len(drawn) < 4.5
 
 
-FINAL: list[tuple[Verdict | TargetError, int]] = [
+FINAL: list[tuple[Verdict, int]] = [
     (NOT_FOUND, 1),
     (Verdict(Reason.REDIRECTED, "answered 301", 301), 1),
     (DENIED, 0),
-    (TargetError(Reason.TLS_FAILED, "handshake", attempted=True), 1),
-    (TargetError(Reason.SECRET_NOT_FOUND, "no Secret"), 0),
-    (TargetError(Reason.INVALID_TARGET, "url"), 0),
+    (Verdict.of(TargetError(Reason.TLS_FAILED, "handshake", attempted=True)), 1),
+    (Verdict.of(TargetError(Reason.SECRET_NOT_FOUND, "no Secret")), 0),
+    (Verdict.of(TargetError(Reason.INVALID_TARGET, "url")), 0),
 ]
 
 
 @pytest.mark.parametrize(("answer", "attempts"), FINAL)
-async def test_a_permanent_result_ends_the_retries(answer: Verdict | TargetError, attempts: int) -> None:
+async def test_a_permanent_result_ends_the_retries(answer: Verdict, attempts: int) -> None:
     world = World([answer])
     tried = await world.run()
     assert (tried.verdict.reason, tried.verdict.message) == (

@@ -1,6 +1,7 @@
 """Makes the attempts at one target: reads its Secret, builds its message, sends it, judges the answer."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from app.delivery import faults
@@ -40,8 +41,7 @@ class Attempts:
             try:
                 verdict = await self._attempt(seconds)
             except TargetError as error:
-                say(failed=True, reason=error.reason)
-                raise
+                verdict = Verdict.of(error)
             say(failed=not verdict.delivered, reason=verdict.reason, http_status=verdict.http_status)
             return verdict
 
@@ -123,13 +123,8 @@ class Attempts:
         if self._way is None or self._way[0] != credentials:
             self._way = credentials, sender.way(target, credentials)
         way = self._way[1]
-
-        async def send() -> Verdict:
-            self._waited += errand.timing.clock() - began
-            return await self._placed(sender, credentials, way, errand.timing.clock() + left)
-
         began = errand.timing.clock()
-        left = ends - began
+        send = partial(self._placed, sender, credentials, way, began, ends - began)
         if not errand.postponement.during:
             return await send()  # a target that cannot be postponed does not wait for a place
         within = max(0.0, min(PATIENCE, errand.policy.place_timeout - self._waited))
@@ -139,17 +134,17 @@ class Attempts:
             target.type, way, send, owner=owner, who=who, within=within, rest=errand.rest
         )
 
-    async def _placed(self, sender: Sender[Any], credentials: Credentials, way: Way, ends: float) -> Verdict:
-        """Wait for a place, then send."""
+    async def _placed(
+        self, sender: Sender[Any], credentials: Credentials, way: Way, began: float, seconds: float
+    ) -> Verdict:
+        """Wait for a place, then send within `seconds`; it could have been sent since `began`."""
         errand = self._errand
-        seconds = ends - errand.timing.clock()
+        self._waited += errand.timing.clock() - began
         turn = errand.places.for_message(errand.team.namespace, way.to, self._size)
         try:
-            if not turn.take():
-                if lacking := await self._wait(turn):
-                    return Verdict(Reason.INTERRUPTED, lacking, retryable=True, attempted=False, queued=True)
-                ends = errand.timing.clock() + seconds
-            return await self._send(sender, credentials, way, ends)
+            if not turn.take() and (lacking := await self._wait(turn)):
+                return Verdict(Reason.INTERRUPTED, lacking, retryable=True, attempted=False, queued=True)
+            return await self._send(sender, credentials, way, errand.timing.clock() + seconds)
         finally:
             turn.leave()
 

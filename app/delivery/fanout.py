@@ -13,6 +13,7 @@ from app.domain.reasons import Reason
 from app.domain.receipts import Phase, Receipt
 from app.domain.times import format_time
 from app.senders.envelopes import Verdict
+from app.telemetry.metrics import Metrics
 
 
 def fan_out(
@@ -24,9 +25,29 @@ def fan_out(
 
 
 async def _deliver(errand: Errand, claim: Claim, record: Callable[[Receipt], None]) -> None:
-    target = claim.target
+    """Attempt until the target is settled, postponed or released; count, log and record the outcome."""
+    target, timing = claim.target, errand.timing
     with errand.tracing.span("target", target=target.name, type=target.type, id=claim.receipt.id) as say:
-        receipt = await _tried(errand, claim)
+        started = timing.clock()
+        attempts = Attempts(errand, claim)
+        try:
+            tried = await retrying(
+                attempts.attempt,
+                errand.policy,
+                timing,
+                ends=errand.ends,
+                failed=attempts.note_failure,
+                waited=attempts.waited,
+            )
+        except Exception as error:  # noqa: BLE001  # one target's unexpected error must not affect others
+            # The text of an unknown exception may contain a secret; its type and place do not.
+            errand.log.error("target_crashed", target=target.name, id=claim.receipt.id, error=place(error))  # noqa: TRY400
+            verdict = Verdict(Reason.INTERRUPTED, f"internal error ({type(error).__name__}); see the log")
+            tried = Tried(verdict, 1)
+        receipt = attempts.receipt(tried)
+        if errand.counted:
+            _count(errand.metrics, receipt, tried, timing.clock() - started)
+        tell(errand.log, receipt)
         say(
             failed=receipt.phase is Phase.FAILED,
             reason=receipt.reason,
@@ -36,40 +57,17 @@ async def _deliver(errand: Errand, claim: Claim, record: Callable[[Receipt], Non
     record(receipt)
 
 
-async def _tried(errand: Errand, claim: Claim) -> Receipt:
-    """Attempt until the target is settled, postponed or released; count and log the outcome."""
-    kind, metrics, timing = claim.target.type, errand.metrics, errand.timing
-    started = timing.clock()
-    attempts = Attempts(errand, claim)
-    try:
-        tried = await retrying(
-            attempts.attempt,
-            errand.policy,
-            timing,
-            ends=errand.ends,
-            failed=attempts.note_failure,
-            waited=attempts.waited,
-        )
-    except Exception as error:  # noqa: BLE001  # one target's unexpected error must not affect others
-        # The text of an unknown exception may contain a secret; its type and place do not.
-        errand.log.error(  # noqa: TRY400
-            "target_crashed", target=claim.target.name, id=claim.receipt.id, error=place(error)
-        )
-        verdict = Verdict(Reason.INTERRUPTED, f"internal error ({type(error).__name__}); see the log")
-        tried = Tried(verdict, 1)
-    receipt = attempts.receipt(tried)
-    if errand.counted:
-        metrics.attempts.labels(kind).inc(tried.attempts)
-        if receipt.settled:
-            metrics.deliveries.labels(kind, receipt.reason).inc()
-            metrics.target_seconds.labels(kind).observe(timing.clock() - started)
-            metrics.tries.labels(kind).observe(receipt.retries + 1)
-            if receipt.retries and tried.passing:
-                metrics.given_up.labels(kind, receipt.reason).inc()
-        elif receipt.postponed:
-            metrics.postponed.labels(kind, receipt.reason).inc()
-    tell(errand.log, receipt)
-    return receipt
+def _count(metrics: Metrics, receipt: Receipt, tried: Tried, seconds: float) -> None:
+    kind = receipt.type
+    metrics.attempts.labels(kind).inc(tried.attempts)
+    if receipt.settled:
+        metrics.deliveries.labels(kind, receipt.reason).inc()
+        metrics.target_seconds.labels(kind).observe(seconds)
+        metrics.tries.labels(kind).observe(receipt.retries + 1)
+        if receipt.retries and tried.passing:
+            metrics.given_up.labels(kind, receipt.reason).inc()
+    elif receipt.postponed:
+        metrics.postponed.labels(kind, receipt.reason).inc()
 
 
 def tell(log: FilteringBoundLogger, receipt: Receipt) -> None:

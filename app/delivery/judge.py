@@ -7,7 +7,7 @@ from app.domain.errors import PhaseNotTerminal, Problem, TeamNotFinished, TooMan
 from app.domain.events import TERMINAL_PHASES, CompletionEvent
 from app.domain.ledger import Plan, Terms, decide, trial
 from app.domain.receipts import ReportPhase
-from app.domain.teams import AgentTeam, notified_targets
+from app.domain.teams import AgentTeam
 from app.domain.text import shortened
 from app.settings import ServiceSettings
 
@@ -118,7 +118,7 @@ class Judge:
         if phase not in self.phases:
             return self._undelivered(phase)
         self._check_number(team)
-        if not notified_targets(team):
+        if not team.notified:
             return f"no target requests notification of teams with the phase {phase}"
         return None
 

@@ -24,7 +24,7 @@ from app.domain.previews import Previewed, PreviewedRequest, PreviewedTarget
 from app.domain.reasons import Reason
 from app.domain.receipts import Receipt, Report, overall_phase
 from app.domain.targets import read_targets, target_names
-from app.domain.teams import AgentTeam, notified_targets
+from app.domain.teams import AgentTeam
 from app.domain.times import format_time
 
 log = structlog.get_logger(__name__)
@@ -69,7 +69,7 @@ class Rehearsal:
             for name, line in team.record.by_key.items()
             if name not in known and not event.test and (event.targets is None or name in event.targets)
         ]
-        untold = {*team.record.names} - {*notified_targets(replace(team, phase=judged.phase))}
+        untold = {*team.record.names} - {*replace(team, phase=judged.phase).notified}
         left += [
             PreviewedTarget(
                 name=target.name,

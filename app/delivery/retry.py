@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.domain.backoff import Backoff, full_jitter
-from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import spoken, steady
 from app.senders.envelopes import Verdict
@@ -81,7 +80,7 @@ async def retrying(  # noqa: PLR0913  # what to try, by which rules, and until w
     verdict = Verdict(Reason.INTERRUPTED, "the claim expired before the first attempt", attempted=False)
     attempts = tries = 0
     while (left := left_now()) > 0:
-        latest = await _judged(attempt, min(policy.attempt_timeout, left))
+        latest = await attempt(min(policy.attempt_timeout, left))
         attempts += latest.attempted
         tries += 1
         if not (latest.delivered or latest.queued):
@@ -115,19 +114,6 @@ def _time_left(
     """Return how many seconds are left: until `ends` at most, and waiting for places uses no budget."""
     own = clock() + budget
     return lambda: min(ends, own + waited()) - clock()
-
-
-async def _judged(attempt: Attempt, seconds: float) -> Verdict:
-    try:
-        return await attempt(seconds)
-    except TargetError as error:
-        return Verdict(
-            error.reason,
-            error.message,
-            retryable=error.retryable,
-            retry_after=error.retry_after,
-            attempted=error.attempted,
-        )
 
 
 def _rate_limited(verdict: Verdict, left: float) -> Verdict:

@@ -29,14 +29,13 @@ class Shares:
 
     most: int
     alone: bool = False
+    largest: int = field(init=False)  # the most that one owner can ever hold
     taken: int = field(default=0, init=False)
     held: dict[str, int] = field(default_factory=dict, init=False)
     _lines: dict[str, deque[Waiter]] = field(default_factory=dict, init=False)  # in order of arrival
 
-    @property
-    def largest(self) -> int:
-        """The most that one owner can ever hold."""
-        return self.most if self.alone else (self.most + 1) // 2
+    def __post_init__(self) -> None:
+        self.largest = self.most if self.alone else (self.most + 1) // 2
 
     @property
     def waiting(self) -> int:

@@ -22,7 +22,7 @@ from app.domain.reasons import Reason
 from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, lasting, message_id
 from app.domain.record import Entries, Line, Record
 from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
-from app.domain.teams import AgentTeam, notified_targets, open_targets
+from app.domain.teams import AgentTeam, open_targets
 from app.domain.text import SHOWN_LIMIT, as_json, shortened
 from app.domain.times import format_time
 
@@ -85,7 +85,7 @@ def decide(team: AgentTeam, event: CompletionEvent, terms: Terms, *, start: bool
     recorded = record.by_key
     targets = {target.name: target for target in (record.targets if team.wants_delivery else ())}
     wanted = _wanted(event, targets, recorded)
-    told = {*notified_targets(team)}
+    told = {*team.notified}
     due = _due(team, recorded, terms)
     opened: dict[str, Claim | Receipt] = {}
     takeovers = 0

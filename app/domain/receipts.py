@@ -8,7 +8,7 @@ entries.
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -200,24 +200,12 @@ class Receipt(BaseModel):
             attempts=self.attempts,
         )
         wire.receipt = self
-        for field, value in (
-            ("name", self.name),
-            ("target", self.target),
-            ("error", self.error),
-            ("reason", self.reason and str(self.reason)),
-            ("message", self.message),
-            ("timestamp", self.timestamp and format_time(self.timestamp)),
-            ("id", self.id),
-            ("claimedBy", self.claimed_by),
-            ("claimedUntil", self.claimed_until and format_time(self.claimed_until)),
-            ("retryAt", self.retry_at and format_time(self.retry_at)),
-            ("takeovers", self.takeovers),
-            ("redeliveries", self.redeliveries),
-            ("retries", self.retries),
-            ("accepted", list(self.accepted)),
-        ):
-            if value:
-                wire[field] = value
+        known = self.__dict__
+        for name, field, write in _WRITTEN_IF_KNOWN:
+            if value := known[name]:
+                wire[field] = value if write is None else write(value)
+        if error := self.error:
+            wire["error"] = error
         if self.http_status is not None:
             wire["httpStatus"] = self.http_status
         return wire
@@ -269,7 +257,7 @@ class Receipt(BaseModel):
             holder=self.claimed_by or "",
             until=self.claimed_until,
             retry=self.retry_at,
-            since=None if _whole(self.timestamp) == _whole(self.delivered_at) else self.timestamp,
+            since=None if _equal(self.timestamp, self.delivered_at) else self.timestamp,
             reason=self.reason or "" if self.phase is Phase.PENDING else "",
             status=self.http_status or 0,
             attempts=self.attempts,
@@ -283,6 +271,24 @@ class Receipt(BaseModel):
     def settled(self) -> bool:
         """Whether the target is Delivered or Failed, or another program recorded it."""
         return self.phase is not Phase.PENDING or not self.id
+
+
+_WRITTEN_IF_KNOWN: tuple[tuple[str, str, Callable[[Any], Any] | None], ...] = (
+    ("name", "name", None),
+    ("target", "target", None),
+    ("reason", "reason", str),
+    ("message", "message", None),
+    ("timestamp", "timestamp", format_time),
+    ("id", "id", None),
+    ("claimed_by", "claimedBy", None),
+    ("claimed_until", "claimedUntil", format_time),
+    ("retry_at", "retryAt", format_time),
+    ("takeovers", "takeovers", None),
+    ("redeliveries", "redeliveries", None),
+    ("retries", "retries", None),
+    ("accepted", "accepted", list),
+)
+"""The attributes of a receipt, their fields in an entry, and how they are written."""
 
 
 class Entry(dict[str, Any]):
@@ -336,6 +342,11 @@ def _from_five(entry: Mapping[str, Any]) -> dict[str, Any]:
         "accepted": mark.has,
     }
     return said | own
+
+
+def _equal(one: datetime | None, other: datetime | None) -> bool:
+    """Whether two times are written alike."""
+    return one is other or _whole(one) == _whole(other)
 
 
 def _whole(moment: datetime | None) -> datetime | None:

@@ -22,14 +22,15 @@ from app.domain.marks import id_hinted_at, name_in
 from app.domain.receipts import Entry, Receipt, read_entry
 from app.domain.targets import (
     InvalidTarget,
+    Named,
     Target,
     given_names,
     is_notified,
     is_place,
     labels_of,
     read_targets,
-    target_names,
     type_of,
+    unique_names,
 )
 from app.domain.text import readable
 
@@ -73,7 +74,7 @@ class Listed(list[Any]):
     @cached_property
     def targets(self) -> list[Target | InvalidTarget]:
         """What it says, entry by entry."""
-        targets = read_targets(self)
+        targets = read_targets(self, self._named)
         for target, labels in zip(targets, self.labels, strict=True):
             if not isinstance(target, InvalidTarget):
                 target.__dict__["address"] = labels[0]  # the same, and known
@@ -87,7 +88,11 @@ class Listed(list[Any]):
     @cached_property
     def names(self) -> list[str]:
         """The targets' names, in order."""
-        return target_names(self)
+        return [name for name, _ in self._named]
+
+    @cached_property
+    def _named(self) -> list[Named]:
+        return list(unique_names(self))
 
     @cached_property
     def given(self) -> set[str]:
@@ -190,8 +195,11 @@ class Record:
         `entries` is that list, as `written` returns it. Only targets that share type and label with another
         can be ambiguous.
         """
-        known = [kind for kinds in self._spec.kinds.values() for kind in set(kinds)]
+        kinds = self._spec.kinds
         written = [(str(entry.get("type")), str(entry.get("target", ""))) for entry in entries]
+        if self._in_place(changes, written):
+            return True
+        known = [kind for some in kinds.values() for kind in set(some)]
         if all(len(set(some)) == len(some) for some in (known, written)) and all(
             label for _, label in written
         ):
@@ -199,6 +207,16 @@ class Record:
         stripped = [{key: one.get(key) for key in LANDED if key in one} for one in entries]
         names = [name for name in self.names if name in changes or name in self.by_key]
         return [one.name for one in self._lines(stripped)] == names + [""] * (len(entries) - len(names))
+
+    def _in_place(self, changes: Mapping[str, Receipt], written: Sequence[tuple[str, str]]) -> bool:
+        """Whether every target is valid and has an entry, in its place."""
+        kinds = self._spec.kinds
+        return len(written) >= len(kinds) and all(
+            (target.name in changes or target.name in self.by_key)
+            and said in kinds[target.name]
+            and not isinstance(target, InvalidTarget)
+            for target, said in zip(self.targets, written, strict=False)
+        )
 
     def _lines(self, entries: Sequence[Mapping[str, Any]]) -> list[Line]:
         if not entries:

@@ -5,7 +5,7 @@ does not affect the others.
 """
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -182,6 +182,8 @@ class InvalidTarget:
 
 Target = WebhookTarget | SlackTarget | EmailTarget | GoogleDriveTarget
 TYPES = tuple(model.kind() for model in get_args(Target))
+Named = tuple[str, str | None]
+"""The name of a target and, if another has it, the name that its author gave."""
 _PLACE = re.compile(r"-[0-9]+")
 _TYPE_WORD = re.compile(r"[A-Za-z][-A-Za-z0-9_.]{0,62}")
 _BRIEF = Repr()
@@ -189,15 +191,18 @@ _BRIEF.maxstring = _BRIEF.maxother = 60
 _TARGET: TypeAdapter[Target] = TypeAdapter(Annotated[Target, Field(discriminator="type")])
 
 
-def read_targets(spec: Sequence[Any]) -> list[Target | InvalidTarget]:
-    """Read `spec.lifecycle.delivery[]` from the API server: one result per entry, with unique names."""
-    names = list(_unique_names(spec))
-    return [_read(entry, name, clash) for entry, (name, clash) in zip(spec, names, strict=True)]
+def read_targets(spec: Sequence[Any], names: Iterable[Named] | None = None) -> list[Target | InvalidTarget]:
+    """Read `spec.lifecycle.delivery[]` from the API server: one result per entry, with unique names.
+
+    `names` are those that `unique_names` returns, if they are known.
+    """
+    named = unique_names(spec) if names is None else names
+    return [_read(entry, name, clash) for entry, (name, clash) in zip(spec, named, strict=True)]
 
 
 def target_names(spec: Sequence[Any]) -> list[str]:
     """Return the names under which the entries are recorded, in order, without validating the entries."""
-    return [name for name, _ in _unique_names(spec)]
+    return [name for name, _ in unique_names(spec)]
 
 
 def given_names(spec: Sequence[Any]) -> set[str]:
@@ -248,14 +253,16 @@ def labels_of(entry: Any) -> tuple[str, ...]:
 def type_of(entry: Any) -> str:
     """Return the type as declared, or `unknown` if it is not a word."""
     declared = entry.get("type") if isinstance(entry, dict) else None
-    return declared if isinstance(declared, str) and _TYPE_WORD.fullmatch(declared) else "unknown"
+    if isinstance(declared, str) and (declared in TYPES or _TYPE_WORD.fullmatch(declared)):
+        return declared
+    return "unknown"
 
 
 def _text_of(value: Any) -> str:
     return value if isinstance(value, str) and readable(value) else ""
 
 
-def _unique_names(spec: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
+def unique_names(spec: Sequence[Any]) -> Iterator[Named]:
     """Yield each entry's name and, if that was taken, the name that it requested.
 
     The first entry with a name gets it. A later one gets the first of `<name>-2`, `<name>-3`, … that no entry

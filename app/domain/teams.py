@@ -102,6 +102,12 @@ class AgentTeam:
         """The entries and the target of each; computed once, because an event needs it often."""
         return Record(self.targets, self.entries, phase=self.phase if self.finished else "")
 
+    @cached_property
+    def notified(self) -> list[str]:
+        """The names of the targets that request notification in the team's phase."""
+        named = zip(self.record.names, self.targets, strict=True)
+        return [name for name, entry in named if is_notified(entry, self.phase)]
+
     @property
     def finished(self) -> bool:
         """Whether the phase is terminal."""
@@ -122,7 +128,7 @@ def open_targets(team: AgentTeam, now: datetime, *, adopt: bool = False) -> dict
         if not (line.done or line.receipt.settled)
     }
     if team.wants_delivery:
-        due.update((name, now) for name in notified_targets(team) if record.is_new(name, adopt=adopt))
+        due.update((name, now) for name in team.notified if record.is_new(name, adopt=adopt))
     return due
 
 
@@ -137,12 +143,6 @@ def _claimable(receipt: Receipt, now: datetime) -> datetime:
     return now if is_astray else due
 
 
-def notified_targets(team: AgentTeam) -> list[str]:
-    """Return the names of the targets that request notification in the team's phase."""
-    names = team.record.names
-    return [name for name, entry in zip(names, team.targets, strict=True) if is_notified(entry, team.phase)]
-
-
 def retried_targets(team: AgentTeam) -> tuple[list[Receipt], bool]:
     """Return the open targets that were postponed before, and whether nothing else is open."""
     record = team.record
@@ -150,9 +150,7 @@ def retried_targets(team: AgentTeam) -> tuple[list[Receipt], bool]:
     retried = [receipt for receipt in still if receipt.retries]
     if not retried:
         return [], False
-    alone = len(retried) == len(still) and not any(
-        record.is_new(name, adopt=False) for name in notified_targets(team)
-    )
+    alone = len(retried) == len(still) and not any(record.is_new(name, adopt=False) for name in team.notified)
     return retried, alone
 
 
@@ -174,7 +172,7 @@ def needs_delivery(  # noqa: PLR0913  # settings of an installation, and two tim
     finished_at = team.completed_at or finished_since
     fresh = team.phase in phases and now - finished_at <= max_age
     begins = team.completed_at or finished_since + COMPLETION_GRACE
-    new = {key for key in notified_targets(team) if record.is_new(key, adopt=adopt)}
+    new = {key for key in team.notified if record.is_new(key, adopt=adopt)}
     return min(
         (
             begins if key in new else due

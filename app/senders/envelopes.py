@@ -157,6 +157,17 @@ class Verdict(NamedTuple):
     progress: Progress | None = None
     queued: bool = False
 
+    @classmethod
+    def of(cls, error: TargetError) -> Self:
+        """Return the verdict on an attempt that got no answer to judge."""
+        return cls(
+            error.reason,
+            error.message,
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+            attempted=error.attempted,
+        )
+
     @property
     def delivered(self) -> bool:
         """Whether the receiver has the message."""

@@ -29,7 +29,7 @@ from app.domain.reasons import Reason
 from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
 from app.domain.record import Entries, Record
 from app.domain.targets import InvalidTarget, read_targets, target_names
-from app.domain.teams import AgentTeam, needs_delivery, notified_targets, open_targets
+from app.domain.teams import AgentTeam, needs_delivery, open_targets
 from app.kube.cluster import Snapshot
 from app.senders.envelopes import Verdict
 from app.settings import ServiceSettings
@@ -413,7 +413,7 @@ class LedgerMachine(RuleBasedStateMachine):
         team = self.api.team
         assert team.record.all_settled
         if team.wants_delivery:
-            assert set(team.record.by_key) >= set(notified_targets(team))
+            assert set(team.record.by_key) >= set(team.notified)
         for label, name in self.twins() if self.named and not self.wiped else ():
             line = team.record.by_key.get(name)
             if line and line.receipt.success and label not in self.doubtful:
@@ -656,7 +656,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def twins(self) -> set[tuple[str, str]]:
         """Return the labels and names of the valid targets."""
         team = self.api.team
-        told = notified_targets(team)
+        told = team.notified
         targets = [one for one in read_targets(team.targets) if not isinstance(one, InvalidTarget)]
         return {(one.address, one.name) for one in targets if one.name in told}
 
