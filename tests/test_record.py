@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
@@ -219,6 +219,12 @@ LISTED = st.sampled_from(
     now=st.lists(LISTED, min_size=1, max_size=4),
     phase=st.sampled_from(["", "Completed", "Failed"]),
     which=st.lists(st.booleans(), min_size=8, max_size=8),
+)
+@example(  # the second entry could be the third target's, which is notified
+    before=[],
+    now=[A, A | {"on": ["Failed"]}, A],
+    phase="Completed",
+    which=[False] * 4 + [True, True, False, False],
 )
 @settings(max_examples=300)
 def test_a_list_that_is_said_to_read_back_does(
