@@ -37,9 +37,8 @@ class Origin:
         Raises:
             ValueError: something would end a line of its head.
         """
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        lines.append(f"Content-Length: {len(body)}")
+        first, length = f"{method} {target} HTTP/1.1", f"Content-Length: {len(body)}"
+        lines = [first, f"Host: {self._host}", *map(": ".join, headers.items()), length]
         if not "".join(lines).isprintable():
             raise ValueError("a header holds a control character")
         return "\r\n".join([*lines, "", ""]).encode() + body

@@ -1,6 +1,7 @@
 """The delivery of one event as its caller sees it: whether it is done, and the report so far."""
 
 import asyncio
+from collections.abc import Iterator
 
 from app.delivery.claims import Accepted
 from app.delivery.recorder import Recorder
@@ -41,35 +42,38 @@ class Dispatch:
         recorder, judgement = self._recorder, self._accepted.judgement
         if recorder.uid_changed:
             raise UidChanged("the team was recreated during its delivery; nothing more was sent")
-        report = reported(recorder.latest.team)
-        targets = tuple(recorder.known(receipt) for receipt in report.targets)
+        team = recorder.latest.team
+        targets = tuple(recorder.known(receipt) for receipt in _told(team))
         phase = "Skipped" if judgement.skipped else overall_phase(targets)
         idle = None if phase == "Pending" else judgement.idle
-        return report.model_copy(
-            update={
-                "phase": phase,
-                "recorded": recorder.unrecorded is None,
-                "reason": recorder.unrecorded or judgement.skipped or idle,
-                "targets": targets,
-            }
+        return Report(
+            namespace=team.namespace,
+            team=team.name,
+            uid=team.uid,
+            phase=phase,
+            recorded=recorder.unrecorded is None,
+            reason=recorder.unrecorded or judgement.skipped or idle,
+            targets=targets,
         )
 
 
 def reported(team: AgentTeam) -> Report:
     """Return the record of a team from its status."""
-    receipts = tuple(_told(receipt) for receipt in team.record.receipts)
+    targets = tuple(_told(team))
     return Report(
         namespace=team.namespace,
         team=team.name,
         uid=team.uid,
-        phase=overall_phase(receipts),
-        targets=receipts,
+        phase=overall_phase(targets),
+        targets=targets,
     )
 
 
-def _told(receipt: Receipt) -> Receipt:
-    """Replace the detail of an entry that another program recorded: it may contain confidential text."""
-    if not receipt.theirs:
-        return receipt
-    how = "tried and failed" if receipt.adoptable else "is responsible"
-    return receipt.changed(message=f"another program {how}, so it is left alone")
+def _told(team: AgentTeam) -> Iterator[Receipt]:
+    """Yield the receipts of a team, without the detail of another program's: it may be confidential."""
+    for receipt in team.record.receipts:
+        if receipt.theirs:
+            how = "tried and failed" if receipt.adoptable else "is responsible"
+            yield receipt.changed(message=f"another program {how}, so it is left alone")
+        else:
+            yield receipt

@@ -111,7 +111,9 @@ class Connection:
             async with asyncio.timeout(seconds):
                 response = await self._request(method, path, body)
                 try:
-                    text = await response.content.read()
+                    content = response.content
+                    # A short answer came with its head.
+                    text = content.read_nowait() if content.is_eof() else await content.read()
                 finally:
                     response.release()
             status = response.status
