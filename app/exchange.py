@@ -6,9 +6,11 @@ The pool dials, speaks TLS and keeps connections; what aiohttp's session makes f
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
@@ -23,7 +25,7 @@ class Origin:
     """A scheme, host and port, as a pool knows them: requests to it share connections."""
 
     def __init__(self, url: URL, **options: Any) -> None:
-        self.request = aiohttp.ClientRequest("GET", url, **options)
+        self.request = _Asked("GET", url, **options)
         self._host = url.host_port_subcomponent
 
     @property
@@ -42,6 +44,14 @@ class Origin:
         if not "".join(lines).isprintable():
             raise ValueError("a header holds a control character")
         return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class _Asked(aiohttp.ClientRequest):
+    """Knows the key of its connections; the library would make it for each request."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:  # a property, whose value never changes
+        return super().connection_key
 
 
 @dataclass(slots=True)

@@ -116,7 +116,7 @@ class Attempts:
         self._whole = seconds
         ends = errand.timing.clock() + seconds
         try:
-            credentials = await self._credentials_within(seconds)
+            credentials = await self._credentials(seconds)
         except TimeoutError:
             message = f"the Secret could not be read within {seconds:.3g} s"
             return Verdict(Reason.SECRET_UNAVAILABLE, message, retryable=True, attempted=False)
@@ -187,15 +187,9 @@ class Attempts:
             return verdict
         return verdict._replace(message=f"{verdict.message}; {PICKS_NOTHING}")
 
-    async def _credentials_within(self, seconds: float) -> Credentials:
-        if self._target.credentials_secret is None:
-            return await self._credentials()  # which waits for nothing
-        async with asyncio.timeout(seconds):
-            return await self._credentials()
-
-    async def _credentials(self) -> Credentials:
-        """Read the Secret; if it contains the address, send there."""
-        credentials = await self._errand.resolve(self._target.credentials_secret)
+    async def _credentials(self, seconds: float | None = None) -> Credentials:
+        """Read the Secret, for at most so many seconds; if it contains the address, send there."""
+        credentials = await self._errand.resolve(self._target.credentials_secret, seconds)
         self.address = self._target.address_with(credentials.values)
         return credentials
 

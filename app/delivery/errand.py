@@ -39,7 +39,7 @@ class Errand:
     event: str
     phase: str
     senders: Senders
-    resolve: Callable[[str | None], Awaitable[Credentials]]
+    resolve: Callable[[str | None, float | None], Awaitable[Credentials]]
     policy: RetryPolicy
     postponement: Postponement
     timing: Timing

@@ -32,11 +32,12 @@ class SecretResolver:
         self._label = label
         self._reads: dict[str, asyncio.Task[Credentials]] = {}
 
-    async def resolve(self, name: str | None) -> Credentials:
+    async def resolve(self, name: str | None, seconds: float | None = None) -> Credentials:
         """Return the credentials in a Secret; empty ones if the target names none.
 
         Raises:
             TargetError: the Secret does not exist, or cannot be read; the latter may be retried.
+            TimeoutError: it was not read within `seconds`.
         """
         if name is None:
             return NONE
@@ -46,8 +47,9 @@ class SecretResolver:
             read.add_done_callback(self._forget_what_may_change)
         if read.done():
             return read.result()
-        # Shielded: one target's time limit must not cancel the read that other targets wait for.
-        return await asyncio.shield(read)
+        async with asyncio.timeout(seconds):
+            # Shielded: one target's time limit must not cancel the read that other targets wait for.
+            return await asyncio.shield(read)
 
     def _forget_what_may_change(self, read: asyncio.Task[Credentials]) -> None:
         error = None if read.cancelled() else read.exception()

@@ -192,7 +192,7 @@ async def deliver(
     values = {key: value.encode() if isinstance(value, str) else value for key, value in secret.items()}
     credentials = Credentials("keys", values)
 
-    async def resolve(_: str | None) -> Credentials:
+    async def resolve(_name: str | None, _seconds: float | None = None) -> Credentials:
         return credentials
 
     async def at_once(_: float) -> bool:
