@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
@@ -29,11 +28,12 @@ from app.domain.errors import TargetError
 from app.domain.reasons import Reason
 from app.domain.times import asked_to_wait
 from app.egress.guard import NOT_PERMITTED, ORIGINS, AddressDenied, Checked, Guard
-from app.egress.heads import Heads, whole
+from app.egress.heads import Heads
 from app.egress.names import Names, unresolved
 from app.egress.trust import TrustAnchors, broken, refused
 from app.exchange import Exchange, Origin
 from app.settings import ServiceSettings
+from app.whole import HEAD_LIMIT, Connector, Reading
 
 HEADERS = {
     "accept": "*/*",
@@ -43,8 +43,11 @@ HEADERS = {
 BODY_PATIENCE = 0.25  # seconds to read an answer's body; its head alone decides
 NOT_CONNECTED = "no connection to the receiver"
 PROXY_AWAY = "no connection to the forward proxy"
-HEAD_LIMIT = 32_768  # bytes of an answer besides its content: its head, and the framing of its body
-HEAD_LIMITS = {"max_line_size": HEAD_LIMIT, "max_field_size": HEAD_LIMIT, "max_headers": HEAD_LIMIT}
+HEAD_LIMITS: dict[str, Any] = {
+    "max_line_size": HEAD_LIMIT,
+    "max_field_size": HEAD_LIMIT,
+    "max_headers": HEAD_LIMIT,
+}
 READING = {"auto_decompress": False, "whole": True}
 SLICE = 65_536  # bytes of a body that are passed to a connection at once
 INTERIM_ANSWERS = 10  # 1xx answers that are read before the final one
@@ -316,14 +319,11 @@ class Unbounded(aiohttp.ClientError):
     """This aiohttp creates connections in another way, so reads from them would be unlimited."""
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(Connector):
     """Connections with a limit on reads, which are reused only if nothing arrived unasked."""
 
     def __init__(self, most: int, **options: Any) -> None:
-        super().__init__(**options)
-        # A private name, because aiohttp has no public way. If it changes one day, `connect` refuses.
-        reading = functools.partial(_Reading, most, asyncio.get_running_loop())
-        self._factory = reading  # type: ignore[assignment]  # partials are invariant
+        super().__init__(functools.partial(_Reading, most), **options)
 
     async def connect(self, *request: Any, **options: Any) -> aiohttp.connector.Connection:
         """Return a connection with a limit, on which nothing arrived while it was idle.
@@ -344,7 +344,7 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
 
 
-class _Reading(ResponseHandler):
+class _Reading(Reading):
     """Reads a limited number of bytes per answer, including empty lines and the framing of tiny chunks.
 
     The parser gets the head separately, because the head decides, whatever follows it in the same packet.
@@ -357,32 +357,23 @@ class _Reading(ResponseHandler):
         self._left = most
         self._heads_left = 0  # that may still be read
         self._heads = Heads()
-        self._options: dict[str, Any] | None = None  # of an answer that has not begun
 
     def close(self) -> None:
         """Close at once: over TLS, the library would wait for a goodbye and hold the connection open."""
         self.abort()
 
-    def set_response_params(self, *, whole: bool = False, **options: Any) -> None:
-        """Expect an answer; a head within the limit may have any form.
-
-        With `whole`, an answer that arrives in one piece is read without the library's parser.
-        """
+    def set_response_params(self, **options: Any) -> None:
+        """Expect an answer; a head within the limit may have any form."""
         self.used = True
         self._left = self._most
         self._heads_left = 1 + INTERIM_ANSWERS
-        self._options = options
-        self._parser = None
-        if not whole or self._tail:  # something arrived before the request
-            self._expect()
-
-    def _expect(self) -> None:
-        """Let the library's parser read the answer."""
-        options, self._options = self._options, None
-        assert options is not None  # noqa: S101  # an answer is expected
-        # For a tunnel, aiohttp does not say whether there is content.
-        self._heads = Heads(tunnel="skip_payload" not in options)
         super().set_response_params(**options | HEAD_LIMITS)
+
+    def expect(self) -> None:
+        """Let the library's parser read the answer, head by head."""
+        # For a tunnel, aiohttp does not say whether there is content.
+        self._heads = Heads(tunnel="skip_payload" not in (self.options or ()))
+        super().expect()
 
     async def read(self) -> tuple[RawResponseMessage, StreamReader]:
         """Return the next head; each `100 Continue` is one, and a flood of them would block other work."""
@@ -393,13 +384,9 @@ class _Reading(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take data up to the limit; beyond it, end the connection."""
-        if self._options is not None:
-            if len(data) <= self._left and (answer := whole(data, HEAD_LIMIT)):
-                self._options = None
-                self._left -= len(data)
-                self.feed_data((answer, answer), 0)  # type: ignore[arg-type]  # of the same use
-                return
-            self._expect()
+        if self.took(data, self._left):
+            self._left -= len(data)
+            return
         if self._parser is None:  # nothing was requested
             super().data_received(data[: self._left])
         else:

@@ -7,9 +7,6 @@ resolves duplicate headers as the standard requires, because the parser rejects 
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
-
-from multidict import CIMultiDict, CIMultiDictProxy
 
 VERSION = b"HTTP/"
 ONCE, CODED = b"content-length", b"transfer-encoding"
@@ -18,53 +15,7 @@ _END = re.compile(rb"\r?\n\r?\n")
 _LINE = re.compile(rb"\r?\n")
 _FOLDED = re.compile(rb"\n[ \t]")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
-_WHOLE = re.compile(
-    # It never tries twice, so a hostile answer takes no longer than any other of its length.
-    rb"HTTP/1\.1 ([2-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*+)?+\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)++)\r\n"
-)
-_TELLING = re.compile(rb"(?:^|\n)(content-length|transfer-encoding|connection|upgrade|retry-after):([^\r]*+)")
-_WITHOUT_CONTENT = frozenset({204, 304})  # whatever they declare
 _FRAMING = re.compile(rb"\n(?:content-length|transfer-encoding)([^\n]*)", re.IGNORECASE)
-
-
-NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
-
-
-class Whole(NamedTuple):
-    """An answer that arrived in one piece: its head and its content at once, as an exchange reads them."""
-
-    code: int
-    body: bytes
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:
-        """None: an answer with a header that is read takes a parser."""
-        return NO_HEADERS
-
-    def is_eof(self) -> bool:
-        """Whether nothing follows."""
-        return True
-
-    def read_nowait(self) -> bytes:
-        """Return all of its content."""
-        return self.body
-
-
-def whole(data: bytes, most: int) -> Whole | None:
-    """Return the answer in a packet that holds just one, with a head of at most `most` bytes.
-
-    None for most others: they take a parser. This one can be read in one way only, because it has a length,
-    and no other header that changes how the answer or its connection is used.
-    """
-    found = _WHOLE.match(data)
-    if found is None or found.end() > most or (code := int(found[1])) in _WITHOUT_CONTENT:
-        return None
-    told = [(name, said.strip(b" \t")) for name, said in _TELLING.findall(found[2].lower())]
-    length = b"%d" % (len(data) - found.end())
-    if [one for one in told if one != (b"connection", b"keep-alive")] != [(b"content-length", length)]:
-        return None
-    return Whole(code, data[found.end() :])
 
 
 class Heads:

@@ -31,11 +31,12 @@ from app.domain.errors import (
 from app.domain.text import as_json, json_object
 from app.exchange import Exchange, Origin
 from app.kube.config import Access, in_cluster
+from app.whole import Connector
 
 MOST_CONNECTIONS = 100
 READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd stores objects of up to 1.5 MiB
 PIECE = 65_536  # bytes processed before other tasks run
-READING = {"read_bufsize": READ_BUFFER}
+READING = {"read_bufsize": READ_BUFFER, "whole": True}
 FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 CONNECT_TIMEOUT = 5  # seconds, for a watch; an ordinary request's limit includes connecting
 
@@ -89,7 +90,7 @@ class Connection:
         self._address = URL(f"{access.host}/", encoded=True)
         self._server, self._shown = self._trusting(), access.certificate()
         self._refused: Origin | None = None  # the server as it was when a connection or a request failed
-        self._pool = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
+        self._pool = Connector(limit=MOST_CONNECTIONS)
         self._session = aiohttp.ClientSession(
             connector=self._pool, read_bufsize=READ_BUFFER, timeout=aiohttp.ClientTimeout(total=None)
         )
