@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import json
 import ssl
 import time
@@ -35,7 +36,7 @@ from tests.harness.fake_cluster import FakeCluster
 from tests.harness.kube import GROUP
 from tests.harness.receiver import Receiver
 from tests.logged import everything_logged
-from tests.sockets import Bare, Speak, closing, endless, listening, resetting, saying, silent
+from tests.sockets import Bare, Speak, answering, closing, endless, listening, resetting, saying, silent
 
 Fake = Prepared[FakeCluster]
 Ask = Callable[[Cluster], Awaitable[Any]]
@@ -351,6 +352,53 @@ async def test_a_secret_with_invalid_base64_is_an_error_of_ours(far: FarSide, da
 async def test_a_secret_without_data_is_empty(far: FarSide, document: dict[str, Any]) -> None:
     far.answers(json.dumps(document))
     assert not (await far.cluster.read_secret("research", "keys")).values
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Forms of one answer
+
+JSON = b'{"metadata": {"name": "report", "namespace": "research", "uid": "u", "resourceVersion": "1"}}'
+DATED = b"HTTP/1.1 200 OK\r\nDate: Sun, 29 Nov 2026 05:37:57 GMT\r\n"
+HALF = len(JSON) // 2
+LENGTH = DATED + b"Content-Length: %d\r\n\r\n" % len(JSON)
+CHUNKED = DATED + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNKS = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (JSON, JSON[:HALF], JSON[HALF:])]
+END = b"0\r\n\r\n"
+PRESSED = gzip.compress(JSON)
+FORMS = {
+    "in one piece": [LENGTH + JSON],
+    "its head first": [LENGTH, JSON],
+    "in two pieces": [LENGTH + JSON[:HALF], JSON[HALF:]],
+    "in a chunk": [CHUNKED + CHUNKS[0] + END],
+    "in a chunk whose end comes later": [CHUNKED + CHUNKS[0], END],
+    "in two chunks": [CHUNKED + CHUNKS[1] + CHUNKS[2] + END],
+    "compressed": [DATED + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(PRESSED) + PRESSED],
+    "until it closes": [DATED + b"Connection: close\r\n\r\n" + JSON],
+    "after an interim answer": [b"HTTP/1.1 100 Continue\r\n\r\n" + LENGTH + JSON],
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+async def test_an_answer_means_the_same_in_each_form(form: list[bytes]) -> None:
+    async with listening(saying(*form)) as bare, door_to(f"http://{bare.authority}") as cluster:
+        for _ in range(2):
+            read = await cluster.read_team("research", "report")
+            assert (read.team.uid, read.size, read.date) == (
+                "u",
+                len(JSON),
+                datetime(2026, 11, 29, 5, 37, 57, tzinfo=UTC),
+            )
+
+
+async def test_what_arrives_unasked_is_no_answer() -> None:
+    other = LENGTH + JSON.replace(b'"u"', b'"v"')
+    async with (
+        listening(answering(LENGTH + JSON + other)) as bare,
+        door_to(f"http://{bare.authority}") as cluster,
+    ):
+        for _ in range(3):
+            assert (await cluster.read_team("research", "report")).team.uid == "u"
+    assert bare.accepted == 3
 
 
 # ---------------------------------------------------------------------------------------------------------
