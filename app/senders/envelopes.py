@@ -238,14 +238,16 @@ def sender_for(senders: Senders, kind: str) -> Sender[Any]:
     return sender
 
 
+SUCCESSES = range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)
+REDIRECTIONS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def judge(status: int, retry_after: float | None, note: str = "") -> Verdict:
     """Turn a receiver's HTTP status into a verdict; `note` is the receiver's error, without secrets."""
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+    if status in SUCCESSES:
         return Verdict(Reason.DELIVERED, f"answered {status}", status)
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+    if status in REDIRECTIONS:
         message = f"answered {status}: redirects are refused; give the final address"
         return Verdict(Reason.REDIRECTED, message, status)
     reason = Reason.RATE_LIMITED if status == HTTPStatus.TOO_MANY_REQUESTS else Reason.HTTP_STATUS
