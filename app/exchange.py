@@ -25,7 +25,7 @@ class Origin:
     """A scheme, host and port, as a pool knows them: requests to it share connections."""
 
     def __init__(self, url: URL, **options: Any) -> None:
-        self.request = _Asked("GET", url, **options)
+        self.request = _KeyedRequest("GET", url, **options)
         self._host = url.host_port_subcomponent
 
     @property
@@ -46,7 +46,7 @@ class Origin:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-class _Asked(aiohttp.ClientRequest):
+class _KeyedRequest(aiohttp.ClientRequest):
     """Knows the key of its connections; the library would make it for each request."""
 
     @cached_property

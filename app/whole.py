@@ -73,7 +73,7 @@ def whole(data: bytes) -> Whole | None:
     return None
 
 
-class Reading(ResponseHandler):
+class WholeReading(ResponseHandler):
     """A connection whose answers are read as they are, if they arrive in one piece."""
 
     options: dict[str, Any] | None = None  # of an answer that has not begun
@@ -109,11 +109,11 @@ class Reading(ResponseHandler):
             super().data_received(data)
 
 
-class Connector(aiohttp.TCPConnector):
+class Pool(aiohttp.TCPConnector):
     """A pool of such connections."""
 
     def __init__(
-        self, reading: Callable[[asyncio.AbstractEventLoop], Reading] = Reading, **options: Any
+        self, reading: Callable[[asyncio.AbstractEventLoop], WholeReading] = WholeReading, **options: Any
     ) -> None:
         super().__init__(**options)
         # A private name, because aiohttp has no public way.

@@ -58,6 +58,10 @@ RELIED_ON: tuple[tuple[str, Any, str, str], ...] = (
         for name in names
     ),
     *(
+        ("aiohttp", ResponseHandler, name, "app/whole.py: answers without a parser")
+        for name in ("feed_data", "_tail")
+    ),
+    *(
         ("aiohttp", owner, name, "app/exchange.py: requests without a session")
         for owner, names in (
             (ClientRequest, ("connection_key",)),

@@ -22,8 +22,8 @@ from app.domain.marks import id_hinted_at, name_in
 from app.domain.receipts import Entry, Receipt, read_entry
 from app.domain.targets import (
     InvalidTarget,
-    Named,
     Target,
+    UniqueName,
     given_names,
     is_notified,
     is_place,
@@ -91,7 +91,7 @@ class Listed(list[Any]):
         return [name for name, _ in self._named]
 
     @cached_property
-    def _named(self) -> list[Named]:
+    def _named(self) -> list[UniqueName]:
         return list(unique_names(self))
 
     @cached_property

@@ -182,7 +182,7 @@ class InvalidTarget:
 
 Target = WebhookTarget | SlackTarget | EmailTarget | GoogleDriveTarget
 TYPES = tuple(model.kind() for model in get_args(Target))
-Named = tuple[str, str | None]
+UniqueName = tuple[str, str | None]
 """The name of a target and, if another has it, the name that its author gave."""
 _PLACE = re.compile(r"-[0-9]+")
 _TYPE_WORD = re.compile(r"[A-Za-z][-A-Za-z0-9_.]{0,62}")
@@ -191,7 +191,9 @@ _BRIEF.maxstring = _BRIEF.maxother = 60
 _TARGET: TypeAdapter[Target] = TypeAdapter(Annotated[Target, Field(discriminator="type")])
 
 
-def read_targets(spec: Sequence[Any], names: Iterable[Named] | None = None) -> list[Target | InvalidTarget]:
+def read_targets(
+    spec: Sequence[Any], names: Iterable[UniqueName] | None = None
+) -> list[Target | InvalidTarget]:
     """Read `spec.lifecycle.delivery[]` from the API server: one result per entry, with unique names.
 
     `names` are those that `unique_names` returns, if they are known.
@@ -262,7 +264,7 @@ def _text_of(value: Any) -> str:
     return value if isinstance(value, str) and readable(value) else ""
 
 
-def unique_names(spec: Sequence[Any]) -> Iterator[Named]:
+def unique_names(spec: Sequence[Any]) -> Iterator[UniqueName]:
     """Yield each entry's name and, if that was taken, the name that it requested.
 
     The first entry with a name gets it. A later one gets the first of `<name>-2`, `<name>-3`, … that no entry

@@ -33,7 +33,7 @@ from app.egress.names import Names, unresolved
 from app.egress.trust import TrustAnchors, broken, refused
 from app.exchange import Exchange, Origin
 from app.settings import ServiceSettings
-from app.whole import HEAD_LIMIT, Connector, Reading
+from app.whole import HEAD_LIMIT, Pool, WholeReading
 
 HEADERS = {
     "accept": "*/*",
@@ -319,7 +319,7 @@ class Unbounded(aiohttp.ClientError):
     """This aiohttp creates connections in another way, so reads from them would be unlimited."""
 
 
-class _Connector(Connector):
+class _Connector(Pool):
     """Connections with a limit on reads, which are reused only if nothing arrived unasked."""
 
     def __init__(self, most: int, **options: Any) -> None:
@@ -344,7 +344,7 @@ class _Connector(Connector):
             connection.close()
 
 
-class _Reading(Reading):
+class _Reading(WholeReading):
     """Reads a limited number of bytes per answer, including empty lines and the framing of tiny chunks.
 
     The parser gets the head separately, because the head decides, whatever follows it in the same packet.

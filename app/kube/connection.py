@@ -31,7 +31,7 @@ from app.domain.errors import (
 from app.domain.text import as_json, json_object
 from app.exchange import Exchange, Origin
 from app.kube.config import Access, in_cluster
-from app.whole import Connector
+from app.whole import Pool
 
 MOST_CONNECTIONS = 100
 READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd stores objects of up to 1.5 MiB
@@ -90,7 +90,7 @@ class Connection:
         self._address = URL(f"{access.host}/", encoded=True)
         self._server, self._shown = self._trusting(), access.certificate()
         self._refused: Origin | None = None  # the server as it was when a connection or a request failed
-        self._pool = Connector(limit=MOST_CONNECTIONS)
+        self._pool = Pool(limit=MOST_CONNECTIONS)
         self._session = aiohttp.ClientSession(
             connector=self._pool, read_bufsize=READ_BUFFER, timeout=aiohttp.ClientTimeout(total=None)
         )
