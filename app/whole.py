@@ -21,7 +21,7 @@ _HEAD = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)++)\r\n"
 )
 _TELLING = re.compile(
-    rb"\n(content-length|content-encoding|transfer-encoding|connection|upgrade|retry-after|date):([^\r]*+)",
+    rb"\n(content-length|content-encoding|transfer-encoding|(?:proxy-)?connection|upgrade|retry-after|date):([^\r]*+)",
     re.IGNORECASE,
 )
 _CHUNK = re.compile(rb"([1-9a-f][0-9a-f]{0,7})\r\n", re.IGNORECASE)
@@ -51,7 +51,7 @@ class Whole(NamedTuple):
 
 
 def whole(data: bytes) -> Whole | None:
-    """Return the answer in a packet that holds just one; None for most others, which take a parser.
+    """Return the answer in a packet that holds just one of a plain form; None for any other, for a parser.
 
     It has a length, or is one chunk, and has no other header that changes how it or its connection is used.
     """

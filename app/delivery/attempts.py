@@ -137,7 +137,7 @@ class Attempts:
     async def _placed(
         self, sender: Sender[Any], credentials: Credentials, way: Way, began: float, seconds: float
     ) -> Verdict:
-        """Wait for a place, then send within `seconds`; it could have been sent since `began`."""
+        """Wait for a place, then send within `seconds`; `began`: when it was ready to be sent."""
         errand = self._errand
         self._waited += errand.timing.clock() - began
         turn = errand.places.for_message(errand.team.namespace, way.to, self._size)

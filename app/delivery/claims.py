@@ -29,7 +29,7 @@ from app.domain.errors import (
     ObjectNotFound,
     Problem,
     Rejected,
-    TooBusy,
+    TeamNotFound,
 )
 from app.domain.events import CompletionEvent
 from app.domain.ledger import Plan, Terms, holds, outgrows
@@ -42,6 +42,7 @@ from app.telemetry.tracing import Tracing
 log = structlog.get_logger(__name__)
 
 TRIES = 8
+REQUESTS = 3  # a cached read, a read and a write: each may take all of its time
 BACKOFF = Backoff(0.05)  # at most 50 ms, 100 ms, 200 ms … between attempts to claim
 
 
@@ -111,7 +112,7 @@ class Claims:
         turn = self._turns.setdefault((event.namespace, event.team), asyncio.Lock())
         try:
             # The wait for its turn counts too: an event is answered in time, however many events precede it.
-            async with asyncio.timeout(2 * self._settings.api_timeout), turn:
+            async with asyncio.timeout(REQUESTS * self._settings.api_timeout), turn:
                 with self._tracing.span("claim"):
                     accepted = await self._claim(event, places)
                 if accepted.plan.claims:
@@ -138,53 +139,53 @@ class Claims:
 
     async def _claim(self, event: CompletionEvent, places: ExitStack) -> Accepted:
         """Read, judge and write; start over if the team changed in between."""
-        error: ClusterError = ApiUnavailable("the team keeps changing")
+        error: ClusterError | None = None  # why the last claim is not on record, as far as is known
         for tries in range(1, TRIES + 1):
             try:
-                read, judgement = await self._judged(event, first=tries == 1)
-            except ClusterUnavailable:
-                if tries == 1:
-                    raise
-                # The answer to an earlier write was lost, so its claim may be on record. Keep trying.
-                await asyncio.sleep(full_jitter(BACKOFF.longest(tries)))
-                continue
-            if not judgement.plan.changes:
-                return Accepted(read, read, judgement)
-            faults.reach("read")
-            try:
-                claimed = await self._write(read, judgement.plan, places)
+                if tries == 1 and (accepted := await self._claim_on_cached(event, places)):
+                    return accepted
+                read = await self._reader.read(event.namespace, event.team)
+                return await self._claim_on(read, event, places)
             except (Conflict, ApiUnavailable, ObjectNotFound) as lost:
                 # Without an answer, the claim may be on record. If so, the next plan finds and uses it.
                 error = lost
                 self._metrics.claim_retries.inc()
-                await asyncio.sleep(full_jitter(BACKOFF.longest(tries)))
-                continue
-            faults.reach("claim-written")
-            await self._check_kept(read, claimed, judgement.plan)
-            self._metrics.takeovers.inc(judgement.plan.takeovers)
-            return Accepted(read, claimed, judgement)
-        raise unavailable(error)
+            except ClusterUnavailable:
+                if error is None:
+                    raise
+            await asyncio.sleep(full_jitter(BACKOFF.longest(tries)))
+        raise unavailable(error or ApiUnavailable("the team keeps changing"))
 
-    async def _judged(self, event: CompletionEvent, *, first: bool) -> tuple[Snapshot, Judgement]:
-        """Read the team, and judge the event.
+    async def _claim_on_cached(self, event: CompletionEvent, places: ExitStack) -> Accepted | None:
+        """Claim on a cached read of the team; None if it must be read again.
 
-        First as the API server remembers the team, if that leads to a claim: the write fails unless it is
-        still so. Whatever else follows from it must not rest on a memory.
+        Only a claim may follow from such a read: its write fails if the team has changed since.
         """
-        if first:
-            try:
-                read = await self._reader.read(event.namespace, event.team, cached=True)
-                judgement = self._judge.judge(event, read.team, self.terms(read))
-            except (ClusterUnavailable, TooBusy):
-                raise
-            except Problem:
-                pass
-            else:
-                plan = judgement.plan
-                if plan.changes and not outgrows(read.size, read.team, plan):
-                    return read, judgement
-        read = await self._reader.read(event.namespace, event.team)
-        return read, self._judge.judge(event, read.team, self.terms(read))
+        if not self._reader.expects_little(event.namespace):
+            return None  # to read a large team twice would take too much of the namespace's share
+        try:
+            read = await self._reader.read(event.namespace, event.team, cached=True)
+        except TeamNotFound:
+            return None
+        try:
+            accepted = await self._claim_on(read, event, places)
+        except (ApiUnavailable, LedgerNotKept):
+            raise
+        except (ClusterError, Problem):
+            return None
+        return accepted if accepted.plan.changes else None
+
+    async def _claim_on(self, read: Snapshot, event: CompletionEvent, places: ExitStack) -> Accepted:
+        """Judge the event on a read of the team, and write its claims."""
+        judgement = self._judge.judge(event, read.team, self.terms(read))
+        if not judgement.plan.changes:
+            return Accepted(read, read, judgement)
+        faults.reach("read")
+        claimed = await self._write(read, judgement.plan, places)
+        faults.reach("claim-written")
+        await self._check_kept(read, claimed, judgement.plan)
+        self._metrics.takeovers.inc(judgement.plan.takeovers)
+        return Accepted(read, claimed, judgement)
 
     async def _write(self, read: Snapshot, plan: Plan, places: ExitStack) -> Snapshot:
         """Write the claims once; each takes a place, kept in `places`."""

@@ -76,6 +76,10 @@ class Reader:
         finally:
             _leave(turn, pause)
 
+    def expects_little(self, namespace: str) -> bool:
+        """Whether the teams of a namespace are known to be small."""
+        return self._sizes.get(namespace, UNKNOWN) <= LEAST
+
     def _learn(self, namespace: str, size: int) -> None:
         """Expect teams of this size; let the memory of a larger one fade."""
         self._sizes[namespace] = max(size, int(self._sizes.pop(namespace, 0) * FADING))

@@ -81,7 +81,7 @@ class Cluster:
     async def read_team(self, namespace: str, name: str, *, cached: bool = False) -> Snapshot:
         """Read an AgentTeam, as etcd has it; `cached`: as the API server last saw it, which may be earlier.
 
-        That costs the API server a third, and etcd nothing.
+        That costs the API server a third as much, and etcd nothing.
         https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 
         Raises:

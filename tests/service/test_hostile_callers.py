@@ -101,7 +101,7 @@ TRICKS = [
     ("brackets in text", b'{%s, "uid": "%s"}' % (EVENT, b"[" * 1000), "uid: "),
     ("an open quotation", b'{%s, "uid": "%s' % (EVENT, b"[" * 1000), "not valid JSON"),
     ("UTF-16", '{"namespace": "research", "team": "report"}'.encode("utf-16"), "not valid JSON"),
-    ("a byte order mark", b"\xef\xbb\xbf{%s}" % EVENT, "not valid JSON"),
+    ("a byte order mark", b"\xef\xbb\xbf{%s}" % EVENT, "not valid JSON: Unexpected UTF-8 BOM"),
     ("an overlong encoding", b'{%s, "uid": "\xc0\xaf"}' % EVENT, "not valid JSON"),
     ("a lone surrogate", b'{%s, "uid": "\\ud800"}' % EVENT, ""),
     ("a comment", b"{%s /* */}" % EVENT, "not valid JSON"),
