@@ -140,10 +140,10 @@ async def test_what_follows_from_an_old_state_is_not_answered(fake_cluster: Clus
 
 @pytest.mark.quiet
 async def test_three_slow_requests_are_not_too_slow(fake_cluster: Cluster[FakeCluster]) -> None:
-    async with Receiver() as hook, Service(fake_cluster.kubeconfig, api_timeout=1.0) as service:
+    async with Receiver() as hook, Service(fake_cluster.kubeconfig, api_timeout=1.5) as service:
         namespace = await finished(fake_cluster.kube, *hooks(hook, 1))
         await service.read(namespace, "report")
-        fake_cluster.server.behind, fake_cluster.server.latency = 1, 0.8
+        fake_cluster.server.behind, fake_cluster.server.latency = 1, 1.1
         answer = await service.deliver(namespace, "report")
         fake_cluster.server.behind, fake_cluster.server.latency = 0, 0.0
     assert answer.body["phase"] == "Delivered"
