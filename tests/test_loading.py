@@ -26,7 +26,7 @@ print(json.dumps({
     "authorities": ssl.create_default_context().cert_store_stats()["x509_ca"],
     "collects": gc.isenabled(),
     "deferred": pydantic.BaseModel.model_config,
-    "unused": sorted({"greenlet", "multiprocessing", "pydantic.v1", "rich"} & sys.modules.keys()),
+    "unused": sorted({"greenlet", "pydantic.v1", "rich"} & sys.modules.keys()),
     "first version": __import__("pydantic.v1").v1.BaseModel.__name__,
     "schema": fastapi.openapi.models.Tag(name="built when used").name,
     "absent": absent is None,
