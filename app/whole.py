@@ -62,7 +62,7 @@ def whole(data: bytes) -> Whole | None:
     said = {name.lower(): value.strip(b" \t") for name, value in told}
     if len(said) < len(told) or said.pop(b"connection", b"keep-alive").lower() != b"keep-alive":
         return None
-    date = said.pop(b"date", b"").decode("latin-1")
+    date = said.pop(b"date", b"").decode("utf-8", "surrogateescape")
     body = data[found.end() :]
     if said == {b"content-length": b"%d" % len(body)}:
         return Whole(code, body, date)
