@@ -51,6 +51,7 @@ LEFT = {
     "a length with a sign": OK + b"Content-Length: +2\r\n\r\nok",
     "a length with a zero": OK + b"Content-Length: 02\r\n\r\nok",
     "closing": OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nok",
+    "closing, as told to a proxy": OK + b"Proxy-Connection: close\r\nContent-Length: 2\r\n\r\nok",
     "another protocol": OK + b"Upgrade: h2c\r\nContent-Length: 2\r\n\r\nok",
     "a wait": OK + b"Retry-After: 5\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
