@@ -18,7 +18,8 @@ from app.domain.errors import TargetError
 from app.domain.events import CompletionEvent
 from app.domain.ledger import Terms, decide
 from app.domain.mailboxes import Mailbox
-from app.domain.targets import EmailTarget, InvalidTarget, is_notified, labels_of, read_targets, target_names
+from app.domain.record import Listed
+from app.domain.targets import EmailTarget, InvalidTarget, is_notified, labels_of, read_targets
 from app.domain.teams import AgentTeam
 from app.egress.client import HttpClient
 from app.egress.guard import Guard
@@ -219,7 +220,7 @@ def test_twice_the_text_takes_at_most_twice_the_work_and_text_over_the_limit_tak
 
 def long_names(number: int) -> None:
     stem = "n" * 240
-    assert len(set(target_names([{"name": f"{stem}{n // 2:013}"} for n in range(number)]))) == number
+    assert len(set(Listed([{"name": f"{stem}{n // 2:013}"} for n in range(number)]).names)) == number
 
 
 def many_artifacts(number: int) -> None:

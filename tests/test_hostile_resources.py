@@ -14,7 +14,8 @@ from app.domain.events import CompletionEvent
 from app.domain.ledger import Plan, Terms, decide, holds, settle
 from app.domain.reasons import Reason
 from app.domain.receipts import Phase
-from app.domain.targets import NAME_LIMIT, InvalidTarget, is_place, read_targets, target_names
+from app.domain.record import Listed
+from app.domain.targets import NAME_LIMIT, InvalidTarget, is_place, read_targets
 from app.domain.teams import AgentTeam, needs_delivery, open_targets
 from app.senders.envelopes import Drafts
 from app.senders.messages import compose, slack_message
@@ -252,7 +253,7 @@ def test_every_document_can_be_read_and_planned(document: Any, event: Completion
     open_targets(team, NOW)
     due = needs_delivery(team, phases=("Completed",), max_age=timedelta(days=1), finished_since=NOW, now=NOW)
     assert due is None or due.tzinfo
-    assert [target.name for target in read_targets(team.targets)] == target_names(team.targets)
+    assert [target.name for target in read_targets(team.targets)] == Listed(team.targets).names
     planned = planned_for(team, event)
     if planned is not None:
         assert_sendable(team, planned)

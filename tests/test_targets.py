@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.record import Listed
 from app.domain.targets import (
     NAME_LIMIT,
     EmailTarget,
@@ -14,7 +15,6 @@ from app.domain.targets import (
     SlackTarget,
     WebhookTarget,
     read_targets,
-    target_names,
 )
 from app.domain.text import SHOWN_LIMIT, shortened
 from app.domain.urls import redacted
@@ -63,7 +63,7 @@ NAMES = [
 
 @pytest.mark.parametrize(("spec", "names"), [row[1:] for row in NAMES], ids=[row[0] for row in NAMES])
 def test_every_target_has_its_own_name(spec: list[Any], names: list[str]) -> None:
-    assert target_names(spec) == names
+    assert Listed(spec).names == names
     assert [target.name for target in read_targets(spec)] == names
 
 
@@ -96,7 +96,7 @@ def test_every_entry_is_read_with_its_own_name_for_any_spec(spec: list[Any]) -> 
     targets = read_targets(spec)
     names = [target.name for target in targets]
     assert len(set(names)) == len(spec)
-    assert names == target_names(spec)
+    assert names == Listed(spec).names
     for target in targets:
         assert 0 < len(target.name) <= NAME_LIMIT
         assert on_one_line(target.address)
@@ -106,7 +106,7 @@ def test_every_entry_is_read_with_its_own_name_for_any_spec(spec: list[Any]) -> 
 
 
 def test_a_thousand_and_one_targets_with_one_name_are_distinguished() -> None:
-    names = target_names(named(*["a"] * 1001))
+    names = Listed(named(*["a"] * 1001)).names
     assert len(set(names)) == 1001
     assert (names[0], names[1], names[-1]) == ("a", "a-2", "a-1001")
 

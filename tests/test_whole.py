@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 from app.whole import Whole, whole
 from tests.examples import unhurried
 from tests.test_bounds import assert_linear
+from tests.test_heads import CHUNKED, CHUNKS, LONG, OK
 
-OK = b"HTTP/1.1 200 OK\r\n"
-CHUNKED = b"Transfer-Encoding: chunked\r\n"
-CHUNKS = b"2\r\nok\r\n0\r\n\r\n"
-LONG = b"X-Policy: " + b"y" * 9_000 + b"\r\n"
 DATE = "Sun, 29 Nov 2026 05:37:57 GMT"
 
 TAKEN: dict[str, tuple[bytes, Whole]] = {

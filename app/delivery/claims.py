@@ -154,7 +154,8 @@ class Claims:
                 if error is None:
                     raise
             await asyncio.sleep(full_jitter(BACKOFF.longest(tries)))
-        raise unavailable(error or ApiUnavailable("the team keeps changing"))
+        assert error is not None  # noqa: S101  # every try failed
+        raise unavailable(error)
 
     async def _claim_on_cached(self, event: CompletionEvent, places: ExitStack) -> Accepted | None:
         """Claim on a cached read of the team; None if it must be read again.

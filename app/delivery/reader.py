@@ -52,7 +52,7 @@ class Reader:
             raise TeamNotFound(
                 f'there is no AgentTeam "{name}" in namespace "{namespace}" that is served here'
             )
-        turn = self._places.for_read(namespace, max(LEAST, self._sizes.get(namespace, UNKNOWN)))
+        turn = self._places.for_read(namespace, max(LEAST, self._expected(namespace)))
         if not turn.take() and (turn.behind >= LONGEST_LINE or await turn.wait(self._settings.api_timeout)):
             turn.leave()
             raise TooBusy(
@@ -78,7 +78,10 @@ class Reader:
 
     def expects_little(self, namespace: str) -> bool:
         """Whether the teams of a namespace are known to be small."""
-        return self._sizes.get(namespace, UNKNOWN) <= LEAST
+        return self._expected(namespace) <= LEAST
+
+    def _expected(self, namespace: str) -> int:
+        return self._sizes.get(namespace, UNKNOWN)
 
     def _learn(self, namespace: str, size: int) -> None:
         """Expect teams of this size; let the memory of a larger one fade."""

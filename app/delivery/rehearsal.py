@@ -23,7 +23,6 @@ from app.domain.ledger import Claim
 from app.domain.previews import Previewed, PreviewedRequest, PreviewedTarget
 from app.domain.reasons import Reason
 from app.domain.receipts import Receipt, Report, overall_phase
-from app.domain.targets import read_targets, target_names
 from app.domain.teams import AgentTeam
 from app.domain.times import format_time
 
@@ -78,7 +77,7 @@ class Rehearsal:
                 would="Leave",
                 message=f"it requests no notification of teams with the phase {judged.phase}",
             )
-            for target in read_targets(team.targets)
+            for target in team.record.targets
             if target.name in untold - known - {*team.record.by_key} and not event.test
         ]
         return Previewed(
@@ -207,7 +206,7 @@ Named = TypeVar("Named", Receipt, PreviewedTarget)
 
 def _in_order(team: AgentTeam, targets: Iterable[Named]) -> tuple[Named, ...]:
     """Return targets in the team's order; those that the team no longer lists come last."""
-    order = {name: number for number, name in enumerate(target_names(team.targets))}
+    order = {name: number for number, name in enumerate(team.record.names)}
     return tuple(sorted(targets, key=lambda target: order.get(target.name, len(order))))
 
 

@@ -21,7 +21,7 @@ from app.domain.events import TEST, CompletionEvent
 from app.domain.reasons import Reason
 from app.domain.receipts import FIRST, OPERATORS_FIELDS, Phase, Receipt, lasting, message_id
 from app.domain.record import Entries, Line, Record
-from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target, read_targets
+from app.domain.targets import RECIPIENTS_LIMIT, InvalidTarget, Target
 from app.domain.teams import AgentTeam, open_targets
 from app.domain.text import SHOWN_LIMIT, as_json, shortened
 from app.domain.times import format_time
@@ -145,7 +145,7 @@ def trial(team: AgentTeam, event: CompletionEvent, nonce: str) -> Plan:
     Raises:
         UnknownTarget: the event names a target that the team does not have.
     """
-    targets = {target.name: target for target in read_targets(team.targets)}
+    targets = {target.name: target for target in team.record.targets}
     wanted = _wanted(event, targets, ())
     claims, closed = [], []
     for name, target in targets.items():

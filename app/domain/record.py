@@ -87,7 +87,7 @@ class Listed(list[Any]):
 
     @cached_property
     def names(self) -> list[str]:
-        """The targets' names, in order."""
+        """The names under which the targets are recorded, in order; no entry is validated for them."""
         return [name for name, _ in self._named]
 
     @cached_property

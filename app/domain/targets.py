@@ -202,11 +202,6 @@ def read_targets(
     return [_read(entry, name, clash) for entry, (name, clash) in zip(spec, named, strict=True)]
 
 
-def target_names(spec: Sequence[Any]) -> list[str]:
-    """Return the names under which the entries are recorded, in order, without validating the entries."""
-    return [name for name, _ in unique_names(spec)]
-
-
 def given_names(spec: Sequence[Any]) -> set[str]:
     """Return the names that the author of the spec gave."""
     return {name for name in map(_given_name, spec) if name}

@@ -27,8 +27,8 @@ from app.domain.events import CompletionEvent
 from app.domain.ledger import Claim, Plan, Terms, decide, holds, settle
 from app.domain.reasons import Reason
 from app.domain.receipts import OPERATORS_FIELDS, Phase, Receipt
-from app.domain.record import Entries, Record
-from app.domain.targets import InvalidTarget, read_targets, target_names
+from app.domain.record import Entries, Listed, Record
+from app.domain.targets import InvalidTarget, read_targets
 from app.domain.teams import AgentTeam, needs_delivery, open_targets
 from app.kube.cluster import Snapshot
 from app.senders.envelopes import Verdict
@@ -253,7 +253,7 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def ask(self, which: int, redeliver: Any, places: list[int] | None, delay: int) -> None:
         """Submit the team with a redelivery; the answer to the first read takes time."""
-        names = [*target_names(self.api.spec), *NAMES]
+        names = [*Listed(self.api.spec).names, *NAMES]
         targets = None if places is None else tuple(names[place] for place in places if place < len(names))
         event = PLAIN.model_copy(update={"redeliver": redeliver, "targets": targets})
         self.read(_pick(self.idle(), which), event, delay=delay)
@@ -569,7 +569,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Act as the API server: 409 for a stale version; a write without a change makes no new version."""
         if write.version != self.api.version:
             return False
-        old, targets = self.api.record, target_names(self.api.spec)
+        old, targets = self.api.record, Listed(self.api.spec).names
         order = {name: place for place, name in enumerate(targets)}
         kept = sorted(old.lines, key=lambda line: order.get(line.name, len(order)))
         names = []  # as the writer means them: of twins without names, the order decides
