@@ -20,12 +20,13 @@ def test_all_capacity_can_be_taken_and_no_more() -> None:
     bound = capacity(4).events
     with ExitStack() as held:
         for namespace in ("a", "a", "b", "c"):
-            held.enter_context(bound.taking(namespace))
+            bound.take(held, namespace)
         said = '4 events are in progress (at most 4), 1 of them of namespace "c", and capacity'
         with pytest.raises(TooBusy, match=re.escape(said)) as refused:
-            held.enter_context(bound.taking("c"))
+            bound.take(held, "c")
         assert refused.value.retry_after == 1.0
-    with bound.taking("c", 2):
+    with ExitStack() as held:
+        bound.take(held, "c", 2)
         assert bound.shares.taken == 2
     assert not bound.shares.held
 
@@ -35,30 +36,33 @@ def test_neither_two_namespaces_nor_ten_have_all_of_it() -> None:
     with ExitStack() as held:
         for namespace in "abcdefghij" * 20:
             try:
-                held.enter_context(bound.taking(namespace, 50))
+                bound.take(held, namespace, 50)
             except TooBusy:
                 continue
         assert bound.shares.taken <= 4000 - 300
-        with bound.taking("new", 150):
-            pass
+        bound.take(held, "new", 150)
     assert not bound.shares.held
 
 
 def test_a_single_served_namespace_may_have_everything() -> None:
-    with capacity(10, namespaces="only").targets.taking("only", 10):
-        pass
+    with ExitStack() as held:
+        capacity(10, namespaces="only").targets.take(held, "only", 10)
 
 
 def test_a_refused_event_takes_no_capacity() -> None:
     bound = capacity(10).targets
-    with bound.taking("a", 4), pytest.raises(TooBusy):
-        bound.taking("a", 5).__enter__()
+    with ExitStack() as held:
+        bound.take(held, "a", 4)
+        with pytest.raises(TooBusy):
+            bound.take(held, "a", 5)
+        assert bound.shares.held == {"a": 4}
     assert not bound.shares.held
 
 
 def test_an_event_larger_than_a_share_fills_it_and_is_accepted_eventually() -> None:
     bound = capacity(10).targets
-    with bound.taking("a", 30):
+    with ExitStack() as held:
+        bound.take(held, "a", 30)
         assert bound.shares.held == {"a": 5}
     assert not bound.shares.held
 
@@ -67,7 +71,7 @@ def test_the_bytes_of_teams_in_flight_are_limited() -> None:
     bound = capacity(100).team_bytes
     with ExitStack() as held:
         for _ in range(5):
-            held.enter_context(bound.taking("a", 1_500_000))
+            bound.take(held, "a", 1_500_000)
         with pytest.raises(TooBusy, match="7500000 bytes of teams are in progress"):
-            held.enter_context(bound.taking("a", 1_500_000))
-        held.enter_context(bound.taking("b", 1_500_000))
+            bound.take(held, "a", 1_500_000)
+        bound.take(held, "b", 1_500_000)

@@ -5,8 +5,7 @@ them, the service refuses it and says when to try again, so nothing waits before
 deliveries wait for places, with one queue per namespace.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
@@ -24,9 +23,8 @@ class Bound:
     what: str
     shares: Shares
 
-    @contextmanager
-    def taking(self, namespace: str, number: int = 1) -> Iterator[None]:
-        """Hold `number` units for a namespace while the block runs.
+    def take(self, places: ExitStack, namespace: str, number: int = 1) -> None:
+        """Hold `number` units for a namespace until `places` is closed.
 
         Raises:
             TooBusy: they do not fit.
@@ -39,10 +37,7 @@ class Bound:
                 f' them of namespace "{namespace}", and capacity is kept for others; retry',
                 retry_after=RETRY_SOON,
             )
-        try:
-            yield
-        finally:
-            shares.give_back(namespace, number)
+        places.callback(shares.give_back, namespace, number)
 
 
 class Capacity:

@@ -75,7 +75,10 @@ class Claims:
         tracing: Tracing,
     ) -> None:
         self.holder = f"agentteam-delivery-{secrets.token_hex(8)}"
-        self._settings = settings
+        self.life = settings.claim_life
+        self._max_takeovers = settings.max_takeovers
+        self._adopt = settings.adopt == "failed"
+        self._patience = REQUESTS * settings.api_timeout  # seconds
         self._cluster = cluster
         self._judge = judge
         self._reader = reader
@@ -94,11 +97,11 @@ class Claims:
         return Terms(
             holder=self.holder,
             now=read.date,
-            life=self._settings.claim_life,
-            max_takeovers=self._settings.max_takeovers,
+            life=self.life,
+            max_takeovers=self._max_takeovers,
             ours=self._sending.get(read.team.uid, ()),
             lost=self._lost,
-            adopt=self._settings.adopt == "failed",
+            adopt=self._adopt,
         )
 
     async def take(self, event: CompletionEvent, places: ExitStack) -> Accepted:
@@ -112,12 +115,12 @@ class Claims:
         turn = self._turns.setdefault((event.namespace, event.team), asyncio.Lock())
         try:
             # The wait for its turn counts too: an event is answered in time, however many events precede it.
-            async with asyncio.timeout(REQUESTS * self._settings.api_timeout), turn:
+            async with asyncio.timeout(self._patience), turn:
                 with self._tracing.span("claim"):
                     accepted = await self._claim(event, places)
-                if accepted.plan.claims:
-                    self._lost.difference_update(claim.receipt.id for claim in accepted.plan.claims)
-                    self._sending[accepted.read.team.uid] += _ids(accepted.plan)
+                if ids := [claim.receipt.id or "" for claim in accepted.plan.claims]:
+                    self._lost.difference_update(ids)
+                    self._sending[accepted.read.team.uid].update(ids)
                 return accepted
         except TimeoutError:
             raise unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
@@ -199,8 +202,8 @@ class Claims:
         try:
             with ExitStack() as taken:
                 namespace, capacity = read.team.namespace, self._capacity
-                taken.enter_context(capacity.targets.taking(namespace, len(plan.claims)))
-                taken.enter_context(capacity.team_bytes.taking(namespace, read.size))
+                capacity.targets.take(taken, namespace, len(plan.claims))
+                capacity.team_bytes.take(taken, namespace, read.size)
                 claimed = await self._cluster.write_delivery(read.team, plan.entries)
                 places.enter_context(taken.pop_all())
         except (Conflict, ApiUnavailable, ObjectNotFound):
@@ -230,7 +233,3 @@ class Claims:
             " the operator's CRD to release 0.8, or apply this project's patch of it",
             recorded=False,
         )
-
-
-def _ids(plan: Plan) -> Counter[str]:
-    return Counter(claim.receipt.id or "" for claim in plan.claims)

@@ -64,9 +64,9 @@ class Dispatcher:
         """
         accepted: asyncio.Future[Dispatch] = asyncio.get_running_loop().create_future()
         places = ExitStack()
-        places.enter_context(self._capacity.events.taking(event.namespace))
+        self._capacity.events.take(places, event.namespace)
         self._under_way.start(self._carry_out(event, accepted, places))
-        return await asyncio.shield(accepted)
+        return await accepted
 
     async def _carry_out(
         self, event: CompletionEvent, answer: asyncio.Future[Dispatch], places: ExitStack
@@ -85,7 +85,8 @@ class Dispatcher:
                 recorder = self._recorder(accepted, about)
                 task = asyncio.current_task()
                 assert task is not None  # noqa: S101  # a running coroutine has a task
-                answer.set_result(Dispatch(accepted, recorder, task))
+                if not answer.done():  # the caller may have disconnected
+                    answer.set_result(Dispatch(accepted, recorder, task))
                 faults.reach("claimed")
                 await self._send(accepted, event, recorder, about)
                 faults.reach("settled")
@@ -101,13 +102,11 @@ class Dispatcher:
         try:
             accepted = await self._claims.take(event, places)
         except asyncio.CancelledError:
-            answer.set_exception(Draining("this replica is shutting down; retry", retry_after=RETRY_SOON))
-            answer.exception()
+            _refuse(answer, Draining("this replica is shutting down; retry", retry_after=RETRY_SOON))
             raise
         except Exception as error:  # noqa: BLE001  # passed on to the caller
             say(failed=True, refused=error.slug if isinstance(error, Problem) else type(error).__name__)
-            answer.set_exception(error)
-            answer.exception()  # marked as read: a caller who has disconnected never reads it
+            _refuse(answer, error)
             return None
         judgement = accepted.judgement
         say(phase=judgement.phase, claims=len(judgement.plan.claims), skipped=judgement.skipped)
@@ -142,7 +141,7 @@ class Dispatcher:
             accepted.judgement.phase,
             targets=len(plan.claims),
             timing=Timing(sleep=recorder.undisturbed),
-            ends=accepted.read.asked + self._settings.claim_life.total_seconds() - CLOCK_STEP,
+            ends=accepted.read.asked + self._claims.life.total_seconds() - CLOCK_STEP,
             log=about,
         )
         try:
@@ -172,3 +171,10 @@ class Dispatcher:
             await self._cluster.publish(team, said)
         except ClusterError as error:
             log.warning("event_not_published", team=team.name, namespace=team.namespace, why=str(error))
+
+
+def _refuse(answer: asyncio.Future[Dispatch], error: Exception) -> None:
+    """Answer with an error, unless the caller has disconnected."""
+    if not answer.done():
+        answer.set_exception(error)
+        answer.exception()  # marked as read: a caller who disconnects now never reads it

@@ -141,7 +141,7 @@ class Errands:
             settings.patience,
         )
         self._pacer = Pacer(settings.slack_interval)
-        self._postponement = Postponement(settings.retry_waits, settings.retry_for)
+        self._retries = settings.retry_waits, settings.retry_for
 
     def deliver(  # noqa: PLR0913  # the differences between errands
         self,
@@ -167,7 +167,7 @@ class Errands:
             senders=self._senders,
             resolve=secrets.resolve,
             policy=self._policy,
-            postponement=replace(self._postponement, chance=random.random()),  # noqa: S311  # not used for a secret
+            postponement=Postponement(*self._retries, random.random()),  # noqa: S311  # not used for a secret
             timing=timing,
             metrics=self._metrics,
             tracing=self._tracing,

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -68,7 +67,8 @@ class Recorder:
         self._log = log
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
-        self._complete = asyncio.Event()  # every expected outcome has arrived
+        self._lingering: asyncio.TimerHandle | None = None
+        self._writing = False
         self._expected = 0
         self._linger_for = LINGER
         self._verifying = asyncio.Lock()
@@ -77,9 +77,8 @@ class Recorder:
     def record(self, receipt: Receipt) -> None:
         """Take a receipt; it is written soon."""
         self._waiting[receipt.name] = Waiting(receipt, steady() + self._timeout)
-        self._wake.set()
-        if len(self._waiting) >= self._expected:
-            self._complete.set()
+        if not self._writing:
+            self._linger()
 
     async def run(self, expected: int) -> None:
         """Write until `expected` receipts have arrived, and each is written or given up."""
@@ -88,7 +87,7 @@ class Recorder:
         tries = 0
         while self._expected:
             await self._wake.wait()
-            await self._linger()
+            self._stop_lingering()
             batch = [waiting.receipt for waiting in self._waiting.values()][:most]
             try:
                 if tries:
@@ -112,15 +111,22 @@ class Recorder:
                 if len(batch) == 1:
                     self._lose([batch[0].name], "rejected", str(error))
                 most = max(1, len(batch) // 2)  # so that a refused outcome does not block the others
-            if not self._waiting:
-                self._wake.clear()
+            self._writing = False
+            self._linger()
 
-    async def _linger(self) -> None:
-        """Wait for outcomes that are about to arrive; mostly these are all, and one write is enough."""
-        if len(self._waiting) < self._expected:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._linger_for):
-                    await self._complete.wait()
+    def _linger(self) -> None:
+        """Write when the outcomes that are about to arrive are there; mostly these are all, in one write."""
+        if len(self._waiting) >= self._expected:
+            self._wake.set()
+        elif self._waiting and self._lingering is None:
+            self._lingering = asyncio.get_running_loop().call_later(self._linger_for, self._wake.set)
+
+    def _stop_lingering(self) -> None:
+        self._wake.clear()
+        self._writing = True
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
 
     def abandon(self) -> None:
         """Drop what is not written, because the process ends first."""

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -50,7 +51,8 @@ class Rehearsal:
         Raises:
             Problem: the event would not be accepted.
         """
-        with self._capacity.events.taking(event.namespace):
+        with ExitStack() as places:
+            self._capacity.events.take(places, event.namespace)
             read = await self._reader.read(event.namespace, event.team)
             team = read.team
             judged = self._judge.judge(event, team, self._claims.terms(read), unfinished=True)
@@ -59,8 +61,8 @@ class Rehearsal:
             errand = self._errands.rehearse(
                 read, said, judged.phase, targets=len(plan.claims), log=_about(team)
             )
-            with self._capacity.targets.taking(event.namespace, len(plan.claims)):
-                shown = await show(errand, plan.claims)
+            self._capacity.targets.take(places, event.namespace, len(plan.claims))
+            shown = await show(errand, plan.claims)
         shown += [_failing(receipt, receipt.message, receipt.reason) for receipt in plan.closed]
         known = {target.name for target in shown}
         left = [
@@ -96,19 +98,20 @@ class Rehearsal:
             Problem: the event is not accepted, and nothing is sent for it.
         """
         bind_contextvars(test=True)
-        with self._capacity.events.taking(event.namespace):
+        with ExitStack() as places:
+            self._capacity.events.take(places, event.namespace)
             read = await self._reader.read(event.namespace, event.team)
             team, about = read.team, _about(read.team)
             judged = self._rehearsed(event, team)
             receipts = list(judged.plan.closed)
             for receipt in receipts:
                 tell(about, receipt)
-            with self._capacity.targets.taking(event.namespace, len(judged.plan.claims)):
-                errand = self._errands.rehearse(
-                    read, TEST, judged.phase, targets=len(judged.plan.claims), log=about
-                )
-                async with asyncio.TaskGroup() as group:
-                    fan_out(group, errand, judged.plan.claims, receipts.append)
+            self._capacity.targets.take(places, event.namespace, len(judged.plan.claims))
+            errand = self._errands.rehearse(
+                read, TEST, judged.phase, targets=len(judged.plan.claims), log=about
+            )
+            async with asyncio.TaskGroup() as group:
+                fan_out(group, errand, judged.plan.claims, receipts.append)
         return Report(
             namespace=team.namespace,
             team=team.name,

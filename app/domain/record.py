@@ -180,7 +180,7 @@ class Record:
 
     def like(self, kind: str, label: str) -> int:
         """Return how many lines have a type and label, whatever their target."""
-        return self._alike[kind, label]
+        return self._alike[kind, label] if self.lines else 0
 
     @cached_property
     def _alike(self) -> Counter[tuple[str, str]]:

@@ -3,7 +3,7 @@
 The service never writes the rest of the resource, so it stays as it is.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -15,8 +15,8 @@ from app.domain.events import TERMINAL_PHASES
 from app.domain.receipts import Receipt
 from app.domain.record import Listed, Record
 from app.domain.targets import is_notified
-from app.domain.text import readable
-from app.domain.times import parse_time
+from app.domain.text import readable, shortened
+from app.domain.times import parse_time, spoken
 
 VERSION = "v1alpha1"
 KIND = "AgentTeam"
@@ -108,10 +108,29 @@ class AgentTeam:
         named = zip(self.record.names, self.targets, strict=True)
         return [name for name, entry in named if is_notified(entry, self.phase)]
 
+    @cached_property
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """What the status says about the run, for people: pairs of label and value."""
+        return tuple(_facts(self))
+
     @property
     def finished(self) -> bool:
         """Whether the phase is terminal."""
         return self.phase in TERMINAL_PHASES
+
+
+def _facts(team: AgentTeam) -> Iterator[tuple[str, str]]:
+    if team.started_at and team.completed_at and team.completed_at >= team.started_at:
+        yield "Duration", spoken((team.completed_at - team.started_at).total_seconds())
+    cost = team.status.get("estimatedCost")
+    if isinstance(cost, str) and cost:
+        yield "Cost", f"${shortened(cost, 40)}"
+    tasks = team.status.get("tasks")
+    if isinstance(tasks, dict) and isinstance(tasks.get("total"), int):
+        yield "Tasks", f"{tasks.get('completed', 0)} of {tasks['total']}"
+    tokens = team.status.get("totalTokensUsed")
+    if isinstance(tokens, int):
+        yield "Tokens", f"{tokens:,}"
 
 
 def open_targets(team: AgentTeam, now: datetime, *, adopt: bool = False) -> dict[str, datetime]:

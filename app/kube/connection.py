@@ -38,6 +38,7 @@ READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd stor
 PIECE = 65_536  # bytes processed before other tasks run
 READING = {"read_bufsize": READ_BUFFER, "whole": True}
 FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 CONNECT_TIMEOUT = 5  # seconds, for a watch; an ordinary request's limit includes connecting
 
 OpenAnswer = Exchange | aiohttp.ClientResponse
@@ -154,7 +155,7 @@ class Connection:
     ) -> OpenAnswer:
         """Make a request; if its credentials are rejected and newer ones may exist, make it again."""
         response = await self._requested(method, path, body, limits)
-        if response.status != HTTPStatus.UNAUTHORIZED:
+        if response.status != UNAUTHORIZED:
             return response
         if self._shown:  # its file may have a newer one
             self._refused = self._server

@@ -1,7 +1,7 @@
 """The texts about a finished team: the envelope's text and Slack's blocks. Pure."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -9,7 +9,6 @@ from app.domain.events import TEST
 from app.domain.targets import PLACEHOLDERS, Target
 from app.domain.teams import AgentTeam
 from app.domain.text import shortened
-from app.domain.times import spoken
 from app.senders.envelopes import Artifact, Drafts, Envelope, Listing, Progress, forget
 
 TEST_MARK = "This is a test; no team has finished."
@@ -65,7 +64,7 @@ def compose(  # noqa: PLR0913  # the parts of a message
             message=message,
             artifacts=artifacts,
             names_files=bool(target.artifact_path or target.attached),
-            facts=drafts.once("facts", lambda: tuple(_facts(team))),
+            facts=team.facts,
             drafts=drafts,
             progress=progress,
             note=note,
@@ -220,18 +219,3 @@ def _artifact_list(artifacts: tuple[Artifact, ...]) -> str:
             break
         lines.append(line)
     return "\n".join(lines)
-
-
-def _facts(team: AgentTeam) -> Iterator[tuple[str, str]]:
-    """Yield what the status says about the run."""
-    if team.started_at and team.completed_at and team.completed_at >= team.started_at:
-        yield "Duration", spoken((team.completed_at - team.started_at).total_seconds())
-    cost = team.status.get("estimatedCost")
-    if isinstance(cost, str) and cost:
-        yield "Cost", f"${shortened(cost, 40)}"
-    tasks = team.status.get("tasks")
-    if isinstance(tasks, dict) and isinstance(tasks.get("total"), int):
-        yield "Tasks", f"{tasks.get('completed', 0)} of {tasks['total']}"
-    tokens = team.status.get("totalTokensUsed")
-    if isinstance(tokens, int):
-        yield "Tokens", f"{tokens:,}"

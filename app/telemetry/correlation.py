@@ -1,7 +1,7 @@
 """Correlates log lines of one request: its id, from the caller or generated, and the caller's trace."""
 
 import re
-from uuid import uuid4
+import secrets
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,7 +32,7 @@ class Correlation:
             return
         headers = Headers(scope=scope)
         given = headers.get(HEADER, "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         bound = {"request_id": request_id}
         if trace_id := trace_of(headers.get("traceparent", "")):
             bound["trace_id"] = trace_id
