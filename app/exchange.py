@@ -7,6 +7,7 @@ The pool dials, speaks TLS and keeps connections; what aiohttp's session makes f
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Self
 
 import aiohttp
@@ -17,16 +18,19 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+CLOSED = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
 NO_LIMITS = aiohttp.ClientTimeout(total=None)
+EMPTY: Mapping[str, str] = MappingProxyType({})
 SWITCHING = 101  # of the 1xx, the one that no other answer follows
 
 
 class Origin:
     """A scheme, host and port, as a pool knows them: requests to it share connections."""
 
-    def __init__(self, url: URL, **options: Any) -> None:
+    def __init__(self, url: URL, always: Mapping[str, str] = EMPTY, **options: Any) -> None:
+        """Create it; `always` are the headers that every request to it has."""
         self.request = _KeyedRequest("GET", url, **options)
-        self._host = url.host_port_subcomponent
+        self._always = "\r\n".join([f"Host: {url.host_port_subcomponent}", *map(": ".join, always.items())])
 
     @property
     def tls(self) -> Any:
@@ -39,11 +43,11 @@ class Origin:
         Raises:
             ValueError: something would end a line of its head.
         """
-        first, length = f"{method} {target} HTTP/1.1", f"Content-Length: {len(body)}"
-        lines = [first, f"Host: {self._host}", *map(": ".join, headers.items()), length]
+        first, *own = lines = [f"{method} {target} HTTP/1.1", *map(": ".join, headers.items())]
         if not "".join(lines).isprintable():
             raise ValueError("a header holds a control character")
-        return "\r\n".join([*lines, "", ""]).encode() + body
+        length = f"Content-Length: {len(body)}"
+        return "\r\n".join([first, self._always, *own, length, "", ""]).encode() + body
 
 
 class _KeyedRequest(aiohttp.ClientRequest):
@@ -90,14 +94,25 @@ class Exchange:
         Raises:
             Exception: aiohttp's own.
         """
-        try:
-            return await self._made()
-        except aiohttp.ClientConnectorError:
-            raise
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-            if not self.repeatable:
-                raise
-        return await self._made()
+        while True:
+            connection = await self.connector.connect(self.origin.request, traces=[], timeout=NO_LIMITS)
+            protocol, transport = connection.protocol, connection.transport
+            try:
+                if protocol is None or transport is None or transport.is_closing():
+                    raise aiohttp.ClientConnectionResetError("the connection was closed")  # noqa: TRY301
+                protocol.set_response_params(skip_payload=False, read_until_eof=True, **self.options)
+                transport.write(self.data)
+                self.head, self.content = await protocol.read()
+                while 100 <= self.head.code < 200 and self.head.code != SWITCHING:  # noqa: PLR2004  # 1xx
+                    self.head, self.content = await protocol.read()
+            except BaseException as error:
+                connection.close()
+                if not (self.repeatable and isinstance(error, CLOSED)):
+                    raise
+                self.repeatable = False
+            else:
+                self._connection = connection
+                return self
 
     __aenter__ = made
 
@@ -107,20 +122,3 @@ class Exchange:
             self._connection.release()
         else:
             self._connection.close()
-
-    async def _made(self) -> Self:
-        self._connection = await self.connector.connect(self.origin.request, traces=[], timeout=NO_LIMITS)
-        protocol, transport = self._connection.protocol, self._connection.transport
-        if protocol is None or transport is None or transport.is_closing():
-            self._connection.close()
-            raise aiohttp.ClientConnectionResetError("the connection was closed")
-        try:
-            protocol.set_response_params(skip_payload=False, read_until_eof=True, **self.options)
-            transport.write(self.data)
-            while True:
-                self.head, self.content = await protocol.read()
-                if not 100 <= self.head.code < 200 or self.head.code == SWITCHING:  # noqa: PLR2004  # 1xx
-                    return self
-        except BaseException:
-            self._connection.close()
-            raise

@@ -1,6 +1,7 @@
 """Makes the attempts at one target: reads its Secret, builds its message, sends it, judges the answer."""
 
 import asyncio
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
@@ -54,7 +55,7 @@ class Attempts:
         errand, target = self._errand, self._target
         sender = sender_for(errand.senders, target.type)
         credentials = await self._credentials()
-        self._size = await errand.size_of(target)
+        self._size = errand.size_of(target, await errand.listing(target))
         turn = errand.places.for_preview(errand.team.namespace, self._size)
         try:
             if not turn.take():
@@ -112,7 +113,7 @@ class Attempts:
         """Read the Secret unless it is known, wait for a place, send, and judge the answer."""
         target, errand = self._target, self._errand
         sender = sender_for(errand.senders, target.type)
-        self._size = await errand.size_of(target)
+        self._size = errand.size_of(target, await errand.listing(target))
         self._whole = seconds
         ends = errand.timing.clock() + seconds
         try:
@@ -193,9 +194,9 @@ class Attempts:
         self.address = self._target.address_with(credentials.values)
         return credentials
 
-    async def _composed(self) -> Envelope:
+    def _composed(self) -> Coroutine[Any, Any, Envelope]:
         """Return the request, built for this attempt only, so that a waiting target holds no message."""
-        return await self._errand.composed(
+        return self._errand.composed(
             self._target, self._receipt.id or "", self._size, self._progress, self._note
         )
 

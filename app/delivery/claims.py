@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NoReturn
 from weakref import WeakValueDictionary
 
 import structlog
@@ -187,7 +188,9 @@ class Claims:
         faults.reach("read")
         claimed = await self._write(read, judgement.plan, places)
         faults.reach("claim-written")
-        await self._check_kept(read, claimed, judgement.plan)
+        receipts = [*(claim.receipt for claim in judgement.plan.claims), *judgement.plan.closed]
+        if not holds(claimed.team, receipts, written=judgement.plan.entries):
+            await self._take_back(read, claimed)
         self._metrics.takeovers.inc(judgement.plan.takeovers)
         return Accepted(read, claimed, judgement)
 
@@ -214,11 +217,12 @@ class Claims:
             raise unavailable(denied) from None
         return claimed
 
-    async def _check_kept(self, read: Snapshot, claimed: Snapshot, plan: Plan) -> None:
-        """Check that the claim is on record; if the CRD dropped part of it, remove the rest."""
-        receipts = [*(claim.receipt for claim in plan.claims), *plan.closed]
-        if holds(claimed.team, receipts, written=plan.entries):
-            return
+    async def _take_back(self, read: Snapshot, claimed: Snapshot) -> NoReturn:
+        """Remove the rest of a claim of which the CRD dropped a part.
+
+        Raises:
+            LedgerNotKept: always, for nothing may be sent.
+        """
         self._metrics.ledger_not_kept.inc()
         about = log.bind(team=read.team.name, namespace=read.team.namespace)
         about.error("ledger_not_kept")

@@ -73,9 +73,9 @@ class Errand:
         """Return what is sent to a target, `size` bytes; let other tasks run before many or large messages.
 
         Raises:
-            TargetError: the team lists too much, or its targets select too much of it.
+            TargetError: as `listing`.
         """
-        listing = await self._listing(target)
+        listing = await self.listing(target)
         if self.targets * size > TURN:
             async with self.composing:
                 await asyncio.sleep(0)
@@ -96,17 +96,17 @@ class Errand:
             note=note,
         )
 
-    async def size_of(self, target: Target) -> int:
-        """Return the approximate bytes of memory that a target's message takes until it is sent.
+    def size_of(self, target: Target, listing: Listing) -> int:
+        """Return the approximate bytes of memory that a target's message takes until it is sent."""
+        copies = sender_for(self.senders, target.type).copies
+        return copies * (ENVELOPE + most_bytes(target, listing, self.max_message))
+
+    async def listing(self, target: Target) -> Listing:
+        """Return what a target's notification lists; one is made at a time.
 
         Raises:
-            TargetError: as `composed`.
+            TargetError: the team lists too much, or its targets select too much of it.
         """
-        copies = sender_for(self.senders, target.type).copies
-        return copies * (ENVELOPE + most_bytes(target, await self._listing(target), self.max_message))
-
-    async def _listing(self, target: Target) -> Listing:
-        """Return what a target's notification lists; one is made at a time."""
         listing = self.artifacts.known_for(target)
         if listing is None:
             async with self.composing:

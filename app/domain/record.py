@@ -195,11 +195,10 @@ class Record:
         `entries` is that list, as `written` returns it. Only targets that share type and label with another
         can be ambiguous.
         """
-        kinds = self._spec.kinds
         written = [(str(entry.get("type")), str(entry.get("target", ""))) for entry in entries]
         if self._in_place(changes, written):
             return True
-        known = [kind for some in kinds.values() for kind in set(some)]
+        known = [kind for some in self._spec.kinds.values() for kind in set(some)]
         if all(len(set(some)) == len(some) for some in (known, written)) and all(
             label for _, label in written
         ):
@@ -210,12 +209,13 @@ class Record:
 
     def _in_place(self, changes: Mapping[str, Receipt], written: Sequence[tuple[str, str]]) -> bool:
         """Whether every target is valid and has an entry, in its place."""
-        kinds = self._spec.kinds
-        return len(written) >= len(kinds) and all(
+        targets = zip(self.targets, self._spec.labels, written, strict=False)
+        return len(written) >= len(self._spec) and all(
             (target.name in changes or target.name in self.by_key)
-            and said in kinds[target.name]
+            and kind == target.type
+            and label in labels
             and not isinstance(target, InvalidTarget)
-            for target, said in zip(self.targets, written, strict=False)
+            for target, labels, (kind, label) in targets
         )
 
     def _lines(self, entries: Sequence[Mapping[str, Any]]) -> list[Line]:

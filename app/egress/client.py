@@ -7,7 +7,7 @@ import asyncio
 import functools
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -117,9 +117,11 @@ class HttpClient:
         if not any(self.guard.permits(ip_address(one["host"].partition("%")[0])) for one in found):
             raise TargetError(Reason.EGRESS_DENIED, NOT_PERMITTED)
 
-    async def post(self, url: str | Checked, content: bytes, headers: Mapping[str, str]) -> Response:
+    def post(
+        self, url: str | Checked, content: bytes, headers: Mapping[str, str]
+    ) -> Coroutine[Any, Any, Response]:
         """Post once. Of the answer's body, read only what arrives at once, because the head alone decides."""
-        return await self.request(
+        return self.request(
             "POST", url, content, headers, most=self._settings.max_response, patience=BODY_PATIENCE
         )
 
@@ -144,7 +146,7 @@ class HttpClient:
         checked = self.guard.check(url) if isinstance(url, str) else url
         try:
             return await self._way(checked).request(
-                method, checked, content, {**HEADERS, **headers}, most=most, patience=patience
+                method, checked, content, headers, most=most, patience=patience
             )
         except aiohttp.InvalidURL:
             raise ValueError("is not a valid URL") from None
@@ -249,7 +251,7 @@ class Transport:
         method: str,
         url: Checked,
         body: bytes,
-        headers: dict[str, str],
+        headers: Mapping[str, str],
         *,
         most: int,
         patience: float,
@@ -267,7 +269,12 @@ class Transport:
             return Response(answer.status, _asked_to_wait(answer.headers), said)
 
     def _by_pool(
-        self, session: aiohttp.ClientSession, method: str, url: Checked, body: bytes, headers: dict[str, str]
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: Checked,
+        body: bytes,
+        headers: Mapping[str, str],
     ) -> Exchange:
         """Make a request on a connection of the session's pool, without what a session adds to each."""
         assert session.connector is not None  # noqa: S101  # it is not closed
@@ -276,11 +283,15 @@ class Transport:
 
     @asynccontextmanager
     async def _by_session(
-        self, session: aiohttp.ClientSession, method: str, url: Checked, body: bytes, headers: dict[str, str]
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: Checked,
+        body: bytes,
+        headers: Mapping[str, str],
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Make a request to a proxy, or one that goes out in slices: aiohttp's session knows how."""
-        if len(body) > SLICE:
-            headers["content-length"] = str(len(body))
+        length = {"content-length": str(len(body))} if len(body) > SLICE else {}
         # A proxy resolves names itself, so it gets no final dot; SNI and `Host` never have one.
         authority = url.authority(url.host if self._by_proxy else url.sought)
         answer = await session.request(
@@ -288,7 +299,7 @@ class Transport:
             # As a path only: yarl drops an empty query.
             URL.build(scheme=url.scheme, authority=authority, path=url.target, encoded=True),
             data=body if len(body) <= SLICE else _slices(body),
-            headers=headers,
+            headers={**HEADERS, **headers, **length},
             allow_redirects=False,
             ssl=self._authorities.context,
         )
@@ -306,7 +317,7 @@ class Transport:
 
 
 def _origin(scheme: str, authority: str, trusting: ssl.SSLContext) -> Origin:
-    return Origin(URL.build(scheme=scheme, authority=authority, encoded=True), ssl=trusting)
+    return Origin(URL.build(scheme=scheme, authority=authority, encoded=True), HEADERS, ssl=trusting)
 
 
 async def _slices(body: bytes) -> AsyncIterator[bytes]:

@@ -36,6 +36,11 @@ from app.whole import Pool
 MOST_CONNECTIONS = 100
 READ_BUFFER = 2**21  # bytes: a watch sends an object as one line, and etcd stores objects of up to 1.5 MiB
 PIECE = 65_536  # bytes processed before other tasks run
+HEADERS = {
+    "accept": "application/json",
+    "accept-encoding": "gzip, deflate",
+    "user-agent": USER_AGENT,
+}
 READING = {"read_bufsize": READ_BUFFER, "whole": True}
 FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
@@ -169,13 +174,8 @@ class Connection:
     ) -> OpenAnswer:
         """Make a request over the pool itself, or over a session if it requires what only that can do."""
         access = self._access
-        headers = {
-            "accept": "application/json",
-            "accept-encoding": "gzip, deflate",
-            # For a GET too: a proxy on the way may add one, and the API server rejects others.
-            "content-type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json",
-            "user-agent": USER_AGENT,
-        }
+        # For a GET too: a proxy on the way may add one, and the API server rejects others.
+        headers = {"content-type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json"}
         if authorization := await access.authorization():
             headers["authorization"] = authorization
         data = b"" if body is None else as_json(body)
@@ -190,7 +190,7 @@ class Connection:
                 method,
                 URL(f"{access.host}{path}", encoded=True),
                 data=data or None,
-                headers=headers,
+                headers={**HEADERS, **headers},
                 timeout=limits,
                 proxy=access.proxy,
                 ssl=server.tls,
@@ -214,8 +214,10 @@ class Connection:
 
     def _trusting(self) -> Origin:
         if self._address.scheme == "http":  # as by `kubectl proxy`
-            return Origin(self._address)
-        return Origin(self._address, ssl=self._access.trust(), server_hostname=self._access.server_name)
+            return Origin(self._address, HEADERS)
+        return Origin(
+            self._address, HEADERS, ssl=self._access.trust(), server_hostname=self._access.server_name
+        )
 
 
 @asynccontextmanager
