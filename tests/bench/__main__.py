@@ -97,6 +97,7 @@ async def starts(kubeconfig: Path, number: int = 5) -> dict[str, float]:
     """Return the seconds from start to ready, the least of several, and the MB that an idle process holds."""
     seconds: list[float] = []
     held = 0
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has bytecode
     for _ in range(number):
         service = Service(kubeconfig)
         service.covered = False
