@@ -28,9 +28,13 @@ class Origin:
     """A scheme, host and port, as a pool knows them: requests to it share connections."""
 
     def __init__(self, url: URL, always: Mapping[str, str] = EMPTY, **options: Any) -> None:
-        """Create it; `always` are the headers that every request to it has."""
+        """Create it; `always` are the headers that every request to it has.
+
+        Raises:
+            ValueError: as `asked`.
+        """
         self.request = _KeyedRequest("GET", url, **options)
-        self._always = "\r\n".join([f"Host: {url.host_port_subcomponent}", *map(": ".join, always.items())])
+        self._always = "\r\n".join(_lines(f"Host: {url.host_port_subcomponent}", always))
 
     @property
     def tls(self) -> Any:
@@ -38,16 +42,21 @@ class Origin:
         return self.request.ssl
 
     def asked(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        """Return a request as it goes over a connection.
+        """Return a request as it goes over a connection; `headers` are those that not every request has.
 
         Raises:
             ValueError: something would end a line of its head.
         """
-        first, *own = lines = [f"{method} {target} HTTP/1.1", *map(": ".join, headers.items())]
-        if not "".join(lines).isprintable():
-            raise ValueError("a header holds a control character")
+        first, *own = _lines(f"{method} {target} HTTP/1.1", headers)
         length = f"Content-Length: {len(body)}"
         return "\r\n".join([first, self._always, *own, length, "", ""]).encode() + body
+
+
+def _lines(first: str, headers: Mapping[str, str]) -> list[str]:
+    lines = [first, *map(": ".join, headers.items())]
+    if not "".join(lines).isprintable():
+        raise ValueError("a header holds a control character")
+    return lines
 
 
 class _KeyedRequest(aiohttp.ClientRequest):

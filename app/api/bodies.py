@@ -57,7 +57,7 @@ class StrictRequest(Request):
         body = (await self.body()).decode()
         _check_depth(body, service.settings.max_depth)
         try:
-            return _DECODER.decode(body)
+            return json.loads(body, object_pairs_hook=_unique, parse_constant=_refused)
         except json.JSONDecodeError:
             raise
         except ValueError as error:  # our own errors, and a number with thousands of digits
@@ -91,6 +91,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(_: str) -> None:
     raise ValueError("NaN and Infinity are not JSON numbers")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refused)

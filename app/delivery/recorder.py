@@ -87,7 +87,7 @@ class Recorder:
         tries = 0
         while self._expected:
             await self._wake.wait()
-            self._stop_lingering()
+            self._begin()
             batch = [waiting.receipt for waiting in self._waiting.values()][:most]
             try:
                 if tries:
@@ -121,7 +121,8 @@ class Recorder:
         elif self._waiting and self._lingering is None:
             self._lingering = asyncio.get_running_loop().call_later(self._linger_for, self._wake.set)
 
-    def _stop_lingering(self) -> None:
+    def _begin(self) -> None:
+        """Begin a write: what arrives until its end, or its retry, waits for the next."""
         self._wake.clear()
         self._writing = True
         if self._lingering is not None:

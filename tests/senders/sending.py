@@ -24,7 +24,7 @@ from app.domain.ledger import Terms, decide
 from app.domain.receipts import Receipt
 from app.domain.targets import InvalidTarget, Target, read_targets
 from app.domain.times import asked_to_wait, steady
-from app.egress.client import HttpClient, Response, Transport, head_of_body
+from app.egress.client import HEADERS, HttpClient, Response, Transport, head_of_body
 from app.egress.guard import Checked
 from app.senders.artifacts import Artifacts
 from app.senders.credentials import Credentials
@@ -46,7 +46,9 @@ def faked() -> Iterator[respx.Router]:
     async def answer(  # as the client is called
         _: Transport, method: str, url: Checked, body: bytes, headers: dict[str, str], **limits: float
     ) -> Response:
-        request = httpx.Request(method, str(url), stream=httpx.ByteStream(body), headers=headers)
+        request = httpx.Request(
+            method, str(url), stream=httpx.ByteStream(body), headers={**HEADERS, **headers}
+        )
         answered = await router.async_handler(request)
         said = await head_of_body(_Coming(answered), int(limits["most"]), limits["patience"])
         return Response(answered.status_code, asked_to_wait(answered.headers), said)
