@@ -7,8 +7,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.domain.times import steady
 from app.telemetry.metrics import OTHER, ROUTES, Metrics
 
-FAILED = HTTPStatus.INTERNAL_SERVER_ERROR.value
-
 
 class Counting:
     """Counts each request that reaches the application; unknown paths count as `other`."""
@@ -21,7 +19,7 @@ class Counting:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = steady(), FAILED
+        began, status = steady(), HTTPStatus.INTERNAL_SERVER_ERROR.value
 
         async def send_counted(message: Message) -> None:
             nonlocal status

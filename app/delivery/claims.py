@@ -77,9 +77,7 @@ class Claims:
     ) -> None:
         self.holder = f"agentteam-delivery-{secrets.token_hex(8)}"
         self.life = settings.claim_life
-        self._max_takeovers = settings.max_takeovers
-        self._adopt = settings.adopt == "failed"
-        self._patience = REQUESTS * settings.api_timeout  # seconds
+        self._settings = settings
         self._cluster = cluster
         self._judge = judge
         self._reader = reader
@@ -99,10 +97,10 @@ class Claims:
             holder=self.holder,
             now=read.date,
             life=self.life,
-            max_takeovers=self._max_takeovers,
+            max_takeovers=self._settings.max_takeovers,
             ours=self._sending.get(read.team.uid, ()),
             lost=self._lost,
-            adopt=self._adopt,
+            adopt=self._settings.adopt == "failed",
         )
 
     async def take(self, event: CompletionEvent, places: ExitStack) -> Accepted:
@@ -116,7 +114,7 @@ class Claims:
         turn = self._turns.setdefault((event.namespace, event.team), asyncio.Lock())
         try:
             # The wait for its turn counts too: an event is answered in time, however many events precede it.
-            async with asyncio.timeout(self._patience), turn:
+            async with asyncio.timeout(REQUESTS * self._settings.api_timeout), turn:
                 with self._tracing.span("claim"):
                     accepted = await self._claim(event, places)
                 if ids := [claim.receipt.id or "" for claim in accepted.plan.claims]:

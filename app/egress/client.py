@@ -243,7 +243,6 @@ class Transport:
         self._make_session = make_session
         self._authorities = authorities
         self._by_proxy = by_proxy
-        self._session: aiohttp.ClientSession | None = None
         self._origin = functools.lru_cache(ORIGINS)(_origin)
 
     async def request(  # noqa: PLR0913  # all that a request is made of, and how much of the answer is read
@@ -261,40 +260,31 @@ class Transport:
         Raises:
             Exception: aiohttp's own, whose text must not be shown.
         """
-        if self._session is None:
-            self._session = self._make_session()
         by = self._by_session if self._by_proxy or len(body) > SLICE else self._by_pool
-        async with by(self._session, method, url, body, headers) as answer:
+        async with by(method, url, body, headers) as answer:
             said = await head_of_body(answer.content, most, patience)
             return Response(answer.status, _asked_to_wait(answer.headers), said)
 
-    def _by_pool(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        url: Checked,
-        body: bytes,
-        headers: Mapping[str, str],
-    ) -> Exchange:
+    @functools.cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        return self._make_session()
+
+    def _by_pool(self, method: str, url: Checked, body: bytes, headers: Mapping[str, str]) -> Exchange:
         """Make a request on a connection of the session's pool, without what a session adds to each."""
-        assert session.connector is not None  # noqa: S101  # it is not closed
+        pool = self._session.connector
+        assert pool is not None  # noqa: S101  # it is not closed
         origin = self._origin(url.scheme, url.authority(url.sought), self._authorities.context)
-        return Exchange(session.connector, origin, origin.asked(method, url.target, headers, body), READING)
+        return Exchange(pool, origin, origin.asked(method, url.target, headers, body), READING)
 
     @asynccontextmanager
     async def _by_session(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        url: Checked,
-        body: bytes,
-        headers: Mapping[str, str],
+        self, method: str, url: Checked, body: bytes, headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Make a request to a proxy, or one that goes out in slices: aiohttp's session knows how."""
         length = {"content-length": str(len(body))} if len(body) > SLICE else {}
         # A proxy resolves names itself, so it gets no final dot; SNI and `Host` never have one.
         authority = url.authority(url.host if self._by_proxy else url.sought)
-        answer = await session.request(
+        answer = await self._session.request(
             method,
             # As a path only: yarl drops an empty query.
             URL.build(scheme=url.scheme, authority=authority, path=url.target, encoded=True),
@@ -312,7 +302,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._session is not None:
+        if "_session" in self.__dict__:  # otherwise nothing was sent
             await self._session.close()
 
 

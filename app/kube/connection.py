@@ -43,7 +43,6 @@ HEADERS = {
 }
 READING = {"read_bufsize": READ_BUFFER, "whole": True}
 FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
-UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 CONNECT_TIMEOUT = 5  # seconds, for a watch; an ordinary request's limit includes connecting
 
 OpenAnswer = Exchange | aiohttp.ClientResponse
@@ -160,7 +159,7 @@ class Connection:
     ) -> OpenAnswer:
         """Make a request; if its credentials are rejected and newer ones may exist, make it again."""
         response = await self._requested(method, path, body, limits)
-        if response.status != UNAUTHORIZED:
+        if response.status != HTTPStatus.UNAUTHORIZED:
             return response
         if self._shown:  # its file may have a newer one
             self._refused = self._server
