@@ -14,10 +14,13 @@ import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+"""What making a request can raise: no connection, no trust, no answer, or one that is not HTTP."""
 CLOSED = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
 NO_LIMITS = aiohttp.ClientTimeout(total=None)
 EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -101,7 +104,7 @@ class Exchange:
         """Make the request, and read the head of its answer; `release` must follow.
 
         Raises:
-            Exception: aiohttp's own.
+            Exception: aiohttp's own, mostly one of `FAILURES`.
         """
         while True:
             connection = await self.connector.connect(self.origin.request, traces=[], timeout=NO_LIMITS)

@@ -49,6 +49,10 @@ class Whole(NamedTuple):
         """Return all of its content."""
         return self.body
 
+    async def read(self, most: int = -1) -> bytes:
+        """Return all of its content, or of a long one so many bytes."""
+        return self.body if most < 0 else self.body[:most]
+
 
 def whole(data: bytes) -> Whole | None:
     """Return the answer in a packet that holds just one of a plain form; None for any other, for a parser.

@@ -14,7 +14,6 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from yarl import URL
 
@@ -29,7 +28,7 @@ from app.domain.errors import (
     SettingsError,
 )
 from app.domain.text import as_json, json_object
-from app.exchange import Exchange, Origin
+from app.exchange import FAILURES, Exchange, Origin
 from app.kube.config import Access, in_cluster
 from app.whole import Pool
 
@@ -42,7 +41,6 @@ HEADERS = {
     "user-agent": USER_AGENT,
 }
 READING = {"read_bufsize": READ_BUFFER, "whole": True}
-FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 CONNECT_TIMEOUT = 5  # seconds, for a watch; an ordinary request's limit includes connecting
 
 OpenAnswer = Exchange | aiohttp.ClientResponse
@@ -117,9 +115,7 @@ class Connection:
             async with asyncio.timeout(seconds):
                 response = await self._request(method, path, body)
                 try:
-                    content = response.content
-                    # A short answer came with its head.
-                    text = content.read_nowait() if content.is_eof() else await content.read()
+                    text = await response.content.read()
                 finally:
                     response.release()
             status = response.status

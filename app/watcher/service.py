@@ -1,5 +1,6 @@
 """The watcher's connection to the service: one POST per submission; it translates foreign errors."""
 
+import asyncio
 import base64
 import json
 import math
@@ -11,16 +12,27 @@ from typing import Self
 
 import aiohttp
 import certifi
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import AnyHttpUrl
+from yarl import URL
 
+from app import USER_AGENT
 from app.authorities import trust_as_named
 from app.domain.errors import DeliveryError
-from app.domain.text import json_object
+from app.domain.text import as_json, json_object
 from app.domain.times import asked_to_wait
 from app.domain.tokens import bearer_token
+from app.exchange import FAILURES, Exchange, Origin
 from app.watcher.agenda import Outcome, Submission
 from app.watcher.pace import Pace
+from app.whole import Pool
 
+HEADERS = {
+    "accept": "application/json",
+    "content-type": "application/json",
+    "prefer": "respond-async",
+    "user-agent": USER_AGENT,
+}
 _SHOWN = 65_536  # bytes of an answer that are read
 _SLUG = re.compile(r"[a-z0-9-]{1,64}")
 _OF_ANOTHER_HOST = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -38,25 +50,21 @@ class ServiceClient:
     """Posts to `/deliveries` at one base URL; follows no redirects and uses no proxy of the environment."""
 
     def __init__(self, url: AnyHttpUrl, *, token_file: str | None, ca_file: str | None, pace: Pace) -> None:
-        path = (url.path or "").rstrip("/")
-        self._url = f"{url.scheme}://{url.host}:{url.port}{path}/deliveries"
+        self._target = f"{(url.path or '').rstrip('/')}/deliveries"
+        self._address = URL(f"{url.scheme}://{url.host}:{url.port}/", encoded=True)
+        self._server = Origin(self._address, HEADERS)
         self._token_file = Path(token_file) if token_file else None
         self._trust = Trust(Path(ca_file or certifi.where())) if url.scheme == "https" else None
         self._pace = pace
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._pace.at_once),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self._pace.post_timeout),
-            trust_env=False,
-        )
+        self._pool = Pool(limit=self._pace.at_once)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.close()
+        await self._pool.close()
 
     async def post(self, submission: Submission) -> tuple[Outcome, str]:
         """Submit a team; return the answer and, for an error, the kind of problem.
@@ -65,17 +73,18 @@ class ServiceClient:
             NoToken: the token file is missing, or contains no token.
             ServiceAway: no connection, an untrusted server, or no answer in time.
         """
-        tls = self._trust.context() if self._trust else True  # True: aiohttp's default, unused by http
         event = {"namespace": submission.team.namespace, "team": submission.team.name, "uid": submission.uid}
-        headers = {"Prefer": "respond-async", **self._authorization()}
+        server = self._trusted()
+        asked = server.asked("POST", self._target, self._authorization(), as_json(event))
         try:
-            async with self._http.post(
-                self._url, json=event, headers=headers, allow_redirects=False, ssl=tls
-            ) as response:
+            async with (
+                asyncio.timeout(self._pace.post_timeout),
+                Exchange(self._pool, server, asked, {"whole": True}) as response,
+            ):
                 body = await response.content.read(_SHOWN)
         except TimeoutError:
             raise ServiceAway("no answer in time") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except FAILURES as error:
             raise ServiceAway(_blame(error)) from None
         return Outcome(response.status, asked_to_wait(response.headers)), _problem(body)
 
@@ -91,6 +100,12 @@ class ServiceClient:
             return 0.0
         except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
             return math.nan
+
+    def _trusted(self) -> Origin:
+        """Return the service with the TLS context of today; connections are pooled per context."""
+        if self._trust and (tls := self._trust.context()) is not self._server.tls:
+            self._server = Origin(self._address, HEADERS, ssl=tls)
+        return self._server
 
     def _authorization(self) -> dict[str, str]:
         """Read the token each time, because Kubernetes rotates it in place."""
@@ -144,6 +159,8 @@ def _blame(error: Exception) -> str:
         return f"the service's certificate is refused: {cause.verify_message}; see {setting}"
     if isinstance(error, aiohttp.ClientSSLError):
         return f"the service uses no TLS there, or an incompatible version: {cause}; check DELIVERY_URL"
+    if isinstance(error, HttpProcessingError):
+        return "what answers there does not speak HTTP; check DELIVERY_URL"
     return f"{str(error) or type(error).__name__}; check DELIVERY_URL"
 
 

@@ -373,6 +373,20 @@ class TestOutage:
             await until(lambda: service.teams == ["report", "report"])
             await until(lambda: watcher.logged("service_back"))
 
+    async def test_an_answer_that_is_not_http_counts_as_away(self, kube: Kube, service: Service) -> None:
+        async def greet(request: web.Request) -> web.Response:
+            service.respond = service.answer
+            assert request.transport
+            request.transport.write(b"220 mail.example ESMTP\r\n")
+            request.transport.close()
+            return web.Response()
+
+        service.respond = greet
+        async with watching(kube.kubeconfig, service.url) as watcher:
+            await finish(kube, "report")
+            await until(lambda: service.teams == ["report", "report"])
+            assert "does not speak HTTP" in watcher.logged("service_lost")[0]["error"]
+
 
 class TestToken:
     """The watcher's own token is read for each post, and never shown."""
