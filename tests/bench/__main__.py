@@ -5,9 +5,9 @@
 Debian's older Alertmanager takes part if it is installed. With `--before`, so does this service as it was at
 an earlier commit, installed in an environment of its own.
 
-In each round every participant does the same work in turn, so that a machine whose speed drifts slows all of
-them; figures are medians over the rounds, ratios are taken round by round. CPU is the operating system's
-account of the participant's own process.
+In each round every participant does the same work in turn, each in a new process: a machine whose speed
+drifts slows all of them, and the luck of a process lasts one round. Figures are medians over the rounds,
+ratios are taken round by round. CPU is the operating system's account of the participant's own process.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from rich.table import Table
 
 from tests.bench.alertmanager import VERSION, current
 from tests.bench.before import Before, checkout
-from tests.bench.participants import Alertmanager, Measure, Ours, Participant, Script, far_side
+from tests.bench.participants import Alertmanager, Anew, Measure, Participant, Script, far_side
 from tests.harness.processes import Memory
 from tests.harness.service import Service
 from tests.harness.waiting import until
@@ -59,11 +60,11 @@ async def ceiling(receiver: str, seconds: float = 1.0) -> float:
     return answered / seconds
 
 
-async def neighbours(ours: Ours, receiver: str, rounds: int) -> dict[str, float]:
+async def neighbours(service: Service, receiver: str, rounds: int) -> dict[str, float]:
     """Return how many ms an event takes to seven targets, p99: alone, and beside an eighth that hangs."""
     events = rounds * 60
     posted: dict[str, float] = {}
-    async with aiohttp.ClientSession(ours.service.url) as session:
+    async with aiohttp.ClientSession(service.url) as session:
 
         async def post(name: str) -> None:
             posted[name] = time.perf_counter()
@@ -118,31 +119,34 @@ async def run(rounds: int, fanouts: list[int], only: set[str], before: str = "")
         figures["receiver"] = round(await ceiling(ports["receiver"]))
         figures["start"] = await starts(folder / "kubeconfig")
         once = {"attempts": 1, "attempt_timeout": 3, "rate_limit": 10**6}  # who hangs is soon given up
-        service = Service(folder / "kubeconfig", **once)
-        service.covered = False
-        await stack.enter_async_context(service)
-        ours = Ours("agentteam-delivery", service)
+
+        def service() -> Service:
+            one = Service(folder / "kubeconfig", **once)
+            one.covered = False
+            return one
+
+        ours = "agentteam-delivery"
         taking: list[Participant] = [
             Script("floor", "tests.bench.floor", folder),
-            ours,
+            Anew(ours, service),
             Script("Apprise", "tests.bench.apprise", folder),
         ]
         if earlier:
-            then = await stack.enter_async_context(Before(earlier, folder / "kubeconfig", **once))
-            taking.append(Ours(f"before ({before})", then))
+            then = partial(Before, earlier, folder / "kubeconfig", **once)
+            taking.append(Anew(f"before ({before})", then))
         old = shutil.which("prometheus-alertmanager")  # Debian's
         for name, binary in (("Alertmanager (Debian)", old), (f"Alertmanager {VERSION}", current())):
             if binary:
                 home = folder / name
                 home.mkdir()
                 taking.append(Alertmanager(name, str(binary), home, ports["receiver"]))
-        always = {"floor", ours.name}
+        always = {"floor", ours}
         taking = [one for one in taking if not only or one.name.partition(" ")[0] in only | always]
         figures["work"] = {}
         for fanout in fanouts:
             measured: dict[str, list[Measure]] = {one.name: [] for one in taking}
             for number in range(rounds):
-                for one in taking:
+                for one in taking[:: -1 if number % 2 else 1]:  # to and fro, so that no place is better
                     events = DELIVERIES // fanout
                     measured[one.name].append(
                         await one.work(
@@ -150,7 +154,8 @@ async def run(rounds: int, fanouts: list[int], only: set[str], before: str = "")
                         )
                     )
             figures["work"][str(fanout)] = summed(measured, DELIVERIES // fanout * fanout)
-        figures["neighbours"] = await neighbours(ours, ports["receiver"], rounds)
+        async with service() as alone:
+            figures["neighbours"] = await neighbours(alone, ports["receiver"], rounds)
     return figures
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +101,19 @@ class Ours:
             await asyncio.gather(*(work() for _ in range(at_once)))
             wall = time.perf_counter() - began
             return Measure(cpu_of(process) - before, wall, seconds, Memory(process.pid).peak)
+
+
+@dataclass(frozen=True)
+class Anew:
+    """The service, or an earlier build; like every other participant, each round it is a new process."""
+
+    name: str
+    started: Callable[[], Service]
+
+    async def work(self, events: int, fanout: int, at_once: int, prefix: str) -> Measure:
+        """Start it, and measure it."""
+        async with self.started() as service:
+            return await Ours(self.name, service).work(events, fanout, at_once, prefix)
 
 
 @dataclass(frozen=True)
