@@ -3,9 +3,12 @@
 import asyncio
 import base64
 import json
+import os
+import signal
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 import trustme
+import uvloop
 from aiohttp import web
 
 from app.domain.errors import ApiUnavailable, SettingsError
@@ -220,6 +224,40 @@ async def test_a_plugin_gets_information_about_the_cluster_if_it_requests_it(tmp
         "certificate-authority-data": "YQ==",
         "config": {"audience": "a"},
     }
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        'sleep 60 > /dev/null 2>&1 & echo $! > "$LEFT"; cat "$SAID"',  # it leaves an agent running
+        'cat "$SAID" > /dev/stdout',
+    ],
+)
+def test_a_plugin_may_do_as_in_a_shell(
+    script: str, run: Callable[[Coroutine[Any, Any, str | None]], str | None], tmp_path: Path
+) -> None:
+    said, left = tmp_path / "said", tmp_path / "left"
+    said.write_text(json.dumps(PLUGIN))
+    user = {
+        "exec": {
+            "apiVersion": PLUGIN["apiVersion"],
+            "command": "bash",
+            "args": ["-c", script],
+            "env": [{"name": "SAID", "value": str(said)}, {"name": "LEFT", "value": str(left)}],
+        }
+    }
+
+    async def authorization() -> str | None:
+        async with asyncio.timeout(20):
+            access = await read_kubeconfig(str(written(tmp_path / "config", user)))
+            return await access.authorization()
+
+    try:
+        assert run(authorization()) == "Bearer from a plugin"
+    finally:
+        if left.exists():
+            os.kill(int(left.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-g
 import asyncio
 import json
 import os
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -43,26 +44,40 @@ async def run_plugin(exec_: Mapping[str, Any], folder: Path, cluster: Mapping[st
         spec["cluster"] = cluster
     asked = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
     added = {one["name"]: str(one["value"]) for one in exec_.get("env") or []}
-    process = await asyncio.create_subprocess_exec(
+    code, printed = await _run(
         str(folder / command) if "/" in command else command,
         *(str(one) for one in exec_.get("args") or []),
         env={**os.environ, **added, "KUBERNETES_EXEC_INFO": json.dumps(asked)},
-        stdin=None if person else DEVNULL,
-        stdout=PIPE,
-        stderr=None if person else DEVNULL,
+        stdin=None if person else subprocess.DEVNULL,
+        stderr=None if person else subprocess.DEVNULL,
     )
-    try:
-        printed, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise ValueError(f"the plugin ended with {process.returncode}")
+    if code:
+        raise ValueError(f"the plugin ended with {code}")
     said = json.loads(printed)
     if said["apiVersion"] != version:
         raise ValueError("the plugin uses another version than its kubeconfig")
     return _read(said["status"])
+
+
+async def _run(*command: str, **options: Any) -> tuple[int, bytes]:
+    """Run a program; return its exit code, and what it printed.
+
+    It is not the loop's subprocess. The output of uvloop's is a socket, which cannot be opened as
+    `/dev/stdout`; and a program that it leaves running keeps a copy, whatever its own output is.
+    """
+    reader = asyncio.StreamReader()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, **options)  # noqa: ASYNC220, S603  # as the user says
+    try:
+        reading, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), process.stdout
+        )
+        with closing(reading):
+            printed = await reader.read()
+            return await asyncio.to_thread(process.wait), printed
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def _read(status: Mapping[str, Any]) -> Issued:
