@@ -187,6 +187,8 @@ def needs_delivery(  # noqa: PLR0913  # settings of an installation, and two tim
     `finished_since` is when the caller first saw the terminal phase; all times are the API server's. A
     pending entry is work however old the team is, because its event was accepted.
     """
+    if not (team.entries or team.phase in phases):
+        return None  # most teams that change still run, and need not be read any further
     record = team.record
     finished_at = team.completed_at or finished_since
     fresh = team.phase in phases and now - finished_at <= max_age
