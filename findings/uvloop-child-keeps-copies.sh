@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# uvloop: a program that redirects all its output still holds a copy of the pipe to its parent, so `communicate()` waits for its children too.
+# uvloop: a program that redirects all its output still holds a copy of its way to its parent, and so do the programs that it starts.
 #
 # Library:    uvloop 0.23.0 (Python)
-# Behaviour:  `create_subprocess_exec(..., stdout=PIPE, stderr=PIPE)` leaves the child's ends open in the child under their own numbers,
-#             beside 1 and 2, although `close_fds` is true by default.
-# Surprise:   a program that starts an agent in the background, with its output sent to /dev/null, and ends at once, as credential plugins of
-#             kubeconfigs do: asyncio returns its output at once, uvloop when the agent ends, days later.
+# Behaviour:  `create_subprocess_exec(..., stdout=PIPE, stderr=PIPE)` leaves the child's ends of both open in the child under numbers of
+#             their own, beside 1 and 2, although `close_fds` is true by default.
+# Surprise:   a program starts an agent in the background, with the agent's output sent to /dev/null, and ends, as credential plugins of
+#             kubeconfigs may. `communicate()` of asyncio returns its output at once, that of uvloop when the agent ends (here: 4 s).
 # Seen:       asyncio: 0 copies, token at once; uvloop: 1 copies, token late
 # Exit code:  0 while the library behaves like this, 1 once it does not.
 set -euo pipefail

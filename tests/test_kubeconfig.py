@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import trustme
 import uvloop
@@ -23,6 +25,7 @@ from app.domain.errors import ApiUnavailable, SettingsError
 from app.kube.config import Access, in_cluster
 from app.kube.connection import Connection
 from app.kube.kubeconfig import read_kubeconfig
+from app.kube.plugins import run_plugin
 from tests.harness.receiver import Receiver
 
 NOBODY: dict[str, Any] = {}
@@ -258,6 +261,32 @@ def test_a_plugin_may_do_as_in_a_shell(
     finally:
         if left.exists():
             os.kill(int(left.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_plugin_whose_time_is_over_ends_and_closes_only_its_own_files(
+    run: Callable[[Coroutine[Any, Any, None]], None], tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    script = f'echo $$ >> "{started}"; exec sleep 60'
+    exec_ = {"command": "bash", "args": ["-c", script], "apiVersion": PLUGIN["apiVersion"]}
+
+    async def cancelled() -> None:
+        for steps in range(6):  # of the loop, until it is cancelled
+            task = asyncio.create_task(run_plugin(exec_, tmp_path, NOBODY))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            others = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]
+            del task
+            gc.collect()
+            for one in others:
+                os.close(one)  # it raises if another has closed it
+
+    run(cancelled())
+    left = started.read_text().split() if started.exists() else []
+    assert not [pid for pid in left if psutil.pid_exists(int(pid))]
 
 
 @pytest.mark.parametrize(

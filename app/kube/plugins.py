@@ -12,11 +12,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
+
+PIECE = 65_536  # bytes read at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +67,40 @@ async def _run(*command: str, **options: Any) -> tuple[int, bytes]:
     It is not the loop's subprocess. The output of uvloop's is a socket, which cannot be opened as
     `/dev/stdout`; and a program that it leaves running keeps a copy, whatever its own output is.
     """
-    reader = asyncio.StreamReader()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, **options)  # noqa: ASYNC220, S603  # as the user says
-    try:
-        reading, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), process.stdout
-        )
-        with closing(reading):
-            printed = await reader.read()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as process:  # noqa: ASYNC220, S603  # as the user says
+        try:
+            printed = await _all(cast("IO[bytes]", process.stdout).fileno())
             return await asyncio.to_thread(process.wait), printed
+        finally:
+            if process.poll() is None:
+                process.kill()
+                await asyncio.to_thread(process.wait)
+
+
+async def _all(pipe: int) -> bytes:
+    """Read a pipe to its end.
+
+    No transport does it, for uvloop's would close the pipe a second time, or what has its number by then:
+    https://github.com/MagicStack/uvloop/issues/763
+    """
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    printed = bytearray()
+
+    def read() -> None:
+        with suppress(BlockingIOError):
+            if piece := os.read(pipe, PIECE):
+                printed.extend(piece)
+            elif not ended.done():
+                ended.set_result(None)
+
+    os.set_blocking(pipe, False)
+    loop.add_reader(pipe, read)
+    try:
+        await ended
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        loop.remove_reader(pipe)
+    return bytes(printed)
 
 
 def _read(status: Mapping[str, Any]) -> Issued:

@@ -50,8 +50,8 @@ class ServiceClient:
     """Posts to `/deliveries` at one base URL; follows no redirects and uses no proxy of the environment."""
 
     def __init__(self, url: AnyHttpUrl, *, token_file: str | None, ca_file: str | None, pace: Pace) -> None:
-        self._target = f"{(url.path or '').rstrip('/')}/deliveries"
-        self._address = URL(f"{url.scheme}://{url.host}:{url.port}/", encoded=True)
+        address = URL(f"{url.scheme}://{url.host}:{url.port}{(url.path or '').rstrip('/')}/deliveries")
+        self._address, self._target = address.origin(), address.raw_path
         self._server = Origin(self._address, HEADERS)
         self._token_file = Path(token_file) if token_file else None
         self._trust = Trust(Path(ca_file or certifi.where())) if url.scheme == "https" else None
@@ -152,7 +152,7 @@ class Trust:
 
 
 def _blame(error: Exception) -> str:
-    """Say what is wrong between the watcher and the service, and which setting to check."""
+    """Say what is wrong between the watcher and the service, and which setting to check; quote no answer."""
     cause = error.__cause__ or error
     if isinstance(cause, ssl.SSLCertVerificationError):
         setting = "DELIVERY_URL" if cause.verify_code in _OF_ANOTHER_HOST else "DELIVERY_CA_FILE"
@@ -160,7 +160,9 @@ def _blame(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientSSLError):
         return f"the service uses no TLS there, or an incompatible version: {cause}; check DELIVERY_URL"
     if isinstance(error, HttpProcessingError):
-        return "what answers there does not speak HTTP; check DELIVERY_URL"
+        return "the answer cannot be read; check that DELIVERY_URL is a service"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the connection was closed before the end of the answer; check DELIVERY_URL"
     return f"{str(error) or type(error).__name__}; check DELIVERY_URL"
 
 

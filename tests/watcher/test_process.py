@@ -193,9 +193,9 @@ class TestEnd:
 async def test_an_address_may_have_a_path_and_user_info(kube: Kube, service: Service, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("canary")
-    url = f"http://user:word@127.0.0.1:{service.port}/base/?query"
+    url = f"http://user:word@127.0.0.1:{service.port}/b|se%2F/?query"
     async with watching(kube.kubeconfig, url, token_file=str(token)):
         await finish(kube, "report")
         request = (await until(lambda: service.requests))[0]
-    assert request.path == "/base/deliveries"
+    assert request.path == "/b%7Cse%2F/deliveries"
     assert request.headers["authorization"] == "Bearer canary"

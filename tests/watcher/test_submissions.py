@@ -373,11 +373,25 @@ class TestOutage:
             await until(lambda: service.teams == ["report", "report"])
             await until(lambda: watcher.logged("service_back"))
 
-    async def test_an_answer_that_is_not_http_counts_as_away(self, kube: Kube, service: Service) -> None:
+    @pytest.mark.parametrize(
+        ("said", "shown"),
+        [
+            (b"220 mail.example ESMTP\r\n", "the answer cannot be read"),
+            (
+                b"HTTP/1.1 202 Accepted\r\nContent-Encoding: br\r\nContent-Length: 5\r\n\r\nsaid.",
+                "the answer cannot be read",
+            ),
+            (b"HTTP/1.1 202 Accepted\r\nX-Said: said\r\n", "closed before the end of the answer"),
+        ],
+        ids=["another protocol", "another encoding", "half a head"],
+    )
+    async def test_an_answer_that_cannot_be_read_counts_as_away(
+        self, said: bytes, shown: str, kube: Kube, service: Service
+    ) -> None:
         async def greet(request: web.Request) -> web.Response:
             service.respond = service.answer
             assert request.transport
-            request.transport.write(b"220 mail.example ESMTP\r\n")
+            request.transport.write(said)
             request.transport.close()
             return web.Response()
 
@@ -385,7 +399,10 @@ class TestOutage:
         async with watching(kube.kubeconfig, service.url) as watcher:
             await finish(kube, "report")
             await until(lambda: service.teams == ["report", "report"])
-            assert "does not speak HTTP" in watcher.logged("service_lost")[0]["error"]
+            error = watcher.logged("service_lost")[0]["error"]
+            assert shown in error
+            assert "said" not in error
+            assert "mail.example" not in error
 
 
 class TestToken:
