@@ -184,7 +184,7 @@ async def deliver(
 ) -> Response:
     """The team's resource determines targets and texts. Idempotent: settled targets are not sent again."""
     # Not as dependencies and parameters: FastAPI resolves each one by one at every call.
-    dry_run = request.query_params.get("dryRun")
+    dry_run = request.query_params.get("dryRun") if request.scope["query_string"] else None
     service, caller = await service_of(request), await _caller(request)
     if dry_run not in {None, "All"}:
         raise Malformed('dryRun must be "All"; nothing was sent')
