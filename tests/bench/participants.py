@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +33,23 @@ class Measure:
     seconds: Sequence[float]
     memory: int
 
+    @classmethod
+    def of(cls, slices: Sequence["Measure"]) -> "Measure":
+        """Return what several slices of work took together."""
+        return cls(
+            sum(one.cpu for one in slices),
+            sum(one.wall for one in slices),
+            [second for one in slices for second in one.seconds],
+            max(one.memory for one in slices),
+        )
+
+
+class Worker(Protocol):
+    """A program at work."""
+
+    async def work(self, events: int, fanout: int, at_once: int, prefix: str) -> Measure:
+        """Deliver so many events to so many targets each, so many events at once."""
+
 
 class Participant(Protocol):
     """A program that can be measured."""
@@ -41,17 +58,21 @@ class Participant(Protocol):
     def name(self) -> str:
         """How it is called in the table."""
 
-    async def work(self, events: int, fanout: int, at_once: int, prefix: str) -> Measure:
-        """Deliver so many events to so many targets each, so many events at once."""
+    def running(self) -> AbstractAsyncContextManager[Worker]:
+        """Run it for one round."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """A participant that is a script of this folder; each round it is a new process."""
+    """A participant that is a script of this folder; each time it is a new process."""
 
     name: str
     module: str
     folder: Path
+
+    def running(self) -> AbstractAsyncContextManager[Worker]:
+        """Start nothing: what is not at work does not run."""
+        return nullcontext(self)
 
     async def work(self, events: int, fanout: int, at_once: int, prefix: str) -> Measure:
         """Run it."""
@@ -105,17 +126,16 @@ class Ours:
 
 @dataclass(frozen=True)
 class Anew:
-    """The service, or an earlier build; like every other participant, each round it is a new process."""
+    """The service, or an earlier build: a new process for each round."""
 
     name: str
     started: Callable[[], Service]
 
-    async def work(self, events: int, fanout: int, at_once: int, prefix: str) -> Measure:
-        """Start it, let it do the same work once before, as a service runs for weeks, and measure it."""
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Worker]:
+        """Start it."""
         async with self.started() as service:
-            ours = Ours(self.name, service)
-            await ours.work(events, fanout, at_once, f"{prefix}-before")
-            return await ours.work(events, fanout, at_once, prefix)
+            yield Ours(self.name, service)
 
 
 @dataclass(frozen=True)
@@ -126,6 +146,10 @@ class Alertmanager:
     binary: str
     folder: Path
     receiver: str
+
+    def running(self) -> AbstractAsyncContextManager[Worker]:
+        """Start nothing, as a script."""
+        return nullcontext(self)
 
     async def work(self, events: int, fanout: int, at_once: int, prefix: str) -> Measure:
         """Fire the alerts, and wait until the last notification has arrived."""
