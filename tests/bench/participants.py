@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import aiohttp
 import psutil
@@ -62,17 +62,21 @@ class Participant(Protocol):
         """Run it for one round."""
 
 
+class Momentary:
+    """A participant that runs only while it works: each time it is a new process."""
+
+    def running(self) -> AbstractAsyncContextManager[Self]:
+        """Start nothing yet."""
+        return nullcontext(self)
+
+
 @dataclass(frozen=True)
-class Script:
-    """A participant that is a script of this folder; each time it is a new process."""
+class Script(Momentary):
+    """A participant that is a script of this folder."""
 
     name: str
     module: str
     folder: Path
-
-    def running(self) -> AbstractAsyncContextManager[Worker]:
-        """Start nothing: what is not at work does not run."""
-        return nullcontext(self)
 
     async def work(self, events: int, fanout: int, at_once: int, prefix: str) -> Measure:
         """Run it."""
@@ -139,17 +143,13 @@ class Anew:
 
 
 @dataclass(frozen=True)
-class Alertmanager:
+class Alertmanager(Momentary):
     """Prometheus' Alertmanager: each event an alert of its own, sent to so many webhooks."""
 
     name: str
     binary: str
     folder: Path
     receiver: str
-
-    def running(self) -> AbstractAsyncContextManager[Worker]:
-        """Start nothing, as a script."""
-        return nullcontext(self)
 
     async def work(self, events: int, fanout: int, at_once: int, prefix: str) -> Measure:
         """Fire the alerts, and wait until the last notification has arrived."""

@@ -360,22 +360,10 @@ class TestOutage:
             await until(lambda: service.teams == ["report", "report"])
             assert watcher.logged("service_lost")[0]["error"] == "no answer in time"
 
-    async def test_a_broken_connection_counts_as_away(self, kube: Kube, service: Service) -> None:
-        async def hang_up(request: web.Request) -> web.Response:
-            service.respond = service.answer
-            assert request.transport
-            request.transport.abort()
-            return web.Response()
-
-        service.respond = hang_up
-        async with watching(kube.kubeconfig, service.url) as watcher:
-            await finish(kube, "report")
-            await until(lambda: service.teams == ["report", "report"])
-            await until(lambda: watcher.logged("service_back"))
-
     @pytest.mark.parametrize(
         ("said", "shown"),
         [
+            (b"", "closed before the end of the answer"),
             (b"220 mail.example ESMTP\r\n", "the answer cannot be read"),
             (
                 b"HTTP/1.1 202 Accepted\r\nContent-Encoding: br\r\nContent-Length: 5\r\n\r\nsaid.",
@@ -383,22 +371,23 @@ class TestOutage:
             ),
             (b"HTTP/1.1 202 Accepted\r\nX-Said: said\r\n", "closed before the end of the answer"),
         ],
-        ids=["another protocol", "another encoding", "half a head"],
+        ids=["nothing", "another protocol", "another encoding", "half a head"],
     )
-    async def test_an_answer_that_cannot_be_read_counts_as_away(
+    async def test_a_broken_connection_or_answer_counts_as_away(
         self, said: bytes, shown: str, kube: Kube, service: Service
     ) -> None:
-        async def greet(request: web.Request) -> web.Response:
+        async def hang_up(request: web.Request) -> web.Response:
             service.respond = service.answer
             assert request.transport
             request.transport.write(said)
             request.transport.close()
             return web.Response()
 
-        service.respond = greet
+        service.respond = hang_up
         async with watching(kube.kubeconfig, service.url) as watcher:
             await finish(kube, "report")
             await until(lambda: service.teams == ["report", "report"])
+            await until(lambda: watcher.logged("service_back"))
             error = watcher.logged("service_lost")[0]["error"]
             assert shown in error
             assert "said" not in error
