@@ -1,6 +1,5 @@
 """Makes the attempts at one target: reads its Secret, builds its message, sends it, judges the answer."""
 
-import asyncio
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ from app.domain.reasons import Reason
 from app.domain.receipts import Phase, Receipt
 from app.senders.credentials import Credentials
 from app.senders.envelopes import Envelope, Preview, Progress, Sender, Verdict, Way, sender_for
+from app.timers import within
 
 PICKS_NOTHING = "artifactPath selects none of the team's artifacts, so none is listed"
 ENDED = Verdict(Reason.INTERRUPTED, "the claim expired before it was sent", retryable=True, attempted=False)
@@ -156,7 +156,7 @@ class Attempts:
         if seconds <= 0 and ends >= errand.ends:
             return ENDED
         try:
-            async with asyncio.timeout(seconds):
+            with within(seconds):
                 envelope = await self._composed()
                 if errand.timing.clock() >= errand.ends:
                     return ENDED  # the process was suspended, and another replica may be sending by now

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 
 from app.delivery.claims import Accepted
 from app.delivery.recorder import Recorder
 from app.domain.errors import UidChanged
 from app.domain.receipts import Receipt, Report, overall_phase
 from app.domain.teams import AgentTeam
+from app.timers import within
 
 
 class Dispatch:
@@ -21,7 +23,8 @@ class Dispatch:
     async def wait(self, seconds: float) -> None:
         """Wait for the outcome, for at most `seconds`. The delivery continues if the wait ends first."""
         if not self.done:
-            await asyncio.wait({self._task}, timeout=seconds)
+            with suppress(TimeoutError), within(seconds):
+                await asyncio.wait({self._task})
 
     @property
     def done(self) -> bool:

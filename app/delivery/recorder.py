@@ -15,6 +15,7 @@ from app.domain.times import steady
 from app.kube.cluster import Cluster, Snapshot
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
+from app.timers import Timer, call_later, within
 
 MOST_WAITED = 5.0  # seconds: the recorder soon sees that the API server is back
 BACKOFF = Backoff(0.1, MOST_WAITED)  # at most 0.1 s, 0.2 s, 0.4 s … between attempts to write
@@ -67,7 +68,7 @@ class Recorder:
         self._log = log
         self._waiting: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
-        self._lingering: asyncio.TimerHandle | None = None
+        self._lingering: Timer | None = None
         self._writing = False
         self._expected = 0
         self._linger_for = LINGER
@@ -119,7 +120,7 @@ class Recorder:
         if len(self._waiting) >= self._expected:
             self._wake.set()
         elif self._waiting and self._lingering is None:
-            self._lingering = asyncio.get_running_loop().call_later(self._linger_for, self._wake.set)
+            self._lingering = call_later(self._linger_for, self._wake.set)
 
     def _begin(self) -> None:
         """Begin a write: what arrives until its end, or its retry, waits for the next."""
@@ -137,7 +138,7 @@ class Recorder:
         """Sleep. Return False at once if the process drains, and at the end if the team is gone."""
         faults.reach("waiting")
         try:
-            async with asyncio.timeout(seconds):
+            with within(seconds):
                 await self.stopped.wait()
         except TimeoutError:
             await self._verify()

@@ -8,6 +8,7 @@ from app.domain.errors import AccessDenied, ClusterError, ObjectNotFound, Reject
 from app.domain.reasons import Reason
 from app.kube.cluster import Cluster
 from app.senders.credentials import Credentials
+from app.timers import within
 
 NONE = Credentials()
 
@@ -47,7 +48,7 @@ class SecretResolver:
             read.add_done_callback(self._forget_what_may_change)
         if read.done():
             return read.result()
-        async with asyncio.timeout(seconds):
+        with within(seconds):
             # Shielded: one target's time limit must not cancel the read that other targets wait for.
             return await asyncio.shield(read)
 

@@ -33,6 +33,7 @@ from app.egress.names import Names, unresolved
 from app.egress.trust import TrustAnchors, broken, refused
 from app.exchange import Exchange, Origin
 from app.settings import ServiceSettings
+from app.timers import within
 from app.whole import HEAD_LIMIT, Pool, WholeReading
 
 HEADERS = {
@@ -209,7 +210,7 @@ async def head_of_body(content: StreamReader, most: int, patience: float) -> byt
     try:
         if content.is_eof():  # it came with its head, as short ones do: nothing is waited for
             return content.read_nowait()[:most]
-        async with asyncio.timeout(patience):
+        with within(patience):
             async for chunk in content.iter_any():
                 body += chunk
                 if len(body) >= most:

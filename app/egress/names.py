@@ -8,7 +8,6 @@ It does not pass `lookups` and `resolvconf_path` to pycares, which gives c-ares 
 about one channel in a hundred then resolved nothing for the life of its process.
 """
 
-import asyncio
 import os
 import re
 import socket
@@ -23,6 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from app.domain.times import steady
 from app.egress.hosts import HOSTS, listed, read_hosts
+from app.timers import within
 
 LOOKUP_TIMEOUT = 2  # seconds for a name server's first answer; then another is queried
 TRIES = 2
@@ -176,7 +176,7 @@ class Names(AbstractResolver):
         for name, domain in names:
             patience = SEARCH_PATIENCE if domain and name != names[-1][0] else None
             try:
-                async with asyncio.timeout(patience):
+                with within(patience):
                     return await self._servers.resolve(name, port, family)
             except TimeoutError:
                 self._silent[domain] = steady() + SILENCE

@@ -3,7 +3,6 @@
 It translates every failure of a request into our own error; callers interpret the API server's answers.
 """
 
-import asyncio
 import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -30,6 +29,7 @@ from app.domain.errors import (
 from app.domain.text import as_json, json_object
 from app.exchange import FAILURES, Exchange, Origin
 from app.kube.config import Access, in_cluster
+from app.timers import within
 from app.whole import Pool
 
 MOST_CONNECTIONS = 100
@@ -112,7 +112,7 @@ class Connection:
         """
         status: int | None = None
         try:
-            async with asyncio.timeout(seconds):
+            with within(seconds):
                 response = await self._request(method, path, body)
                 try:
                     text = await response.content.read()

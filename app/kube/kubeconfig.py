@@ -24,6 +24,7 @@ from app.domain.tokens import bearer_token
 from app.kube.config import Access, Pem, TokenFile
 from app.kube.plugins import run_plugin
 from app.kube.proxies import proxy_for
+from app.timers import within
 
 FETCHED = ("exec", "auth-provider")
 """The fields of a user whose credentials are not in the file."""
@@ -180,7 +181,7 @@ class Fetched:
 
     async def _fetched(self) -> None:
         try:
-            async with asyncio.timeout(FETCH_TIMEOUT):
+            with within(FETCH_TIMEOUT):
                 await self.fetch()
         except Exception as error:  # noqa: BLE001  # a plugin can raise anything
             text = f"the credentials for the Kubernetes API cannot be fetched ({type(error).__name__})"

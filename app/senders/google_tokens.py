@@ -26,6 +26,7 @@ from app.domain.times import steady
 from app.egress.client import HttpClient
 from app.senders.credentials import Credentials
 from app.senders.envelopes import judge
+from app.timers import within
 
 KEY = "service-account.json"
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105  # a default URL, not a password
@@ -220,7 +221,7 @@ class AccessTokens:
             return Blame(NO_KEY)
         form = {"grant_type": GRANT, "assertion": assertion}
         try:
-            async with asyncio.timeout(FETCH_TIMEOUT):
+            with within(FETCH_TIMEOUT):
                 answer = await self._http.request(
                     "POST",
                     account.token_url,

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from app.timers import Timer, call_later
+
 
 class Countdown:
     """Calls back after so many seconds, not counting those in which it is paused."""
@@ -14,7 +16,8 @@ class Countdown:
         self._seconds = seconds
         self._over = over
         self._left: float | None = None  # seconds; None: not started
-        self._timer: asyncio.TimerHandle | None = None
+        self._ends = 0.0  # on the loop's clock
+        self._timer: Timer | None = None
 
     def start(self) -> None:
         """Start from the beginning."""
@@ -30,14 +33,15 @@ class Countdown:
     def pause(self) -> None:
         """Stop the clock, until `resume`."""
         if self._timer is not None and self._left is not None:
-            self._left = max(0.0, self._timer.when() - self._loop.time())
+            self._left = max(0.0, self._ends - self._loop.time())
             self._timer.cancel()
         self._timer = None
 
     def resume(self) -> None:
         """Continue, if it was started and has not ended."""
         if self._left is not None and self._timer is None:
-            self._timer = self._loop.call_later(self._left, self._end)
+            self._ends = self._loop.time() + self._left
+            self._timer = call_later(self._left, self._end)
 
     def _end(self) -> None:
         self._timer = self._left = None

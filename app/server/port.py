@@ -18,6 +18,7 @@ from app.server.tls import Certificate
 from app.server.waiting import WaitingRoom
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
+from app.timers import within
 
 __all__ = ["run"]
 
@@ -61,7 +62,7 @@ async def run(
     if server.started and not serving.done():
         log.info("draining", seconds=settings.drains)
         try:
-            async with asyncio.timeout(settings.drains):
+            with within(settings.drains):
                 await drain()
         except TimeoutError:
             log.warning("drain_cut_short", seconds=settings.drains)

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import structlog
 
 from app.domain.errors import ClusterError, ObjectNotFound
+from app.timers import within
 from app.watcher.advice import advice_on
 from app.watcher.agenda import Agenda, Outcome, Submission
 from app.watcher.clock import ServerClock
@@ -49,9 +50,8 @@ class Courier:
                     posts.create_task(self._submit(submission))
                 moment = self.agenda.next_moment()
                 wait = None if moment is None else moment - self.clock.now()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._news.wait()
+                with suppress(TimeoutError), within(wait):
+                    await self._news.wait()
 
     async def _submit(self, submission: Submission) -> None:
         try:

@@ -8,6 +8,7 @@ import structlog
 
 from app.domain.errors import ClusterError
 from app.domain.teams import COMPLETION_GRACE, AgentTeam
+from app.timers import within
 from app.watcher.agenda import Agenda, TeamKey
 from app.watcher.clock import ServerClock
 from app.watcher.metrics import WatchMetrics
@@ -89,7 +90,7 @@ class Feed:
             started = _ticks()
             reason = ""
             try:
-                async with asyncio.timeout(left):
+                with within(left):
                     reason = await self._watch()
             except TimeoutError:
                 return

@@ -1,6 +1,5 @@
 """The watcher's connection to the service: one POST per submission; it translates foreign errors."""
 
-import asyncio
 import base64
 import json
 import math
@@ -23,6 +22,7 @@ from app.domain.text import as_json, json_object
 from app.domain.times import asked_to_wait
 from app.domain.tokens import bearer_token
 from app.exchange import FAILURES, Exchange, Origin
+from app.timers import within
 from app.watcher.agenda import Outcome, Submission
 from app.watcher.pace import Pace
 from app.whole import Pool
@@ -77,11 +77,9 @@ class ServiceClient:
         server = self._trusted()
         asked = server.asked("POST", self._target, self._authorization(), as_json(event))
         try:
-            async with (
-                asyncio.timeout(self._pace.post_timeout),
-                Exchange(self._pool, server, asked, {"whole": True}) as response,
-            ):
-                body = await response.content.read(_SHOWN)
+            with within(self._pace.post_timeout):
+                async with Exchange(self._pool, server, asked, {"whole": True}) as response:
+                    body = await response.content.read(_SHOWN)
         except TimeoutError:
             raise ServiceAway("no answer in time") from None
         except FAILURES as error:
