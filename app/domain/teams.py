@@ -4,11 +4,12 @@ The service never writes the rest of the resource, so it stays as it is.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from itertools import islice
 from typing import Any
+
+from propcache.api import cached_property
 
 from app.domain.bounds import ENTRIES
 from app.domain.events import TERMINAL_PHASES
@@ -60,37 +61,40 @@ class AgentTeam:
     entries: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
     @classmethod
-    def from_resource(
-        cls,
-        resource: Mapping[str, Any],
-        written: Sequence[Mapping[str, Any]] = (),
-        targets: Sequence[Any] = (),
-    ) -> "AgentTeam":
-        """Read a resource; a missing field, or one of an unexpected type, counts as absent.
-
-        If its record is identical to `written`, or its list of targets to `targets`, that is kept instead.
-        """
+    def from_resource(cls, resource: Mapping[str, Any]) -> "AgentTeam":
+        """Read a resource; a missing field, or one of an unexpected type, counts as absent."""
         metadata = _mapping(resource.get("metadata"))
         lifecycle = _mapping(_mapping(resource.get("spec")).get("lifecycle"))
         status = _mapping(resource.get("status"))
-        listed = _sequence(lifecycle.get("delivery"))
-        # Entries of targets come first, and more than this are not read.
-        recorded = islice(_sequence(status.get("delivery")), ENTRIES.most)
-        entries = [item for item in recorded if isinstance(item, dict)]
         return cls(
             namespace=_text(metadata.get("namespace")),
             name=_text(metadata.get("name")),
             uid=_text(metadata.get("uid")),
             resource_version=_text(metadata.get("resourceVersion")),
             on_complete=_text(lifecycle.get("onComplete")),
-            targets=targets if listed == targets else Listed(listed),
+            targets=Listed(_sequence(lifecycle.get("delivery"))),
             phase=_text(status.get("phase")),
             started_at=parse_time(status.get("startedAt")),
             completed_at=parse_time(status.get("completedAt")),
             artifacts=[item for item in _sequence(status.get("artifacts")) if isinstance(item, dict)],
             status={key: status[key] for key in FACTS if key in status},
-            entries=written if entries == written else entries,
+            entries=_entries(status),
         )
+
+    def after_write(
+        self, resource: Mapping[str, Any], written: Sequence[Mapping[str, Any]]
+    ) -> "AgentTeam | None":
+        """Return the team as the answer to a write of its record has it; None if the answer is not about it.
+
+        The write was made under the team's resourceVersion, so nothing else of it has changed since. If the
+        record came back as it was `written`, that is kept instead.
+        """
+        metadata = _mapping(resource.get("metadata"))
+        version = _text(metadata.get("resourceVersion"))
+        if not version or metadata.get("uid") != self.uid:
+            return None
+        entries = _entries(_mapping(resource.get("status")))
+        return replace(self, resource_version=version, entries=written if entries == written else entries)
 
     @property
     def wants_delivery(self) -> bool:
@@ -117,6 +121,12 @@ class AgentTeam:
     def finished(self) -> bool:
         """Whether the phase is terminal."""
         return self.phase in TERMINAL_PHASES
+
+
+def _entries(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    # Entries of targets come first, and more than this are not read.
+    recorded = islice(_sequence(status.get("delivery")), ENTRIES.most)
+    return [item for item in recorded if isinstance(item, dict)]
 
 
 def _facts(team: AgentTeam) -> Iterator[tuple[str, str]]:

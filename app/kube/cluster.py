@@ -87,7 +87,10 @@ class Cluster:
         Raises:
             ClusterError: of any kind.
         """
-        return await self._snapshot("GET", self._path(namespace, name) + (CACHED if cached else ""))
+        asked = steady()
+        answer = await self._answer("GET", self._path(namespace, name) + (CACHED if cached else ""))
+        team = AgentTeam.from_resource(answer.document)
+        return _snapshot(answer, team if team.uid and team.resource_version else None, asked)
 
     async def has_teams(self) -> bool:
         """Ask whether the cluster knows AgentTeams of this group; every authenticated account may ask this.
@@ -143,8 +146,9 @@ class Cluster:
             "metadata": {"resourceVersion": team.resource_version},
             "status": {"delivery": entries, "deliverySummary": summary_of(entries)},
         }
-        path = self._path(team.namespace, team.name, "status") + WRITING
-        return await self._snapshot("PATCH", path, patch, written=entries, targets=team.targets)
+        asked = steady()
+        answer = await self._answer("PATCH", self._path(team.namespace, team.name, "status") + WRITING, patch)
+        return _snapshot(answer, team.after_write(answer.document, entries), asked)
 
     async def publish(self, team: AgentTeam, said: Announcement) -> None:
         """Write a Kubernetes Event about the team, or update the existing one.
@@ -274,23 +278,6 @@ class Cluster:
     def _path(self, namespace: str, name: str, *rest: str) -> str:
         return path_of("apis", self._group, VERSION, "namespaces", namespace, PLURAL, name, *rest)
 
-    async def _snapshot(
-        self,
-        method: str,
-        path: str,
-        patch: Mapping[str, Any] | None = None,
-        written: Sequence[Mapping[str, Any]] = (),
-        targets: Sequence[Any] = (),
-    ) -> Snapshot:
-        asked = steady()
-        answer = await self._answer(method, path, patch)
-        resource = answer.document
-        team = AgentTeam.from_resource(resource, written, targets)
-        if not (team.uid and team.resource_version):
-            raise ApiUnavailable("the Kubernetes API answered with something that is not an AgentTeam")
-        date = _server_date(answer.headers.get("Date", "")) or datetime.now(UTC)
-        return Snapshot(team, date, asked, len(answer.body))
-
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Make one request, and return the object in the answer."""
         return (await self._answer(method, path, body)).document
@@ -314,6 +301,14 @@ async def open_cluster(settings: ServiceSettings, count: CountRequest) -> AsyncI
 
 
 _server_date = functools.lru_cache(maxsize=2)(parse_http_date)  # one date per second
+
+
+def _snapshot(answer: Answer, team: AgentTeam | None, asked: float) -> Snapshot:
+    """Return what an answer says; `team`: what could be read of it."""
+    if team is None:
+        raise ApiUnavailable("the Kubernetes API answered with something that is not an AgentTeam")
+    date = _server_date(answer.headers.get("Date", "")) or datetime.now(UTC)
+    return Snapshot(team, date, asked, len(answer.body))
 
 
 def _translated(answer: Answer) -> ClusterError:
