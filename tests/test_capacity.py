@@ -1,11 +1,10 @@
 """Capacity: what fits is held while in progress, what does not fit is refused immediately."""
 
 import re
-from contextlib import ExitStack
 
 import pytest
 
-from app.delivery.capacity import Capacity
+from app.delivery.capacity import Capacity, Held
 from app.domain.errors import TooBusy
 from app.telemetry.metrics import Metrics
 from tests.examples import loopback_settings
@@ -18,14 +17,14 @@ def capacity(most: int, **settings: object) -> Capacity:
 
 def test_all_capacity_can_be_taken_and_no_more() -> None:
     bound = capacity(4).events
-    with ExitStack() as held:
+    with Held() as held:
         for namespace in ("a", "a", "b", "c"):
             bound.take(held, namespace)
         said = '4 events are in progress (at most 4), 1 of them of namespace "c", and capacity'
         with pytest.raises(TooBusy, match=re.escape(said)) as refused:
             bound.take(held, "c")
         assert refused.value.retry_after == 1.0
-    with ExitStack() as held:
+    with Held() as held:
         bound.take(held, "c", 2)
         assert bound.shares.taken == 2
     assert not bound.shares.held
@@ -33,7 +32,7 @@ def test_all_capacity_can_be_taken_and_no_more() -> None:
 
 def test_neither_two_namespaces_nor_ten_have_all_of_it() -> None:
     bound = capacity(4000).targets
-    with ExitStack() as held:
+    with Held() as held:
         for namespace in "abcdefghij" * 20:
             try:
                 bound.take(held, namespace, 50)
@@ -45,13 +44,13 @@ def test_neither_two_namespaces_nor_ten_have_all_of_it() -> None:
 
 
 def test_a_single_served_namespace_may_have_everything() -> None:
-    with ExitStack() as held:
+    with Held() as held:
         capacity(10, namespaces="only").targets.take(held, "only", 10)
 
 
 def test_a_refused_event_takes_no_capacity() -> None:
     bound = capacity(10).targets
-    with ExitStack() as held:
+    with Held() as held:
         bound.take(held, "a", 4)
         with pytest.raises(TooBusy):
             bound.take(held, "a", 5)
@@ -61,7 +60,7 @@ def test_a_refused_event_takes_no_capacity() -> None:
 
 def test_an_event_larger_than_a_share_fills_it_and_is_accepted_eventually() -> None:
     bound = capacity(10).targets
-    with ExitStack() as held:
+    with Held() as held:
         bound.take(held, "a", 30)
         assert bound.shares.held == {"a": 5}
     assert not bound.shares.held
@@ -69,7 +68,7 @@ def test_an_event_larger_than_a_share_fills_it_and_is_accepted_eventually() -> N
 
 def test_the_bytes_of_teams_in_flight_are_limited() -> None:
     bound = capacity(100).team_bytes
-    with ExitStack() as held:
+    with Held() as held:
         for _ in range(5):
             bound.take(held, "a", 1_500_000)
         with pytest.raises(TooBusy, match="7500000 bytes of teams are in progress"):

@@ -5,7 +5,6 @@ them, the service refuses it and says when to try again, so nothing waits before
 deliveries wait for places, with one queue per namespace.
 """
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,8 +22,8 @@ class Bound:
     what: str
     shares: Shares
 
-    def take(self, places: ExitStack, namespace: str, number: int = 1) -> None:
-        """Hold `number` units for a namespace until `places` is closed.
+    def take(self, held: "Held", namespace: str, number: int = 1) -> None:
+        """Hold `number` units for a namespace, as part of `held`.
 
         Raises:
             TooBusy: they do not fit.
@@ -37,7 +36,31 @@ class Bound:
                 f' them of namespace "{namespace}", and capacity is kept for others; retry',
                 retry_after=RETRY_SOON,
             )
-        places.callback(shares.give_back, namespace, number)
+        held.add(shares, namespace, number)
+
+
+class Held:
+    """Units of any kind that are held until its block ends."""
+
+    def __init__(self) -> None:
+        self._units: list[tuple[Shares, str, int]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._units:
+            shares, namespace, number = self._units.pop()
+            shares.give_back(namespace, number)
+
+    def add(self, shares: Shares, namespace: str, number: int) -> None:
+        """Hold units that were taken."""
+        self._units.append((shares, namespace, number))
+
+    def pass_to(self, other: "Held") -> None:
+        """Let another block hold them."""
+        while self._units:
+            other.add(*self._units.pop())
 
 
 class Capacity:

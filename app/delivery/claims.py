@@ -8,7 +8,6 @@ import asyncio
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NoReturn
 from weakref import WeakValueDictionary
@@ -16,7 +15,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from app.delivery import faults
-from app.delivery.capacity import Capacity
+from app.delivery.capacity import Capacity, Held
 from app.delivery.judge import Judge, Judgement
 from app.delivery.reader import Reader, unavailable
 from app.domain.backoff import Backoff, full_jitter
@@ -39,6 +38,7 @@ from app.kube.cluster import Cluster, Snapshot
 from app.settings import ServiceSettings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing
+from app.timers import within
 
 log = structlog.get_logger(__name__)
 
@@ -103,8 +103,8 @@ class Claims:
             adopt=self._settings.adopt == "failed",
         )
 
-    async def take(self, event: CompletionEvent, places: ExitStack) -> Accepted:
-        """Claim the targets that an event requests; each keeps its place until `places` is closed.
+    async def take(self, event: CompletionEvent, held: Held) -> Accepted:
+        """Claim the targets that an event requests; each keeps its place as part of `held`.
 
         One event per team at a time, so that this process can tell its own claims apart.
 
@@ -114,13 +114,14 @@ class Claims:
         turn = self._turns.setdefault((event.namespace, event.team), asyncio.Lock())
         try:
             # The wait for its turn counts too: an event is answered in time, however many events precede it.
-            async with asyncio.timeout(REQUESTS * self._settings.api_timeout), turn:
-                with self._tracing.span("claim"):
-                    accepted = await self._claim(event, places)
-                if ids := [claim.receipt.id or "" for claim in accepted.plan.claims]:
-                    self._lost.difference_update(ids)
-                    self._sending[accepted.read.team.uid].update(ids)
-                return accepted
+            with within(REQUESTS * self._settings.api_timeout):
+                async with turn:
+                    with self._tracing.span("claim"):
+                        accepted = await self._claim(event, held)
+                    if ids := [claim.receipt.id or "" for claim in accepted.plan.claims]:
+                        self._lost.difference_update(ids)
+                        self._sending[accepted.read.team.uid].update(ids)
+                    return accepted
         except TimeoutError:
             raise unavailable(ApiUnavailable("the Kubernetes API is too slow")) from None
 
@@ -139,15 +140,15 @@ class Claims:
         """Remember which outcomes could not be written."""
         self._lost.update(receipt.id for receipt in unwritten if receipt.id)
 
-    async def _claim(self, event: CompletionEvent, places: ExitStack) -> Accepted:
+    async def _claim(self, event: CompletionEvent, held: Held) -> Accepted:
         """Read, judge and write; start over if the team changed in between."""
         error: ClusterError | None = None  # why the last claim is not on record, as far as is known
         for tries in range(1, TRIES + 1):
             try:
-                if tries == 1 and (accepted := await self._claim_on_cached(event, places)):
+                if tries == 1 and (accepted := await self._claim_on_cached(event, held)):
                     return accepted
                 read = await self._reader.read(event.namespace, event.team)
-                return await self._claim_on(read, event, places)
+                return await self._claim_on(read, event, held)
             except (Conflict, ApiUnavailable, ObjectNotFound) as lost:
                 # Without an answer, the claim may be on record. If so, the next plan finds and uses it.
                 error = lost
@@ -159,7 +160,7 @@ class Claims:
         assert error is not None  # noqa: S101  # every try failed
         raise unavailable(error)
 
-    async def _claim_on_cached(self, event: CompletionEvent, places: ExitStack) -> Accepted | None:
+    async def _claim_on_cached(self, event: CompletionEvent, held: Held) -> Accepted | None:
         """Claim on a cached read of the team; None if it must be read again.
 
         Only a claim may follow from such a read: its write fails if the team has changed since.
@@ -171,20 +172,20 @@ class Claims:
         except TeamNotFound:
             return None
         try:
-            accepted = await self._claim_on(read, event, places)
+            accepted = await self._claim_on(read, event, held)
         except (ApiUnavailable, LedgerNotKept):
             raise
         except (ClusterError, Problem):
             return None
         return accepted if accepted.plan.changes else None
 
-    async def _claim_on(self, read: Snapshot, event: CompletionEvent, places: ExitStack) -> Accepted:
+    async def _claim_on(self, read: Snapshot, event: CompletionEvent, held: Held) -> Accepted:
         """Judge the event on a read of the team, and write its claims."""
         judgement = self._judge.judge(event, read.team, self.terms(read))
         if not judgement.plan.changes:
             return Accepted(read, read, judgement)
         faults.reach("read")
-        claimed = await self._write(read, judgement.plan, places)
+        claimed = await self._write(read, judgement.plan, held)
         faults.reach("claim-written")
         receipts = [*(claim.receipt for claim in judgement.plan.claims), *judgement.plan.closed]
         if not holds(claimed.team, receipts, written=judgement.plan.entries):
@@ -192,8 +193,8 @@ class Claims:
         self._metrics.takeovers.inc(judgement.plan.takeovers)
         return Accepted(read, claimed, judgement)
 
-    async def _write(self, read: Snapshot, plan: Plan, places: ExitStack) -> Snapshot:
-        """Write the claims once; each takes a place, kept in `places`."""
+    async def _write(self, read: Snapshot, plan: Plan, held: Held) -> Snapshot:
+        """Write the claims once; each takes a place, kept in `held`."""
         if outgrows(read.size, read.team, plan):
             raise LedgerRefused(
                 "nothing was sent: with the record of its targets the team would be larger than the API"
@@ -201,12 +202,12 @@ class Claims:
                 recorded=False,
             )
         try:
-            with ExitStack() as taken:
+            with Held() as taken:
                 namespace, capacity = read.team.namespace, self._capacity
                 capacity.targets.take(taken, namespace, len(plan.claims))
                 capacity.team_bytes.take(taken, namespace, read.size)
                 claimed = await self._cluster.write_delivery(read.team, plan.entries)
-                places.enter_context(taken.pop_all())
+                taken.pass_to(held)
         except (Conflict, ApiUnavailable, ObjectNotFound):
             raise
         except Rejected as refused:

@@ -1,14 +1,13 @@
 """Processes one event: claims its targets, sends to them, records the outcomes, publishes a summary."""
 
 import asyncio
-from contextlib import ExitStack
 
 import structlog
 from structlog.contextvars import bind_contextvars, get_contextvars
 from structlog.typing import FilteringBoundLogger
 
 from app.delivery import faults
-from app.delivery.capacity import Capacity
+from app.delivery.capacity import Capacity, Held
 from app.delivery.claims import Accepted, Claims
 from app.delivery.dispatch import Dispatch
 from app.delivery.errand import Errands
@@ -63,14 +62,12 @@ class Dispatcher:
             Problem: the event is not accepted, and nothing is sent for it.
         """
         accepted: asyncio.Future[Dispatch] = asyncio.get_running_loop().create_future()
-        places = ExitStack()
-        self._capacity.events.take(places, event.namespace)
-        self._under_way.start(self._carry_out(event, accepted, places))
+        held = Held()
+        self._capacity.events.take(held, event.namespace)
+        self._under_way.start(self._carry_out(event, accepted, held))
         return await accepted
 
-    async def _carry_out(
-        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], places: ExitStack
-    ) -> None:
+    async def _carry_out(self, event: CompletionEvent, answer: asyncio.Future[Dispatch], held: Held) -> None:
         """Claim, answer with the dispatch or the problem, send and record; then give up its places."""
         arrived = steady()
         with self._tracing.span("event", "SERVER", namespace=event.namespace, team=event.team) as say:
@@ -78,8 +75,8 @@ class Dispatcher:
                 bind_contextvars(trace_id=trace_id)
             # With what every line of the request has, so that a line per target need not look for it.
             about = log.bind(**get_contextvars(), team=event.team, namespace=event.namespace)
-            with places, self._metrics.in_flight.track_inprogress():
-                accepted = await self._claim(event, answer, places, say)
+            with held, self._metrics.in_flight.track_inprogress():
+                accepted = await self._claim(event, answer, held, say)
                 if accepted is None:
                     return
                 recorder = self._recorder(accepted, about)
@@ -96,11 +93,11 @@ class Dispatcher:
                     self._under_way.start(self.publish(recorder.latest.team, said))
 
     async def _claim(
-        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], places: ExitStack, say: Say
+        self, event: CompletionEvent, answer: asyncio.Future[Dispatch], held: Held, say: Say
     ) -> Accepted | None:
         """Claim; if the event is not accepted, answer with the problem."""
         try:
-            accepted = await self._claims.take(event, places)
+            accepted = await self._claims.take(event, held)
         except asyncio.CancelledError:
             _refuse(answer, Draining("this replica is shutting down; retry", retry_after=RETRY_SOON))
             raise

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -12,7 +11,7 @@ from structlog.contextvars import bind_contextvars
 from structlog.typing import FilteringBoundLogger
 
 from app.delivery.attempts import Attempts
-from app.delivery.capacity import Capacity
+from app.delivery.capacity import Capacity, Held
 from app.delivery.claims import Claims
 from app.delivery.errand import Errand, Errands
 from app.delivery.fanout import fan_out, place, tell
@@ -26,6 +25,7 @@ from app.domain.reasons import Reason
 from app.domain.receipts import Receipt, Report, overall_phase
 from app.domain.teams import AgentTeam
 from app.domain.times import format_time
+from app.timers import within
 
 log = structlog.get_logger(__name__)
 BODIES = 2_000_000  # characters for all bodies of one preview together
@@ -51,8 +51,8 @@ class Rehearsal:
         Raises:
             Problem: the event would not be accepted.
         """
-        with ExitStack() as places:
-            self._capacity.events.take(places, event.namespace)
+        with Held() as held:
+            self._capacity.events.take(held, event.namespace)
             read = await self._reader.read(event.namespace, event.team)
             team = read.team
             judged = self._judge.judge(event, team, self._claims.terms(read), unfinished=True)
@@ -61,7 +61,7 @@ class Rehearsal:
             errand = self._errands.rehearse(
                 read, said, judged.phase, targets=len(plan.claims), log=_about(team)
             )
-            self._capacity.targets.take(places, event.namespace, len(plan.claims))
+            self._capacity.targets.take(held, event.namespace, len(plan.claims))
             shown = await show(errand, plan.claims)
         shown += [_failing(receipt, receipt.message, receipt.reason) for receipt in plan.closed]
         known = {target.name for target in shown}
@@ -98,15 +98,15 @@ class Rehearsal:
             Problem: the event is not accepted, and nothing is sent for it.
         """
         bind_contextvars(test=True)
-        with ExitStack() as places:
-            self._capacity.events.take(places, event.namespace)
+        with Held() as held:
+            self._capacity.events.take(held, event.namespace)
             read = await self._reader.read(event.namespace, event.team)
             team, about = read.team, _about(read.team)
             judged = self._rehearsed(event, team)
             receipts = list(judged.plan.closed)
             for receipt in receipts:
                 tell(about, receipt)
-            self._capacity.targets.take(places, event.namespace, len(judged.plan.claims))
+            self._capacity.targets.take(held, event.namespace, len(judged.plan.claims))
             errand = self._errands.rehearse(
                 read, TEST, judged.phase, targets=len(judged.plan.claims), log=about
             )
@@ -155,7 +155,7 @@ async def _shown(errand: Errand, claim: Claim, budget: Budget) -> PreviewedTarge
         return claim.receipt.changed(target=attempts.address)
 
     try:
-        async with asyncio.timeout(seconds):
+        with within(seconds):
             request = await attempts.preview()
     except TargetError as error:
         return _failing(about(), error.message, error.reason)
