@@ -15,8 +15,9 @@ the operator, which may have sent to it, belongs to it if no other target fits.
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
+
+from propcache.api import cached_property
 
 from app.domain.marks import id_hinted_at, name_in
 from app.domain.receipts import Entry, Receipt, read_entry

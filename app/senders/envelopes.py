@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol, Self, TypedDict, TypeVar
+
+from propcache.api import cached_property
 
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
