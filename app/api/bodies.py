@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.service import Service
@@ -45,6 +46,19 @@ class BodyLimit:
 
 class StrictRequest(Request):
     """A request whose JSON must be unambiguous and of limited structure."""
+
+    async def body(self) -> bytes:
+        """Read the body, without Starlette's generators: they cost more than a small body is worth."""
+        if not hasattr(self, "_body"):
+            pieces, more = [], True
+            while more:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                pieces.append(message.get("body", b""))
+                more = message.get("more_body", False)
+            self._body = b"".join(pieces)
+        return self._body
 
     async def json(self) -> Any:
         """Parse the body.

@@ -22,9 +22,12 @@ class Dispatch:
 
     async def wait(self, seconds: float) -> None:
         """Wait for the outcome, for at most `seconds`. The delivery continues if the wait ends first."""
-        if not self.done:
-            with suppress(TimeoutError), within(seconds):
-                await asyncio.wait({self._task})
+        if self.done:
+            return
+        ended = asyncio.Event()
+        self._task.add_done_callback(lambda _: ended.set())
+        with suppress(TimeoutError), within(seconds):
+            await ended.wait()
 
     @property
     def done(self) -> bool:

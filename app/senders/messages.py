@@ -1,7 +1,7 @@
 """The texts about a finished team: the envelope's text and Slack's blocks. Pure."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -54,30 +54,30 @@ def compose(  # noqa: PLR0913  # the parts of a message
     Targets with the same message and artifacts share their `drafts`.
     """
 
-    def saying(message: str) -> Envelope:
-        return Envelope(
-            id=message_id,
-            event=event,
-            team=team.name,
-            namespace=team.namespace,
-            phase=phase,
-            message=message,
-            artifacts=artifacts,
-            names_files=bool(target.artifact_path or target.attached),
-            facts=team.facts,
-            drafts=drafts,
-            progress=progress,
-            note=note,
-        )
+    def message() -> str:
+        values = _values(team.name, team.namespace, phase, artifacts, team.facts)
+        return _filled(target.message, values, most, test=event == TEST)
 
-    return saying(drafts.once("message", lambda: _message(saying(""), target, most)))
+    return Envelope(
+        id=message_id,
+        event=event,
+        team=team.name,
+        namespace=team.namespace,
+        phase=phase,
+        message=drafts.once("message", message),
+        artifacts=artifacts,
+        names_files=bool(target.artifact_path or target.attached),
+        facts=team.facts,
+        drafts=drafts,
+        progress=progress,
+        note=note,
+    )
 
 
-def _message(bare: Envelope, target: Target, most: int) -> str:
-    values = values_of(bare)
-    template = target.message or DEFAULT_MESSAGE
-    if bare.event == TEST:
-        template = f"{TEST_MARK} {target.message or ''}".strip()
+def _filled(asked: str | None, values: dict[str, str], most: int, *, test: bool) -> str:
+    template = asked or DEFAULT_MESSAGE
+    if test:
+        template = f"{TEST_MARK} {asked or ''}".strip()
     message = fill(template, values, most)
     if any(sign.isprintable() and sign != " " for sign in message):
         return message
@@ -96,13 +96,19 @@ def most_bytes(target: Target, listing: Listing, most: int) -> int:
 
 def values_of(envelope: Envelope) -> dict[str, str]:
     """Return the value of each placeholder."""
+    return _values(envelope.team, envelope.namespace, envelope.phase, envelope.artifacts, envelope.facts)
+
+
+def _values(
+    team: str, namespace: str, phase: str, artifacts: Listing, facts: Iterable[tuple[str, str]]
+) -> dict[str, str]:
     return {
         **dict.fromkeys(PLACEHOLDERS, UNKNOWN),
-        "team": envelope.team,
-        "namespace": envelope.namespace,
-        "phase": envelope.phase,
-        "artifacts": envelope.artifacts.names,
-        **{label.lower(): value for label, value in envelope.facts},
+        "team": team,
+        "namespace": namespace,
+        "phase": phase,
+        "artifacts": artifacts.names,
+        **{label.lower(): value for label, value in facts},
     }
 
 
