@@ -42,7 +42,7 @@ def everything_logged(level: str = "DEBUG", form: str = "json") -> Iterator[Kept
     logs.configure(level, form)
     root.addHandler(kept)
     *before, renderer = structlog.get_config()["processors"]
-    structlog.configure(processors=[*before, kept.keep, renderer])
+    structlog.configure(processors=[*before, kept.keep, renderer], cache_logger_on_first_use=False)
     try:
         yield kept
     finally:

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from contextlib import AsyncExitStack
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import audit
 from app.api.bodies import StrictRequest
@@ -74,9 +76,13 @@ class CallersRoute(APIRoute):
     It does itself what FastAPI's dependencies would do, because each of them costs as much as a target.
     """
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.app = _application(self.get_route_handler())
+
     def get_route_handler(self) -> Handler:
         """Return the handler, preceded by authentication."""
-        handle = super().get_route_handler()
+        handle = _with_a_stack(super().get_route_handler())
         if self.operation_id == DELIVER:
             handle = _with_event(self.endpoint, handle)
         known = {parameter.alias for parameter in self.dependant.query_params}
@@ -90,7 +96,7 @@ class CallersRoute(APIRoute):
                 request.state.caller = await service.authorizer.authenticate(_token(request), address)
                 if checks and request.scope["query_string"]:
                     _reject_unknown(request.query_params, known)
-                response = await handle(StrictRequest(request.scope, request.receive))
+                response = await handle(request)
             except Exception as error:
                 audit.failed(request, error)
                 raise
@@ -98,6 +104,27 @@ class CallersRoute(APIRoute):
             return response
 
         return handle_caller
+
+
+def _application(handle: Handler) -> ASGIApp:
+    """Return a handler as an application; a problem goes on to where the service answers all of them."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await handle(StrictRequest(scope, receive, send))
+        await response(scope, receive, send)
+
+    return application
+
+
+def _with_a_stack(handle: Handler) -> Handler:
+    """Return a handler of FastAPI with the stack that it expects around it."""
+
+    async def with_a_stack(request: Request) -> Response:
+        async with AsyncExitStack() as stack:
+            request.scope.update(fastapi_inner_astack=stack, fastapi_function_astack=stack)
+            return await handle(request)
+
+    return with_a_stack
 
 
 def _with_event(

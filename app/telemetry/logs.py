@@ -53,7 +53,7 @@ def configure(level: str, form: str) -> None:
         processors=[_complete, renderer],
         logger_factory=_Lines,
         wrapper_class=filtering(level),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=True,
     )
 
 
