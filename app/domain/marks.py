@@ -41,11 +41,7 @@ class Mark(NamedTuple):
 
     def __str__(self) -> str:
         """Write the mark, with the space before it."""
-        said = [
-            f"{name}={write(value)}"
-            for value, (name, default, write) in zip(self, _FIELDS, strict=True)
-            if value != default
-        ]
+        said = [f"{name}={write(value)}" for value, (name, write) in zip(self, _FIELDS, strict=True) if value]
         return f"{_OPENING}{' '.join(said)}]"
 
 
@@ -78,7 +74,7 @@ _KINDS = {
     "has": _TEXTS,
 }
 
-_FIELDS = tuple((name, Mark._field_defaults[name], _KINDS[name].write) for name in Mark._fields)
+_FIELDS = tuple((name, _KINDS[name].write) for name in Mark._fields)
 
 
 def name_in(error: Any) -> str:
