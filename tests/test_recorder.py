@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
 
@@ -46,7 +45,7 @@ class Api:
         await asyncio.sleep(self._took)
         if self._errors:
             raise self._errors.pop(0)
-        self.latest = replace(self.latest, team=team(SPEC, entries=entries))
+        self.latest = self.latest._replace(team=team(SPEC, entries=entries))
         return self.latest
 
 

@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 from fastapi import Request
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,7 +26,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; reading its body beyond the limit fails."""
-        declared = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        declared = dict(scope.get("headers", ())).get(b"content-length", b"")
         left = self._limit
         too_large = declared.isdigit() and int(declared) > left
 

@@ -75,10 +75,12 @@ class Capacity:
     @classmethod
     def of(cls, settings: ServiceSettings, metrics: Metrics) -> Self:
         """Return the limits that the settings define."""
-        return cls(
+        capacity = cls(
             events=settings.max_in_flight,
             targets=settings.max_targets_in_flight,
             team_bytes=settings.max_team_bytes_in_flight,
             places=Places(settings, metrics),
             alone=settings.serves_one,
         )
+        metrics.in_flight.set_function(lambda: capacity.events.shares.taken)
+        return capacity

@@ -8,8 +8,7 @@ import asyncio
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 from weakref import WeakValueDictionary
 
 import structlog
@@ -47,8 +46,7 @@ REQUESTS = 3  # a cached read, a read and a write: each may take all of its time
 BACKOFF = Backoff(0.05)  # at most 50 ms, 100 ms, 200 ms … between attempts to claim
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """An event whose claims are on record: the team as it was judged, and as it is now."""
 
     read: Snapshot

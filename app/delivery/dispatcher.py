@@ -75,7 +75,7 @@ class Dispatcher:
                 bind_contextvars(trace_id=trace_id)
             # With what every line of the request has, so that a line per target need not look for it.
             about = log.bind(**get_contextvars(), team=event.team, namespace=event.namespace)
-            with held, self._metrics.in_flight.track_inprogress():
+            with held:
                 accepted = await self._claim(event, answer, held, say)
                 if accepted is None:
                     return

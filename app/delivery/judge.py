@@ -1,7 +1,7 @@
 """Decides what an event requests, given the team's state, and whether to accept it. Pure."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 from app.domain.errors import PhaseNotTerminal, Problem, TeamNotFinished, TooManyTargets, UidChanged
 from app.domain.events import TERMINAL_PHASES, CompletionEvent
@@ -14,8 +14,7 @@ from app.settings import ServiceSettings
 UNASKED = "the team requests no delivery: onComplete is not deliver, or it names no targets"
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What an event requests, the phase to report, and why it starts no target, if it starts none.
 
     `idle` says why nothing is sent although every requested target is settled.

@@ -14,7 +14,7 @@ programs stay exactly as they are.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.domain.errors import ClaimInFlight, UnknownTarget
 from app.domain.events import TEST, CompletionEvent
@@ -32,16 +32,14 @@ BLANK = Receipt()
 SECOND = timedelta(seconds=1)  # the resolution of the API server's clock and of recorded times
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A target that this process may send to, and its entry until it settles."""
 
     target: Target
     receipt: Receipt
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What an event requires: the list to write, targets to send to, and those that settle without a send."""
 
     entries: Entries

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.domain.announcements import Announcement
 from app.domain.errors import ApiUnavailable, ClusterError, Conflict, NoSuchKind, ObjectNotFound, Rejected
@@ -31,8 +31,7 @@ NOT_REVIEWED = "the Kubernetes API did not review the token"
 """The whole text of that error: the API server's text, or a webhook's, may quote the token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A team at one moment.
 
     `size` is the number of bytes of its JSON. `date` is that moment on the API server's clock, truncated to

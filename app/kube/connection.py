@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -50,8 +50,7 @@ CountRequest = Callable[[str, int | None], None]
 """Called with a request's method, or `WATCH`, and the status of its answer, if there was one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The API server's complete answer."""
 
     status: int

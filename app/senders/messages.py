@@ -34,6 +34,7 @@ NOTHING = Progress()
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _ESCAPED = str.maketrans(_ESCAPES)
+_LONGEST = max(map(len, _ESCAPES.values()))
 
 
 def compose(  # noqa: PLR0913  # the parts of a message
@@ -181,7 +182,8 @@ def escaped(text: str, limit: int) -> str:
     https://docs.slack.dev/messaging/formatting-message-text/#escaping
     """
     whole = text[: limit + 1].translate(_ESCAPED)
-    return whole if counted(whole) <= limit else _cut(text, limit, _ESCAPES)
+    fits = _LONGEST * len(text) <= limit or counted(whole) <= limit
+    return whole if fits else _cut(text, limit, _ESCAPES)
 
 
 def counted(text: str) -> int:

@@ -30,11 +30,11 @@ class Correlation:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get(HEADER, "")
+        said = dict(reversed(scope["headers"]))  # of a repeated header, the first
+        given = said.get(HEADER.encode(), b"").decode("latin-1")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         bound = {"request_id": request_id}
-        if trace_id := trace_of(headers.get("traceparent", "")):
+        if trace_id := trace_of(said.get(b"traceparent", b"").decode("latin-1")):
             bound["trace_id"] = trace_id
 
         async def send_with_id(message: Message) -> None:
@@ -45,7 +45,7 @@ class Correlation:
         # Not unbound at the end: each request has a task of its own, and its failure is logged later.
         clear_contextvars()
         bind_contextvars(**bound)
-        with self._tracing.following(headers):
+        with self._tracing.following(Headers(scope=scope)):
             await self._app(scope, receive, send_with_id)
 
 

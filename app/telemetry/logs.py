@@ -8,7 +8,6 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, TextIO
@@ -86,8 +85,10 @@ class _Lines:
         self.name = name
 
     def write(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # a failed write must not stop the work
+        try:  # noqa: SIM105  # a line per target: `suppress` would cost as much as a step of it
             sys.stderr.write(f"{line}\n")
+        except (OSError, ValueError):  # a failed write must not stop the work
+            pass
 
     debug = info = warning = error = critical = write
 

@@ -70,7 +70,7 @@ class Metrics(Instruments):
             "Seconds from the arrival of an event until all its targets are recorded or given up.",
             BUCKETS,
         )
-        self.in_flight = self.gauge("in_flight", "Events in progress.")
+        self.in_flight = self.gauge("in_flight", "Events in progress, and previews and tests.")
         self.waiting = self.gauge(
             "waiting",
             "Deliveries that wait for capacity: `connections` to a host, `memory` for a message, reads of"
