@@ -4,7 +4,7 @@ The service never writes the rest of the resource, so it stays as it is.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -94,7 +94,12 @@ class AgentTeam:
         if not version or metadata.get("uid") != self.uid:
             return None
         entries = _entries(_mapping(resource.get("status")))
-        return replace(self, resource_version=version, entries=written if entries == written else entries)
+        # `dataclasses.replace` would compute again what is known of all the rest.
+        team = object.__new__(AgentTeam)
+        kept = written if entries == written else entries
+        team.__dict__.update(self.__dict__, resource_version=version, entries=kept)
+        team.__dict__.pop("record", None)
+        return team
 
     @property
     def wants_delivery(self) -> bool:
