@@ -103,7 +103,7 @@ async def perform(steps: tuple[Sleep | Block, ...], limit: Limits, said: list[An
 
 
 async def story(steps: tuple[Sleep | Block, ...], cancelled_at: int | None, limit: Limits) -> list[Any]:
-    """Return all that happens to a task with these steps, which somebody else may cancel."""
+    """Return all that happens to a task with these steps, which another one may cancel."""
     said: list[Any] = []
     task = asyncio.ensure_future(perform(steps, limit, said))
     if cancelled_at is not None:
