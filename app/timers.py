@@ -14,7 +14,6 @@ from itertools import count
 from types import TracebackType
 from typing import Any
 
-EARLY = 0.001  # seconds by which a timer may end early: uvloop's clock counts milliseconds
 LEAST = 512  # entries, of which any number may be over
 
 
@@ -43,12 +42,18 @@ class Timers:
         self._heap: list[tuple[float, int, Timer]] = []
         self._numbers = count()  # of two timers with the same end, the first one ends first
         self._most = LEAST
-        self._shared: asyncio.TimerHandle | None = None
+        self._shared: asyncio.Handle | None = None
         self._next = math.inf  # when the shared timer ends
 
     def start(self, timer: Timer, seconds: float) -> None:
-        """Let a timer end after so many seconds."""
+        """Let a timer end after so many seconds; by then, the loop's clock has gone on for as long.
+
+        Raises:
+            ValueError: NaN, which is neither early nor late.
+        """
         when = self._loop.time() + seconds
+        if math.isnan(when):
+            raise ValueError("a timer needs a number of seconds")
         heapq.heappush(self._heap, (when, next(self._numbers), timer))
         if when < self._next:
             self._wait_until(when)
@@ -59,12 +64,15 @@ class Timers:
         if self._shared is not None:
             self._shared.cancel()
         # In no context: otherwise it would keep that of the request during which it was set.
-        self._shared = self._loop.call_at(when, self._end_due, context=Context())
+        if when > self._loop.time():
+            self._shared = self._loop.call_at(when, self._end_due, context=Context())
+        else:
+            self._shared = self._loop.call_soon(self._end_due, context=Context())
         self._next = when
 
     def _end_due(self) -> None:
         self._next = math.inf
-        due = self._loop.time() + EARLY
+        due = self._loop.time()
         try:
             while self._heap and (self._heap[0][0] <= due or self._heap[0][2].over):
                 timer = heapq.heappop(self._heap)[2]
@@ -86,11 +94,20 @@ _of = lru_cache(maxsize=4)(Timers)
 
 
 class _Call(Timer):
-    __slots__ = ("end",)
+    __slots__ = ("_call",)
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self.over = False
-        self.end = call  # type: ignore[method-assign]
+        self._call: Callable[[], Any] | None = call
+
+    def cancel(self) -> None:
+        self.over = True
+        self._call = None  # and all that it holds: the entry stays for long
+
+    def end(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call()
 
 
 def call_later(seconds: float, call: Callable[[], Any]) -> Timer:
@@ -101,21 +118,23 @@ def call_later(seconds: float, call: Callable[[], Any]) -> Timer:
 
 
 class within(Timer):  # noqa: N801  # used as `asyncio.timeout` is
-    """A time limit of a block, in seconds or None; as `asyncio.timeout`, which it follows in everything.
+    """A time limit of one block, in seconds or None.
 
-    If the block takes longer, its task is cancelled, and the block raises TimeoutError.
+    It is `asyncio.timeout`, but cannot be moved: if the block takes longer, its task is cancelled, and the
+    block raises TimeoutError, unless something else cancels the task too.
     """
 
     __slots__ = ("_cancelling", "_exceeded", "_seconds", "_task")
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
+        self._exceeded: bool | None = None  # None: its block has not begun
 
     def __enter__(self) -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
-        if task is None:
-            raise RuntimeError("only a task can have a time limit")
+        if task is None or self._exceeded is not None:
+            raise RuntimeError("a time limit is for one block of a task")
         self.over = self._exceeded = False
         self._task: asyncio.Task[Any] = task
         self._cancelling = task.cancelling()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.delivery.retry import RetryPolicy, Timing, Tried, retrying
+from app.delivery.retry import EARLY, RetryPolicy, Timing, Tried, retrying
 from app.domain.backoff import LONGEST, full_jitter
 from app.domain.errors import TargetError
 from app.domain.reasons import Reason
@@ -37,6 +37,7 @@ class World:
 
     answers: list[Verdict]
     takes: float = 0.0  # seconds an attempt takes, unless its time limit is shorter
+    early: float = 0.0  # seconds by which a time limit ends early
     drains_after: int = 1000  # number of sleeps before the drain
     jitter: Callable[[float], float] = lambda longest: longest
     start: float = 50.0
@@ -52,7 +53,7 @@ class World:
         answer = self.answers[min(len(self.begun), len(self.answers) - 1)]
         self.begun.append(self.now - self.start)
         self.limits.append(seconds)
-        self.now += min(self.takes, seconds)
+        self.now += min(self.takes, seconds - self.early)
         if self.takes > seconds:
             return Verdict(Reason.TIMEOUT, f"no answer within {seconds:.3g} s", retryable=True)
         return answer
@@ -257,7 +258,7 @@ async def test_the_budget_and_the_claim_are_never_exceeded(
     assert world.elapsed <= end + 1e-6
     assert len(world.begun) <= policy.attempts
     assert tried.attempts == len(world.begun)
-    assert tried.settled or world.elapsed >= max(left, 0.0) - 1e-6, "only if the claim has expired"
+    assert tried.settled or world.elapsed >= max(left, 0.0) - EARLY - 1e-6, "only if the claim has expired"
     for begun, limit in zip(world.begun, world.limits, strict=True):
         assert limit <= policy.attempt_timeout
         assert begun + limit <= end + 1e-6
@@ -269,6 +270,12 @@ async def test_no_attempt_starts_after_the_claim_has_expired() -> None:
     assert world.begun == []
     assert (tried.verdict.reason, tried.attempts, tried.settled) == (Reason.INTERRUPTED, 0, False)
     assert tried.verdict.message == "the claim expired before the first attempt"
+
+
+async def test_an_attempt_that_its_claim_cuts_off_a_moment_early_is_left_to_the_next_holder() -> None:
+    world = World([AWAY], takes=FAR, early=0.001)
+    tried = await world.run(ends=world.start + 5.0)
+    assert (world.limits, tried.settled) == ([5.0], False)
 
 
 async def test_a_process_suspended_past_its_claim_sends_nothing_more() -> None:

@@ -6,11 +6,10 @@ from typing import Any
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.service import Service
-from app.domain.errors import BodyTooLarge
+from app.domain.errors import BodyTooLarge, Malformed
 
 STRUCTURES = 10_000  # lists and objects of a body that are checked
 _BRACKET = re.compile(r"[][{}]")
@@ -47,13 +46,17 @@ class StrictRequest(Request):
     """A request whose JSON must be unambiguous and of limited structure."""
 
     async def body(self) -> bytes:
-        """Read the body, without Starlette's generators: they cost more than a small body is worth."""
+        """Read the body, without Starlette's generators: they cost more than a small body is worth.
+
+        Raises:
+            Malformed: the caller left in the middle of it.
+        """
         if not hasattr(self, "_body"):
             pieces, more = [], True
             while more:
                 message = await self.receive()
                 if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
+                    raise Malformed("nothing was done: the body is incomplete")
                 pieces.append(message.get("body", b""))
                 more = message.get("more_body", False)
             self._body = b"".join(pieces)

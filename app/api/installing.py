@@ -12,7 +12,7 @@ from app.telemetry.tracing import Tracing
 
 def install(app: FastAPI, *, max_body: int, tracing: Tracing) -> None:
     """Add the routes, limit request bodies, assign request ids, and turn errors into problem documents."""
-    # Not by `include_router`, which would match each request twice.
+    # Not by `include_router`: it would match each request twice, and not use the applications of the routes.
     for router in (routes.router, probes.router, docs.router):
         app.routes.extend(router.routes)
     app.add_middleware(BodyLimit, limit=max_body)

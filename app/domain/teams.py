@@ -86,8 +86,9 @@ class AgentTeam:
     ) -> "AgentTeam | None":
         """Return the team as the answer to a write of its record has it; None if the answer is not about it.
 
-        The write was made under the team's resourceVersion, so nothing else of it has changed since. If the
-        record came back as it was `written`, that is kept instead.
+        The write was made under the team's resourceVersion, so nobody has changed the rest since; what an
+        admission webhook changes of it counts from the next read. If the record came back as it was
+        `written`, that is kept instead.
         """
         metadata = _mapping(resource.get("metadata"))
         version = _text(metadata.get("resourceVersion"))

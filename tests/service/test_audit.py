@@ -1,9 +1,11 @@
 """The audit log: a line per call that can change something or was refused, an Event per redelivery."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.harness.cluster import Cluster
 from tests.harness.fake_cluster import FakeCluster
@@ -127,6 +129,24 @@ async def test_the_watcher_answers_a_probe_by_head(fake_cluster: Cluster[FakeClu
         answer = await watcher.request("GET", "/metrics", headers=old)
         assert answer.headers["content-type"] == "application/openmetrics-text; version=0.0.1; charset=utf-8"
         assert answer.content.endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize("path", ["/deliveries", "/previews"])
+async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_error_of_the_service(
+    fake_cluster: Cluster[FakeCluster], path: str
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n"
+    async with Service(fake_cluster.kubeconfig) as service:
+        _, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(head.encode() + b'{"namespac')
+        writer.close()
+        await until(lambda: bool(service.logged("audit")))
+        [line] = service.logged("audit")
+        assert (line["action"], line["answer"], line["problem"]) == ("post", 422, "malformed")
+        counted = (await service.request("GET", "/metrics")).content.decode()
+        assert f'http_requests_total{{route="{path}",status="422"}} 1.0' in counted
+        assert f'http_requests_total{{route="{path}",status="500"}} 0.0' in counted
+    assert not [one for one in service.raw if "xception" in one]
 
 
 class Quiet(Service):
