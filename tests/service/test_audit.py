@@ -132,7 +132,7 @@ async def test_the_watcher_answers_a_probe_by_head(fake_cluster: Cluster[FakeClu
 
 
 @pytest.mark.parametrize("path", ["/deliveries", "/previews"])
-async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_error_of_the_service(
+async def test_a_caller_that_leaves_in_the_middle_of_its_body_does_not_count_as_an_error_of_the_service(
     fake_cluster: Cluster[FakeCluster], path: str
 ) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n"
