@@ -21,8 +21,8 @@ REQUESTS = {
 
 FINISHING = 1  # the write to a status with which a test finishes its team
 
-LARGEST_RATIO = 4.0
-"""The service's CPU time relative to a script that makes the same calls; twice the result of `make bench`."""
+LARGEST_RATIO = 3.0
+"""The service's CPU time relative to a script that makes the same calls; half as much again as today's."""
 
 
 @pytest.mark.parametrize("targets", [1, 8])
@@ -84,11 +84,11 @@ async def test_a_delivery_costs_a_small_multiple_of_its_bare_requests(tmp_path: 
     async with far_side(tmp_path), Service(tmp_path / "kubeconfig") as service:
         service_side, floor = Ours("service", service), Script("floor", "tests.bench.floor", tmp_path)
         ratios = []
-        for number in range(3):  # a single outlier may come from other work on the machine
+        for number in range(5):  # two outliers may come from other work on the machine
             ours = await service_side.work(events, fanout, at_once, f"service-{number}")
             least = await floor.work(events, fanout, at_once, f"floor-{number}")
             ratios.append(ours.cpu / least.cpu)
-    assert sorted(ratios)[1] < LARGEST_RATIO, ratios
+    assert sorted(ratios)[2] < LARGEST_RATIO, ratios
 
 
 def _resource(path: str) -> str:
