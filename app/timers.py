@@ -7,6 +7,7 @@ entry in a heap, so the loop has only one: for the earliest entry.
 import asyncio
 import heapq
 import math
+import time
 from collections.abc import Callable
 from contextvars import Context
 from functools import lru_cache
@@ -14,6 +15,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any
 
+RESOLUTION = time.get_clock_info("monotonic").resolution  # seconds: the same moment, as for asyncio
 LEAST = 512  # entries, of which any number may be over
 
 
@@ -72,10 +74,14 @@ class Timers:
 
     def _end_due(self) -> None:
         self._next = math.inf
-        due = self._loop.time()
+        now, begun = self._loop.time() + RESOLUTION, next(self._numbers)
         try:
-            while self._heap and (self._heap[0][0] <= due or self._heap[0][2].over):
-                timer = heapq.heappop(self._heap)[2]
+            while self._heap:
+                when, number, timer = self._heap[0]
+                due = when <= now and number < begun  # what starts meanwhile waits for a turn
+                if not (due or timer.over):
+                    break
+                heapq.heappop(self._heap)
                 if not timer.over:
                     timer.over = True
                     timer.end()

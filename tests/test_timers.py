@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from app.timers import LEAST, Timer, call_later, within
@@ -114,7 +114,12 @@ async def story(steps: tuple[Sleep | Block, ...], cancelled_at: int | None, limi
     return [*said, ended, round(now(), 3), task.cancelling()]
 
 
+# Two limits at the same moment, but for the rounding of its sum.
+AT_ONCE = (Block(7, (Sleep(1), Block(6, (Sleep(7),), goes_on=False)), goes_on=False),)
+
+
 @given(STEPS, some.none() | some.integers(0, 20))
+@example(AT_ONCE, None)
 def test_a_limit_does_what_asyncio_does(steps: tuple[Sleep | Block, ...], cancelled_at: int | None) -> None:
     ours = timeless(story(steps, cancelled_at, our_limit))
     assert ours == timeless(story(steps, cancelled_at, asyncio.timeout))
@@ -160,13 +165,14 @@ def test_a_limit_without_time_ends_the_block_at_its_first_wait(
 
 def test_a_cancellation_at_the_moment_of_the_limit_stays_one(run: Callable[..., Any]) -> None:
     async def block() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        call_later(0.01, task.cancel)
         with within(0.01):
             await asyncio.Event().wait()
 
     async def work() -> None:
         task = asyncio.ensure_future(block())
-        await asyncio.sleep(0)
-        call_later(0.01, task.cancel)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert task.cancelling() == 1
@@ -293,6 +299,24 @@ def test_a_timer_may_start_another_at_its_end() -> None:
         return ended
 
     assert timeless(work()) == [1, 2, 3, 10]
+
+
+def test_timers_that_start_others_at_once_leave_others_their_turns(run: Callable[..., Any]) -> None:
+    async def work() -> list[str]:
+        said: list[str] = []
+
+        def again() -> None:
+            said.append("timer")
+            if len(said) < 1000:
+                call_later(0, again)
+
+        call_later(0, again)
+        while len(said) < 1000:
+            await asyncio.sleep(0)
+            said.append("task")
+        return said
+
+    assert 300 < run(work()).count("task") < 700
 
 
 def test_a_timer_is_in_no_context() -> None:
