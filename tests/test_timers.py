@@ -114,7 +114,7 @@ async def story(steps: tuple[Sleep | Block, ...], cancelled_at: int | None, limi
     return [*said, ended, round(now(), 3), task.cancelling()]
 
 
-# Two limits at the same moment, but for the rounding of its sum.
+# Two limits at the same moment, except for the rounding of its sum.
 AT_ONCE = (Block(7, (Sleep(1), Block(6, (Sleep(7),), goes_on=False)), goes_on=False),)
 
 
