@@ -22,10 +22,10 @@ LEAST = 512  # entries, of which any number may be over
 class Timer:
     """Does something at its end, unless it is cancelled before."""
 
-    __slots__ = ("over",)
+    __slots__ = ("over", "when")
 
-    def __init__(self) -> None:
-        self.over = False
+    over: bool  # it has ended, or was cancelled
+    when: float  # the time of its end, on the loop's clock
 
     def cancel(self) -> None:
         """Do nothing at its end."""
@@ -56,6 +56,7 @@ class Timers:
         when = self._loop.time() + seconds
         if math.isnan(when):
             raise ValueError("a timer needs a number of seconds")
+        timer.over, timer.when = False, when
         heapq.heappush(self._heap, (when, next(self._numbers), timer))
         if when < self._next:
             self._wait_until(when)
@@ -103,7 +104,6 @@ class _Call(Timer):
     __slots__ = ("_call",)
 
     def __init__(self, call: Callable[[], Any]) -> None:
-        self.over = False
         self._call: Callable[[], Any] | None = call
 
     def cancel(self) -> None:
@@ -141,7 +141,7 @@ class within(Timer):  # noqa: N801  # used as `asyncio.timeout` is
         task = asyncio.current_task(loop)
         if task is None or self._exceeded is not None:
             raise RuntimeError("a time limit is for one block of a task")
-        self.over = self._exceeded = False
+        self._exceeded = False
         self._task: asyncio.Task[Any] = task
         self._cancelling = task.cancelling()
         if self._seconds is not None:

@@ -16,7 +16,6 @@ class Countdown:
         self._seconds = seconds
         self._over = over
         self._left: float | None = None  # seconds; None: not started
-        self._ends = 0.0  # on the loop's clock
         self._timer: Timer | None = None
 
     def start(self) -> None:
@@ -33,14 +32,13 @@ class Countdown:
     def pause(self) -> None:
         """Stop the clock, until `resume`."""
         if self._timer is not None and self._left is not None:
-            self._left = max(0.0, self._ends - self._loop.time())
+            self._left = max(0.0, self._timer.when - self._loop.time())
             self._timer.cancel()
         self._timer = None
 
     def resume(self) -> None:
         """Continue, if it was started and has not ended."""
         if self._left is not None and self._timer is None:
-            self._ends = self._loop.time() + self._left
             self._timer = call_later(self._left, self._end)
 
     def _end(self) -> None:
